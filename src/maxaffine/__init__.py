@@ -1,0 +1,1 @@
+"""maxaffine: the exact spline form of any piecewise-affine PyTorch network."""

@@ -1,0 +1,56 @@
+"""Every exception that maxaffine raises on purpose.
+
+Each message names the argument, the cause and the cure.
+"""
+
+from __future__ import annotations
+
+
+class MaxAffineError(Exception):
+    """Base class: catch it to catch every error that the library raises on purpose."""
+
+
+class NotPiecewiseAffine(MaxAffineError):
+    """An operator of the network has no exact piecewise-affine form (or none that is known), so nothing is approximated.
+
+    Args:
+        operator: Name of the operator, e.g. ``aten.gelu.default``.
+        reason: Why it was refused.
+        cure: What the user can do about it.
+        module_path: Dotted path of the module that called the operator, empty for the root module.
+        source: Source line of the call, when it is known.
+    """
+
+    def __init__(self, operator: str, reason: str, cure: str, module_path: str = "", source: str = "") -> None:
+        self.operator = operator
+        self.reason = reason
+        self.cure = cure
+        self.module_path = module_path
+        self.source = source
+        where = f"module {module_path!r}" if module_path else "the root module"
+        line = f"\n  source: {source}" if source else ""
+        super().__init__(f"{operator} in {where} was refused: {reason}{line}\n  cure: {cure}")
+
+
+class CaptureError(MaxAffineError):
+    """The module could not be traced into a graph at all (its own error, or control flow that depends on the data)."""
+
+
+class BadInput(MaxAffineError, ValueError):
+    """An argument has a wrong value: NaN, an empty batch, an unknown name, an impossible option."""
+
+
+class ShapeMismatch(BadInput):
+    """An argument has another shape, dtype or device than the network was captured with."""
+
+
+class ExactnessError(MaxAffineError):
+    """The spline form and the user's untouched module disagree by more than rounding can explain."""
+
+
+class DataError(MaxAffineError):
+    """A data set or a data file is absent, unreadable or malformed."""
+
+
+class ModelError(MaxAffineError):
+    """A model could not be found, built or loaded safely."""
