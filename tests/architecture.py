@@ -1,0 +1,232 @@
+"""The checker behind ``test_architecture.py``: what the syntax tree of a source tree says about the house rules.
+
+It reads files and imports nothing, so it also judges trees that cannot run.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGE = "maxaffine"
+MODULE_LINES = 300
+FUNCTION_LINES = 50
+# Packages behind an extra: the only ones that a function may import for itself.
+OPTIONAL = frozenset({"faiss", "jinja2", "lance", "lance_ray", "matplotlib", "PIL", "pyarrow", "ray", "sklearn"})
+# The door of the rule registry: the only module-level state that may change, and the only room whose modules may call
+# something (the registration) while they are imported.
+REGISTRY_ROOM = "capture"
+REGISTRY_NAMES = frozenset({"_RULES"})
+
+_CONTAINERS = frozenset({"dict", "list", "set", "defaultdict", "OrderedDict", "deque", "Counter", "bytearray"})
+_MUTATORS = frozenset(
+    "append extend insert remove pop popitem clear update setdefault add discard appendleft sort reverse".split()
+)
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One broken rule at one place."""
+
+    rule: str
+    path: str
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: [{self.rule}] {self.message}"
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """Which room may import which.
+
+    Attributes:
+        allowed: For every room, the rooms that it may import.
+    """
+
+    allowed: dict[str, frozenset[str]]
+
+    @classmethod
+    def from_markdown(cls, text: str) -> Rooms:
+        """Read the order out of ARCHITECTURE.md.
+
+        One line says ``a <- b, c <- d`` (left is imported by right); another lists the rooms that stand ``(beside; they
+        import errors only)`` and may be imported by ``report`` and ``cli``.
+        """
+        chain = re.search(r"^\s*(errors <- .*)$", text, re.MULTILINE)
+        beside = re.search(r"^\s*([\w, ]+) \(beside; they import errors only\)", text, re.MULTILINE)
+        if chain is None or beside is None:
+            raise ValueError("ARCHITECTURE.md no longer states the import order in the form that this test reads")
+        allowed: dict[str, frozenset[str]] = {}
+        aside = frozenset(name.strip() for name in beside.group(1).split(","))
+        for group in chain.group(1).split("<-"):
+            names = [name.strip() for name in group.split(",")]
+            left = frozenset(allowed)
+            allowed.update({name: left | aside if name in ("report", "cli") else left for name in names})
+        return cls(allowed | {name: frozenset({"errors"}) for name in aside})
+
+
+def check_tree(package: Path, rooms: Rooms) -> list[Violation]:
+    """Every broken rule in the package at the folder ``package``."""
+    return [found for path in sorted(package.rglob("*.py")) for found in _check_file(path, package, rooms)]
+
+
+def _check_file(path: Path, package: Path, rooms: Rooms) -> Iterator[Violation]:
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    relative = path.relative_to(package)
+    room = relative.parts[0].removesuffix(".py")
+    checks = [_imports(tree, relative, package, rooms), _sizes(tree, text), _state(tree, room), _errors(tree)]
+    for check in checks:
+        for rule, line, message in check:
+            yield Violation(rule, relative.as_posix(), line, message)
+
+
+_Finding = tuple[str, int, str]
+
+
+def _imports(tree: ast.Module, relative: Path, package: Path, rooms: Rooms) -> Iterator[_Finding]:
+    room = relative.parts[0].removesuffix(".py")
+    entrance = room in ("__init__", "__main__")
+    if not entrance and room not in rooms.allowed:
+        yield "room", 1, f"room {room!r} is not in ARCHITECTURE.md"
+        return
+    for node, module, names in _imported(tree, relative):
+        parts = module.split(".")
+        if parts[0] != PACKAGE:
+            continue
+        if len(parts) == 1 and not entrance:
+            yield "direction", node.lineno, f"imports {names} from the package itself, which imports every room"
+            continue
+        if len(parts) == 1:
+            continue
+        target = parts[1]
+        if target == room:
+            continue
+        if not entrance and target not in rooms.allowed[room]:
+            yield "direction", node.lineno, f"{room} imports {target}, which is not to its left"
+        behind = [name for name in names if name.startswith("_") or _is_module(package / target / name)]
+        if len(parts) > 2 or behind:
+            yield "door", node.lineno, f"reaches behind the door of {target}: {module} {behind or ''}".rstrip()
+    local = {id(node) for function in ast.walk(tree) if isinstance(function, _Function) for node in ast.walk(function)}
+    for node, module, _ in _imported(tree, relative):
+        if id(node) in local and module.split(".")[0] not in OPTIONAL:
+            yield "local-import", node.lineno, f"{module} is imported inside a function and is no optional extra"
+
+
+def _imported(tree: ast.Module, relative: Path) -> Iterator[tuple[ast.stmt, str, list[str]]]:
+    """Every import as (statement, absolute module, names taken from it)."""
+    here = [PACKAGE, *relative.parts[:-1]]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node, alias.name, []
+        elif isinstance(node, ast.ImportFrom):
+            base = here[: len(here) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            rooms = [alias.name for alias in node.names]
+            if module == PACKAGE and node.level:
+                # `from .. import room` names a room, not a public object of the package.
+                yield from ((node, f"{PACKAGE}.{name}", []) for name in rooms)
+            else:
+                yield node, module, rooms
+
+
+def _is_module(stem: Path) -> bool:
+    return stem.with_suffix(".py").exists() or (stem / "__init__.py").exists()
+
+
+def _sizes(tree: ast.Module, text: str) -> Iterator[_Finding]:
+    lines = len(text.splitlines())
+    if lines > MODULE_LINES:
+        yield "module-length", lines, f"{lines} lines; split it (limit {MODULE_LINES})"
+    for node in ast.walk(tree):
+        if isinstance(node, _Function):
+            docstring = node.body[0] if ast.get_docstring(node, clean=False) is not None else None
+            spent = (docstring.end_lineno or 0) - docstring.lineno + 1 if docstring else 0
+            length = (node.end_lineno or node.lineno) - node.lineno + 1 - spent
+            if length > FUNCTION_LINES:
+                yield "function-length", node.lineno, f"{node.name} has {length} lines (limit {FUNCTION_LINES})"
+
+
+def _state(tree: ast.Module, room: str) -> Iterator[_Finding]:
+    registry = room == REGISTRY_ROOM
+    containers: dict[str, int] = {}
+    for statement in tree.body:
+        if isinstance(statement, ast.Expr) and not isinstance(statement.value, ast.Constant) and not registry:
+            yield "import-effect", statement.lineno, f"runs at import time: {ast.unparse(statement)[:60]}"
+        for name, value in _bindings(statement):
+            if not _is_container(value) or (registry and name in REGISTRY_NAMES):
+                continue
+            containers[name] = statement.lineno
+            if not _has_content(value):
+                yield "state", statement.lineno, f"{name} starts empty, so it is there to change"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Global):
+            yield "state", node.lineno, f"global {', '.join(node.names)}"
+        for place in _mutated(node):
+            if isinstance(place, ast.Name) and place.id in containers:
+                yield "state", place.lineno, f"changes the module-level {place.id} of line {containers[place.id]}"
+
+
+def _bindings(statement: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
+    """The names that one statement binds, each with its value."""
+    targets: list[ast.expr] = []
+    if isinstance(statement, ast.Assign):
+        targets = statement.targets
+    elif isinstance(statement, ast.AnnAssign):
+        targets = [statement.target]
+    if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
+        value = statement.value
+        yield from ((target.id, value) for target in targets if isinstance(target, ast.Name))
+
+
+def _is_container(value: ast.expr) -> bool:
+    if isinstance(value, ast.Call):
+        callee = value.func
+        name = callee.attr if isinstance(callee, ast.Attribute) else callee.id if isinstance(callee, ast.Name) else ""
+        return name in _CONTAINERS
+    return isinstance(value, ast.Dict | ast.List | ast.Set | ast.DictComp | ast.ListComp | ast.SetComp)
+
+
+def _has_content(value: ast.expr) -> bool:
+    if isinstance(value, ast.Call):
+        return bool(value.keywords) or any(not isinstance(argument, ast.Name) for argument in value.args)
+    if isinstance(value, ast.Dict):
+        return bool(value.keys)
+    return bool(value.elts) if isinstance(value, ast.List | ast.Set) else True
+
+
+def _mutated(node: ast.AST) -> Iterator[ast.expr]:
+    """The containers that one statement or call changes in place."""
+    if isinstance(node, ast.Assign | ast.Delete):
+        yield from (target.value for target in node.targets if isinstance(target, ast.Subscript))
+    elif isinstance(node, ast.AugAssign):
+        yield node.target.value if isinstance(node.target, ast.Subscript) else node.target
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _MUTATORS:
+        yield node.func.value
+
+
+def _errors(tree: ast.Module) -> Iterator[_Finding]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assert):
+            yield "assert", node.lineno, "validate with an error of maxaffine.errors: `python -O` removes asserts"
+        elif isinstance(node, ast.ExceptHandler):
+            broad = node.type is None or bool({"Exception", "BaseException"} & _names(node.type))
+            if broad and not any(isinstance(inner, ast.Raise) for inner in ast.walk(node)):
+                yield "swallowed", node.lineno, "catches everything and raises nothing"
+            elif node.type is None:
+                yield "bare-except", node.lineno, "names no exception"
+        elif isinstance(node, ast.Call) and "suppress" in _names(node.func):
+            if any({"Exception", "BaseException"} & _names(argument) for argument in node.args):
+                yield "swallowed", node.lineno, "suppresses every exception"
+
+
+def _names(node: ast.expr) -> set[str]:
+    found = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+    return found | {inner.attr for inner in ast.walk(node) if isinstance(inner, ast.Attribute)}
