@@ -1,0 +1,41 @@
+"""What every test runs under: one thread, fixed seeds, and (in CI) no silent skips."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import hypothesis
+import numpy as np
+import pytest
+import torch
+
+# Two OpenMP threads on a busy machine can be ten times slower than one.
+torch.set_num_threads(1)
+
+hypothesis.settings.register_profile("local", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture(autouse=True)
+def _seeds() -> None:
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the run when something was skipped although MAXAFFINE_NO_SKIPS says that everything is installed.
+
+    A skip whose reason names CUDA is accepted: no install step can bring an accelerator.
+    """
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if not os.environ.get("MAXAFFINE_NO_SKIPS") or reporter is None:
+        return
+    reports = reporter.stats.get("skipped", [])
+    silent = [f"{report.nodeid}: {report.longrepr[2]}" for report in reports if "CUDA" not in report.longrepr[2]]
+    if silent:
+        reporter.write_line("\nskipped although MAXAFFINE_NO_SKIPS is set:\n  " + "\n  ".join(silent), red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,0 +1,74 @@
+"""Runs the Python in a markdown page, as a reader would paste it: top to bottom, in one namespace."""
+
+from __future__ import annotations
+
+import doctest
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_FENCE = re.compile(r"^(?P<indent> {0,3})```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^ {0,3}```[ \t]*$", re.M | re.S)
+_SKIP = re.compile(r"<!--\s*skip:\s*(?P<reason>[^>]*?)\s*-->\s*\Z")
+_FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block of Python.
+
+    Attributes:
+        line: Line of the page on which its code starts.
+        code: The code.
+        skip: The reason given in a ``<!-- skip: reason -->`` just above it, empty when it must run.
+    """
+
+    line: int
+    code: str
+    skip: str = ""
+
+
+def blocks(text: str) -> list[Block]:
+    """Every ``python`` or ``pycon`` block of a page, in order.
+
+    Raises:
+        ValueError: A skip mark gives no reason.
+    """
+    found = []
+    for fence in _FENCE.finditer(text):
+        if fence["language"] not in ("python", "pycon"):
+            continue
+        line = text.count("\n", 0, fence.start("code")) + 1
+        mark = _SKIP.search(text, 0, fence.start())
+        if mark and not mark["reason"]:
+            raise ValueError(f"line {line}: say why the block is skipped: <!-- skip: reason -->")
+        found.append(Block(line, fence["code"], mark["reason"] if mark else ""))
+    return found
+
+
+def run_page(page: Path) -> int:
+    """Run every block of a page and return how many ran; a block with prompts is checked as a doctest.
+
+    Raises:
+        AssertionError: A doctest printed something else than the page shows.
+    """
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    ran = 0
+    for block in blocks(page.read_text(encoding="utf-8")):
+        if block.skip:
+            continue
+        if block.code.lstrip().startswith(">>>"):
+            _run_doctest(block, page, namespace)
+        else:
+            # Blank lines in front make a traceback name the page's own line.
+            exec(compile("\n" * (block.line - 1) + block.code, str(page), "exec"), namespace)
+        ran += 1
+    return ran
+
+
+def _run_doctest(block: Block, page: Path, namespace: dict[str, object]) -> None:
+    test = doctest.DocTestParser().get_doctest(block.code, namespace, page.name, str(page), block.line - 1)
+    test.globs = namespace
+    report: list[str] = []
+    failed, _ = doctest.DocTestRunner(optionflags=_FLAGS).run(test, out=report.append, clear_globs=False)
+    if failed:
+        raise AssertionError("".join(report))

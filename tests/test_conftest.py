@@ -1,0 +1,36 @@
+"""CI must not pass by skipping: MAXAFFINE_NO_SKIPS turns every skip but those for want of CUDA into a failure."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CASE = """
+import pytest
+
+def test_accelerator():
+    pytest.skip("needs CUDA")
+
+def test_data():
+    {body}
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "strict", "code"),
+    [("pass", "1", 0), ("pytest.skip('no data')", "", 0), ("pytest.skip('no data')", "1", 1)],
+)
+def test_skips_fail_only_when_asked(tmp_path: Path, body: str, strict: str, code: int) -> None:
+    shutil.copy(Path(__file__).with_name("conftest.py"), tmp_path)
+    (tmp_path / "test_case.py").write_text(CASE.format(body=body), encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    environment = os.environ | {"MAXAFFINE_NO_SKIPS": strict}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stdout
+    assert ("test_case.py::test_data: Skipped: no data" in done.stdout) == (code == 1)
+    assert "test_accelerator: " not in done.stdout

@@ -1,0 +1,60 @@
+"""Every Python block of the README and of the pages under docs/ runs and prints what the page shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.markdown import blocks, run_page
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_page(page) == sum(not block.skip for block in blocks(page.read_text(encoding="utf-8")))
+
+
+def test_readme_shows_code() -> None:
+    assert any(not block.skip for block in blocks((ROOT / "README.md").read_text(encoding="utf-8")))
+
+
+def _page(folder: Path, text: str) -> Path:
+    page = folder / "page.md"
+    page.write_text(text, encoding="utf-8")
+    return page
+
+
+def test_blocks_share_one_namespace(tmp_path: Path) -> None:
+    python = ["x = 2", ">>> x + 1\n3", "assert x == 2"]
+    text = "text\n```bash\nexit 1\n```\n" + "\n".join(f"```python\n{code}\n```\n" for code in python)
+    assert run_page(_page(tmp_path, text)) == 3
+
+
+def test_skip_needs_a_reason(tmp_path: Path) -> None:
+    skipped = "<!-- skip: needs a GPU -->\n```python\nraise SystemExit\n```\n"
+    assert run_page(_page(tmp_path, skipped)) == 0
+    assert blocks(skipped)[0].skip == "needs a GPU"
+    with pytest.raises(ValueError, match="say why"):
+        run_page(_page(tmp_path, skipped.replace("needs a GPU", "")))
+
+
+def test_skip_covers_one_block_only(tmp_path: Path) -> None:
+    text = "<!-- skip: slow -->\n```python\npass\n```\n```python\n1 / 0\n```\n"
+    with pytest.raises(ZeroDivisionError):
+        run_page(_page(tmp_path, text))
+
+
+def test_wrong_output_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"(?s)Expected:.*4.*Got:.*3"):
+        run_page(_page(tmp_path, "# title\n```python\n>>> 1 + 2\n4\n```\n"))
+
+
+def test_error_names_the_line_of_the_page(tmp_path: Path) -> None:
+    page = _page(tmp_path, "# title\n\n```python\nx = 1\ny = undefined\n```\n")
+    with pytest.raises(NameError) as caught:
+        run_page(page)
+    assert (str(caught.traceback[-1].path), caught.traceback[-1].lineno + 1) == (str(page), 5)

@@ -1,0 +1,102 @@
+"""What an installed maxaffine promises: one version everywhere, a light import and a documented public surface."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import maxaffine
+
+ROOT = Path(__file__).resolve().parents[1]
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+OPTIONAL = ["faiss", "jinja2", "lance", "lance_ray", "matplotlib", "PIL", "pyarrow", "ray", "sklearn"]
+IMPORT_SECONDS = 0.2
+PUBLIC_NAMES = 30
+
+# Runs in a fresh interpreter; `body` is what is measured between the two snapshots of torch's global state.
+PROBE = """
+import json, random, sys, time
+import numpy as np, torch
+
+def state():
+    return {{
+        "threads": torch.get_num_threads(),
+        "interop threads": torch.get_num_interop_threads(),
+        "default dtype": str(torch.get_default_dtype()),
+        "default device": str(torch.get_default_device()),
+        "grad mode": torch.is_grad_enabled(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "matmul precision": torch.get_float32_matmul_precision(),
+        "matmul tf32": torch.backends.cuda.matmul.allow_tf32,
+        "cudnn tf32": torch.backends.cudnn.allow_tf32,
+        "cudnn benchmark": torch.backends.cudnn.benchmark,
+        "torch rng": torch.get_rng_state().sum().item(),
+        "numpy rng": repr(np.random.get_state()),
+        "python rng": hash(random.getstate()),
+        "numpy errors": repr(np.geterr()),
+        "recursion limit": sys.getrecursionlimit(),
+    }}
+
+before = state()
+start = time.process_time()
+{body}
+seconds = time.process_time() - start
+after = state()
+changed = [name for name in before if before[name] != after[name]]
+print(json.dumps({{"seconds": seconds, "changed": changed, "modules": sorted(sys.modules)}}))
+"""
+
+
+def _probe(body: str) -> dict:
+    command = [sys.executable, "-c", PROBE.format(body=body)]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def test_one_version_everywhere() -> None:
+    citation = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.MULTILINE)
+    changelog = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert citation is not None and citation[1].strip("\"'") == VERSION
+    assert changelog[0] == "Unreleased" and changelog[1] == VERSION
+    assert importlib.metadata.version("maxaffine") == VERSION == maxaffine.__version__
+
+
+def test_metadata_of_the_installed_package() -> None:
+    metadata = importlib.metadata.metadata("maxaffine")
+    core = {re.split(r"[<>=\[; ]", line)[0] for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line}
+    assert core == {"torch", "numpy", "safetensors", "tqdm"}
+    assert metadata["License-Expression"] == "MIT"
+    (script,) = importlib.metadata.entry_points(group="console_scripts", name="maxaffine")
+    assert script.value == "maxaffine.cli:main" and callable(script.load())
+    assert (Path(maxaffine.__file__).parent / "py.typed").exists()
+
+
+def test_import_is_light_and_changes_nothing() -> None:
+    runs = [_probe("import maxaffine") for _ in range(3)]
+    loaded = {module.split(".")[0] for module in runs[0]["modules"]}
+    assert not loaded & set(OPTIONAL)
+    assert runs[0]["changed"] == []
+    assert min(run["seconds"] for run in runs) < IMPORT_SECONDS
+
+
+def test_probe_sees_changed_flags() -> None:
+    """The check above can fail: each of these lines is reported under its name."""
+    body = """
+torch.set_num_threads(torch.get_num_threads() + 1)
+torch.set_default_dtype(torch.float64)
+torch.backends.cudnn.benchmark = True
+torch.manual_seed(7)
+torch.set_grad_enabled(False)
+"""
+    assert _probe(body)["changed"] == ["threads", "default dtype", "grad mode", "cudnn benchmark", "torch rng"]
+
+
+def test_public_names_exist_and_are_documented() -> None:
+    names = maxaffine.__all__
+    assert len(set(names)) == len(names) <= PUBLIC_NAMES
+    undocumented = [name for name in names if not (getattr(maxaffine, name).__doc__ or "").strip()]
+    assert undocumented == []
