@@ -1,4 +1,4 @@
-"""What every test runs under: one thread, fixed seeds, and (in CI) no silent skips."""
+"""What every test runs under: checked types, one thread, fixed seeds, and (in CI) no silent skips."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ import os
 import random
 
 import hypothesis
+import jaxtyping
 import numpy as np
 import pytest
 import torch
+
+import tests.typecheck  # noqa: F401 - the hook below finds the checker by name
+
+# Before the first import of maxaffine: its annotated arguments and results are checked while the tests run.
+jaxtyping.install_import_hook("maxaffine", "tests.typecheck.check")
 
 # Two OpenMP threads on a busy machine can be ten times slower than one.
 torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""CI must not pass by skipping: MAXAFFINE_NO_SKIPS turns every skip but those for want of CUDA into a failure."""
+"""What conftest.py promises: checked types, and a CI that cannot pass by skipping."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jaxtyping
 import pytest
 
+from maxaffine.errors import NotPiecewiseAffine
+
 CASE = """
+import jaxtyping
 import pytest
+
+from maxaffine.errors import NotPiecewiseAffine
 
 def test_accelerator():
     pytest.skip("needs CUDA")
@@ -29,8 +35,13 @@ def test_skips_fail_only_when_asked(tmp_path: Path, body: str, strict: str, code
     shutil.copy(Path(__file__).with_name("conftest.py"), tmp_path)
     (tmp_path / "test_case.py").write_text(CASE.format(body=body), encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
-    environment = os.environ | {"MAXAFFINE_NO_SKIPS": strict}
+    environment = os.environ | {"MAXAFFINE_NO_SKIPS": strict, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stdout
     assert ("test_case.py::test_data: Skipped: no data" in done.stdout) == (code == 1)
     assert "test_accelerator: " not in done.stdout
+
+
+def test_library_is_type_checked() -> None:
+    with pytest.raises(jaxtyping.TypeCheckError, match="operator"):
+        NotPiecewiseAffine(3, "a reason", "a cure")  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,80 @@
+# `make help` lists the targets. Every target builds the one virtual environment it needs and re-uses it while
+# pyproject.toml and constraints.txt stay as they are.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint typecheck pytest bench docs-operators weights clean distclean
+
+VENV ?= .venv
+PYTHON ?= python3
+DATA ?= digits
+OUT ?= report
+
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
+MANIFEST := pyproject.toml constraints.txt
+# One stamp per set of extras: installing one never makes another look out of date.
+CREATED := $(VENV)/.stamp-created
+REPORT := $(VENV)/.stamp-report
+DEV := $(VENV)/.stamp-dev
+WEIGHTS := $(VENV)/.stamp-weights
+BENCH := $(VENV)/.stamp-benchmarks
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+demo: $(REPORT) ## the main job: train, verify, report (DATA=digits or fashion-mnist, OUT=report)
+	$(BIN)/maxaffine report --data $(DATA) --out $(OUT)
+
+test: lint typecheck pytest ## every gate: ruff, pyright, all tests, doctests and documentation snippets
+
+lint: $(DEV) ## ruff: rules and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+typecheck: $(DEV) ## pyright
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
+
+pytest: $(DEV) ## all tests
+	$(BIN)/python -m pytest
+
+bench: $(BENCH) ## the speed comparison, written to benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks
+
+docs-operators: $(DEV) ## regenerate docs/operators.md from the operator table of the tests
+	$(BIN)/python -m tests.operator_table > docs/operators.md.new
+	mv docs/operators.md.new docs/operators.md
+
+weights: $(WEIGHTS) ## the published networks that some tests and examples read
+	@echo "the published networks are installed in $(VENV)"
+
+clean: ## remove what was built, but keep the environment
+	rm -rf build dist $(OUT) .pytest_cache .ruff_cache .hypothesis
+	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## clean, and remove the environment too
+	rm -rf $(VENV)
+
+$(CREATED):
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "maxaffine needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(REPORT): $(MANIFEST) | $(CREATED)
+	$(INSTALL) -e '.[report]'
+	touch $@
+
+$(DEV): $(MANIFEST) | $(CREATED)
+	$(INSTALL) -e '.[dev]'
+	touch $@
+
+$(BENCH): $(MANIFEST) | $(CREATED)
+	$(INSTALL) -e '.[report,benchmarks]'
+	touch $@
+
+# The metadata of the last two asks for an old torch or for torchvision; what is used of them needs neither.
+$(WEIGHTS): $(MANIFEST) | $(CREATED)
+	$(INSTALL) -e '.[weights]'
+	$(INSTALL) --no-deps facenet-pytorch==2.6.0 gan-face-generate==1.1.1
+	touch $@
