@@ -1,0 +1,14 @@
+"""Named data sets and data files, always as the same frozen record in [0, 1].
+
+`load` is the door; it returns a `DataSet` of two `Split`s. To iterate in batches use torch's own loader:
+``DataLoader(TensorDataset(split.inputs, split.labels), batch_size=64)``.
+"""
+
+from __future__ import annotations
+
+from .dataset import DataSet, Split
+from .idx import read_idx
+from .loading import load
+from .named import NAMES
+
+__all__ = ["NAMES", "DataSet", "Split", "load", "read_idx"]

@@ -1,0 +1,113 @@
+"""From numpy arrays of any usual convention to the one convention of a `Split`."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import DataError
+from .dataset import Split
+
+_MOST_CLASSES = 100_000
+
+
+def as_split(inputs: np.ndarray, labels: np.ndarray, where: str, channels: str | None = None) -> Split:
+    """Bring two arrays to the convention of a `Split`.
+
+    Args:
+        inputs: (N, D), (N, H, W), (N, C, H, W), or (N, H, W, C) with ``channels="last"``. uint8 is divided by 255 and
+            uint16 by 65535, whatever the shape; floating-point images must be in [0, 1]; tabular floats and integers
+            are taken as they are.
+        labels: (N,) or (N, 1) integers.
+        where: What to call the source in an error, e.g. the file.
+        channels: Where the channels of four-dimensional inputs are; None means first, unless the shape suggests last.
+
+    Returns:
+        The split, float32 inputs and int64 labels.
+
+    Raises:
+        DataError: The arrays have different lengths, or one of them is malformed.
+
+    >>> as_split(np.zeros((2, 8, 8), np.uint8), np.array([1, 0]), "example")
+    Split(2 x (1, 8, 8))
+    """
+    if inputs.ndim and labels.ndim and len(inputs) != len(labels):
+        raise DataError(f"{where}: {len(inputs)} inputs but {len(labels)} labels; each input needs one label")
+    return Split(_as_inputs(inputs, where, channels), _as_labels(labels, where))
+
+
+def number_names(*splits: Split) -> tuple[str, ...]:
+    """Name the classes of a source that names none: "0", "1", ... up to its highest label.
+
+    Args:
+        splits: All its parts.
+
+    Returns:
+        C names.
+
+    Raises:
+        DataError: The highest label is so high that the labels cannot be class numbers.
+    """
+    highest = max(int(split.labels.max()) for split in splits)
+    if highest >= _MOST_CLASSES:
+        raise DataError(f"labels: {highest} is no class number; number the classes from 0")
+    return tuple(str(number) for number in range(highest + 1))
+
+
+def _as_inputs(array: np.ndarray, where: str, channels: str | None) -> Tensor:
+    if array.ndim not in (2, 3, 4) or array.size == 0:
+        problem = "is empty" if array.size == 0 else f"has {array.ndim} dimensions"
+        raise DataError(
+            f"{where}: the inputs' shape {array.shape} {problem}; give (N, C, H, W) or (N, H, W) images, or (N, D) rows"
+        )
+    values = _as_float32(array, where)
+    if values.ndim == 3:
+        values = values[:, None]
+    elif values.ndim == 4 and _channels_last(values.shape, where, channels):
+        values = np.moveaxis(values, -1, 1)
+    return torch.from_numpy(np.ascontiguousarray(values))
+
+
+def _as_float32(array: np.ndarray, where: str) -> np.ndarray:
+    if array.dtype in (np.uint8, np.uint16):
+        return np.divide(array, np.iinfo(array.dtype).max, dtype=np.float32)
+    images = array.ndim > 2
+    if array.dtype.kind not in "fiub" or (images and array.dtype.kind in "iu"):
+        raise DataError(
+            f"{where}: inputs of type {array.dtype} have no known range; store images as uint8, uint16 or floats in "
+            "[0, 1], and tabular rows as numbers"
+        )
+    with np.errstate(over="ignore"):  # what overflows float32 is reported below as not finite
+        values = array.astype(np.float32)
+    if wrong := int(np.count_nonzero(~np.isfinite(values))):
+        raise DataError(f"{where}: {wrong} of {values.size} input values are NaN or infinite in float32; replace them")
+    if images and (values.min() < 0 or values.max() > 1):
+        raise DataError(
+            f"{where}: the images' values lie in [{values.min():g}, {values.max():g}], not in [0, 1]; scale them, or "
+            "store bytes as uint8 (a network's own normalisation belongs into the network)"
+        )
+    return values
+
+
+def _channels_last(shape: tuple[int, ...], where: str, channels: str | None) -> bool:
+    if channels is None and shape[3] in (1, 3) and shape[1] not in (1, 3):
+        raise DataError(
+            f'{where}: the inputs\' shape {shape} looks like (N, H, W, C); pass channels="last", or channels="first" '
+            "if it is (N, C, H, W) after all"
+        )
+    return channels == "last"
+
+
+def _as_labels(array: np.ndarray, where: str) -> Tensor:
+    flat = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+    if flat.ndim != 1:
+        raise DataError(
+            f"{where}: the labels' shape is {array.shape}, not (N,); one-hot rows become numbers with .argmax(1)"
+        )
+    if flat.dtype.kind not in "iub":
+        raise DataError(f"{where}: the labels are {flat.dtype}, not integers; number the classes from 0")
+    labels = flat.astype(np.int64)
+    if len(labels) and labels.min() < 0:
+        raise DataError(f"{where}: label {labels.min()} is negative; number the classes from 0")
+    return torch.from_numpy(labels)

@@ -1,0 +1,161 @@
+"""The record that every loader returns, and the seeded split of a set that comes without one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import BadInput, DataError
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Split:
+    """One part of a data set: inputs with their labels. Anything else than the shapes below is a DataError.
+
+    Args:
+        inputs: (N, C, H, W) float32 images in [0, 1], or (N, D) float32 tabular rows.
+        labels: (N,) int64 class numbers, 0 or more.
+
+    >>> split = Split(torch.zeros(3, 1, 8, 8), torch.tensor([0, 1, 1]))
+    >>> split
+    Split(3 x (1, 8, 8))
+    """
+
+    inputs: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        """Check what the fields promise."""
+        _check_split(self)
+
+    def __len__(self) -> int:
+        """Return the number of inputs N."""
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        """Return the sizes, never the numbers."""
+        return f"Split({len(self)} x {tuple(self.inputs.shape[1:])})"
+
+    def take(self, indices: Tensor | slice) -> Split:
+        """The rows at some indices, as a split.
+
+        Args:
+            indices: (n,) int64 tensor, or a slice.
+
+        Returns:
+            A split of n rows; a slice shares memory with this one.
+
+        >>> Split(torch.zeros(3, 2), torch.arange(3)).take(slice(0, 2)).labels
+        tensor([0, 1])
+        """
+        return Split(self.inputs[indices], self.labels[indices])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DataSet:
+    """A named data set with its training and test part. Parts that do not belong together are a DataError.
+
+    Args:
+        name: Its name, or the stem of the path that it came from.
+        train: The part to learn from.
+        test: The part to judge by; inputs of the same shape.
+        class_names: C names; label c is called ``class_names[c]``.
+
+    Raises:
+        DataError: The two parts have other shapes, or a label has no name.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Check that the parts belong together."""
+        _check_parts(self)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input, (C, H, W) or (D,)."""
+        return tuple(self.train.inputs.shape[1:])
+
+    @property
+    def classes(self) -> int:
+        """Number of classes C."""
+        return len(self.class_names)
+
+    def __repr__(self) -> str:
+        """Return the sizes, never the numbers."""
+        sizes = f"train {len(self.train)}, test {len(self.test)}"
+        return f"DataSet({self.name!r}, input_shape={self.input_shape}, {sizes}, {self.classes} classes)"
+
+
+def split_by_class(name: str, whole: Split, class_names: tuple[str, ...], test_fraction: float, seed: int) -> DataSet:
+    """Set a share of every class aside for testing, the same share for the same seed.
+
+    Of a class with n >= 2 members, max(1, round(test_fraction * n)) are drawn without replacement, at most n - 1; a
+    class with one member stays in the training part. The order of the file is kept inside both parts.
+
+    Args:
+        name: Name of the data set.
+        whole: All its rows.
+        class_names: C names.
+        test_fraction: Share of each class, strictly between 0 and 1.
+        seed: Seed of the draw.
+
+    Returns:
+        The data set with both parts.
+
+    Raises:
+        BadInput: The share is not strictly between 0 and 1.
+        DataError: No class has two members, so nothing could be set aside.
+
+    >>> whole = Split(torch.zeros(10, 2), torch.arange(10) % 2)
+    >>> split_by_class("ten", whole, ("even", "odd"), test_fraction=0.2, seed=0)
+    DataSet('ten', input_shape=(2,), train 8, test 2, 2 classes)
+    """
+    if not 0 < test_fraction < 1:
+        raise BadInput(f"test_fraction: {test_fraction} is not strictly between 0 and 1; the default is 0.2")
+    labels = whole.labels.numpy()
+    generator = np.random.default_rng(seed)
+    in_test = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        wanted = max(1, round(test_fraction * len(members)))
+        in_test[generator.permutation(members)[: min(wanted, len(members) - 1)]] = True
+    if not in_test.any():
+        raise DataError(
+            f"{name}: no class has two members, so no test part can be set aside; provide a test part of its own"
+        )
+    train, test = (whole.take(torch.from_numpy(np.flatnonzero(chosen))) for chosen in (~in_test, in_test))
+    return DataSet(name, train, test, class_names)
+
+
+def _check_split(split: Split) -> None:
+    if split.inputs.ndim not in (2, 4) or split.inputs.dtype != torch.float32:
+        found = f"{tuple(split.inputs.shape)} {split.inputs.dtype}"
+        raise DataError(f"inputs: expected (N, C, H, W) or (N, D) float32, got {found}; reshape or cast them")
+    if split.labels.ndim != 1 or split.labels.dtype != torch.int64:
+        found = f"{tuple(split.labels.shape)} {split.labels.dtype}"
+        raise DataError(f"labels: expected (N,) int64, got {found}; reshape or cast them")
+    if len(split.inputs) != len(split.labels):
+        raise DataError(f"{len(split.inputs)} inputs but {len(split.labels)} labels; each input needs one label")
+    if split.inputs.numel() == 0:
+        raise DataError(f"inputs: shape {tuple(split.inputs.shape)} holds nothing; give at least one input")
+    if int(split.labels.min()) < 0:
+        raise DataError(f"labels: {int(split.labels.min())} is negative; number the classes from 0")
+
+
+def _check_parts(data: DataSet) -> None:
+    shapes = [tuple(split.inputs.shape[1:]) for split in (data.train, data.test)]
+    if shapes[0] != shapes[1]:
+        raise DataError(f"{data.name}: one training input is {shapes[0]}, one test input {shapes[1]}; make them equal")
+    highest = max(int(data.train.labels.max()), int(data.test.labels.max()))
+    if highest >= len(data.class_names):
+        raise DataError(
+            f"{data.name}: label {highest} has no name among {len(data.class_names)} class names; "
+            "number the classes from 0 and name each"
+        )

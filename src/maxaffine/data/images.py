@@ -1,0 +1,161 @@
+"""A folder of images by class, read with Pillow (the extra ``maxaffine[data]``)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ..errors import BadInput, DataError
+from .dataset import DataSet, Split, split_by_class
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_GREY = ("1", "L", "LA")
+_GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")
+_COLOUR = ("RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV")
+_PARTS = ({"train", "test"}, {"train", "val"})
+
+
+def load_images(folder: Path, size: int | tuple[int, int] | None, test_fraction: float, seed: int) -> DataSet:
+    """Read ``folder/<class>/<image>``, or ``folder/train/<class>/<image>`` beside ``folder/test`` (or ``val``).
+
+    Classes and files are in natural order ("a2" before "a10"). Images are grey (C = 1) when every file is grey, else
+    RGB (C = 3) without transparency; 16-bit grey keeps its precision. Hidden files are skipped, every other file must
+    be an image.
+
+    Args:
+        folder: The folder.
+        size: None when all images have one size already; else (height, width), or one number for both, to which each
+            is resized (bilinear, the aspect is not kept).
+        test_fraction: As in `split_by_class`; used when there is no test folder.
+        seed: As in `split_by_class`.
+
+    Returns:
+        The data set.
+
+    Raises:
+        DataError: There are no images, the parts have other classes, Pillow is absent, or an image is unreadable or
+            has another size.
+    """
+    target = _target(size)
+    parts = _entries(folder)
+    if {path.name for path in parts} not in _PARTS:
+        names = _class_names(folder)
+        (whole,) = _read([_files(folder, names)], target)
+        return split_by_class(folder.name, whole, names, test_fraction, seed)
+    train_folder, test_folder = sorted(parts, key=lambda path: path.name != "train")
+    names = _class_names(train_folder)
+    if names != _class_names(test_folder):
+        raise DataError(f"{folder}: {train_folder.name} and {test_folder.name} hold other classes; name them alike")
+    train, test = _read([_files(train_folder, names), _files(test_folder, names)], target)
+    return DataSet(folder.name, train, test, names)
+
+
+def _target(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    height, width = (size, size) if isinstance(size, int) else size
+    if height < 1 or width < 1:
+        raise BadInput(f"size: {size!r} is neither a positive number nor (height, width)")
+    return height, width
+
+
+def _natural(path: Path) -> tuple[list[str | int], str]:
+    pieces = re.split(r"(\d+)", path.name.casefold())
+    return [int(piece) if piece.isdecimal() else piece for piece in pieces], path.name
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted((path for path in folder.iterdir() if not path.name.startswith(".")), key=_natural)
+
+
+def _class_names(folder: Path) -> tuple[str, ...]:
+    entries = _entries(folder)
+    strays = [path.name for path in entries if not path.is_dir()]
+    if strays or not entries:
+        problem = f"has files beside its class folders, e.g. {strays[0]}" if strays else "is empty"
+        raise DataError(f"{folder}: {problem}; give one folder per class with the images of that class, nothing else")
+    return tuple(path.name for path in entries)
+
+
+def _files(folder: Path, names: Sequence[str]) -> list[tuple[Path, int]]:
+    files = []
+    for label, name in enumerate(names):
+        images = _entries(folder / name)
+        if not images:
+            raise DataError(f"{folder / name}: is empty; put images into it or remove it")
+        if subfolders := [path for path in images if path.is_dir()]:
+            raise DataError(
+                f"{subfolders[0]}: is a folder inside a class folder, which holds images only (train and test are "
+                "recognised as parts when nothing else is beside them)"
+            )
+        files += [(path, label) for path in images]
+    return files
+
+
+def _read(parts: list[list[tuple[Path, int]]], target: tuple[int, int] | None) -> list[Split]:
+    everything = [path for part in parts for path, _ in part]
+    channels = max(_channels(path) for path in everything)
+    first = _pixels(everything[0], channels, target)
+    splits = []
+    with tqdm(total=len(everything), desc="reading images", unit="image", disable=None, leave=False) as bar:
+        for part in parts:
+            inputs = np.empty((len(part), *first.shape), dtype=np.float32)
+            for row, (path, _) in enumerate(part):
+                pixels = _pixels(path, channels, target)
+                if pixels.shape != first.shape:
+                    sizes = f"{pixels.shape[1:]} pixels, not {first.shape[1:]} like {everything[0]}"
+                    raise DataError(f"{path}: has {sizes}; resize the images, or pass size=(height, width)")
+                inputs[row] = pixels
+                bar.update()
+            splits.append(Split(torch.from_numpy(inputs), torch.tensor([label for _, label in part])))
+    return splits
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    try:
+        from PIL import Image
+    except ModuleNotFoundError as error:
+        raise DataError("reading images needs Pillow, which is absent; pip install 'maxaffine[data]'") from error
+    try:
+        with Image.open(path) as image:
+            yield image
+    # What Pillow's decoders raise on bad bytes is not one family.
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: unreadable as an image ({error}); remove or replace it") from error
+
+
+def _channels(path: Path) -> int:
+    with _opened(path) as image:
+        mode = image.mode
+    if mode not in _GREY + _GREY_16 + _COLOUR:
+        raise DataError(f"{path}: its pixels are of type {mode}, whose range is unknown; store 8-bit or 16-bit pixels")
+    return 3 if mode in _COLOUR else 1
+
+
+def _pixels(path: Path, channels: int, target: tuple[int, int] | None) -> np.ndarray:
+    from PIL import Image, ImageOps
+
+    with _opened(path) as opened:
+        image = ImageOps.exif_transpose(opened)
+        highest = 65535 if image.mode in _GREY_16 else 255
+        if highest == 65535:
+            image = Image.fromarray(np.asarray(image, dtype=np.float32))
+        else:
+            # A palette's transparency is dropped in two steps: Pillow warns about the direct one.
+            image = (image.convert("RGBA") if image.mode == "P" else image).convert("L" if channels == 1 else "RGB")
+        if target is not None:
+            image = image.resize((target[1], target[0]), Image.Resampling.BILINEAR)
+        pixels = np.asarray(image, dtype=np.float32) / highest
+    pixels = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+    # Resampling in floating point may leave [0, 1] by a rounding error.
+    return np.broadcast_to(pixels.clip(0, 1), (channels, *pixels.shape[1:]))

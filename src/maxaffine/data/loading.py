@@ -1,0 +1,92 @@
+"""The door of the room: find out what a name or a path stands for, and read it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+
+from ..errors import BadInput, DataError
+from .dataset import DataSet
+from .files import load_array, load_npz
+from .idx import members
+from .images import load_images
+from .named import NAMES, load_digits, load_fashion_mnist, load_idx_folder
+
+
+def load(
+    name_or_path: str | os.PathLike[str],
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    labels: str | os.PathLike[str] | None = None,
+    size: int | tuple[int, int] | None = None,
+    channels: str | None = None,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+) -> DataSet:
+    """Load a data set by its name or from files: images in [0, 1] with class numbers.
+
+    | ``name_or_path`` | what is read |
+    | --- | --- |
+    | ``digits`` | scikit-learn's 8 x 8 digits (bundled with it; no download) |
+    | ``fashion-mnist`` | its IDX files, from `folder`, MAXAFFINE_DATA, or Debian's package ``dataset-fashion-mnist`` |
+    | a folder with IDX files | the four files of an MNIST-like set, plain or .gz |
+    | any other folder | images by class: ``folder/<class>/<image>``, or the same inside ``train/`` and ``test/`` |
+    | ``*.npz`` | ``inputs`` and ``labels`` (or ``x``, ``y``); or ``train_inputs``, ``train_labels``, ``test_inputs``, \
+``test_labels`` (or ``x_train``, ``y_train``, ``x_test``, ``y_test``); optionally ``class_names`` |
+    | ``*.npy`` or one IDX file | the inputs; `labels` names the file of their labels |
+
+    In arrays uint8 is divided by 255 and uint16 by 65535; images of floats must be in [0, 1] already. Arrays of
+    (N, H, W) get one channel, arrays of (N, D) stay tabular rows. Nothing is ever unpickled.
+
+    Args:
+        name_or_path: A name of `NAMES`, a file or a folder.
+        folder: Where the files of the named set ``fashion-mnist`` are.
+        labels: File of the labels, .npy or IDX, for inputs in a .npy or IDX file.
+        size: (height, width) or one number for both, to which the images of a folder are resized.
+        channels: Where the channels of four-dimensional arrays in .npz, .npy and IDX files are: ``first`` or ``last``.
+        test_fraction: Share of each class that is set aside for testing, when the source has no test part.
+        seed: Seed of that split; the same seed gives the same split.
+
+    Returns:
+        The data set: inputs (N, C, H, W) or (N, D) float32, labels (N,) int64, for training and for testing.
+
+    Raises:
+        BadInput: An option has a wrong value or does not apply to this source.
+        DataError: There is no such data set, or something in it is missing, unreadable or malformed.
+
+    >>> data = load("digits")
+    >>> data
+    DataSet('digits', input_shape=(1, 8, 8), train 1438, test 359, 10 classes)
+    """
+    if channels not in (None, "first", "last"):
+        raise BadInput(f"channels: {channels!r} is none of None, 'first' and 'last'")
+    given = {"folder": folder, "labels": labels, "size": size, "channels": channels}
+    path = Path(name_or_path).expanduser()
+    if name_or_path == "digits":
+        _only(given, "digits")
+        return load_digits(test_fraction, seed)
+    if name_or_path == "fashion-mnist":
+        _only(given, "fashion-mnist", "folder")
+        return load_fashion_mnist(Path(folder).expanduser() if folder else None)
+    if not path.exists():
+        close = difflib.get_close_matches(str(name_or_path), NAMES, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise DataError(f"{name_or_path}: neither a data set ({', '.join(NAMES)}) nor a file or folder; {hint}check it")
+    if path.is_dir():
+        if members(path):
+            _only(given, "a folder of IDX files")
+            return load_idx_folder(path, path.name)
+        _only(given, "a folder of images", "size")
+        return load_images(path, size, test_fraction, seed)
+    if path.suffix == ".npz":
+        _only(given, "a .npz file", "channels")
+        return load_npz(path, channels, test_fraction, seed)
+    _only(given, "a .npy or IDX file", "labels", "channels")
+    return load_array(path, Path(labels).expanduser() if labels else None, channels, test_fraction, seed)
+
+
+def _only(given: dict[str, object], source: str, *applicable: str) -> None:
+    for name, value in given.items():
+        if value is not None and name not in applicable:
+            raise BadInput(f"{name}: does not apply to {source}; leave it out")

@@ -1,0 +1,166 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maxaffine.data import load
+from maxaffine.errors import BadInput, DataError
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (20, 3, 6, 5), dtype=np.uint8)
+LABELS = np.arange(20) % 4
+
+
+def save(path, **arrays):
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.mark.parametrize("keys", [("inputs", "labels"), ("x", "y")])
+def test_npz_without_a_test_part_is_split(tmp_path, keys):
+    data = load(save(tmp_path / "whole.npz", **dict(zip(keys, (IMAGES, LABELS), strict=True))))
+    assert data.name == "whole"
+    assert data.input_shape == (3, 6, 5)
+    assert (len(data.train), len(data.test)) == (16, 4)
+    assert data.test.labels.tolist().count(2) == 1
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [("train_inputs", "train_labels", "test_inputs", "test_labels"), ("x_train", "y_train", "x_test", "y_test")],
+)
+def test_npz_with_both_parts_and_class_names(tmp_path, keys):
+    arrays = (IMAGES[:15], LABELS[:15, None], IMAGES[15:], LABELS[15:])
+    names = np.array(["a", "b", "c", "d"])
+    data = load(save(tmp_path / "parts.npz", class_names=names, **dict(zip(keys, arrays, strict=True))))
+    assert (len(data.train), len(data.test)) == (15, 5)
+    assert data.class_names == ("a", "b", "c", "d")
+    assert np.array_equal((data.test.inputs.double() * 255).round().numpy(), IMAGES[15:])
+
+
+def test_tabular_rows_stay_as_they_are(tmp_path):
+    rows = np.linspace(-3, 5, 40).reshape(20, 2)
+    data = load(save(tmp_path / "rows.npz", inputs=rows, labels=LABELS))
+    assert data.input_shape == (2,)
+    both = torch.cat([data.train.inputs, data.test.inputs])
+    assert torch.equal(both.sort(0).values, torch.from_numpy(rows.astype(np.float32)))
+
+
+def test_channels_last_is_moved_when_asked_and_never_guessed(tmp_path):
+    path = save(tmp_path / "last.npz", inputs=np.moveaxis(IMAGES, 1, -1), labels=LABELS)
+    with pytest.raises(DataError, match='channels="last"'):
+        load(path)
+    assert load(path, channels="last").input_shape == (3, 6, 5)
+    assert load(path, channels="first").input_shape == (6, 5, 3)
+
+
+def test_npy_needs_a_file_of_labels(tmp_path):
+    np.save(tmp_path / "x.npy", IMAGES[:, 0].astype(np.uint16) * 257)
+    np.save(tmp_path / "y.npy", LABELS)
+    with pytest.raises(BadInput, match="labels"):
+        load(tmp_path / "x.npy")
+    data = load(tmp_path / "x.npy", labels=tmp_path / "y.npy")
+    assert data.input_shape == (1, 6, 5)
+    rows = torch.cat([data.train.inputs, data.test.inputs]).sum((1, 2, 3)).sort().values
+    assert torch.allclose(rows, torch.from_numpy(IMAGES[:, 0].sum((1, 2)) / 255).float().sort().values)
+
+
+FLOATS = IMAGES / 255.0
+
+
+@pytest.mark.parametrize(
+    ("inputs", "labels", "message"),
+    [
+        (IMAGES[:19], LABELS, "19 inputs but 20 labels"),
+        (np.where(FLOATS == FLOATS.max(), np.nan, FLOATS), LABELS, "NaN or infinite"),
+        (np.full((20, 2), 1e300), LABELS, "40 of 40 input values"),
+        (IMAGES.astype(np.float32), LABELS, r"lie in \[0, 255\], not in \[0, 1\]"),
+        (IMAGES.astype(np.int64), LABELS, "no known range"),
+        (FLOATS.astype(complex), LABELS, "complex"),
+        (IMAGES[:0], LABELS[:0], "is empty"),
+        (IMAGES[None], LABELS[:1], "5 dimensions"),
+        (np.float32(1), LABELS, "0 dimensions"),
+        (IMAGES, np.eye(20), "argmax"),
+        (IMAGES, LABELS.astype(float), "not integers"),
+        (IMAGES, np.array(["cat"] * 20), "not integers"),
+        (IMAGES, LABELS - 1, "-1 is negative"),
+        (IMAGES, LABELS + 10**9, "no class number"),
+        (IMAGES, np.int64(3), "not .N,."),
+        (IMAGES, np.arange(20), "no class has two members"),
+    ],
+)
+def test_malformed_arrays_name_the_cause(tmp_path, inputs, labels, message):
+    with pytest.raises(DataError, match=message):
+        load(save(tmp_path / "bad.npz", inputs=inputs, labels=labels))
+
+
+def test_class_names_must_be_text_and_enough(tmp_path):
+    with pytest.raises(DataError, match="array of str"):
+        load(save(tmp_path / "a.npz", inputs=IMAGES, labels=LABELS, class_names=np.arange(4)))
+    with pytest.raises(DataError, match="label 3 has no name among 2"):
+        load(save(tmp_path / "b.npz", inputs=IMAGES, labels=LABELS, class_names=np.array(["a", "b"])))
+
+
+def test_other_keys_are_listed_with_the_expected_ones(tmp_path):
+    with pytest.raises(DataError, match=r"\['features', 'labels'\]; expected the keys inputs and labels"):
+        load(save(tmp_path / "keys.npz", features=IMAGES, labels=LABELS))
+
+
+class Touch:
+    """Unpickling this would create a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+@pytest.mark.parametrize("archive", [True, False])
+def test_pickled_objects_are_refused_and_never_run(tmp_path, archive):
+    trace = tmp_path / "trace"
+    objects = np.array([Touch(trace)] * 20, dtype=object)
+    np.save(tmp_path / "labels.npy", LABELS)
+    if archive:
+        path, options = save(tmp_path / "objects.npz", inputs=objects, labels=LABELS), {}
+    else:
+        path, options = tmp_path / "objects.npy", {"labels": tmp_path / "labels.npy"}
+        np.save(path, objects)
+    with pytest.raises(DataError, match="unpickling can run any code") as raised:
+        load(path, **options)
+    assert str(path) in str(raised.value)
+    assert not trace.exists()
+
+
+def test_a_file_with_the_other_suffix_is_told_apart(tmp_path):
+    np.savez(tmp_path / "a.npz", x=IMAGES)
+    (tmp_path / "a.npz").rename(tmp_path / "a.npy")
+    np.save(tmp_path / "b.npy", IMAGES)
+    (tmp_path / "b.npy").rename(tmp_path / "b.npz")
+    with pytest.raises(DataError, match="rename it to .npz"):
+        load(tmp_path / "a.npy", labels=tmp_path / "a.npy")
+    with pytest.raises(DataError, match="rename it to .npy"):
+        load(tmp_path / "b.npz")
+
+
+@given(st.data())
+def test_damaged_files_load_or_are_data_errors(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("damaged")
+    suffix = data.draw(st.sampled_from(["npz", "npy"]))
+    path = folder / f"file.{suffix}"
+    if suffix == "npz":
+        save(path, inputs=IMAGES[:8, :, :2, :2], labels=LABELS[:8])
+    else:
+        np.save(path, IMAGES[:8, :, :2, :2])
+    np.save(folder / "labels.npy", LABELS[:8])
+    content = bytearray(path.read_bytes())
+    position = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans()):
+        content[position] ^= data.draw(st.integers(1, 255))
+    else:
+        del content[position:]
+    path.write_bytes(content)
+    try:
+        load(path, labels=None if suffix == "npz" else folder / "labels.npy")
+    except DataError:
+        pass

@@ -1,0 +1,118 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from maxaffine.data import NAMES, load, named
+from maxaffine.errors import BadInput, DataError
+
+from .test_idx import write_mnist_like
+
+
+def test_digits_are_scikit_learns_in_the_unit_interval():
+    data = load("digits")
+    images, labels = load_digits(return_X_y=True)
+    rows = torch.cat([data.train.inputs, data.test.inputs]).reshape(-1, 64) * 16
+    wanted = np.column_stack([images, labels])
+    found = np.column_stack([rows.numpy(), torch.cat([data.train.labels, data.test.labels]).numpy()])
+    assert np.array_equal(wanted[np.lexsort(wanted.T)], found[np.lexsort(found.T)])
+    assert data.input_shape == (1, 8, 8)
+    shares = np.bincount(data.test.labels) / np.bincount(labels)
+    assert np.all(abs(shares - 0.2) < 0.004)
+
+
+def test_digits_split_is_fixed():
+    assert torch.equal(load("digits").test.inputs, load("digits").test.inputs)
+    assert not torch.equal(load("digits").test.inputs, load("digits", seed=1).test.inputs[:359])
+
+
+def test_fashion_mnist_from_a_given_folder(tmp_path):
+    write_mnist_like(tmp_path, compress=True)
+    data = load("fashion-mnist", folder=tmp_path)
+    assert (data.name, len(data.train), len(data.test)) == ("fashion-mnist", 12, 4)
+    assert data.class_names[9] == "Ankle boot"
+
+
+@pytest.mark.parametrize("inner", ["", "fashion-mnist"])
+def test_fashion_mnist_from_the_environment(tmp_path, monkeypatch, inner):
+    folder = tmp_path / inner
+    folder.mkdir(exist_ok=True)
+    write_mnist_like(folder, compress=False)
+    monkeypatch.setenv("MAXAFFINE_DATA", str(tmp_path))
+    assert len(load("fashion-mnist").train) == 12
+
+
+def test_absent_fashion_mnist_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.delenv("MAXAFFINE_DATA", raising=False)
+    monkeypatch.setattr(named, "_DEBIAN_FOLDER", tmp_path / "absent")
+    with pytest.raises(DataError, match="apt-get install dataset-fashion-mnist.*MAXAFFINE_DATA"):
+        load("fashion-mnist")
+    with pytest.raises(DataError, match="no IDX files in"):
+        load("fashion-mnist", folder=tmp_path)
+
+
+@pytest.mark.skipif(not named._DEBIAN_FOLDER.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
+def test_the_real_fashion_mnist(monkeypatch):
+    monkeypatch.delenv("MAXAFFINE_DATA", raising=False)
+    data = load("fashion-mnist")
+    assert data.train.inputs.shape == (60_000, 1, 28, 28)
+    assert data.test.inputs.shape == (10_000, 1, 28, 28)
+    assert data.train.labels.bincount().tolist() == [6000] * 10
+    assert data.test.labels.bincount().tolist() == [1000] * 10
+    assert data.train.inputs.mean().item() == pytest.approx(0.2860, abs=1e-4)
+    assert [data.class_names[label] for label in data.train.labels[:3]] == ["Ankle boot", "T-shirt/top", "T-shirt/top"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("digit", "did you mean 'digits'"),
+        ("fashion_mnist", "did you mean 'fashion-mnist'"),
+        ("/no/such.npz", "neither"),
+    ],
+)
+def test_unknown_names_are_refused_with_the_known_ones(name, message):
+    with pytest.raises(DataError, match=message) as raised:
+        load(name)
+    assert all(known in str(raised.value) for known in NAMES)
+
+
+@pytest.mark.parametrize(
+    ("source", "options"),
+    [
+        ("digits", {"folder": "x"}),
+        ("digits", {"size": 4}),
+        ("fashion-mnist", {"channels": "last"}),
+        ("file.npz", {"labels": "x"}),
+        ("file.npy", {"size": 3}),
+        ("", {"labels": "x"}),
+    ],
+)
+def test_options_that_do_not_apply_are_refused(tmp_path, monkeypatch, source, options):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file.npz").touch()
+    (tmp_path / "file.npy").touch()
+    with pytest.raises(BadInput, match=f"^{next(iter(options))}: does not apply"):
+        load(source, **options)
+
+
+def test_an_unknown_channel_order_is_refused():
+    with pytest.raises(BadInput, match="channels"):
+        load("digits", channels="middle")
+
+
+def test_files_of_other_kinds_are_refused_with_the_known_ones(tmp_path):
+    (tmp_path / "table.csv").write_text("1,2\n")
+    (tmp_path / "labels.npy").touch()
+    with pytest.raises(DataError, match="known files are IDX"):
+        load(tmp_path / "table.csv", labels=tmp_path / "labels.npy")
+
+
+def test_importing_the_room_imports_no_optional_package():
+    code = (
+        "import sys, maxaffine.data; print([name for name in ('sklearn', 'PIL', 'matplotlib') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
