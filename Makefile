@@ -12,14 +12,16 @@ DATA ?= digits
 OUT ?= report
 
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
+# Compiling every module of every package takes a minute; what is imported is compiled and cached at its first import.
+INSTALL := $(BIN)/python -m pip install -qq --no-compile -c constraints.txt
+unexport PYTHONDONTWRITEBYTECODE
 MANIFEST := pyproject.toml constraints.txt
-# One stamp per set of extras: installing one never makes another look out of date.
+# One stamp per extra (.stamp-NAME): installing one never makes another look out of date.
 CREATED := $(VENV)/.stamp-created
 REPORT := $(VENV)/.stamp-report
 DEV := $(VENV)/.stamp-dev
 WEIGHTS := $(VENV)/.stamp-weights
-BENCH := $(VENV)/.stamp-benchmarks
+BENCHMARKS := $(VENV)/.stamp-benchmarks
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -39,7 +41,7 @@ typecheck: $(DEV) ## pyright
 pytest: $(DEV) ## all tests
 	$(BIN)/python -m pytest
 
-bench: $(BENCH) ## the speed comparison, written to benchmarks/RESULTS.md
+bench: $(BENCHMARKS) ## the speed comparison, written to benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks
 
 docs-operators: $(DEV) ## regenerate docs/operators.md from the operator table of the tests
@@ -57,24 +59,18 @@ distclean: clean ## clean, and remove the environment too
 	rm -rf $(VENV)
 
 $(CREATED):
-	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "maxaffine needs Python 3.11 or newer: make PYTHON=python3.11")'
-	$(PYTHON) -m venv $(VENV)
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "maxaffine needs Python 3.11 or newer: make PYTHON=python3.11")'
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
 
-$(REPORT): $(MANIFEST) | $(CREATED)
-	$(INSTALL) -e '.[report]'
-	touch $@
-
-$(DEV): $(MANIFEST) | $(CREATED)
-	$(INSTALL) -e '.[dev]'
-	touch $@
-
-$(BENCH): $(MANIFEST) | $(CREATED)
-	$(INSTALL) -e '.[report,benchmarks]'
-	touch $@
+$(VENV)/.stamp-%: $(MANIFEST) | $(CREATED)
+	@echo "installing maxaffine[$*] into $(VENV) ..."
+	@$(INSTALL) -e '.[$*]'
+	@touch $@
 
 # The metadata of the last two asks for an old torch or for torchvision; what is used of them needs neither.
 $(WEIGHTS): $(MANIFEST) | $(CREATED)
-	$(INSTALL) -e '.[weights]'
-	$(INSTALL) --no-deps facenet-pytorch==2.6.0 gan-face-generate==1.1.1
-	touch $@
+	@echo "installing maxaffine[weights] into $(VENV) ..."
+	@$(INSTALL) -e '.[weights]'
+	@$(INSTALL) --no-deps facenet-pytorch==2.6.0 gan-face-generate==1.1.1
+	@touch $@

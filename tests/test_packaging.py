@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import re
 import subprocess
 import sys
@@ -54,7 +55,9 @@ print(json.dumps({{"seconds": seconds, "changed": changed, "modules": sorted(sys
 
 def _probe(body: str) -> dict:
     command = [sys.executable, "-c", PROBE.format(body=body)]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    # With bytecode caches, as a user has them: otherwise each import would be timed with its compilation.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return json.loads(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
 
 
 def test_one_version_everywhere() -> None:

@@ -11,7 +11,7 @@ _Function = TypeVar("_Function", bound=Callable)
 
 
 def check(function: _Function) -> _Function:
-    """Apply beartype to one function; it cannot judge ``Self`` on a method without its class, so that hint is left out."""
+    """Apply beartype, less the hint ``Self``: a method alone, without its class, gives it no meaning."""
     hints = function.__annotations__
     function.__annotations__ = {name: hint for name, hint in hints.items() if hint not in ("Self", Self)}
     return beartype(function)
