@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint typecheck pytest bench docs-operators weights clean distclean
+.PHONY: help env demo test lint typecheck pytest bench docs-operators weights clean distclean
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -30,6 +30,9 @@ demo: $(REPORT) ## the main job: train, verify, report (DATA=digits or fashion-m
 	$(BIN)/maxaffine report --data $(DATA) --out $(OUT)
 
 test: lint typecheck pytest ## every gate: ruff, pyright, all tests, doctests and documentation snippets
+
+env: $(DEV) ## the environment with the development tools
+	@echo "source $(BIN)/activate"
 
 lint: $(DEV) ## ruff: rules and format
 	$(BIN)/ruff check

@@ -9,6 +9,7 @@ from pathlib import Path
 
 _FENCE = re.compile(r"^(?P<indent> {0,3})```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^ {0,3}```[ \t]*$", re.M | re.S)
 _SKIP = re.compile(r"<!--\s*skip:\s*(?P<reason>[^>]*?)\s*-->\s*\Z")
+_LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
 _FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
@@ -43,6 +44,12 @@ def blocks(text: str) -> list[Block]:
             raise ValueError(f"line {line}: say why the block is skipped: <!-- skip: reason -->")
         found.append(Block(line, fence["code"], mark["reason"] if mark else ""))
     return found
+
+
+def broken_links(page: Path) -> list[str]:
+    """The links and pictures of a page that name no file beside it."""
+    links = _LINK.findall(page.read_text(encoding="utf-8"))
+    return [link for link in links if not (page.parent / link).exists()]
 
 
 def run_page(page: Path) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.markdown import blocks, run_page
+from tests.markdown import blocks, broken_links, run_page
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -16,6 +16,11 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert run_page(page) == sum(not block.skip for block in blocks(page.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("page", [*sorted(ROOT.glob("*.md")), *PAGES[1:]], ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    assert broken_links(page) == []
 
 
 def test_readme_shows_code() -> None:
@@ -58,3 +63,8 @@ def test_error_names_the_line_of_the_page(tmp_path: Path) -> None:
     with pytest.raises(NameError) as caught:
         run_page(page)
     assert (str(caught.traceback[-1].path), caught.traceback[-1].lineno + 1) == (str(page), 5)
+
+
+def test_broken_link_is_reported(tmp_path: Path) -> None:
+    page = _page(tmp_path, "[a](page.md#top) ![b](gone.png) [c](https://example.org/x) [d](#here)")
+    assert broken_links(page) == ["gone.png"]
