@@ -16,9 +16,9 @@ Shapes = tuple[tuple[int, ...], ...]
 VECTOR: Shapes = ((6,),)
 SERIES: Shapes = ((2, 9),)
 STEPS: Shapes = ((4, 3),)
-IMAGE: Shapes = ((1, 8, 8),)
+IMAGE: Shapes = ((1, 6, 6),)
 COLOUR: Shapes = ((3, 8, 8),)
-VOLUME: Shapes = ((1, 5, 6, 4),)
+VOLUME: Shapes = ((1, 4, 4, 3),)
 
 
 @dataclass(frozen=True)

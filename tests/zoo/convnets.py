@@ -211,8 +211,8 @@ def maxout_convnet() -> Net:
 
 def autoencoder() -> nn.Sequential:
     """Strided convolutions to a bottleneck, transposed ones back, clamped to the range of images."""
-    encoder = nn.Sequential(nn.Conv2d(1, 3, 3, 2, 1), nn.LeakyReLU(0.1), nn.Flatten(), nn.Linear(48, 4))
-    decoder = nn.Sequential(nn.Linear(4, 48), nn.ReLU(), nn.Unflatten(1, (3, 4, 4)), nn.ConvTranspose2d(3, 1, 2, 2))
+    encoder = nn.Sequential(nn.Conv2d(1, 3, 3, 2, 1), nn.LeakyReLU(0.1), nn.Flatten(), nn.Linear(27, 4))
+    decoder = nn.Sequential(nn.Linear(4, 27), nn.ReLU(), nn.Unflatten(1, (3, 3, 3)), nn.ConvTranspose2d(3, 1, 2, 2))
     return nn.Sequential(OrderedDict(encoder=encoder, decoder=decoder, range=nn.Hardtanh(0, 1)))
 
 
@@ -240,5 +240,11 @@ class Detector(nn.Module):
 
 def volume_regression() -> nn.Sequential:
     """A 3-D network from a density field to one number."""
-    body = [nn.Conv3d(1, 3, 3, padding=1), nn.LeakyReLU(0.03), nn.MaxPool3d(2), nn.Conv3d(3, 4, 2), nn.LeakyReLU(0.03)]
-    return nn.Sequential(*body, nn.Flatten(), nn.Linear(8, 5), nn.LeakyReLU(0.03), nn.Linear(5, 1))
+    body = [
+        nn.Conv3d(1, 3, 3, padding=1),
+        nn.LeakyReLU(0.03),
+        nn.MaxPool3d(2),
+        nn.Conv3d(3, 4, (2, 2, 1)),
+        nn.LeakyReLU(0.03),
+    ]
+    return nn.Sequential(*body, nn.Flatten(), nn.Linear(4, 5), nn.LeakyReLU(0.03), nn.Linear(5, 1))

@@ -26,20 +26,20 @@ def stack(name: str, *layers: Callable[[], nn.Module], shapes: Shapes = IMAGE, *
 
 
 def pooled(name: str, pool: Callable[[], nn.Module], rank: int = 2, **properties: Any) -> Case:
-    """Convolution, relu, a pooling, and a convolution of width one."""
+    """Convolution, relu, a pooling, and a strided convolution."""
     conv = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[rank - 1]
     first = 2 if rank == 1 else 1
     shapes = (SERIES, IMAGE, VOLUME)[rank - 1]
     return Case(
         name,
-        lambda: nn.Sequential(conv(first, 3, 3, padding=1), nn.ReLU(), pool(), conv(3, 2, 1)),
+        lambda: nn.Sequential(conv(first, 3, 3, padding=1), nn.ReLU(), pool(), conv(3, 2, 2, 2, padding=1)),
         shapes,
         **properties,
     )
 
 
 def resampled(name: str, rank: int = 2, **options: Any) -> Case:
-    """Convolution, relu, interpolation, and a convolution of width one."""
+    """Convolution, relu, interpolation, and a strided convolution."""
     return pooled(f"interpolate_{name}", lambda: Net(lambda m, x: F.interpolate(x, **options)), rank)
 
 
@@ -52,7 +52,7 @@ def max_unpool(m: Any, x: Tensor) -> Tensor:
 def fold_unfold(m: Any, x: Tensor) -> Tensor:
     """Patches, a linear map of each, and back to an image."""
     patches = F.unfold(x, 4, stride=2)
-    return F.fold(F.relu(m.a(patches.transpose(1, 2))).transpose(1, 2), (8, 8), 4, stride=2)
+    return F.fold(F.relu(m.a(patches.transpose(1, 2))).transpose(1, 2), (6, 6), 4, stride=2)
 
 
 def constant_grid(m: Any, x: Tensor) -> Tensor:
@@ -89,8 +89,14 @@ CONVOLUTIONS = (
         "deconv2d",
         lambda: nn.ConvTranspose2d(1, 4, 3, stride=2, padding=1, output_padding=1),
         lambda: nn.ConvTranspose2d(4, 2, 2, groups=2, dilation=2, bias=False),
+        shapes=((1, 3, 4),),
     ),
-    stack("deconv3d", lambda: nn.ConvTranspose3d(1, 3, 2, stride=(1, 2, 1)), lambda: nn.Conv3d(3, 2, 1), shapes=VOLUME),
+    stack(
+        "deconv3d",
+        lambda: nn.ConvTranspose3d(1, 3, 2, stride=(1, 2, 1)),
+        lambda: nn.Conv3d(3, 5, 1),
+        shapes=((1, 2, 3, 2),),
+    ),
     stack("zero_pad", lambda: nn.ZeroPad2d((1, 2, 0, 1)), lambda: nn.Conv2d(1, 2, 3)),
     stack("constant_pad", lambda: nn.ConstantPad2d((1, -1, 2, 0), 1.5), lambda: nn.Conv2d(1, 2, 3)),
     stack("reflection_pad", lambda: nn.ReflectionPad2d((1, 2, 3, 0)), lambda: nn.Conv2d(1, 2, 3)),
@@ -156,11 +162,12 @@ RESAMPLINGS = (
         lambda: nn.ChannelShuffle(2),
         lambda: nn.Conv2d(6, 4, 1, groups=2),
     ),
-    Case("fold_unfold", lambda: Net(fold_unfold, a=nn.Linear(16, 32)), IMAGE),
+    Case("fold_unfold", lambda: Net(fold_unfold, a=nn.Linear(16, 16)), IMAGE, convex=True),
     Case(
         "constant_grid",
         lambda: Net(constant_grid, conv=nn.Conv2d(1, 3, 3), grid=torch.rand(1, 4, 5, 2) * 2.2 - 1.1),
         IMAGE,
+        convex=True,
     ),
 )
 
@@ -179,7 +186,7 @@ ARCHITECTURES = (
     Case("mobilenet_v2", convnets.mobilenet_v2, COLOUR),
     Case(
         "shufflenet",
-        lambda: nn.Sequential(convnets.conv_bn_relu(3, 4), convnets.ShuffleUnit(4), convnets.ShuffleUnit(4)),
+        lambda: nn.Sequential(convnets.conv_bn_relu(3, 4, stride=2), convnets.ShuffleUnit(4), convnets.ShuffleUnit(4)),
         COLOUR,
     ),
     Case("maxout_convnet", convnets.maxout_convnet, IMAGE),

@@ -15,8 +15,8 @@ from tests.zoo.networks import Net
 
 
 def inside(name: str, function: Callable[[Tensor], Tensor], words: str) -> Refused:
-    """A function of 8 numbers between a linear layer and a relu."""
-    return Refused(name, lambda: Net(lambda m, x: F.relu(function(m.a(x))), a=nn.Linear(6, 8)), VECTOR, words)
+    """A function of 8 numbers between a linear layer and a leaky relu."""
+    return Refused(name, lambda: Net(lambda m, x: F.leaky_relu(function(m.a(x))), a=nn.Linear(6, 8)), VECTOR, words)
 
 
 def module(
@@ -186,7 +186,7 @@ BATCH_MIXING = (
     mixing("gram", lambda x: x @ x.T, "matmul|mm|batch|sample"),
     mixing("first_sample", lambda x: x - x[0]),
     mixing("first_sample_narrowed", lambda x: x + x[:1]),
-    mixing("reshaped", lambda x: x.reshape(2, -1, 4).sum(0), "batch|sample|first dimension|shape"),
+    mixing("reshaped", lambda x: x.reshape(4, -1).t().reshape(-1, 4), "batch|sample|first dimension|shape"),
     mixing("flattened_mean", lambda x: x - x.mean()),
 )
 

@@ -26,11 +26,11 @@ def wired(
 
 
 def shape(name: str, function: Callable[[Tensor], Tensor], **properties: Any) -> Case:
-    """A rearrangement of an affine map to 4 x 6 numbers, between a relu and a sum with fixed random weights."""
+    """A rearrangement of 4 x 6 numbers between two leaky relus, with a different weight for each of its results."""
 
     def forward(m: Any, x: Tensor) -> Tensor:
-        z = function(F.relu(m.a(x).view(-1, 4, 6))).flatten(1)
-        return F.relu(z * torch.linspace(-1, 1, z.shape[1], dtype=x.dtype) + 0.1)
+        z = function(F.leaky_relu(m.a(x).view(-1, 4, 6), 0.3)).flatten(1)
+        return F.leaky_relu(z * torch.linspace(-1, 1, z.shape[1], dtype=x.dtype) + 0.1, 0.2)
 
     return Case(f"shape_{name}", lambda: Net(forward, a=nn.Linear(6, 24)), **properties)
 
@@ -45,7 +45,6 @@ def inplace(m: Any, x: Tensor) -> Tensor:
     z = m.a(x)
     z += 0.5
     z *= 2
-    z.relu_()
     z[:, :2] = 0.25
     z[:, 2:4] -= z[:, 4:6]
     return m.b(F.leaky_relu_(z, 0.2))
@@ -61,7 +60,7 @@ def filled(m: Any, x: Tensor) -> Tensor:
 
 def computed_weights(m: Any, x: Tensor) -> Tensor:
     """Every weight is itself a nonlinear function of parameters."""
-    return F.relu(F.linear(x * m.g.sigmoid(), m.w.softmax(1), m.g[:4])) / m.g.exp()[:4]
+    return F.leaky_relu(F.linear(F.relu(x * m.g.sigmoid()), m.w.softmax(1), m.g[:4])) / m.g.exp()[:4]
 
 
 MODULES = (
@@ -73,14 +72,21 @@ MODULES = (
     Case("nested", lambda: nn.Sequential(nn.Sequential(nn.Sequential(mlp(nn.ReLU)), nn.ReLU()), nn.Linear(3, 2))),
     Case("dropout", lambda: nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 3))),
     Case("batch_norm_1d", lambda: nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))),
-    Case("weight_norm", lambda: nn.Sequential(parametrizations.weight_norm(nn.Linear(6, 8)), nn.ReLU())),
-    Case("spectral_norm", lambda: nn.Sequential(parametrizations.spectral_norm(nn.Linear(6, 8)), nn.ReLU())),
+    Case("weight_norm", lambda: nn.Sequential(parametrizations.weight_norm(nn.Linear(6, 8)), nn.ReLU()), convex=True),
+    Case(
+        "spectral_norm", lambda: nn.Sequential(parametrizations.spectral_norm(nn.Linear(6, 8)), nn.ReLU()), convex=True
+    ),
     wired("functional", lambda m, x: F.linear(F.relu(F.linear(x, m.a.weight)), m.b.weight, m.b.bias), two_layers),
     wired("inplace", inplace, two_layers),
     wired("filled", filled, two_layers),
     wired("reused_layer", lambda m, x: m.a(F.relu(m.a(F.relu(m.a(x))))), lambda: {"a": nn.Linear(6, 6)}),
     wired("reused_relu", lambda m, x: m.b(m.r(m.a(m.r(x)))), lambda: two_layers() | {"r": nn.ReLU()}),
-    wired("computed_weights", computed_weights, lambda: {"g": torch.randn(6), "w": nn.Parameter(torch.randn(4, 6))}),
+    wired(
+        "computed_weights",
+        computed_weights,
+        lambda: {"g": torch.randn(6), "w": nn.Parameter(torch.randn(4, 6))},
+        convex=True,
+    ),
 )
 
 INPUTS_AND_OUTPUTS = (
@@ -89,7 +95,7 @@ INPUTS_AND_OUTPUTS = (
     wired("unused_input", lambda m, x, y: m.f(x), lambda: {"f": mlp(nn.ReLU)}, ((6,), (4,))),
     wired(
         "image_and_vector",
-        lambda m, x, y: F.relu(m.b(torch.cat([m.conv(x).relu().mean((2, 3)), y], 1))),
+        lambda m, x, y: F.leaky_relu(m.b(torch.cat([m.conv(x).relu().mean((2, 3)), y], 1))),
         lambda: {"conv": nn.Conv2d(1, 3, 3), "b": nn.Linear(7, 2)},
         ((1, 6, 6), (4,)),
     ),
@@ -109,6 +115,7 @@ CONSTANTS = (
         "addcmul_lerp",
         lambda m, x: torch.addcmul(x.relu(), m.c, x, value=0.5).lerp(m.c, 0.3),
         lambda: {"c": torch.randn(6)},
+        convex=True,
     ),
     wired(
         "normalised",
@@ -134,6 +141,7 @@ CONSTANTS = (
         "outer_product",
         lambda m, x: (x.unsqueeze(2) * m.w).relu().sum(1),
         lambda: {"w": torch.randn(6, 4)},
+        convex=True,
         biasless=True,
     ),
     wired(
@@ -160,7 +168,7 @@ SHAPES = (
     shape("slice", lambda x: x[:, 1:, ::2]),
     shape("negative_index", lambda x: x[:, -1, ..., None]),
     shape("index_list", lambda x: x[:, [2, 0, 2]]),
-    shape("index_two_dims", lambda x: x[:, torch.tensor([0, 3]), torch.tensor([5, 1])]),
+    shape("index_two_dims", lambda x: x[:, torch.tensor([0, 3, 1, 2, 2]), torch.tensor([5, 1, 0, 3, 4])]),
     shape("index_select", lambda x: x.index_select(2, torch.tensor([3, 1, 1]))),
     shape("gather_constant", lambda x: x.gather(2, torch.tensor([[[1, 0, 4]]]).expand(x.shape[0], 4, 3))),
     shape("mask_constant", lambda x: x[:, :, torch.tensor([True, False, True, True, False, False])]),
@@ -190,7 +198,7 @@ SHAPES = (
     shape("window", lambda x: x.unfold(2, 3, 2)),
     shape(
         "scatter_constant",
-        lambda x: torch.zeros_like(x).scatter(2, torch.tensor([[[5, 2]]]).expand(x.shape[0], 4, 2), x),
+        lambda x: torch.zeros_like(x).scatter(2, torch.tensor([[[5, 2]]]).expand(x.shape[0], 4, 2), x[..., 1:3]),
     ),
     shape("index_add", lambda x: torch.ones_like(x).index_add(1, torch.tensor([1, 1, 0, 3]), x)),
     shape("conversion", lambda x: x.to(torch.float64).clone().to(x.dtype)),

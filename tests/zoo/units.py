@@ -87,7 +87,13 @@ FUNCTIONS = (
 )
 
 SELECTIONS = tuple(
-    unit(name, function, width, optional=True, continuous=name not in {"sign", "gather_by_another_argmax"})
+    unit(
+        name,
+        function,
+        width,
+        optional=True,
+        continuous=name not in {"where_on_interval", "sign", "gather_by_another_argmax"},
+    )
     for name, function, width in (
         ("where_on_interval", lambda x: torch.where((x > -0.5) & (x < 1.0), x, x.abs()), 8),
         ("sign", lambda x: x + 0.5 * torch.sign(x), 8),
