@@ -1,1 +1,49 @@
 """maxaffine: the exact spline form of any piecewise-affine PyTorch network."""
+
+from importlib.metadata import version
+
+from maxaffine.capture import Call, batch, capture, rule
+from maxaffine.codes import Codes, PackedCodes, code_distance
+from maxaffine.errors import (
+    BadInput,
+    CaptureError,
+    DataError,
+    ExactnessError,
+    MaxAffineError,
+    ModelError,
+    NotPiecewiseAffine,
+    ShapeMismatch,
+)
+from maxaffine.graph import Operator, OperatorRecord
+from maxaffine.maps import AffineMap, OffsetContributions
+from maxaffine.network import ExactnessReport, SplineNetwork, verify
+from maxaffine.spline import MaxAffineSpline, max_affine_form
+
+__version__ = version("maxaffine")
+
+__all__ = [
+    "AffineMap",
+    "BadInput",
+    "Call",
+    "CaptureError",
+    "Codes",
+    "DataError",
+    "ExactnessError",
+    "ExactnessReport",
+    "MaxAffineError",
+    "MaxAffineSpline",
+    "ModelError",
+    "NotPiecewiseAffine",
+    "OffsetContributions",
+    "Operator",
+    "OperatorRecord",
+    "PackedCodes",
+    "ShapeMismatch",
+    "SplineNetwork",
+    "batch",
+    "capture",
+    "code_distance",
+    "max_affine_form",
+    "rule",
+    "verify",
+]

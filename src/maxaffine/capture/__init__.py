@@ -1,0 +1,8 @@
+"""nn.Module and an example in, SplineNetwork out, or a refusal; and the registry that others may extend."""
+
+from maxaffine.capture import batch
+from maxaffine.capture.call import Call, Ref
+from maxaffine.capture.capture import capture
+from maxaffine.capture.registry import Rule, registered, rule
+
+__all__ = ["Call", "Ref", "Rule", "batch", "capture", "registered", "rule"]

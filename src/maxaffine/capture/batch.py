@@ -1,0 +1,126 @@
+"""Where samples live: proofs that an operator keeps the samples of a batch apart.
+
+An affine map per sample exists only if no sample's output depends on another sample. Every rule names one of these
+proofs; each returns where the output keeps its samples, or refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from maxaffine.capture.call import Call, Ref, leaves
+from maxaffine.graph import BatchAxis, Dependence, as_tuple
+
+BatchRule = Callable[[Call, Sequence[Tensor]], BatchAxis]
+
+PROBES = 3
+MIXED = "it mixes the samples of a batch, so no sample has an affine map of its own"
+MIXED_CURE = "let the module treat each sample alone (work along the other axes), or capture the part before it"
+
+
+def batched(call: Call) -> tuple[Ref, ...]:
+    """The arguments that hold a tensor per sample."""
+    return tuple(ref for ref in call.refs if ref.value.batch is not None)
+
+
+def pointwise(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
+    """Entry by entry, with broadcasting: the samples must lie along the same axis in every argument."""
+    rank = outputs[0].dim()
+    axes = set()
+    for ref in batched(call):
+        axis = ref.value.batch
+        axes.add(BatchAxis(axis.dim + rank - ref.sample.dim(), axis.outer, axis.inner))
+    if len(axes) != 1:
+        call.refuse(MIXED, MIXED_CURE)
+    return axes.pop()
+
+
+def leading(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
+    """Sample by sample along axis 0 (convolution, pooling over planes)."""
+    axes = {ref.value.batch for ref in batched(call)}
+    if len(axes) != 1 or next(iter(axes)).dim != 0:
+        call.refuse(MIXED, MIXED_CURE)
+    return axes.pop()
+
+
+def along(name: str) -> BatchRule:
+    """Along the axes that the argument ``name`` lists, so none of them may carry samples."""
+
+    def prove(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
+        (ref,) = {ref.number: ref for ref in batched(call)}.values()
+        axis = ref.value.batch
+        rank = ref.sample.dim()
+        named = call.arguments.get(name)
+        listed = range(rank) if named is None or named == [] else leaves([named])
+        worked = {int(item) % rank for item in listed}
+        if axis.dim in worked:
+            call.refuse(MIXED, MIXED_CURE)
+        dropped = sum(1 for item in worked if item < axis.dim) if outputs[0].dim() < rank else 0
+        return BatchAxis(axis.dim - dropped, axis.outer, axis.inner)
+
+    return prove
+
+
+def matched(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
+    """Indexing along ``dim`` by an index computed from the same samples (gather, scatter)."""
+    axes = {ref.value.batch for ref in batched(call)}
+    rank = outputs[0].dim()
+    if len(axes) != 1 or next(iter(axes)).dim == int(call["dim"]) % max(rank, 1):
+        call.refuse(MIXED, MIXED_CURE)
+    return axes.pop()
+
+
+def probed(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
+    """Any affine operator: mark one sample after another with NaN and see which outputs it reaches.
+
+    A dependence on a sample, however small its slope, turns the output into NaN, so what stays free of NaN
+    provably does not depend on it. Each sample must reach its own slab of one axis and nothing else.
+    """
+    operator = call.affine()
+    stand_ins = [_float(ref) for ref in call.refs]
+    reached = []
+    for sample in range(PROBES):
+        marked = [_marked(ref, item, sample) for ref, item in zip(call.refs, stand_ins, strict=True)]
+        # an operator may have several outputs of one layout (split); their marks must agree
+        reached.append([item.isnan() for item in as_tuple(operator(*marked)) if item.is_floating_point()])
+    axes = [_slab([marks[place] for marks in reached]) for place in range(len(reached[0]))]
+    if not axes or any(axis is None or axis != axes[0] for axis in axes):
+        call.refuse(MIXED, MIXED_CURE)
+    return axes[0]
+
+
+def _float(ref: Ref) -> object:
+    if ref.size or ref.sample.is_floating_point() or ref.value.batch is None:
+        return ref.sample
+    if ref.value.dependence is Dependence.REGION:
+        return torch.zeros(ref.sample.shape, device=ref.sample.device)
+    return ref.sample
+
+
+def _marked(ref: Ref, item: object, sample: int) -> object:
+    if ref.value.batch is None or not isinstance(item, Tensor):
+        return item
+    marked = torch.zeros_like(item)
+    ref.value.batch.to_front(marked)[sample] = float("nan")
+    return marked
+
+
+def _slab(marks: list[Tensor]) -> BatchAxis | None:
+    """The axis, and its split into outer x samples x inner, that keeps every sample's marks in its own slab."""
+    for dim, size in enumerate(marks[0].shape):
+        if size % PROBES:
+            continue
+        rest = size // PROBES
+        for outer in (o for o in range(1, rest + 1) if rest % o == 0):
+            axis = BatchAxis(dim, outer, rest // outer)
+            if all(_alone(axis.to_front(mark), sample) for sample, mark in enumerate(marks)):
+                return axis
+    return None
+
+
+def _alone(front: Tensor, sample: int) -> bool:
+    others = [other for other in range(PROBES) if other != sample]
+    return not bool(front[others].any())

@@ -1,0 +1,163 @@
+"""capture: any nn.Module and an example in, its exact spline form out, or a refusal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Node
+from torch.utils._pytree import tree_structure
+
+import maxaffine.capture.rules  # noqa: F401 (fills the registry)
+from maxaffine.capture.batch import PROBES
+from maxaffine.capture.export import Traced, trace
+from maxaffine.capture.freeze import Freezer
+from maxaffine.capture.names import Name, find_node, name_nodes
+from maxaffine.errors import BadInput, ShapeMismatch
+from maxaffine.network import SplineNetwork
+from maxaffine.network.inputs import InputSpec, infer_names
+
+FINAL = ("softmax", "_softmax", "log_softmax", "_log_softmax", "_safe_softmax", "sigmoid", "tanh", "log_sigmoid")
+
+
+def capture(
+    model: nn.Module,
+    example: Any,
+    *,
+    until: str | None = None,
+    output: str = "as_is",
+    batch_dim: int | tuple[int, ...] = 0,
+) -> SplineNetwork:
+    """Turn a module into its exact spline form, or refuse.
+
+    Every operator on a value that depends on the input is affine, piecewise affine with a code, or refused; nothing
+    is approximated. The module, its mode, hooks and random state are left as they were, and its parameters are copied.
+
+    Args:
+        model: Any piecewise-affine ``nn.Module``, in evaluation mode if it holds dropout or batch-norm.
+        example: A tensor of inputs (N, *in), a tuple of tensors for several positional inputs, or a dict by name.
+        until: Name of an operator or module behind which to stop, e.g. ``"fc"``.
+        output: ``"as_is"``, or ``"pre_activation"`` to stop before a final softmax, log-softmax, sigmoid or tanh.
+        batch_dim: The axis of the samples, one for all inputs or one per input.
+
+    Returns:
+        The network, for any number of samples.
+
+    Raises:
+        NotPiecewiseAffine: At the first operator that has no exact piecewise-affine form.
+        CaptureError: When the module fails on the example or is not one fixed graph.
+        BadInput: For a wrong argument.
+        ShapeMismatch: When example and module differ in dtype or device.
+
+    Example:
+        >>> import torch, maxaffine as ma
+        >>> net = ma.capture(torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU()), torch.zeros(1, 2))
+        >>> [record.name for record in net.operators]
+        ['0', '1']
+    """
+    if not isinstance(model, nn.Module):
+        raise BadInput(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    if output not in ("as_is", "pre_activation"):
+        raise BadInput(f"output: expected 'as_is' or 'pre_activation', got {output!r}")
+    spec = _input_spec(example, batch_dim)
+    tensors = spec.tensors(example)
+    _check_module(model, spec, tensors)
+    traced = _traced(model, spec, tensors)
+    names = name_nodes(model, traced.nodes, traced.inputs)
+    targets, output_spec = _targets(traced, names, until, output)
+    probe = [_take(item.detach(), axis, PROBES) for item, axis in zip(tensors, spec.batch_dims, strict=True)]
+    graph = Freezer(traced, names, spec.batch_dims).graph(probe, targets)
+    return SplineNetwork(graph, spec, output_spec, _places(graph, names))
+
+
+def _input_spec(example: Any, batch_dim: int | tuple[int, ...]) -> InputSpec:
+    keyword = isinstance(example, dict)
+    items = list(example.values()) if keyword else list(example) if isinstance(example, tuple | list) else [example]
+    if not items or not all(isinstance(item, Tensor) for item in items):
+        raise BadInput("example: expected a tensor, a tuple of tensors or a dict of tensors")
+    if any(item.is_complex() for item in items):
+        raise BadInput("example: complex inputs have no real affine map; split them into real and imaginary parts")
+    if not any(item.is_floating_point() for item in items):
+        raise BadInput("example: no input is floating point, so there is nothing to be affine in; use .float()")
+    axes = (batch_dim,) * len(items) if isinstance(batch_dim, int) else tuple(batch_dim)
+    if len(axes) != len(items) or any(item.dim() <= axis or axis < 0 for item, axis in zip(items, axes, strict=False)):
+        raise BadInput(f"batch_dim: {batch_dim!r} is not an axis of every input; give 0, or one axis per input")
+    return InputSpec(
+        names=tuple(example) if keyword else tuple(infer_names(len(items))),
+        keyword=keyword,
+        units=tuple((*item.shape[:axis], *item.shape[axis + 1 :]) for item, axis in zip(items, axes, strict=True)),
+        batch_dims=axes,
+        dtypes=tuple(item.dtype for item in items),
+        device=items[0].device,
+    )
+
+
+def _check_module(model: nn.Module, spec: InputSpec, tensors: tuple[Tensor, ...]) -> None:
+    floating = next(item.dtype for item in tensors if item.is_floating_point())
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+            raise BadInput(f"model: its parameter {name!r} is not initialised; run the model once before capture")
+        if tensor.device != spec.device:
+            raise ShapeMismatch(
+                f"example: on {spec.device}, but the model's {name!r} is on {tensor.device}; move one of them with .to()"
+            )
+        if tensor.is_floating_point() and tensor.dtype != floating:
+            raise ShapeMismatch(
+                f"example: dtype {floating}, but the model's {name!r} is {tensor.dtype}; convert one of them with .to()"
+            )
+
+
+def _traced(model: nn.Module, spec: InputSpec, tensors: tuple[Tensor, ...]) -> Traced:
+    """Trace with two samples: with one, the tracer would take the batch for a fixed size."""
+    pair = tuple(_take(item.detach(), axis, 2) for item, axis in zip(tensors, spec.batch_dims, strict=True))
+    if spec.keyword:
+        named = dict(zip(spec.names, pair, strict=True))
+        return trace(model, (), named, ((), dict(zip(spec.names, spec.batch_dims, strict=True))))
+    return trace(model, pair, {}, (spec.batch_dims, {}))
+
+
+def _take(tensor: Tensor, axis: int, count: int) -> Tensor:
+    places = torch.arange(count, device=tensor.device) % tensor.shape[axis]
+    return tensor.index_select(axis, places)
+
+
+def _targets(traced: Traced, names: dict[Node, Name], until: str | None, output: str) -> tuple[list[Any], Any]:
+    if until is not None:
+        node = find_node(until, traced.nodes, names)
+        if node is None:
+            known = sorted({name.text for node, name in names.items() if node.op == "call_function"})
+            raise BadInput(f"until: no operator or module is called {until!r}; there are {known}")
+        return [node], tree_structure(0)
+    targets = list(traced.outputs)
+    if output == "pre_activation":
+        targets = [_before_final(item, names) for item in targets]
+    return targets, traced.output_spec
+
+
+def _before_final(item: Any, names: dict[Node, Name]) -> Any:
+    node = item
+    while isinstance(node, Node) and str(node.target).split(".")[1:2] == ["clone"]:
+        node = node.args[0]
+    kind = str(node.target).split(".")[1] if isinstance(node, Node) and str(node.target).startswith("aten.") else ""
+    if kind not in FINAL:
+        found = names[node].text if isinstance(node, Node) and node in names else type(item).__name__
+        raise BadInput(
+            f"output: 'pre_activation' needs a final softmax, log-softmax, sigmoid or tanh, but the module ends in"
+            f" {found!r}; leave output= out, or name until="
+        )
+    return node.args[0]
+
+
+def _places(graph: Any, names: dict[Node, Name]) -> dict[str, int]:
+    """Operator names, and module paths by the last operator that ran inside them, to value numbers."""
+    parents = {name.text: name.parents for name in names.values()}
+    places: dict[str, int] = {}
+    for step in graph.steps:
+        for record in step.records:
+            for path in parents[record.name]:
+                if path:
+                    places[path] = step.result
+    for step in graph.steps:
+        places.update((record.name, step.result) for record in step.records)
+    return places

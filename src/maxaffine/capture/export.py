@@ -1,0 +1,195 @@
+"""The user's module as a functional graph of ATen operators, traced by torch.export; the module is left as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram, default_decompositions
+from torch.fx import Node
+from torch.utils._pytree import tree_map
+
+from maxaffine.errors import CaptureError, NotPiecewiseAffine
+
+# These have a rule, or a refusal, under their own name: taking them apart would hide what the user wrote.
+KEPT = frozenset(
+    """
+    hardshrink softshrink threshold hardsigmoid hardswish rrelu _prelu_kernel celu selu mish silu softplus glu logit
+    log_sigmoid log_sigmoid_forward log_softmax softmax _safe_softmax gelu elu logsumexp sinc
+    im2col col2im max_unpool2d max_unpool3d pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle roll
+    reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d
+    upsample_linear1d upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d
+    upsample_nearest1d upsample_nearest2d upsample_nearest3d
+    _upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d
+    _upsample_bilinear2d_aa _upsample_bicubic2d_aa _upsample_lanczos2d_aa affine_grid_generator grid_sampler
+    linear avg_pool1d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d tril triu
+    layer_norm group_norm rms_norm lstm gru rnn_tanh lstm_cell gru_cell rnn_tanh_cell
+    scaled_dot_product_attention cosine_similarity pairwise_distance cdist pdist bilinear embedding_bag
+    norm std var linalg_norm linalg_vector_norm special_entr
+    """.split()
+)
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A traced module.
+
+    Attributes:
+        nodes: The functional graph's nodes, in running order.
+        constants: Frozen copies of parameters, buffers and lifted constants, by placeholder name.
+        inputs: Placeholder names of the user's inputs, in order.
+        outputs: The user's outputs, each a node or a constant.
+        output_spec: How the outputs are nested.
+    """
+
+    nodes: tuple[Node, ...]
+    constants: dict[str, Tensor]
+    inputs: tuple[str, ...]
+    outputs: tuple[Any, ...]
+    output_spec: Any
+
+
+def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any], batch_dims: Any) -> Traced:
+    """Trace a module with a dynamic batch.
+
+    Args:
+        model: The user's module.
+        args: Example positional arguments, nested tensors with at least two samples.
+        kwargs: Example keyword arguments.
+        batch_dims: The batch axis of every tensor, nested as ``(args, kwargs)``.
+
+    Returns:
+        The traced graph with frozen constants.
+
+    Raises:
+        CaptureError: When the module fails on the example or cannot be traced.
+    """
+    batch = Dim("batch")
+    positional, named = tree_map(lambda axis: {axis: batch}, batch_dims)
+    with _untouched(model):
+        try:
+            program = torch.export.export(model, args, kwargs, dynamic_shapes=named or positional, strict=False)
+            program = program.run_decompositions(_decompositions())
+        except Exception as error:
+            raise _explained(error) from error
+    return _frozen(program)
+
+
+def _decompositions() -> dict:
+    table = default_decompositions()
+    for operator in list(table):
+        namespace, name = operator.name().split("::")
+        if namespace == "aten" and name.split(".")[0] in KEPT:
+            table.pop(operator)
+    return table
+
+
+def _explained(error: Exception) -> Exception:
+    """The cause of a failed trace in the user's terms."""
+    text = str(error).strip()
+    first = text.splitlines()[0] if text else type(error).__name__
+    where = _user_frame(error)
+    if "data-dependent" in text or "DataDependent" in type(error).__name__:
+        return CaptureError(
+            f"model: its control flow or a shape depends on the data ({where or first}), so it is not one fixed graph."
+            " Cure: replace the Python `if`, `.item()` or boolean indexing by torch.where, or capture the part before it"
+        )
+    if "batch" in text and ("specializ" in text or "onstraint" in text):
+        return CaptureError(
+            f"model: it works for one batch size only ({first}). Cure: write shapes with x.shape[0] or -1 in place of"
+            " the number"
+        )
+    return CaptureError(
+        f"model: it failed on the example ({type(error).__name__}: {first}){f' at {where}' if where else ''}."
+        " Cure: check that model(example) runs, with the example's shapes, dtype and device"
+    )
+
+
+def _user_frame(error: Exception) -> str:
+    frames = []
+    trace_back = error.__traceback__
+    while trace_back is not None:
+        code = trace_back.tb_frame.f_code
+        if "/torch/" not in code.co_filename and "maxaffine" not in code.co_filename and code.co_name == "forward":
+            frames.append(f"{code.co_filename}:{trace_back.tb_lineno}")
+        trace_back = trace_back.tb_next
+    return frames[-1] if frames else ""
+
+
+def _frozen(program: ExportedProgram) -> Traced:
+    """Copy the constants once each (shared parameters stay shared) and pick out what the user gives and gets."""
+    signature = program.graph_signature
+    if signature.buffers_to_mutate:
+        buffer = next(iter(signature.buffers_to_mutate.values()))
+        raise NotPiecewiseAffine(
+            "a buffer update",
+            f"the module changes its buffer {buffer!r} while it runs, so one input does not give one output",
+            "call model.eval() before capture; a module that updates buffers in evaluation mode has no spline form",
+            buffer.rpartition(".")[0],
+        )
+    copies: dict[Any, Tensor] = {}
+    constants = {}
+    sources = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    for placeholder, name in sources.items():
+        tensor = program.state_dict[name] if name in program.state_dict else program.constants[name]
+        constants[placeholder] = _copy(tensor, copies)
+    for placeholder, name in signature.inputs_to_lifted_tensor_constants.items():
+        constants[placeholder] = _copy(program.constants[name], copies)
+    outputs = next(node for node in program.graph.nodes if node.op == "output").args[0]
+    kept = [
+        item
+        for item, spec in zip(outputs, signature.output_specs, strict=True)
+        if spec.kind.name == "USER_OUTPUT"
+    ]
+    return Traced(
+        nodes=tuple(program.graph.nodes),
+        constants=constants,
+        inputs=tuple(signature.user_inputs),
+        outputs=tuple(kept),
+        output_spec=program.call_spec.out_spec,
+    )
+
+
+def _copy(tensor: Tensor, copies: dict[Any, Tensor]) -> Tensor:
+    key = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+    if key not in copies or tensor.data_ptr() == 0:
+        copies[key] = tensor.detach().clone()
+    return copies[key]
+
+
+@contextlib.contextmanager
+def _untouched(model: nn.Module) -> Iterator[None]:
+    """Put back whatever tracing could change: random states, gradient mode, and every attribute of the modules."""
+    python, numeric, gradient = random.getstate(), np.random.get_state(), torch.is_grad_enabled()
+    saved = [(vars(module), {k: (v, _contents(v)) for k, v in vars(module).items()}) for module in model.modules()]
+    devices = {p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"}
+    with torch.random.fork_rng(devices=sorted(devices)), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            torch.set_grad_enabled(gradient)
+            random.setstate(python)
+            np.random.set_state(numeric)
+            for attributes, before in saved:
+                attributes.clear()
+                attributes.update((key, _refilled(value, contents)) for key, (value, contents) in before.items())
+
+
+def _contents(value: Any) -> Any:
+    return value.copy() if isinstance(value, dict | list | set) else None
+
+
+def _refilled(value: Any, contents: Any) -> Any:
+    """A container with its earlier contents, the container itself the same object."""
+    if contents is not None:
+        value.clear()
+        value.extend(contents) if isinstance(value, list) else value.update(contents)
+    return value

@@ -1,0 +1,111 @@
+"""Names for operators: the path of the module that called them, so that a user finds them again."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+from torch.fx import Node
+
+
+@dataclass(frozen=True)
+class Name:
+    """The name of one traced node.
+
+    Attributes:
+        text: Unique name, e.g. ``layer1.0.relu`` and ``layer1.0.relu#2`` for its second call.
+        module_path: Dotted path of the calling module, empty for the root.
+        source: Source line of the call, when it is known.
+        parents: Paths of all modules that were running, outermost first.
+    """
+
+    text: str
+    module_path: str
+    source: str
+    parents: tuple[str, ...]
+
+
+def name_nodes(model: nn.Module, nodes: Sequence[Node], inputs: Sequence[str]) -> dict[Node, Name]:
+    """Name every node after the module that called it.
+
+    A leaf module that calls one operator gives it its own path; otherwise the operator's kind follows the path. A
+    repeated name is numbered from ``#2``.
+
+    Args:
+        model: The user's module.
+        nodes: Its traced nodes.
+        inputs: Names of the placeholders of the user's inputs.
+
+    Returns:
+        A name per node.
+    """
+    modules = model.named_modules(remove_duplicate=False)
+    leaf = {path for path, module in modules if not any(module.children())}
+    dependent = _dependent(nodes, inputs)
+    calls = Counter(_stack(node)[0] for node in dependent)
+    seen: Counter[str] = Counter()
+    names = {}
+    for node in nodes:
+        key, path, parents = _stack(node)
+        kind = _kind(node)
+        alone = path and path in leaf and calls[key] == 1
+        base = path if alone else ".".join(part for part in (path, kind) if part)
+        text = base
+        if node in dependent:
+            seen[base] += 1
+            text = base if seen[base] == 1 else f"{base}#{seen[base]}"
+        names[node] = Name(text, path, _source(node), parents)
+    return names
+
+
+def find_node(wanted: str, nodes: Sequence[Node], names: dict[Node, Name]) -> Node | None:
+    """The node called ``wanted``, or the last one that ran inside the module of that path."""
+    exact = [node for node in nodes if _counts(node) and names[node].text == wanted]
+    if exact:
+        return exact[0]
+    inside = [node for node in nodes if _counts(node) and wanted in names[node].parents]
+    return inside[-1] if inside else None
+
+
+def _dependent(nodes: Sequence[Node], inputs: Sequence[str]) -> set[Node]:
+    """The operators whose value depends on the network's input, not on its size alone."""
+    reached = {node for node in nodes if node.name in inputs}
+    for node in nodes:
+        if node.op == "call_function" and _kind(node) != "sym_size" and not reached.isdisjoint(node.all_input_nodes):
+            reached.add(node)
+    return {node for node in reached if _counts(node)}
+
+
+def _counts(node: Node) -> bool:
+    return node.op == "call_function" and _kind(node) not in ("getitem", "sym_size", "clone", "detach", "alias")
+
+
+def _kind(node: Node) -> str:
+    target = node.target
+    schema = getattr(target, "_schema", None)
+    text = schema.name.split("::")[1] if schema is not None else getattr(target, "__name__", str(target))
+    return text.strip("_").removesuffix("_with_indices")
+
+
+def _stack(node: Node) -> tuple[str, str, tuple[str, ...]]:
+    """Key of the innermost module call, its path, and the paths of all running modules."""
+    entries = [(key, path) for key, (path, _) in (node.meta.get("nn_module_stack") or {}).items() if "empty_nn" not in key]
+    if not entries:
+        return "", "", ()
+    paths = tuple(re.sub(r"@\d+", "", path) for _, path in entries)
+    return entries[-1][0], paths[-1], paths
+
+
+def _source(node: Node) -> str:
+    """The innermost source line that is not PyTorch's own."""
+    lines = (node.meta.get("stack_trace") or "").strip().splitlines()
+    found = ""
+    for place, line in enumerate(lines):
+        match = re.match(r'\s*File "(.+)", line (\d+), in', line)
+        if match and "/torch/" not in match[1]:
+            code = lines[place + 1].strip() if place + 1 < len(lines) else ""
+            found = f"{match[1]}:{match[2]}: {code}"
+    return found

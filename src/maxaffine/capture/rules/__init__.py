@@ -1,0 +1,29 @@
+"""One family of operators per file; importing this package fills the registry."""
+
+from maxaffine.capture.rules import (
+    activation,
+    arithmetic,
+    comparison,
+    convolution,
+    indexing,
+    normalization,
+    pooling,
+    refused,
+    resampling,
+    selection,
+    shape,
+)
+
+__all__ = [
+    "activation",
+    "arithmetic",
+    "comparison",
+    "convolution",
+    "indexing",
+    "normalization",
+    "pooling",
+    "refused",
+    "resampling",
+    "selection",
+    "shape",
+]

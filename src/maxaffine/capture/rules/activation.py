@@ -1,0 +1,101 @@
+"""Piecewise-affine activations: scalar functions with knots, applied entry by entry."""
+
+from __future__ import annotations
+
+import torch
+
+from maxaffine.capture.batch import pointwise
+from maxaffine.capture.call import Call
+from maxaffine.capture.registry import rule
+from maxaffine.graph import Elementwise, Operator, ScalarSpline
+
+aten = torch.ops.aten
+
+
+def _elementwise(call: Call, spline: ScalarSpline) -> Operator:
+    return Elementwise(call.affine(), spline)
+
+
+@rule(aten.relu.default, batch=pointwise)
+def relu(call: Call) -> Operator:
+    """max(0, x)."""
+    return _elementwise(call, ScalarSpline((0.0,), (0.0, 1.0), (0.0, 0.0)))
+
+
+@rule(aten.abs.default, batch=pointwise)
+def absolute(call: Call) -> Operator:
+    """max(-x, x)."""
+    return _elementwise(call, ScalarSpline((0.0,), (-1.0, 1.0), (0.0, 0.0)))
+
+
+@rule(aten.leaky_relu.default, batch=pointwise)
+def leaky_relu(call: Call) -> Operator:
+    """Slope v below zero, 1 above."""
+    return _elementwise(call, ScalarSpline((0.0,), (float(call["negative_slope"]), 1.0), (0.0, 0.0)))
+
+
+@rule(aten._prelu_kernel.default, batch=pointwise)
+def prelu(call: Call) -> Operator:
+    """Slope v below zero, a parameter per channel; 1 above."""
+    if not isinstance(call["weight"], torch.Tensor):
+        call.refuse("its slope depends on the network's input", "use a slope that is a parameter")
+    return _elementwise(call, ScalarSpline((0.0,), (call["weight"], 1.0), (0.0, 0.0)))
+
+
+@rule(aten.rrelu.default, aten.rrelu_with_noise.default, aten.rrelu_with_noise_functional.default, batch=pointwise)
+def rrelu(call: Call) -> Operator:
+    """Leaky ReLU with the mean slope; random, hence refused, in training mode."""
+    if call["training"]:
+        call.refuse("it draws its slopes at random in training mode", "call model.eval() before capture")
+    slope = (float(call["lower"]) + float(call["upper"])) / 2
+    return _elementwise(call, ScalarSpline((0.0,), (slope, 1.0), (0.0, 0.0)))
+
+
+@rule(aten.hardtanh.default, batch=pointwise)
+def hardtanh(call: Call) -> Operator:
+    """Clipped to [min_val, max_val]; ReLU6 is the case [0, 6]."""
+    return _clipped(call, call["min_val"], call["max_val"])
+
+
+@rule(aten.clamp.default, aten.clamp_min.default, aten.clamp_max.default, batch=pointwise)
+def clamp(call: Call) -> Operator:
+    """Clipped below, above or both."""
+    return _clipped(call, call.arguments.get("min"), call.arguments.get("max"))
+
+
+def _clipped(call: Call, low: float | None, high: float | None) -> Operator:
+    if low is not None and high is not None and low > high:
+        call.refuse("its lower bound is above its upper one, so it is constant", "order the bounds")
+    knots = tuple(float(bound) for bound in (low, high) if bound is not None)
+    slopes = (0.0,) * (low is not None) + (1.0,) + (0.0,) * (high is not None)
+    below = () if low is None else (float(low),)
+    above = () if high is None else (float(high),)
+    return _elementwise(call, ScalarSpline(knots, slopes, (*below, 0.0, *above)))
+
+
+@rule(aten.hardsigmoid.default, batch=pointwise)
+def hardsigmoid(call: Call) -> Operator:
+    """x/6 + 1/2 clipped to [0, 1]."""
+    return _elementwise(call, ScalarSpline((-3.0, 3.0), (0.0, 1 / 6, 0.0), (0.0, 0.5, 1.0)))
+
+
+@rule(aten.hardshrink.default, batch=pointwise)
+def hardshrink(call: Call) -> Operator:
+    """X where |x| > lambda, else 0: piecewise affine, not continuous."""
+    lambd = float(call["lambd"])
+    if lambd < 0:
+        call.refuse("its threshold is negative", "use a threshold of zero or more")
+    return _elementwise(call, ScalarSpline((-lambd, lambd), (1.0, 0.0, 1.0), (0.0, 0.0, 0.0), (True, False)))
+
+
+@rule(aten.softshrink.default, batch=pointwise)
+def softshrink(call: Call) -> Operator:
+    """X moved towards zero by lambda, zero in between."""
+    lambd = float(call["lambd"])
+    return _elementwise(call, ScalarSpline((-lambd, lambd), (1.0, 0.0, 1.0), (lambd, 0.0, -lambd)))
+
+
+@rule(aten.threshold.default, batch=pointwise)
+def threshold(call: Call) -> Operator:
+    """X above the threshold, a constant at or below it: in general not continuous."""
+    return _elementwise(call, ScalarSpline((float(call["threshold"]),), (0.0, 1.0), (float(call["value"]), 0.0)))

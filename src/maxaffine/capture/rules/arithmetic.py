@@ -1,0 +1,137 @@
+"""Sums, and products with a factor that does not depend on the input."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from maxaffine.capture.batch import along, pointwise
+from maxaffine.capture.call import Call, Ref
+from maxaffine.capture.registry import rule
+from maxaffine.graph import MatrixProduct, Operator, Sign, Sum
+
+aten = torch.ops.aten
+
+PRODUCT = "it multiplies two values that both depend on the input, which is quadratic"
+PRODUCT_CURE = "capture the part before it (until=...), or make one factor a parameter"
+
+
+def one_factor(call: Call, *names: str) -> str:
+    """The single factor that depends on the input; a product of two is refused."""
+    dependent = [name for name in names if call.depends(name)]
+    if len(dependent) > 1:
+        call.refuse(PRODUCT, PRODUCT_CURE)
+    return dependent[0] if dependent else ""
+
+
+@rule(aten.add.Tensor, aten.add.Scalar, aten.sub.Tensor, aten.sub.Scalar, batch=pointwise)
+def add(call: Call) -> Operator:
+    """x_1 + alpha x_2, both may depend on the input: the skip connection."""
+    alpha = call["alpha"]
+    if isinstance(alpha, Ref) or isinstance(call["other"], Ref) and call["other"].size:
+        _position(call)
+    factor = -float(alpha) if call.name == "aten.sub" else float(alpha)
+    if len(call.refs) == 2 and len(call.active) == 2 and _alike(call.active):
+        return Sum(call.affine(homogeneous=True), factor, kind=call.kind)
+    sign = Sign.NONNEGATIVE if factor >= 0 or not call.depends("other") else Sign.MIXED
+    if call.active == (call["other"],) and factor < 0:
+        sign = Sign.NONPOSITIVE
+    return call.affine(sign=sign)
+
+
+def _alike(refs: tuple[Ref, ...]) -> bool:
+    return refs[0].sample.shape == refs[1].sample.shape and refs[0].sample.dtype == refs[1].sample.dtype
+
+
+def _position(call: Call) -> None:
+    call.refuse("its value depends on the number of samples in the batch", "do not use the batch size as a number")
+
+
+@rule(aten.rsub.Tensor, aten.rsub.Scalar, batch=pointwise)
+def rsub(call: Call) -> Operator:
+    """Other - alpha x."""
+    return call.affine(sign=Sign.NONPOSITIVE if call.active == (call["self"],) else Sign.MIXED)
+
+
+@rule(aten.neg.default, batch=pointwise)
+def neg(call: Call) -> Operator:
+    """-x."""
+    return call.affine(homogeneous=True, sign=Sign.NONPOSITIVE)
+
+
+@rule(aten.mul.Tensor, aten.mul.Scalar, batch=pointwise)
+def mul(call: Call) -> Operator:
+    """A product with a factor that is constant or constant within a region."""
+    name = one_factor(call, "self", "other")
+    factor = call["other" if name == "self" else "self"]
+    return call.affine(homogeneous=True, sign=_sign(factor))
+
+
+@rule(aten.div.Tensor, aten.div.Scalar, batch=pointwise)
+def div(call: Call) -> Operator:
+    """A quotient by a divisor that is constant or constant within a region."""
+    if call.depends("other"):
+        call.refuse("it divides by a value that depends on the input", PRODUCT_CURE)
+    return call.affine(homogeneous=True, sign=_sign(call["other"]))
+
+
+def _sign(factor: object) -> Sign:
+    if isinstance(factor, Ref):
+        return Sign.MIXED
+    tensor = torch.as_tensor(factor)
+    if bool((tensor >= 0).all()):
+        return Sign.NONNEGATIVE
+    return Sign.NONPOSITIVE if bool((tensor <= 0).all()) else Sign.MIXED
+
+
+@rule(aten.pow.Tensor_Scalar, batch=pointwise)
+def power(call: Call) -> Operator:
+    """x^1 only."""
+    if call["exponent"] != 1:
+        call.refuse(f"x to the power {call['exponent']} is not piecewise affine", PRODUCT_CURE)
+    return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)
+
+
+@rule(aten.mean.dim, aten.sum.dim_IntList, batch=along("dim"))
+def mean(call: Call) -> Operator:
+    """Sum or mean over axes."""
+    return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)
+
+
+@rule(aten.cumsum.default, batch=along("dim"))
+def cumsum(call: Call) -> Operator:
+    """Running sum along an axis."""
+    return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)
+
+
+@rule(aten.mm.default, aten.bmm.default, aten.mv.default, aten.dot.default)
+def matmul(call: Call) -> Operator:
+    """Matrix product with one factor that depends on the input."""
+    first, second = call.positional[:2]
+    name = one_factor(call, first, second)
+    traced = call.affine(homogeneous=True)
+    if name == first and call.kind == "mm" and isinstance(call[second], Tensor):
+        return MatrixProduct(traced, call[second], None, kind="linear")
+    return traced
+
+
+@rule(aten.addmm.default, aten.baddbmm.default)
+def addmm(call: Call) -> Operator:
+    """Beta x_0 + alpha x_1 x_2 with one factor that depends on the input."""
+    first, second = call.positional[1:3]
+    name = one_factor(call, first, second)
+    plain = call.kind == "addmm" and call["beta"] == 1 and call["alpha"] == 1
+    if plain and name == first and isinstance(call["self"], Tensor) and isinstance(call[second], Tensor):
+        return MatrixProduct(call.affine(), call[second], call["self"])
+    return call.affine()
+
+
+@rule(aten.linear.default)
+def linear(call: Call) -> Operator:
+    """W x + b on the last axis."""
+    name = one_factor(call, "input", "weight")
+    bias = call["bias"]
+    weight = call["weight"]
+    if name == "input" and isinstance(weight, Tensor) and (bias is None or isinstance(bias, Tensor)):
+        return MatrixProduct(call.affine(), weight.mT, bias)
+    return call.affine()

@@ -1,0 +1,38 @@
+"""Convolutions, plain and transposed, grouped and dilated."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from maxaffine.capture.batch import leading, probed
+from maxaffine.capture.call import Call
+from maxaffine.capture.registry import rule
+from maxaffine.capture.rules.arithmetic import one_factor
+from maxaffine.graph import BatchAxis, Convolution, Operator
+
+aten = torch.ops.aten
+
+
+def _samples(call: Call, outputs: list[Tensor]) -> BatchAxis:
+    return leading(call, outputs) if isinstance(call["weight"], Tensor) else probed(call, outputs)
+
+
+@rule(aten.convolution.default, batch=_samples)
+def convolution(call: Call) -> Operator:
+    """C x + b_C."""
+    name = one_factor(call, "input", "weight")
+    weight, bias = call["weight"], call["bias"]
+    if name != "input" or not isinstance(weight, Tensor) or not (bias is None or isinstance(bias, Tensor)):
+        return call.affine()
+    return Convolution(
+        weight=weight,
+        bias=bias,
+        stride=tuple(call["stride"]),
+        padding=tuple(call["padding"]),
+        dilation=tuple(call["dilation"]),
+        transposed=call["transposed"],
+        output_padding=tuple(call["output_padding"]),
+        groups=call["groups"],
+        kind="conv_transpose" if call["transposed"] else "convolution",
+    )

@@ -1,0 +1,55 @@
+"""Max-pooling and its inverse, by given indices."""
+
+from __future__ import annotations
+
+import torch
+
+from maxaffine.capture.batch import leading
+from maxaffine.capture.call import Call
+from maxaffine.capture.registry import rule
+from maxaffine.graph import MaxPool, Operator, Sign
+
+aten = torch.ops.aten
+
+
+@rule(aten.max_pool2d_with_indices.default, aten.max_pool3d_with_indices.default, batch=leading)
+def max_pool(call: Call) -> Operator:
+    """Maximum over windows of a fixed size."""
+    axes = 2 if call.kind.startswith("max_pool2d") else 3
+    window = _per_axis(call["kernel_size"], axes)
+    stride = _per_axis(call["stride"] or window, axes)
+    padding = _per_axis(call["padding"], axes)
+    sample = call["self"].sample
+    sizes = call.target(sample, *(call[name] for name in call.positional[1:]))[0].shape[-axes:]
+    starts = tuple(
+        torch.arange(size, device=sample.device) * step - pad
+        for size, step, pad in zip(sizes, stride, padding, strict=True)
+    )
+    disjoint = all(step >= size for step, size in zip(stride, window, strict=True))
+    traced = call.affine(kind=f"max_pool{axes}d")
+    return MaxPool(traced, starts, window, _per_axis(call["dilation"], axes), disjoint)
+
+
+@rule(aten.adaptive_max_pool2d.default, aten.adaptive_max_pool3d.default, batch=leading)
+def adaptive_max_pool(call: Call) -> Operator:
+    """Maximum over windows [floor(i n / m), ceil((i + 1) n / m))."""
+    targets = call["output_size"]
+    sample = call["self"].sample
+    sizes = sample.shape[-len(targets) :]
+    places = [torch.arange(m, device=sample.device) for m in targets]
+    starts = tuple(place * n // m for place, n, m in zip(places, sizes, targets, strict=True))
+    ends = [-(-(place + 1) * n // m) for place, n, m in zip(places, sizes, targets, strict=True)]
+    window = tuple(int((end - start).max()) for start, end in zip(starts, ends, strict=True))
+    disjoint = all(n % m == 0 for n, m in zip(sizes, targets, strict=True))
+    return MaxPool(call.affine(), starts, window, (1,) * len(targets), disjoint)
+
+
+def _per_axis(value: list[int] | int, axes: int) -> tuple[int, ...]:
+    values = [value] if isinstance(value, int) else list(value)
+    return tuple(values * axes if len(values) == 1 else values)
+
+
+@rule(aten.max_unpool2d.default, aten.max_unpool3d.default, batch=leading)
+def max_unpool(call: Call) -> Operator:
+    """Entries put back where the given indices say, zeros elsewhere."""
+    return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)

@@ -1,0 +1,82 @@
+"""The largest, smallest, middle or ordered entries: each unit selects one entry of its input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from maxaffine.capture.batch import along, pointwise
+from maxaffine.capture.call import Call, leaves
+from maxaffine.capture.registry import rule
+from maxaffine.graph import AxisSelection, Choice, Operator
+
+aten = torch.ops.aten
+
+
+@rule(aten.maximum.default, aten.minimum.default, aten.fmax.default, aten.fmin.default, batch=pointwise)
+def maximum(call: Call) -> Operator:
+    """The larger or the smaller of two values."""
+    return Choice(call.affine(), largest=call.kind in ("maximum", "fmax"))
+
+
+@rule(aten.clamp.Tensor, aten.clamp_min.Tensor, aten.clamp_max.Tensor, batch=pointwise)
+def clamp(call: Call) -> Operator:
+    """Bounds that are tensors: traced as maximum and minimum instead."""
+    call.refuse("a clamp by tensors is not taken apart", "write torch.maximum and torch.minimum")
+
+
+@rule(aten.amax.default, aten.max.dim, batch=along("dim"))
+def largest(call: Call) -> Operator:
+    """The maximum over axes."""
+    return _reduced(call, lambda flat, _: flat.argmax(-1, keepdim=True), convex=True)
+
+
+@rule(aten.amin.default, aten.min.dim, batch=along("dim"))
+def smallest(call: Call) -> Operator:
+    """The minimum over axes."""
+    return _reduced(call, lambda flat, _: flat.argmin(-1, keepdim=True), convex=False)
+
+
+@rule(aten.median.dim, aten.nanmedian.dim, aten.kthvalue.default, batch=along("dim"))
+def ranked(call: Call) -> Operator:
+    """The entry of one rank along an axis."""
+    kept = bool(call["keepdim"])
+    axis = int(call["dim"])
+
+    def winners(flat: Tensor, value: Sequence[Tensor]) -> Tensor:
+        index = value[1] if kept else value[1].unsqueeze(axis)
+        return index.movedim(axis, -1)
+
+    return _reduced(call, winners, convex=False)
+
+
+def _reduced(call: Call, winners: Callable, convex: bool) -> Operator:
+    sample = call["self"].sample
+    dims = call["dim"]
+    listed = range(sample.dim()) if dims is None or dims == [] else leaves([dims])
+    axes = tuple(sorted({int(item) % sample.dim() for item in listed}))
+    keep = axes if call["keepdim"] else ()
+    return AxisSelection(call.affine(), winners, axes, keep, _count(sample, axes), convex)
+
+
+def _count(sample: Tensor, axes: tuple[int, ...]) -> int:
+    count = 1
+    for axis in axes:
+        count *= sample.shape[axis]
+    return count
+
+
+@rule(
+    aten.sort.default, aten.sort.stable, aten.topk.default, aten.cummax.default, aten.cummin.default, batch=along("dim")
+)
+def ordered(call: Call) -> Operator:
+    """Several entries along an axis, in order or as the running extreme."""
+    sample = call["self"].sample
+    axis = int(call["dim"]) % sample.dim()
+
+    def winners(flat: Tensor, value: Sequence[Tensor]) -> Tensor:
+        return value[1].movedim(axis, -1)
+
+    return AxisSelection(call.affine(), winners, (axis,), None, sample.shape[axis], call.kind == "cummax")

@@ -1,0 +1,93 @@
+"""Changes of shape, order and type: the same entries elsewhere."""
+
+from __future__ import annotations
+
+import torch
+
+from maxaffine.capture.call import Call
+from maxaffine.capture.batch import pointwise
+from maxaffine.capture.registry import rule
+from maxaffine.graph import Operator, Reshape, Sign
+
+aten = torch.ops.aten
+
+
+@rule(
+    aten.view.default,
+    aten.reshape.default,
+    aten._unsafe_view.default,
+    aten.unsqueeze.default,
+    aten.squeeze.dims,
+    aten.squeeze.dim,
+    aten.squeeze.default,
+    sizes=True,
+)
+def reshape(call: Call) -> Operator:
+    """The same entries in the same order under another shape."""
+    traced = call.affine(homogeneous=True)
+    return Reshape(traced, kind=call.kind)
+
+
+@rule(
+    aten.permute.default,
+    aten.transpose.int,
+    aten.t.default,
+    aten.expand.default,
+    aten.slice.Tensor,
+    aten.select.int,
+    aten.cat.default,
+    aten.stack.default,
+    aten.repeat.default,
+    aten.split_with_sizes.default,
+    aten.split.Tensor,
+    aten.unbind.int,
+    aten.unfold.default,
+    aten.as_strided.default,
+    aten.diagonal.default,
+    aten.flip.default,
+    aten.roll.default,
+    aten.tril.default,
+    aten.triu.default,
+    aten.pixel_shuffle.default,
+    aten.pixel_unshuffle.default,
+    aten.channel_shuffle.default,
+    aten.native_channel_shuffle.default,
+    aten.im2col.default,
+    aten.col2im.default,
+    aten.slice_scatter.default,
+    aten.select_scatter.default,
+    aten.diagonal_scatter.default,
+    aten.reflection_pad1d.default,
+    aten.reflection_pad2d.default,
+    aten.reflection_pad3d.default,
+    aten.replication_pad1d.default,
+    aten.replication_pad2d.default,
+    aten.replication_pad3d.default,
+    sizes=True,
+)
+def move(call: Call) -> Operator:
+    """Entries copied, moved, left out or added up."""
+    return call.affine(homogeneous=len(call.active) == len(call.refs) and not _constants(call), sign=Sign.NONNEGATIVE)
+
+
+def _constants(call: Call) -> bool:
+    return any(isinstance(item, torch.Tensor) for value in call.arguments.values() for item in _items(value))
+
+
+def _items(value: object) -> list:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+@rule(aten.constant_pad_nd.default)
+def pad(call: Call) -> Operator:
+    """Padding by a constant."""
+    return call.affine(homogeneous=call["value"] == 0, sign=Sign.NONNEGATIVE)
+
+
+@rule(aten._to_copy.default, aten.to.dtype, batch=pointwise)
+def convert(call: Call) -> Operator:
+    """Another floating-point type."""
+    dtype = call["dtype"]
+    if dtype is not None and not dtype.is_floating_point:
+        call.refuse(f"rounding to {dtype} has infinitely many pieces", "keep the value in floating point")
+    return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)

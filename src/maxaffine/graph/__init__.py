@@ -1,0 +1,42 @@
+"""The frozen graph of affine and piecewise-affine operators: run it, read its codes, and give its local affine map."""
+
+from maxaffine.graph.contract import LocalMap, Operator, OperatorRecord, Sign
+from maxaffine.graph.curvature import Curvature, curvatures
+from maxaffine.graph.frozen import Affine, FrozenFunction, Held, Signature, Slot, as_tuple
+from maxaffine.graph.graph import BatchAxis, Dependence, Graph, Step, Value
+from maxaffine.graph.linear import ChannelAffine, Convolution, MatrixProduct, Reshape, Sum
+from maxaffine.graph.linearization import Linearization
+from maxaffine.graph.piecewise import Choice, Comparison, Elementwise, ScalarSpline
+from maxaffine.graph.selection import AxisSelection, MaxPool
+
+__all__ = [
+    "Affine",
+    "AxisSelection",
+    "BatchAxis",
+    "ChannelAffine",
+    "Choice",
+    "Comparison",
+    "Convolution",
+    "Curvature",
+    "Dependence",
+    "Elementwise",
+    "FrozenFunction",
+    "Graph",
+    "Held",
+    "Linearization",
+    "LocalMap",
+    "MatrixProduct",
+    "MaxPool",
+    "Operator",
+    "OperatorRecord",
+    "Reshape",
+    "ScalarSpline",
+    "Sign",
+    "Signature",
+    "Slot",
+    "Step",
+    "Sum",
+    "Value",
+    "as_tuple",
+    "curvatures",
+]

@@ -1,0 +1,147 @@
+"""Any traced operator that is affine in its active inputs, differentiated by PyTorch itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import jvp, vjp, vmap
+
+from maxaffine.graph.contract import LocalMap, Operator, Sign, Tensors
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place in an operator's arguments that input number ``position`` fills when the network runs."""
+
+    position: int
+
+
+def fill(template: Any, inputs: Sequence[Any]) -> Any:
+    """Put the inputs into the slots of an argument template (nested lists and tuples)."""
+    if isinstance(template, Slot):
+        return inputs[template.position]
+    if isinstance(template, list | tuple):
+        return type(template)(fill(item, inputs) for item in template)
+    return template
+
+
+def as_tuple(value: Any) -> tuple:
+    """One output or several, always as a tuple."""
+    return tuple(value) if isinstance(value, tuple | list) else (value,)
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Shape, dtype and device of a tensor whose numbers are not needed."""
+
+    shape: torch.Size
+    dtype: torch.dtype
+    device: torch.device
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> Signature:
+        return cls(tensor.shape, tensor.dtype, tensor.device)
+
+    def zeros(self) -> Tensor:
+        return torch.zeros(self.shape, dtype=self.dtype, device=self.device)
+
+
+class FrozenFunction(LocalMap):
+    """The affine map of a function that is affine in its arguments.
+
+    Args:
+        function: Maps the active inputs to the outputs; affine in them jointly.
+        signatures: Shape, dtype and device of each active input.
+        homogeneous: Whether the function maps zero to zero, so that it has no offset.
+    """
+
+    def __init__(self, function: Callable, signatures: Sequence[Signature], homogeneous: bool) -> None:
+        self.function = function
+        self.signatures = tuple(signatures)
+        self.homogeneous = homogeneous
+
+    def mv(self, tangents: Sequence[Tensor | None]) -> Tensors:
+        pairs = zip(tangents, self.signatures, strict=True)
+        filled = tuple(like.zeros() if tangent is None else tangent for tangent, like in pairs)
+        if self.homogeneous:
+            return as_tuple(self.function(*filled))
+        return as_tuple(jvp(self.function, tuple(like.zeros() for like in self.signatures), filled)[1])
+
+    def rmv(self, cotangents: Sequence[Tensor | None]) -> Tensors:
+        places: list[int] = []
+
+        def floating(*leaves: Tensor) -> tuple[Tensor, ...]:
+            outputs = as_tuple(self.function(*leaves))
+            places[:] = [place for place, output in enumerate(outputs) if output.is_floating_point()]
+            return tuple(outputs[place] for place in places)
+
+        outputs, pullback = vjp(floating, *(s.zeros() for s in self.signatures))
+        rows = next(item.shape[0] for item in cotangents if item is not None)
+        filled = tuple(
+            output.new_zeros((rows, *output.shape)) if cotangents[place] is None else cotangents[place]
+            for place, output in zip(places, outputs, strict=True)
+        )
+        return vmap(pullback)(filled)
+
+    def offsets(self) -> Tensors:
+        if self.homogeneous:
+            return (None,)
+        return (as_tuple(self.function(*(s.zeros() for s in self.signatures)))[0],)
+
+
+@dataclass(frozen=True, eq=False)
+class Affine(Operator):
+    """A traced operator that is affine in its active inputs, all other arguments held fixed.
+
+    Attributes:
+        kind: The operator's name in records.
+        target: The traced operator, e.g. ``torch.ops.aten.cat.default``.
+        args: Its arguments, with a :class:`Slot` for each input.
+        kwargs: Its keyword arguments, likewise.
+        active: Positions of the dependent inputs.
+        homogeneous: Whether zero inputs give zero outputs.
+        sign: Sign of the slopes with respect to each active input.
+        continuous: False when it takes a value that jumps between regions (a comparison), which also undoes convexity.
+    """
+
+    kind: str
+    target: Callable
+    args: tuple
+    kwargs: dict[str, Any]
+    active: tuple[int, ...]
+    homogeneous: bool = False
+    sign: tuple[Sign, ...] = ()
+    continuous: bool = True
+
+    @property
+    def convex(self) -> bool:
+        return self.continuous
+
+    def __call__(self, *inputs):
+        return self.target(*fill(self.args, inputs), **{k: fill(v, inputs) for k, v in self.kwargs.items()})
+
+    def local(self, inputs: Sequence[Any], value) -> LocalMap:
+        held = [None if position in self.active else item for position, item in enumerate(inputs)]
+        signatures = [Signature.of(inputs[position]) for position in self.active]
+
+        def function(*leaves: Tensor):
+            filled = list(held)
+            for position, leaf in zip(self.active, leaves, strict=True):
+                filled[position] = leaf
+            return self(*filled)
+
+        return FrozenFunction(function, signatures, self.homogeneous)
+
+    def signs(self) -> tuple[Sign, ...]:
+        return self.sign or super().signs()
+
+
+@dataclass(frozen=True, eq=False)
+class Held(Affine):
+    """A traced operator whose value does not vary with the input inside a region: arithmetic on shapes and codes."""
+
+    active: tuple[int, ...] = ()

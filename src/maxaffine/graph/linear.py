@@ -1,0 +1,274 @@
+"""Affine operators on the hot path: convolution, matrix product, batch-norm, sums and changes of shape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from maxaffine.graph.contract import LocalMap, Operator, Sign, Tensors
+from maxaffine.graph.frozen import Affine
+
+aten = torch.ops.aten
+
+
+def sign_of(weight: Tensor) -> Sign:
+    """The sign shared by all entries of a weight."""
+    if bool((weight >= 0).all()):
+        return Sign.NONNEGATIVE
+    return Sign.NONPOSITIVE if bool((weight <= 0).all()) else Sign.MIXED
+
+
+def cost_free_layout(tensor: Tensor) -> Tensor:
+    """The memory layout in which PyTorch's CPU convolutions run fastest (channels last in float32 and below)."""
+    if tensor.dim() != 4 or tensor.device.type != "cpu" or tensor.dtype == torch.float64:
+        return tensor.contiguous()
+    return tensor.contiguous(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution(Operator):
+    """y = C x + b_C, also grouped, dilated and transposed, in one to three dimensions."""
+
+    weight: Tensor
+    bias: Tensor | None
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    transposed: bool
+    output_padding: tuple[int, ...]
+    groups: int
+    kind: str = "convolution"
+
+    def _geometry(self) -> tuple:
+        return self.stride, self.padding, self.dilation, self.transposed, self.output_padding, self.groups
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return aten.convolution.default(x, self.weight, self.bias, *self._geometry())
+
+    def local(self, inputs: Sequence[Tensor], value) -> LocalMap:
+        return ConvolutionMap(self, inputs[0].shape)
+
+    def signs(self) -> tuple[Sign, ...]:
+        return (sign_of(self.weight),)
+
+    def scaled(self, scale: Tensor, shift: Tensor) -> Convolution:
+        """The convolution followed by y -> scale * y + shift per channel, as one convolution."""
+        axis = 1 if self.transposed else 0
+        if self.transposed:
+            columns = self.weight.unflatten(0, (self.groups, -1)) * scale.view(self.groups, 1, -1, *self._ones())
+            weight = columns.flatten(0, 1)
+        else:
+            weight = self.weight * scale.view(-1, *([1] * (self.weight.dim() - axis - 1)))
+        return replace(self, weight=weight, bias=shift if self.bias is None else self.bias * scale + shift)
+
+    def _ones(self) -> list[int]:
+        return [1] * (self.weight.dim() - 2)
+
+
+class ConvolutionMap(LocalMap):
+    """The linear map of a convolution; its transpose is PyTorch's input gradient, rows folded into the batch."""
+
+    def __init__(self, operator: Convolution, shape: torch.Size) -> None:
+        self.operator = operator
+        self.shape = shape
+
+    def mv(self, tangents: Sequence[Tensor | None]) -> Tensors:
+        operator = self.operator
+        return (aten.convolution.default(tangents[0], operator.weight, None, *operator._geometry()),)
+
+    def rmv(self, cotangents: Sequence[Tensor | None]) -> Tensors:
+        rows = cotangents[0]
+        folded = cost_free_layout(rows.flatten(0, 1))
+        like = folded.new_empty((folded.shape[0], *self.shape[1:]))
+        if folded.dim() == 4 and not folded.is_contiguous():
+            like = like.to(memory_format=torch.channels_last)
+        operator = self.operator
+        gradient = aten.convolution_backward.default(
+            folded, like, operator.weight, None, *operator._geometry(), [True, False, False]
+        )[0]
+        return (gradient.unflatten(0, rows.shape[:2]),)
+
+    def offsets(self) -> Tensors:
+        bias = self.operator.bias
+        return (None if bias is None else bias.view(-1, *self.operator._ones()),)
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixProduct(Operator):
+    """y = x W + b on the last axis, W (in, out) shared by all samples, computed by the traced operator itself."""
+
+    traced: Affine
+    weight: Tensor
+    bias: Tensor | None
+    kind: str = "linear"
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.traced(x)
+
+    def local(self, inputs: Sequence[Tensor], value) -> LocalMap:
+        return MatrixMap(self)
+
+    def signs(self) -> tuple[Sign, ...]:
+        return (sign_of(self.weight),)
+
+
+class MatrixMap(LocalMap):
+    """The linear map of a matrix product."""
+
+    def __init__(self, operator: MatrixProduct) -> None:
+        self.operator = operator
+
+    def mv(self, tangents: Sequence[Tensor | None]) -> Tensors:
+        return (tangents[0] @ self.operator.weight,)
+
+    def rmv(self, cotangents: Sequence[Tensor | None]) -> Tensors:
+        return (cotangents[0] @ self.operator.weight.mT,)
+
+    def offsets(self) -> Tensors:
+        return (self.operator.bias,)
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelAffine(Operator):
+    """y = scale * x + shift per channel (axis 1): batch-norm in evaluation mode."""
+
+    traced: Affine
+    scale: Tensor
+    shift: Tensor
+    kind: str = "batch_norm"
+
+    def __call__(self, x: Tensor):
+        return self.traced(x)
+
+    def local(self, inputs: Sequence[Tensor], value) -> LocalMap:
+        ones = [1] * (inputs[0].dim() - 2)
+        return Scaling(self.scale.view(-1, *ones), self.shift.view(-1, *ones))
+
+    def signs(self) -> tuple[Sign, ...]:
+        return (sign_of(self.scale),)
+
+
+class Scaling(LocalMap):
+    """y = scale * x + shift entry by entry, scale and shift broadcast over the batch."""
+
+    def __init__(self, scale: Tensor, shift: Tensor | None) -> None:
+        self.scale = scale
+        self.shift = shift
+
+    def mv(self, tangents: Sequence[Tensor | None]) -> Tensors:
+        return (tangents[0] * self.scale,)
+
+    def rmv(self, cotangents: Sequence[Tensor | None]) -> Tensors:
+        return (cotangents[0] * self.scale,)
+
+    def offsets(self) -> Tensors:
+        return (self.shift,)
+
+
+@dataclass(frozen=True, eq=False)
+class Sum(Operator):
+    """y = x_1 + s x_2 of two dependent tensors of one shape: the skip connection."""
+
+    traced: Affine
+    factor: float
+    active: tuple[int, ...] = (0, 1)
+    kind: str = "add"
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        return self.traced(*inputs)
+
+    def local(self, inputs: Sequence[Tensor], value) -> LocalMap:
+        if inputs[0].shape != inputs[1].shape:
+            return self.traced.local(inputs, value)
+        return SumMap(self.factor)
+
+    def signs(self) -> tuple[Sign, ...]:
+        return Sign.NONNEGATIVE, Sign.NONNEGATIVE if self.factor >= 0 else Sign.NONPOSITIVE
+
+
+class SumMap(LocalMap):
+    """The linear map of a sum: it hands its cotangent on to both terms."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def _times(self, tensor: Tensor) -> Tensor:
+        return tensor if self.factor == 1 else tensor * self.factor
+
+    def mv(self, tangents: Sequence[Tensor | None]) -> Tensors:
+        first, second = tangents
+        if second is None:
+            return (first,)
+        return (self._times(second) if first is None else first + self._times(second),)
+
+    def rmv(self, cotangents: Sequence[Tensor | None]) -> Tensors:
+        return cotangents[0], self._times(cotangents[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Reshape(Operator):
+    """The same entries under another shape."""
+
+    traced: Affine
+    kind: str = "view"
+    sign: tuple[Sign, ...] = field(default=(Sign.NONNEGATIVE,))
+
+    def __call__(self, *inputs) -> Tensor:
+        return self.traced(*inputs)
+
+    def local(self, inputs: Sequence[Tensor], value) -> LocalMap:
+        return ReshapeMap(inputs[0].shape, value.shape)
+
+    def signs(self) -> tuple[Sign, ...]:
+        return self.sign
+
+
+class ReshapeMap(LocalMap):
+    """The linear map of a change of shape."""
+
+    def __init__(self, shape: torch.Size, output_shape: torch.Size) -> None:
+        self.shape = shape
+        self.output_shape = output_shape
+
+    def mv(self, tangents: Sequence[Tensor | None]) -> Tensors:
+        return (tangents[0].reshape(self.output_shape),)
+
+    def rmv(self, cotangents: Sequence[Tensor | None]) -> Tensors:
+        return (cotangents[0].reshape(cotangents[0].shape[0], *self.shape),)
+
+
+@dataclass(frozen=True, eq=False)
+class FoldedConvolution(Operator):
+    """A convolution and the batch-norm behind it: run as two operators, differentiated as one."""
+
+    convolution: Convolution
+    norm: ChannelAffine
+    folded: Convolution
+    kind: str = "convolution"
+
+    @classmethod
+    def of(cls, convolution: Convolution, norm: ChannelAffine) -> FoldedConvolution:
+        return cls(convolution, norm, convolution.scaled(norm.scale, norm.shift))
+
+    def __call__(self, x: Tensor):
+        return self.norm(self.convolution(x))
+
+    def local(self, inputs: Sequence[Tensor], value) -> LocalMap:
+        return FoldedMap(self, inputs[0].shape)
+
+
+class FoldedMap(ConvolutionMap):
+    """The map of a folded convolution; its offset is still told apart into the two operators' own."""
+
+    def __init__(self, operator: FoldedConvolution, shape: torch.Size) -> None:
+        super().__init__(operator.folded, shape)
+        self.pair = operator
+
+    def offsets(self) -> Tensors:
+        ones = self.operator._ones()
+        bias, norm = self.pair.convolution.bias, self.pair.norm
+        own = None if bias is None else (bias * norm.scale).view(-1, *ones)
+        return own, norm.shift.view(-1, *ones)

@@ -1,0 +1,100 @@
+"""The affine map that a graph is at given inputs: tangents forward, cotangents backward, and its offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from maxaffine.graph.contract import LocalMap, Tensors
+from maxaffine.graph.graph import BatchAxis, Graph, Step
+
+
+class Linearization:
+    """f(x) = A[x] x + b[x], matrix-free, at one batch of inputs.
+
+    Running the graph once leaves, for each operator, the affine map that it is at this batch (its codes, not its
+    activations). Composing those maps forwards gives A v and b; backwards, A^T u (Mad Max, Balestriero and Baraniuk
+    2018, section 3: the composition of max-affine spline operators).
+
+    Args:
+        graph: The frozen graph, or a part of it.
+        inputs: One tensor per graph input.
+    """
+
+    def __init__(self, graph: Graph, inputs: Sequence[Tensor]) -> None:
+        self.graph = graph
+        self.locals: list[tuple[Step, LocalMap]] = []
+        with torch.no_grad():
+            values = dict(zip(graph.inputs, inputs, strict=True))
+            for step, arguments, value, current in graph.walk(inputs):
+                values = current
+                if step.affine:
+                    self.locals.append((step, step.operator.local(arguments, value)))
+            self.outputs = [values[number] for number in graph.outputs]
+
+    @torch.no_grad()
+    def push(self, tangents: Sequence[Tensor], offset: bool) -> list[Tensor]:
+        """A v, or A v + b with ``offset``: one tensor per output, in the layout of the values themselves."""
+        values = dict(zip(self.graph.inputs, tangents, strict=True))
+        for step, local in self.locals:
+            outgoing = local.mv([values[number] for number in _active(step)])
+            first = outgoing[0]
+            for item in local.offsets() if offset else ():
+                first = first if item is None or first is None else first + item
+            for number, item in zip(step.outputs, (first, *outgoing[1:]), strict=False):
+                if number is not None and item is not None:
+                    values[number] = item
+        pairs = zip(self.graph.outputs, self.outputs, strict=True)
+        held = (lambda like: like) if offset else torch.zeros_like
+        return [values[number] if number in values else held(like) for number, like in pairs]
+
+    @torch.no_grad()
+    def pull(self, cotangents: Sequence[Tensor | None]) -> dict[int, Tensor]:
+        """A^T u: cotangents (R, *output) to (R, *input), by the number of the graph input."""
+        values = self._start(cotangents)
+        for _ in self._backward(values):
+            pass
+        return values
+
+    @torch.no_grad()
+    def contributions(self, cotangents: Sequence[Tensor | None]) -> dict[str, Tensor]:
+        """<u, what follows the operator times its own offset>, (R, N) for every operator that has an offset."""
+        parts: dict[str, Tensor] = {}
+        for step, local, incoming in self._backward(self._start(cotangents)):
+            batch = self.graph.values[step.result].batch or BatchAxis()
+            for record, offset in zip(step.records, local.offsets(), strict=False):
+                if offset is not None and incoming[0] is not None:
+                    parts[record.name] = _inner(incoming[0], offset, batch)
+        return dict(reversed(parts.items()))
+
+    def _start(self, cotangents: Sequence[Tensor | None]) -> dict[int, Tensor]:
+        values: dict[int, Tensor] = {}
+        for number, item in zip(self.graph.outputs, cotangents, strict=True):
+            if item is not None:
+                values[number] = values[number] + item if number in values else item
+        return values
+
+    def _backward(self, values: dict[int, Tensor]) -> Iterator[tuple[Step, LocalMap, Tensors]]:
+        for step, local in reversed(self.locals):
+            incoming = tuple(None if number is None else values.pop(number, None) for number in step.outputs)
+            if all(item is None for item in incoming):
+                continue
+            yield step, local, incoming
+            for number, item in zip(_active(step), local.rmv(incoming), strict=True):
+                if item is not None:
+                    values[number] = values[number] + item if number in values else item
+
+
+def _active(step: Step) -> tuple[int, ...]:
+    return tuple(step.inputs[position] for position in step.operator.active)
+
+
+def _inner(rows: Tensor, offset: Tensor, batch: BatchAxis) -> Tensor:
+    """Per row and sample, the sum of rows (R, *value) times an offset that broadcasts against the value."""
+    shape = [1] * (rows.dim() - 1 - offset.dim()) + list(offset.shape)
+    shared = [axis + 1 for axis, size in enumerate(shape) if size == 1 and axis != batch.dim]
+    weighted = (rows.sum(shared, keepdim=True) if shared else rows) * offset.to(rows.dtype)
+    front = batch.to_front(weighted, lead=1)
+    return front.reshape(*front.shape[:2], -1).sum(-1)

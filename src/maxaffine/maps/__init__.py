@@ -1,0 +1,6 @@
+"""The affine map that a network is at given inputs: f(x) = A[x] x + b[x], matrix-free or materialised."""
+
+from maxaffine.maps.affine_map import AffineMap
+from maxaffine.maps.offsets import OffsetContributions
+
+__all__ = ["AffineMap", "OffsetContributions"]

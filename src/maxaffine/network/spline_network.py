@@ -1,0 +1,203 @@
+"""SplineNetwork: a captured network, as the graph of affine and piecewise-affine operators that it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import TreeSpec, tree_unflatten
+from tqdm import tqdm
+
+from maxaffine.codes import Codes
+from maxaffine.errors import BadInput, ShapeMismatch
+from maxaffine.graph import BatchAxis, Curvature, Dependence, Graph, OperatorRecord, curvatures
+from maxaffine.maps import AffineMap
+from maxaffine.network.inputs import InputSpec
+from maxaffine.network.table import html_table, text_table
+
+
+class SplineNetwork:
+    """A network in its exact spline form; made by :func:`maxaffine.capture`.
+
+    It holds copies of the parameters, so later training of the user's module does not change it.
+
+    Args:
+        graph: The frozen graph.
+        inputs: What the network takes.
+        output_spec: How its outputs are nested.
+        places: Operator names and module paths to the numbers of their values in the graph.
+    """
+
+    def __init__(self, graph: Graph, inputs: InputSpec, output_spec: TreeSpec, places: dict[str, int]) -> None:
+        self.graph = graph
+        self.inputs = inputs
+        self.output_spec = output_spec
+        self.places = places
+
+    @torch.no_grad()
+    def __call__(self, x: Any) -> Any:
+        """The network's own output, nested as the user's module returns it.
+
+        Args:
+            x: A tensor, a tuple of tensors or a dict of tensors, as at capture.
+
+        Returns:
+            The output.
+
+        Raises:
+            BadInput: For NaN, infinity or an empty batch.
+            ShapeMismatch: For another shape, dtype or device than at capture.
+        """
+        return tree_unflatten(self.graph.run(self.inputs.tensors(x)), self.output_spec)
+
+    @cached_property
+    def operators(self) -> tuple[OperatorRecord, ...]:
+        """A record of every operator that depends on the input, in running order."""
+        return tuple(record for step in self.graph.steps for record in step.records)
+
+    @cached_property
+    def convex(self) -> bool:
+        """Whether every output is provably convex in the input: an input-convex network (sufficient, not necessary)."""
+        known = curvatures(self.graph)
+        proved = (Curvature.CONVEX, Curvature.AFFINE, Curvature.CONSTANT)
+        return all(known[number] in proved for number in self.graph.outputs)
+
+    def affine_map(
+        self,
+        x: Any,
+        outputs: Sequence[int] | Tensor | None = None,
+        until: str | None = None,
+        output: int | None = None,
+        **options: Any,
+    ) -> AffineMap:
+        """The affine map f(x) = A[x] x + b[x] at each input of a batch.
+
+        Args:
+            x: The inputs, as at capture.
+            outputs: Flat numbers of the units to keep, e.g. ``[3, 7]``; all by default.
+            until: Name of an operator or module to stop behind, e.g. ``"layer3.0.relu"``; the output by default.
+            output: Which output, for a network with several.
+            options: ``chunk_bytes``, see :class:`AffineMap`.
+
+        Returns:
+            The map, lazy: nothing is built before it is asked for.
+
+        Raises:
+            BadInput: For an unknown name, or when one of several outputs must be chosen.
+        """
+        graph = self.graph.part([self._target(until, output)])
+        return AffineMap(graph, self.inputs.tensors(x), outputs, **options)
+
+    def codes(self, x: Any, operators: Sequence[str] | None = None, progress: bool | None = None) -> Codes:
+        """The code of every unit of every piecewise-affine operator, packed into bits.
+
+        Args:
+            x: The inputs as at capture, or a data loader of batches (inputs, or inputs first and labels behind).
+            operators: Names of the operators to keep; all by default.
+            progress: Whether a loader shows a progress bar; by default when it takes over two seconds.
+
+        Returns:
+            The codes.
+
+        Raises:
+            BadInput: For an unknown operator, bad inputs or an empty loader.
+        """
+        graph = self.graph if operators is None else self._only(operators)
+        if isinstance(x, Tensor | tuple | dict) or isinstance(x, list) and all(isinstance(i, Tensor) for i in x):
+            return self._batch_codes(graph, x, operators)
+        batches = [self._batch_codes(graph, item, operators) for item in self._inputs_of(x, progress)]
+        if not batches:
+            raise BadInput("x: the loader gave no batch")
+        return Codes.concat(batches)
+
+    @torch.no_grad()
+    def _batch_codes(self, graph: Graph, x: Any, operators: Sequence[str] | None) -> Codes:
+        tensors = self.inputs.tensors(x)
+        axis = self.inputs.batch_dims[0]
+        found = {
+            record.name: (codes, record.pieces)
+            for record, codes in graph.codes(tensors)
+            if operators is None or record.name in operators
+        }
+        if not found:
+            raise BadInput(f"x: this network has no piecewise-affine operator ({tensors[0].shape[axis]} inputs given)")
+        return Codes.from_tensors(found)
+
+    def _inputs_of(self, loader: Iterable, progress: bool | None) -> Iterator[Any]:
+        disable = None if progress is None else not progress
+        for item in tqdm(loader, desc="codes", unit="batch", delay=0 if progress else 2, disable=disable):
+            labelled = isinstance(item, tuple | list) and len(item) == len(self.inputs.names) + 1
+            inputs = item[:-1] if labelled else item
+            yield inputs[0] if isinstance(inputs, tuple | list) and len(inputs) == 1 else inputs
+
+    def _only(self, operators: Sequence[str]) -> Graph:
+        known = {record.name for record in self.operators if record.pieces > 1}
+        unknown = [name for name in operators if name not in known]
+        if unknown:
+            raise BadInput(f"operators: {unknown} are not piecewise-affine operators here; there are {sorted(known)}")
+        return self.graph.part([self.places[name] for name in operators])
+
+    def part(self, after: str | None = None, until: str | None = None) -> SplineNetwork:
+        """The part of the network behind one operator and up to another, as a network of its own.
+
+        Args:
+            after: Operator or module whose output becomes the input; the network's own inputs by default.
+            until: Operator or module whose output becomes the output; the network's own by default.
+
+        Returns:
+            The part.
+
+        Raises:
+            BadInput: For an unknown name, or when some path leads around ``after``.
+        """
+        targets = self.graph.outputs if until is None else (self._target(until, None),)
+        spec = self.output_spec if until is None else _single()
+        if after is None:
+            return self._with(self.graph.part(targets), self.inputs, spec)
+        start = self._target(after, None)
+        graph = self.graph.part(targets, [start])
+        if graph.missing():
+            raise BadInput(
+                f"after: some path leads around {after!r} (a skip connection?), so what follows is not a function of it"
+                " alone; choose an operator that every path passes"
+            )
+        return self._with(graph, self._input_at(start), spec)
+
+    def _with(self, graph: Graph, inputs: InputSpec, spec: TreeSpec) -> SplineNetwork:
+        alive = {number for step in graph.steps for number in step.outputs if number is not None}
+        return SplineNetwork(graph, inputs, spec, {n: p for n, p in self.places.items() if p in alive})
+
+    def _input_at(self, number: int) -> InputSpec:
+        value = self.graph.values[number]
+        axis = value.batch or BatchAxis()
+        if (axis.outer, axis.inner) != (1, 1) or value.dtype is None:
+            raise BadInput("after: this value keeps its samples folded into another axis; choose another operator")
+        return replace(
+            self.inputs, names=("x",), keyword=False, units=(value.units,), batch_dims=(axis.dim,), dtypes=(value.dtype,)
+        )
+
+    def _target(self, until: str | None, output: int | None) -> int:
+        if until is not None:
+            if until not in self.places:
+                raise BadInput(f"until: no operator or module is called {until!r}; there are {sorted(self.places)}")
+            return self.places[until]
+        count = len(self.graph.outputs)
+        if output is None and count > 1:
+            raise BadInput(f"output: the network has {count} outputs; choose one of 0..{count - 1}, or name until=")
+        if output is not None and not 0 <= output < count:
+            raise BadInput(f"output: the network has {count} outputs; got {output}")
+        return self.graph.outputs[output or 0]
+
+    def __repr__(self) -> str:
+        return text_table(self)
+
+    def _repr_html_(self) -> str:
+        return html_table(self)
+
+
+def _single() -> TreeSpec:
+    return torch.utils._pytree.tree_structure(0)

@@ -1,0 +1,213 @@
+"""The exactness check: the spline form against the user's untouched module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from maxaffine.errors import BadInput, ExactnessError
+from maxaffine.graph import BatchAxis, Linearization
+from maxaffine.network.spline_network import SplineNetwork
+
+
+@dataclass(frozen=True)
+class ExactnessReport:
+    """How far the spline form and the user's module are apart, relative to the size of the terms involved.
+
+    Attributes:
+        output: max |net(x) - model(x)|: the frozen graph against the module.
+        affine: max |A x + b - model(x)|: the affine map, its offset found on its own, against the module.
+        split: max |sum of offset contributions - b|, seen through one random weighting of the outputs.
+        jacobian: max |A^T u - autograd's vector-Jacobian product of the module| for a random u.
+        bound: What rounding explains: a multiple of the dtype's epsilon that grows with the number of operators.
+        samples: Number of inputs checked.
+        dtype: Their dtype.
+    """
+
+    output: float
+    affine: float
+    split: float
+    jacobian: float
+    bound: float
+    samples: int
+    dtype: torch.dtype
+
+    @property
+    def residuals(self) -> dict[str, float]:
+        """The four residuals by name."""
+        return {"output": self.output, "affine": self.affine, "split": self.split, "jacobian": self.jacobian}
+
+    @property
+    def exact(self) -> bool:
+        """Whether every residual is within the bound."""
+        return all(value <= self.bound for value in self.residuals.values())
+
+    def __str__(self) -> str:
+        verdict = "exact" if self.exact else "NOT exact"
+        parts = ", ".join(f"{name} {value:.2e}" for name, value in self.residuals.items())
+        return f"{verdict} on {self.samples} inputs in {self.dtype}: {parts} (bound {self.bound:.2e})"
+
+
+def verify(
+    net: SplineNetwork,
+    model: nn.Module,
+    x: Any,
+    *,
+    rtol: float | None = None,
+    seed: int = 0,
+    raises: bool = True,
+) -> ExactnessReport:
+    """Check a captured network against the user's untouched module.
+
+    Four residuals, each relative to the largest term: the output; A x + b with b pushed through the network on its
+    own; the offset contributions' sum; and A^T u against autograd on the module. On a kink autograd may pick
+    another piece than the lowest, so a Jacobian that disagrees is compared again just beside x.
+
+    Args:
+        net: The captured network.
+        model: The module it was captured from.
+        x: Inputs, as at capture.
+        rtol: Bound on the residuals; by default 32 eps (1 + number of operators) in the inputs' dtype.
+        seed: Seed of the random direction u; the caller's random state is not touched.
+        raises: Whether a failure raises; else look at ``report.exact``.
+
+    Returns:
+        The report.
+
+    Raises:
+        ExactnessError: When a residual exceeds the bound.
+        BadInput: When the module does not return what the network returns.
+    """
+    tensors = net.inputs.tensors(x)
+    floating = next(item for item in tensors if item.is_floating_point())
+    call = _caller(net, model)
+    bound = rtol if rtol is not None else 32 * torch.finfo(floating.dtype).eps * (1 + len(net.operators))
+    generator = torch.Generator().manual_seed(seed)
+    reports = [
+        _check(net, call, tensors, place, generator, bound)
+        for place, number in enumerate(net.graph.outputs)
+        if _checkable(net, number)
+    ]
+    if not reports:
+        raise BadInput("net: no output depends on the input, so there is nothing to check")
+    worst = [max(column) for column in zip(*reports, strict=True)]
+    samples = tensors[0].shape[net.inputs.batch_dims[0]]
+    report = ExactnessReport(*worst, bound=bound, samples=samples, dtype=floating.dtype)
+    if raises and not report.exact:
+        raise ExactnessError(
+            f"net: {report}. Was the model trained, moved or put into another mode since capture? Then capture it"
+            " again. If not, this is a fault of maxaffine: please report it with the model"
+        )
+    return report
+
+
+def _checkable(net: SplineNetwork, number: int) -> bool:
+    value = net.graph.values[number]
+    return value.batch is not None and value.dtype is not None and value.dtype.is_floating_point
+
+
+def _caller(net: SplineNetwork, model: nn.Module) -> Callable[[tuple[Tensor, ...]], list[Tensor]]:
+    """Run the module on fresh copies, so that an in-place first operator cannot change the user's tensors."""
+
+    def call(tensors: tuple[Tensor, ...]) -> list[Tensor]:
+        copies = [item.clone() for item in tensors]
+        result = model(**dict(zip(net.inputs.names, copies, strict=True))) if net.inputs.keyword else model(*copies)
+        leaves = tree_leaves(result)
+        if len(leaves) != len(net.graph.outputs):
+            raise BadInput(
+                f"model: it returns {len(leaves)} tensors, the network {len(net.graph.outputs)}; capture it without"
+                " until= or output= to check it, or check a module that stops at the same place"
+            )
+        return leaves
+
+    return call
+
+
+def _check(
+    net: SplineNetwork,
+    call: Callable[[tuple[Tensor, ...]], list[Tensor]],
+    tensors: tuple[Tensor, ...],
+    place: int,
+    generator: torch.Generator,
+    bound: float,
+) -> tuple[float, float, float, float]:
+    x = dict(zip(net.inputs.names, tensors, strict=True)) if net.inputs.keyword else tensors
+    with torch.no_grad():
+        truth = _front(net, place, call(tensors)[place])
+        own = _front(net, place, tree_leaves(net(x))[place])
+    if truth.shape != own.shape:
+        raise BadInput(f"model: output {place} has shape {tuple(truth.shape)}, the network's {tuple(own.shape)}")
+    affine_map = net.affine_map(x, output=place)
+    floating = [item for item in tensors if item.is_floating_point()]
+    applied, offsets = affine_map(floating), affine_map.offsets
+    scale = max(_size(truth), _size(offsets), _size(applied - offsets))
+    u = torch.randn(truth.shape, generator=generator, dtype=torch.float64).to(truth)
+    weighed = (u * offsets).flatten(1).sum(1)
+    split = _split(net, tensors, place, u)
+    weight = max(_size(u) * _size(offsets) * max(1, offsets[0].numel()) ** 0.5, 1e-300)
+    jacobian = _jacobian_residual(net, call, tensors, place, u)
+    if jacobian > bound:
+        jacobian = _jacobian_residual(net, call, _beside(tensors, generator), place, u)
+    return _size(own - truth) / scale, _size(applied - truth) / scale, _size(split - weighed) / weight, jacobian
+
+
+def _split(net: SplineNetwork, tensors: tuple[Tensor, ...], place: int, u: Tensor) -> Tensor:
+    """<u, b> per sample, summed over the operators' contributions."""
+    number = net.graph.outputs[place]
+    linearization = Linearization(net.graph.part([number]), tensors)
+    like = linearization.outputs[0]
+    cotangent = (net.graph.values[number].batch or BatchAxis()).from_front(u, like.shape).unsqueeze(0)
+    parts = list(linearization.contributions([cotangent]).values())
+    return torch.cat(parts).sum(0) if parts else like.new_zeros(())
+
+
+def _jacobian_residual(
+    net: SplineNetwork,
+    call: Callable[[tuple[Tensor, ...]], list[Tensor]],
+    tensors: tuple[Tensor, ...],
+    place: int,
+    u: Tensor,
+) -> float:
+    leaves = tuple(item.detach().clone().requires_grad_(item.is_floating_point()) for item in tensors)
+    with torch.enable_grad():
+        output = _front(net, place, call(leaves)[place])
+        floating = [item for item in leaves if item.requires_grad]
+        found = (
+            torch.autograd.grad(output, floating, u, allow_unused=True) if output.requires_grad else [None] * len(floating)
+        )
+    x = dict(zip(net.inputs.names, tensors, strict=True)) if net.inputs.keyword else tensors
+    own = net.affine_map(x, output=place).rmv(u)
+    own = own if isinstance(own, tuple) else (own,)
+    axes = [axis for item, axis in zip(leaves, net.inputs.batch_dims, strict=True) if item.requires_grad]
+    residual = 0.0
+    for mine, theirs, axis in zip(own, found, axes, strict=True):
+        expected = torch.zeros_like(mine) if theirs is None else theirs.movedim(axis, 0)
+        residual = max(residual, _size(mine - expected) / max(_size(expected), _size(mine), 1e-300))
+    return residual
+
+
+def _beside(tensors: tuple[Tensor, ...], generator: torch.Generator) -> tuple[Tensor, ...]:
+    """A generic point close by: kinks have measure zero, a fault does not go away."""
+    moved = []
+    for item in tensors:
+        if item.is_floating_point():
+            step = torch.randn(item.shape, generator=generator, dtype=torch.float64).to(item)
+            item = item + step * item.abs().max().clamp(min=1) * torch.finfo(item.dtype).eps ** 0.5
+        moved.append(item)
+    return tuple(moved)
+
+
+def _front(net: SplineNetwork, place: int, output: Tensor) -> Tensor:
+    batch = net.graph.values[net.graph.outputs[place]].batch
+    return output if batch is None else batch.to_front(output)
+
+
+def _size(tensor: Tensor) -> float:
+    """The largest entry in absolute value, at least a tiny number; infinite when the tensor holds NaN."""
+    largest = tensor.abs().max().item() if tensor.numel() else 0.0
+    return max(largest, 1e-300) if largest == largest else float("inf")
