@@ -1,0 +1,164 @@
+"""The code distance against a loop over units, and the properties that make it a pseudo-metric."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maxaffine.codes import Codes, PackedCodes, code_distance, distance, pack
+from maxaffine.errors import BadInput
+
+LAYOUT = {"relu": (2, (70,)), "pool": (9, (3, 5)), "wide": (300, (2, 2)), "affine": (1, (6,)), "nothing": (2, (0,))}
+
+
+def random_codes(batch: int, seed: int) -> Codes:
+    """Codes that agree often, so that zero and small distances occur too."""
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for name, (pieces, units) in LAYOUT.items():
+        values = torch.randint(0, pieces, (batch, *units), generator=generator)
+        keep = torch.rand(batch, *[1] * len(units), generator=generator) < 0.5
+        tensors[name] = (torch.where(keep, values, torch.zeros_like(values)), pieces)
+    return Codes.from_tensors(tensors, batch=batch)
+
+
+def naive_distance(a: Codes, b: Codes, weights: dict[str, float]) -> list[list[float]]:
+    """One unit of one pair at a time."""
+
+    def differing(x: list[int], y: list[int]) -> float:
+        return 1 - sum(p == q for p, q in zip(x, y, strict=True)) / len(x) if x else 0.0
+
+    rows = {name: [[row.flatten().tolist() for row in c[name].unpack()] for c in (a, b)] for name in weights}
+    return [
+        [
+            sum(w * differing(rows[name][0][n], rows[name][1][m]) for name, w in weights.items())
+            / sum(weights.values())
+            for m in range(b.batch)
+        ]
+        for n in range(a.batch)
+    ]
+
+
+weight = st.one_of(st.just(0.0), st.floats(1e-3, 1e3))
+
+
+@given(st.integers(0, 5), st.integers(0, 5), st.lists(weight, min_size=5, max_size=5).filter(any), st.integers(0, 1000))
+def test_equals_the_loop(na: int, nb: int, weights: list[float], seed: int) -> None:
+    a, b = random_codes(na, seed), random_codes(nb, seed + 1)
+    named = dict(zip(LAYOUT, weights, strict=True))
+    found = code_distance(a, b, weights=weights)
+    assert found.dtype == torch.float64 and found.shape == (na, nb)
+    np.testing.assert_allclose(found.numpy().tolist(), naive_distance(a, b, named), rtol=0, atol=1e-12)
+    assert torch.equal(found, code_distance(a, b, weights=named))
+    np.testing.assert_allclose(
+        code_distance(a, b).numpy().tolist(), naive_distance(a, b, dict.fromkeys(LAYOUT, 1.0)), rtol=0, atol=1e-12
+    )
+
+
+@given(st.integers(0, 1000), st.lists(st.floats(1e-3, 1e3), min_size=5, max_size=5))
+def test_pseudo_metric(seed: int, weights: list[float]) -> None:
+    codes = random_codes(8, seed)
+    d = code_distance(codes, codes, weights)
+    ids = codes.region_ids()
+    assert torch.equal(d, d.T)
+    assert torch.equal(d == 0, ids[:, None] == ids[None])
+    assert d.min() >= 0 and d.max() <= 1
+    assert (d[:, None, :] <= d[:, :, None] + d[None, :, :] + 1e-12).all()
+
+
+def test_opposite_codes_are_at_distance_exactly_one() -> None:
+    codes = torch.rand(3, 77) > 0.5
+    a = Codes.from_tensors({name: (codes, 2) for name in "abc"})
+    b = Codes.from_tensors({name: (~codes, 2) for name in "abc"})
+    assert code_distance(a, b, [0.1, 0.7, 0.2]).diagonal().tolist() == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("block", [1, 3, 7, 64])
+@pytest.mark.parametrize("units", [1, 8, 9, 64, 65, 200])
+def test_blocks_do_not_show(block: int, units: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = (Codes.from_tensors({"pool": (torch.randint(0, 3, (n, units)), 3)}) for n in (11, 13))
+    whole = code_distance(a, b)
+    monkeypatch.setattr(distance, "_BLOCK_WORDS", block)
+    assert torch.equal(code_distance(a, b), whole)
+
+
+def test_memory_is_bounded_by_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    mismatches = distance._mismatches
+
+    def spy(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        sizes.append(len(a) * len(b) * a.shape[2])
+        return mismatches(a, b)
+
+    monkeypatch.setattr(distance, "_mismatches", spy)
+    codes = pack(torch.rand(300, 4000) > 0.5, 2)
+    code_distance(codes, codes)
+    assert len(sizes) > 1 and max(sizes) <= distance._BLOCK_WORDS
+
+
+def test_popcount_without_numpy_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = random_codes(6, 3)
+    expected = code_distance(codes, codes)
+    monkeypatch.setattr(distance, "_popcount", distance._table_popcount)
+    assert torch.equal(code_distance(codes, codes), expected)
+
+
+def test_one_operator() -> None:
+    a, b = random_codes(4, 0), random_codes(3, 1)
+    only = {name: float(name == "pool") for name in LAYOUT}
+    assert torch.equal(code_distance(a["pool"], b["pool"]), code_distance(a, b, only))
+    assert torch.equal(code_distance(a, b, {"pool": 2.5}), code_distance(a["pool"], b["pool"]))
+    assert torch.equal(code_distance(a["affine"], b["affine"]), torch.zeros(4, 3, dtype=torch.float64))
+
+
+def test_rows_in_the_middle_of_a_tensor() -> None:
+    a, b = random_codes(9, 0), random_codes(9, 1)
+    assert torch.equal(
+        code_distance(a.rows(slice(3, 7)), b.rows(slice(8, 1, -3))), code_distance(a, b)[3:7][:, [8, 5, 2]]
+    )
+
+
+def test_no_operators() -> None:
+    assert code_distance(Codes({}, batch=2), Codes({}, batch=3)).tolist() == [[0.0] * 3] * 2
+
+
+def test_huge_weights_do_not_overflow() -> None:
+    a, b = random_codes(2, 0), random_codes(2, 1)
+    torch.testing.assert_close(code_distance(a, b, [1.7e308] * 5), code_distance(a, b))
+
+
+def test_a_flipped_bit_is_noticed() -> None:
+    packed = pack(torch.randint(0, 16, (1, 1000)), 16)
+    for plane in range(4):
+        damaged = packed.packed.clone()
+        damaged[0, plane, 124] ^= 128
+        assert code_distance(packed, PackedCodes(16, (1000,), damaged)).item() == 1 / 1000
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({"relu": 1.0, "typo": 1.0}, r"unknown operators \['typo'\]"),
+        ([1.0, 2.0], "2 entries for 5 operators"),
+        ([1.0, 1.0, -1.0, 1.0, 1.0], "at least 0"),
+        ({"relu": float("nan")}, "finite"),
+        ({"relu": float("inf")}, "finite"),
+        ([0.0] * 5, "all zero"),
+        ({}, "all zero"),
+    ],
+)
+def test_weights_are_checked(weights: dict[str, float] | list[float], message: str) -> None:
+    codes = random_codes(2, 0)
+    with pytest.raises(BadInput, match=message):
+        code_distance(codes, codes, weights)
+
+
+def test_refuses_other_operators() -> None:
+    codes = random_codes(2, 0)
+    with pytest.raises(BadInput, match="'pool': absent instead of"):
+        code_distance(codes, Codes({name: codes[name] for name in codes if name != "pool"}))
+    with pytest.raises(BadInput, match="one of a and b is Codes"):
+        code_distance(codes, codes["relu"])
+    with pytest.raises(BadInput, match="b holds other operators"):
+        code_distance(codes["pool"], codes["relu"])
