@@ -42,8 +42,8 @@ class PackedCodes:
         >>> codes[1].unpack()
         tensor([[2, 2, 0]], dtype=torch.uint8)
 
-    Source: q_k is the place of the one in row k of the vector-quantization matrix Q(x) of Balestriero and Baraniuk, "Mad
-    Max: Affine Spline Insights into Deep Learning" (arXiv 1805.06576).
+    Source: q_k is the place of the one in row k of the vector-quantization matrix Q(x) of Balestriero and Baraniuk,
+    "Mad Max: Affine Spline Insights into Deep Learning" (arXiv 1805.06576).
     """
 
     pieces: int
