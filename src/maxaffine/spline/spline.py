@@ -1,0 +1,293 @@
+"""The max-affine spline operator: value, codes, local affine map, soft inference and cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from maxaffine.errors import BadInput, ShapeMismatch
+from maxaffine.spline.checks import check_finite, check_rows
+from maxaffine.spline.power import PowerDiagram
+
+
+class LocalMap(NamedTuple):
+    """The affine map that a spline equals at each input: S(x) = A[x] x + B[x].
+
+    Attributes:
+        slopes: A[x], (N, K, D).
+        offsets: B[x], (N, K).
+    """
+
+    slopes: Tensor
+    offsets: Tensor
+
+
+class MaxAffineSpline(nn.Module):
+    r"""K units, each the largest of R affine pieces of the input; slopes and offsets are learnable parameters.
+
+    .. math:: S(x)_k = \max_r \langle A[k, r], x \rangle + B[k, r], \qquad q(x)_k = \arg\max_r \text{ of the same}
+
+    Every unit is convex and piecewise affine in x. The lowest piece wins a tie, and the gradient flows through the
+    winning piece alone.
+
+    Source: Balestriero and Baraniuk, Mad Max: Affine Spline Insights into Deep Learning (arXiv 1805.06576), the
+    definition of the max-affine spline operator.
+
+    >>> absolute = MaxAffineSpline(torch.tensor([[[-1.0], [1.0]]]), torch.zeros(1, 2))
+    >>> x = torch.tensor([[-3.0], [0.0], [2.0]])
+    >>> absolute(x).flatten().tolist(), absolute.codes(x).flatten().tolist()
+    ([3.0, 0.0, 2.0], [0, 0, 1])
+    """
+
+    present: Tensor | None
+
+    def __init__(
+        self,
+        slopes: Tensor,
+        offsets: Tensor,
+        *,
+        present: Tensor | None = None,
+        output_shape: Sequence[int] | None = None,
+    ) -> None:
+        """Copy the slopes and offsets into parameters.
+
+        Args:
+            slopes: A, (K, R, D).
+            offsets: B, (K, R).
+            present: (K, R) bool, where units differ in their number of pieces: a piece that is not present never wins,
+                whatever its slope and offset. By default every piece is present.
+            output_shape: Shape of the K units in the layer that the spline stands for; (K,) by default.
+
+        Raises:
+            ShapeMismatch: The shapes, dtypes or devices do not agree.
+            BadInput: No unit, piece or input; NaN or infinity; not floating point; a unit without any piece.
+        """
+        super().__init__()
+        if slopes.ndim != 3 or offsets.shape != slopes.shape[:2]:
+            raise ShapeMismatch(
+                f"slopes {tuple(slopes.shape)} and offsets {tuple(offsets.shape)} must have shapes (K, R, D) and (K, R)"
+            )
+        if slopes.dtype != offsets.dtype or slopes.device != offsets.device:
+            raise ShapeMismatch("slopes and offsets differ in dtype or device; convert one with .to(...)")
+        if not slopes.is_floating_point() or slopes.numel() == 0:
+            raise BadInput("slopes must be floating point and hold at least one unit, piece and input feature")
+        check_finite("slopes", slopes)
+        check_finite("offsets", offsets)
+        if present is not None:
+            _check_present(present, offsets)
+            present = present.detach().clone()
+        self.output_shape = (slopes.shape[0],) if output_shape is None else tuple(output_shape)
+        if prod(self.output_shape) != slopes.shape[0]:
+            raise ShapeMismatch(f"output_shape {self.output_shape} does not hold K = {slopes.shape[0]} units")
+        self.slopes = nn.Parameter(slopes.detach().clone())
+        self.offsets = nn.Parameter(offsets.detach().clone())
+        self.register_buffer("present", present)
+
+    @classmethod
+    def from_centroids(cls, centroids: Tensor) -> Self:
+        r"""The spline whose codes are the K-means assignment: one codebook of R centroids per unit.
+
+        .. math:: B[k, r] = -|A[k, r]|^2 / 2 \;\Rightarrow\; q(x)_k = \arg\min_r |x - A[k, r]|
+
+        Args:
+            centroids: A, (K, R, D), or (R, D) for a single codebook.
+
+        Returns:
+            A spline of K units.
+
+        Raises:
+            ShapeMismatch: Not two or three dimensions.
+
+        Source: Mad Max (arXiv 1805.06576), the link between MASO partitions and K-means.
+
+        >>> spline = MaxAffineSpline.from_centroids(torch.tensor([[0.0, 0.0], [4.0, 0.0]]))
+        >>> spline.codes(torch.tensor([[1.0, 9.0], [3.0, 9.0]])).flatten().tolist()
+        [0, 1]
+        """
+        if centroids.ndim not in (2, 3):
+            raise ShapeMismatch(f"centroids has shape {tuple(centroids.shape)}; give (K, R, D) or (R, D)")
+        slopes = centroids if centroids.ndim == 3 else centroids[None]
+        return cls(slopes, -slopes.square().sum(2) / 2)
+
+    @property
+    def units(self) -> int:
+        """K, the number of outputs."""
+        return self.slopes.shape[0]
+
+    @property
+    def pieces(self) -> int:
+        """R, the number of affine pieces per unit."""
+        return self.slopes.shape[1]
+
+    @property
+    def in_features(self) -> int:
+        """D, the number of numbers in one input."""
+        return self.slopes.shape[2]
+
+    def extra_repr(self) -> str:
+        """Sizes for `repr`.
+
+        Returns:
+            One line.
+        """
+        return f"units={self.units}, pieces={self.pieces}, in_features={self.in_features}"
+
+    def _scores(self, x: Tensor) -> Tensor:
+        """Every piece at every input, (N, K, R), whether present or not."""
+        check_rows(x, self.slopes)
+        scores = F.linear(x, self.slopes.flatten(0, 1), self.offsets.flatten())
+        return scores.unflatten(1, (self.units, self.pieces))
+
+    def _compete(self, scores: Tensor) -> Tensor:
+        """The scores with -inf for the pieces that are not present."""
+        return scores if self.present is None else scores.masked_fill(~self.present, -torch.inf)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Value S(x)_k = max_r <A[k, r], x> + B[k, r].
+
+        Args:
+            x: inputs, (N, D).
+
+        Returns:
+            Values, (N, K).
+        """
+        return self._compete(self._scores(x)).max(dim=2).values
+
+    def codes(self, x: Tensor) -> Tensor:
+        """Code q(x)_k: the piece that wins, the lowest one in a tie.
+
+        Args:
+            x: inputs, (N, D).
+
+        Returns:
+            Codes, (N, K) int64.
+        """
+        with torch.no_grad():
+            return self._compete(self._scores(x)).max(dim=2).indices
+
+    def vq_matrix(self, x: Tensor) -> Tensor:
+        """The codes as one-hot rows, Q(x)[k, r] = 1 exactly where r = q(x)_k.
+
+        Args:
+            x: inputs, (N, D).
+
+        Returns:
+            Zeros and ones in the dtype of the slopes, (N, K, R).
+        """
+        return F.one_hot(self.codes(x), self.pieces).to(self.slopes.dtype)
+
+    def affine_map(self, x: Tensor) -> LocalMap:
+        """The affine map that the spline equals on the cell of each input, A[x] = A[k, q_k] and B[x] = B[k, q_k].
+
+        Args:
+            x: inputs, (N, D).
+
+        Returns:
+            Slopes (N, K, D) and offsets (N, K), differentiable in the parameters.
+        """
+        codes = self.codes(x)
+        unit = torch.arange(self.units, device=codes.device)
+        return LocalMap(self.slopes[unit, codes], self.offsets[unit, codes])
+
+    def soft(self, x: Tensor, beta: float) -> Tensor:
+        r"""Soft inference: every piece counts, the more so the larger it is.
+
+        .. math:: y_k = \sum_r t_r z_r, \quad t = \mathrm{softmax}\big(\tfrac{\beta}{1-\beta} z\big), \quad
+            z_r = \langle A[k, r], x \rangle + B[k, r]
+
+        beta = 1 is the spline itself, beta = 1/2 turns ReLU into SiLU, beta = 0 is the mean over the pieces.
+
+        Args:
+            x: inputs, (N, D).
+            beta: in [0, 1].
+
+        Returns:
+            Values, (N, K).
+
+        Raises:
+            BadInput: beta is outside [0, 1].
+
+        Source: Balestriero and Baraniuk, From Hard to Soft (arXiv 1810.09274, ICLR 2019), beta-VQ inference.
+
+        >>> relu = MaxAffineSpline(torch.tensor([[[0.0], [1.0]]]), torch.zeros(1, 2))
+        >>> bool(relu.soft(torch.tensor([[0.7]]), 0.5) == F.silu(torch.tensor(0.7)))
+        True
+        """
+        if not 0 <= beta <= 1:
+            raise BadInput(f"beta is {beta}; give a number in [0, 1] (1 is hard inference, 0 the mean of the pieces)")
+        if beta == 1:
+            return self(x)
+        scores = self._scores(x)
+        # Relative to the largest score nothing can overflow, however close beta is to 1.
+        largest = self._compete(scores.detach()).amax(dim=2, keepdim=True)
+        weights = self._compete((scores - largest) * (beta / (1 - beta))).softmax(dim=2)
+        return (weights * scores).sum(dim=2)
+
+    def power_diagram(self, unit: int) -> PowerDiagram:
+        r"""The cells of one unit, one per piece, as a power diagram.
+
+        .. math:: c_r = A[k, r], \qquad \rho_r = |A[k, r]|^2 + 2 B[k, r]
+
+        Args:
+            unit: k, from 0 to K - 1.
+
+        Returns:
+            R centres and squared radii; point location is the unit's code.
+
+        Raises:
+            BadInput: No such unit.
+
+        Source: The Geometry of Deep Networks: Power Diagram Subdivision (arXiv 1905.08443).
+        """
+        if not 0 <= unit < self.units:
+            raise BadInput(f"unit is {unit}; give a number from 0 to {self.units - 1}")
+        centres = self.slopes[unit]
+        squared_radii = centres.square().sum(1) + 2 * self.offsets[unit]
+        if self.present is not None:
+            squared_radii = squared_radii.masked_fill(~self.present[unit], -torch.inf)
+        return PowerDiagram(centres, squared_radii)
+
+    def layer_power_diagram(self, codes: Tensor) -> PowerDiagram:
+        r"""The cells of all units together that bear the given codes, as a power diagram.
+
+        .. math:: c = \sum_k A[k, q_k], \qquad \rho = |c|^2 + 2 \sum_k B[k, q_k]
+
+        A layer has up to R^K cells, hence only those asked for. A point is located in its own cell whenever the code
+        of that cell is among the rows of `codes`.
+
+        Args:
+            codes: one row of codes per cell, (M, K) integers.
+
+        Returns:
+            M centres and squared radii, in the order of the rows.
+
+        Raises:
+            ShapeMismatch: Not (M, K) integers.
+            BadInput: A code names a piece that its unit has not.
+
+        Source: The Geometry of Deep Networks: Power Diagram Subdivision (arXiv 1905.08443).
+        """
+        if codes.ndim != 2 or codes.shape[1] != self.units or codes.is_floating_point():
+            raise ShapeMismatch(
+                f"codes is {codes.dtype} {tuple(codes.shape)}; give integers of shape (M, {self.units})"
+            )
+        codes = codes.long()
+        if bool(((codes < 0) | (codes >= self.pieces)).any()):
+            raise BadInput(f"codes must lie between 0 and {self.pieces - 1}")
+        if self.present is not None and not bool(self.present.gather(1, codes.T).all()):
+            raise BadInput("codes names a piece that is not present in its unit; use codes returned by codes(x)")
+        selected = F.one_hot(codes, self.pieces).to(self.slopes.dtype).flatten(1)
+        centres = selected @ self.slopes.flatten(0, 1)
+        return PowerDiagram(centres, centres.square().sum(1) + 2 * (selected @ self.offsets.flatten()))
+
+
+def _check_present(present: Tensor, offsets: Tensor) -> None:
+    if present.shape != offsets.shape or present.dtype != torch.bool or present.device != offsets.device:
+        raise ShapeMismatch(f"present must be bool of shape {tuple(offsets.shape)} on {offsets.device}")
+    if not bool(present.any(dim=1).all()):
+        raise BadInput("present leaves a unit without any piece; every unit needs at least one")
