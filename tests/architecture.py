@@ -78,7 +78,7 @@ def check_tree(package: Path, rooms: Rooms) -> list[Violation]:
 
 def _check_file(path: Path, package: Path, rooms: Rooms) -> Iterator[Violation]:
     text = path.read_text(encoding="utf-8")
-    tree = ast.parse(text)
+    tree = ast.parse(text, filename=str(path))
     relative = path.relative_to(package)
     room = relative.parts[0].removesuffix(".py")
     checks = [_imports(tree, relative, package, rooms), _sizes(tree, text), _state(tree, room), _errors(tree)]
@@ -110,7 +110,7 @@ def _imports(tree: ast.Module, relative: Path, package: Path, rooms: Rooms) -> I
             continue
         if not entrance and target not in rooms.allowed[room]:
             yield "direction", node.lineno, f"{room} imports {target}, which is not to its left"
-        behind = [name for name in names if name.startswith("_") or _is_module(package / target / name)]
+        behind = [name for name in names if name.startswith("_") or _is_hidden_module(package / target, name)]
         if len(parts) > 2 or behind:
             yield "door", node.lineno, f"reaches behind the door of {target}: {module} {behind or ''}".rstrip()
     local = {id(node) for function in ast.walk(tree) if isinstance(function, _Function) for node in ast.walk(function)}
@@ -137,8 +137,14 @@ def _imported(tree: ast.Module, relative: Path) -> Iterator[tuple[ast.stmt, str,
                 yield node, module, rooms
 
 
-def _is_module(stem: Path) -> bool:
-    return stem.with_suffix(".py").exists() or (stem / "__init__.py").exists()
+def _is_hidden_module(room: Path, name: str) -> bool:
+    """Whether a name is a module of the room that the room's ``__init__`` does not itself offer under that name."""
+    door = room / "__init__.py"
+    if not ((room / name).with_suffix(".py").exists() or (room / name / "__init__.py").exists()):
+        return False
+    tree = ast.parse(door.read_text(encoding="utf-8")) if door.exists() else ast.Module([], [])
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    return name not in {alias.asname or alias.name for node in imports for alias in node.names}
 
 
 def _sizes(tree: ast.Module, text: str) -> Iterator[_Finding]:
