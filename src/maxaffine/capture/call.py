@@ -106,6 +106,15 @@ class Call:
         """The arguments that depend affinely on the network's input."""
         return tuple(ref for ref in self.refs if ref.affine)
 
+    @property
+    def joint(self) -> bool:
+        """Whether every floating-point tensor among the arguments depends on the input: no constant is mixed in."""
+        tensors = [item.sample if isinstance(item, Ref) else item for item in leaves(list(self.arguments.values()))]
+        floating = [item for item in tensors if isinstance(item, Tensor) and item.is_floating_point()]
+        return len(floating) == sum(
+            isinstance(item, Ref) and item.affine for item in leaves(list(self.arguments.values()))
+        )
+
     def depends(self, name: str) -> bool:
         """Whether an argument depends affinely on the network's input."""
         return any(isinstance(item, Ref) and item.affine for item in leaves(self.arguments[name]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import logging
 import random
 import warnings
 from collections.abc import Iterator
@@ -18,6 +20,8 @@ from torch.utils._pytree import tree_map
 
 from maxaffine.errors import CaptureError, NotPiecewiseAffine
 
+aten = torch.ops.aten
+
 # These have a rule, or a refusal, under their own name: taking them apart would hide what the user wrote.
 KEPT = frozenset(
     """
@@ -29,6 +33,7 @@ KEPT = frozenset(
     upsample_nearest1d upsample_nearest2d upsample_nearest3d
     _upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d
     _upsample_bilinear2d_aa _upsample_bicubic2d_aa _upsample_lanczos2d_aa affine_grid_generator grid_sampler
+    pad _pad_circular dropout feature_dropout alpha_dropout feature_alpha_dropout instance_norm
     linear avg_pool1d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d tril triu
     layer_norm group_norm rms_norm lstm gru rnn_tanh lstm_cell gru_cell rnn_tanh_cell
     scaled_dot_product_attention cosine_similarity pairwise_distance cdist pdist bilinear embedding_bag
@@ -88,7 +93,23 @@ def _decompositions() -> dict:
         namespace, name = operator.name().split("::")
         if namespace == "aten" and name.split(".")[0] in KEPT:
             table.pop(operator)
+    table[aten.clamp.Tensor] = _clamp
+    table[aten.linalg_vector_norm.default] = _vector_norm
     return table
+
+
+def _clamp(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
+    """A clamp by tensors: a maximum, then a minimum."""
+    raised = x if low is None else torch.maximum(x, low)
+    return raised if high is None else torch.minimum(raised, high)
+
+
+def _vector_norm(x: Tensor, ord: float = 2, dim: list[int] | None = None, keepdim: bool = False, *, dtype=None) -> Any:
+    """The 1-norm and the maximum norm are piecewise affine; any other stays as it is, to be refused."""
+    axes = list(range(x.dim())) if dim is None else dim
+    if dtype is not None or ord not in (1, float("inf")):
+        return NotImplemented
+    return x.abs().sum(axes, keepdim) if ord == 1 else x.abs().amax(axes, keepdim)
 
 
 def _explained(error: Exception) -> Exception:
@@ -103,8 +124,8 @@ def _explained(error: Exception) -> Exception:
         )
     if "batch" in text and ("specializ" in text or "onstraint" in text):
         return CaptureError(
-            f"model: it works for one batch size only ({first}). Cure: write shapes with x.shape[0] or -1 in place of"
-            " the number"
+            "model: it works for one batch size only, so samples cannot be told apart. Cure: write shapes with x.shape[0]"
+            " or -1 in place of the number, or set batch_dim= to the axis of the samples"
         )
     return CaptureError(
         f"model: it failed on the example ({type(error).__name__}: {first}){f' at {where}' if where else ''}."
@@ -170,17 +191,28 @@ def _untouched(model: nn.Module) -> Iterator[None]:
     python, numeric, gradient = random.getstate(), np.random.get_state(), torch.is_grad_enabled()
     saved = [(vars(module), {k: (v, _contents(v)) for k, v in vars(module).items()}) for module in model.modules()]
     devices = {p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"}
-    with torch.random.fork_rng(devices=sorted(devices)), warnings.catch_warnings():
+    log = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    silent = log.disabled
+    with torch.random.fork_rng(devices=sorted(devices)), warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore")
+        log.disabled = True
         try:
             yield
         finally:
+            log.disabled = silent
             torch.set_grad_enabled(gradient)
             random.setstate(python)
             np.random.set_state(numeric)
             for attributes, before in saved:
                 attributes.clear()
                 attributes.update((key, _refilled(value, contents)) for key, (value, contents) in before.items())
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """torch.export prints the graph when it fails; our own error says what matters."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
 
 
 def _contents(value: Any) -> Any:

@@ -30,8 +30,15 @@ SAME = {
     aten.contiguous.default,
     aten.lift_fresh_copy.default,
     aten.lift_fresh.default,
-    aten.dropout.default,
 }
+DROPOUT = {
+    aten.dropout.default,
+    aten.feature_dropout.default,
+    aten.alpha_dropout.default,
+    aten.feature_alpha_dropout.default,
+}
+# The same operator under a name that does not depend on memory layout.
+SYNONYMS = {aten.view.default: aten.reshape.default, aten._unsafe_view.default: aten.reshape.default}
 IGNORED = {
     aten._assert_tensor_metadata.default,
     aten._assert_scalar.default,
@@ -127,9 +134,10 @@ class Freezer:
             return args[0][args[1]]
         if node.target in IGNORED:
             return None
-        if node.target in SAME or _whole(node.target, args):
+        dropped = node.target in DROPOUT and not node.args[2]
+        if node.target in SAME or dropped or _whole(node.target, args):
             return args[0]
-        call = Call.of(node.target, tuple(args), kwargs, name.module_path, name.source)
+        call = Call.of(SYNONYMS.get(node.target, node.target), tuple(args), kwargs, name.module_path, name.source)
         if not call.refs:
             return self._constant(call)
         return self._step(call, name, node)
@@ -143,7 +151,7 @@ class Freezer:
         return operator()
 
     def _step(self, call: Call, name: Name, node: Node) -> Any:
-        if call.target is aten.sym_size.int or all(ref.size for ref in call.refs):
+        if call.target in (aten.sym_size.int, aten.full_like.default) or all(ref.size for ref in call.refs):
             return self._sized(call)
         rule = find(call.target)
         if rule is None:
@@ -163,17 +171,9 @@ class Freezer:
 
     def _sized(self, call: Call) -> Any:
         """A size, or a tensor of one constant whose shape follows the batch."""
-        python = not isinstance(call.target, torch._ops.OpOverload)
-        if not python and call.target not in (aten.sym_size.int, aten.full.default):
-            call.refuse(*BATCH_SIZE)
         operator = _held(call)
         sample = operator(*(ref.sample for ref in call.refs))
-        batch = None
-        if isinstance(sample, Tensor):
-            axes = [axis for axis, size in enumerate(call["size"]) if isinstance(size, Ref)]
-            if len(axes) != 1 or isinstance(call["fill_value"], Ref):
-                call.refuse(*BATCH_SIZE)
-            batch = BatchAxis(axes[0], 1, sample.shape[axes[0]] // PROBES)
+        batch = _uniform(call, sample) if isinstance(sample, Tensor) else None
         ref = self._new(Dependence.HELD, sample, batch)
         self.steps.append(Step(operator, tuple(item.number for item in call.refs), (ref.number,), (), affine=False))
         return ref
@@ -193,6 +193,20 @@ class Freezer:
 def _held(call: Call) -> Held:
     operator = call.affine()
     return Held(operator.kind, operator.target, operator.args, operator.kwargs, ())
+
+
+def _uniform(call: Call, sample: Tensor) -> BatchAxis | None:
+    """The batch axis of a constant whose shape follows the batch, if it is the same for every sample."""
+    if call.target is aten.full_like.default and not isinstance(call["fill_value"], Ref):
+        return call["self"].value.batch
+    constant = call.arguments.get("fill_value", call.arguments.get("self"))
+    sizes = call.arguments.get("size", call.arguments.get("repeats"))
+    if call.target not in (aten.full.default, aten.expand.default, aten.repeat.default) or isinstance(constant, Ref):
+        call.refuse(*BATCH_SIZE)
+    axes = [axis for axis, size in enumerate(sizes) if isinstance(size, Ref)]
+    if len(axes) != 1 or (sample.narrow(axes[0], 0, 1) != sample).any():
+        call.refuse(*BATCH_SIZE)
+    return BatchAxis(axes[0], 1, sample.shape[axes[0]] // PROBES)
 
 
 def _whole(target: Any, args: list) -> bool:

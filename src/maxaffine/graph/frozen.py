@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -85,7 +86,10 @@ class FrozenFunction(LocalMap):
             output.new_zeros((rows, *output.shape)) if cotangents[place] is None else cotangents[place]
             for place, output in zip(places, outputs, strict=True)
         )
-        return vmap(pullback)(filled)
+        with warnings.catch_warnings():
+            # an operator without a batching rule is only slower
+            warnings.filterwarnings("ignore", message="There is a performance drop")
+            return vmap(pullback)(filled)
 
     def offsets(self) -> Tensors:
         if self.homogeneous:

@@ -40,8 +40,8 @@ class ScalarSpline:
     def scale(self, codes: Tensor, dtype: torch.dtype) -> Tensor:
         """slopes[codes]; a mask where the slopes are zeros and ones."""
         if all(not isinstance(slope, Tensor) and slope in (0.0, 1.0) for slope in self.slopes):
-            if codes.dtype == torch.bool:
-                return codes if self.slopes == (0.0, 1.0) else codes.logical_xor(bool(self.slopes[0]))
+            if codes.dtype == torch.bool and self.slopes[0] != self.slopes[1]:
+                return codes if self.slopes[1] else codes.logical_not()
             ones = [codes == piece for piece, slope in enumerate(self.slopes) if slope == 1.0]
             return torch.stack(ones).any(0) if ones else torch.zeros_like(codes, dtype=torch.bool)
         return self._pick(self.slopes, codes, dtype)

@@ -123,9 +123,7 @@ class SplineNetwork:
             for record, codes in graph.codes(tensors)
             if operators is None or record.name in operators
         }
-        if not found:
-            raise BadInput(f"x: this network has no piecewise-affine operator ({tensors[0].shape[axis]} inputs given)")
-        return Codes.from_tensors(found)
+        return Codes.from_tensors(found, batch=tensors[0].shape[axis])
 
     def _inputs_of(self, loader: Iterable, progress: bool | None) -> Iterator[Any]:
         disable = None if progress is None else not progress

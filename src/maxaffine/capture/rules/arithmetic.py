@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from maxaffine.capture.batch import along, pointwise
+from maxaffine.capture.batch import MIXED, MIXED_CURE, along, pointwise
 from maxaffine.capture.call import Call, Ref
 from maxaffine.capture.registry import rule
 from maxaffine.graph import MatrixProduct, Operator, Sign, Sum
@@ -96,6 +96,12 @@ def power(call: Call) -> Operator:
 def mean(call: Call) -> Operator:
     """Sum or mean over axes."""
     return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)
+
+
+@rule(aten.mean.default, aten.sum.default, aten.max.default, aten.min.default, aten.median.default)
+def total(call: Call) -> Operator:
+    """A reduction over all axes, the samples' included."""
+    call.refuse(MIXED, MIXED_CURE)
 
 
 @rule(aten.cumsum.default, batch=along("dim"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from maxaffine.capture.batch import matched, probed
-from maxaffine.capture.call import Call, Ref, leaves
+from maxaffine.capture.call import Call, Ref
 from maxaffine.capture.registry import rule
 from maxaffine.graph import BatchAxis, Operator, Sign
 
@@ -35,12 +35,7 @@ def _constant_index(call: Call, outputs: list[torch.Tensor]) -> BatchAxis:
 )
 def index(call: Call) -> Operator:
     """Entries read or written at constant places."""
-    constants = any(
-        isinstance(item, torch.Tensor) and item.is_floating_point()
-        for value in call.arguments.values()
-        for item in leaves([value])
-    )
-    return call.affine(homogeneous=not constants, sign=Sign.NONNEGATIVE)
+    return call.affine(homogeneous=call.joint, sign=Sign.NONNEGATIVE)
 
 
 def _along_axis(call: Call, outputs: list[torch.Tensor]) -> BatchAxis:

@@ -13,6 +13,17 @@ from maxaffine.graph import ChannelAffine, Operator
 aten = torch.ops.aten
 
 
+@rule(aten.instance_norm.default, batch=leading)
+def instance_norm(call: Call) -> Operator:
+    """Scale and shift per channel, where it tracks running statistics and uses them."""
+    if call["use_input_stats"]:
+        call.refuse(
+            "it divides by statistics of the input itself",
+            "use InstanceNorm(track_running_stats=True) in evaluation mode, or batch-norm",
+        )
+    return call.affine()
+
+
 @rule(aten._native_batch_norm_legit_no_training.default, batch=leading)
 def batch_norm(call: Call) -> Operator:
     """Scale and shift per channel by the running statistics."""

@@ -41,7 +41,7 @@ REASONS: dict[str, tuple[str, str]] = (
         ("it normalises by the statistics of the batch, so samples are mixed and divided by themselves", EVALUATE),
     )
     | dict.fromkeys(
-        "native_dropout dropout feature_dropout alpha_dropout bernoulli rand rand_like randn randn_like randint "
+        "native_dropout dropout feature_dropout alpha_dropout feature_alpha_dropout bernoulli rand rand_like randn randn_like randint "
         "normal uniform multinomial fractional_max_pool2d fractional_max_pool3d".split(),
         ("it draws random numbers, so one input does not give one output", EVALUATE),
     )
@@ -59,7 +59,7 @@ REASONS: dict[str, tuple[str, str]] = (
     | dict.fromkeys(
         "norm linalg_norm linalg_vector_norm cosine_similarity pairwise_distance cdist _cdist_forward pdist "
         "_pdist_forward _euclidean_dist".split(),
-        ("a norm of the input is not piecewise affine", REPLACE),
+        ("a norm (or a distance) is not piecewise affine", REPLACE),
     )
     | dict.fromkeys(
         "bilinear _trilinear prod cumprod mse_loss".split(), ("it multiplies values that depend on the input", REPLACE)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from maxaffine.capture.call import Call
 from maxaffine.capture.batch import pointwise
+from maxaffine.capture.call import Call
 from maxaffine.capture.registry import rule
 from maxaffine.graph import Operator, Reshape, Sign
 
@@ -13,9 +13,7 @@ aten = torch.ops.aten
 
 
 @rule(
-    aten.view.default,
     aten.reshape.default,
-    aten._unsafe_view.default,
     aten.unsqueeze.default,
     aten.squeeze.dims,
     aten.squeeze.dim,
@@ -67,21 +65,21 @@ def reshape(call: Call) -> Operator:
 )
 def move(call: Call) -> Operator:
     """Entries copied, moved, left out or added up."""
-    return call.affine(homogeneous=len(call.active) == len(call.refs) and not _constants(call), sign=Sign.NONNEGATIVE)
+    return call.affine(homogeneous=call.joint, sign=Sign.NONNEGATIVE)
 
 
-def _constants(call: Call) -> bool:
-    return any(isinstance(item, torch.Tensor) for value in call.arguments.values() for item in _items(value))
+@rule(aten.copy.default, batch=pointwise)
+def copy(call: Call) -> Operator:
+    """The second tensor, in the shape of the first."""
+    if not call["self"].sample.is_floating_point() and call.active:
+        call.refuse("writing a float into integers rounds it", "keep the value in floating point")
+    return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)
 
 
-def _items(value: object) -> list:
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
-@rule(aten.constant_pad_nd.default)
+@rule(aten.constant_pad_nd.default, aten.pad.default, aten._pad_circular.default)
 def pad(call: Call) -> Operator:
-    """Padding by a constant."""
-    return call.affine(homogeneous=call["value"] == 0, sign=Sign.NONNEGATIVE)
+    """Padding by a constant, or by the tensor's own entries (reflect, replicate, circular)."""
+    return call.affine(homogeneous=not call.arguments.get("value"), sign=Sign.NONNEGATIVE)
 
 
 @rule(aten._to_copy.default, aten.to.dtype, batch=pointwise)
