@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -106,20 +108,20 @@ def test_other_keys_are_listed_with_the_expected_ones(tmp_path):
         load(save(tmp_path / "keys.npz", features=IMAGES, labels=LABELS))
 
 
-class Touch:
-    """Unpickling this would create a file."""
+class Trap:
+    """Unpickling this would create a folder."""
 
     def __init__(self, path):
         self.path = path
 
     def __reduce__(self):
-        return (open, (str(self.path), "w"))
+        return (os.mkdir, (str(self.path),))
 
 
 @pytest.mark.parametrize("archive", [True, False])
 def test_pickled_objects_are_refused_and_never_run(tmp_path, archive):
     trace = tmp_path / "trace"
-    objects = np.array([Touch(trace)] * 20, dtype=object)
+    objects = np.array([Trap(trace)] * 20, dtype=object)
     np.save(tmp_path / "labels.npy", LABELS)
     if archive:
         path, options = save(tmp_path / "objects.npz", inputs=objects, labels=LABELS), {}

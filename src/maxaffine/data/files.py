@@ -26,8 +26,16 @@ _KEYS = (
 )
 # What numpy and zipfile raise on damaged files; RuntimeError is an encrypted archive, KeyError a member that is gone.
 _READ_ERRORS = (
-    *(OSError, ValueError, EOFError, SyntaxError, RuntimeError, MemoryError, KeyError),
-    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+    OSError,
+    ValueError,
+    EOFError,
+    SyntaxError,
+    RuntimeError,
+    MemoryError,
+    KeyError,
+    zipfile.BadZipFile,
+    zlib.error,
+    tokenize.TokenError,
 )
 
 

@@ -1,0 +1,34 @@
+"""Small reference networks, their training, and the safe loading of a user's own model.
+
+Every network is a plain ``nn.Module`` that is piecewise affine in eval mode and gives logits, without a softmax.
+"""
+
+from __future__ import annotations
+
+from .convex import input_convex
+from .loading import load_model
+from .measuring import LabelledData, accuracy
+from .mobile import mobilenet
+from .plain import cnn, mlp
+from .recurrent import relu_rnn
+from .registry import FACTORIES, build
+from .residual import resnet, resnet18
+from .training import Epoch, TrainingResult, train
+
+__all__ = [
+    "FACTORIES",
+    "Epoch",
+    "LabelledData",
+    "TrainingResult",
+    "accuracy",
+    "build",
+    "cnn",
+    "input_convex",
+    "load_model",
+    "mlp",
+    "mobilenet",
+    "relu_rnn",
+    "resnet",
+    "resnet18",
+    "train",
+]

@@ -1,0 +1,105 @@
+"""The data that a model is judged on, and how well it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import BadInput
+
+
+@runtime_checkable
+class LabelledData(Protocol):
+    """What is trained on: `maxaffine.data.Split`, or anything else with the same two fields."""
+
+    @property
+    def inputs(self) -> Tensor:
+        """Inputs (N, *input_shape), floating-point."""
+        ...
+
+    @property
+    def labels(self) -> Tensor:
+        """Class numbers (N,), int64."""
+        ...
+
+
+def accuracy(model: nn.Module, split: LabelledData, batch_size: int = 512) -> float:
+    """Share of inputs whose largest logit is that of their class, in eval mode; the model's mode is kept.
+
+    Args:
+        model: From inputs (N, *input_shape) to logits (N, C).
+        split: The data.
+        batch_size: Inputs handled together.
+
+    Returns:
+        The share, in [0, 1]; of equal logits the lowest class counts.
+
+    >>> from types import SimpleNamespace
+    >>> accuracy(nn.Identity(), SimpleNamespace(inputs=torch.eye(4), labels=torch.tensor([0, 1, 2, 0])))
+    0.75
+    """
+    right = 0
+    with _eval_mode(model), torch.no_grad():
+        for inputs, labels in zip(split.inputs.split(batch_size), split.labels.split(batch_size), strict=True):
+            logits = model(like_weights(inputs, model))
+            right += int((logits.argmax(1).cpu() == labels.cpu()).sum())
+    return right / len(split.labels)
+
+
+def check_data(model: nn.Module, data: LabelledData, argument: str) -> None:
+    """Check, before any work is spent, that a model can be trained or judged on some data.
+
+    Args:
+        model: From inputs (N, *input_shape) to logits (N, C).
+        data: The data.
+        argument: What to call the data in an error.
+
+    Raises:
+        BadInput: The numbers of inputs and labels differ, the model does not take such inputs, or it has no logit for
+            some class.
+    """
+    if len(data.inputs) != len(data.labels) or len(data.labels) == 0:
+        raise BadInput(f"{argument}: {len(data.inputs)} inputs and {len(data.labels)} labels; give one label per input")
+    shape = tuple(data.inputs.shape[1:])
+    try:
+        with _eval_mode(model), torch.no_grad():
+            logits = model(like_weights(data.inputs[:1], model))
+    except RuntimeError as error:
+        raise BadInput(
+            f"{argument}: the model does not take inputs of shape {shape} ({error}); build it for them"
+        ) from error
+    classes = int(data.labels.max()) + 1
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] < classes:
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise BadInput(
+            f"model: it gives {found} for one input, not (1, C) logits with C >= {classes}; change its last layer"
+        )
+
+
+def like_weights(inputs: Tensor, model: nn.Module) -> Tensor:
+    """Bring inputs to the device and the dtype of a model's first parameter.
+
+    Args:
+        inputs: (N, *input_shape).
+        model: The model; one without parameters takes them as they are.
+
+    Returns:
+        (N, *input_shape).
+    """
+    weight = next(model.parameters(), inputs)
+    return inputs.to(weight.device, weight.dtype)
+
+
+@contextmanager
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

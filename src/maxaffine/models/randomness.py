@@ -1,0 +1,41 @@
+"""Seeded randomness that leaves the caller's generators as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed the generators of the CPU and of one device inside the block, and give back their states after it.
+
+    Args:
+        seed: The seed.
+        device: The device that computes.
+
+    Yields:
+        Nothing.
+
+    >>> before = torch.get_rng_state()
+    >>> with seeded(0, torch.device("cpu")):
+    ...     _ = torch.rand(3)
+    >>> torch.equal(before, torch.get_rng_state())
+    True
+    """
+    # Not torch.manual_seed, which would also reseed every other accelerator, whose states are not kept here.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cpu":
+            yield
+            return
+        module = torch.get_device_module(device)
+        place = () if device.type == "mps" else (device,)
+        kept = module.get_rng_state(*place)
+        module.set_rng_state(torch.Generator(device).manual_seed(seed).get_state(), *place)
+        try:
+            yield
+        finally:
+            module.set_rng_state(kept, *place)
