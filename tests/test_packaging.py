@@ -73,6 +73,7 @@ def test_metadata_of_the_installed_package() -> None:
     core = {re.split(r"[<>=\[; ]", line)[0] for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line}
     assert core == {"torch", "numpy", "safetensors", "tqdm"}
     assert metadata["License-Expression"] == "MIT"
+    assert metadata["Description-Content-Type"] == "text/markdown"
     (script,) = importlib.metadata.entry_points(group="console_scripts", name="maxaffine")
     assert script.value == "maxaffine.cli:main" and callable(script.load())
     assert (Path(maxaffine.__file__).parent / "py.typed").exists()
