@@ -151,7 +151,7 @@ def _check(
     applied, offsets = affine_map(floating), affine_map.offsets
     scale = max(_size(truth), _size(offsets), _size(applied - offsets))
     u = torch.randn(truth.shape, generator=generator, dtype=torch.float64).to(truth)
-    weighed = (u * offsets).flatten(1).sum(1)
+    weighed = (u * offsets).reshape(len(u), -1).sum(1)
     split = _split(net, tensors, place, u)
     weight = _size(u) * _size(offsets) * max(1, offsets[0].numel()) ** 0.5
     jacobian = _jacobian_residual(net, call, tensors, place, u)

@@ -44,3 +44,33 @@ def check_rows(x: Tensor, like: Tensor) -> None:
     if x.shape[0] == 0:
         raise BadInput("x is an empty batch; give at least one row")
     check_finite("x", x)
+
+
+def check_spline(slopes: Tensor, offsets: Tensor, present: Tensor | None) -> None:
+    """Refuse slopes and offsets that make no spline.
+
+    Args:
+        slopes: (K, R, D).
+        offsets: (K, R).
+        present: (K, R) bool, or None.
+
+    Raises:
+        ShapeMismatch: The shapes, dtypes or devices do not agree.
+        BadInput: No unit, piece or input; NaN or infinity; not floating point; a unit without any piece.
+    """
+    if slopes.ndim != 3 or offsets.shape != slopes.shape[:2]:
+        raise ShapeMismatch(
+            f"slopes {tuple(slopes.shape)} and offsets {tuple(offsets.shape)} must have shapes (K, R, D) and (K, R)"
+        )
+    if slopes.dtype != offsets.dtype or slopes.device != offsets.device:
+        raise ShapeMismatch("slopes and offsets differ in dtype or device; convert one with .to(...)")
+    if not slopes.is_floating_point() or slopes.numel() == 0:
+        raise BadInput("slopes must be floating point and hold at least one unit, piece and input feature")
+    check_finite("slopes", slopes)
+    check_finite("offsets", offsets)
+    if present is None:
+        return
+    if present.shape != offsets.shape or present.dtype != torch.bool or present.device != offsets.device:
+        raise ShapeMismatch(f"present must be bool of shape {tuple(offsets.shape)} on {offsets.device}")
+    if not bool(present.any(dim=1).all()):
+        raise BadInput("present leaves a unit without any piece; every unit needs at least one")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maxaffine.errors import BadInput, ShapeMismatch
-from maxaffine.spline.checks import check_finite, check_rows
+from maxaffine.spline.checks import check_rows, check_spline
 from maxaffine.spline.power import PowerDiagram
 
 
@@ -66,27 +66,15 @@ class MaxAffineSpline(nn.Module):
         Raises:
             ShapeMismatch: The shapes, dtypes or devices do not agree.
             BadInput: No unit, piece or input; NaN or infinity; not floating point; a unit without any piece.
-        """
+        """  # noqa: DOC502
         super().__init__()
-        if slopes.ndim != 3 or offsets.shape != slopes.shape[:2]:
-            raise ShapeMismatch(
-                f"slopes {tuple(slopes.shape)} and offsets {tuple(offsets.shape)} must have shapes (K, R, D) and (K, R)"
-            )
-        if slopes.dtype != offsets.dtype or slopes.device != offsets.device:
-            raise ShapeMismatch("slopes and offsets differ in dtype or device; convert one with .to(...)")
-        if not slopes.is_floating_point() or slopes.numel() == 0:
-            raise BadInput("slopes must be floating point and hold at least one unit, piece and input feature")
-        check_finite("slopes", slopes)
-        check_finite("offsets", offsets)
-        if present is not None:
-            _check_present(present, offsets)
-            present = present.detach().clone()
+        check_spline(slopes, offsets, present)
         self.output_shape = (slopes.shape[0],) if output_shape is None else tuple(output_shape)
         if prod(self.output_shape) != slopes.shape[0]:
             raise ShapeMismatch(f"output_shape {self.output_shape} does not hold K = {slopes.shape[0]} units")
         self.slopes = nn.Parameter(slopes.detach().clone())
         self.offsets = nn.Parameter(offsets.detach().clone())
-        self.register_buffer("present", present)
+        self.register_buffer("present", None if present is None else present.detach().clone())
 
     @classmethod
     def from_centroids(cls, centroids: Tensor) -> Self:
@@ -189,6 +177,10 @@ class MaxAffineSpline(nn.Module):
 
         Returns:
             Slopes (N, K, D) and offsets (N, K), differentiable in the parameters.
+
+        >>> relu = MaxAffineSpline(torch.tensor([[[0.0], [1.0]]]), torch.zeros(1, 2))
+        >>> relu.affine_map(torch.tensor([[-2.0], [5.0]])).slopes.flatten().tolist()
+        [0.0, 1.0]
         """
         codes = self.codes(x)
         unit = torch.arange(self.units, device=codes.device)
@@ -243,6 +235,10 @@ class MaxAffineSpline(nn.Module):
             BadInput: No such unit.
 
         Source: The Geometry of Deep Networks: Power Diagram Subdivision (arXiv 1905.08443).
+
+        >>> relu = MaxAffineSpline(torch.tensor([[[0.0], [1.0]]]), torch.zeros(1, 2))
+        >>> relu.power_diagram(0).locate(torch.tensor([[-2.0], [5.0]]))
+        tensor([0, 1])
         """
         if not 0 <= unit < self.units:
             raise BadInput(f"unit is {unit}; give a number from 0 to {self.units - 1}")
@@ -271,6 +267,13 @@ class MaxAffineSpline(nn.Module):
             BadInput: A code names a piece that its unit has not.
 
         Source: The Geometry of Deep Networks: Power Diagram Subdivision (arXiv 1905.08443).
+
+        >>> relus = MaxAffineSpline(
+        ...     torch.tensor([[[0.0, 0.0], [1.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]]]), torch.zeros(2, 2)
+        ... )
+        >>> quadrants = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])
+        >>> relus.layer_power_diagram(quadrants).locate(torch.tensor([[-2.0, 5.0], [2.0, -5.0]]))
+        tensor([1, 2])
         """
         if codes.ndim != 2 or codes.shape[1] != self.units or codes.is_floating_point():
             raise ShapeMismatch(
@@ -284,10 +287,3 @@ class MaxAffineSpline(nn.Module):
         selected = F.one_hot(codes, self.pieces).to(self.slopes.dtype).flatten(1)
         centres = selected @ self.slopes.flatten(0, 1)
         return PowerDiagram(centres, centres.square().sum(1) + 2 * (selected @ self.offsets.flatten()))
-
-
-def _check_present(present: Tensor, offsets: Tensor) -> None:
-    if present.shape != offsets.shape or present.dtype != torch.bool or present.device != offsets.device:
-        raise ShapeMismatch(f"present must be bool of shape {tuple(offsets.shape)} on {offsets.device}")
-    if not bool(present.any(dim=1).all()):
-        raise BadInput("present leaves a unit without any piece; every unit needs at least one")

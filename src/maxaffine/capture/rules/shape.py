@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
+from torch import Tensor
 
 from maxaffine.capture.batch import pointwise
 from maxaffine.capture.call import Call
@@ -52,7 +55,6 @@ def reshape(call: Call) -> Operator:
     aten.native_channel_shuffle.default,
     aten.im2col.default,
     aten.col2im.default,
-    aten.slice_scatter.default,
     aten.select_scatter.default,
     aten.diagonal_scatter.default,
     aten.reflection_pad1d.default,
@@ -66,6 +68,21 @@ def reshape(call: Call) -> Operator:
 def move(call: Call) -> Operator:
     """Entries copied, moved, left out or added up."""
     return call.affine(homogeneous=call.joint, sign=Sign.NONNEGATIVE)
+
+
+@rule(aten.slice_scatter.default, sizes=True)
+def slice_scatter(call: Call) -> Operator:
+    """A tensor with one of its slices replaced."""
+    traced = call.affine(homogeneous=call.joint, sign=Sign.NONNEGATIVE)
+    return replace(traced, target=_slice_replaced)
+
+
+def _slice_replaced(
+    whole: Tensor, part: Tensor, dim: int, start: int | None, end: int | None, step: int
+) -> Tensor:
+    """As aten.slice_scatter, whose batched derivative PyTorch 2.13 does not have."""
+    places = torch.arange(whole.shape[dim], device=whole.device)[start:end:step]
+    return whole.index_copy(dim, places, part)
 
 
 @rule(aten.copy.default, batch=pointwise)
