@@ -90,7 +90,12 @@ def copy(call: Call) -> Operator:
     """The second tensor, in the shape of the first."""
     if not call["self"].sample.is_floating_point() and call.active:
         call.refuse("writing a float into integers rounds it", "keep the value in floating point")
-    return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)
+    return replace(call.affine(homogeneous=True, sign=Sign.NONNEGATIVE), target=_copied)
+
+
+def _copied(whole: Tensor, part: Tensor, non_blocking: bool) -> Tensor:
+    """As aten.copy, which has no derivative."""
+    return part.to(whole.dtype).expand(whole.shape)
 
 
 @rule(aten.constant_pad_nd.default, aten.pad.default, aten._pad_circular.default)
