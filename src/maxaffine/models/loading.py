@@ -35,7 +35,7 @@ def load_model(
     | --- | --- |
     | ``package.module:factory`` | the factory is imported (the current folder first) and called |
     | ``path/file.py:factory`` | the same for a file, whose folder is importable meanwhile |
-    | ``*.pt2`` | the archive is loaded unless something in it could run code |
+    | ``*.pt2`` | the archive (exported with a dynamic batch) is loaded, unless something in it is known to run code |
 
     Importing a factory runs its module, so name only code that you trust. Weights are never unpickled.
 

@@ -75,10 +75,8 @@ def resnet(
     fan_in = width
     for stage, count in enumerate(blocks):
         fan_out = width * 2**stage
-        strides = [1 if stage == 0 else 2, *[1] * (count - 1)]
-        layers.append(
-            nn.Sequential(*(BasicBlock(fan_in if i == 0 else fan_out, fan_out, s) for i, s in enumerate(strides)))
-        )
+        first = BasicBlock(fan_in, fan_out, stride=1 if stage == 0 else 2)
+        layers.append(nn.Sequential(first, *(BasicBlock(fan_out, fan_out, stride=1) for _ in range(count - 1))))
         fan_in = fan_out
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(fan_in, classes))
 
