@@ -21,11 +21,10 @@ def sign_of(weight: Tensor) -> Sign:
     return Sign.NONPOSITIVE if bool((weight <= 0).all()) else Sign.MIXED
 
 
-def cost_free_layout(tensor: Tensor) -> Tensor:
-    """The memory layout in which PyTorch's CPU convolutions run fastest (channels last in float32 and below)."""
-    if tensor.dim() != 4 or tensor.device.type != "cpu" or tensor.dtype == torch.float64:
-        return tensor.contiguous()
-    return tensor.contiguous(memory_format=torch.channels_last)
+def fastest_layout(tensor: Tensor) -> torch.memory_format:
+    """The memory layout in which PyTorch's CPU convolutions run fastest: channels last in float32 and below."""
+    slow = tensor.dim() != 4 or tensor.device.type != "cpu" or tensor.dtype == torch.float64
+    return torch.contiguous_format if slow else torch.channels_last
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,10 +80,11 @@ class ConvolutionMap(LocalMap):
 
     def rmv(self, cotangents: Sequence[Tensor | None]) -> Tensors:
         rows = cotangents[0]
-        folded = cost_free_layout(rows.flatten(0, 1))
-        like = folded.new_empty((folded.shape[0], *self.shape[1:]))
-        if folded.dim() == 4 and not folded.is_contiguous():
-            like = like.to(memory_format=torch.channels_last)
+        folded = rows.flatten(0, 1)
+        layout = fastest_layout(folded)
+        folded = folded.contiguous(memory_format=layout)
+        shape = (folded.shape[0], *self.shape[1:])
+        like = torch.empty(shape, dtype=rows.dtype, device=rows.device, memory_format=layout)
         operator = self.operator
         gradient = aten.convolution_backward.default(
             folded, like, operator.weight, None, *operator._geometry(), [True, False, False]

@@ -130,10 +130,7 @@ class ElementwiseMap(LocalMap):
         self.dtype = dtype
 
     def _scale(self, like: Tensor) -> Tensor:
-        scale = self.spline.scale(self.codes, self.dtype)
-        if like.dim() == 5 and scale.dim() == 4 and like.stride(2) == 1:
-            scale = scale.contiguous(memory_format=torch.channels_last)
-        return scale.to(self.dtype)
+        return laid_out_as(self.spline.scale(self.codes, self.dtype), like, self.dtype)
 
     def mv(self, tangents: Sequence[Tensor | None]) -> Tensors:
         return (tangents[0] * self._scale(tangents[0]),)
@@ -143,6 +140,12 @@ class ElementwiseMap(LocalMap):
 
     def offsets(self) -> Tensors:
         return (self.spline.shift(self.codes, self.dtype),)
+
+
+def laid_out_as(tensor: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """The tensor (N, C, H, W) in the dtype and the memory layout of rows (R, N, C, H, W): mixed layouts are slow."""
+    last = rows.dim() == 5 and tensor.dim() == 4 and rows.stride(2) == 1
+    return tensor.to(dtype, memory_format=torch.channels_last if last else torch.preserve_format)
 
 
 @dataclass(frozen=True, eq=False)

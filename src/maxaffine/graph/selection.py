@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import prod
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from maxaffine.graph.contract import LocalMap, Operator, Sign, Tensors
 from maxaffine.graph.frozen import Affine, FrozenFunction, Signature
+from maxaffine.graph.piecewise import laid_out_as
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,14 +79,14 @@ class MaxPool(Operator):
         starts: Per spatial axis, the coordinate of the first place of each window (negative inside padding).
         window: Per spatial axis, the size of the largest window.
         dilation: Per spatial axis, the distance between the places of a window.
-        disjoint: Whether no two windows share an entry.
+        tiled: Whether the windows tile the plane from its corner on, side by side.
     """
 
     traced: Affine
     starts: tuple[Tensor, ...]
     window: tuple[int, ...]
     dilation: tuple[int, ...]
-    disjoint: bool
+    tiled: bool
 
     @property
     def kind(self) -> str:
@@ -110,7 +112,9 @@ class MaxPool(Operator):
         return places.to(torch.uint8 if self.pieces <= 256 else torch.int32)
 
     def local(self, inputs: Sequence[Tensor], value) -> LocalMap:
-        return PlaneSelection(value[1], inputs[0].shape, len(self.window), self.disjoint)
+        if self.tiled:
+            return TileSelection(self.codes(inputs, value), self.window, value[1], inputs[0].shape)
+        return PlaneSelection(value[1], inputs[0].shape, len(self.window))
 
     def signs(self) -> tuple[Sign, ...]:
         return (Sign.NONNEGATIVE,)
@@ -119,24 +123,49 @@ class MaxPool(Operator):
 class PlaneSelection(LocalMap):
     """y = x[index] with flat indices into each plane of x (its last ``axes`` axes)."""
 
-    def __init__(self, index: Tensor, shape: torch.Size, axes: int, disjoint: bool) -> None:
+    def __init__(self, index: Tensor, shape: torch.Size, axes: int) -> None:
         self.index = index
         self.shape = shape
         self.axes = axes
-        self.disjoint = disjoint
 
     def mv(self, tangents: Sequence[Tensor | None]) -> Tensors:
         flat = tangents[0].flatten(-self.axes)
         return flat.gather(-1, self.index.flatten(-self.axes)).view_as(self.index), None
 
     def rmv(self, cotangents: Sequence[Tensor | None]) -> Tensors:
-        rows = cotangents[0]
-        planes = rows.flatten(-self.axes)
+        planes = cotangents[0].flatten(-self.axes)
         index = self.index.flatten(-self.axes).expand(planes.shape)
         gradient = planes.new_zeros((*planes.shape[:-1], self.shape[-self.axes :].numel()))
-        if self.disjoint:
-            gradient.scatter_(-1, index, planes)
-        else:
-            gradient.scatter_add_(-1, index, planes)
+        gradient.scatter_add_(-1, index, planes)
         return (gradient.unflatten(-1, self.shape[-self.axes :]),)
 
+
+class TileSelection(PlaneSelection):
+    """The same for windows that tile the plane: each place of the window is one strided write, no scatter.
+
+    Args:
+        codes: The winner's place in its window.
+        window: The window's size per axis.
+        index: Flat indices into each plane.
+        shape: Shape of the input.
+    """
+
+    def __init__(self, codes: Tensor, window: tuple[int, ...], index: Tensor, shape: torch.Size) -> None:
+        super().__init__(index, shape, len(window))
+        self.codes = codes
+        self.window = window
+
+    def rmv(self, cotangents: Sequence[Tensor | None]) -> Tensors:
+        rows = cotangents[0]
+        last = rows.dim() == 5 and rows.stride(2) == 1
+        layout = torch.channels_last if last else torch.contiguous_format
+        folded = (rows.shape[0] * rows.shape[1], *self.shape[1:])
+        gradient = torch.empty(folded, dtype=rows.dtype, device=rows.device, memory_format=layout)
+        gradient = gradient.unflatten(0, rows.shape[:2])
+        covered = [size * step for size, step in zip(rows.shape[-self.axes :], self.window, strict=True)]
+        if tuple(covered) != tuple(self.shape[-self.axes :]):
+            gradient.zero_()
+        for code, place in enumerate(product(*(range(size) for size in self.window))):
+            spots = tuple(slice(p, end, step) for p, end, step in zip(place, covered, self.window, strict=True))
+            torch.mul(rows, laid_out_as(self.codes == code, rows, rows.dtype), out=gradient[(..., *spots)])
+        return (gradient,)

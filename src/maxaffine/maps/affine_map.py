@@ -81,10 +81,18 @@ class AffineMap:
     @cached_property
     def slopes(self) -> Tensor | tuple[Tensor, ...]:
         """A[x], (N, *out, *in); one tensor per floating-point input where there are several."""
-        blocks = list(self.rows())
-        whole = tuple(torch.cat([block[place] for block in blocks], 1) for place in range(len(self._floating)))
-        shaped = tuple(item.unflatten(1, self.out_shape or (1,)) for item in whole)
-        shaped = tuple(item if self.out_shape else item.squeeze(1) for item in shaped)
+        count = prod(self.out_shape)
+        wanted = torch.arange(count) if self._rows is None else self._rows
+        step = self._row_block(count)
+        like = self._blocks[0].outputs[0]
+        whole = [like.new_empty((self.batch, count, *shape)) for shape in self.in_shapes]
+        first = 0
+        for block in self._blocks:
+            for start in range(0, count, step):
+                for item, part in zip(whole, self._row_part(block, wanted[start : start + step]), strict=True):
+                    item[first : first + len(part), start : start + step] = part
+            first += len(self._to_front(block.outputs[0]))
+        shaped = tuple(item.reshape(self.batch, *self.out_shape, *item.shape[2:]) for item in whole)
         return shaped[0] if len(shaped) == 1 else shaped
 
     def rows(self) -> Iterator[tuple[Tensor, ...]]:

@@ -25,9 +25,10 @@ def max_pool(call: Call) -> Operator:
         torch.arange(size, device=sample.device) * step - pad
         for size, step, pad in zip(sizes, stride, padding, strict=True)
     )
-    disjoint = all(step >= size for step, size in zip(stride, window, strict=True))
-    traced = call.affine(kind=f"max_pool{axes}d")
-    return MaxPool(traced, starts, window, _per_axis(call["dilation"], axes), disjoint)
+    dilation = _per_axis(call["dilation"], axes)
+    inside = all(size * step <= n for size, step, n in zip(sizes, stride, sample.shape[-axes:], strict=True))
+    tiled = stride == window and not any(padding) and set(dilation) == {1} and inside
+    return MaxPool(call.affine(kind=f"max_pool{axes}d"), starts, window, dilation, tiled)
 
 
 @rule(aten.adaptive_max_pool2d.default, aten.adaptive_max_pool3d.default, batch=leading)
@@ -40,8 +41,8 @@ def adaptive_max_pool(call: Call) -> Operator:
     starts = tuple(place * n // m for place, n, m in zip(places, sizes, targets, strict=True))
     ends = [-(-(place + 1) * n // m) for place, n, m in zip(places, sizes, targets, strict=True)]
     window = tuple(int((end - start).max()) for start, end in zip(starts, ends, strict=True))
-    disjoint = all(n % m == 0 for n, m in zip(sizes, targets, strict=True))
-    return MaxPool(call.affine(), starts, window, (1,) * len(targets), disjoint)
+    tiled = all(n % m == 0 for n, m in zip(sizes, targets, strict=True))
+    return MaxPool(call.affine(), starts, window, (1,) * len(targets), tiled)
 
 
 def _per_axis(value: list[int] | int, axes: int) -> tuple[int, ...]:

@@ -90,7 +90,7 @@ def copy(call: Call) -> Operator:
     """The second tensor, in the shape of the first."""
     if not call["self"].sample.is_floating_point() and call.active:
         call.refuse("writing a float into integers rounds it", "keep the value in floating point")
-    return replace(call.affine(homogeneous=True, sign=Sign.NONNEGATIVE), target=_copied)
+    return replace(call.affine(homogeneous=call.depends("src"), sign=Sign.NONNEGATIVE), target=_copied)
 
 
 def _copied(whole: Tensor, part: Tensor, non_blocking: bool) -> Tensor:
