@@ -1,0 +1,1 @@
+"""Speed and memory against the peers, as ratios taken in one run: ``python -m benchmarks --help``."""

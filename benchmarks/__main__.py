@@ -1,0 +1,48 @@
+"""Command line of the benchmarks."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import page, services, slopes
+from .networks import OUTPUTS, SUBJECTS
+
+TABLES: dict[str, Callable[[list[str], int], Any]] = {
+    "slopes": lambda networks, rounds: [slopes.compare(network, rounds) for network in networks],
+    "codes": lambda networks, rounds: [services.codes(network, 3 * rounds) for network in networks],
+    "capture": lambda networks, rounds: [services.capture(network, 3) for network in networks],
+    "import": lambda networks, rounds: services.import_seconds(7),
+}
+
+
+def main() -> int:
+    """Measure the chosen tables, print the page, and write it where all of it was measured."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("tables", nargs="*", help=f"what to measure, of {', '.join(TABLES)}; all of it by default")
+    parser.add_argument("--networks", nargs="+", choices=list(SUBJECTS), default=list(SUBJECTS), metavar="NAME")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds in which the contestants take turns")
+    parser.add_argument("--output", type=Path, help="folder of RESULTS.md and results.json")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.tables) - set(TABLES):
+        parser.error(f"no table {', '.join(sorted(unknown))}; there are {', '.join(TABLES)}")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    tables = arguments.tables or list(TABLES)
+    results = {name: TABLES[name](arguments.networks, arguments.rounds) for name in tables}
+    results["machine"] = page.machine()
+    command = " ".join(["python -m benchmarks", *sys.argv[1:]])
+    text = page.page(results, command, arguments.rounds, OUTPUTS)
+    print(text)
+    everything = set(tables) == set(TABLES) and arguments.networks == list(SUBJECTS)
+    folder = arguments.output or (Path(__file__).parent if everything else None)
+    if folder is not None:
+        page.write(folder, text, results)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

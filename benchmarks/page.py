@@ -1,0 +1,133 @@
+"""RESULTS.md and results.json from what was measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from .measure import MEMORY_LIMIT
+
+INTRODUCTION = """# Results
+
+Written by `{command}` on {date}. Seconds are those of one thread, medians of at least {rounds} rounds in
+which the contestants take turns; a ratio is the median over the rounds of the contestant's CPU time over that of the
+floor, or of the forward pass, in the same round. Memory is what one call adds at its peak, its result included,
+measured in a process of its own. The address space of each process is limited to {limit} GiB. Every round is in
+`results.json`.
+
+{machine}
+"""
+
+SLOPES = """
+## Slopes of {outputs} outputs
+
+The floor is the input-gradient products of the linear and convolution layers alone, for every sample and output, by
+`aten.convolution_backward` and matrix products: no forward pass, no nonlinearity, no additions. The layers are passed
+once per output with the batch as rows, in the layout of the network (NCHW); the other floors hand all rows to each
+layer at once, or use channels_last. "Error" is the largest difference from the loop, relative to its largest slope
+(float32).
+"""
+
+
+def machine() -> dict[str, str]:
+    """What the figures depend on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    packages = {name: version(name) for name in ("maxaffine", "torch", "captum", "numpy")}
+    return {
+        "processor": f"{model}, {os.cpu_count()} cores, {gib:.0f} GiB, load {os.getloadavg()[0]:.1f} at the end",
+        "system": f"{platform.system()}, Python {platform.python_version()}",
+        "packages": ", ".join(f"{name} {number}" for name, number in packages.items()),
+    }
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table whose first column is text and whose others are numbers."""
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Significant digits, or nothing where there is no number."""
+    return "" if value is None else f"{value:.{digits}g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def slopes_section(result: dict[str, Any]) -> str:
+    """One network's table and the distance of its floor from the arithmetic."""
+    rows = []
+    for row in result["rows"]:
+        if "failure" in row:
+            rows.append([row["name"], row["failure"], "", "", "", ""])
+            continue
+        cpu, wall = median(row["cpu"]), median(row["wall"])
+        cells = (number(cpu), number(wall), number(row["ratio"]), number(row["memory_mib"]), number(row["error"], 1))
+        rows.append([row["name"], *cells])
+    work, peaks, floor = result["work"], result["peaks"], median(result["rows"][0]["cpu"])
+    least = max(work[unit] / peaks[unit] for unit in work)
+    head = ["", "CPU s", "wall s", "x floor", "extra MiB", "error"]
+    return (
+        f"\n### {result['title']}, batch {result['batch']}\n\n{table(head, rows)}\n"
+        f"The floor computes {work['gflop']:.3g} GFLOP and moves at least {work['gbyte']:.2g} GB. At the "
+        f"{peaks['gflop']:.0f} GFLOP/s of a large convolution and the {peaks['gbyte']:.0f} GB/s of a copy, measured in "
+        f"this run, that is {least:.2g} s; the floor takes {floor / least:.2g} times as long.\n"
+    )
+
+
+def codes_section(results: list[dict[str, Any]]) -> str:
+    """Codes over the forward pass."""
+    rows = []
+    for row in results:
+        name = f"{row['title']}, batch {row['batch']}"
+        if "failure" in row:
+            rows.append([name, row["failure"], "", "", ""])
+        else:
+            seconds = (number(median(row[what]["cpu"])) for what in ("forward", "codes"))
+            rows.append([name, *seconds, number(row["ratio"]), number(row["memory_mib"])])
+    head = ["", "forward CPU s", "codes CPU s", "x forward", "extra MiB"]
+    return f"\n## Codes, packing included, over the plain forward pass\n\n{table(head, rows)}"
+
+
+def capture_section(results: list[dict[str, Any]]) -> str:
+    """Seconds of the first capture in a process."""
+    rows = []
+    for row in results:
+        cells = [row["failure"], ""] if "failure" in row else [number(median(row[what])) for what in ("cpu", "wall")]
+        rows.append([row["title"], *cells])
+    return f"\n## Capture, the first in its process\n\n{table(['', 'CPU s', 'wall s'], rows)}"
+
+
+def import_section(result: dict[str, Any]) -> str:
+    """Seconds of the import."""
+    low, high = min(result["wall"]), max(result["wall"])
+    return (
+        f"\n## Import\n\n`import maxaffine` after `import torch`: median {result['median']:.3f} s wall over "
+        f"{len(result['wall'])} interpreters ({low:.3f} to {high:.3f}).\n"
+    )
+
+
+def page(results: dict[str, Any], command: str, rounds: int, outputs: int) -> str:
+    """The whole page, from the sections that were measured."""
+    about = "\n".join(f"- {name}: {value}" for name, value in results["machine"].items())
+    text = INTRODUCTION.format(
+        command=command, date=date.today(), rounds=rounds, limit=MEMORY_LIMIT // 2**30, machine=about
+    )
+    if "slopes" in results:
+        text += SLOPES.format(outputs=outputs) + "".join(slopes_section(result) for result in results["slopes"])
+    for name, section in (("codes", codes_section), ("capture", capture_section), ("import", import_section)):
+        if name in results:
+            text += section(results[name])
+    return text
+
+
+def write(folder: Path, text: str, results: dict[str, Any]) -> None:
+    """The page and the raw numbers."""
+    (folder / "RESULTS.md").write_text(text)
+    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")

@@ -1,0 +1,79 @@
+"""What else the library is timed for: codes over a plain forward pass, capture, and the import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from statistics import median
+from typing import Any
+
+import torch
+
+import maxaffine
+
+from .measure import Failure, Timing, in_fresh_process, interleaved, peak_extra_memory
+from .networks import SUBJECTS
+
+IMPORT = """
+import time
+import torch
+start = time.perf_counter()
+import maxaffine
+print(time.perf_counter() - start)
+"""
+
+
+def codes(network: str, rounds: int) -> dict[str, Any]:
+    """Packed codes of a batch against the module's plain forward pass on it."""
+    subject = SUBJECTS[network]
+    timings = in_fresh_process(time_codes, network, rounds)
+    memory = in_fresh_process(memory_of_codes, network)
+    row: dict[str, Any] = {"title": subject.title, "batch": subject.batch}
+    for outcome in (timings, memory):
+        if isinstance(outcome, Failure):
+            return row | {"failure": outcome.reason}
+    ratio = timings["codes"].ratio(timings["forward"])
+    return row | {name: asdict(timing) for name, timing in timings.items()} | {"ratio": ratio, "memory_mib": memory}
+
+
+def time_codes(network: str, rounds: int) -> dict[str, Timing]:
+    """Interleaved timings of the forward pass and of the codes."""
+    model, inputs = SUBJECTS[network].build()
+    net = maxaffine.capture(model, inputs)
+    with torch.no_grad():
+        return interleaved({"forward": lambda: model(inputs), "codes": lambda: net.codes(inputs)}, rounds)
+
+
+def memory_of_codes(network: str) -> float:
+    """Extra MiB of one call on the whole batch."""
+    model, inputs = SUBJECTS[network].build()
+    net = maxaffine.capture(model, inputs)
+    net.codes(inputs[:1])
+    return peak_extra_memory(lambda: net.codes(inputs))
+
+
+def capture(network: str, rounds: int) -> dict[str, Any]:
+    """Seconds of a capture that is the first in its process."""
+    outcomes = [in_fresh_process(time_capture, network) for _ in range(rounds)]
+    row: dict[str, Any] = {"title": SUBJECTS[network].title}
+    failed = [outcome.reason for outcome in outcomes if isinstance(outcome, Failure)]
+    if failed:
+        return row | {"failure": failed[0]}
+    return row | {"cpu": [cpu for cpu, _ in outcomes], "wall": [wall for _, wall in outcomes]}
+
+
+def time_capture(network: str) -> tuple[float, float]:
+    """CPU and wall seconds of one capture."""
+    model, inputs = SUBJECTS[network].build()
+    wall, cpu = time.perf_counter(), time.process_time()
+    maxaffine.capture(model, inputs)
+    return time.process_time() - cpu, time.perf_counter() - wall
+
+
+def import_seconds(rounds: int) -> dict[str, Any]:
+    """Wall seconds of ``import maxaffine`` after ``import torch``, in new interpreters."""
+    command = [sys.executable, "-c", IMPORT]
+    seconds = [float(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(rounds)]
+    return {"wall": seconds, "median": median(seconds)}
