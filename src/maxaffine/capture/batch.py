@@ -21,37 +21,34 @@ MIXED = "it mixes the samples of a batch, so no sample has an affine map of its 
 MIXED_CURE = "let the module treat each sample alone (work along the other axes), or capture the part before it"
 
 
-def batched(call: Call) -> tuple[Ref, ...]:
-    """The arguments that hold a tensor per sample."""
-    return tuple(ref for ref in call.refs if ref.value.batch is not None)
+def batched(call: Call) -> list[tuple[Ref, BatchAxis]]:
+    """The arguments that hold a tensor per sample, and where they keep the samples."""
+    return [(ref, ref.value.batch) for ref in call.refs if ref.value.batch is not None]
 
 
 def pointwise(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     """Entry by entry, with broadcasting: the samples must lie along the same axis in every argument."""
     rank = outputs[0].dim()
-    axes = set()
-    for ref in batched(call):
-        axis = ref.value.batch
-        axes.add(BatchAxis(axis.dim + rank - ref.sample.dim(), axis.outer, axis.inner))
-    if len(axes) != 1:
-        call.refuse(MIXED, MIXED_CURE)
-    return axes.pop()
+    shifted = {BatchAxis(a.dim + rank - ref.sample.dim(), a.outer, a.inner) for ref, a in batched(call)}
+    return _agreed(call, shifted)
 
 
 def leading(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     """Sample by sample along axis 0 (convolution, pooling over planes)."""
-    axes = {ref.value.batch for ref in batched(call)}
-    if len(axes) != 1 or next(iter(axes)).dim != 0:
-        call.refuse(MIXED, MIXED_CURE)
-    return axes.pop()
+    axis = _agreed(call, {axis for _, axis in batched(call)})
+    return axis if axis.dim == 0 else call.refuse(MIXED, MIXED_CURE)
+
+
+def _agreed(call: Call, axes: set[BatchAxis]) -> BatchAxis:
+    """The one axis on which all arguments keep their samples."""
+    return next(iter(axes)) if len(axes) == 1 else call.refuse(MIXED, MIXED_CURE)
 
 
 def along(name: str) -> BatchRule:
     """Along the axes that the argument ``name`` lists, so none of them may carry samples."""
 
     def prove(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
-        (ref,) = {ref.number: ref for ref in batched(call)}.values()
-        axis = ref.value.batch
+        ((ref, axis),) = batched(call)
         rank = ref.sample.dim()
         named = call.arguments.get(name)
         listed = range(rank) if named is None or named == [] else leaves([named])
@@ -66,11 +63,9 @@ def along(name: str) -> BatchRule:
 
 def matched(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     """Indexing along ``dim`` by an index computed from the same samples (gather, scatter)."""
-    axes = {ref.value.batch for ref in batched(call)}
-    rank = outputs[0].dim()
-    if len(axes) != 1 or next(iter(axes)).dim == int(call["dim"]) % max(rank, 1):
-        call.refuse(MIXED, MIXED_CURE)
-    return axes.pop()
+    axis = _agreed(call, {axis for _, axis in batched(call)})
+    worked = int(call["dim"]) % max(outputs[0].dim(), 1)
+    return axis if axis.dim != worked else call.refuse(MIXED, MIXED_CURE)
 
 
 def probed(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
@@ -78,18 +73,26 @@ def probed(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
 
     A dependence on a sample, however small its slope, turns the output into NaN, so what stays free of NaN
     provably does not depend on it. Each sample must reach its own slab of one axis and nothing else.
+
+    Args:
+        call: The call.
+        outputs: Its outputs on the probe batch.
+
+    Returns:
+        Where the outputs keep their samples; several outputs must agree.
     """
     operator = call.affine()
     stand_ins = [_float(ref) for ref in call.refs]
     reached = []
     for sample in range(PROBES):
         marked = [_marked(ref, item, sample) for ref, item in zip(call.refs, stand_ins, strict=True)]
-        # an operator may have several outputs of one layout (split); their marks must agree
         reached.append([item.isnan() for item in as_tuple(operator(*marked)) if item.is_floating_point()])
-    axes = [_slab([marks[place] for marks in reached]) for place in range(len(reached[0]))]
-    if not axes or any(axis is None or axis != axes[0] for axis in axes):
-        call.refuse(MIXED, MIXED_CURE)
-    return axes[0]
+    axes = {_slab([marks[place] for marks in reached]) for place in range(len(reached[0]))}
+    return (
+        _agreed(call, {axis for axis in axes if axis is not None})
+        if None not in axes
+        else call.refuse(MIXED, MIXED_CURE)
+    )
 
 
 def _float(ref: Ref) -> object:

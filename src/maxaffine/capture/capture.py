@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.fx import Node
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.utils._pytree import tree_structure
 
 import maxaffine.capture.rules  # noqa: F401 (fills the registry)
@@ -15,8 +16,7 @@ from maxaffine.capture.export import Traced, trace
 from maxaffine.capture.freeze import Freezer
 from maxaffine.capture.names import Name, find_node, name_nodes
 from maxaffine.errors import BadInput, ShapeMismatch
-from maxaffine.network import SplineNetwork
-from maxaffine.network.inputs import InputSpec, infer_names
+from maxaffine.network import InputSpec, SplineNetwork
 
 FINAL = ("softmax", "_softmax", "log_softmax", "_log_softmax", "_safe_softmax", "sigmoid", "tanh", "log_sigmoid")
 
@@ -84,7 +84,7 @@ def _input_spec(example: Any, batch_dim: int | tuple[int, ...]) -> InputSpec:
     if len(axes) != len(items) or any(item.dim() <= axis or axis < 0 for item, axis in zip(items, axes, strict=False)):
         raise BadInput(f"batch_dim: {batch_dim!r} is not an axis of every input; give 0, or one axis per input")
     return InputSpec(
-        names=tuple(example) if keyword else tuple(infer_names(len(items))),
+        names=tuple(example) if keyword else ("x",) if len(items) == 1 else tuple(f"x{i}" for i in range(len(items))),
         keyword=keyword,
         units=tuple((*item.shape[:axis], *item.shape[axis + 1 :]) for item, axis in zip(items, axes, strict=True)),
         batch_dims=axes,
@@ -96,11 +96,11 @@ def _input_spec(example: Any, batch_dim: int | tuple[int, ...]) -> InputSpec:
 def _check_module(model: nn.Module, spec: InputSpec, tensors: tuple[Tensor, ...]) -> None:
     floating = next(item.dtype for item in tensors if item.is_floating_point())
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+        if isinstance(tensor, UninitializedParameter | UninitializedBuffer):
             raise BadInput(f"model: its parameter {name!r} is not initialised; run the model once before capture")
         if tensor.device != spec.device:
             raise ShapeMismatch(
-                f"example: on {spec.device}, but the model's {name!r} is on {tensor.device}; move one of them with .to()"
+                f"example: on {spec.device}, but the model's {name!r} is on {tensor.device}; move one with .to()"
             )
         if tensor.is_floating_point() and tensor.dtype != floating:
             raise ShapeMismatch(
@@ -136,7 +136,7 @@ def _targets(traced: Traced, names: dict[Node, Name], until: str | None, output:
 
 
 def _before_final(item: Any, names: dict[Node, Name]) -> Any:
-    node = item
+    node: Any = item
     while isinstance(node, Node) and str(node.target).split(".")[1:2] == ["clone"]:
         node = node.args[0]
     kind = str(node.target).split(".")[1] if isinstance(node, Node) and str(node.target).startswith("aten.") else ""

@@ -83,7 +83,7 @@ def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any], batch_dims: Any
             program = torch.export.export(model, args, kwargs, dynamic_shapes=named or positional, strict=False)
             program = program.run_decompositions(_decompositions())
         except Exception as error:
-            raise _explained(error) from error
+            raise CaptureError(_explanation(error)) from error
     return _frozen(program)
 
 
@@ -112,22 +112,24 @@ def _vector_norm(x: Tensor, ord: float = 2, dim: list[int] | None = None, keepdi
     return x.abs().sum(axes, keepdim) if ord == 1 else x.abs().amax(axes, keepdim)
 
 
-def _explained(error: Exception) -> Exception:
+def _explanation(error: Exception) -> str:
     """The cause of a failed trace in the user's terms."""
     text = str(error).strip()
     first = text.splitlines()[0] if text else type(error).__name__
     where = _user_frame(error)
     if "data-dependent" in text or "DataDependent" in type(error).__name__:
-        return CaptureError(
-            f"model: its control flow or a shape depends on the data ({where or first}), so it is not one fixed graph."
-            " Cure: replace the Python `if`, `.item()` or boolean indexing by torch.where, or capture the part before it"
+        return (
+            f"model: its control flow or a shape depends on the data ({where or first}), so it is not one fixed"
+            " graph. Cure: replace the Python `if`, `.item()` or boolean indexing by torch.where, or capture the part"
+            " before it"
         )
     if "batch" in text and ("specializ" in text or "onstraint" in text):
-        return CaptureError(
-            "model: it works for one batch size only, so samples cannot be told apart. Cure: write shapes with x.shape[0]"
-            " or -1 in place of the number, or set batch_dim= to the axis of the samples"
+        return (
+            "model: it works for one batch size only, so samples cannot be told apart. Cure: write shapes with"
+            " x.shape[0] or -1 in place of the number, set batch_dim= to the axis of the samples, or export an exported"
+            " program again with a dynamic batch"
         )
-    return CaptureError(
+    return (
         f"model: it failed on the example ({type(error).__name__}: {first}){f' at {where}' if where else ''}."
         " Cure: check that model(example) runs, with the example's shapes, dtype and device"
     )
@@ -157,22 +159,17 @@ def _frozen(program: ExportedProgram) -> Traced:
         )
     copies: dict[Any, Tensor] = {}
     constants = {}
-    sources = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    held: dict[str, Any] = {**program.constants, **program.state_dict}
+    lifted = signature.inputs_to_lifted_tensor_constants
+    sources = {**signature.inputs_to_parameters, **signature.inputs_to_buffers, **lifted}
     for placeholder, name in sources.items():
-        tensor = program.state_dict[name] if name in program.state_dict else program.constants[name]
-        constants[placeholder] = _copy(tensor, copies)
-    for placeholder, name in signature.inputs_to_lifted_tensor_constants.items():
-        constants[placeholder] = _copy(program.constants[name], copies)
+        constants[placeholder] = _copy(held[name], copies)
     outputs = next(node for node in program.graph.nodes if node.op == "output").args[0]
-    kept = [
-        item
-        for item, spec in zip(outputs, signature.output_specs, strict=True)
-        if spec.kind.name == "USER_OUTPUT"
-    ]
+    kept = [item for item, spec in zip(outputs, signature.output_specs, strict=True) if spec.kind.name == "USER_OUTPUT"]
     return Traced(
         nodes=tuple(program.graph.nodes),
         constants=constants,
-        inputs=tuple(signature.user_inputs),
+        inputs=tuple(str(name) for name in signature.user_inputs),
         outputs=tuple(kept),
         output_spec=program.call_spec.out_spec,
     )

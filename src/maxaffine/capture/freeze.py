@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from maxaffine.capture.batch import PROBES
-from maxaffine.capture.call import Call, Ref, leaves
+from maxaffine.capture.call import Call, Ref
 from maxaffine.capture.export import Traced
 from maxaffine.capture.names import Name
 from maxaffine.capture.registry import find
@@ -38,7 +38,7 @@ DROPOUT = {
     aten.feature_alpha_dropout.default,
 }
 # The same operator under a name that does not depend on memory layout.
-SYNONYMS = {aten.view.default: aten.reshape.default, aten._unsafe_view.default: aten.reshape.default}
+SYNONYMS: dict[Any, Any] = {aten.view.default: aten.reshape.default, aten._unsafe_view.default: aten.reshape.default}
 IGNORED = {
     aten._assert_tensor_metadata.default,
     aten._assert_scalar.default,
@@ -84,14 +84,14 @@ class Freezer:
         """
         inputs = self._place_inputs(probe)
         wanted = _ancestors([target for target in targets if isinstance(target, Node)])
+        kept = {target for target in targets if isinstance(target, Node)}
         last_use = {argument: node for node in self.traced.nodes for argument in node.all_input_nodes}
-        last_use.update(dict.fromkeys((target for target in targets if isinstance(target, Node)), None))
         with torch.no_grad():
             for node in self.traced.nodes:
                 if node in wanted and node.op not in ("placeholder", "output"):
                     self.known[node] = self._node(node)
                     for argument in node.all_input_nodes:
-                        if last_use[argument] is node:
+                        if last_use[argument] is node and argument not in kept:
                             del self.known[argument]
         outputs = tuple(self._number(self.known[t] if isinstance(t, Node) else t) for t in targets)
         return Graph(self.values, tuple(self.steps), inputs, outputs)
@@ -166,7 +166,7 @@ class Freezer:
         records = () if not call.active else (_record(operator, name, refs[0].value.units),)
         numbers = tuple(ref.number for ref in refs)
         inputs = tuple(ref.number for ref in call.refs)
-        self.steps.append(Step(operator, inputs, numbers, records, affine=bool(operator.active)))
+        self.steps.append(Step(operator, inputs, numbers, records, operator.traits.active))
         return refs if isinstance(value, tuple | list) else refs[0]
 
     def _sized(self, call: Call) -> Any:
@@ -175,7 +175,7 @@ class Freezer:
         sample = operator(*(ref.sample for ref in call.refs))
         batch = _uniform(call, sample) if isinstance(sample, Tensor) else None
         ref = self._new(Dependence.HELD, sample, batch)
-        self.steps.append(Step(operator, tuple(item.number for item in call.refs), (ref.number,), (), affine=False))
+        self.steps.append(Step(operator, tuple(item.number for item in call.refs), (ref.number,), ()))
         return ref
 
     def _number(self, item: Any) -> int:
@@ -186,7 +186,7 @@ class Freezer:
             raise CaptureError(f"model: it returns {type(item).__name__} {item!r}; return tensors only")
         ref = self._new(Dependence.HELD, item, None)
         held = Held("constant", lambda: item, (), {}, ())
-        self.steps.append(Step(held, (), (ref.number,), (), affine=False))
+        self.steps.append(Step(held, (), (ref.number,), ()))
         return ref.number
 
 
@@ -203,7 +203,7 @@ def _uniform(call: Call, sample: Tensor) -> BatchAxis | None:
     sizes = call.arguments.get("size", call.arguments.get("repeats"))
     if call.target not in (aten.full.default, aten.expand.default, aten.repeat.default) or isinstance(constant, Ref):
         call.refuse(*BATCH_SIZE)
-    axes = [axis for axis, size in enumerate(sizes) if isinstance(size, Ref)]
+    axes = [axis for axis, size in enumerate(sizes or ()) if isinstance(size, Ref)]
     if len(axes) != 1 or (sample.narrow(axes[0], 0, 1) != sample).any():
         call.refuse(*BATCH_SIZE)
     return BatchAxis(axes[0], 1, sample.shape[axes[0]] // PROBES)
@@ -215,20 +215,21 @@ def _whole(target: Any, args: list) -> bool:
 
 
 def _dependence(call: Call, operator: Operator, output: Tensor) -> Dependence:
-    if operator.active and output.is_floating_point():
+    if operator.traits.active and output.is_floating_point():
         return Dependence.AFFINE
     regional = any(ref.value.dependence is Dependence.REGION for ref in call.refs)
     return Dependence.REGION if call.active or regional else Dependence.HELD
 
 
 def _record(operator: Operator, name: Name, units: tuple[int, ...]) -> OperatorRecord:
+    traits = operator.traits
     return OperatorRecord(
         name=name.text,
-        kind=operator.kind,
-        pieces=operator.pieces,
+        kind=traits.kind,
+        pieces=traits.pieces,
         units=units,
-        convex=operator.convex,
-        continuous=operator.continuous,
+        convex=traits.convex,
+        continuous=traits.continuous,
         module_path=name.module_path,
         source=name.source,
     )

@@ -92,7 +92,9 @@ def _kind(node: Node) -> str:
 
 def _stack(node: Node) -> tuple[str, str, tuple[str, ...]]:
     """Key of the innermost module call, its path, and the paths of all running modules."""
-    entries = [(key, path) for key, (path, _) in (node.meta.get("nn_module_stack") or {}).items() if "empty_nn" not in key]
+    entries = [
+        (key, path) for key, (path, _) in (node.meta.get("nn_module_stack") or {}).items() if "empty_nn" not in key
+    ]
     if not entries:
         return "", "", ()
     paths = tuple(re.sub(r"@\d+", "", path) for _, path in entries)

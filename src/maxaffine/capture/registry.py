@@ -38,7 +38,8 @@ def rule(*targets: Callable, batch: BatchRule = probed, sizes: bool = False) -> 
     Args:
         targets: The traced operators, e.g. ``torch.ops.aten.relu.default`` or one of your own library.
         batch: Which axis of the output carries the samples: ``probed`` (any affine operator: found out by marking
-            one sample with NaN), ``pointwise``, ``leading``, or ``along(name)`` (works along the axes in that argument).
+            one sample with NaN), ``pointwise``, ``leading``, or ``along(name)`` (works along the axes that the
+            argument lists).
         sizes: Whether sizes may be arguments.
 
     Returns:

@@ -1,8 +1,8 @@
 """The frozen graph of affine and piecewise-affine operators: run it, read its codes, and give its local affine map."""
 
-from maxaffine.graph.contract import LocalMap, Operator, OperatorRecord, Sign
+from maxaffine.graph.contract import LocalMap, Operator, OperatorRecord, Sign, Traits
 from maxaffine.graph.curvature import Curvature, curvatures
-from maxaffine.graph.frozen import Affine, FrozenFunction, Held, Signature, Slot, as_tuple
+from maxaffine.graph.frozen import Affine, FrozenFunction, Held, Signature, Slot, Traced, as_tuple
 from maxaffine.graph.graph import BatchAxis, Dependence, Graph, Step, Value
 from maxaffine.graph.linear import ChannelAffine, Convolution, MatrixProduct, Reshape, Sum
 from maxaffine.graph.linearization import Linearization
@@ -36,6 +36,8 @@ __all__ = [
     "Slot",
     "Step",
     "Sum",
+    "Traced",
+    "Traits",
     "Value",
     "as_tuple",
     "curvatures",

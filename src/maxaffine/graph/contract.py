@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from torch import Tensor
 
@@ -45,28 +46,9 @@ class OperatorRecord:
     source: str = ""
 
 
-class LocalMap(ABC):
-    """The affine map y = A x + b that one operator is at one batch of inputs.
-
-    It maps the operator's dependent inputs (its ``active`` ones) to its outputs. A leading axis of rows, R, carries
-    several cotangents through at once; the axes behind it are the operator's own.
-    """
-
-    @abstractmethod
-    def mv(self, tangents: Sequence[Tensor | None]) -> Tensors:
-        """A v: one tangent per active input (None is zero) to one tangent per output."""
-
-    @abstractmethod
-    def rmv(self, cotangents: Sequence[Tensor | None]) -> Tensors:
-        """A^T u: one cotangent (R, *output) per output (None is zero) to one (R, *input) per active input."""
-
-    def offsets(self) -> Tensors:
-        """The offset b of the first output, one broadcastable tensor (or None for zero) per record of the step."""
-        return (None,)
-
-
-class Operator(ABC):
-    """One frozen operator of a graph: affine, or piecewise affine with a code per unit.
+@dataclass(frozen=True)
+class Traits:
+    """What an operator says of itself.
 
     Attributes:
         kind: The operator's name in records.
@@ -82,18 +64,47 @@ class Operator(ABC):
     convex: bool = True
     continuous: bool = True
 
+
+class LocalMap(ABC):
+    """The affine map y = A x + b that one operator is at one batch of inputs.
+
+    It maps the operator's dependent inputs (its ``active`` ones) to its outputs. A leading axis of rows, R, carries
+    several cotangents through at once; the axes behind it are the operator's own.
+    """
+
     @abstractmethod
-    def __call__(self, *inputs):
+    def mv(self, tangents: Sequence[Tensor]) -> Tensors:
+        """A v: one tangent per active input to one tangent per output (None where it does not depend on them)."""
+
+    @abstractmethod
+    def rmv(self, cotangents: Sequence[Any]) -> Tensors:
+        """A^T u: one cotangent (R, *output) per output (None is zero) to one (R, *input) per active input."""
+
+    def offsets(self) -> Tensors:
+        """The offset b of the first output, one broadcastable tensor (or None for zero) per record of the step."""
+        return (None,)
+
+
+class Operator(ABC):
+    """One frozen operator of a graph: affine, or piecewise affine with a code per unit."""
+
+    @property
+    @abstractmethod
+    def traits(self) -> Traits:
+        """What the operator says of itself."""
+
+    @abstractmethod
+    def __call__(self, *inputs: Any) -> Any:
         """The operator's own value, computed as the user's module computes it."""
 
-    def codes(self, inputs: Sequence[Tensor], value) -> Tensor | None:
+    def codes(self, inputs: Sequence[Any], value: Any) -> Tensor | None:
         """The winning piece of every unit, shaped as the first output; None for an affine operator."""
         return None
 
     @abstractmethod
-    def local(self, inputs: Sequence[Tensor], value) -> LocalMap:
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         """The affine map that the operator is at these inputs."""
 
     def signs(self) -> tuple[Sign, ...]:
         """The sign of the slopes with respect to each active input, over all pieces."""
-        return (Sign.MIXED,) * len(self.active)
+        return (Sign.MIXED,) * len(self.traits.active)

@@ -36,9 +36,9 @@ def curvatures(graph: Graph) -> dict[int, Curvature]:
         for number in graph.inputs
     }
     for step in graph.steps:
-        held = [step.inputs[p] for p in range(len(step.inputs)) if p not in step.operator.active]
+        held = [step.inputs[p] for p in range(len(step.inputs)) if p not in step.active]
         varies = any(graph.values[number].dependence is Dependence.REGION for number in held)
-        arguments = [known[step.inputs[position]] for position in step.operator.active]
+        arguments = [known[step.inputs[position]] for position in step.active]
         for number in step.outputs:
             if number is None:
                 continue
@@ -53,9 +53,10 @@ def curvatures(graph: Graph) -> dict[int, Curvature]:
 
 def _compose(operator: Operator, arguments: list[Curvature]) -> Curvature:
     affine = all(item in (Curvature.AFFINE, Curvature.CONSTANT) for item in arguments)
-    if operator.pieces == 1 and affine:
+    traits = operator.traits
+    if traits.pieces == 1 and affine:
         return Curvature.AFFINE
-    if not operator.convex:
+    if not traits.convex:
         return Curvature.UNKNOWN
     if affine:
         return Curvature.CONVEX
@@ -63,7 +64,7 @@ def _compose(operator: Operator, arguments: list[Curvature]) -> Curvature:
     if all(item in (Curvature.CONVEX, Curvature.AFFINE, Curvature.CONSTANT) for item in flipped):
         return Curvature.CONVEX
     concave = all(item in (Curvature.CONCAVE, Curvature.AFFINE, Curvature.CONSTANT) for item in flipped)
-    return Curvature.CONCAVE if concave and operator.pieces == 1 else Curvature.UNKNOWN
+    return Curvature.CONCAVE if concave and traits.pieces == 1 else Curvature.UNKNOWN
 
 
 def _through(sign: Sign, curvature: Curvature) -> Curvature:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vjp, vmap
 
-from maxaffine.graph.contract import LocalMap, Operator, Sign, Tensors
+from maxaffine.graph.contract import LocalMap, Operator, Sign, Tensors, Traits
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,12 @@ class FrozenFunction(LocalMap):
         self.signatures = tuple(signatures)
         self.homogeneous = homogeneous
 
-    def mv(self, tangents: Sequence[Tensor | None]) -> Tensors:
-        pairs = zip(tangents, self.signatures, strict=True)
-        filled = tuple(like.zeros() if tangent is None else tangent for tangent, like in pairs)
+    def mv(self, tangents: Sequence[Tensor]) -> Tensors:
         if self.homogeneous:
-            return as_tuple(self.function(*filled))
-        return as_tuple(jvp(self.function, tuple(like.zeros() for like in self.signatures), filled)[1])
+            return as_tuple(self.function(*tangents))
+        return as_tuple(jvp(self.function, tuple(like.zeros() for like in self.signatures), tuple(tangents))[1])
 
-    def rmv(self, cotangents: Sequence[Tensor | None]) -> Tensors:
+    def rmv(self, cotangents: Sequence[Any]) -> Tensors:
         places: list[int] = []
 
         def floating(*leaves: Tensor) -> tuple[Tensor, ...]:
@@ -80,7 +78,7 @@ class FrozenFunction(LocalMap):
             places[:] = [place for place, output in enumerate(outputs) if output.is_floating_point()]
             return tuple(outputs[place] for place in places)
 
-        outputs, pullback = vjp(floating, *(s.zeros() for s in self.signatures))
+        outputs, pullback, *_ = vjp(floating, *(s.zeros() for s in self.signatures))
         rows = next(item.shape[0] for item in cotangents if item is not None)
         filled = tuple(
             output.new_zeros((rows, *output.shape)) if cotangents[place] is None else cotangents[place]
@@ -122,13 +120,13 @@ class Affine(Operator):
     continuous: bool = True
 
     @property
-    def convex(self) -> bool:
-        return self.continuous
+    def traits(self) -> Traits:
+        return Traits(self.kind, self.active, convex=self.continuous, continuous=self.continuous)
 
-    def __call__(self, *inputs):
+    def __call__(self, *inputs: Any) -> Any:
         return self.target(*fill(self.args, inputs), **{k: fill(v, inputs) for k, v in self.kwargs.items()})
 
-    def local(self, inputs: Sequence[Any], value) -> LocalMap:
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         held = [None if position in self.active else item for position, item in enumerate(inputs)]
         signatures = [Signature.of(inputs[position]) for position in self.active]
 
@@ -141,7 +139,17 @@ class Affine(Operator):
         return FrozenFunction(function, signatures, self.homogeneous)
 
     def signs(self) -> tuple[Sign, ...]:
-        return self.sign or super().signs()
+        return self.sign or (Sign.MIXED,) * len(self.active)
+
+
+@dataclass(frozen=True, eq=False)
+class Traced(Operator):
+    """An operator with an own affine map that is still run as it was traced."""
+
+    traced: Affine
+
+    def __call__(self, *inputs: Any) -> Any:
+        return self.traced(*inputs)
 
 
 @dataclass(frozen=True, eq=False)

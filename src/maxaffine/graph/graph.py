@@ -75,13 +75,21 @@ class Value:
 
 @dataclass(frozen=True)
 class Step:
-    """One operator applied to values, by their numbers; ``records`` name it (two for a folded pair)."""
+    """One operator applied to values, by their numbers.
+
+    Attributes:
+        operator: The operator.
+        inputs: Numbers of its inputs.
+        outputs: Numbers of its outputs; None for one that nobody uses.
+        records: What it is called and is (two for a folded pair; none where nothing depends on the input).
+        active: Positions of the inputs on which it depends affinely.
+    """
 
     operator: Operator
     inputs: tuple[int, ...]
     outputs: tuple[int | None, ...]
     records: tuple[OperatorRecord, ...]
-    affine: bool
+    active: tuple[int, ...] = ()
 
     def run(self, values: dict[int, Tensor]) -> tuple[list[Tensor], object]:
         """Compute this step's outputs into ``values``; returns its inputs and its own value."""
@@ -135,8 +143,10 @@ class Graph:
     def codes(self, inputs: Sequence[Tensor]) -> Iterator[tuple[OperatorRecord, Tensor]]:
         """Every piecewise-affine operator's codes (N, *units), in running order."""
         for step, arguments, value, _ in self.walk(inputs):
+            if not step.records or step.records[0].pieces == 1:
+                continue
             codes = step.operator.codes(arguments, value)
-            if codes is not None and step.operator.pieces > 1:
+            if codes is not None:
                 batch = self.values[step.result].batch or BatchAxis()
                 yield step.records[0], batch.to_front(codes)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from maxaffine.graph.contract import LocalMap, Operator, Sign, Tensors
-from maxaffine.graph.frozen import Affine
+from maxaffine.graph.contract import LocalMap, Operator, Sign, Tensors, Traits
+from maxaffine.graph.frozen import Traced
 
 aten = torch.ops.aten
 
@@ -44,10 +45,14 @@ class Convolution(Operator):
     def _geometry(self) -> tuple:
         return self.stride, self.padding, self.dilation, self.transposed, self.output_padding, self.groups
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return aten.convolution.default(x, self.weight, self.bias, *self._geometry())
+    @property
+    def traits(self) -> Traits:
+        return Traits(self.kind)
 
-    def local(self, inputs: Sequence[Tensor], value) -> LocalMap:
+    def __call__(self, *inputs: Any) -> Any:
+        return aten.convolution.default(inputs[0], self.weight, self.bias, *self._geometry())
+
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         return ConvolutionMap(self, inputs[0].shape)
 
     def signs(self) -> tuple[Sign, ...]:
@@ -74,11 +79,11 @@ class ConvolutionMap(LocalMap):
         self.operator = operator
         self.shape = shape
 
-    def mv(self, tangents: Sequence[Tensor | None]) -> Tensors:
+    def mv(self, tangents: Sequence[Tensor]) -> Tensors:
         operator = self.operator
         return (aten.convolution.default(tangents[0], operator.weight, None, *operator._geometry()),)
 
-    def rmv(self, cotangents: Sequence[Tensor | None]) -> Tensors:
+    def rmv(self, cotangents: Sequence[Any]) -> Tensors:
         rows = cotangents[0]
         folded = rows.flatten(0, 1)
         layout = fastest_layout(folded)
@@ -97,18 +102,18 @@ class ConvolutionMap(LocalMap):
 
 
 @dataclass(frozen=True, eq=False)
-class MatrixProduct(Operator):
+class MatrixProduct(Traced):
     """y = x W + b on the last axis, W (in, out) shared by all samples, computed by the traced operator itself."""
 
-    traced: Affine
     weight: Tensor
     bias: Tensor | None
     kind: str = "linear"
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.traced(x)
+    @property
+    def traits(self) -> Traits:
+        return Traits(self.kind)
 
-    def local(self, inputs: Sequence[Tensor], value) -> LocalMap:
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         return MatrixMap(self)
 
     def signs(self) -> tuple[Sign, ...]:
@@ -121,10 +126,10 @@ class MatrixMap(LocalMap):
     def __init__(self, operator: MatrixProduct) -> None:
         self.operator = operator
 
-    def mv(self, tangents: Sequence[Tensor | None]) -> Tensors:
+    def mv(self, tangents: Sequence[Tensor]) -> Tensors:
         return (tangents[0] @ self.operator.weight,)
 
-    def rmv(self, cotangents: Sequence[Tensor | None]) -> Tensors:
+    def rmv(self, cotangents: Sequence[Any]) -> Tensors:
         return (cotangents[0] @ self.operator.weight.mT,)
 
     def offsets(self) -> Tensors:
@@ -132,18 +137,18 @@ class MatrixMap(LocalMap):
 
 
 @dataclass(frozen=True, eq=False)
-class ChannelAffine(Operator):
+class ChannelAffine(Traced):
     """y = scale * x + shift per channel (axis 1): batch-norm in evaluation mode."""
 
-    traced: Affine
     scale: Tensor
     shift: Tensor
     kind: str = "batch_norm"
 
-    def __call__(self, x: Tensor):
-        return self.traced(x)
+    @property
+    def traits(self) -> Traits:
+        return Traits(self.kind)
 
-    def local(self, inputs: Sequence[Tensor], value) -> LocalMap:
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         ones = [1] * (inputs[0].dim() - 2)
         return Scaling(self.scale.view(-1, *ones), self.shift.view(-1, *ones))
 
@@ -158,10 +163,10 @@ class Scaling(LocalMap):
         self.scale = scale
         self.shift = shift
 
-    def mv(self, tangents: Sequence[Tensor | None]) -> Tensors:
+    def mv(self, tangents: Sequence[Tensor]) -> Tensors:
         return (tangents[0] * self.scale,)
 
-    def rmv(self, cotangents: Sequence[Tensor | None]) -> Tensors:
+    def rmv(self, cotangents: Sequence[Any]) -> Tensors:
         return (cotangents[0] * self.scale,)
 
     def offsets(self) -> Tensors:
@@ -169,18 +174,17 @@ class Scaling(LocalMap):
 
 
 @dataclass(frozen=True, eq=False)
-class Sum(Operator):
+class Sum(Traced):
     """y = x_1 + s x_2 of two dependent tensors of one shape: the skip connection."""
 
-    traced: Affine
     factor: float
-    active: tuple[int, ...] = (0, 1)
     kind: str = "add"
 
-    def __call__(self, *inputs: Tensor) -> Tensor:
-        return self.traced(*inputs)
+    @property
+    def traits(self) -> Traits:
+        return Traits(self.kind, active=(0, 1))
 
-    def local(self, inputs: Sequence[Tensor], value) -> LocalMap:
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         if inputs[0].shape != inputs[1].shape:
             return self.traced.local(inputs, value)
         return SumMap(self.factor)
@@ -198,32 +202,28 @@ class SumMap(LocalMap):
     def _times(self, tensor: Tensor) -> Tensor:
         return tensor if self.factor == 1 else tensor * self.factor
 
-    def mv(self, tangents: Sequence[Tensor | None]) -> Tensors:
-        first, second = tangents
-        if second is None:
-            return (first,)
-        return (self._times(second) if first is None else first + self._times(second),)
+    def mv(self, tangents: Sequence[Tensor]) -> Tensors:
+        return (tangents[0] + self._times(tangents[1]),)
 
-    def rmv(self, cotangents: Sequence[Tensor | None]) -> Tensors:
+    def rmv(self, cotangents: Sequence[Any]) -> Tensors:
         return cotangents[0], self._times(cotangents[0])
 
 
 @dataclass(frozen=True, eq=False)
-class Reshape(Operator):
+class Reshape(Traced):
     """The same entries under another shape."""
 
-    traced: Affine
     kind: str = "view"
-    sign: tuple[Sign, ...] = field(default=(Sign.NONNEGATIVE,))
 
-    def __call__(self, *inputs) -> Tensor:
-        return self.traced(*inputs)
+    @property
+    def traits(self) -> Traits:
+        return Traits(self.kind)
 
-    def local(self, inputs: Sequence[Tensor], value) -> LocalMap:
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         return ReshapeMap(inputs[0].shape, value.shape)
 
     def signs(self) -> tuple[Sign, ...]:
-        return self.sign
+        return (Sign.NONNEGATIVE,)
 
 
 class ReshapeMap(LocalMap):
@@ -233,10 +233,10 @@ class ReshapeMap(LocalMap):
         self.shape = shape
         self.output_shape = output_shape
 
-    def mv(self, tangents: Sequence[Tensor | None]) -> Tensors:
+    def mv(self, tangents: Sequence[Tensor]) -> Tensors:
         return (tangents[0].reshape(self.output_shape),)
 
-    def rmv(self, cotangents: Sequence[Tensor | None]) -> Tensors:
+    def rmv(self, cotangents: Sequence[Any]) -> Tensors:
         return (cotangents[0].reshape(cotangents[0].shape[0], *self.shape),)
 
 
@@ -253,10 +253,14 @@ class FoldedConvolution(Operator):
     def of(cls, convolution: Convolution, norm: ChannelAffine) -> FoldedConvolution:
         return cls(convolution, norm, convolution.scaled(norm.scale, norm.shift))
 
-    def __call__(self, x: Tensor):
-        return self.norm(self.convolution(x))
+    @property
+    def traits(self) -> Traits:
+        return Traits(self.kind)
 
-    def local(self, inputs: Sequence[Tensor], value) -> LocalMap:
+    def __call__(self, *inputs: Any) -> Any:
+        return self.norm(self.convolution(*inputs))
+
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         return FoldedMap(self, inputs[0].shape)
 
 

@@ -30,7 +30,7 @@ class Linearization:
             values = dict(zip(graph.inputs, inputs, strict=True))
             for step, arguments, value, current in graph.walk(inputs):
                 values = current
-                if step.affine:
+                if step.active:
                     self.locals.append((step, step.operator.local(arguments, value)))
             self.outputs = [values[number] for number in graph.outputs]
 
@@ -88,7 +88,7 @@ class Linearization:
 
 
 def _active(step: Step) -> tuple[int, ...]:
-    return tuple(step.inputs[position] for position in step.operator.active)
+    return tuple(step.inputs[position] for position in step.active)
 
 
 def _inner(rows: Tensor, offset: Tensor, batch: BatchAxis) -> Tensor:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from maxaffine.graph.contract import LocalMap, Operator, Sign, Tensors
-from maxaffine.graph.frozen import Affine, FrozenFunction, Signature, as_tuple
+from maxaffine.graph.contract import LocalMap, Sign, Tensors, Traits
+from maxaffine.graph.frozen import FrozenFunction, Signature, Traced, as_tuple, fill
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,35 +87,20 @@ class ScalarSpline:
 
 
 @dataclass(frozen=True, eq=False)
-class Elementwise(Operator):
+class Elementwise(Traced):
     """A scalar piecewise-affine function applied to every entry."""
 
-    traced: Affine
     spline: ScalarSpline
 
     @property
-    def kind(self) -> str:
-        return self.traced.kind
+    def traits(self) -> Traits:
+        spline = self.spline
+        return Traits(self.traced.kind, pieces=len(spline.slopes), convex=spline.convex, continuous=spline.continuous)
 
-    @property
-    def pieces(self) -> int:
-        return len(self.spline.slopes)
-
-    @property
-    def convex(self) -> bool:
-        return self.spline.convex
-
-    @property
-    def continuous(self) -> bool:
-        return self.spline.continuous
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.traced(x)
-
-    def codes(self, inputs: Sequence[Tensor], value) -> Tensor:
+    def codes(self, inputs: Sequence[Any], value: Any) -> Tensor:
         return self.spline.codes(inputs[0])
 
-    def local(self, inputs: Sequence[Tensor], value) -> LocalMap:
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         return ElementwiseMap(self.spline, self.spline.codes(inputs[0]), inputs[0].dtype)
 
     def signs(self) -> tuple[Sign, ...]:
@@ -132,10 +118,10 @@ class ElementwiseMap(LocalMap):
     def _scale(self, like: Tensor) -> Tensor:
         return laid_out_as(self.spline.scale(self.codes, self.dtype), like, self.dtype)
 
-    def mv(self, tangents: Sequence[Tensor | None]) -> Tensors:
+    def mv(self, tangents: Sequence[Tensor]) -> Tensors:
         return (tangents[0] * self._scale(tangents[0]),)
 
-    def rmv(self, cotangents: Sequence[Tensor | None]) -> Tensors:
+    def rmv(self, cotangents: Sequence[Any]) -> Tensors:
         return (cotangents[0] * self._scale(cotangents[0]),)
 
     def offsets(self) -> Tensors:
@@ -149,75 +135,55 @@ def laid_out_as(tensor: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Choice(Operator):
+class Choice(Traced):
     """The largest or the smallest of two tensors, entry by entry; the first wins a tie."""
 
-    traced: Affine
     largest: bool
-    pieces: int = 2
-    continuous: bool = True
 
     @property
-    def kind(self) -> str:
-        return self.traced.kind
+    def traits(self) -> Traits:
+        return Traits(self.traced.kind, self.traced.active, pieces=2, convex=self.largest)
 
-    @property
-    def active(self) -> tuple[int, ...]:
-        return self.traced.active
-
-    @property
-    def convex(self) -> bool:
-        return self.largest
-
-    def __call__(self, *inputs: Tensor) -> Tensor:
-        return self.traced(*inputs)
-
-    def _sides(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        first, second = (inputs[arg.position] if hasattr(arg, "position") else arg for arg in self.traced.args)
+    def _sides(self, inputs: Sequence[Any]) -> tuple[Tensor, Tensor]:
+        first, second = fill(self.traced.args, inputs)
         return first, second
 
-    def codes(self, inputs: Sequence[Tensor], value) -> Tensor:
+    def codes(self, inputs: Sequence[Any], value: Any) -> Tensor:
         first, second = self._sides(inputs)
         return second > first if self.largest else second < first
 
-    def local(self, inputs: Sequence[Tensor], value) -> LocalMap:
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         codes = self.codes(inputs, value)
-        held = [None if position in self.active else item for position, item in enumerate(inputs)]
+        active = self.traced.active
+        held = [None if position in active else item for position, item in enumerate(inputs)]
 
         def function(*leaves: Tensor) -> Tensor:
             filled = list(held)
-            for position, leaf in zip(self.active, leaves, strict=True):
+            for position, leaf in zip(active, leaves, strict=True):
                 filled[position] = leaf
             first, second = self._sides(filled)
             return torch.where(codes, second, first)
 
-        signatures = [Signature.of(inputs[position]) for position in self.active]
-        return FrozenFunction(function, signatures, homogeneous=len(self.active) == 2)
+        signatures = [Signature.of(inputs[position]) for position in active]
+        return FrozenFunction(function, signatures, homogeneous=len(active) == 2)
 
     def signs(self) -> tuple[Sign, ...]:
-        return (Sign.NONNEGATIVE,) * len(self.active)
+        return (Sign.NONNEGATIVE,) * len(self.traced.active)
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison(Operator):
+class Comparison(Traced):
     """A comparison of dependent values: constant inside a region, it jumps where the region ends."""
 
-    traced: Affine
-    active: tuple[int, ...] = ()
     pieces: int = 2
-    convex: bool = False
-    continuous: bool = False
 
     @property
-    def kind(self) -> str:
-        return self.traced.kind
+    def traits(self) -> Traits:
+        return Traits(self.traced.kind, active=(), pieces=self.pieces, convex=False, continuous=False)
 
-    def __call__(self, *inputs: Tensor):
-        return self.traced(*inputs)
-
-    def codes(self, inputs: Sequence[Tensor], value) -> Tensor:
+    def codes(self, inputs: Sequence[Any], value: Any) -> Tensor:
         codes = as_tuple(value)[0]
         return codes + 1 if codes.is_floating_point() or self.pieces == 3 else codes
 
-    def local(self, inputs: Sequence[Tensor], value) -> LocalMap:
-        raise AssertionError("a comparison has no slopes")
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
+        raise TypeError("a comparison is constant within a region: it has no slopes")

@@ -6,21 +6,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from maxaffine.graph.contract import LocalMap, Operator, Sign, Tensors
-from maxaffine.graph.frozen import Affine, FrozenFunction, Signature
+from maxaffine.graph.contract import LocalMap, Sign, Tensors, Traits
+from maxaffine.graph.frozen import FrozenFunction, Signature, Traced
 from maxaffine.graph.piecewise import laid_out_as
 
 
 @dataclass(frozen=True, eq=False)
-class AxisSelection(Operator):
+class AxisSelection(Traced):
     """Each unit is one entry of its input along some axes: the code is the place of that entry among them.
 
     Attributes:
-        traced: The traced operator.
         winners: Maps (input with the axes flattened at its end, value) to the places (..., m) along that end.
         axes: The axes selected from.
         kept: The axes that the value keeps with size one; None when m entries stay along the single axis.
@@ -28,19 +28,15 @@ class AxisSelection(Operator):
         convex: True for the maximum.
     """
 
-    traced: Affine
-    winners: Callable[[Tensor, object], Tensor]
+    winners: Callable[[Tensor, Any], Tensor]
     axes: tuple[int, ...]
     kept: tuple[int, ...] | None
     pieces: int
     convex: bool
 
     @property
-    def kind(self) -> str:
-        return self.traced.kind
-
-    def __call__(self, x: Tensor):
-        return self.traced(x)
+    def traits(self) -> Traits:
+        return Traits(self.traced.kind, pieces=self.pieces, convex=self.convex)
 
     def _flat(self, x: Tensor) -> Tensor:
         count = len(self.axes)
@@ -54,10 +50,10 @@ class AxisSelection(Operator):
             picked = picked.unsqueeze(axis)
         return picked
 
-    def codes(self, inputs: Sequence[Tensor], value) -> Tensor:
+    def codes(self, inputs: Sequence[Any], value: Any) -> Tensor:
         return self._placed(self.winners(self._flat(inputs[0]), value))
 
-    def local(self, inputs: Sequence[Tensor], value) -> LocalMap:
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         places = self.winners(self._flat(inputs[0]), value)
         others = value[1:] if isinstance(value, tuple | list) else ()
 
@@ -71,35 +67,26 @@ class AxisSelection(Operator):
 
 
 @dataclass(frozen=True, eq=False)
-class MaxPool(Operator):
+class MaxPool(Traced):
     """Max-pooling over windows, in one to three dimensions; the code is the winner's place in its window.
 
     Attributes:
-        traced: The traced operator, returning values and flat indices into each input plane.
         starts: Per spatial axis, the coordinate of the first place of each window (negative inside padding).
         window: Per spatial axis, the size of the largest window.
         dilation: Per spatial axis, the distance between the places of a window.
         tiled: Whether the windows tile the plane from its corner on, side by side.
     """
 
-    traced: Affine
     starts: tuple[Tensor, ...]
     window: tuple[int, ...]
     dilation: tuple[int, ...]
     tiled: bool
 
     @property
-    def kind(self) -> str:
-        return self.traced.kind
+    def traits(self) -> Traits:
+        return Traits(self.traced.kind, pieces=prod(self.window))
 
-    @property
-    def pieces(self) -> int:
-        return prod(self.window)
-
-    def __call__(self, x: Tensor):
-        return self.traced(x)
-
-    def codes(self, inputs: Sequence[Tensor], value) -> Tensor:
+    def codes(self, inputs: Sequence[Any], value: Any) -> Tensor:
         index = value[1]
         places = torch.zeros_like(index)
         factor = 1
@@ -109,9 +96,9 @@ class MaxPool(Operator):
             places += (index % size - starts) // self.dilation[axis] * factor
             index = index // size
             factor *= self.window[axis]
-        return places.to(torch.uint8 if self.pieces <= 256 else torch.int32)
+        return places.to(torch.uint8 if prod(self.window) <= 256 else torch.int32)
 
-    def local(self, inputs: Sequence[Tensor], value) -> LocalMap:
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         if self.tiled:
             return TileSelection(self.codes(inputs, value), self.window, value[1], inputs[0].shape)
         return PlaneSelection(value[1], inputs[0].shape, len(self.window))
@@ -128,11 +115,11 @@ class PlaneSelection(LocalMap):
         self.shape = shape
         self.axes = axes
 
-    def mv(self, tangents: Sequence[Tensor | None]) -> Tensors:
+    def mv(self, tangents: Sequence[Tensor]) -> Tensors:
         flat = tangents[0].flatten(-self.axes)
         return flat.gather(-1, self.index.flatten(-self.axes)).view_as(self.index), None
 
-    def rmv(self, cotangents: Sequence[Tensor | None]) -> Tensors:
+    def rmv(self, cotangents: Sequence[Any]) -> Tensors:
         planes = cotangents[0].flatten(-self.axes)
         index = self.index.flatten(-self.axes).expand(planes.shape)
         gradient = planes.new_zeros((*planes.shape[:-1], self.shape[-self.axes :].numel()))
@@ -155,7 +142,7 @@ class TileSelection(PlaneSelection):
         self.codes = codes
         self.window = window
 
-    def rmv(self, cotangents: Sequence[Tensor | None]) -> Tensors:
+    def rmv(self, cotangents: Sequence[Any]) -> Tensors:
         rows = cotangents[0]
         last = rows.dim() == 5 and rows.stride(2) == 1
         layout = torch.channels_last if last else torch.contiguous_format

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,8 +90,3 @@ class InputSpec:
         # one pass in the usual case: a finite sum proves every entry finite
         if item.is_floating_point() and not (item.sum().isfinite() or torch.isfinite(item).all()):
             raise BadInput(f"{name}: it holds NaN or infinity, where no affine map exists; clean the data")
-
-
-def infer_names(count: int) -> Sequence[str]:
-    """Names for positional inputs: ``x``, or ``x0``, ``x1``, ..."""
-    return ["x"] if count == 1 else [f"x{place}" for place in range(count)]

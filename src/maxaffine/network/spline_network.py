@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import TreeSpec, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_structure, tree_unflatten
 from tqdm import tqdm
 
 from maxaffine.codes import Codes
-from maxaffine.errors import BadInput, ShapeMismatch
-from maxaffine.graph import BatchAxis, Curvature, Dependence, Graph, OperatorRecord, curvatures
+from maxaffine.errors import BadInput
+from maxaffine.graph import BatchAxis, Curvature, Graph, OperatorRecord, curvatures
 from maxaffine.maps import AffineMap
 from maxaffine.network.inputs import InputSpec
 from maxaffine.network.table import html_table, text_table
@@ -153,7 +153,7 @@ class SplineNetwork:
             BadInput: For an unknown name, or when some path leads around ``after``.
         """
         targets = self.graph.outputs if until is None else (self._target(until, None),)
-        spec = self.output_spec if until is None else _single()
+        spec = self.output_spec if until is None else tree_structure(0)
         if after is None:
             return self._with(self.graph.part(targets), self.inputs, spec)
         start = self._target(after, None)
@@ -175,7 +175,12 @@ class SplineNetwork:
         if (axis.outer, axis.inner) != (1, 1) or value.dtype is None:
             raise BadInput("after: this value keeps its samples folded into another axis; choose another operator")
         return replace(
-            self.inputs, names=("x",), keyword=False, units=(value.units,), batch_dims=(axis.dim,), dtypes=(value.dtype,)
+            self.inputs,
+            names=("x",),
+            keyword=False,
+            units=(value.units,),
+            batch_dims=(axis.dim,),
+            dtypes=(value.dtype,),
         )
 
     def _target(self, until: str | None, output: int | None) -> int:
@@ -195,7 +200,3 @@ class SplineNetwork:
 
     def _repr_html_(self) -> str:
         return html_table(self)
-
-
-def _single() -> TreeSpec:
-    return torch.utils._pytree.tree_structure(0)

@@ -159,7 +159,12 @@ def _check(
     if jacobian > bound:
         jacobian = _jacobian_residual(net, call, _beside(tensors, generator), place, u)
         jacobian = _less_autograd(net, jacobian)
-    return _relative(own - truth, scale), _relative(applied - truth, scale), _relative(split - weighed, weight), jacobian
+    return (
+        _relative(own - truth, scale),
+        _relative(applied - truth, scale),
+        _relative(split - weighed, weight),
+        jacobian,
+    )
 
 
 def _split(net: SplineNetwork, tensors: tuple[Tensor, ...], place: int, u: Tensor) -> Tensor:
@@ -189,7 +194,9 @@ def _jacobian_residual(
         output = _front(net, place, call(leaves)[place])
         floating = [item for item in leaves if item.requires_grad]
         found = (
-            torch.autograd.grad(output, floating, u, allow_unused=True) if output.requires_grad else [None] * len(floating)
+            torch.autograd.grad(output, floating, u, allow_unused=True)
+            if output.requires_grad
+            else [None] * len(floating)
         )
     x = dict(zip(net.inputs.names, tensors, strict=True)) if net.inputs.keyword else tensors
     own = net.affine_map(x, output=place).rmv(u)

@@ -27,10 +27,7 @@ def one_factor(call: Call, *names: str) -> str:
 @rule(aten.add.Tensor, aten.add.Scalar, aten.sub.Tensor, aten.sub.Scalar, batch=pointwise)
 def add(call: Call) -> Operator:
     """x_1 + alpha x_2, both may depend on the input: the skip connection."""
-    alpha = call["alpha"]
-    if isinstance(alpha, Ref) or isinstance(call["other"], Ref) and call["other"].size:
-        _position(call)
-    factor = -float(alpha) if call.name == "aten.sub" else float(alpha)
+    factor = -float(call["alpha"]) if call.name == "aten.sub" else float(call["alpha"])
     if len(call.refs) == 2 and len(call.active) == 2 and _alike(call.active):
         return Sum(call.affine(homogeneous=True), factor, kind=call.kind)
     sign = Sign.NONNEGATIVE if factor >= 0 or not call.depends("other") else Sign.MIXED
@@ -41,10 +38,6 @@ def add(call: Call) -> Operator:
 
 def _alike(refs: tuple[Ref, ...]) -> bool:
     return refs[0].sample.shape == refs[1].sample.shape and refs[0].sample.dtype == refs[1].sample.dtype
-
-
-def _position(call: Call) -> None:
-    call.refuse("its value depends on the number of samples in the batch", "do not use the batch size as a number")
 
 
 @rule(aten.rsub.Tensor, aten.rsub.Scalar, batch=pointwise)

@@ -13,7 +13,11 @@ aten = torch.ops.aten
 
 
 @rule(
-    *(getattr(getattr(aten, name), kind) for name in ("gt", "ge", "lt", "le", "eq", "ne") for kind in ("Tensor", "Scalar")),
+    *(
+        getattr(getattr(aten, name), kind)
+        for name in ("gt", "ge", "lt", "le", "eq", "ne")
+        for kind in ("Tensor", "Scalar")
+    ),
     batch=pointwise,
 )
 def compare(call: Call) -> Operator:

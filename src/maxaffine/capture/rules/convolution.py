@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -14,7 +16,7 @@ from maxaffine.graph import BatchAxis, Convolution, Operator
 aten = torch.ops.aten
 
 
-def _samples(call: Call, outputs: list[Tensor]) -> BatchAxis:
+def _samples(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     return leading(call, outputs) if isinstance(call["weight"], Tensor) else probed(call, outputs)
 
 

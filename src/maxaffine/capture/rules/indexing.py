@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+from torch import Tensor
 
 from maxaffine.capture.batch import matched, probed
 from maxaffine.capture.call import Call, Ref
@@ -12,7 +15,7 @@ from maxaffine.graph import BatchAxis, Operator, Sign
 aten = torch.ops.aten
 
 
-def _constant_index(call: Call, outputs: list[torch.Tensor]) -> BatchAxis:
+def _constant_index(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     """Indices that are constants, so that the marks of the probe can be followed."""
     integers = [ref for ref in call.refs if not ref.affine and not ref.size and not ref.sample.is_floating_point()]
     if integers and call.active:
@@ -38,7 +41,7 @@ def index(call: Call) -> Operator:
     return call.affine(homogeneous=call.joint, sign=Sign.NONNEGATIVE)
 
 
-def _along_axis(call: Call, outputs: list[torch.Tensor]) -> BatchAxis:
+def _along_axis(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     place = call["index"]
     return matched(call, outputs) if isinstance(place, Ref) else probed(call, outputs)
 
@@ -55,7 +58,7 @@ def scatter(call: Call) -> Operator:
     return call.affine(sign=Sign.NONNEGATIVE)
 
 
-def _rows(call: Call, outputs: list[torch.Tensor]) -> BatchAxis:
+def _rows(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     return call["indices"].value.batch
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from maxaffine.capture.batch import leading
@@ -45,7 +47,7 @@ def adaptive_max_pool(call: Call) -> Operator:
     return MaxPool(call.affine(), starts, window, (1,) * len(targets), tiled)
 
 
-def _per_axis(value: list[int] | int, axes: int) -> tuple[int, ...]:
+def _per_axis(value: Sequence[int] | int, axes: int) -> tuple[int, ...]:
     values = [value] if isinstance(value, int) else list(value)
     return tuple(values * axes if len(values) == 1 else values)
 

@@ -9,7 +9,9 @@ from maxaffine.capture.call import Call
 aten = torch.ops.aten
 
 STOP_BEFORE = "capture the part before it: output='pre_activation' for a final one, until='<operator>' anywhere"
-REPLACE = "replace it by a piecewise-affine operator (ReLU, leaky ReLU, hardtanh), or capture the part before it (until=...)"
+REPLACE = (
+    "replace it by a piecewise-affine operator (ReLU, leaky ReLU, hardtanh), or capture the part before it (until=...)"
+)
 EVALUATE = "call model.eval() before capture"
 NORM = "batch-norm in evaluation mode is affine; else capture the part before it (until=...)"
 
@@ -18,64 +20,90 @@ GATED = "it multiplies a value by a function of itself"
 STATISTICS = "it divides by statistics of the input itself"
 ATTENTION = "it multiplies values that all depend on the input"
 
-REASONS: dict[str, tuple[str, str]] = (
-    dict.fromkeys(
-        "softmax _softmax _safe_softmax log_softmax _log_softmax sigmoid tanh logit log_sigmoid log_sigmoid_forward".split(),
-        (SMOOTH, STOP_BEFORE),
-    )
-    | dict.fromkeys(
-        "gelu elu celu selu mish silu softplus hardswish glu exp exp2 expm1 log log2 log10 log1p sqrt rsqrt sin cos tan "
-        "asin acos atan sinh cosh asinh acosh atanh erf erfc erfinv logsumexp reciprocal sinc lgamma digamma "
-        "logaddexp atan2 hypot special_entr special_erf".split(),
-        (SMOOTH, REPLACE),
-    )
-    | dict.fromkeys("silu hardswish glu mish".split(), (GATED, REPLACE))
-    | dict.fromkeys(
-        "layer_norm native_layer_norm group_norm native_group_norm rms_norm _fused_rms_norm instance_norm".split(),
-        (STATISTICS, NORM),
-    )
-    | dict.fromkeys("var std var_mean std_mean".split(), ("it squares the input", REPLACE))
-    | dict.fromkeys(
-        "_native_batch_norm_legit _native_batch_norm_legit_functional native_batch_norm _batch_norm_with_update "
-        "_batch_norm_with_update_functional cudnn_batch_norm".split(),
-        ("it normalises by the statistics of the batch, so samples are mixed and divided by themselves", EVALUATE),
-    )
-    | dict.fromkeys(
-        "native_dropout dropout feature_dropout alpha_dropout feature_alpha_dropout bernoulli rand rand_like randn randn_like randint "
-        "normal uniform multinomial fractional_max_pool2d fractional_max_pool3d".split(),
-        ("it draws random numbers, so one input does not give one output", EVALUATE),
-    )
-    | dict.fromkeys(
-        "lstm gru lstm_cell gru_cell".split(),
-        ("its gates multiply values that depend on the input", "use nn.RNN(nonlinearity='relu')"),
-    )
-    | dict.fromkeys(
-        "rnn_tanh rnn_tanh_cell".split(), ("tanh is a smooth curve", "use nn.RNN(nonlinearity='relu')")
-    )
-    | dict.fromkeys(
-        "scaled_dot_product_attention _scaled_dot_product_flash_attention_for_cpu".split(),
-        (ATTENTION, "capture the part before it (until=...)"),
-    )
-    | dict.fromkeys(
+# Operators, the reason, and what to do.
+FAMILIES: tuple[tuple[str, str, str], ...] = (
+    (
+        "softmax _softmax _safe_softmax log_softmax _log_softmax sigmoid tanh logit log_sigmoid log_sigmoid_forward",
+        SMOOTH,
+        STOP_BEFORE,
+    ),
+    (
+        "gelu elu celu selu softplus exp exp2 expm1 log log2 log10 log1p sqrt rsqrt sin cos tan asin acos "
+        "atan sinh cosh asinh acosh atanh erf erfc erfinv logsumexp reciprocal sinc lgamma digamma logaddexp "
+        "atan2 hypot special_entr special_erf",
+        SMOOTH,
+        REPLACE,
+    ),
+    (
+        "mish silu hardswish glu",
+        GATED,
+        REPLACE,
+    ),
+    (
+        "layer_norm native_layer_norm group_norm native_group_norm rms_norm _fused_rms_norm instance_norm",
+        STATISTICS,
+        NORM,
+    ),
+    (
+        "var std var_mean std_mean",
+        "it squares the input",
+        REPLACE,
+    ),
+    (
+        "_native_batch_norm_legit _native_batch_norm_legit_functional native_batch_norm "
+        "_batch_norm_with_update _batch_norm_with_update_functional cudnn_batch_norm",
+        "it normalises by the statistics of the batch, so samples are mixed and divided by themselves",
+        EVALUATE,
+    ),
+    (
+        "native_dropout dropout feature_dropout alpha_dropout feature_alpha_dropout bernoulli rand rand_like "
+        "randn randn_like randint normal uniform multinomial fractional_max_pool2d fractional_max_pool3d",
+        "it draws random numbers, so one input does not give one output",
+        EVALUATE,
+    ),
+    (
+        "lstm gru lstm_cell gru_cell",
+        "its gates multiply values that depend on the input",
+        "use nn.RNN(nonlinearity='relu')",
+    ),
+    (
+        "rnn_tanh rnn_tanh_cell",
+        "tanh is a smooth curve",
+        "use nn.RNN(nonlinearity='relu')",
+    ),
+    (
+        "scaled_dot_product_attention _scaled_dot_product_flash_attention_for_cpu",
+        ATTENTION,
+        "capture the part before it (until=...)",
+    ),
+    (
         "norm linalg_norm linalg_vector_norm cosine_similarity pairwise_distance cdist _cdist_forward pdist "
-        "_pdist_forward _euclidean_dist".split(),
-        ("a norm (or a distance) is not piecewise affine", REPLACE),
-    )
-    | dict.fromkeys(
-        "bilinear _trilinear prod cumprod mse_loss".split(), ("it multiplies values that depend on the input", REPLACE)
-    )
-    | dict.fromkeys(
-        "floor ceil round trunc frac remainder fmod floor_divide".split(),
-        ("it has infinitely many pieces", "leave it out, or capture the part before it (until=...)"),
-    )
-    | dict.fromkeys(
-        "pow square".split(), ("a power of the input is not piecewise affine", REPLACE)
-    )
-    | dict.fromkeys(
-        "nonzero masked_select unique _unique2 item _local_scalar_dense".split(),
-        ("the shape of its value depends on the data", "use torch.where with values of a fixed shape"),
-    )
+        "_pdist_forward _euclidean_dist",
+        "a norm (or a distance) is not piecewise affine",
+        REPLACE,
+    ),
+    (
+        "bilinear _trilinear prod cumprod mse_loss",
+        "it multiplies values that depend on the input",
+        REPLACE,
+    ),
+    (
+        "floor ceil round trunc frac remainder fmod floor_divide",
+        "it has infinitely many pieces",
+        "leave it out, or capture the part before it (until=...)",
+    ),
+    (
+        "pow square",
+        "a power of the input is not piecewise affine",
+        REPLACE,
+    ),
+    (
+        "nonzero masked_select unique _unique2 item _local_scalar_dense",
+        "the shape of its value depends on the data",
+        "use torch.where with values of a fixed shape",
+    ),
 )
+REASONS = {name: (reason, cure) for names, reason, cure in FAMILIES for name in names.split()}
 
 UNKNOWN = (
     "no rule says that it is piecewise affine",

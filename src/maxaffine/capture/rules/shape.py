@@ -77,9 +77,7 @@ def slice_scatter(call: Call) -> Operator:
     return replace(traced, target=_slice_replaced)
 
 
-def _slice_replaced(
-    whole: Tensor, part: Tensor, dim: int, start: int | None, end: int | None, step: int
-) -> Tensor:
+def _slice_replaced(whole: Tensor, part: Tensor, dim: int, start: int | None, end: int | None, step: int) -> Tensor:
     """As aten.slice_scatter, whose batched derivative PyTorch 2.13 does not have."""
     places = torch.arange(whole.shape[dim], device=whole.device)[start:end:step]
     return whole.index_copy(dim, places, part)
