@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vjp, vmap
+from torch.func import vjp, vmap
 
 from maxaffine.graph.contract import LocalMap, Operator, Sign, Tensors, Traits
 
@@ -66,9 +66,12 @@ class FrozenFunction(LocalMap):
         self.homogeneous = homogeneous
 
     def mv(self, tangents: Sequence[Tensor]) -> Tensors:
+        values = as_tuple(self.function(*tangents))
         if self.homogeneous:
-            return as_tuple(self.function(*tangents))
-        return as_tuple(jvp(self.function, tuple(like.zeros() for like in self.signatures), tuple(tangents))[1])
+            return values
+        # Not by forward differentiation, which operators of a user's own library lack.
+        rest = as_tuple(self.function(*(like.zeros() for like in self.signatures)))
+        return tuple(_less(value, offset) for value, offset in zip(values, rest, strict=True))
 
     def rmv(self, cotangents: Sequence[Any]) -> Tensors:
         places: list[int] = []
@@ -93,6 +96,13 @@ class FrozenFunction(LocalMap):
         if self.homogeneous:
             return (None,)
         return (as_tuple(self.function(*(s.zeros() for s in self.signatures)))[0],)
+
+
+def _less(value: Tensor, offset: Tensor) -> Tensor | None:
+    """A v = (A v + b) - b; a constant of infinity (padding in front of a maximum) has no slope."""
+    if not value.is_floating_point():
+        return None
+    return torch.where(offset.isinf(), torch.zeros_like(offset), value - offset)
 
 
 @dataclass(frozen=True, eq=False)
