@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -91,8 +92,8 @@ class Step:
     records: tuple[OperatorRecord, ...]
     active: tuple[int, ...] = ()
 
-    def run(self, values: dict[int, Tensor]) -> tuple[list[Tensor], object]:
-        """Compute this step's outputs into ``values``; returns its inputs and its own value."""
+    def run(self, values: dict[int, Any]) -> tuple[list[Any], Any]:
+        """Compute this step's outputs (tensors and sizes) into ``values``; returns its inputs and its own value."""
         inputs = [values[number] for number in self.inputs]
         value = self.operator(*inputs)
         for number, item in zip(self.outputs, as_tuple(value), strict=False):
@@ -122,10 +123,10 @@ class Graph:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
 
-    def walk(self, inputs: Sequence[Tensor]) -> Iterator[tuple[Step, list[Tensor], object, dict[int, Tensor]]]:
+    def walk(self, inputs: Sequence[Tensor]) -> Iterator[tuple[Step, list[Any], Any, dict[int, Any]]]:
         """Run step by step, forgetting each value after its last use."""
         last_use = {number: position for position, step in enumerate(self.steps) for number in step.inputs}
-        values = dict(zip(self.inputs, inputs, strict=True))
+        values: dict[int, Any] = dict(zip(self.inputs, inputs, strict=True))
         for position, step in enumerate(self.steps):
             arguments, value = step.run(values)
             yield step, arguments, value, values
@@ -135,7 +136,7 @@ class Graph:
 
     def run(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """The outputs at these inputs, computed as the user's module computes them."""
-        values = dict(zip(self.inputs, inputs, strict=True))
+        values: dict[int, Any] = dict(zip(self.inputs, inputs, strict=True))
         for _, _, _, current in self.walk(inputs):
             values = current
         return [values[number] for number in self.outputs]
