@@ -1,0 +1,8 @@
+"""``python -m maxaffine`` is the command ``maxaffine``."""
+
+import sys
+
+from maxaffine.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

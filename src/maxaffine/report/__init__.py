@@ -1,0 +1,21 @@
+"""Figures and one self-contained page about a captured network; the numbers come from the other rooms."""
+
+from maxaffine.report.contents import assemble, like_model
+from maxaffine.report.extras import require
+from maxaffine.report.facts import Choices, Contents
+from maxaffine.report.files import PAGE, WEIGHTS, staged, write
+from maxaffine.report.results import as_json, as_text
+
+__all__ = [
+    "PAGE",
+    "WEIGHTS",
+    "Choices",
+    "Contents",
+    "as_json",
+    "as_text",
+    "assemble",
+    "like_model",
+    "require",
+    "staged",
+    "write",
+]
