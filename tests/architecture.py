@@ -6,6 +6,7 @@ It reads files and imports nothing, so it also judges trees that cannot run.
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -81,10 +82,15 @@ def _check_file(path: Path, package: Path, rooms: Rooms) -> Iterator[Violation]:
     tree = ast.parse(text, filename=str(path))
     relative = path.relative_to(package)
     room = relative.parts[0].removesuffix(".py")
-    checks = [_imports(tree, relative, package, rooms), _sizes(tree, text), _state(tree, room), _errors(tree)]
-    for check in checks:
-        for rule, line, message in check:
-            yield Violation(rule, relative.as_posix(), line, message)
+    checks = [
+        _imports(tree, relative, package, rooms),
+        _local_imports(tree, relative),
+        _sizes(tree, text),
+        _state(tree, room),
+        _errors(tree),
+    ]
+    for rule, line, message in itertools.chain(*checks):
+        yield Violation(rule, relative.as_posix(), line, message)
 
 
 _Finding = tuple[str, int, str]
@@ -97,23 +103,24 @@ def _imports(tree: ast.Module, relative: Path, package: Path, rooms: Rooms) -> I
         yield "room", 1, f"room {room!r} is not in ARCHITECTURE.md"
         return
     for node, module, names in _imported(tree, relative):
-        parts = module.split(".")
-        if parts[0] != PACKAGE:
+        package_name, _, inside = module.partition(".")
+        if package_name != PACKAGE:
             continue
-        if len(parts) == 1 and not entrance:
-            yield "direction", node.lineno, f"imports {names} from the package itself, which imports every room"
-            continue
-        if len(parts) == 1:
-            continue
-        target = parts[1]
-        if target == room:
+        target, _, deeper = inside.partition(".")
+        if module == PACKAGE and not entrance:
+            yield "direction", node.lineno, "imports the package itself, which imports every room"
+        if not target or target == room:
             continue
         if not entrance and target not in rooms.allowed[room]:
             yield "direction", node.lineno, f"{room} imports {target}, which is not to its left"
         behind = [name for name in names if name.startswith("_") or _is_hidden_module(package / target, name)]
-        if len(parts) > 2 or behind:
+        if deeper or behind:
             yield "door", node.lineno, f"reaches behind the door of {target}: {module} {behind or ''}".rstrip()
-    local = {id(node) for function in ast.walk(tree) if isinstance(function, _Function) for node in ast.walk(function)}
+
+
+def _local_imports(tree: ast.Module, relative: Path) -> Iterator[_Finding]:
+    functions = (node for node in ast.walk(tree) if isinstance(node, _Function))
+    local = {id(node) for function in functions for node in ast.walk(function)}
     for node, module, _ in _imported(tree, relative):
         if id(node) in local and module.split(".")[0] not in OPTIONAL:
             yield "local-import", node.lineno, f"{module} is imported inside a function and is no optional extra"
@@ -129,12 +136,12 @@ def _imported(tree: ast.Module, relative: Path) -> Iterator[tuple[ast.stmt, str,
         elif isinstance(node, ast.ImportFrom):
             base = here[: len(here) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
-            rooms = [alias.name for alias in node.names]
-            if module == PACKAGE and node.level:
-                # `from .. import room` names a room, not a public object of the package.
-                yield from ((node, f"{PACKAGE}.{name}", []) for name in rooms)
+            names = [alias.name for alias in node.names]
+            if module == PACKAGE:
+                # `from maxaffine import room` names a room; anything else it takes is no room to anyone's left.
+                yield from ((node, f"{PACKAGE}.{name}", []) for name in names)
             else:
-                yield node, module, rooms
+                yield node, module, names
 
 
 def _is_hidden_module(room: Path, name: str) -> bool:

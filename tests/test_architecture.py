@@ -51,7 +51,7 @@ GOOD = {
     "capture/__init__.py": "from maxaffine.capture.capture import capture\n",
     "capture/capture.py": "def capture(module):\n    return module\n",
     "cli.py": (
-        "from maxaffine.capture import capture\n\n"
+        "from maxaffine import data\nfrom maxaffine.capture import capture\n\n"
         "try:\n    run()\nexcept Exception as cause:\n    raise SystemExit(2) from cause\n"
     ),
 }
