@@ -25,7 +25,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("tables", nargs="*", help=f"what to measure, of {', '.join(TABLES)}; all of it by default")
     parser.add_argument("--networks", nargs="+", choices=list(SUBJECTS), default=list(SUBJECTS), metavar="NAME")
-    parser.add_argument("--rounds", type=int, default=7, help="rounds in which the contestants take turns")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds in which the contestants take turns")
     parser.add_argument("--output", type=Path, help="folder of RESULTS.md and results.json")
     arguments = parser.parse_args()
     if unknown := set(arguments.tables) - set(TABLES):

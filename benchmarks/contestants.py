@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -42,13 +43,18 @@ def vmap_jacrev(model: nn.Module, inputs: Tensor, outputs: int, chunk: int | Non
     def of_one(sample: Tensor) -> Tensor:
         return model(sample.unsqueeze(0))[0, :outputs]
 
-    return lambda: vmap(jacrev(of_one), chunk_size=chunk)(inputs)
+    return lambda: vmap(jacrev(of_one), chunk_size=chunk)(inputs).detach()
+
+
+def vmap_jacrev_frozen(model: nn.Module, inputs: Tensor, outputs: int) -> Slopes:
+    """The same, on a copy whose parameters need no gradients, which autograd otherwise prepares for."""
+    return vmap_jacrev(copy.deepcopy(model).requires_grad_(False), inputs, outputs)
 
 
 def jacrev_of_sum(model: nn.Module, inputs: Tensor, outputs: int, chunk: int = 2) -> Slopes:
     """torch.func: the Jacobian of the outputs summed over the batch, some outputs at a time."""
     slopes = jacrev(lambda x: model(x)[:, :outputs].sum(0), chunk_size=chunk)
-    return lambda: slopes(inputs).transpose(0, 1)
+    return lambda: slopes(inputs).transpose(0, 1).detach()
 
 
 def saliency(model: nn.Module, inputs: Tensor, outputs: int) -> Slopes:
@@ -72,6 +78,7 @@ FLOORS: Mapping[str, Callable[[nn.Module, Tensor, int], Callable[[], object]]] =
 CONTESTANTS: Mapping[str, Prepare] = {
     "loop of autograd.grad": loop,
     "vmap(jacrev)": vmap_jacrev,
+    "vmap(jacrev), frozen parameters": vmap_jacrev_frozen,
     "vmap(jacrev), 2 samples at a time": partial(vmap_jacrev, chunk=2),
     "jacrev of the batch sum, 2 outputs at a time": jacrev_of_sum,
     "captum Saliency": saliency,

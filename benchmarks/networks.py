@@ -24,14 +24,13 @@ class Subject:
     batch: int
 
     def build(self) -> tuple[nn.Module, Tensor]:
-        """The frozen network in eval mode, with batch-norm statistics of normal inputs, and a batch (N, *in)."""
+        """The network in eval mode, with batch-norm statistics of normal inputs, and a batch (N, *in)."""
         torch.manual_seed(0)
         model = self.factory()
         inputs = torch.randn(self.batch, *self.shape)
         with torch.no_grad():
             model.train()(inputs)
-        # No contestant needs weight gradients; frozen parameters keep autograd from preparing for them.
-        return model.eval().requires_grad_(False), inputs
+        return model.eval(), inputs
 
 
 SUBJECTS: Mapping[str, Subject] = {

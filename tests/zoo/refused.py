@@ -129,9 +129,9 @@ MODULES = (
     module("power_average_pool", lambda: nn.LPPool2d(2, 2), "pow|lp"),
     module("fractional_max_pool", lambda: nn.FractionalMaxPool2d(2, output_ratio=0.6), "fractional|rand"),
     module("batch_norm_without_statistics", lambda: nn.BatchNorm2d(3, track_running_stats=False), "batch_norm"),
-    module("batch_norm_in_train_mode", lambda: nn.BatchNorm2d(3), r"batch_norm[\s\S]*eval", train=True),
+    module("batch_norm_in_train_mode", lambda: nn.BatchNorm2d(3), r"(batch_norm|buffer)[\s\S]*eval", train=True),
     module("dropout_in_train_mode", lambda: nn.Dropout(0.5), r"dropout[\s\S]*eval", train=True),
-    module("channel_dropout_in_train_mode", lambda: nn.Dropout2d(0.5), r"dropout[\s\S]*eval", train=True),
+    module("channel_dropout_in_train_mode", lambda: nn.Dropout2d(0.5), r"(dropout|bernoulli)[\s\S]*eval", train=True),
     module("rrelu_in_train_mode", lambda: nn.RReLU(), r"rrelu[\s\S]*eval", train=True),
     Refused(
         "lstm",
