@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from maxaffine.capture.call import Call, Ref, leaves
-from maxaffine.graph import BatchAxis, Dependence, as_tuple
+from maxaffine.graph import BatchAxis, as_tuple
 
 BatchRule = Callable[[Call, Sequence[Tensor]], BatchAxis]
 
@@ -98,9 +98,7 @@ def probed(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
 def _float(ref: Ref) -> object:
     if ref.size or ref.sample.is_floating_point() or ref.value.batch is None:
         return ref.sample
-    if ref.value.dependence is Dependence.REGION:
-        return torch.zeros(ref.sample.shape, device=ref.sample.device)
-    return ref.sample
+    return torch.zeros(ref.sample.shape, device=ref.sample.device)
 
 
 def _marked(ref: Ref, item: object, sample: int) -> object:

@@ -14,32 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram, default_decompositions
+from torch.export import Dim, ExportedProgram
+from torch.export.dynamic_shapes import ShapesCollection
 from torch.fx import Node
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves
 
+from maxaffine.capture.decompositions import decompositions
 from maxaffine.errors import CaptureError, NotPiecewiseAffine
-
-aten = torch.ops.aten
-
-# These have a rule, or a refusal, under their own name: taking them apart would hide what the user wrote.
-KEPT = frozenset(
-    """
-    hardshrink softshrink threshold hardsigmoid hardswish rrelu _prelu_kernel celu selu mish silu softplus glu logit
-    log_sigmoid log_sigmoid_forward log_softmax softmax _safe_softmax gelu elu logsumexp sinc
-    im2col col2im max_unpool2d max_unpool3d pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle roll
-    reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d
-    upsample_linear1d upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d
-    upsample_nearest1d upsample_nearest2d upsample_nearest3d
-    _upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d
-    _upsample_bilinear2d_aa _upsample_bicubic2d_aa _upsample_lanczos2d_aa affine_grid_generator grid_sampler
-    pad _pad_circular dropout feature_dropout alpha_dropout feature_alpha_dropout instance_norm
-    linear avg_pool1d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d tril triu
-    layer_norm group_norm rms_norm lstm gru rnn_tanh lstm_cell gru_cell rnn_tanh_cell
-    scaled_dot_product_attention cosine_similarity pairwise_distance cdist pdist bilinear embedding_bag
-    norm std var linalg_norm linalg_vector_norm special_entr
-    """.split()
-)
 
 
 @dataclass(frozen=True)
@@ -77,47 +58,26 @@ def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any], batch_dims: Any
         CaptureError: When the module fails on the example or cannot be traced.
     """
     batch = Dim("batch")
-    positional, named = tree_map(lambda axis: {axis: batch}, batch_dims)
+    # By tensor: a module may take them as *args, or as named arguments in any order.
+    shapes = ShapesCollection()
+    for tensor, axis in zip(tree_leaves((args, kwargs)), tree_leaves(batch_dims), strict=True):
+        shapes[tensor] = {axis: batch}
     with _untouched(model):
         try:
-            program = torch.export.export(model, args, kwargs, dynamic_shapes=named or positional, strict=False)
-            program = program.run_decompositions(_decompositions())
+            program = torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=False)
+            program = program.run_decompositions(decompositions())
         except Exception as error:
             raise CaptureError(_explanation(error)) from error
     return _frozen(program)
 
 
-def _decompositions() -> dict:
-    table = default_decompositions()
-    for operator in list(table):
-        namespace, name = operator.name().split("::")
-        if namespace == "aten" and name.split(".")[0] in KEPT:
-            table.pop(operator)
-    table[aten.clamp.Tensor] = _clamp
-    table[aten.linalg_vector_norm.default] = _vector_norm
-    return table
-
-
-def _clamp(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
-    """A clamp by tensors: a maximum, then a minimum."""
-    raised = x if low is None else torch.maximum(x, low)
-    return raised if high is None else torch.minimum(raised, high)
-
-
-def _vector_norm(x: Tensor, ord: float = 2, dim: list[int] | None = None, keepdim: bool = False, *, dtype=None) -> Any:
-    """The 1-norm and the maximum norm are piecewise affine; any other stays as it is, to be refused."""
-    axes = list(range(x.dim())) if dim is None else dim
-    if dtype is not None or ord not in (1, float("inf")):
-        return NotImplemented
-    return x.abs().sum(axes, keepdim) if ord == 1 else x.abs().amax(axes, keepdim)
-
-
 def _explanation(error: Exception) -> str:
     """The cause of a failed trace in the user's terms."""
     text = str(error).strip()
-    first = text.splitlines()[0] if text else type(error).__name__
+    kind = type(error).__name__
+    first = text.splitlines()[0] if text else kind
     where = _user_frame(error)
-    if "data-dependent" in text or "DataDependent" in type(error).__name__:
+    if "data-dependent" in text or "DataDependent" in kind or "DynamicOutputShape" in kind:
         return (
             f"model: its control flow or a shape depends on the data ({where or first}), so it is not one fixed"
             " graph. Cure: replace the Python `if`, `.item()` or boolean indexing by torch.where, or capture the part"
@@ -130,7 +90,7 @@ def _explanation(error: Exception) -> str:
             " program again with a dynamic batch"
         )
     return (
-        f"model: it failed on the example ({type(error).__name__}: {first}){f' at {where}' if where else ''}."
+        f"model: it failed on the example ({kind}: {first}){f' at {where}' if where else ''}."
         " Cure: check that model(example) runs, with the example's shapes, dtype and device"
     )
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from maxaffine.capture.batch import PROBES
+from maxaffine.capture.batch import PROBES, pointwise
 from maxaffine.capture.call import Call, Ref
 from maxaffine.capture.export import Traced
 from maxaffine.capture.names import Name
-from maxaffine.capture.registry import find
+from maxaffine.capture.registry import Rule, find
 from maxaffine.capture.rules.refused import refuse
 from maxaffine.errors import CaptureError
 from maxaffine.graph import BatchAxis, Dependence, Graph, Held, Operator, OperatorRecord, Step, Value, as_tuple
@@ -138,13 +138,13 @@ class Freezer:
         if node.target in SAME or dropped or _whole(node.target, args):
             return args[0]
         call = Call.of(SYNONYMS.get(node.target, node.target), tuple(args), kwargs, name.module_path, name.source)
+        if _tagged(call, torch.Tag.nondeterministic_seeded) and not (call.refs and find(call.target)):
+            refuse(call)
         if not call.refs:
             return self._constant(call)
         return self._step(call, name, node)
 
     def _constant(self, call: Call) -> Any:
-        if isinstance(call.target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in call.target.tags:
-            refuse(call)
         if not isinstance(call.target, torch._ops.OpOverload):
             return call.target(*(call[name] for name in call.positional))
         operator = call.affine()
@@ -153,9 +153,7 @@ class Freezer:
     def _step(self, call: Call, name: Name, node: Node) -> Any:
         if call.target in (aten.sym_size.int, aten.full_like.default) or all(ref.size for ref in call.refs):
             return self._sized(call)
-        rule = find(call.target)
-        if rule is None:
-            return refuse(call)
+        rule = find(call.target) or _entrywise(call)
         if any(ref.size for ref in call.refs) and not rule.sizes:
             call.refuse(*BATCH_SIZE)
         operator = rule.build(call) if call.active else _held(call)
@@ -188,6 +186,17 @@ class Freezer:
         held = Held("constant", lambda: item, (), {}, ())
         self.steps.append(Step(held, (), (ref.number,), ()))
         return ref.number
+
+
+def _tagged(call: Call, tag: torch.Tag) -> bool:
+    return isinstance(call.target, torch._ops.OpOverload) and tag in call.target.tags
+
+
+def _entrywise(call: Call) -> Rule:
+    """Any function of single entries will do where no entry varies with the input inside a region."""
+    if call.active or not _tagged(call, torch.Tag.pointwise):
+        refuse(call)
+    return Rule(_held, pointwise)
 
 
 def _held(call: Call) -> Held:

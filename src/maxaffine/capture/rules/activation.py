@@ -7,7 +7,7 @@ import torch
 from maxaffine.capture.batch import pointwise
 from maxaffine.capture.call import Call
 from maxaffine.capture.registry import rule
-from maxaffine.graph import Elementwise, Operator, ScalarSpline
+from maxaffine.graph import Elementwise, Operator, ScalarSpline, Sign
 
 aten = torch.ops.aten
 
@@ -81,10 +81,10 @@ def hardsigmoid(call: Call) -> Operator:
 
 @rule(aten.hardshrink.default, batch=pointwise)
 def hardshrink(call: Call) -> Operator:
-    """X where |x| > lambda, else 0: piecewise affine, not continuous."""
+    """X where |x| > lambda, else 0: piecewise affine, not continuous; x itself for a negative lambda."""
     lambd = float(call["lambd"])
     if lambd < 0:
-        call.refuse("its threshold is negative", "use a threshold of zero or more")
+        return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)
     return _elementwise(call, ScalarSpline((-lambd, lambd), (1.0, 0.0, 1.0), (0.0, 0.0, 0.0), (True, False)))
 
 

@@ -134,3 +134,20 @@ def linear(call: Call) -> Operator:
     if name == "input" and isinstance(weight, Tensor) and (bias is None or isinstance(bias, Tensor)):
         return MatrixProduct(call.affine(), weight.mT, bias)
     return call.affine()
+
+
+@rule(aten.bilinear.default)
+def bilinear(call: Call) -> Operator:
+    """x_1^T W x_2 + b with one factor that depends on the input."""
+    one_factor(call, "input1", "input2", "weight")
+    return call.affine()
+
+
+@rule(aten.scaled_dot_product_attention.default)
+def attention(call: Call) -> Operator:
+    """Weighted means of values, the weights constant: queries, keys and mask do not depend on the input."""
+    if any(call.depends(name) for name in ("query", "key", "attn_mask")):
+        call.refuse("it multiplies values that all depend on the input", "capture the part before it (until=...)")
+    if call["dropout_p"]:
+        call.refuse("it drops out at random", "call model.eval() before capture")
+    return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)

@@ -18,7 +18,7 @@ aten = torch.ops.aten
 def _constant_index(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     """Indices that are constants, so that the marks of the probe can be followed."""
     integers = [ref for ref in call.refs if not ref.affine and not ref.size and not ref.sample.is_floating_point()]
-    if integers and call.active:
+    if integers:
         call.refuse(
             "it indexes by a value computed from the input, and which samples meet cannot be proved",
             "use torch.gather along an axis other than the batch",

@@ -18,7 +18,7 @@ NORM = "batch-norm in evaluation mode is affine; else capture the part before it
 SMOOTH = "it is a smooth curve, not finitely many affine pieces"
 GATED = "it multiplies a value by a function of itself"
 STATISTICS = "it divides by statistics of the input itself"
-ATTENTION = "it multiplies values that all depend on the input"
+RANDOM = "it draws random numbers, so one input does not give one output"
 
 # Operators, the reason, and what to do.
 FAMILIES: tuple[tuple[str, str, str], ...] = (
@@ -56,10 +56,30 @@ FAMILIES: tuple[tuple[str, str, str], ...] = (
         EVALUATE,
     ),
     (
-        "native_dropout dropout feature_dropout alpha_dropout feature_alpha_dropout bernoulli rand rand_like "
-        "randn randn_like randint normal uniform multinomial fractional_max_pool2d fractional_max_pool3d",
-        "it draws random numbers, so one input does not give one output",
+        "native_dropout dropout feature_dropout alpha_dropout feature_alpha_dropout",
+        RANDOM,
+        "call model.eval() before capture; give F.dropout training=self.training",
+    ),
+    (
+        "bernoulli rand rand_like randn randn_like randint randint_like randperm normal uniform exponential "
+        "multinomial",
+        RANDOM,
+        "call model.eval() before capture; numbers drawn in evaluation mode too can become an input of the module",
+    ),
+    (
+        "fractional_max_pool2d fractional_max_pool3d",
+        "it places its windows at random, in evaluation mode too",
+        "use max-pooling or adaptive max-pooling",
+    ),
+    (
+        "rnn_relu",
+        "it drops out at random between its layers",
         EVALUATE,
+    ),
+    (
+        "embedding_bag _embedding_bag _embedding_bag_forward_only",
+        "its bags are told apart by positions in the whole batch",
+        "use nn.Embedding and a sum, mean or amax over the bag",
     ),
     (
         "lstm gru lstm_cell gru_cell",
@@ -72,18 +92,13 @@ FAMILIES: tuple[tuple[str, str, str], ...] = (
         "use nn.RNN(nonlinearity='relu')",
     ),
     (
-        "scaled_dot_product_attention _scaled_dot_product_flash_attention_for_cpu",
-        ATTENTION,
-        "capture the part before it (until=...)",
-    ),
-    (
         "norm linalg_norm linalg_vector_norm cosine_similarity pairwise_distance cdist _cdist_forward pdist "
         "_pdist_forward _euclidean_dist",
         "a norm (or a distance) is not piecewise affine",
         REPLACE,
     ),
     (
-        "bilinear _trilinear prod cumprod mse_loss",
+        "_trilinear prod cumprod mse_loss",
         "it multiplies values that depend on the input",
         REPLACE,
     ),

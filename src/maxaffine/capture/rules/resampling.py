@@ -10,6 +10,13 @@ from maxaffine.graph import Operator, Sign
 
 aten = torch.ops.aten
 
+# From torch 2.12 on.
+LANCZOS = (
+    (aten._upsample_lanczos2d_aa.default, aten._upsample_lanczos2d_aa.vec)
+    if hasattr(aten, "_upsample_lanczos2d_aa")
+    else ()
+)
+
 
 @rule(
     aten.avg_pool1d.default,
@@ -51,6 +58,7 @@ def average(call: Call) -> Operator:
     aten._upsample_bilinear2d_aa.vec,
     aten._upsample_bicubic2d_aa.default,
     aten._upsample_bicubic2d_aa.vec,
+    *LANCZOS,
 )
 def resample(call: Call) -> Operator:
     """Linear resampling with weights of either sign."""
@@ -68,7 +76,7 @@ def grid_sample(call: Call) -> Operator:
     return call.affine(homogeneous=True)
 
 
-@rule(aten.affine_grid_generator.default)
+@rule(aten.affine_grid_generator.default, sizes=True)
 def affine_grid(call: Call) -> Operator:
     """Linear in theta."""
     return call.affine(homogeneous=True)

@@ -1,0 +1,89 @@
+"""Which operators are taken apart into simpler ones before capture, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import default_decompositions
+
+aten = torch.ops.aten
+
+# These have a rule, or a refusal, under their own name: taking them apart would hide what the user wrote.
+KEPT = frozenset(
+    """
+    hardshrink softshrink threshold hardsigmoid hardswish rrelu _prelu_kernel celu selu mish silu softplus glu logit
+    log_sigmoid log_sigmoid_forward log_softmax softmax _safe_softmax gelu elu logsumexp sinc
+    im2col col2im max_unpool2d max_unpool3d pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle roll
+    reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d
+    upsample_linear1d upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d
+    upsample_nearest1d upsample_nearest2d upsample_nearest3d
+    _upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d
+    _upsample_bilinear2d_aa _upsample_bicubic2d_aa _upsample_lanczos2d_aa affine_grid_generator grid_sampler
+    pad _pad_circular dropout feature_dropout alpha_dropout feature_alpha_dropout instance_norm
+    linear avg_pool1d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d tril triu
+    layer_norm group_norm rms_norm lstm gru rnn_tanh lstm_cell gru_cell rnn_tanh_cell
+    scaled_dot_product_attention cosine_similarity pairwise_distance cdist pdist bilinear embedding_bag
+    norm std var linalg_norm linalg_vector_norm special_entr
+    """.split()
+)
+
+
+Infinity = float("inf")
+
+
+def decompositions() -> dict[Callable, Callable]:
+    """The table of decompositions for torch.export.
+
+    Returns:
+        PyTorch's own table, less the operators that have a rule or a refusal, and with the exact ones added here.
+    """
+    table = default_decompositions()
+    for operator in list(table):
+        namespace, name = operator.name().split("::")
+        if namespace == "aten" and name.split(".")[0] in KEPT:
+            table.pop(operator)
+    table[aten.clamp.Tensor] = _clamp
+    table[aten.linalg_vector_norm.default] = _vector_norm
+    table[aten.pairwise_distance.default] = _pairwise_distance
+    for operator in (aten.empty.memory_format, aten.empty_permuted.default, aten.empty_strided.default):
+        table[operator] = _empty
+    for operator, place in ((aten.rnn_relu.input, 5), (aten.rnn_relu.data, 6)):
+        table[operator] = _undropped(table[operator], place)
+    return table
+
+
+def _clamp(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
+    """A clamp by tensors: a maximum, then a minimum."""
+    raised = x if low is None else torch.maximum(x, low)
+    return raised if high is None else torch.minimum(raised, high)
+
+
+def _vector_norm(x: Tensor, ord: float = 2, dim: list[int] | None = None, keepdim: bool = False, *, dtype=None) -> Any:
+    """The 1-norm and the maximum norm are piecewise affine; any other stays as it is, to be refused."""
+    axes = list(range(x.dim())) if dim is None else dim
+    if dtype is not None or ord not in (1, Infinity):
+        return NotImplemented
+    return x.abs().sum(axes, keepdim) if ord == 1 else x.abs().amax(axes, keepdim)
+
+
+def _pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2, eps: float = 1e-6, keepdim: bool = False) -> Any:
+    """The norm of the difference, moved off zero by eps."""
+    return _vector_norm(x1 - x2 + eps, p, [-1], keepdim)
+
+
+def _empty(size: list[int], *_: Any, dtype: torch.dtype | None = None, device: Any = None, **__: Any) -> Tensor:
+    """Memory that will be written before it is read: zeros will do, and they are the same at every run."""
+    return torch.full(size, 0, dtype=dtype or torch.get_default_dtype(), device=device)
+
+
+def _undropped(decomposition: Callable, place: int) -> Callable:
+    """A recurrent layer taken apart, unless it drops out: PyTorch's own decomposition forgets the dropout."""
+
+    def apart(*args: Any) -> Any:
+        dropout, train = args[place : place + 2]
+        return NotImplemented if dropout and train else decomposition(*args)
+
+    return apart
