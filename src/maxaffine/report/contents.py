@@ -203,7 +203,7 @@ class _View:
                 bound=rtol * float(sizes[row]),
                 template=_array(slopes[row]),
                 contributions=tuple((name, float(parts[name][row])) for name in largest),
-                others=sum(float(part[row]) for name, part in parts.items() if name not in largest),
+                others=float(sum(part[row] for name, part in parts.items() if name not in largest)),
             )
             for row, unit in enumerate(units)
         ]

@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 
 # Diverging, symmetric about white, and told apart by readers with any common colour blindness (ColorBrewer).
 SIGNED = "RdBu_r"
-NEGATIVE, POSITIVE = "#2166ac", "#b2182b"
-NEUTRAL = "#7a8794"
-DPI = 150
+NEGATIVE, POSITIVE, NEUTRAL = (33, 102, 172), (178, 24, 43), (122, 135, 148)
 LEGEND_STEPS = 129
+# Pixels of a panel of bars.
+BARS_HEIGHT, BARS_WIDTH = 97, 160
+# Of the composed figures, in inches.
+DPI = 150
+PANEL, GAP, MARGIN, LINE = 2.0, 0.15, 0.15, 0.15
+THUMBNAIL, NAMES = 0.85, 1.5
 
 
 def input_panel(array: np.ndarray, largest: int | None = None) -> bytes:
@@ -35,13 +39,11 @@ def input_panel(array: np.ndarray, largest: int | None = None) -> bytes:
     Returns:
         A PNG file.
     """
-    if not is_image(array.shape):
-        return _bars_png(array, float(np.abs(array).max()), NEUTRAL, NEUTRAL)
-    return _png(_colours(array), largest)
+    return _png(_input_pixels(array), largest)
 
 
 def template_panel(array: np.ndarray, scale: float, largest: int | None = None) -> bytes:
-    """Draw one template, without any text, in colours symmetric about zero.
+    """Draw one template, without any text, in colours (or bars) symmetric about zero.
 
     Args:
         array: A row of A, shaped as the input; channels are summed.
@@ -51,9 +53,7 @@ def template_panel(array: np.ndarray, scale: float, largest: int | None = None) 
     Returns:
         A PNG file.
     """
-    if not is_image(array.shape):
-        return _bars_png(array, scale, NEGATIVE, POSITIVE)
-    return _png(_signed(shown(array), scale), largest)
+    return _png(_template_pixels(array, scale), largest)
 
 
 def legend_panel() -> bytes:
@@ -66,7 +66,7 @@ def legend_panel() -> bytes:
 
 
 def explanation_figure(explanation: Explanation) -> Figure:
-    """Draw one input and the templates of its top outputs, with the colour scale.
+    """Draw one input and the templates of its top outputs, with their scale.
 
     Args:
         explanation: What to draw.
@@ -74,32 +74,18 @@ def explanation_figure(explanation: Explanation) -> Figure:
     Returns:
         The figure.
     """
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-    from matplotlib.figure import Figure
-
-    columns = 1 + len(explanation.splits)
-    picture = is_image(explanation.input.shape)
-    figure = Figure(figsize=(2.3 * columns + 0.7, 3.0), layout="constrained")
-    axes = np.ravel(figure.subplots(1, columns))
-    scale = explanation.scale
-    _draw_input(axes[0], explanation.input)
-    _title(axes[0], f"test input {explanation.index}\nclass: {explanation.label}\n")
-    for ax, split in zip(axes[1:], explanation.splits, strict=True):
-        if picture:
-            ax.imshow(_signed(shown(split.template), scale))
-            ax.set_axis_off()
-        else:
-            _draw_bars(ax, split.template, scale, NEGATIVE, POSITIVE)
-            ax.set_xlabel("feature", fontsize=8)
-            ax.tick_params(labelsize=7)
+    panels = 1 + len(explanation.splits)
+    figure, ax = _sheet(2 * MARGIN + panels * (PANEL + GAP) + 0.75, 2 * MARGIN + 3.5 * LINE + PANEL)
+    top = MARGIN + 3.5 * LINE
+    _place(ax, _input_pixels(explanation.input), MARGIN, top, PANEL)
+    _say(ax, f"test input {explanation.index}\nclass: {explanation.label}", MARGIN, MARGIN, size=8.5)
+    for column, split in enumerate(explanation.splits, start=1):
+        left = MARGIN + column * (PANEL + GAP)
         sign = "+" if split.offset >= 0 else "−"
         parts = f"{split.inner:.2f} {sign} {abs(split.offset):.2f} = {split.logit:.2f}"
-        _title(ax, f"template of {split.name}\n⟨A, x⟩ + b = logit\n{parts}")
-    if picture:
-        colours = ScalarMappable(Normalize(-scale, scale), SIGNED)
-        bar = figure.colorbar(colours, ax=list(axes[1:]), shrink=0.7, ticks=[-scale, 0, scale], format="%.2g")
-        bar.ax.tick_params(labelsize=8)
+        _say(ax, f"template of {split.name}\n⟨A, x⟩ + b = logit\n{parts}", left, MARGIN, size=8.5)
+        _place(ax, _template_pixels(split.template, explanation.scale), left, top, PANEL)
+    _draw_scale(ax, MARGIN + panels * (PANEL + GAP), top, explanation.scale, is_image(explanation.input.shape))
     return figure
 
 
@@ -113,24 +99,19 @@ def neighbours_figure(query: Neighbourhood, found: Neighbours) -> Figure:
     Returns:
         The figure.
     """
-    from matplotlib.figure import Figure
-
-    rows, columns = len(query.layers), 1 + found.count
-    figure = Figure(figsize=(1.15 * columns + 0.9, 1.45 * rows), layout="constrained")
-    axes = np.reshape(figure.subplots(rows, columns), (rows, columns))
+    step, row_height = THUMBNAIL + GAP, THUMBNAIL + 2.5 * LINE
+    left = MARGIN + NAMES
+    figure, ax = _sheet(left + (1 + found.count) * step + MARGIN, 2 * MARGIN + len(query.layers) * row_height)
+    _say(ax, f"test input {query.index}\n{query.label}", left, MARGIN)
+    _place(ax, _input_pixels(query.input), left, MARGIN + 2 * LINE, THUMBNAIL)
     for row, (name, layer) in enumerate(query.layers):
-        for ax in axes[row]:
-            ax.set_axis_off()
-        if row == 0:
-            _draw_input(axes[0, 0], query.input)
-            _title(axes[0, 0], f"test input {query.index}\n{query.label}", colour="black", size=7)
-        axes[row, 0].text(
-            -0.05, 0.5, name, transform=axes[row, 0].transAxes, fontsize=7, ha="right", va="center", parse_math=False
-        )
-        for ax, near in zip(axes[row, 1:], layer, strict=False):
-            _draw_input(ax, found.inputs[near.index])
-            colour = "black" if near.same else POSITIVE
-            _title(ax, f"{'' if near.same else '≠ '}{near.label}\nd = {near.distance:.3f}", colour=colour, size=7)
+        top = MARGIN + row * row_height
+        _say(ax, name, MARGIN, top + 2 * LINE)
+        for column, near in enumerate(layer, start=1):
+            colour = "black" if near.same else "#b2182b"
+            text = f"{'' if near.same else '≠ '}{near.label}\nd = {near.distance:.3f}"
+            _say(ax, text, left + column * step, top, colour)
+            _place(ax, _input_pixels(found.inputs[near.index]), left + column * step, top + 2 * LINE, THUMBNAIL)
     return figure
 
 
@@ -148,39 +129,49 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _title(ax: Axes, text: str, colour: str = "black", size: float = 8.5) -> None:
-    # A class may be called "$5$", which is no formula.
-    ax.set_title(text, fontsize=size, color=colour, parse_math=False)
-
-
-def _draw_input(ax: Axes, array: np.ndarray) -> None:
-    if is_image(array.shape):
-        ax.imshow(_colours(array))
-    else:
-        _draw_bars(ax, array, float(np.abs(array).max()), NEUTRAL, NEUTRAL)
-    ax.set_axis_off()
-
-
-def _draw_bars(ax: Axes, array: np.ndarray, scale: float, negative: str, positive: str) -> None:
-    heights = array.ravel()
-    edges = np.arange(len(heights) + 1) - 0.5
-    # Two steps draw thousands of bars as fast as one.
-    ax.stairs(np.maximum(heights, 0), edges, fill=True, color=positive, linewidth=0)
-    ax.stairs(np.minimum(heights, 0), edges, fill=True, color=negative, linewidth=0)
-    ax.axhline(0, color=NEUTRAL, linewidth=0.8)
-    ax.set_xlim(edges[0], edges[-1])
-    ax.set_ylim(-1.05 * (scale or 1.0), 1.05 * (scale or 1.0))
-
-
-def _bars_png(array: np.ndarray, scale: float, negative: str, positive: str) -> bytes:
+def _sheet(width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty figure whose coordinates are inches from its top left corner: laying out many axes takes seconds."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(2, 1.2))
-    figure.patch.set_alpha(0)
+    figure = Figure(figsize=(width, height))
     ax = figure.add_axes((0, 0, 1, 1))
-    _draw_bars(ax, array, scale, negative, positive)
+    ax.set_xlim(0, width)
+    ax.set_ylim(height, 0)
+    ax.set_autoscale_on(False)
     ax.set_axis_off()
-    return png(figure)
+    return figure, ax
+
+
+def _place(ax: Axes, pixels: np.ndarray, left: float, top: float, side: float) -> None:
+    """Put a picture into a square, its longer side as long as the square's."""
+    height, width = (side * length / max(pixels.shape[:2]) for length in pixels.shape[:2])
+    ax.imshow(pixels, extent=(left, left + width, top + height, top), aspect="auto")
+
+
+def _say(ax: Axes, text: str, left: float, top: float, colour: str = "black", size: float = 7.0) -> None:
+    # A class may be called "$5$", which is no formula.
+    ax.text(left, top, text, fontsize=size, color=colour, va="top", linespacing=1.15, parse_math=False)
+
+
+def _draw_scale(ax: Axes, left: float, top: float, scale: float, picture: bool) -> None:
+    if not picture:
+        _say(ax, f"bars from\n−{scale:.2g}\nto {scale:.2g}", left, top)
+        return
+    ax.imshow(
+        _signed(np.linspace(1, -1, LEGEND_STEPS)[:, None], 1.0),
+        extent=(left, left + 0.12, top + PANEL, top),
+        aspect="auto",
+    )
+    for value, text in ((1, f"{scale:.2g}"), (0, "0"), (-1, f"−{scale:.2g}")):
+        ax.text(left + 0.18, top + PANEL * (1 - value) / 2, text, fontsize=8, va="center")
+
+
+def _input_pixels(array: np.ndarray) -> np.ndarray:
+    return _colours(array) if is_image(array.shape) else _bars(array, float(np.abs(array).max()), NEUTRAL, NEUTRAL)
+
+
+def _template_pixels(array: np.ndarray, scale: float) -> np.ndarray:
+    return _signed(shown(array), scale) if is_image(array.shape) else _bars(array, scale, NEGATIVE, POSITIVE)
 
 
 def _colours(array: np.ndarray) -> np.ndarray:
@@ -200,10 +191,21 @@ def _signed(values: np.ndarray, scale: float) -> np.ndarray:
     return colours[..., :3]
 
 
-def _png(colours: np.ndarray, largest: int | None = None) -> bytes:
+def _bars(array: np.ndarray, scale: float, negative: tuple[int, ...], positive: tuple[int, ...]) -> np.ndarray:
+    """Return numbers as bars up and down from a line at zero: (H, W, 4) bytes, transparent around them."""
+    heights = np.repeat(array.ravel() / (scale or 1.0), max(1, BARS_WIDTH // array.size))[None]
+    levels = np.linspace(1, -1, BARS_HEIGHT)[:, None]
+    pixels = np.zeros((BARS_HEIGHT, heights.shape[1], 4), np.uint8)
+    pixels[(0 < levels) & (levels <= heights)] = (*positive, 255)
+    pixels[(heights <= levels) & (levels < 0)] = (*negative, 255)
+    pixels[BARS_HEIGHT // 2] = (*NEUTRAL, 255)
+    return pixels
+
+
+def _png(pixels: np.ndarray, largest: int | None = None) -> bytes:
     from PIL import Image
 
-    image = Image.fromarray(np.ascontiguousarray(colours))
+    image = Image.fromarray(np.ascontiguousarray(pixels))
     if largest is not None:
         image.thumbnail((largest, largest))
     buffer = io.BytesIO()

@@ -1,0 +1,35 @@
+"""A small data set, a network for it, and the report on both."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from maxaffine.data import DataSet, Split
+from maxaffine.report import Choices, Contents, assemble
+
+
+def _split(count: int, generator: torch.Generator) -> Split:
+    labels = torch.arange(count) % 3
+    inputs = torch.rand(count, 1, 6, 6, generator=generator) * 0.5
+    inputs[torch.arange(count), 0, labels * 2] += 0.5
+    return Split(inputs, labels)
+
+
+@pytest.fixture(scope="session")
+def data() -> DataSet:
+    generator = torch.Generator().manual_seed(1)
+    return DataSet("stripes", _split(60, generator), _split(30, generator), ("top", "middle", "$low$ <b>"))
+
+
+@pytest.fixture(scope="session")
+def model() -> nn.Sequential:
+    torch.manual_seed(3)
+    layers = [nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 8), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(8, 3)).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def contents(model: nn.Module, data: DataSet) -> Contents:
+    return assemble(model, data, Choices(images=3, neighbours=4), "a network", "drawn at random")

@@ -1,0 +1,118 @@
+"""Pictures, read back pixel by pixel."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from maxaffine.report import Contents, figures
+from maxaffine.report.shapes import is_image, shown
+
+
+def _pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGBA")).astype(int)
+
+
+def test_grey_images_keep_their_levels() -> None:
+    image = np.array([[[0.0, 0.5], [1.0, 0.25]]])
+    pixels = _pixels(figures.input_panel(image))
+    assert pixels[..., 0].tolist() == pixels[..., 2].tolist() == [[0, 128], [255, 64]]
+
+
+def test_colour_images_keep_their_colours_and_other_channels_are_averaged() -> None:
+    colours = np.zeros((3, 1, 2))
+    colours[0, 0, 0] = colours[2, 0, 1] = 1
+    assert _pixels(figures.input_panel(colours))[0, :, :3].tolist() == [[255, 0, 0], [0, 0, 255]]
+    assert _pixels(figures.input_panel(np.stack([np.ones((1, 1)), np.zeros((1, 1))])))[0, 0, 0] == 128
+
+
+def test_values_outside_the_unit_interval_are_brought_into_it() -> None:
+    assert _pixels(figures.input_panel(np.array([[-1.0, 3.0, 1.0]])))[0, :, 0].tolist() == [0, 255, 128]
+
+
+def test_signs_and_sizes_of_a_template_are_told_by_colour() -> None:
+    values = np.array([[-2.0, -0.5, 0.0, 0.5, 2.0]])
+    red, _, blue = np.moveaxis(_pixels(figures.template_panel(values, 2.0))[0, :, :3], -1, 0)
+    assert (red + 1 < blue).tolist() == [True, True, False, False, False]
+    assert (red > blue + 1).tolist() == [False, False, False, True, True]
+    assert red[2] > 240
+    lightness = red + blue
+    assert lightness[0] < lightness[1] < lightness[2] > lightness[3] > lightness[4]
+
+
+def test_the_scale_is_symmetric() -> None:
+    """Opposite templates look alike but for the two colours, whatever their range."""
+    values = np.linspace(-1, 1, 9)[None]
+    legend = _pixels(figures.legend_panel())[0]
+    for pixels, position in zip(_pixels(figures.template_panel(values, 1.0))[0], (values[0] + 1) * 64, strict=True):
+        assert abs(pixels - legend[int(position)]).max() <= 2
+    whole = _pixels(figures.template_panel(values / 4, 1.0))[0]
+    assert abs(whole[0] - legend[48]).max() <= 2
+
+
+def test_channels_are_summed() -> None:
+    template = np.stack([np.eye(2), -np.eye(2), np.ones((2, 2))])
+    assert shown(template).tolist() == [[1, 1], [1, 1]]
+    assert shown(np.arange(3.0)).tolist() == [0, 1, 2]
+
+
+def test_empty_templates_are_white() -> None:
+    assert _pixels(figures.template_panel(np.zeros((1, 2, 2)), 0.0))[..., :3].min() > 240
+
+
+def test_large_pictures_are_reduced() -> None:
+    assert _pixels(figures.input_panel(np.zeros((1, 300, 100)), largest=60)).shape[:2] == (60, 20)
+    assert _pixels(figures.template_panel(np.zeros((1, 30, 20)), 1.0, largest=60)).shape[:2] == (30, 20)
+
+
+@pytest.mark.parametrize("shape", [(7,), (500,), (2, 3, 4, 5)])
+def test_other_inputs_become_bars(shape: tuple[int, ...]) -> None:
+    assert not is_image(shape)
+    values = np.linspace(-1, 1, int(np.prod(shape))).reshape(shape)
+    pixels = _pixels(figures.template_panel(values, 1.0))
+    blue, red = pixels[-2, 0], pixels[1, -1]
+    assert blue[2] > blue[0] and red[0] > red[2]
+    assert pixels[1, 0, 3] == pixels[-2, -1, 3] == 0, "the rest is transparent"
+    heights = (pixels[:48, :, 3] > 0).sum(0) - (pixels[49:, :, 3] > 0).sum(0)
+    expected = np.repeat(values.ravel(), pixels.shape[1] // values.size)
+    assert heights == pytest.approx(48 * expected, abs=1)
+    assert pixels[pixels.shape[0] // 2, :, 3].min() == 255, "the line at zero"
+    inputs = _pixels(figures.input_panel(values))
+    assert inputs[-2, 0].tolist() == inputs[1, -1].tolist()
+
+
+def _texts(figure: Figure) -> list[str]:
+    return [text.get_text() for ax in figure.axes for text in ax.texts]
+
+
+def test_composed_figures_say_the_numbers(contents: Contents) -> None:
+    for one in contents.explanations:
+        figure = figures.explanation_figure(one)
+        first, *titles = _texts(figure)[: 1 + len(one.splits)]
+        assert first == f"test input {one.index}\nclass: {one.label}"
+        for title, split in zip(titles, one.splits, strict=True):
+            assert split.name in title and title.endswith(f"= {split.logit:.2f}")
+        assert _texts(figure)[-3:] == [f"{one.scale:.2g}", "0", f"−{one.scale:.2g}"]
+        assert len(figure.axes[0].images) == 2 + len(one.splits)
+        assert len(figures.png(figure)) > 1000
+    found = contents.neighbours
+    assert found is not None
+    figure = figures.neighbours_figure(found.queries[0], found)
+    for _, layer in found.queries[0].layers:
+        assert all(any(text.endswith(f"d = {one.distance:.3f}") for text in _texts(figure)) for one in layer)
+    assert len(figure.axes[0].images) == 1 + found.count * len(found.queries[0].layers)
+    assert len(figures.png(figure)) > 1000
+
+
+def test_composed_figure_of_bars(contents: Contents) -> None:
+    one = contents.explanations[0]
+    flat = [dataclasses.replace(split, template=split.template.ravel()) for split in one.splits]
+    series = dataclasses.replace(one, input=one.input.ravel(), splits=tuple(flat))
+    figure = figures.explanation_figure(series)
+    assert _texts(figure)[-1].startswith("bars from")
+    assert len(figures.png(figure)) > 1000

@@ -1,0 +1,99 @@
+"""Neighbours against a search that counts differing activation patterns one pair after another."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from maxaffine.capture import capture
+from maxaffine.data import DataSet
+from maxaffine.report import Choices, Contents
+from maxaffine.report.neighbours import INPUT, MEAN, find_neighbours, spaced
+
+
+def _patterns(model: nn.Sequential, inputs: Tensor) -> dict[str, np.ndarray]:
+    """The codes of the module's three piecewise-affine layers, read off its own activations."""
+    first = model[0](inputs)
+    pooled = nn.functional.max_pool2d(first.relu(), 2, return_indices=True)
+    hidden = model[4](pooled[0].flatten(1))
+    patterns = {"1 (relu)": first > 0, "2 (max_pool2d)": pooled[1], "5 (relu)": hidden > 0}
+    return {name: pattern.flatten(1).numpy() for name, pattern in patterns.items()}
+
+
+def test_neighbours_equal_a_slow_search(contents: Contents, model: nn.Sequential, data: DataSet) -> None:
+    found = contents.neighbours
+    assert found is not None
+    train = _patterns(model, data.train.inputs)
+    for query in found.queries:
+        own = {name: pattern[0] for name, pattern in _patterns(model, data.test.inputs[query.index][None]).items()}
+        distances = {
+            name: np.array([np.mean(own[name] != other) for other in pattern]) for name, pattern in train.items()
+        }
+        distances[MEAN] = np.mean(list(distances.values()), axis=0)
+        assert [name for name, _ in query.layers] == list(distances)
+        for name, layer in query.layers:
+            nearest = sorted(range(60), key=lambda index, name=name: (round(distances[name][index], 12), index))[:4]
+            assert [one.index for one in layer] == nearest
+            assert [one.distance for one in layer] == pytest.approx(distances[name][nearest].tolist())
+            assert [one.label for one in layer] == [data.class_names[data.train.labels[index]] for index in nearest]
+            assert [one.same for one in layer] == [one.label == query.label for one in layer]
+    assert set(found.inputs) == {one.index for query in found.queries for _, layer in query.layers for one in layer}
+
+
+def test_shares_count_neighbours_of_the_same_class(contents: Contents, data: DataSet) -> None:
+    found = contents.neighbours
+    assert found is not None
+    shares = dict(found.shares)
+    assert list(shares) == [INPUT, "1 (relu)", "2 (max_pool2d)", "5 (relu)", MEAN]
+    hits = []
+    for x, label in zip(data.test.inputs, data.test.labels, strict=True):
+        far = (data.train.inputs - x).flatten(1).norm(dim=1)
+        hits += [bool(data.train.labels[i] == label) for i in far.argsort()[: found.count]]
+    assert shares[INPUT] == pytest.approx(np.mean(hits))
+    assert found.chance == pytest.approx(1 / 3)
+
+
+def test_operators_and_training_inputs_are_spread_out(model: nn.Sequential, data: DataSet) -> None:
+    net = capture(model, data.test.inputs[:2])
+    choices = Choices(layers=2, neighbours=50, train_limit=7)
+    found = find_neighbours(net, data.train.inputs, data.test.inputs, data, [3], choices)
+    assert found is not None
+    assert (found.operators, found.available) == (("1", "5"), 3)
+    assert found.encoded == found.count == 7
+    assert {one.index for one in found.queries[0].layers[0][1]} == {0, 10, 20, 30, 39, 49, 59}
+
+
+def test_one_operator_has_no_mean(data: DataSet) -> None:
+    net = capture(nn.Sequential(nn.Flatten(), nn.Linear(36, 3), nn.ReLU()), data.test.inputs[:2])
+    found = find_neighbours(net, data.train.inputs, data.test.inputs, data, [0], Choices())
+    assert found is not None
+    assert [name for name, _ in found.queries[0].layers] == ["2 (relu)"]
+
+
+def test_affine_networks_have_none(data: DataSet) -> None:
+    net = capture(nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), data.test.inputs[:2])
+    assert find_neighbours(net, data.train.inputs, data.test.inputs, data, [0], Choices()) is None
+
+
+def test_classes_missing_from_the_training_part(model: nn.Sequential, data: DataSet) -> None:
+    few = dataclasses.replace(data, train=data.train.take(torch.tensor([0, 3, 6])))
+    net = capture(model, data.test.inputs[:2])
+    found = find_neighbours(net, few.train.inputs, few.test.inputs, few, [1], Choices())
+    assert found is not None
+    assert found.chance == pytest.approx(1 / 3)
+    assert not any(one.same for _, layer in found.queries[0].layers for one in layer)
+
+
+@given(st.integers(1, 200), st.integers(1, 200))
+def test_spaced(length: int, count: int) -> None:
+    places = spaced(length, count).tolist()
+    assert len(set(places)) == len(places) == min(length, count)
+    assert places == sorted(places)
+    assert places[0] == 0
+    assert count == 1 or places[-1] == length - 1
