@@ -3,6 +3,7 @@
 from maxaffine.graph.contract import LocalMap, Operator, OperatorRecord, Sign, Traits
 from maxaffine.graph.curvature import Curvature, curvatures
 from maxaffine.graph.frozen import Affine, FrozenFunction, Held, Signature, Slot, Traced, as_tuple
+from maxaffine.graph.fusion import fuse
 from maxaffine.graph.graph import BatchAxis, Dependence, Graph, Step, Value
 from maxaffine.graph.linear import ChannelAffine, Convolution, MatrixProduct, Reshape, Sum
 from maxaffine.graph.linearization import Linearization
@@ -41,4 +42,5 @@ __all__ = [
     "Value",
     "as_tuple",
     "curvatures",
+    "fuse",
 ]

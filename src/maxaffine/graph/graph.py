@@ -13,7 +13,6 @@ from torch import Tensor
 
 from maxaffine.graph.contract import Operator, OperatorRecord
 from maxaffine.graph.frozen import as_tuple
-from maxaffine.graph.linear import ChannelAffine, Convolution, FoldedConvolution
 
 
 class Dependence(Enum):
@@ -168,26 +167,8 @@ class Graph:
         known = set(self.inputs).union(*(step.outputs for step in self.steps))
         return {n for step in self.steps for n in step.inputs if n not in known} | set(self.outputs) - known
 
-    def folded(self) -> Graph:
-        """The same graph with each batch-norm that alone follows a convolution folded into it."""
-        uses: dict[int, int] = {}
-        for number in [n for step in self.steps for n in step.inputs] + list(self.outputs):
-            uses[number] = uses.get(number, 0) + 1
-        makers = {step.result: position for position, step in enumerate(self.steps)}
-        steps: list[Step | None] = list(self.steps)
-        for position, step in enumerate(self.steps):
-            if not isinstance(step.operator, ChannelAffine) or uses[step.inputs[0]] != 1:
-                continue
-            maker = makers.get(step.inputs[0], -1)
-            before = steps[maker] if maker >= 0 else None
-            if before is not None and isinstance(before.operator, Convolution):
-                pair = FoldedConvolution.of(before.operator, step.operator)
-                records = before.records + step.records
-                steps[position] = replace(step, operator=pair, inputs=before.inputs, records=records)
-                steps[maker] = None
-        return replace(self, steps=tuple(step for step in steps if step is not None))
-
     def largest_value(self) -> int:
         """Entries per sample of the largest value that depends on the input."""
-        sizes = [prod(v.units) for v in self.values.values() if v.dependence is Dependence.AFFINE]
+        numbers = {n for step in self.steps for n in (*step.inputs, *step.outputs) if n is not None}
+        sizes = [prod(self.values[n].units) for n in numbers if self.values[n].dependence is Dependence.AFFINE]
         return max(sizes, default=1)

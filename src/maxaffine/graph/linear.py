@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import fold
 
 from maxaffine.graph.contract import LocalMap, Operator, Sign, Tensors, Traits
 from maxaffine.graph.frozen import Traced
@@ -62,13 +63,21 @@ class Convolution(Operator):
         """The convolution followed by y -> scale * y + shift per channel, as one convolution."""
         axis = 1 if self.transposed else 0
         if self.transposed:
-            columns = self.weight.unflatten(0, (self.groups, -1)) * scale.view(self.groups, 1, -1, *self._ones())
+            columns = self.weight.unflatten(0, (self.groups, -1)) * scale.view(
+                self.groups, 1, -1, *self.channel_shape()
+            )
             weight = columns.flatten(0, 1)
         else:
             weight = self.weight * scale.view(-1, *([1] * (self.weight.dim() - axis - 1)))
         return replace(self, weight=weight, bias=shift if self.bias is None else self.bias * scale + shift)
 
-    def _ones(self) -> list[int]:
+    @property
+    def few_inputs(self) -> bool:
+        """Whether it reads so few channels that a matrix product beats PyTorch's own input gradient on a CPU."""
+        plain = not self.transposed and self.groups == 1 and self.weight.dim() == 4
+        return plain and self.weight.shape[1] <= 4
+
+    def channel_shape(self) -> list[int]:
         return [1] * (self.weight.dim() - 2)
 
 
@@ -86,11 +95,16 @@ class ConvolutionMap(LocalMap):
     def rmv(self, cotangents: Sequence[Any]) -> Tensors:
         rows = cotangents[0]
         folded = rows.flatten(0, 1)
+        operator = self.operator
+        if operator.few_inputs and rows.device.type == "cpu":
+            columns = operator.weight.flatten(1).mT @ folded.flatten(2)
+            sizes = (self.shape[-2:], operator.weight.shape[-2:])
+            gradient = fold(columns, *sizes, operator.dilation, operator.padding, operator.stride)
+            return (gradient.unflatten(0, rows.shape[:2]),)
         layout = fastest_layout(folded)
         folded = folded.contiguous(memory_format=layout)
         shape = (folded.shape[0], *self.shape[1:])
         like = torch.empty(shape, dtype=rows.dtype, device=rows.device, memory_format=layout)
-        operator = self.operator
         gradient = aten.convolution_backward.default(
             folded, like, operator.weight, None, *operator._geometry(), [True, False, False]
         )[0]
@@ -98,7 +112,7 @@ class ConvolutionMap(LocalMap):
 
     def offsets(self) -> Tensors:
         bias = self.operator.bias
-        return (None if bias is None else bias.view(-1, *self.operator._ones()),)
+        return (None if bias is None else bias.view(-1, *self.operator.channel_shape()),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,41 +252,3 @@ class ReshapeMap(LocalMap):
 
     def rmv(self, cotangents: Sequence[Any]) -> Tensors:
         return (cotangents[0].reshape(cotangents[0].shape[0], *self.shape),)
-
-
-@dataclass(frozen=True, eq=False)
-class FoldedConvolution(Operator):
-    """A convolution and the batch-norm behind it: run as two operators, differentiated as one."""
-
-    convolution: Convolution
-    norm: ChannelAffine
-    folded: Convolution
-    kind: str = "convolution"
-
-    @classmethod
-    def of(cls, convolution: Convolution, norm: ChannelAffine) -> FoldedConvolution:
-        return cls(convolution, norm, convolution.scaled(norm.scale, norm.shift))
-
-    @property
-    def traits(self) -> Traits:
-        return Traits(self.kind)
-
-    def __call__(self, *inputs: Any) -> Any:
-        return self.norm(self.convolution(*inputs))
-
-    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
-        return FoldedMap(self, inputs[0].shape)
-
-
-class FoldedMap(ConvolutionMap):
-    """The map of a folded convolution; its offset is still told apart into the two operators' own."""
-
-    def __init__(self, operator: FoldedConvolution, shape: torch.Size) -> None:
-        super().__init__(operator.folded, shape)
-        self.pair = operator
-
-    def offsets(self) -> Tensors:
-        ones = self.operator._ones()
-        bias, norm = self.pair.convolution.bias, self.pair.norm
-        own = None if bias is None else (bias * norm.scale).view(-1, *ones)
-        return own, norm.shift.view(-1, *ones)

@@ -114,9 +114,13 @@ class ElementwiseMap(LocalMap):
         self.spline = spline
         self.codes = codes
         self.dtype = dtype
+        self._ready: Tensor | None = None
 
-    def _scale(self, like: Tensor) -> Tensor:
-        return laid_out_as(self.spline.scale(self.codes, self.dtype), like, self.dtype)
+    def _scale(self, rows: Tensor) -> Tensor:
+        """slopes[q], kept in the layout of the rows."""
+        scale = self.spline.scale(self.codes, self.dtype) if self._ready is None else self._ready
+        self._ready = laid_out_as(scale, rows, self.dtype)
+        return self._ready
 
     def mv(self, tangents: Sequence[Tensor]) -> Tensors:
         return (tangents[0] * self._scale(tangents[0]),)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import product
 from math import prod
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from maxaffine.graph.contract import LocalMap, Sign, Tensors, Traits
 from maxaffine.graph.frozen import FrozenFunction, Signature, Traced
+from maxaffine.graph.linear import fastest_layout
 from maxaffine.graph.piecewise import laid_out_as
 
 
@@ -100,7 +100,7 @@ class MaxPool(Traced):
 
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         if self.tiled:
-            return TileSelection(self.codes(inputs, value), self.window, value[1], inputs[0].shape)
+            return TileSelection(value[1], inputs[0].shape, self.window)
         return PlaneSelection(value[1], inputs[0].shape, len(self.window))
 
     def signs(self) -> tuple[Sign, ...]:
@@ -128,31 +128,57 @@ class PlaneSelection(LocalMap):
 
 
 class TileSelection(PlaneSelection):
-    """The same for windows that tile the plane: each place of the window is one strided write, no scatter.
+    """The same for windows that tile the plane: the transpose is one multiplication by a mask, no scatter.
 
     Args:
-        codes: The winner's place in its window.
-        window: The window's size per axis.
         index: Flat indices into each plane.
         shape: Shape of the input.
+        window: The window's size per axis.
+        scale: Further factors on the entries of the input.
     """
 
-    def __init__(self, codes: Tensor, window: tuple[int, ...], index: Tensor, shape: torch.Size) -> None:
+    def __init__(self, index: Tensor, shape: torch.Size, window: tuple[int, ...], scale: Tensor | None = None) -> None:
         super().__init__(index, shape, len(window))
-        self.codes = codes
         self.window = window
+        self.scale = scale
+        self._mask: Tensor | None = None
+
+    def weighed(self, scale: Tensor) -> TileSelection:
+        """The selection behind an entry-by-entry scaling."""
+        return TileSelection(self.index, self.shape, self.window, scale)
+
+    def mv(self, tangents: Sequence[Tensor]) -> Tensors:
+        return super().mv(tangents if self.scale is None else [tangents[0] * self.scale])
 
     def rmv(self, cotangents: Sequence[Any]) -> Tensors:
         rows = cotangents[0]
-        last = rows.dim() == 5 and rows.stride(2) == 1
-        layout = torch.channels_last if last else torch.contiguous_format
+        layout = fastest_layout(rows.flatten(0, 1))
+        rows = rows.flatten(0, 1).contiguous(memory_format=layout).unflatten(0, rows.shape[:2])
+        mask = self._laid_out(rows)
         folded = (rows.shape[0] * rows.shape[1], *self.shape[1:])
         gradient = torch.empty(folded, dtype=rows.dtype, device=rows.device, memory_format=layout)
         gradient = gradient.unflatten(0, rows.shape[:2])
-        covered = [size * step for size, step in zip(rows.shape[-self.axes :], self.window, strict=True)]
-        if tuple(covered) != tuple(self.shape[-self.axes :]):
+        sizes = rows.shape[-self.axes :]
+        if any(size * step != n for size, step, n in zip(sizes, self.window, self.shape[-self.axes :], strict=True)):
             gradient.zero_()
-        for code, place in enumerate(product(*(range(size) for size in self.window))):
-            spots = tuple(slice(p, end, step) for p, end, step in zip(place, covered, self.window, strict=True))
-            torch.mul(rows, laid_out_as(self.codes == code, rows, rows.dtype), out=gradient[(..., *spots)])
+        for done in range(self.axes):
+            rows = rows.unsqueeze(-1 - 2 * done)
+        torch.mul(rows, self._tiles(mask, sizes), out=self._tiles(gradient, sizes))
         return (gradient,)
+
+    def _laid_out(self, rows: Tensor) -> Tensor:
+        """One where an entry wins its window, times the scale; kept in the layout of the rows."""
+        if self._mask is None or self._mask.dtype != rows.dtype:
+            flat = self.index.flatten(-self.axes)
+            mask = flat.new_zeros((*flat.shape[:-1], self.shape[-self.axes :].numel()), dtype=rows.dtype)
+            mask = mask.scatter_(-1, flat, 1.0).unflatten(-1, self.shape[-self.axes :])
+            self._mask = mask if self.scale is None else mask * self.scale
+        self._mask = laid_out_as(self._mask, rows, rows.dtype)
+        return self._mask
+
+    def _tiles(self, plane: Tensor, sizes: Sequence[int]) -> Tensor:
+        """View each spatial axis as (windows, places), leaving out what no window covers."""
+        for done in range(self.axes):
+            count, places, dim = sizes[-1 - done], self.window[-1 - done], -1 - 2 * done
+            plane = plane.narrow(dim, 0, count * places).unflatten(dim, (count, places))
+        return plane

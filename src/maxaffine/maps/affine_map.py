@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from math import prod
+from math import ceil, prod
 
 import torch
 from torch import Tensor
 
 from maxaffine.errors import BadInput, ShapeMismatch
-from maxaffine.graph import BatchAxis, Dependence, Graph, Linearization
+from maxaffine.graph import Dependence, Graph
+from maxaffine.maps.block import Block, axis_of
 from maxaffine.maps.offsets import OffsetContributions
 
-CHUNK_BYTES = 16 * 2**20
+CHUNK_BYTES = 4 * 2**20
+RESULT_CHUNKS = 16
 
 
 class AffineMap:
@@ -24,7 +26,7 @@ class AffineMap:
     and Baraniuk 2018, eq. 7 and section 3.1).
 
     Args:
-        graph: The frozen graph with one output.
+        graph: The frozen graph with one output; fused pairs make it faster (:func:`maxaffine.graph.fuse`).
         inputs: One tensor per graph input, as the network takes them.
         outputs: Flat numbers of the units of one sample's output to keep; all by default.
         chunk_bytes: About how large one intermediate tensor may be; the batch and the rows of A are cut to fit.
@@ -40,10 +42,10 @@ class AffineMap:
         outputs: Sequence[int] | Tensor | None = None,
         chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
-        self._graph = graph.folded()
+        self._graph = graph
         self._inputs = tuple(inputs)
         self._chunk_bytes = chunk_bytes
-        self._batch = _axis(graph, graph.inputs[0])
+        self._batch = axis_of(graph, graph.inputs[0])
         self._number = graph.outputs[0]
         value = graph.values[self._number]
         if value.batch is None:
@@ -70,7 +72,7 @@ class AffineMap:
     @cached_property
     def value(self) -> Tensor:
         """The network's own output f(x), (N, *out)."""
-        return self._chosen(torch.cat([self._to_front(block.outputs[0]) for block in self._blocks]))
+        return self._chosen(torch.cat([block.value for block in self._blocks()]))
 
     @cached_property
     def offsets(self) -> Tensor:
@@ -81,27 +83,15 @@ class AffineMap:
     @cached_property
     def slopes(self) -> Tensor | tuple[Tensor, ...]:
         """A[x], (N, *out, *in); one tensor per floating-point input where there are several."""
-        count = prod(self.out_shape)
-        wanted = torch.arange(count) if self._rows is None else self._rows
-        step = self._row_block(count)
-        like = self._blocks[0].outputs[0]
-        whole = [like.new_empty((self.batch, count, *shape)) for shape in self.in_shapes]
-        first = 0
-        for block in self._blocks:
-            for start in range(0, count, step):
-                for item, part in zip(whole, self._row_part(block, wanted[start : start + step]), strict=True):
-                    item[first : first + len(part), start : start + step] = part
-            first += len(self._to_front(block.outputs[0]))
+        whole = self._rows_of(self._wanted)
         shaped = tuple(item.reshape(self.batch, *self.out_shape, *item.shape[2:]) for item in whole)
         return shaped[0] if len(shaped) == 1 else shaped
 
     def rows(self) -> Iterator[tuple[Tensor, ...]]:
         """The rows of A in blocks that fit in memory: per floating-point input a tensor (N, rows, *in)."""
-        wanted = torch.arange(prod(self.units)) if self._rows is None else self._rows
-        step = self._row_block(len(wanted))
-        for start in range(0, len(wanted), step):
-            parts = [self._row_part(block, wanted[start : start + step]) for block in self._blocks]
-            yield tuple(torch.cat(items) for items in zip(*parts, strict=True))
+        per_row = self.batch * sum(prod(shape) for shape in self.in_shapes) * self._inputs[0].element_size()
+        for part in self._wanted.split(max(1, RESULT_CHUNKS * self._chunk_bytes // max(per_row, 1))):
+            yield self._rows_of(part)
 
     def mv(self, v: Tensor | Sequence[Tensor]) -> Tensor:
         """A v, without A.
@@ -145,12 +135,11 @@ class AffineMap:
         """
         if u.shape != (self.batch, *self.out_shape):
             raise ShapeMismatch(f"u: shape {tuple(u.shape)}, expected {(self.batch, *self.out_shape)}")
-        full = self._scattered(u.to(self._inputs[0]).flatten(1) if self.out_shape else u.unsqueeze(1))
+        full = self._scattered(u.to(self._inputs[0]).reshape(self.batch, -1))
         parts, start = [], 0
-        for block in self._blocks:
-            count = self._to_front(block.outputs[0]).shape[0]
-            parts.append(self._pull(block, full[None, start : start + count]))
-            start += count
+        for block in self._blocks():
+            parts.append(block.pull(full[None, start : start + block.batch]))
+            start += block.batch
         joined = tuple(torch.cat([item[:, 0] for item in items]) for items in zip(*parts, strict=True))
         return joined[0] if len(joined) == 1 else joined
 
@@ -160,70 +149,70 @@ class AffineMap:
         Returns:
             A mapping from operator name to its contribution (N, *out), in running order; its ``sum()`` is b.
         """
-        wanted = torch.arange(prod(self.units)) if self._rows is None else self._rows
-        step = self._row_block(len(wanted))
         pieces: dict[str, list[Tensor]] = {}
-        for block in self._blocks:
+        for block in self._blocks():
             found: dict[str, list[Tensor]] = {}
-            for start in range(0, len(wanted), step):
-                cotangent = self._unit_rows(block, wanted[start : start + step])
-                for name, part in block.contributions([cotangent]).items():
-                    found.setdefault(name, []).append(part)
-            for name, parts in found.items():
-                pieces.setdefault(name, []).append(torch.cat(parts).T.reshape(-1, *self.out_shape))
+            for part in self._wanted.split(self._rows_at_once(len(self._wanted))):
+                for name, rows in block.contributions(part).items():
+                    found.setdefault(name, []).append(rows)
+            for name, rows in found.items():
+                pieces.setdefault(name, []).append(torch.cat(rows).T.reshape(-1, *self.out_shape))
         return OffsetContributions({n: torch.cat(p) for n, p in pieces.items()}, torch.zeros_like(self.value))
 
+    @property
+    def _wanted(self) -> Tensor:
+        return torch.arange(prod(self.units)) if self._rows is None else self._rows
+
     @cached_property
-    def _blocks(self) -> list[Linearization]:
+    def _samples_at_once(self) -> int:
         per_sample = self._graph.largest_value() * self._inputs[0].element_size()
-        rows = min(prod(self.out_shape), 16)
-        step = max(1, self._chunk_bytes // (per_sample * max(rows, 1)))
-        axes = [_axis(self._graph, number) for number in self._graph.inputs]
-        pieces = [item.split(step, axis.dim) for item, axis in zip(self._inputs, axes, strict=True)]
-        return [Linearization(self._graph, part) for part in zip(*pieces, strict=True)]
+        return min(self.batch, max(1, self._chunk_bytes // max(per_sample, 1)))
 
-    def _row_block(self, count: int) -> int:
-        widest = max(self._to_front(block.outputs[0]).shape[0] for block in self._blocks)
-        per_row = self._graph.largest_value() * self._inputs[0].element_size() * widest
-        return max(1, min(count, self._chunk_bytes // max(per_row, 1)))
+    def _rows_at_once(self, count: int) -> int:
+        """As many rows as fit beside the samples, in blocks of equal size."""
+        per_row = self._graph.largest_value() * self._inputs[0].element_size() * self._samples_at_once
+        most = max(1, min(count, self._chunk_bytes // max(per_row, 1)))
+        return ceil(count / ceil(count / most))
 
-    def _row_part(self, block: Linearization, wanted: Tensor) -> list[Tensor]:
-        cotangent = self._unit_rows(block, wanted)
-        pulled = block.pull([cotangent])
-        return self._gathered(block, pulled, len(wanted))
+    def _blocks(self) -> Iterator[Block]:
+        """The batch block by block; a single block is kept, several are made anew on each pass."""
+        if self._samples_at_once >= self.batch:
+            yield self._only
+            return
+        for part in self._split(self._inputs):
+            yield Block(self._graph, part)
 
-    def _unit_rows(self, block: Linearization, wanted: Tensor) -> Tensor:
-        """One-hot cotangents (rows, *output value): row r picks unit wanted[r] of every sample."""
-        like = block.outputs[0]
-        count = self._to_front(like).shape[0]
-        front = torch.zeros(len(wanted), prod(self.units), dtype=like.dtype, device=like.device)
-        front[torch.arange(len(wanted)), wanted] = 1
-        front = front.unsqueeze(1).expand(-1, count, -1).reshape(len(wanted), count, *self.units)
-        return self._axis_of_output.from_front(front, like.shape, lead=1)
+    @cached_property
+    def _only(self) -> Block:
+        return Block(self._graph, self._inputs)
 
-    def _pull(self, block: Linearization, front: Tensor) -> list[Tensor]:
-        like = block.outputs[0]
-        shaped = front.reshape(*front.shape[:2], *self.units)
-        pulled = block.pull([self._axis_of_output.from_front(shaped, like.shape, lead=1)])
-        return self._gathered(block, pulled, front.shape[0])
+    def _split(self, items: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+        axes = [axis_of(self._graph, number) for number in self._graph.inputs]
+        step = self._samples_at_once
+        return zip(*(item.split(step, axis.dim) for item, axis in zip(items, axes, strict=True)), strict=True)
 
-    def _gathered(self, block: Linearization, pulled: dict[int, Tensor], rows: int) -> list[Tensor]:
-        """Input cotangents as (N, rows, *in); zero where no path leads to an input."""
-        count = self._to_front(block.outputs[0]).shape[0]
-        found = []
-        for number in self._floating:
-            if number in pulled:
-                found.append(_axis(self._graph, number).to_front(pulled[number], lead=1).transpose(0, 1))
-            else:
-                found.append(block.outputs[0].new_zeros(count, rows, *self._graph.values[number].units))
-        return found
+    def _rows_of(self, wanted: Tensor) -> tuple[Tensor, ...]:
+        """The wanted rows of A: per floating-point input a tensor (N, rows, *in)."""
+        step = self._rows_at_once(len(wanted))
+        like = self._inputs[0]
+        whole: tuple[Tensor, ...] = ()
+        first = 0
+        for block in self._blocks():
+            for start in range(0, len(wanted), step):
+                parts = block.rows(wanted[start : start + step])
+                if block.batch == self.batch and step >= len(wanted):
+                    return tuple(parts)
+                if not whole:
+                    shapes = [(self.batch, len(wanted), *part.shape[2:]) for part in parts]
+                    whole = tuple(torch.empty(shape, dtype=parts[0].dtype, device=like.device) for shape in shapes)
+                for item, part in zip(whole, parts, strict=True):
+                    item[first : first + block.batch, start : start + step] = part
+            first += block.batch
+        return whole
 
     def _push(self, points: Sequence[Tensor], offset: bool) -> Tensor:
-        axes = [_axis(self._graph, number) for number in self._graph.inputs]
-        counts = [self._to_front(block.outputs[0]).shape[0] for block in self._blocks]
-        pieces = [item.split(counts, axis.dim) for item, axis in zip(points, axes, strict=True)]
-        pairs = zip(self._blocks, zip(*pieces, strict=True), strict=True)
-        return self._chosen(torch.cat([self._to_front(block.push(part, offset)[0]) for block, part in pairs]))
+        pairs = zip(self._blocks(), self._split(points), strict=True)
+        return self._chosen(torch.cat([block.push(part, offset) for block, part in pairs]))
 
     def _like_inputs(self, given: Tensor | Sequence[Tensor], name: str) -> list[Tensor]:
         items = [given] if isinstance(given, Tensor) else list(given)
@@ -234,13 +223,6 @@ class AffineMap:
             shapes = [tuple(item.shape) for item in items]
             raise ShapeMismatch(f"{name}: shapes {shapes}, expected {[tuple(i.shape) for i in self._inputs]}")
         return [item.to(like) for item, like in zip(items, self._inputs, strict=True)]
-
-    @property
-    def _axis_of_output(self) -> BatchAxis:
-        return _axis(self._graph, self._number)
-
-    def _to_front(self, output: Tensor) -> Tensor:
-        return self._axis_of_output.to_front(output)
 
     def _chosen(self, front: Tensor) -> Tensor:
         return front if self._rows is None else front.flatten(1).index_select(1, self._rows)
@@ -254,10 +236,6 @@ class AffineMap:
     def __repr__(self) -> str:
         shapes = ", ".join(str(tuple(shape)) for shape in self.in_shapes)
         return f"AffineMap(batch={self.batch}, in={shapes}, out={self.out_shape}, {self._inputs[0].dtype})"
-
-
-def _axis(graph: Graph, number: int) -> BatchAxis:
-    return graph.values[number].batch or BatchAxis()
 
 
 def _checked_outputs(outputs: Sequence[int] | Tensor, count: int) -> Tensor:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from maxaffine.codes import Codes
 from maxaffine.errors import BadInput
-from maxaffine.graph import BatchAxis, Curvature, Graph, OperatorRecord, curvatures
+from maxaffine.graph import BatchAxis, Curvature, Graph, OperatorRecord, curvatures, fuse
 from maxaffine.maps import AffineMap
 from maxaffine.network.inputs import InputSpec
 from maxaffine.network.table import html_table, text_table
@@ -66,6 +66,10 @@ class SplineNetwork:
         proved = (Curvature.CONVEX, Curvature.AFFINE, Curvature.CONSTANT)
         return all(known[number] in proved for number in self.graph.outputs)
 
+    @cached_property
+    def _fused(self) -> Graph:
+        return fuse(self.graph)
+
     def affine_map(
         self,
         x: Any,
@@ -89,7 +93,9 @@ class SplineNetwork:
         Raises:
             BadInput: For an unknown name, or when one of several outputs must be chosen.
         """
-        graph = self.graph.part([self._target(until, output)])
+        target = self._target(until, output)
+        fused = self._fused.part([target])
+        graph = self.graph.part([target]) if fused.missing() else fused
         return AffineMap(graph, self.inputs.tensors(x), outputs, **options)
 
     def codes(self, x: Any, operators: Sequence[str] | None = None, progress: bool | None = None) -> Codes:

@@ -30,11 +30,16 @@ def convolution(call: Call) -> Operator:
     return Convolution(
         weight=weight,
         bias=bias,
-        stride=tuple(call["stride"]),
-        padding=tuple(call["padding"]),
-        dilation=tuple(call["dilation"]),
+        stride=_per_axis(call["stride"], weight),
+        padding=_per_axis(call["padding"], weight),
+        dilation=_per_axis(call["dilation"], weight),
         transposed=call["transposed"],
-        output_padding=tuple(call["output_padding"]),
+        output_padding=_per_axis(call["output_padding"], weight),
         groups=call["groups"],
         kind="conv_transpose" if call["transposed"] else "convolution",
     )
+
+
+def _per_axis(values: Sequence[int], weight: Tensor) -> tuple[int, ...]:
+    axes = weight.dim() - 2
+    return tuple(values) * axes if len(values) == 1 else tuple(values)
