@@ -46,11 +46,6 @@ def vmap_jacrev(model: nn.Module, inputs: Tensor, outputs: int, chunk: int | Non
     return lambda: vmap(jacrev(of_one), chunk_size=chunk)(inputs).detach()
 
 
-def vmap_jacrev_frozen(model: nn.Module, inputs: Tensor, outputs: int) -> Slopes:
-    """The same, on a copy whose parameters need no gradients, which autograd otherwise prepares for."""
-    return vmap_jacrev(copy.deepcopy(model).requires_grad_(False), inputs, outputs)
-
-
 def jacrev_of_sum(model: nn.Module, inputs: Tensor, outputs: int, chunk: int = 2) -> Slopes:
     """torch.func: the Jacobian of the outputs summed over the batch, some outputs at a time."""
     slopes = jacrev(lambda x: model(x)[:, :outputs].sum(0), chunk_size=chunk)
@@ -68,6 +63,11 @@ def saliency(model: nn.Module, inputs: Tensor, outputs: int) -> Slopes:
     return run
 
 
+def frozen(prepare: Prepare) -> Prepare:
+    """The same on a copy whose parameters need no gradients; torch.func otherwise keeps what those would need."""
+    return lambda model, inputs, outputs: prepare(copy.deepcopy(model).requires_grad_(False), inputs, outputs)
+
+
 REFERENCE = "floor"
 FLOORS: Mapping[str, Callable[[nn.Module, Tensor, int], Callable[[], object]]] = {
     REFERENCE: input_gradients,
@@ -78,9 +78,9 @@ FLOORS: Mapping[str, Callable[[nn.Module, Tensor, int], Callable[[], object]]] =
 CONTESTANTS: Mapping[str, Prepare] = {
     "loop of autograd.grad": loop,
     "vmap(jacrev)": vmap_jacrev,
-    "vmap(jacrev), frozen parameters": vmap_jacrev_frozen,
-    "vmap(jacrev), 2 samples at a time": partial(vmap_jacrev, chunk=2),
-    "jacrev of the batch sum, 2 outputs at a time": jacrev_of_sum,
+    "vmap(jacrev), frozen": frozen(vmap_jacrev),
+    "vmap(jacrev), frozen, 2 samples at a time": frozen(partial(vmap_jacrev, chunk=2)),
+    "jacrev of the batch sum, frozen, 2 outputs at a time": frozen(jacrev_of_sum),
     "captum Saliency": saliency,
     "maxaffine": ours,
 }
