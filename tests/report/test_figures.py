@@ -96,7 +96,7 @@ def test_composed_figures_say_the_numbers(contents: Contents) -> None:
         first, *titles = _texts(figure)[: 1 + len(one.splits)]
         assert first == f"test input {one.index}\nclass: {one.label}"
         for title, split in zip(titles, one.splits, strict=True):
-            assert split.name in title and title.endswith(f"= {split.logit:.2f}")
+            assert split.name in title and title.endswith(f"= {split.logit:.2f}".replace("-", "−"))
         assert _texts(figure)[-3:] == [f"{one.scale:.2g}", "0", f"−{one.scale:.2g}"]
         assert len(figure.axes[0].images) == 2 + len(one.splits)
         assert len(figures.png(figure)) > 1000
@@ -116,3 +116,14 @@ def test_composed_figure_of_bars(contents: Contents) -> None:
     figure = figures.explanation_figure(series)
     assert _texts(figure)[-1].startswith("bars from")
     assert len(figures.png(figure)) > 1000
+
+
+def test_long_names_stay_in_their_places(contents: Contents) -> None:
+    found = contents.neighbours
+    assert found is not None
+    ((_, layer), *_), path = found.queries[0].layers, "backbone.stage4.block2.activation.relu"
+    near = dataclasses.replace(layer[0], label="a class with a name that never ends")
+    query = dataclasses.replace(found.queries[0], layers=((path, (near, *layer[1:])),))
+    texts = _texts(figures.neighbours_figure(query, found))
+    assert path in [text.replace("\n", "") for text in texts]
+    assert max(len(line) for text in texts for line in text.splitlines()) <= 24

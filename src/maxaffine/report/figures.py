@@ -6,6 +6,7 @@ Panels hold no text, so that a page can put its own beside them; the composed fi
 from __future__ import annotations
 
 import io
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -78,12 +79,12 @@ def explanation_figure(explanation: Explanation) -> Figure:
     figure, ax = _sheet(2 * MARGIN + panels * (PANEL + GAP) + 0.75, 2 * MARGIN + 3.5 * LINE + PANEL)
     top = MARGIN + 3.5 * LINE
     _place(ax, _input_pixels(explanation.input), MARGIN, top, PANEL)
-    _say(ax, f"test input {explanation.index}\nclass: {explanation.label}", MARGIN, MARGIN, size=8.5)
+    _say(ax, f"test input {explanation.index}\nclass: {_short(explanation.label, 24)}", MARGIN, MARGIN, size=8.5)
     for column, split in enumerate(explanation.splits, start=1):
         left = MARGIN + column * (PANEL + GAP)
         sign = "+" if split.offset >= 0 else "−"
-        parts = f"{split.inner:.2f} {sign} {abs(split.offset):.2f} = {split.logit:.2f}"
-        _say(ax, f"template of {split.name}\n⟨A, x⟩ + b = logit\n{parts}", left, MARGIN, size=8.5)
+        parts = f"{split.inner:.2f} {sign} {abs(split.offset):.2f} = {split.logit:.2f}".replace("-", "−")
+        _say(ax, f"template of {_short(split.name, 20)}\n⟨A, x⟩ + b = logit\n{parts}", left, MARGIN, size=8.5)
         _place(ax, _template_pixels(split.template, explanation.scale), left, top, PANEL)
     _draw_scale(ax, MARGIN + panels * (PANEL + GAP), top, explanation.scale, is_image(explanation.input.shape))
     return figure
@@ -102,14 +103,14 @@ def neighbours_figure(query: Neighbourhood, found: Neighbours) -> Figure:
     step, row_height = THUMBNAIL + GAP, THUMBNAIL + 2.5 * LINE
     left = MARGIN + NAMES
     figure, ax = _sheet(left + (1 + found.count) * step + MARGIN, 2 * MARGIN + len(query.layers) * row_height)
-    _say(ax, f"test input {query.index}\n{query.label}", left, MARGIN)
+    _say(ax, f"test input {query.index}\n{_short(query.label, 14)}", left, MARGIN)
     _place(ax, _input_pixels(query.input), left, MARGIN + 2 * LINE, THUMBNAIL)
     for row, (name, layer) in enumerate(query.layers):
         top = MARGIN + row * row_height
-        _say(ax, name, MARGIN, top + 2 * LINE)
+        _say(ax, textwrap.fill(name, 24), MARGIN, top + 2 * LINE)
         for column, near in enumerate(layer, start=1):
             colour = "black" if near.same else "#b2182b"
-            text = f"{'' if near.same else '≠ '}{near.label}\nd = {near.distance:.3f}"
+            text = f"{'' if near.same else '≠ '}{_short(near.label, 12)}\nd = {near.distance:.3f}"
             _say(ax, text, left + column * step, top, colour)
             _place(ax, _input_pixels(found.inputs[near.index]), left + column * step, top + 2 * LINE, THUMBNAIL)
     return figure
@@ -151,6 +152,10 @@ def _place(ax: Axes, pixels: np.ndarray, left: float, top: float, side: float) -
 def _say(ax: Axes, text: str, left: float, top: float, colour: str = "black", size: float = 7.0) -> None:
     # A class may be called "$5$", which is no formula.
     ax.text(left, top, text, fontsize=size, color=colour, va="top", linespacing=1.15, parse_math=False)
+
+
+def _short(name: str, letters: int) -> str:
+    return name if len(name) <= letters else f"{name[: letters - 1]}…"
 
 
 def _draw_scale(ax: Axes, left: float, top: float, scale: float, picture: bool) -> None:

@@ -1,0 +1,433 @@
+"""The commands, run in this process; what the page says is compared with the module's own computations."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from maxaffine import data, models, report
+from maxaffine.capture import capture
+from maxaffine.cli import main
+from maxaffine.network import SplineNetwork
+from maxaffine.report import contents as assembling
+from maxaffine.report import files
+
+MODELS = """
+import torch
+from torch import nn
+
+def plain():
+    torch.manual_seed(5)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, 10))
+
+def soft():
+    return nn.Sequential(plain(), nn.Softmax(1))
+
+def smooth():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Tanh(), nn.Linear(8, 10))
+
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = plain()
+
+    def forward(self, x):
+        return {"mean": x.mean((1, 2, 3)), "logits": self.net(x)}
+"""
+
+
+class Ran(NamedTuple):
+    """One report: its folder, what was printed, its page and its numbers."""
+
+    out: Path
+    printed: str
+    page: str
+    numbers: dict
+
+
+class Page(HTMLParser):
+    """Every tag of a page with its attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def _run(*words: object) -> tuple[int, str, str]:
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        code = main([str(word) for word in words])
+    return code, out.getvalue(), err.getvalue()
+
+
+def _report(out: Path, *words: object) -> Ran:
+    code, printed, complaints = _run("report", "--out", out, "--images", 3, *words)
+    assert code == 0, complaints
+    page = (out / "report.html").read_text(encoding="utf-8")
+    return Ran(out, printed, page, json.loads((out / "results.json").read_text(encoding="utf-8")))
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    out = tmp_path_factory.mktemp("report") / "out"
+    return _report(out, "--model", "mlp", "--epochs", 2, "--neighbors", 4, "--train-limit", 300)
+
+
+@pytest.fixture(scope="module")
+def digits() -> data.DataSet:
+    return data.load("digits")
+
+
+@pytest.fixture(scope="module")
+def trained(ran: Ran) -> nn.Sequential:
+    """The network of the report, from the weights that it left."""
+    weights = ran.out / report.WEIGHTS
+    model = models.load_model("maxaffine.models:mlp", weights, input_shape=(1, 8, 8), classes=10)
+    assert isinstance(model, nn.Sequential)
+    return model.requires_grad_(False)
+
+
+@pytest.fixture
+def factories(tmp_path: Path) -> Path:
+    path = tmp_path / "factories.py"
+    path.write_text(MODELS, encoding="utf-8")
+    return path
+
+
+def _split(model: nn.Module, x: Tensor, unit: int) -> tuple[float, float, np.ndarray]:
+    """<A_c, x>, b_c and A_c from automatic differentiation."""
+    leaf = x.clone().requires_grad_()
+    logit = model(leaf[None])[0, unit]
+    (slopes,) = torch.autograd.grad(logit, leaf)
+    inner = float((slopes.double() * x.double()).sum())
+    return inner, float(logit.detach()) - inner, slopes.numpy()
+
+
+def test_report_ends_by_naming_the_page(ran: Ran) -> None:
+    lines = ran.printed.splitlines()
+    assert lines[0] == "digits: 1438 training and 359 test inputs"
+    assert lines[1].startswith("mlp: trained here: 2 epochs with seed 0")
+    assert [line.split()[0] for line in lines[4:6]] == ["exact", "exact"]
+    assert lines[-1] == f"report: {ran.out.resolve() / 'report.html'}"
+    assert {path.name for path in ran.out.iterdir()} == {
+        "report.html",
+        "results.json",
+        "figures",
+        "weights.safetensors",
+    }
+    assert len(list((ran.out / "figures").iterdir())) == 6
+    assert [path.name for path in ran.out.parent.iterdir()] == ["out"]
+
+
+def test_page_needs_nothing_else(ran: Ran) -> None:
+    tags = Page(ran.page).tags
+    names = {tag for tag, _ in tags}
+    assert not names & {"script", "link", "iframe", "object", "embed", "base"}
+    anchors = {attributes["id"] for _, attributes in tags if "id" in attributes}
+    for tag, attributes in tags:
+        assert not {"srcset", "background", "onload", "action"} & set(attributes)
+        if tag == "img":
+            assert (attributes["src"] or "").startswith("data:image/png;base64,")
+            assert attributes["alt"]
+        if "href" in attributes:
+            assert (attributes["href"] or "").removeprefix("#") in anchors
+    assert "url(" not in ran.page and "@import" not in ran.page and "://" not in ran.page
+    assert "default-src 'none'" in ran.page
+    assert len(ran.page) < 400_000
+
+
+def test_page_shows_the_splits_that_autograd_gives(ran: Ran, trained: nn.Sequential, digits: data.DataSet) -> None:
+    articles = re.findall(r'<article class="card" id="input-(\d+)">(.*?)</article>', ran.page, re.DOTALL)
+    assert len(articles) == 3
+    for number, article in articles:
+        x = digits.test.inputs[int(number)]
+        classes = [int(name) for name in re.findall(r"template of <strong>(\d)</strong>", article)]
+        assert classes[:3] == trained(x[None])[0].argsort(descending=True)[:3].tolist()
+        rows = [
+            re.findall(r'<td class="n">([^<]*)</td>', row) for row in re.findall(r"<tr.*?</tr>", article, re.DOTALL)
+        ]
+        inner, offset, logit = [[float(cell.replace("−", "-")) for cell in row] for row in rows[1:4]]
+        for place, unit in enumerate(classes):
+            expected, rest, _ = _split(trained, x, unit)
+            assert inner[place] == pytest.approx(expected, abs=6e-4)
+            assert offset[place] == pytest.approx(rest, abs=6e-4)
+            assert logit[place] == pytest.approx(float(trained(x[None])[0, unit]), abs=6e-4)
+
+
+def test_page_shows_the_templates_that_autograd_gives(ran: Ran, trained: nn.Sequential, digits: data.DataSet) -> None:
+    pattern = r'<img src="data:image/png;base64,([^"]*)" alt="Template of (\d) at test input (\d+)'
+    found = re.findall(pattern, ran.page)
+    assert len(found) >= 9
+    for encoded, unit, number in found:
+        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded)))).astype(int)
+        _, _, slopes = _split(trained, digits.test.inputs[int(number)], int(unit))
+        scale = next(one["scale"] for one in ran.numbers["explanations"] if one["index"] == int(number))
+        clear = np.abs(slopes[0]) > 0.05 * scale
+        assert pixels.shape == (8, 8, 3) and clear.any()
+        assert (np.sign(pixels[..., 0] - pixels[..., 2]) == np.sign(slopes[0]))[clear].all()
+
+
+def test_neighbours_share_the_activation_patterns(ran: Ran, trained: nn.Sequential, digits: data.DataSet) -> None:
+    found = ran.numbers["neighbours"]
+    searched = torch.linspace(0, 1437, 300, dtype=torch.float64).round().long()
+    assert found["encoded"] == 300 and "300 of 1,438 training inputs, evenly spaced" in ran.page
+    patterns = trained[:2](digits.train.inputs[searched]) > 0
+    for query in found["queries"]:
+        own = trained[:2](digits.test.inputs[query["index"]][None]) > 0
+        distances = (patterns != own).double().mean(1)
+        name, layer = query["layers"][0]
+        assert name == "2 (relu)"
+        assert [one["distance"] for one in layer] == pytest.approx(distances.sort().values[:4].tolist())
+        for one in layer:
+            place = searched.tolist().index(one["index"])
+            assert one["distance"] == pytest.approx(float(distances[place]))
+            assert one["label"] == str(int(digits.train.labels[one["index"]]))
+
+
+def test_page_states_operators_accuracy_and_residuals(ran: Ran, trained: nn.Sequential, digits: data.DataSet) -> None:
+    accuracy = models.accuracy(trained, digits.test)
+    assert f"test accuracy: {accuracy:.2%}" in ran.printed
+    assert f"<dd>{100 * accuracy:.1f} %</dd>" in ran.page
+    rows = re.findall(r'<tr class="(pieced|affine)"><td>(\d)</td><td>(\w+)</td>', ran.page)
+    assert [(kind, name) for kind, name, _ in rows if kind == "pieced"] == [("pieced", "2"), ("pieced", "4")]
+    for check in ran.numbers["checks"]:
+        assert f"{check['report']['bound']:.1e}".replace("-", "−") in ran.page
+    assert [check["dtype"] for check in ran.numbers["checks"]] == ["float32", "float64"]
+
+
+def test_json_alone_on_stdout(tmp_path: Path, factories: Path) -> None:
+    ran = _report(tmp_path / "out", "--model", f"{factories}:plain", "--json")
+    printed = json.loads(ran.printed)
+    assert printed.pop("page") == str(tmp_path / "out" / "report.html")
+    assert printed == ran.numbers
+
+
+def test_softmax_is_refused_and_can_be_left_out(tmp_path: Path, factories: Path, digits: data.DataSet) -> None:
+    code, _, complaints = _run("report", "--out", tmp_path / "out", "--model", f"{factories}:soft")
+    assert code == 1 and "softmax" in complaints and "--output pre_activation" in complaints
+    ran = _report(tmp_path / "out", "--model", f"{factories}:soft", "--output", "pre_activation")
+    model = models.load_model(f"{factories}:plain")
+    for one in ran.numbers["explanations"]:
+        logits = model(digits.test.inputs[one["index"]][None])[0].detach()
+        assert [split["logit"] for split in one["splits"]] == pytest.approx(logits[[s["unit"] for s in one["splits"]]])
+
+
+def test_one_of_several_outputs(tmp_path: Path, factories: Path) -> None:
+    ran = _report(tmp_path / "out", "--model", f"{factories}:Two", "--output-index", 1)
+    assert ran.numbers["accuracy"] is not None
+    code, _, complaints = _run("report", "--out", tmp_path / "no", "--model", f"{factories}:Two", "--output-index", 2)
+    assert code == 1 and "output_index" in complaints
+
+
+def test_exported_archive_and_weights_in_a_file(tmp_path: Path, factories: Path) -> None:
+    model = models.load_model(f"{factories}:plain")
+    program = torch.export.export(model, (torch.zeros(2, 1, 8, 8),), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+    archive = tmp_path / "plain.pt2"
+    torch.export.save(program, archive)
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    first = _report(tmp_path / "a", "--model", archive)
+    second = _report(tmp_path / "b", "--model", f"{factories}:plain", "--state-dict", tmp_path / "weights.pt")
+    assert "read from weights.pt" in second.printed
+    assert first.numbers["explanations"] == second.numbers["explanations"]
+    code, _, complaints = _run("report", "--out", tmp_path / "c", "--model", archive, "--epochs", 1)
+    assert code == 1 and "--epochs" in complaints
+
+
+def test_vectors_from_a_file(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    inputs = (generator.normal(size=(40, 5)) + labels[:, None]).astype(np.float32)
+    np.savez(tmp_path / "rows.npz", inputs=inputs, labels=labels)
+    ran = _report(tmp_path / "out", "--data", tmp_path / "rows.npz", "--model", "mlp", "--epochs", 1)
+    assert "One bar stands for one number of the input" in ran.page
+
+
+def _pickle(path: Path) -> Path:
+    torch.save(nn.Linear(2, 2), path)
+    return path
+
+
+def _broken(path: Path) -> Path:
+    path.write_bytes(b"no weights at all")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--data", "absent.npz"], "neither a data set .* nor a file"),
+        (["--data", "digit"], "did you mean 'digits'"),
+        (["--model", "resnett"], "no network 'resnett' .* did you mean 'resnet'"),
+        (["--model", "absent.package:net"], "cannot be imported"),
+        (["--model", "{tmp}/factories.py:absent"], "has no 'absent'"),
+        (["--model", "{tmp}/pickled.pt"], "pickled module, which is refused"),
+        (["--model", "cnn", "--state-dict", "{tmp}/pickled.pt"], "unpickling can run any code, so it is refused"),
+        (["--model", "cnn", "--state-dict", "{tmp}/broken.pt"], "broken.pt"),
+        (["--model", "cnn", "--state-dict", "{tmp}/absent.pt"], "absent.pt"),
+        (["--model", "{tmp}/broken.pt2"], "broken.pt2"),
+        (["--model", "{tmp}/factories.py:smooth"], r"aten.tanh in module '2' was refused: .*\n  cure: "),
+        (["--model", "{tmp}/factories.py:smooth", "--until", "nothing"], "until: .*'nothing'"),
+        (["--model", "{tmp}/factories.py:plain", "--output", "pre_activation"], "output: 'pre_activation' needs"),
+        (["--size", "3"], "size: does not apply to digits"),
+        (["--out", "{tmp}"], "which is no part of a report"),
+        (["--out", "{tmp}/factories.py"], "is a file; name a folder"),
+        (["--out", "{tmp}/factories.py/out"], "cannot be written"),
+    ],
+)
+def test_errors_are_told_without_a_traceback(words: list[str], expected: str, tmp_path: Path, factories: Path) -> None:
+    _pickle(tmp_path / "pickled.pt")
+    _broken(tmp_path / "broken.pt")
+    _broken(tmp_path / "broken.pt2")
+    before = sorted(tmp_path.rglob("*"))
+    filled = [word.replace("{tmp}", str(tmp_path)) for word in words]
+    code, _, complaints = _run("report", "--epochs", 0, "--out", tmp_path / "out", *filled)
+    assert code == 1
+    assert complaints.startswith("maxaffine: ") and "Traceback" not in complaints
+    assert re.search(expected, complaints), complaints
+    assert [path for path in sorted(tmp_path.rglob("*")) if "__pycache__" not in path.parts] == before
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], "COMMAND"),
+        (["explain"], "invalid choice"),
+        (["report", "--bogus"], "--bogus"),
+        (["report", "--images", "0"], "0 is too few"),
+        (["report", "--epochs", "-1"], "expected one argument|whole number"),
+        (["report", "--seed", "x"], "'x' is no whole number"),
+        (["report", "--output", "soft"], "invalid choice"),
+        (["operators", "--input-shape", "3,,8"], "whole number"),
+    ],
+)
+def test_wrong_usage_is_code_2(words: list[str], expected: str) -> None:
+    code, printed, complaints = _run(*words)
+    assert code == 2 and not printed
+    assert re.search(expected, complaints)
+
+
+@pytest.mark.parametrize("command", ["report", "operators"])
+def test_help_shows_examples(command: str) -> None:
+    code, printed, _ = _run(command, "--help")
+    assert code == 0
+    assert f"examples:\n  maxaffine {command}" in printed
+
+
+def test_inexact_is_code_1_and_said_on_the_page(
+    tmp_path: Path, factories: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crooked(model: nn.Module, example: Tensor, **options: object) -> SplineNetwork:
+        other = models.load_model(f"{factories}:plain").to(example.dtype).requires_grad_(False)
+        other.get_parameter("1.bias")[0] += 0.01
+        return capture(other, example)
+
+    monkeypatch.setattr(assembling, "capture", crooked)
+    code, printed, _ = _run("report", "--out", tmp_path / "out", "--model", f"{factories}:plain")
+    assert code == 1 and "NOT exact" in printed
+    assert "Not exact." in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("failure", "code"), [(KeyboardInterrupt(), 130), (OSError("disk full"), 1)])
+def test_a_failure_while_writing_leaves_the_earlier_report(
+    failure: BaseException, code: int, tmp_path: Path, factories: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(contents: object) -> str:
+        raise failure
+
+    monkeypatch.setattr(files, "render", fail)
+    earlier = tmp_path / "out" / "report.html"
+    earlier.parent.mkdir()
+    earlier.write_text("earlier")
+    found, _, complaints = _run("report", "--out", tmp_path / "out", "--model", f"{factories}:plain", "--images", 1)
+    assert found == code and ("interrupted" in complaints or "disk full" in complaints)
+    assert earlier.read_text() == "earlier"
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "__pycache__") == ["factories.py", "out"]
+
+
+def test_ctrl_c_while_training_leaves_nothing(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "maxaffine", "report", "--epochs", "100000", "--out", "out", "--model", "mlp"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("digits: ")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(1.0)
+        process.send_signal(signal.SIGINT)
+        _, complaints = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert complaints == "maxaffine: interrupted; nothing was written\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_the_extra_the_report_says_how_to_get_it(tmp_path: Path) -> None:
+    program = """
+import sys
+sys.modules["matplotlib"] = sys.modules["jinja2"] = None
+from maxaffine.cli import main
+assert main(["operators", "--rules"]) == 0
+sys.exit(main(["report", "--out", "out"]))
+"""
+    ran = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr == (
+        "maxaffine: a report needs matplotlib and jinja2, which are not installed; "
+        "run pip install 'maxaffine[report]'\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_drawing_packages_are_imported_late_and_pyplot_never(tmp_path: Path, factories: Path) -> None:
+    program = f"""
+import sys
+from maxaffine.cli import main
+assert not {{"matplotlib", "jinja2", "PIL"}} & set(sys.modules)
+assert main(["report", "--images", "1", "--out", "out", "--model", "{factories}:plain"]) == 0
+assert "matplotlib.pyplot" not in sys.modules
+"""
+    ran = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr == "", "no progress where stderr is no terminal"
+
+
+def test_operators_as_text_and_json(factories: Path) -> None:
+    code, printed, _ = _run("operators", "--model", f"{factories}:plain")
+    assert code == 0 and printed.startswith("SplineNetwork: 4 operators, 1 of them piecewise affine with 12 units")
+    code, printed, _ = _run("operators", "--model", "resnet", "--input-shape", "3,16,16", "--classes", 7, "--json")
+    found = json.loads(printed)
+    assert code == 0 and found["convex"] is False
+    assert found["operators"][0]["units"] == [16, 16, 16] and found["operators"][-1]["units"] == [7]
+
+
+def test_rules_lists_the_registry() -> None:
+    code, printed, _ = _run("operators", "--rules")
+    table = dict(line.split() for line in printed.splitlines())
+    assert code == 0 and table["aten.relu.default"] == "activation"
+    listed = json.loads(_run("operators", "--rules", "--json")[1])
+    assert {row["operator"]: row["rule"] for row in listed} == table
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    program = f"{sys.executable} -m maxaffine operators --rules | head -1"
+    ran = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=False)
+    assert len(ran.stdout.splitlines()) == 1 and ran.stderr == ""
