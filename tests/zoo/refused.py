@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maxaffine.errors import CaptureError, MaxAffineError
-from tests.zoo.case import COLOUR, IMAGE, STEPS, VECTOR, Refused, Shapes
+from tests.zoo.case import COLOUR, IMAGE, STEPS, VECTOR, Refused
 from tests.zoo.networks import Net
 
 
@@ -19,11 +19,9 @@ def inside(name: str, function: Callable[[Tensor], Tensor], words: str) -> Refus
     return Refused(name, lambda: Net(lambda m, x: F.leaky_relu(function(m.a(x))), a=nn.Linear(6, 8)), VECTOR, words)
 
 
-def module(
-    name: str, factory: Callable[[], nn.Module], words: str, shapes: Shapes = COLOUR, train: bool = False
-) -> Refused:
-    """One refused module behind an affine one and before a relu."""
-    return Refused(name, lambda: nn.Sequential(nn.Identity(), factory(), nn.ReLU()), shapes, words, train=train)
+def module(name: str, factory: Callable[[], nn.Module], words: str, train: bool = False) -> Refused:
+    """One refused module that reads the input, before a relu."""
+    return Refused(name, lambda: nn.Sequential(nn.Identity(), factory(), nn.ReLU()), COLOUR, words, train=train)
 
 
 def mixing(name: str, function: Callable[[Tensor], Tensor], words: str = "batch|sample|first dimension") -> Refused:
