@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env demo test lint typecheck pytest bench docs-operators weights clean distclean
+.PHONY: help env demo test test-ends lint typecheck pytest bench docs-operators weights clean distclean
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -53,6 +53,15 @@ docs-operators: $(DEV) ## regenerate docs/operators.md from the operator table o
 
 weights: $(WEIGHTS) ## the published networks that some tests and examples read
 	@echo "the published networks are installed in $(VENV)"
+
+# Other releases are CUDA builds on most machines, gigabytes each: a target of its own, outside `make test`.
+TORCH_ENDS ?= 2.7.0 2.15.0
+test-ends: ## the zoo of networks at both ends of the range of PyTorch releases (downloads gigabytes)
+	for version in $(TORCH_ENDS); do \
+	    $(PYTHON) -m venv build/torch-$$version; \
+	    build/torch-$$version/bin/python -m pip install -qq --no-compile torch==$$version -e '.[dev]'; \
+	    build/torch-$$version/bin/python -m pytest -q -W default tests/test_zoo_exact.py; \
+	done
 
 clean: ## remove what was built, but keep the environment
 	rm -rf build dist $(OUT) .pytest_cache .ruff_cache .hypothesis
