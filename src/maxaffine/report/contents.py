@@ -45,6 +45,9 @@ def assemble(model: nn.Module, data: DataSet, choices: Choices, name: str, weigh
     Raises:
         BadInput: When a choice is impossible for this model.
         NotPiecewiseAffine: When the model has no exact spline form.
+
+    Source: Balestriero and Baraniuk, "Mad Max: Affine Spline Insights into Deep Learning" (arXiv 1805.06576): templates
+    as matched filters, and the distance of partition codes.
     """
     train, test = (like_model(split.inputs, model) for split in (data.train, data.test))
     net = capture(model, test[:2], until=choices.until, output=choices.output)
@@ -53,13 +56,15 @@ def assemble(model: nn.Module, data: DataSet, choices: Choices, name: str, weigh
     right = (view.predictions(test) == data.test.labels) if view.classifies else None
     chosen = choose_inputs(right, data.test.labels, choices.images)
     own = verify(net, reference, test[_checked(test, choices.checked, chosen)], raises=False)
-    double = _check_double(model, test[_checked(test, choices.checked_double, chosen)], choices)
+    checks = [Check(_name(own.dtype), own)]
+    if own.dtype != torch.float64:
+        checks.append(_check_double(model, test[_checked(test, choices.checked_double, chosen)], choices))
     return Contents(
         origin=_origin(model, data, name, weights),
         choices=choices,
         operators=net.operators,
         convex=net.convex,
-        checks=(Check(_name(own.dtype), own), double),
+        checks=tuple(checks),
         accuracy=None if right is None else float(right.double().mean()),
         explanations=tuple(view.explanation(test, index, choices.classes, own.bound) for index in chosen),
         neighbours=find_neighbours(net, train, test, data, chosen, choices),
@@ -82,6 +87,11 @@ def choose_inputs(right: Tensor | None, labels: Tensor, count: int) -> list[int]
 
     Returns:
         Numbers of test inputs: the first of each class in turn; up to a third of them wrong answers, at the end.
+
+    Example:
+        >>> right, labels = torch.tensor([True, True, False, True]), torch.tensor([0, 0, 0, 1])
+        >>> choose_inputs(right, labels, 3)
+        [0, 3, 2]
     """
     if right is None:
         return spaced(len(labels), count).tolist()

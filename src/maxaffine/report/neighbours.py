@@ -23,6 +23,10 @@ def spaced(length: int, count: int) -> Tensor:
     """Return at most ``count`` numbers from 0 to length - 1, evenly spaced, the first and the last among them.
 
     Data may be sorted by class, so the first ones would not do.
+
+    Example:
+        >>> spaced(100, 4).tolist()
+        [0, 33, 66, 99]
     """
     if count >= length:
         return torch.arange(length)
@@ -44,6 +48,9 @@ def find_neighbours(
 
     Returns:
         The neighbours; None for a network without piecewise-affine operators.
+
+    Source: the nearest neighbours in partition distance of Balestriero and Baraniuk, "A Spline Theory of Deep Networks"
+    (ICML 2018).
     """
     available = [record for record in net.operators if record.pieces > 1]
     if not available:

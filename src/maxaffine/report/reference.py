@@ -24,6 +24,12 @@ class Reference(nn.Module):
 
     Raises:
         BadInput: When ``until`` is not a module of the model.
+
+    Example:
+        >>> import torch
+        >>> model, x = nn.Sequential(nn.Identity(), nn.Tanh()), torch.tensor([[0.5, -2.0]])
+        >>> Reference(model, output="pre_activation")(x), Reference(model, until="0")(x)
+        (tensor([[ 0.5000, -2.0000]]), tensor([[ 0.5000, -2.0000]]))
     """
 
     def __init__(self, model: nn.Module, until: str | None = None, output: str = "as_is") -> None:

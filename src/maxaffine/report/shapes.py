@@ -18,5 +18,9 @@ def shown(template: np.ndarray) -> np.ndarray:
 
     Returns:
         (H, W) for images; anything else as it is.
+
+    Example:
+        >>> shown(np.ones((3, 2, 2))).tolist()
+        [[3.0, 3.0], [3.0, 3.0]]
     """
     return template.sum(0) if template.ndim == 3 else template
