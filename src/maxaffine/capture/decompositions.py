@@ -26,7 +26,7 @@ KEPT = frozenset(
     linear avg_pool1d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d tril triu
     layer_norm group_norm rms_norm lstm gru rnn_tanh lstm_cell gru_cell rnn_tanh_cell
     scaled_dot_product_attention cosine_similarity pairwise_distance cdist pdist bilinear embedding_bag
-    norm std var linalg_norm linalg_vector_norm special_entr
+    norm std var linalg_vector_norm special_entr
     """.split()
 )
 
@@ -34,7 +34,7 @@ KEPT = frozenset(
 Infinity = float("inf")
 
 
-def decompositions() -> dict[Callable, Callable]:
+def decompositions() -> dict[Any, Any]:
     """The table of decompositions for torch.export.
 
     Returns:
@@ -48,8 +48,11 @@ def decompositions() -> dict[Callable, Callable]:
     table[aten.clamp.Tensor] = _clamp
     table[aten.linalg_vector_norm.default] = _vector_norm
     table[aten.pairwise_distance.default] = _pairwise_distance
+    table[aten.cdist.default] = _cdist
     for operator in (aten.empty.memory_format, aten.empty_permuted.default, aten.empty_strided.default):
         table[operator] = _empty
+    for operator in (aten.squeeze.default, aten.squeeze.dim, aten.squeeze.dims):
+        table[operator] = _squeeze
     for operator, place in ((aten.rnn_relu.input, 5), (aten.rnn_relu.data, 6)):
         table[operator] = _undropped(table[operator], place)
     return table
@@ -61,7 +64,9 @@ def _clamp(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> 
     return raised if high is None else torch.minimum(raised, high)
 
 
-def _vector_norm(x: Tensor, ord: float = 2, dim: list[int] | None = None, keepdim: bool = False, *, dtype=None) -> Any:
+def _vector_norm(
+    x: Tensor, ord: float | int = 2, dim: list[int] | None = None, keepdim: bool = False, *, dtype=None
+) -> Any:
     """The 1-norm and the maximum norm are piecewise affine; any other stays as it is, to be refused."""
     axes = list(range(x.dim())) if dim is None else dim
     if dtype is not None or ord not in (1, Infinity):
@@ -69,14 +74,26 @@ def _vector_norm(x: Tensor, ord: float = 2, dim: list[int] | None = None, keepdi
     return x.abs().sum(axes, keepdim) if ord == 1 else x.abs().amax(axes, keepdim)
 
 
-def _pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2, eps: float = 1e-6, keepdim: bool = False) -> Any:
+def _pairwise_distance(x1: Tensor, x2: Tensor, p: float | int = 2, eps: float = 1e-6, keepdim: bool = False) -> Any:
     """The norm of the difference, moved off zero by eps."""
     return _vector_norm(x1 - x2 + eps, p, [-1], keepdim)
 
 
-def _empty(size: list[int], *_: Any, dtype: torch.dtype | None = None, device: Any = None, **__: Any) -> Tensor:
+def _cdist(x1: Tensor, x2: Tensor, p: float | int = 2, compute_mode: int | None = None) -> Any:
+    """The norm of the difference of each row of the first with each row of the second."""
+    return _vector_norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, [-1])
+
+
+def _empty(size: list[Any], *_: Any, dtype: torch.dtype | None = None, device: Any = None, **__: Any) -> Tensor:
     """Memory that will be written before it is read: zeros will do, and they are the same at every run."""
     return torch.full(size, 0, dtype=dtype or torch.get_default_dtype(), device=device)
+
+
+def _squeeze(x: Tensor, dim: Any = None) -> Any:
+    """Without the axis of the samples, which has size one too where there is one sample."""
+    named = range(x.dim()) if dim is None else [axis % x.dim() for axis in ([dim] if isinstance(dim, int) else dim)]
+    fixed = [axis for axis in named if isinstance(x.shape[axis], int)]
+    return NotImplemented if len(fixed) == len(named) else aten.squeeze.dims(x, fixed)
 
 
 def _undropped(decomposition: Callable, place: int) -> Callable:

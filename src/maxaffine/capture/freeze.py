@@ -211,7 +211,7 @@ def _uniform(call: Call, sample: Tensor) -> BatchAxis | None:
     constant = call.arguments.get("fill_value", call.arguments.get("self"))
     sizes = call.arguments.get("size", call.arguments.get("repeats"))
     if call.target not in (aten.full.default, aten.expand.default, aten.repeat.default) or isinstance(constant, Ref):
-        call.refuse(*BATCH_SIZE)
+        refuse(call, BATCH_SIZE)
     axes = [axis for axis, size in enumerate(sizes or ()) if isinstance(size, Ref)]
     if len(axes) != 1 or (sample.narrow(axes[0], 0, 1) != sample).any():
         call.refuse(*BATCH_SIZE)

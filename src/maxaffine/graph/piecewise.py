@@ -187,7 +187,7 @@ class Comparison(Traced):
 
     def codes(self, inputs: Sequence[Any], value: Any) -> Tensor:
         codes = as_tuple(value)[0]
-        return codes + 1 if codes.is_floating_point() or self.pieces == 3 else codes
+        return (codes + 1).to(torch.uint8) if codes.is_floating_point() else codes
 
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         raise TypeError("a comparison is constant within a region: it has no slopes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from maxaffine.capture.batch import along, pointwise
 from maxaffine.capture.call import Call
@@ -31,12 +32,26 @@ def sign(call: Call) -> Operator:
     return Comparison(call.affine(), pieces=3)
 
 
+@rule(aten.isnan.default, aten.isinf.default, batch=pointwise)
+def infinite(call: Call) -> Operator:
+    """Whether an entry is no finite number: never, at finite inputs."""
+    return Comparison(call.affine())
+
+
 @rule(aten.argmax.default, aten.argmin.default, batch=along("dim"))
 def argmax(call: Call) -> Operator:
     """The place of the winner along an axis."""
     dim = call["dim"]
     sample = call["self"].sample
-    return Comparison(call.affine(), pieces=sample.shape[dim])
+    return Comparison(call.affine(), pieces=sample.numel() if dim is None else sample.shape[dim])
+
+
+@rule(aten.bucketize.Tensor, batch=pointwise)
+def bucketize(call: Call) -> Operator:
+    """The number of boundaries below an entry."""
+    if not isinstance(call["boundaries"], Tensor):
+        call.refuse("its boundaries depend on the input", "use boundaries that are a buffer")
+    return Comparison(call.affine(), pieces=len(call["boundaries"]) + 1)
 
 
 @rule(aten.where.self, batch=pointwise)
@@ -65,3 +80,9 @@ def masked_fill(call: Call) -> Operator:
 def logic(call: Call) -> Operator:
     """Logic on comparisons; a float here would mean its being zero or not."""
     call.refuse("it reads a float as true or false", "compare explicitly, e.g. x != 0")
+
+
+@rule(aten.any.dim, aten.any.dims, aten.all.dim, aten.all.dims, batch=along("dim"))
+def logic_along(call: Call) -> Operator:
+    """Any or all of several comparisons."""
+    return logic(call)

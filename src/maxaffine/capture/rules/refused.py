@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import torch
 
 from maxaffine.capture.call import Call
@@ -29,8 +31,8 @@ FAMILIES: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "gelu elu celu selu softplus exp exp2 expm1 log log2 log10 log1p sqrt rsqrt sin cos tan asin acos "
-        "atan sinh cosh asinh acosh atanh erf erfc erfinv logsumexp reciprocal sinc lgamma digamma logaddexp "
-        "atan2 hypot special_entr special_erf",
+        "atan sinh cosh asinh acosh atanh erf erfc erfinv logsumexp logcumsumexp reciprocal sinc lgamma digamma "
+        "logaddexp atan2 hypot special_entr special_erf",
         SMOOTH,
         REPLACE,
     ),
@@ -113,6 +115,16 @@ FAMILIES: tuple[tuple[str, str, str], ...] = (
         REPLACE,
     ),
     (
+        "arange",
+        "it counts over the whole batch, so its value depends on the number of samples",
+        "use the batch size in shapes only; write nn.EmbeddingBag as nn.Embedding and a sum, mean or amax over the bag",
+    ),
+    (
+        "_fft_r2c _fft_c2r _fft_c2c view_as_complex complex",
+        "it computes with complex numbers",
+        "write it with real numbers, a Fourier transform as a product with two constant matrices",
+    ),
+    (
         "nonzero masked_select unique _unique2 item _local_scalar_dense",
         "the shape of its value depends on the data",
         "use torch.where with values of a fixed shape",
@@ -126,13 +138,14 @@ UNKNOWN = (
 )
 
 
-def refuse(call: Call) -> None:
+def refuse(call: Call, otherwise: tuple[str, str] = UNKNOWN) -> NoReturn:
     """Refuse a call that has no rule.
 
     Args:
         call: The call.
+        otherwise: Reason and cure for an operator that has none of its own.
 
     Raises:
         NotPiecewiseAffine: Always.
     """
-    call.refuse(*REASONS.get(call.name.rpartition(".")[2], UNKNOWN))
+    call.refuse(*REASONS.get(call.name.rpartition(".")[2], otherwise))

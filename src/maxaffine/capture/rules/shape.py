@@ -10,7 +10,7 @@ from torch import Tensor
 from maxaffine.capture.batch import pointwise
 from maxaffine.capture.call import Call
 from maxaffine.capture.registry import rule
-from maxaffine.graph import Operator, Reshape, Sign
+from maxaffine.graph import Comparison, Operator, Reshape, Sign
 
 aten = torch.ops.aten
 
@@ -104,8 +104,10 @@ def pad(call: Call) -> Operator:
 
 @rule(aten._to_copy.default, aten.to.dtype, batch=pointwise)
 def convert(call: Call) -> Operator:
-    """Another floating-point type."""
+    """Another floating-point type, or true where an entry is not zero."""
     dtype = call["dtype"]
+    if dtype is torch.bool:
+        return Comparison(call.affine())
     if dtype is not None and not dtype.is_floating_point:
         call.refuse(f"rounding to {dtype} has infinitely many pieces", "keep the value in floating point")
     return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)
