@@ -11,7 +11,7 @@ class MaxAffineError(Exception):
 
 
 class NotPiecewiseAffine(MaxAffineError):
-    """An operator of the network has no exact piecewise-affine form (or none that is known), so nothing is approximated.
+    """An operator of the network has no exact piecewise-affine form, or none that is known: nothing is approximated.
 
     Args:
         operator: Name of the operator, e.g. ``aten.gelu.default``.

@@ -16,7 +16,7 @@ from maxaffine.capture.export import Traced, trace
 from maxaffine.capture.freeze import Freezer
 from maxaffine.capture.names import Name, find_node, name_nodes
 from maxaffine.errors import BadInput, ShapeMismatch
-from maxaffine.network import InputSpec, SplineNetwork
+from maxaffine.network import Ending, InputSpec, SplineNetwork
 
 FINAL = ("softmax", "_softmax", "log_softmax", "_log_softmax", "_safe_softmax", "sigmoid", "tanh", "log_sigmoid")
 
@@ -65,10 +65,10 @@ def capture(
     _check_module(model, spec, tensors)
     traced = _traced(model, spec, tensors)
     names = name_nodes(model, traced.nodes, traced.inputs)
-    targets, output_spec = _targets(traced, names, until, output)
+    targets, output_spec, endings = _targets(traced, names, until, output)
     probe = [_take(item.detach(), axis, PROBES) for item, axis in zip(tensors, spec.batch_dims, strict=True)]
     graph = Freezer(traced, names, spec.batch_dims).graph(probe, targets)
-    return SplineNetwork(graph, spec, output_spec, _places(graph, names))
+    return SplineNetwork(graph, spec, output_spec, _places(graph, names), endings)
 
 
 def _input_spec(example: Any, batch_dim: int | tuple[int, ...]) -> InputSpec:
@@ -122,20 +122,29 @@ def _take(tensor: Tensor, axis: int, count: int) -> Tensor:
     return tensor.index_select(axis, places)
 
 
-def _targets(traced: Traced, names: dict[Node, Name], until: str | None, output: str) -> tuple[list[Any], Any]:
+def _targets(
+    traced: Traced, names: dict[Node, Name], until: str | None, output: str
+) -> tuple[list[Any], Any, tuple[Ending, ...]]:
+    """The nodes to compute, how they are nested, and what was left out behind each."""
     if until is not None:
         node = find_node(until, traced.nodes, names)
         if node is None:
             known = sorted({name.text for node, name in names.items() if node.op == "call_function"})
             raise BadInput(f"until: no operator or module is called {until!r}; there are {known}")
-        return [node], tree_structure(0)
+        return [node], tree_structure(0), ()
     targets = list(traced.outputs)
-    if output == "pre_activation":
-        targets = [_before_final(item, names) for item in targets]
-    return targets, traced.output_spec
+    if output == "as_is":
+        return targets, traced.output_spec, ()
+    finals = [_final(item, names) for item in targets]
+    return [node.args[0] for node in finals], traced.output_spec, tuple(_ending(node) for node in finals)
 
 
-def _before_final(item: Any, names: dict[Node, Name]) -> Any:
+def _ending(node: Any) -> Ending:
+    """A final activation as a function of what it was applied to."""
+    return lambda value: node.target(value, *node.args[1:], **node.kwargs)
+
+
+def _final(item: Any, names: dict[Node, Name]) -> Any:
     node: Any = item
     while isinstance(node, Node) and str(node.target).split(".")[1:2] == ["clone"]:
         node = node.args[0]
@@ -146,7 +155,7 @@ def _before_final(item: Any, names: dict[Node, Name]) -> Any:
             f"output: 'pre_activation' needs a final softmax, log-softmax, sigmoid or tanh, but the module ends in"
             f" {found!r}; leave output= out, or name until="
         )
-    return node.args[0]
+    return node
 
 
 def _places(graph: Any, names: dict[Node, Name]) -> dict[str, int]:

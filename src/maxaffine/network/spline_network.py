@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -19,6 +19,8 @@ from maxaffine.maps import AffineMap
 from maxaffine.network.inputs import InputSpec
 from maxaffine.network.table import html_table, text_table
 
+Ending = Callable[[Tensor], Tensor]
+
 
 class SplineNetwork:
     """A network in its exact spline form; made by :func:`maxaffine.capture`.
@@ -30,13 +32,22 @@ class SplineNetwork:
         inputs: What the network takes.
         output_spec: How its outputs are nested.
         places: Operator names and module paths to the numbers of their values in the graph.
+        endings: The activation left out behind each output at capture; empty when nothing was left out.
     """
 
-    def __init__(self, graph: Graph, inputs: InputSpec, output_spec: TreeSpec, places: dict[str, int]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        inputs: InputSpec,
+        output_spec: TreeSpec,
+        places: dict[str, int],
+        endings: tuple[Ending, ...] = (),
+    ) -> None:
         self.graph = graph
         self.inputs = inputs
         self.output_spec = output_spec
         self.places = places
+        self.endings = endings
 
     @torch.no_grad()
     def __call__(self, x: Any) -> Any:

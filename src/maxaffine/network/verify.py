@@ -70,7 +70,8 @@ def verify(
 
     Four residuals, each relative to the largest term: the output; A x + b with b pushed through the network on its
     own; the offset contributions' sum; and A^T u against autograd on the module. On a kink autograd may pick
-    another piece than the lowest, so a Jacobian that disagrees is compared again just beside x.
+    another piece than the lowest, so a Jacobian that disagrees is compared again just beside x. An activation that was
+    left out by ``output="pre_activation"`` is applied first, for the module applies it.
 
     Args:
         net: The captured network.
@@ -143,13 +144,15 @@ def _check(
     x = dict(zip(net.inputs.names, tensors, strict=True)) if net.inputs.keyword else tensors
     with torch.no_grad():
         truth = _front(net, place, call(tensors)[place])
-        own = _front(net, place, tree_leaves(net(x))[place])
+        value = _front(net, place, tree_leaves(net(x))[place])
+        own = _finished(net, place, value)
     if truth.shape != own.shape:
         raise BadInput(f"model: output {place} has shape {tuple(truth.shape)}, the network's {tuple(own.shape)}")
     affine_map = net.affine_map(x, output=place)
     floating = [item for item in tensors if item.is_floating_point()]
     applied, offsets = affine_map(floating), affine_map.offsets
-    scale = max(_size(truth), _size(offsets), _size(applied - offsets))
+    scale = max(_size(value), _size(offsets), _size(applied - offsets))
+    applied = _finished(net, place, applied)
     u = torch.randn(truth.shape, generator=generator, dtype=torch.float64).to(truth)
     weighed = (u * offsets).reshape(len(u), -1).sum(1)
     split = _split(net, tensors, place, u)
@@ -199,7 +202,12 @@ def _jacobian_residual(
             else [None] * len(floating)
         )
     x = dict(zip(net.inputs.names, tensors, strict=True)) if net.inputs.keyword else tensors
-    own = net.affine_map(x, output=place).rmv(u)
+    affine_map = net.affine_map(x, output=place)
+    if net.endings:  # the chain rule through the activation that was left out
+        with torch.enable_grad():
+            value = affine_map.value.requires_grad_()
+            (u,) = torch.autograd.grad(_finished(net, place, value), value, u)
+    own = affine_map.rmv(u)
     own = own if isinstance(own, tuple) else (own,)
     axes = [axis for item, axis in zip(leaves, net.inputs.batch_dims, strict=True) if item.requires_grad]
     residual = 0.0
@@ -218,6 +226,16 @@ def _beside(tensors: tuple[Tensor, ...], generator: torch.Generator) -> tuple[Te
             item = item + step * item.abs().max().clamp(min=1) * torch.finfo(item.dtype).eps ** 0.5
         moved.append(item)
     return tuple(moved)
+
+
+def _finished(net: SplineNetwork, place: int, front: Tensor) -> Tensor:
+    """What the module returns, from the network's output (N, *out): the activation left out at capture, applied."""
+    if not net.endings:
+        return front
+    value = net.graph.values[net.graph.outputs[place]]
+    axis = value.batch or BatchAxis()
+    shape = (*value.units[: axis.dim], len(front), *value.units[axis.dim :])
+    return axis.to_front(net.endings[place](axis.from_front(front, shape)))
 
 
 def _front(net: SplineNetwork, place: int, output: Tensor) -> Tensor:
