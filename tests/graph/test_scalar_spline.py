@@ -1,0 +1,122 @@
+"""Functions of one number: pieces, ties on both sides of the kink, and what they say of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.testing import assert_close
+
+import maxaffine as ma
+from maxaffine.graph import ScalarSpline, Sign
+from tests.zoo.networks import Net
+
+Activation = Callable[[Tensor], Tensor]
+# Name: function, the places where the piece changes, convex, continuous.
+ACTIVATIONS: dict[str, tuple[Activation, tuple[float, ...], bool, bool]] = {
+    "relu": (F.relu, (0.0,), True, True),
+    "abs": (torch.abs, (0.0,), True, True),
+    "leaky_relu": (lambda x: F.leaky_relu(x, 0.1), (0.0,), True, True),
+    "steep_leaky_relu": (lambda x: F.leaky_relu(x, 1.5), (0.0,), False, True),
+    "relu6": (F.relu6, (0.0, 6.0), False, True),
+    "hardtanh": (lambda x: F.hardtanh(x, -0.5, 0.75), (-0.5, 0.75), False, True),
+    "clamp_min": (lambda x: x.clamp(min=-0.25), (-0.25,), True, True),
+    "clamp_max": (lambda x: x.clamp(max=0.25), (0.25,), False, True),
+    "hardsigmoid": (F.hardsigmoid, (-3.0, 3.0), False, True),
+    "hardshrink": (lambda x: F.hardshrink(x, 0.5), (-0.5, 0.5), False, False),
+    "softshrink": (lambda x: F.softshrink(x, 0.3), (-0.3, 0.3), False, True),
+    "threshold": (lambda x: F.threshold(x, 0.25, -1.0), (0.25,), False, False),
+    "threshold_that_meets": (lambda x: F.threshold(x, 0.25, 0.25), (0.25,), True, True),
+}
+every_activation = pytest.mark.parametrize("name", ACTIVATIONS)
+
+
+def capture(name: str) -> ma.SplineNetwork:
+    function = ACTIVATIONS[name][0]
+    return ma.capture(Net(lambda m, x: function(x)), torch.zeros(1, 1, dtype=torch.float64))
+
+
+@every_activation
+def test_on_the_kink_the_lowest_piece_wins_unless_the_function_jumps_there(name: str) -> None:
+    function, knots, _, _ = ACTIVATIONS[name]
+    net = capture(name)
+    for place, knot in enumerate(knots):
+        x = torch.tensor([[knot - 1e-9], [knot], [knot + 1e-9]], dtype=torch.float64)
+        amap = net.affine_map(x)
+        below, on, above = net.codes(x)[net.operators[-1].name].unpack().flatten().tolist()
+        assert (below, above) == (place, place + 1)
+        # hardshrink keeps x only beyond its threshold: at -lambda it is 0 already, which is the upper piece.
+        assert on == (above if (name, place) == ("hardshrink", 0) else below)
+        assert_close(amap.slopes.flatten() * x.flatten() + amap.offsets.flatten(), function(x).flatten())
+        # A kink changes the slope: the one at the tie belongs to the piece whose code it has.
+        slopes = amap.slopes.flatten().tolist()
+        assert slopes[1] == (slopes[2] if on == above else slopes[0])
+
+
+@every_activation
+def test_says_what_it_is(name: str) -> None:
+    _, knots, convex, continuous = ACTIVATIONS[name]
+    record = capture(name).operators[-1]
+    assert (record.pieces, record.convex, record.continuous) == (len(knots) + 1, convex, continuous)
+
+
+@every_activation
+def test_every_piece_is_the_function(name: str) -> None:
+    function, knots, _, _ = ACTIVATIONS[name]
+    x = torch.cat([torch.linspace(-8, 8, 129), torch.tensor(knots)]).double().unsqueeze(1)
+    amap = capture(name).affine_map(x)
+    assert_close(amap.slopes.flatten() * x.flatten() + amap.offsets.flatten(), function(x).flatten())
+
+
+def test_two_pieces_are_a_bit() -> None:
+    spline = ScalarSpline((0.0,), (0.0, 1.0), (0.0, 0.0))
+    codes = spline.codes(torch.tensor([-1.0, 0.0, -0.0, 1e-45, 1.0]))
+    assert codes.dtype == torch.bool
+    assert codes.tolist() == [False, False, False, True, True]
+
+
+def test_parametric_slopes_have_a_sign_and_a_shape_of_their_own() -> None:
+    def spline(*slopes: float) -> ScalarSpline:
+        return ScalarSpline((0.0,), (torch.tensor(slopes), 1.0), (0.0, 0.0))
+
+    assert spline(0.1, 0.9).sign is Sign.NONNEGATIVE and spline(0.1, 0.9).convex
+    assert not spline(0.1, 1.1).convex
+    assert spline(-0.1, 0.5).sign is Sign.MIXED
+    assert ScalarSpline((0.0,), (-2.0, -1.0), (0.0, 0.0)).sign is Sign.NONPOSITIVE
+
+
+def test_parameters_of_prelu_reach_their_channel() -> None:
+    prelu = nn.PReLU(3).double()
+    with torch.no_grad():
+        prelu.weight.copy_(torch.tensor([-1.0, 0.5, 2.0]))
+    net = ma.capture(prelu, torch.zeros(1, 3, 2, dtype=torch.float64))
+    slopes = net.affine_map(-torch.ones(1, 3, 2, dtype=torch.float64)).slopes.reshape(6, 6).diagonal()
+    assert slopes.tolist() == [-1.0, -1.0, 0.5, 0.5, 2.0, 2.0]
+
+
+numbers = st.floats(-3, 3).map(lambda number: round(number, 2))
+
+
+@given(st.lists(numbers, min_size=1, max_size=4, unique=True), st.lists(numbers, min_size=5, max_size=5), numbers)
+def test_a_continuous_spline_is_recognised(knots: list[float], slopes: list[float], first: float) -> None:
+    """Offsets that make neighbouring pieces meet; moving one of them apart is noticed."""
+    knots, slopes = sorted(knots), slopes[: len(knots) + 1]
+    offsets = [first]
+    for knot, below, above in zip(knots, slopes, slopes[1:], strict=False):
+        offsets.append(offsets[-1] + (below - above) * knot)
+    spline = ScalarSpline(tuple(knots), tuple(slopes), tuple(offsets))
+    assert spline.continuous
+    assert spline.convex == (sorted(slopes) == slopes)
+    assert not ScalarSpline(tuple(knots), tuple(slopes), (*offsets[:-1], offsets[-1] + 0.01)).continuous
+    x = torch.linspace(-4, 4, 101, dtype=torch.float64)
+    codes = spline.codes(x)
+    assert torch.equal(codes.long(), sum((x > knot).long() for knot in knots) + torch.zeros(101, dtype=torch.long))
+    scale = spline.scale(codes, x.dtype)
+    shift = spline.shift(codes, x.dtype)
+    assert_close(scale.to(x.dtype), torch.tensor(slopes, dtype=x.dtype)[codes.long()])
+    assert_close(torch.zeros_like(x) if shift is None else shift, torch.tensor(offsets, dtype=x.dtype)[codes.long()])
