@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import operator as python_operator
 import random
 import warnings
 from collections.abc import Iterator
@@ -21,6 +22,9 @@ from torch.utils._pytree import tree_leaves
 
 from maxaffine.capture.decompositions import decompositions
 from maxaffine.errors import CaptureError, NotPiecewiseAffine
+
+# They report a failed trace at length; our own error says what matters.
+NOISY = ("torch.fx.experimental.symbolic_shapes", "torch._subclasses.fake_tensor")
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any], batch_dims: Any
     Raises:
         CaptureError: When the module fails on the example or cannot be traced.
     """
-    batch = Dim("batch")
+    batch = Dim("batch", max=2**31)  # PyTorch 2.7 takes an unbounded size for a constraint
     # By tensor: a module may take them as *args, or as named arguments in any order.
     shapes = ShapesCollection()
     for tensor, axis in zip(tree_leaves((args, kwargs)), tree_leaves(batch_dims), strict=True):
@@ -65,7 +69,8 @@ def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any], batch_dims: Any
     with _untouched(model):
         try:
             program = torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=False)
-            program = program.run_decompositions(decompositions())
+            with torch.inference_mode():  # for autograd PyTorch takes hardshrink and softshrink apart
+                program = program.run_decompositions(decompositions())
         except Exception as error:
             raise CaptureError(_explanation(error)) from error
     return _frozen(program)
@@ -79,9 +84,9 @@ def _explanation(error: Exception) -> str:
     where = _user_frame(error)
     if "data-dependent" in text or "DataDependent" in kind or "DynamicOutputShape" in kind:
         return (
-            f"model: its control flow or a shape depends on the data ({where or first}), so it is not one fixed"
-            " graph. Cure: replace the Python `if`, `.item()` or boolean indexing by torch.where, or capture the part"
-            " before it"
+            f"model: its control flow or a shape depends on the data{f' at {where}' if where else ''}, so it is not one"
+            " fixed graph. Cure: replace the Python `if`, `.item()` or boolean indexing by torch.where, or capture the"
+            " part before it"
         )
     if "batch" in text and ("specializ" in text or "onstraint" in text):
         return (
@@ -110,9 +115,9 @@ def _frozen(program: ExportedProgram) -> Traced:
     """Copy the constants once each (shared parameters stay shared) and pick out what the user gives and gets."""
     signature = program.graph_signature
     if signature.buffers_to_mutate:
-        buffer = next(iter(signature.buffers_to_mutate.values()))
+        result, buffer = next(iter(signature.buffers_to_mutate.items()))
         raise NotPiecewiseAffine(
-            "a buffer update",
+            _operator(next(node for node in program.graph.nodes if node.name == result)),
             f"the module changes its buffer {buffer!r} while it runs, so one input does not give one output",
             "call model.eval() before capture; a module that updates buffers in evaluation mode has no spline form",
             buffer.rpartition(".")[0],
@@ -135,6 +140,14 @@ def _frozen(program: ExportedProgram) -> Traced:
     )
 
 
+def _operator(node: Node) -> str:
+    """The name of the operator that computes a node."""
+    while node.target is python_operator.getitem:
+        node = node.all_input_nodes[0]
+    schema = getattr(node.target, "_schema", None)
+    return "a buffer update" if schema is None else schema.name.replace("::", ".")
+
+
 def _copy(tensor: Tensor, copies: dict[Any, Tensor]) -> Tensor:
     key = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
     if key not in copies or tensor.data_ptr() == 0:
@@ -148,15 +161,17 @@ def _untouched(model: nn.Module) -> Iterator[None]:
     python, numeric, gradient = random.getstate(), np.random.get_state(), torch.is_grad_enabled()
     saved = [(vars(module), {k: (v, _contents(v)) for k, v in vars(module).items()}) for module in model.modules()]
     devices = {p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"}
-    log = logging.getLogger("torch.fx.experimental.symbolic_shapes")
-    silent = log.disabled
+    logs = [logging.getLogger(name) for name in NOISY]
+    silent = [log.disabled for log in logs]
     with torch.random.fork_rng(devices=sorted(devices)), warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore")
-        log.disabled = True
+        for log in logs:
+            log.disabled = True
         try:
             yield
         finally:
-            log.disabled = silent
+            for log, disabled in zip(logs, silent, strict=True):
+                log.disabled = disabled
             torch.set_grad_enabled(gradient)
             random.setstate(python)
             np.random.set_state(numeric)

@@ -63,7 +63,7 @@ def clamp(call: Call) -> Operator:
     return _clipped(call, call.arguments.get("min"), call.arguments.get("max"))
 
 
-def _clipped(call: Call, low: float | None, high: float | None) -> Operator:
+def _clipped(call: Call, low: float | int | None, high: float | int | None) -> Operator:
     if low is not None and high is not None and low > high:
         call.refuse("its lower bound is above its upper one, so it is constant", "order the bounds")
     knots = tuple(float(bound) for bound in (low, high) if bound is not None)
