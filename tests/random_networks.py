@@ -86,8 +86,8 @@ class RandomNetwork(nn.Module):
             assert function is not None
             result = function(*arguments)
             values.append(result[0] if isinstance(result, tuple) else result)
-        found = tuple(values[place] for place in self.outputs)
-        return found if len(found) > 1 else found[0]
+        found = [values[place] for place in self.outputs]
+        return tuple(found) if len(found) > 1 else found[0]
 
     def extra_repr(self) -> str:
         return "\n".join([*(f"{place}: {step}" for place, step in enumerate(self.program, 1)), f"-> {self.outputs}"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch.testing import assert_close
 
 import maxaffine as ma
 from maxaffine.graph import ScalarSpline, Sign
+from tests.blocks import only
 from tests.zoo.networks import Net
 
 Activation = Callable[[Tensor], Tensor]
@@ -36,32 +38,39 @@ ACTIVATIONS: dict[str, tuple[Activation, tuple[float, ...], bool, bool]] = {
 every_activation = pytest.mark.parametrize("name", ACTIVATIONS)
 
 
-def capture(name: str) -> ma.SplineNetwork:
-    function = ACTIVATIONS[name][0]
-    return ma.capture(Net(lambda m, x: function(x)), torch.zeros(1, 1, dtype=torch.float64))
+@cache
+def captured() -> ma.SplineNetwork:
+    """All activations side by side, one output each."""
+    functions = [function for function, *_ in ACTIVATIONS.values()]
+    return ma.capture(Net(lambda m, x: [function(x) for function in functions]), torch.zeros(1, 1, dtype=torch.float64))
+
+
+def lookup(name: str) -> tuple[int, ma.OperatorRecord]:
+    place = list(ACTIVATIONS).index(name)
+    return place, captured().operators[place]
 
 
 @every_activation
 def test_on_the_kink_the_lowest_piece_wins_unless_the_function_jumps_there(name: str) -> None:
     function, knots, _, _ = ACTIVATIONS[name]
-    net = capture(name)
+    output, record = lookup(name)
     for place, knot in enumerate(knots):
         x = torch.tensor([[knot - 1e-9], [knot], [knot + 1e-9]], dtype=torch.float64)
-        amap = net.affine_map(x)
-        below, on, above = net.codes(x)[net.operators[-1].name].unpack().flatten().tolist()
+        amap = captured().affine_map(x, output=output)
+        below, on, above = captured().codes(x)[record.name].unpack().flatten().tolist()
         assert (below, above) == (place, place + 1)
         # hardshrink keeps x only beyond its threshold: at -lambda it is 0 already, which is the upper piece.
         assert on == (above if (name, place) == ("hardshrink", 0) else below)
-        assert_close(amap.slopes.flatten() * x.flatten() + amap.offsets.flatten(), function(x).flatten())
-        # A kink changes the slope: the one at the tie belongs to the piece whose code it has.
-        slopes = amap.slopes.flatten().tolist()
+        assert_close(only(amap.slopes).flatten() * x.flatten() + amap.offsets.flatten(), function(x).flatten())
+        # The slope at the tie is that of the piece whose code it has.
+        slopes = only(amap.slopes).flatten().tolist()
         assert slopes[1] == (slopes[2] if on == above else slopes[0])
 
 
 @every_activation
 def test_says_what_it_is(name: str) -> None:
     _, knots, convex, continuous = ACTIVATIONS[name]
-    record = capture(name).operators[-1]
+    _, record = lookup(name)
     assert (record.pieces, record.convex, record.continuous) == (len(knots) + 1, convex, continuous)
 
 
@@ -69,8 +78,8 @@ def test_says_what_it_is(name: str) -> None:
 def test_every_piece_is_the_function(name: str) -> None:
     function, knots, _, _ = ACTIVATIONS[name]
     x = torch.cat([torch.linspace(-8, 8, 129), torch.tensor(knots)]).double().unsqueeze(1)
-    amap = capture(name).affine_map(x)
-    assert_close(amap.slopes.flatten() * x.flatten() + amap.offsets.flatten(), function(x).flatten())
+    amap = captured().affine_map(x, output=lookup(name)[0])
+    assert_close(only(amap.slopes).flatten() * x.flatten() + amap.offsets.flatten(), function(x).flatten())
 
 
 def test_two_pieces_are_a_bit() -> None:
@@ -95,7 +104,7 @@ def test_parameters_of_prelu_reach_their_channel() -> None:
     with torch.no_grad():
         prelu.weight.copy_(torch.tensor([-1.0, 0.5, 2.0]))
     net = ma.capture(prelu, torch.zeros(1, 3, 2, dtype=torch.float64))
-    slopes = net.affine_map(-torch.ones(1, 3, 2, dtype=torch.float64)).slopes.reshape(6, 6).diagonal()
+    slopes = only(net.affine_map(-torch.ones(1, 3, 2, dtype=torch.float64)).slopes).reshape(6, 6).diagonal()
     assert slopes.tolist() == [-1.0, -1.0, 0.5, 0.5, 2.0, 2.0]
 
 

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 import maxaffine as ma
 from tests import oracles
+from tests.blocks import only
 from tests.random_networks import RandomCase, random_cases
 
 
@@ -21,7 +22,7 @@ def check_exact(net: ma.SplineNetwork, case: RandomCase, x: Tensor) -> None:
     assert ma.verify(net, case.network, x).exact
     expected = oracles.affine_maps(case.network, (x,))
     for amap, ((slopes,), offsets) in zip(maps(net, x), expected, strict=True):
-        assert_close(amap.slopes, slopes, rtol=1e-10, atol=1e-10)
+        assert_close(only(amap.slopes), slopes, rtol=1e-10, atol=1e-10)
         assert_close(amap.offsets, offsets, rtol=1e-9, atol=1e-9)
         assert_close(amap.offset_contributions().sum(), amap.offsets, rtol=1e-9, atol=1e-9)
 
@@ -37,7 +38,7 @@ def check_equal_codes_mean_equal_maps(net: ma.SplineNetwork, case: RandomCase, x
         for region in regions.unique():
             first, *others = torch.nonzero(regions == region).flatten().tolist()
             for other in others:
-                assert_close(amap.slopes[first], amap.slopes[other], rtol=1e-12, atol=1e-12)
+                assert_close(only(amap.slopes)[first], only(amap.slopes)[other], rtol=1e-12, atol=1e-12)
                 assert_close(amap.offsets[first], amap.offsets[other], rtol=1e-11, atol=1e-11)
                 swapped = x.clone()
                 swapped[first] = x[other]
@@ -59,7 +60,7 @@ def check_a_batch_is_its_samples(net: ma.SplineNetwork, x: Tensor) -> None:
         alone = x[sample : sample + 1]
         assert net.codes(alone) == codes.rows(sample)
         for amap, own in zip(whole, maps(net, alone), strict=True):
-            assert_close(amap.slopes[sample : sample + 1], own.slopes, rtol=1e-12, atol=1e-12)
+            assert_close(only(amap.slopes)[sample : sample + 1], only(own.slopes), rtol=1e-12, atol=1e-12)
             assert_close(amap.offsets[sample : sample + 1], own.offsets, rtol=1e-12, atol=1e-12)
 
 
