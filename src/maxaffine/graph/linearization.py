@@ -64,7 +64,7 @@ class Linearization:
         parts: dict[str, Tensor] = {}
         for step, local, incoming in self._backward(self._start(cotangents)):
             batch = self.graph.values[step.result].batch or BatchAxis()
-            for record, offset in zip(step.records, local.offsets(), strict=False):
+            for record, offset in reversed(list(zip(step.records, local.offsets(), strict=False))):
                 if offset is not None and incoming[0] is not None:
                     parts[record.name] = _inner(incoming[0], offset, batch)
         return dict(reversed(parts.items()))
