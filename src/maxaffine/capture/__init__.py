@@ -3,6 +3,7 @@
 from maxaffine.capture import batch
 from maxaffine.capture.call import Call, Ref
 from maxaffine.capture.capture import capture
+from maxaffine.capture.contract import check_rule
 from maxaffine.capture.registry import Rule, registered, rule
 
-__all__ = ["Call", "Ref", "Rule", "batch", "capture", "registered", "rule"]
+__all__ = ["Call", "Ref", "Rule", "batch", "capture", "check_rule", "registered", "rule"]

@@ -1,0 +1,148 @@
+"""The contract that the rule of an operator must keep, as one check."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from maxaffine.capture.capture import capture
+from maxaffine.errors import ExactnessError
+from maxaffine.graph import BatchAxis, Dependence
+from maxaffine.network import SplineNetwork, verify
+
+BATCHES = (1, 5)
+SEGMENTS, POINTS = 4, 40
+LAWS = {
+    "output": "the operator's own value is not the module's",
+    "affine": "A x + b is not the module's output",
+    "split": "the offset contributions do not sum to b",
+    "jacobian": "A is not autograd's Jacobian of the module",
+    "adjoint": "<A u, v> is not <u, A^T v>",
+    "apart": "one sample changes another's output, so the proof of the batch axis is wrong",
+    "range": "the codes leave 0..pieces-1",
+    "codes": "two inputs have equal codes but different maps",
+}
+
+
+def check_rule(module: nn.Module, example: Tensor | tuple[Tensor, ...], *, seed: int = 0) -> None:
+    """Hold the rules that a module needs to their contract, at random inputs of the example's shape and scale.
+
+    In single and in double precision, for one sample and for five: f(x) = A x + b; A is autograd's Jacobian of the
+    untouched module; <A u, v> = <u, A^T v>; the split offsets sum to b; no sample changes another's output; codes lie
+    in 0..pieces-1, and inputs with equal codes share one affine map.
+
+    Args:
+        module: A module that calls the operator; its parameters and buffers follow the precision.
+        example: A tensor (N, *in), or a tuple of them.
+        seed: Seed of the inputs; the caller's random state is not touched.
+
+    Raises:
+        ExactnessError: Naming the first law that does not hold.
+        NotPiecewiseAffine: When the module is refused.
+
+    Example:
+        >>> import torch
+        >>> from maxaffine.capture import check_rule
+        >>> check_rule(torch.nn.Hardtanh(), torch.randn(2, 3))
+    """
+    examples = (example,) if isinstance(example, Tensor) else example
+    generator = torch.Generator().manual_seed(seed)
+    for dtype in (torch.float32, torch.float64):
+        typed = copy.deepcopy(module).to(dtype)
+        draws = [_Draw(item, dtype, generator) for item in examples]
+        net = capture(typed, _given([draw.batch(2) for draw in draws]))
+        for batch in BATCHES:
+            inputs = [draw.batch(batch) for draw in draws]
+            report = verify(net, typed, _given(inputs), seed=seed, raises=False)
+            for law, residual in report.residuals.items():
+                _require(residual <= report.bound, law, inputs)
+            _check_adjoint(net, inputs, generator)
+            _check_apart(net, typed, inputs)
+        _check_codes(net, [draw.path() for draw in draws])
+
+
+class _Draw:
+    """Random inputs like one example: normal numbers of its scale; integers are taken from it."""
+
+    def __init__(self, example: Tensor, dtype: torch.dtype, generator: torch.Generator) -> None:
+        self.example = example.to(dtype) if example.is_floating_point() else example
+        self.generator = generator
+
+    def batch(self, count: int) -> Tensor:
+        if not self.example.is_floating_point():
+            return self.example[torch.randint(len(self.example), (count,), generator=self.generator)]
+        drawn = torch.randn(count, *self.example.shape[1:], generator=self.generator, dtype=self.example.dtype)
+        return drawn.to(self.example.device) * self.example.abs().max().clamp(min=1)
+
+    def path(self) -> Tensor:
+        """Points on segments, close enough for many to share a region."""
+        starts = self.batch(SEGMENTS).unsqueeze(0)
+        if not self.example.is_floating_point():
+            return starts.expand(POINTS, *starts.shape[1:]).flatten(0, 1)
+        steps = torch.linspace(0, 1, POINTS).to(starts).view(-1, *[1] * self.example.dim())
+        return (starts + steps * (self.batch(SEGMENTS) - starts)).flatten(0, 1)
+
+
+def _given(inputs: Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
+    return inputs[0] if len(inputs) == 1 else tuple(inputs)
+
+
+def _require(holds: bool, law: str, inputs: Sequence[Tensor]) -> None:
+    if not holds:
+        dtype = next(item.dtype for item in inputs if item.is_floating_point())
+        raise ExactnessError(
+            f"module: {LAWS[law]} ({dtype}, {len(inputs[0])} samples). Cure: correct the rule or the derivative of an"
+            " operator that the module calls"
+        )
+
+
+def _near(found: Tensor, expected: Tensor) -> bool:
+    bound = 1e4 * torch.finfo(expected.dtype).eps * (1 + float(expected.abs().max()))
+    return bool(((found - expected).abs() <= bound).all())
+
+
+def _places(net: SplineNetwork) -> list[int]:
+    """The outputs that depend affinely on the input."""
+    values = [net.graph.values[number] for number in net.graph.outputs]
+    return [place for place, value in enumerate(values) if value.dependence is Dependence.AFFINE]
+
+
+def _check_adjoint(net: SplineNetwork, inputs: Sequence[Tensor], generator: torch.Generator) -> None:
+    for place in _places(net):
+        amap = net.affine_map(_given(inputs), output=place)
+        floats = [item for item in inputs if item.is_floating_point()]
+        u = [torch.randn(item.shape, generator=generator, dtype=item.dtype).to(item) for item in floats]
+        v = torch.randn(amap.value.shape, generator=generator, dtype=amap.value.dtype).to(amap.value)
+        pulled = amap.rmv(v)
+        pairs = zip(u, pulled if isinstance(pulled, tuple) else (pulled,), strict=True)
+        _require(_near((amap.mv(u) * v).sum(), sum((a * b).sum() for a, b in pairs)), "adjoint", inputs)
+
+
+def _check_apart(net: SplineNetwork, module: nn.Module, inputs: Sequence[Tensor]) -> None:
+    together = _fronts(net, module, inputs)
+    for sample in range(len(inputs[0])):
+        alone = _fronts(net, module, [item[sample : sample + 1] for item in inputs])
+        for whole, own in zip(together, alone, strict=True):
+            _require(_near(whole[sample : sample + 1], own), "apart", inputs)
+
+
+def _fronts(net: SplineNetwork, module: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
+    with torch.no_grad():
+        outputs = tree_leaves(module(*(item.clone() for item in inputs)))
+    axes = [net.graph.values[number].batch or BatchAxis() for number in net.graph.outputs]
+    return [axes[place].to_front(outputs[place]) for place in _places(net)]
+
+
+def _check_codes(net: SplineNetwork, points: Sequence[Tensor]) -> None:
+    for record, codes in net.graph.codes(points):
+        _require(0 <= int(codes.min()) and int(codes.max()) < record.pieces, "range", points)
+    regions = net.codes(_given(points)).region_ids().tolist()
+    first = {region: place for place, region in reversed(list(enumerate(regions)))}
+    held = [item[[first[region] for region in regions]] for item in points]
+    for place in _places(net):
+        amap = net.affine_map(_given(held), output=place)
+        _require(_near(amap(points), net.affine_map(_given(points), output=place).value), "codes", points)
