@@ -1,0 +1,140 @@
+"""Figures laid out in whole pixels, so that no value of a template is lost to resampling."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import Colormap
+from matplotlib.figure import Figure
+from torch import Tensor
+
+DPI = 100
+SIGNED, UNSIGNED = "RdBu_r", "magma"
+INNER, OFFSET = "#1b9e77", "#7570b3"
+# Fewer colours than 256 keep the files of noisy templates small, and the eye sees no difference.
+COLOURS = 25
+# A few pixels carry very steep slopes; the colours end where the other 99.5% lie.
+SHOWN = 0.995
+
+
+class Sheet:
+    """A figure of panels placed by pixels from its top left corner.
+
+    Args:
+        width: Width in pixels.
+        height: Height in pixels.
+    """
+
+    def __init__(self, width: int, height: int) -> None:
+        self.width, self.height = width, height
+        self.figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+        FigureCanvasAgg(self.figure)
+
+    def axes(self, left: int, top: int, width: int, height: int) -> Axes:
+        """Place axes.
+
+        Args:
+            left: Pixels from the left.
+            top: Pixels from the top.
+            width: Width in pixels.
+            height: Height in pixels.
+
+        Returns:
+            The axes.
+        """
+        bottom = self.height - top - height
+        return self.figure.add_axes((left / self.width, bottom / self.height, width / self.width, height / self.height))
+
+    def text(self, left: int, top: int, words: str, **style: Any) -> None:
+        """Write words.
+
+        Args:
+            left: Pixels from the left.
+            top: Pixels from the top to the words' upper edge.
+            words: The words.
+            style: Options of matplotlib's text.
+        """
+        given = {"fontsize": 9, "va": "top", **style}
+        self.figure.text(left / self.width, 1 - top / self.height, words, **given)
+
+    def picture(self, left: int, top: int, side: int, picture: np.ndarray, title: str = "") -> Axes:
+        """Draw a colour picture.
+
+        Args:
+            left: Pixels from the left.
+            top: Pixels from the top.
+            side: Side in pixels, a multiple of the picture's.
+            picture: (H, W, 3), bytes or numbers in [0, 1].
+            title: Words above it.
+
+        Returns:
+            The axes, in the picture's own pixels.
+        """
+        return self._image(left, top, side, picture, title)
+
+    def signed(self, left: int, top: int, side: int, values: Tensor, title: str = "", shown: float = SHOWN) -> None:
+        """Draw signed values in colours symmetric about zero, their scale below.
+
+        Args:
+            left: Pixels from the left.
+            top: Pixels from the top.
+            side: Side in pixels.
+            values: (H, W).
+            title: Words above it.
+            shown: Share of the values within the colours.
+        """
+        end = float(values.abs().flatten().quantile(shown)) or 1.0
+        self._image(left, top, side, values.numpy(), title, cmap=_colours(SIGNED), vmin=-end, vmax=end)
+        self._scale(left, top + side, side, SIGNED, [-end, 0, end])
+
+    def magnitude(self, left: int, top: int, side: int, values: Tensor, title: str = "") -> None:
+        """Draw magnitudes, their scale below.
+
+        Args:
+            left: Pixels from the left.
+            top: Pixels from the top.
+            side: Side in pixels.
+            values: (H, W), not negative.
+            title: Words above it.
+        """
+        end = float(values.flatten().quantile(SHOWN)) or 1.0
+        self._image(left, top, side, values.numpy(), title, cmap=_colours(UNSIGNED), vmin=0, vmax=end)
+        self._scale(left, top + side, side, UNSIGNED, [0, end])
+
+    def save(self, file: Path) -> Path:
+        """Write the figure.
+
+        Args:
+            file: The PNG file.
+
+        Returns:
+            The file.
+        """
+        self.figure.savefig(file, dpi=DPI, pil_kwargs={"optimize": True})
+        return file
+
+    def _image(self, left: int, top: int, side: int, values: np.ndarray, title: str, **colours: Any) -> Axes:
+        axes = self.axes(left, top, side, side)
+        axes.imshow(values, interpolation="nearest", **colours)
+        axes.set_axis_off()
+        if title:
+            self.text(left, top - 6, title, va="bottom")
+        return axes
+
+    def _scale(self, left: int, top: int, width: int, colours: str, ticks: list[float]) -> None:
+        axes = self.axes(left, top + 6, width, 8)
+        axes.imshow(np.linspace(0, 1, width)[None], cmap=_colours(colours), aspect="auto")
+        axes.set_axis_off()
+        places = {0: "left", len(ticks) - 1: "right"}
+        for place, tick in enumerate(ticks):
+            at = left + round(width * place / (len(ticks) - 1))
+            self.text(at, top + 17, f"{tick:.2g}".replace("-", "−"), fontsize=8, ha=places.get(place, "center"))
+
+
+def _colours(name: str) -> Colormap:
+    return matplotlib.colormaps[name].resampled(COLOURS)
