@@ -38,7 +38,8 @@ def capture(
         model: Any piecewise-affine ``nn.Module``, in evaluation mode if it holds dropout or batch-norm.
         example: A tensor of inputs (N, *in), a tuple of tensors for several positional inputs, or a dict by name.
         until: Name of an operator or module behind which to stop, e.g. ``"fc"``.
-        output: ``"as_is"``, or ``"pre_activation"`` to stop before a final softmax, log-softmax, sigmoid or tanh.
+        output: ``"as_is"``, or ``"pre_activation"`` to stop before a final softmax, log-softmax, sigmoid or tanh in
+            each output that ends in one.
         batch_dim: The axis of the samples, one for all inputs or one per input.
 
     Returns:
@@ -135,27 +136,31 @@ def _targets(
     targets = list(traced.outputs)
     if output == "as_is":
         return targets, traced.output_spec, ()
-    finals = [_final(item, names) for item in targets]
-    return [node.args[0] for node in finals], traced.output_spec, tuple(_ending(node) for node in finals)
+    finals = [_final(item) for item in targets]
+    if not any(finals):
+        found = [names[item].text if item in names else type(item).__name__ for item in targets]
+        raise BadInput(
+            f"output: 'pre_activation' needs a final softmax, log-softmax, sigmoid or tanh, but the module ends in"
+            f" {', '.join(map(repr, found))}; leave output= out, or name until="
+        )
+    pairs = list(zip(targets, finals, strict=True))
+    before = [item if node is None else node.args[0] for item, node in pairs]
+    return before, traced.output_spec, tuple(_ending(node) for node in finals)
+
+
+def _final(item: Any) -> Node | None:
+    """The final activation that gives an output; None for an output that ends in another operator."""
+    while isinstance(item, Node) and str(item.target).split(".")[1:2] == ["clone"]:
+        item = item.args[0]
+    final = isinstance(item, Node) and str(item.target).startswith("aten.") and str(item.target).split(".")[1] in FINAL
+    return item if final else None
 
 
 def _ending(node: Any) -> Ending:
     """A final activation as a function of what it was applied to."""
+    if node is None:
+        return lambda value: value
     return lambda value: node.target(value, *node.args[1:], **node.kwargs)
-
-
-def _final(item: Any, names: dict[Node, Name]) -> Any:
-    node: Any = item
-    while isinstance(node, Node) and str(node.target).split(".")[1:2] == ["clone"]:
-        node = node.args[0]
-    kind = str(node.target).split(".")[1] if isinstance(node, Node) and str(node.target).startswith("aten.") else ""
-    if kind not in FINAL:
-        found = names[node].text if isinstance(node, Node) and node in names else type(item).__name__
-        raise BadInput(
-            f"output: 'pre_activation' needs a final softmax, log-softmax, sigmoid or tanh, but the module ends in"
-            f" {found!r}; leave output= out, or name until="
-        )
-    return node
 
 
 def _places(graph: Any, names: dict[Node, Name]) -> dict[str, int]:
