@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-from maxaffine.capture import Call, batch, capture, rule
+from maxaffine.capture import Call, batch, capture, check_rule, rule
 from maxaffine.codes import Codes, PackedCodes, code_distance
 from maxaffine.errors import (
     BadInput,
@@ -42,6 +42,7 @@ __all__ = [
     "SplineNetwork",
     "batch",
     "capture",
+    "check_rule",
     "code_distance",
     "max_affine_form",
     "rule",
