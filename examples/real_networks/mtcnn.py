@@ -15,7 +15,7 @@ from examples.real_networks.pictures import Sheet
 from examples.real_networks.published import mtcnn
 
 SIDE, SCALE, GAP = 48, 5, 14
-LAST, LANDMARKS = "dense6_1", "dense6_3"
+LAST = "dense6_1"
 # Of each landmark (eyes, nose, corners of the mouth) the x, then of each the y, as shares of the square.
 SHOWN = {"eye, x": 0, "nose, y": 7, "mouth corner, x": 4}
 
@@ -38,7 +38,7 @@ def study(images: Path) -> str:
     template, measured.seconds["template"] = timed(lambda: only(amap.rmv(torch.tensor([[-1.0, 1.0]]))))
     offset = float(amap.offsets[0, 1] - amap.offsets[0, 0])
     inner = float((template * x).sum())
-    landmarks = ma.capture(module, x, until=LANDMARKS).affine_map(x)
+    landmarks = ma.capture(module, x, output="pre_activation").affine_map(x, output=1)
     _draw(picture, template[0], landmarks, images / "mtcnn.png")
     split = f"Face against no face: <A, x> + b = {inner:.3f} + {offset:.3f} = {inner + offset:.3f}.\n"
     return "\n".join([facts(measured), exactness_table(measured), split])
