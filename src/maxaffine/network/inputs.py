@@ -85,6 +85,8 @@ class InputSpec:
                 f"{name}: on {item.device}, but the network was captured on {self.device}; move it with"
                 f" .to('{self.device}')"
             )
+        if item.is_meta:
+            raise BadInput(f"{name}: a meta tensor holds no numbers; move the model and the data to a real device")
         if item.shape[axis] == 0:
             raise BadInput(f"{name}: the batch is empty; give at least one sample")
         # one pass in the usual case: a finite sum proves every entry finite

@@ -1,0 +1,55 @@
+"""The user's untouched module, run again: on copies, its buffers and the random state left as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils._pytree import tree_leaves
+
+from maxaffine.errors import BadInput
+from maxaffine.network.spline_network import SplineNetwork
+
+Rerun = Callable[[tuple[Tensor, ...]], list[Tensor]]
+
+
+def rerun(net: SplineNetwork, model: nn.Module) -> Rerun:
+    """Make the function that runs the module as it was captured.
+
+    Args:
+        net: The captured network, which knows how the inputs are given.
+        model: The module.
+
+    Returns:
+        A function from input tensors to the list of output tensors. Where the module fails, or returns another number
+        of tensors than the network, it raises BadInput.
+    """
+    # It holds the module that was captured, and takes no copies of buffers.
+    inner = model.module if isinstance(model, nn.DataParallel) else model
+
+    def call(tensors: tuple[Tensor, ...]) -> list[Tensor]:
+        # Fresh copies: an in-place first operator, or a module in training mode, writes into them.
+        inputs = [item.clone() for item in tensors]
+        buffers = {name: buffer.clone() for name, buffer in inner.named_buffers()}
+        named = dict(zip(net.inputs.names, inputs, strict=True)) if net.inputs.keyword else {}
+        devices = sorted({item.device.index or 0 for item in tensors if item.device.type == "cuda"})
+        try:
+            with torch.random.fork_rng(devices):
+                result = functional_call(inner, buffers, () if named else tuple(inputs), named)
+        except Exception as error:
+            cause = (str(error).strip().splitlines() or [""])[0]
+            raise BadInput(
+                f"model: it failed on x ({type(error).__name__}: {cause}). Cure: check that model(x) runs; capture it"
+                " again if it was moved or converted since"
+            ) from error
+        leaves = tree_leaves(result)
+        if len(leaves) != len(net.graph.outputs):
+            raise BadInput(
+                f"model: it returns {len(leaves)} tensors, the network {len(net.graph.outputs)}; capture it without"
+                " until= to check it, or check a module that stops at the same place"
+            )
+        return leaves
+
+    return call
