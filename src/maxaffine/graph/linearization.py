@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from maxaffine.graph.contract import LocalMap, Tensors
-from maxaffine.graph.graph import BatchAxis, Graph, Step
+from maxaffine.graph.graph import BatchAxis, Dependence, Graph, Step
+
+CONSTANT = "constant"  # an output that no slope leads to is all offset, and no operator's
 
 
 class Linearization:
@@ -62,6 +64,10 @@ class Linearization:
     def contributions(self, cotangents: Sequence[Tensor | None]) -> dict[str, Tensor]:
         """<u, what follows the operator times its own offset>, (R, N) for every operator that has an offset."""
         parts: dict[str, Tensor] = {}
+        for number, like, item in zip(self.graph.outputs, self.outputs, cotangents, strict=True):
+            value = self.graph.values[number]
+            if item is not None and value.dependence is not Dependence.AFFINE:
+                parts[CONSTANT] = _inner(item, like, value.batch or BatchAxis())
         for step, local, incoming in self._backward(self._start(cotangents)):
             batch = self.graph.values[step.result].batch or BatchAxis()
             for record, offset in reversed(list(zip(step.records, local.offsets(), strict=False))):
@@ -95,6 +101,9 @@ def _inner(rows: Tensor, offset: Tensor, batch: BatchAxis) -> Tensor:
     """Per row and sample, the sum of rows (R, *value) times an offset that broadcasts against the value."""
     shape = [1] * (rows.dim() - 1 - offset.dim()) + list(offset.shape)
     shared = [axis + 1 for axis, size in enumerate(shape) if size == 1 and axis != batch.dim]
-    weighted = (rows.sum(shared, keepdim=True) if shared else rows) * offset.to(rows.dtype)
+    rows = rows.sum(shared, keepdim=True) if shared else rows
+    weighted = rows * offset.to(rows.dtype)
+    if offset.isinf().any():  # a constant of minus infinity in front of a maximum that it lost
+        weighted = torch.where(rows == 0, 0, weighted)
     front = batch.to_front(weighted, lead=1)
     return front.reshape(*front.shape[:2], -1).sum(-1)

@@ -123,13 +123,18 @@ class ElementwiseMap(LocalMap):
         return self._ready
 
     def mv(self, tangents: Sequence[Tensor]) -> Tensors:
-        return (tangents[0] * self._scale(tangents[0]),)
+        return (scaled(tangents[0], self._scale(tangents[0])),)
 
     def rmv(self, cotangents: Sequence[Any]) -> Tensors:
         return (cotangents[0] * self._scale(cotangents[0]),)
 
     def offsets(self) -> Tensors:
         return (self.spline.shift(self.codes, self.dtype),)
+
+
+def scaled(tangents: Tensor, scale: Tensor) -> Tensor:
+    """The product; zero where the scale is, also for a constant of infinity that the activation clips."""
+    return torch.where(scale == 0, 0, tangents * scale)
 
 
 def laid_out_as(tensor: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from maxaffine.graph.contract import LocalMap, Sign, Tensors, Traits
 from maxaffine.graph.frozen import FrozenFunction, Signature, Traced
 from maxaffine.graph.linear import fastest_layout
-from maxaffine.graph.piecewise import laid_out_as
+from maxaffine.graph.piecewise import laid_out_as, scaled
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +148,7 @@ class TileSelection(PlaneSelection):
         return TileSelection(self.index, self.shape, self.window, scale)
 
     def mv(self, tangents: Sequence[Tensor]) -> Tensors:
-        return super().mv(tangents if self.scale is None else [tangents[0] * self.scale])
+        return super().mv(tangents if self.scale is None else [scaled(tangents[0], self.scale)])
 
     def rmv(self, cotangents: Sequence[Any]) -> Tensors:
         rows = cotangents[0]
