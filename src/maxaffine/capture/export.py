@@ -26,6 +26,19 @@ from maxaffine.errors import CaptureError, NotPiecewiseAffine
 # They report a failed trace at length; our own error says what matters.
 NOISY = ("torch.fx.experimental.symbolic_shapes", "torch._subclasses.fake_tensor")
 
+OUTSIDE = (
+    "it computes outside the traced graph (.data, .numpy(), torch.autograd.grad). Cure: write .detach() for .data,"
+    " and use tensor operations throughout"
+)
+# What PyTorch says, and what it means for the user.
+KNOWN = {
+    "Exporting a ScriptModule": "TorchScript cannot be traced. Cure: capture the nn.Module that it was made from",
+    "not a known type": "it takes or returns objects of a class that PyTorch cannot look into. Cure: return tensors in"
+    " a tuple, a dict or a named tuple, or register the class with torch.export.register_dataclass",
+    "fake tensor in the exported program": OUTSIDE,
+    ".numpy() is not supported": OUTSIDE,
+}
+
 
 @dataclass(frozen=True)
 class Traced:
@@ -68,7 +81,8 @@ def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any], batch_dims: Any
         shapes[tensor] = {axis: batch}
     with _untouched(model):
         try:
-            program = torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=False)
+            dynamic: Any = shapes  # PyTorch's annotation leaves it out
+            program = torch.export.export(model, args, kwargs, dynamic_shapes=dynamic, strict=False)
             with torch.inference_mode():  # for autograd PyTorch takes hardshrink and softshrink apart
                 program = program.run_decompositions(decompositions())
         except Exception as error:
@@ -94,6 +108,9 @@ def _explanation(error: Exception) -> str:
             " x.shape[0] or -1 in place of the number, set batch_dim= to the axis of the samples, or export an exported"
             " program again with a dynamic batch"
         )
+    for sign, explanation in KNOWN.items():
+        if sign in text:
+            return f"model: {explanation}"
     return (
         f"model: it failed on the example ({kind}: {first}){f' at {where}' if where else ''}."
         " Cure: check that model(example) runs, with the example's shapes, dtype and device"
