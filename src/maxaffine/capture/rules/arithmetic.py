@@ -64,7 +64,10 @@ def mul(call: Call) -> Operator:
 def div(call: Call) -> Operator:
     """A quotient by a divisor that is constant or constant within a region."""
     if call.depends("other"):
-        call.refuse("it divides by a value that depends on the input", PRODUCT_CURE)
+        call.refuse(
+            "it divides by a value that depends on the input",
+            "divide by a parameter or a constant, or capture the part before it (until=...)",
+        )
     return call.affine(homogeneous=True, sign=_sign(call["other"]))
 
 
@@ -81,7 +84,10 @@ def _sign(factor: object) -> Sign:
 def power(call: Call) -> Operator:
     """x^1 only."""
     if call["exponent"] != 1:
-        call.refuse(f"x to the power {call['exponent']} is not piecewise affine", PRODUCT_CURE)
+        call.refuse(
+            f"x to the power {call['exponent']} is not piecewise affine",
+            "use the absolute value, or capture the part before it (until=...)",
+        )
     return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)
 
 
