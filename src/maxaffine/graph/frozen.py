@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import ceil, log2
 from typing import Any
 
 import torch
@@ -66,12 +67,13 @@ class FrozenFunction(LocalMap):
         self.homogeneous = homogeneous
 
     def mv(self, tangents: Sequence[Tensor]) -> Tensors:
-        values = as_tuple(self.function(*tangents))
         if self.homogeneous:
-            return values
+            return as_tuple(self.function(*tangents))
         # Not by forward differentiation, which operators of a user's own library lack.
         rest = as_tuple(self.function(*(like.zeros() for like in self.signatures)))
-        return tuple(_less(value, offset) for value, offset in zip(values, rest, strict=True))
+        factor = _magnification(tangents, rest)
+        values = as_tuple(self.function(*(factor * tangent for tangent in tangents)))
+        return tuple(_less(value, offset, factor) for value, offset in zip(values, rest, strict=True))
 
     def rmv(self, cotangents: Sequence[Any]) -> Tensors:
         places: list[int] = []
@@ -98,11 +100,19 @@ class FrozenFunction(LocalMap):
         return (as_tuple(self.function(*(s.zeros() for s in self.signatures)))[0],)
 
 
-def _less(value: Tensor, offset: Tensor) -> Tensor | None:
-    """A v = (A v + b) - b; a constant of infinity (padding in front of a maximum) has no slope."""
+def _magnification(tangents: Sequence[Tensor], offsets: Sequence[Tensor]) -> float:
+    """A power of two that makes the tangents as large as the offsets, beside which they would be rounded off."""
+    size = max(float(tangent.abs().max()) if tangent.numel() else 0.0 for tangent in tangents)
+    finite = [offset[offset.isfinite()].abs() for offset in offsets if offset.is_floating_point()]
+    largest = max((float(offset.max()) for offset in finite if offset.numel()), default=0.0)
+    return 2.0 ** ceil(log2(largest / size)) if 0 < size < largest else 1.0
+
+
+def _less(value: Tensor, offset: Tensor, factor: float) -> Tensor | None:
+    """A v = (A (f v) + b - b) / f; a constant of infinity (padding in front of a maximum) has no slope."""
     if not value.is_floating_point():
         return None
-    return torch.where(offset.isinf(), torch.zeros_like(offset), value - offset)
+    return torch.where(offset.isinf(), torch.zeros_like(offset), value - offset) / factor
 
 
 @dataclass(frozen=True, eq=False)

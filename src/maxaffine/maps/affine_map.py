@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from math import ceil, prod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +31,7 @@ class AffineMap:
         inputs: One tensor per graph input, as the network takes them.
         outputs: Flat numbers of the units of one sample's output to keep; all by default.
         chunk_bytes: About how large one intermediate tensor may be; the batch and the rows of A are cut to fit.
+        names: Names of the inputs, where points may be given as a dict.
 
     Raises:
         BadInput: When the output does not depend on the input, or ``outputs`` names a unit that does not exist.
@@ -41,8 +43,10 @@ class AffineMap:
         inputs: Sequence[Tensor],
         outputs: Sequence[int] | Tensor | None = None,
         chunk_bytes: int = CHUNK_BYTES,
+        names: Sequence[str] = (),
     ) -> None:
         self._graph = graph
+        self._names = tuple(names)
         self._inputs = tuple(inputs)
         self._chunk_bytes = chunk_bytes
         self._batch = axis_of(graph, graph.inputs[0])
@@ -93,30 +97,32 @@ class AffineMap:
         for part in self._wanted.split(max(1, RESULT_CHUNKS * self._chunk_bytes // max(per_row, 1))):
             yield self._rows_of(part)
 
-    def mv(self, v: Tensor | Sequence[Tensor]) -> Tensor:
+    def mv(self, v: Any) -> Tensor:
         """A v, without A.
 
         Args:
-            v: One direction per input of the batch, shaped as the network's input(s).
+            v: One direction per input of the batch, given as the network's input(s).
 
         Returns:
             (N, *out).
 
         Raises:
+            BadInput: When ``v`` is not a tensor per input.
             ShapeMismatch: When ``v`` has another shape than the inputs.
         """
         return self._push(self._like_inputs(v, "v"), offset=False)
 
-    def __call__(self, x: Tensor | Sequence[Tensor]) -> Tensor:
+    def __call__(self, x: Any) -> Tensor:
         """A x + b at other points, the map held fixed.
 
         Args:
-            x: One point per input of the batch, shaped as the network's input(s).
+            x: One point per input of the batch, given as the network's input(s).
 
         Returns:
             (N, *out): the network's output wherever the point lies in the same region.
 
         Raises:
+            BadInput: When ``x`` is not a tensor per input.
             ShapeMismatch: When ``x`` has another shape than the inputs.
         """
         return self._push(self._like_inputs(x, "x"), offset=True)
@@ -135,7 +141,7 @@ class AffineMap:
         """
         if u.shape != (self.batch, *self.out_shape):
             raise ShapeMismatch(f"u: shape {tuple(u.shape)}, expected {(self.batch, *self.out_shape)}")
-        full = self._scattered(u.to(self._inputs[0]).reshape(self.batch, -1))
+        full = self._scattered(u.to(self.value).reshape(self.batch, -1))
         parts, start = [], 0
         for block in self._blocks():
             parts.append(block.pull(full[None, start : start + block.batch]))
@@ -214,8 +220,13 @@ class AffineMap:
         pairs = zip(self._blocks(), self._split(points), strict=True)
         return self._chosen(torch.cat([block.push(part, offset) for block, part in pairs]))
 
-    def _like_inputs(self, given: Tensor | Sequence[Tensor], name: str) -> list[Tensor]:
-        items = [given] if isinstance(given, Tensor) else list(given)
+    def _like_inputs(self, given: Any, name: str) -> list[Tensor]:
+        if isinstance(given, dict) and set(given) == set(self._names):
+            given = [given[key] for key in self._names]
+        items = [given] if isinstance(given, Tensor) else list(given) if isinstance(given, list | tuple) else []
+        if not items or not all(isinstance(item, Tensor) for item in items):
+            keys = f" or a dict with the keys {list(self._names)}" if self._names else ""
+            raise BadInput(f"{name}: expected a tensor for each input{keys}, got {type(given).__name__}")
         if len(items) == len(self._floating) < len(self._inputs):
             supply = iter(items)
             items = [next(supply) if item.is_floating_point() else item for item in self._inputs]

@@ -107,7 +107,8 @@ class SplineNetwork:
         target = self._target(until, output)
         fused = self._fused.part([target])
         graph = self.graph.part([target]) if fused.missing() else fused
-        return AffineMap(graph, self.inputs.tensors(x), outputs, **options)
+        names = self.inputs.names if self.inputs.keyword else ()
+        return AffineMap(graph, self.inputs.tensors(x), outputs, names=names, **options)
 
     def codes(self, x: Any, operators: Sequence[str] | None = None, progress: bool | None = None) -> Codes:
         """The code of every unit of every piecewise-affine operator, packed into bits.
@@ -123,7 +124,10 @@ class SplineNetwork:
         Raises:
             BadInput: For an unknown operator, bad inputs or an empty loader.
         """
+        operators = [operators] if isinstance(operators, str) else operators
         graph = self.graph if operators is None else self._only(operators)
+        if not isinstance(x, Iterable):
+            raise BadInput(f"x: expected inputs or a loader of batches, got {type(x).__name__}")
         if isinstance(x, Tensor | tuple | dict) or isinstance(x, list) and all(isinstance(i, Tensor) for i in x):
             return self._batch_codes(graph, x, operators)
         batches = [self._batch_codes(graph, item, operators) for item in self._inputs_of(x, progress)]
@@ -173,7 +177,7 @@ class SplineNetwork:
         spec = self.output_spec if until is None else tree_structure(0)
         if after is None:
             return self._with(self.graph.part(targets), self.inputs, spec)
-        start = self._target(after, None)
+        start = self._target(after, None, "after")
         graph = self.graph.part(targets, [start])
         if graph.missing():
             raise BadInput(
@@ -200,10 +204,12 @@ class SplineNetwork:
             dtypes=(value.dtype,),
         )
 
-    def _target(self, until: str | None, output: int | None) -> int:
+    def _target(self, until: str | None, output: int | None, argument: str = "until") -> int:
         if until is not None:
             if until not in self.places:
-                raise BadInput(f"until: no operator or module is called {until!r}; there are {sorted(self.places)}")
+                raise BadInput(
+                    f"{argument}: no operator or module is called {until!r}; there are {sorted(self.places)}"
+                )
             return self.places[until]
         count = len(self.graph.outputs)
         if output is None and count > 1:

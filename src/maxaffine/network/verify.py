@@ -93,6 +93,8 @@ def verify(
         ExactnessError: When a residual exceeds the bound.
         BadInput: When the module does not return what the network returns.
     """
+    if not isinstance(model, nn.Module):
+        raise BadInput(f"model: expected the torch.nn.Module that was captured, got {type(model).__name__}")
     tensors = net.inputs.tensors(x)
     floating = next(item for item in tensors if item.is_floating_point())
     call = rerun(net, model)
