@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -125,7 +126,7 @@ def _take(tensor: Tensor, axis: int, count: int) -> Tensor:
 
 def _targets(
     traced: Traced, names: dict[Node, Name], until: str | None, output: str
-) -> tuple[list[Any], Any, tuple[Ending, ...]]:
+) -> tuple[list[Any], Any, tuple[Ending | None, ...]]:
     """The nodes to compute, how they are nested, and what was left out behind each."""
     if until is not None:
         node = find_node(until, traced.nodes, names)
@@ -156,11 +157,9 @@ def _final(item: Any) -> Node | None:
     return item if final else None
 
 
-def _ending(node: Any) -> Ending:
+def _ending(node: Node | None) -> Ending | None:
     """A final activation as a function of what it was applied to."""
-    if node is None:
-        return lambda value: value
-    return lambda value: node.target(value, *node.args[1:], **node.kwargs)
+    return None if node is None else Ending(cast(Callable, node.target), node.args[1:], dict(node.kwargs))
 
 
 def _places(graph: Any, names: dict[Node, Name]) -> dict[str, int]:

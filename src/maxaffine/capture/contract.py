@@ -119,7 +119,7 @@ def _check_adjoint(net: SplineNetwork, inputs: Sequence[Tensor], generator: torc
         v = torch.randn(amap.value.shape, generator=generator, dtype=amap.value.dtype).to(amap.value)
         pulled = amap.rmv(v)
         pairs = zip(u, pulled if isinstance(pulled, tuple) else (pulled,), strict=True)
-        _require(_near((amap.mv(u) * v).sum(), sum((a * b).sum() for a, b in pairs)), "adjoint", inputs)
+        _require(_near((amap.mv(u) * v).sum(), torch.stack([(a * b).sum() for a, b in pairs]).sum()), "adjoint", inputs)
 
 
 def _check_apart(net: SplineNetwork, module: nn.Module, inputs: Sequence[Tensor]) -> None:

@@ -70,7 +70,12 @@ class LocalMap(ABC):
 
     It maps the operator's dependent inputs (its ``active`` ones) to its outputs. A leading axis of rows, R, carries
     several cotangents through at once; the axes behind it are the operator's own.
+
+    Attributes:
+        fresh: Whether ``rmv`` returns tensors of its own, that alias neither each other nor its arguments.
     """
+
+    fresh: bool = False
 
     @abstractmethod
     def mv(self, tangents: Sequence[Tensor]) -> Tensors:
@@ -79,6 +84,10 @@ class LocalMap(ABC):
     @abstractmethod
     def rmv(self, cotangents: Sequence[Any]) -> Tensors:
         """A^T u: one cotangent (R, *output) per output (None is zero) to one (R, *input) per active input."""
+
+    def rmv_owned(self, cotangents: Sequence[Any]) -> Tensors:
+        """As :meth:`rmv`, of cotangents that nobody else holds, so that they may be overwritten."""
+        return self.rmv(cotangents)
 
     def offsets(self) -> Tensors:
         """The offset b of the first output, one broadcastable tensor (or None for zero) per record of the step."""

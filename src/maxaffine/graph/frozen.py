@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import vjp, vmap
 
 from maxaffine.graph.contract import LocalMap, Operator, Sign, Tensors, Traits
 
@@ -76,23 +75,18 @@ class FrozenFunction(LocalMap):
         return tuple(_less(value, offset, factor) for value, offset in zip(values, rest, strict=True))
 
     def rmv(self, cotangents: Sequence[Any]) -> Tensors:
-        places: list[int] = []
-
-        def floating(*leaves: Tensor) -> tuple[Tensor, ...]:
-            outputs = as_tuple(self.function(*leaves))
-            places[:] = [place for place, output in enumerate(outputs) if output.is_floating_point()]
-            return tuple(outputs[place] for place in places)
-
-        outputs, pullback, *_ = vjp(floating, *(s.zeros() for s in self.signatures))
-        rows = next(item.shape[0] for item in cotangents if item is not None)
-        filled = tuple(
-            output.new_zeros((rows, *output.shape)) if cotangents[place] is None else cotangents[place]
-            for place, output in zip(places, outputs, strict=True)
-        )
+        # Not by torch.func.vjp, which derivatives of a user's own operators lack.
+        with torch.enable_grad():
+            leaves = tuple(like.zeros().requires_grad_() for like in self.signatures)
+            pairs = zip(as_tuple(self.function(*leaves)), cotangents, strict=False)
+            used = [(value, rows) for value, rows in pairs if rows is not None and value.requires_grad]
+        if not used:
+            return (None,) * len(leaves)
+        outputs, rows = zip(*used, strict=True)
         with warnings.catch_warnings():
             # an operator without a batching rule is only slower
             warnings.filterwarnings("ignore", message="There is a performance drop")
-            return vmap(pullback)(filled)
+            return torch.autograd.grad(outputs, leaves, rows, is_grads_batched=True, allow_unused=True)
 
     def offsets(self) -> Tensors:
         if self.homogeneous:

@@ -117,6 +117,8 @@ class PooledActivation(Operator):
 class PooledMap(LocalMap):
     """y = scale[winner] x[winner] + shift[winner] for the winner of each window."""
 
+    fresh = True
+
     def __init__(self, pooled: TileSelection, scale: Tensor, shift: Tensor | None) -> None:
         self.pooled = pooled.weighed(scale)
         self.shift = None if shift is None else pooled.mv([shift])[0]

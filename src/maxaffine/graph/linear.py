@@ -84,6 +84,8 @@ class Convolution(Operator):
 class ConvolutionMap(LocalMap):
     """The linear map of a convolution; its transpose is PyTorch's input gradient, rows folded into the batch."""
 
+    fresh = True
+
     def __init__(self, operator: Convolution, shape: torch.Size) -> None:
         self.operator = operator
         self.shape = shape
@@ -136,6 +138,8 @@ class MatrixProduct(Traced):
 
 class MatrixMap(LocalMap):
     """The linear map of a matrix product."""
+
+    fresh = True
 
     def __init__(self, operator: MatrixProduct) -> None:
         self.operator = operator

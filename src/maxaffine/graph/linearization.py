@@ -83,14 +83,23 @@ class Linearization:
         return values
 
     def _backward(self, values: dict[int, Tensor]) -> Iterator[tuple[Step, LocalMap, Tensors]]:
+        owned: set[int] = set()  # numbers of cotangents that no one else holds
         for step, local in reversed(self.locals):
             incoming = tuple(None if number is None else values.pop(number, None) for number in step.outputs)
             if all(item is None for item in incoming):
                 continue
             yield step, local, incoming
-            for number, item in zip(_active(step), local.rmv(incoming), strict=True):
-                if item is not None:
-                    values[number] = values[number] + item if number in values else item
+            sole = owned.issuperset(number for number in step.outputs if number is not None)
+            outgoing = local.rmv_owned(incoming) if sole else local.rmv(incoming)
+            for number, item in zip(_active(step), outgoing, strict=True):
+                if item is None:
+                    continue
+                summed = number in values
+                values[number] = values[number] + item if summed else item
+                if summed or local.fresh:
+                    owned.add(number)
+                else:
+                    owned.discard(number)
 
 
 def _active(step: Step) -> tuple[int, ...]:

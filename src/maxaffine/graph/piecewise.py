@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -36,7 +37,10 @@ class ScalarSpline:
         above = [x >= knot if at else x > knot for knot, at in zip(self.knots, reached, strict=True)]
         if len(above) == 1:
             return above[0]
-        return torch.stack([item.to(torch.uint8) for item in above]).sum(0, dtype=torch.uint8)
+        codes = above[0].to(torch.uint8)
+        for item in above[1:]:
+            codes += item
+        return codes
 
     def scale(self, codes: Tensor, dtype: torch.dtype) -> Tensor:
         """slopes[codes]; a mask where the slopes are zeros and ones."""
@@ -44,7 +48,7 @@ class ScalarSpline:
             if codes.dtype == torch.bool and self.slopes[0] != self.slopes[1]:
                 return codes if self.slopes[1] else codes.logical_not()
             ones = [codes == piece for piece, slope in enumerate(self.slopes) if slope == 1.0]
-            return torch.stack(ones).any(0) if ones else torch.zeros_like(codes, dtype=torch.bool)
+            return reduce(torch.logical_or, ones) if ones else torch.zeros_like(codes, dtype=torch.bool)
         return self._pick(self.slopes, codes, dtype)
 
     def shift(self, codes: Tensor, dtype: torch.dtype) -> Tensor | None:
@@ -110,6 +114,8 @@ class Elementwise(Traced):
 class ElementwiseMap(LocalMap):
     """y = slopes[q] x + offsets[q] entry by entry, the codes q held fixed."""
 
+    fresh = True
+
     def __init__(self, spline: ScalarSpline, codes: Tensor, dtype: torch.dtype) -> None:
         self.spline = spline
         self.codes = codes
@@ -127,6 +133,9 @@ class ElementwiseMap(LocalMap):
 
     def rmv(self, cotangents: Sequence[Any]) -> Tensors:
         return (cotangents[0] * self._scale(cotangents[0]),)
+
+    def rmv_owned(self, cotangents: Sequence[Any]) -> Tensors:
+        return (cotangents[0].mul_(self._scale(cotangents[0])),)
 
     def offsets(self) -> Tensors:
         return (self.spline.shift(self.codes, self.dtype),)

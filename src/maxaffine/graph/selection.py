@@ -110,6 +110,8 @@ class MaxPool(Traced):
 class PlaneSelection(LocalMap):
     """y = x[index] with flat indices into each plane of x (its last ``axes`` axes)."""
 
+    fresh = True
+
     def __init__(self, index: Tensor, shape: torch.Size, axes: int) -> None:
         self.index = index
         self.shape = shape

@@ -16,6 +16,8 @@ from maxaffine.maps.block import Block, axis_of
 from maxaffine.maps.offsets import OffsetContributions
 
 CHUNK_BYTES = 4 * 2**20
+# The blocks of the batch leave room for this many rows, so that what is done per sample is shared by them.
+ROWS_PER_SAMPLE = 4
 RESULT_CHUNKS = 16
 
 
@@ -87,6 +89,8 @@ class AffineMap:
     @cached_property
     def slopes(self) -> Tensor | tuple[Tensor, ...]:
         """A[x], (N, *out, *in); one tensor per floating-point input where there are several."""
+        if len(self._floating) == 1 and len(self._wanted) > 2 * prod(self.in_shapes[0]):
+            return self._columns()
         whole = self._rows_of(self._wanted)
         shaped = tuple(item.reshape(self.batch, *self.out_shape, *item.shape[2:]) for item in whole)
         return shaped[0] if len(shaped) == 1 else shaped
@@ -172,7 +176,7 @@ class AffineMap:
     @cached_property
     def _samples_at_once(self) -> int:
         per_sample = self._graph.largest_value() * self._inputs[0].element_size()
-        return min(self.batch, max(1, self._chunk_bytes // max(per_sample, 1)))
+        return min(self.batch, max(1, self._chunk_bytes // max(ROWS_PER_SAMPLE * per_sample, 1)))
 
     def _rows_at_once(self, count: int) -> int:
         """As many rows as fit beside the samples, in blocks of equal size."""
@@ -215,6 +219,19 @@ class AffineMap:
                     item[first : first + block.batch, start : start + step] = part
             first += block.batch
         return whole
+
+    def _columns(self) -> Tensor:
+        """A column by column, by A e_d: less work than row by row where there are fewer inputs than outputs."""
+        number, shape = self._floating[0], self.in_shapes[0]
+        place = self._graph.inputs.index(number)
+        points, columns = list(self._inputs), []
+        for entry in range(prod(shape)):
+            unit = torch.zeros(self.batch, prod(shape), dtype=points[place].dtype, device=points[place].device)
+            unit[:, entry] = 1
+            front = unit.reshape(self.batch, *shape)
+            points[place] = axis_of(self._graph, number).from_front(front, self._inputs[place].shape)
+            columns.append(self._push(points, offset=False))
+        return torch.stack(columns, -1).reshape(self.batch, *self.out_shape, *shape)
 
     def _push(self, points: Sequence[Tensor], offset: bool) -> Tensor:
         pairs = zip(self._blocks(), self._split(points), strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +19,24 @@ from maxaffine.maps import AffineMap
 from maxaffine.network.inputs import InputSpec
 from maxaffine.network.table import html_table, text_table
 
-Ending = Callable[[Tensor], Tensor]
+
+@dataclass(frozen=True)
+class Ending:
+    """An activation that was left out behind an output.
+
+    Attributes:
+        target: The traced operator.
+        args: Its arguments behind the first.
+        kwargs: Its keyword arguments.
+    """
+
+    target: Callable
+    args: tuple
+    kwargs: dict[str, Any]
+
+    def __call__(self, value: Tensor) -> Tensor:
+        """Apply it."""
+        return self.target(value, *self.args, **self.kwargs)
 
 
 class SplineNetwork:
@@ -32,7 +49,7 @@ class SplineNetwork:
         inputs: What the network takes.
         output_spec: How its outputs are nested.
         places: Operator names and module paths to the numbers of their values in the graph.
-        endings: The activation left out behind each output at capture; empty when nothing was left out.
+        endings: The activation left out behind each output at capture, if any; empty when nothing was left out.
     """
 
     def __init__(
@@ -41,7 +58,7 @@ class SplineNetwork:
         inputs: InputSpec,
         output_spec: TreeSpec,
         places: dict[str, int],
-        endings: tuple[Ending, ...] = (),
+        endings: tuple[Ending | None, ...] = (),
     ) -> None:
         self.graph = graph
         self.inputs = inputs

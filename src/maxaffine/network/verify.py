@@ -253,12 +253,13 @@ def _beside(tensors: tuple[Tensor, ...], generator: torch.Generator) -> tuple[Te
 
 def _finished(net: SplineNetwork, place: int, front: Tensor) -> Tensor:
     """What the module returns, from the network's output (N, *out): the activation left out at capture, applied."""
-    if not net.endings:
+    ending = net.endings[place] if net.endings else None
+    if ending is None:
         return front
     value = net.graph.values[net.graph.outputs[place]]
     axis = value.batch or BatchAxis()
     shape = (*value.units[: axis.dim], len(front), *value.units[axis.dim :])
-    return axis.to_front(net.endings[place](axis.from_front(front, shape)))
+    return axis.to_front(ending(axis.from_front(front, shape)))
 
 
 def _front(net: SplineNetwork, place: int, output: Tensor) -> Tensor:

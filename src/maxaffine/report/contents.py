@@ -55,7 +55,7 @@ def assemble(model: nn.Module, data: DataSet, choices: Choices, name: str, weigh
     view = _View(net, reference, choices.output_index, data)
     right = (view.predictions(test) == data.test.labels) if view.classifies else None
     chosen = choose_inputs(right, data.test.labels, choices.images)
-    own = verify(net, reference, test[_checked(test, choices.checked, chosen)], raises=False)
+    own = verify(net, Reference(model, choices.until), test[_checked(test, choices.checked, chosen)], raises=False)
     checks = [Check(_name(own.dtype), own)]
     if own.dtype != torch.float64:
         checks.append(_check_double(model, test[_checked(test, choices.checked_double, chosen)], choices))
@@ -133,8 +133,7 @@ def _check_double(model: nn.Module, inputs: Tensor, choices: Choices) -> Check:
             warnings.simplefilter("ignore", FutureWarning)
             double = copy.deepcopy(model).double()
         net = capture(double, inputs[:2].double(), until=choices.until, output=choices.output)
-        reference = Reference(double, choices.until, choices.output)
-        return Check("float64", verify(net, reference, inputs.double(), raises=False))
+        return Check("float64", verify(net, Reference(double, choices.until), inputs.double(), raises=False))
     except (MaxAffineError, RuntimeError, TypeError, ValueError, AttributeError, AssertionError) as error:
         # Some modules cannot be copied, or keep a dtype of their own; the page then says so.
         reason = (str(error).splitlines() or [""])[0]
