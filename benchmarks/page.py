@@ -37,6 +37,11 @@ slope (float32).
 """
 
 
+OURS = "maxaffine"
+TIME_RIVALS = ("floor", "loop of autograd.grad", "vmap(jacrev)", "vmap(jacrev), frozen", "captum Saliency")
+MEMORY_RIVALS = ("loop of autograd.grad", "vmap(jacrev)", "vmap(jacrev), frozen")
+
+
 def machine() -> dict[str, str]:
     """What the figures depend on."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -82,6 +87,28 @@ def slopes_section(result: dict[str, Any]) -> str:
     )
 
 
+def summary(results: list[dict[str, Any]]) -> str:
+    """This library's time and memory over each rival's, one row per network."""
+    rows = []
+    for result in results:
+        found = {row["name"]: row for row in result["rows"]}
+        times = [over(found[OURS], found[rival], "cpu") for rival in TIME_RIVALS]
+        rows.append(
+            [result["title"], *times, *(over(found[OURS], found[rival], "memory_mib") for rival in MEMORY_RIVALS)]
+        )
+    head = [f"{OURS} over", *TIME_RIVALS, *(f"memory: {rival}" for rival in MEMORY_RIVALS)]
+    return f"\n{table(head, rows)}"
+
+
+def over(ours: dict[str, Any], rival: dict[str, Any], key: str) -> str:
+    """The ratio of two rows, the median over rounds for times; empty where one of them failed."""
+    if key not in ours or key not in rival:
+        return ""
+    if key == "memory_mib":
+        return number(ours[key] / rival[key], 2)
+    return number(median(a / b for a, b in zip(ours[key], rival[key], strict=True)), 2)
+
+
 def codes_section(results: list[dict[str, Any]]) -> str:
     """Codes over the forward pass."""
     rows = []
@@ -125,7 +152,8 @@ def page(results: dict[str, Any], command: str, rounds: int, outputs: int) -> st
         command=command, date=date.today(), rounds=rounds, limit=MEMORY_LIMIT // 2**30, machine=about
     )
     if "slopes" in results:
-        text += SLOPES.format(outputs=outputs) + "".join(slopes_section(result) for result in results["slopes"])
+        text += SLOPES.format(outputs=outputs) + summary(results["slopes"])
+        text += "".join(slopes_section(result) for result in results["slopes"])
     for name, section in (("codes", codes_section), ("capture", capture_section), ("import", import_section)):
         if name in results:
             text += section(results[name])
