@@ -1,0 +1,341 @@
+"""SplineNetwork: records and names, stopping anywhere, parts, outputs, the table, and the inputs that it takes."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.testing import assert_close
+
+import maxaffine as ma
+from tests import oracles
+from tests.blocks import only
+from tests.zoo.networks import CellLoop, Net, ResidualMLP, mlp, randomise
+
+
+class Two(NamedTuple):
+    values: Tensor
+    sizes: Tensor
+
+
+class Block(nn.Module):
+    """relu(x + norm(conv(relu(x)))), one relu module for both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.relu = nn.Conv2d(2, 2, 3, padding=1), nn.BatchNorm2d(2), nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.relu(x + self.norm(self.conv(self.relu(x.clone()))))
+
+
+class Shared(nn.Module):
+    """The same block under two names, called twice under one of them, and functions at the root."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(Block())
+        self.second = self.first
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        x = self.second(self.first(x))
+        return F.relu(self.relu(x).flatten(1) - 1)
+
+
+def capture(module: nn.Module, *inputs: Tensor) -> ma.SplineNetwork:
+    torch.manual_seed(0)
+    randomise(module)
+    return ma.capture(module.to(inputs[0].dtype).eval(), inputs)
+
+
+def vectors(batch: int, seed: int = 0) -> Tensor:
+    return torch.randn(batch, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+class TestRecords:
+    def test_a_plain_network(self) -> None:
+        net = capture(mlp(nn.ReLU), vectors(1))
+        assert [(r.name, r.kind, r.pieces, r.units, r.module_path) for r in net.operators] == [
+            ("0", "linear", 1, (8,), "0"),
+            ("1", "relu", 2, (8,), "1"),
+            ("2", "linear", 1, (8,), "2"),
+            ("3", "relu", 2, (8,), "3"),
+            ("4", "linear", 1, (3,), "4"),
+        ]
+        assert all(r.convex and r.continuous for r in net.operators)
+
+    def test_names_are_unique_and_say_which_call(self) -> None:
+        net = capture(Shared(), torch.zeros(1, 2, 4, 4))
+        names = [record.name for record in net.operators]
+        assert len(set(names)) == len(names)
+        called = [record for record in net.operators if record.kind == "convolution"]
+        assert [record.name for record in called] == ["first.0.conv", "first.0.conv#2", "second.0.conv"]
+        relus = [record.name for record in net.operators if record.module_path == "first.0.relu"]
+        assert relus == ["first.0.relu", *(f"first.0.relu#{n}" for n in (2, 3, 4))]
+        assert names[-4:] == ["relu", "view", "sub", "relu#2"]
+
+    def test_every_module_path_exists(self) -> None:
+        module = Shared()
+        paths = {path for path, _ in module.named_modules(remove_duplicate=False)}
+        assert {record.module_path for record in capture(module, torch.zeros(1, 2, 4, 4)).operators} <= paths
+
+    def test_every_step_of_a_recurrent_cell_has_a_code(self) -> None:
+        net = capture(CellLoop(), torch.zeros(1, 4, 3, dtype=torch.float64))
+        relus = [record.name for record in net.operators if record.kind == "relu"]
+        assert len(relus) == 4 and all(name.startswith("cell.relu") for name in relus)
+
+    def test_a_source_line_is_known(self) -> None:
+        def forward(m: Any, x: Tensor) -> Tensor:
+            return x.relu()
+
+        try:
+            ma.capture(Net(lambda m, x: forward(m, x).tanh()), torch.zeros(1, 3))
+        except ma.NotPiecewiseAffine as refusal:
+            assert refusal.operator == "aten.tanh" and refusal.module_path == ""
+        else:
+            pytest.fail("tanh was not refused")
+
+    def test_constants_are_no_operators(self) -> None:
+        net = ma.capture(Net(lambda m, x: x * m.g.exp().softmax(0), g=torch.randn(3)), torch.zeros(1, 3))
+        assert [record.kind for record in net.operators] == ["mul"]
+
+    def test_units_of_folded_samples(self) -> None:
+        """Samples folded into one axis with the steps are still told apart."""
+        net = ma.capture(Net(lambda m, x: x.reshape(-1, 3).relu().reshape(x.shape[0], -1)), torch.zeros(1, 4, 3))
+        (relu,) = (record for record in net.operators if record.pieces == 2)
+        assert relu.units == (4, 3)
+        x = torch.randn(5, 4, 3)
+        assert torch.equal(net.codes(x)["relu"].unpack(), (x > 0).to(torch.uint8))
+
+
+class TestUntil:
+    def test_an_operator_a_module_and_a_later_call(self) -> None:
+        module = Net(lambda m, x: m.b(m.r(m.a(m.r(x)))), a=nn.Linear(6, 4), b=nn.Linear(4, 2), r=nn.ReLU()).double()
+        net, x = capture(module, vectors(1)), vectors(3)
+        parts: Any = module
+        for until, expected in {
+            "r": x.relu(),
+            "a": parts.a(x.relu()),
+            "r#2": parts.a(x.relu()).relu(),
+            "b": module(x),
+        }.items():
+            assert_close(net.affine_map(x, until=until).value, expected.detach())
+            assert_close(net.part(until=until)(x), expected.detach())
+            assert_close(ma.capture(module, x, until=until)(x), expected.detach())
+
+    def test_a_container_ends_where_its_last_call_ends(self) -> None:
+        module = nn.Sequential(nn.Linear(6, 4), nn.Sequential(nn.ReLU(), nn.Linear(4, 4)), nn.Tanh()).double()
+        x = vectors(3)
+        net = ma.capture(module, x, until="1")
+        assert [record.name for record in net.operators] == ["0", "1.0", "1.1"]
+        assert_close(net(x), module[1](module[0](x)).detach())
+
+    def test_nothing_behind_the_end_is_kept(self) -> None:
+        net = capture(mlp(nn.ReLU), vectors(1)).part(until="1")
+        assert [record.name for record in net.operators] == ["0", "1"]
+        assert list(net.codes(vectors(2))) == ["1"]
+        with pytest.raises(ma.BadInput, match="until: no operator or module is called '4'"):
+            net.affine_map(vectors(2), until="4")
+
+    def test_an_unknown_name_lists_the_known_ones(self) -> None:
+        module = mlp(nn.ReLU).double()
+        with pytest.raises(ma.BadInput, match=r"until: no operator or module is called 'nope'; there are \['0', '1'"):
+            ma.capture(module, vectors(1), until="nope")
+        with pytest.raises(ma.BadInput, match=r"until: no operator or module is called 'nope'; there are \['0', '1'"):
+            capture(module, vectors(1)).affine_map(vectors(1), until="nope")
+
+
+class TestPart:
+    def test_two_parts_compose_to_the_whole(self) -> None:
+        module = mlp(nn.LeakyReLU).double()
+        net, x = capture(module, vectors(1)), vectors(4)
+        for cut in ("0", "1", "2", "3"):
+            head, tail = net.part(until=cut), net.part(after=cut)
+            assert_close(tail(head(x)), module(x).detach())
+            assert [r.name for r in (*head.operators, *tail.operators)] == [r.name for r in net.operators]
+            inner, outer = head.affine_map(x), tail.affine_map(head(x))
+            assert_close(only(outer.slopes) @ only(inner.slopes), only(net.affine_map(x).slopes))
+            codes = {**head.codes(x), **tail.codes(head(x))}
+            assert codes == dict(net.codes(x))
+
+    def test_between_two_operators(self) -> None:
+        module = mlp(nn.ReLU).double()
+        net, x = capture(module, vectors(1)), vectors(4)
+        middle = net.part(after="1", until="3")
+        assert [record.name for record in middle.operators] == ["2", "3"]
+        assert_close(middle(module[:2](x).detach()), module[:4](x).detach())
+
+    def test_a_bypass_is_refused(self) -> None:
+        net = capture(ResidualMLP(), vectors(1))
+        with pytest.raises(ma.BadInput, match="after: some path leads around 'blocks.0.0'.*skip"):
+            net.part(after="blocks.0.0")
+        assert net.part(after="relu").operators[0].name == "blocks.1.0"
+
+    def test_a_skip_inside_a_part_is_fine(self) -> None:
+        module = ResidualMLP().double()
+        net, x = capture(module, vectors(1)), vectors(4)
+        tail = net.part(after="first")
+        assert_close(tail(module.first(x).detach()), module(x).detach())
+
+    def test_what_no_operator_leads_to_is_refused(self) -> None:
+        net = capture(mlp(nn.ReLU), vectors(1))
+        with pytest.raises(ma.BadInput, match="after: "):
+            net.part(after="3", until="1")
+        with pytest.raises(ma.BadInput, match="after: no operator or module is called 'nope'"):
+            net.part(after="nope")
+
+    def test_a_place_with_folded_samples_is_refused(self) -> None:
+        net = ma.capture(Net(lambda m, x: x.reshape(-1, 3).relu().reshape(-1, 4, 3)), torch.zeros(1, 4, 3))
+        with pytest.raises(ma.BadInput, match="after: this value keeps its samples folded"):
+            net.part(after="relu")
+
+    def test_a_part_checks_its_own_input(self) -> None:
+        tail = capture(mlp(nn.ReLU), vectors(1)).part(after="1")
+        with pytest.raises(ma.ShapeMismatch, match=r"x: shape \(2, 6\).*\(N, 8\)"):
+            tail(vectors(2))
+
+
+class TestOutputs:
+    @pytest.mark.parametrize("kind", [tuple, list, Two._make, lambda pair: dict(zip("ba", pair, strict=True))])
+    def test_nested_as_the_module_returns_them(self, kind: Any) -> None:
+        module = Net(lambda m, x: kind((m.f(x), x.abs())), f=mlp(nn.ReLU)).double()
+        net, x = capture(module, vectors(1)), vectors(3)
+        found, expected = net(x), module(x)
+        assert type(found) is type(expected)
+        if isinstance(expected, dict):
+            assert list(found) == list(expected)
+            found, expected = list(found.values()), list(expected.values())
+        for own, other in zip(found, expected, strict=True):
+            assert_close(own, other.detach())
+
+    def test_one_must_be_chosen(self) -> None:
+        net = capture(Net(lambda m, x: (x, 2 * x.abs())), vectors(1))
+        x = vectors(3)
+        assert_close(net.affine_map(x, output=1).value, 2 * x.abs())
+        with pytest.raises(ma.BadInput, match="output: the network has 2 outputs; choose one of"):
+            net.affine_map(x)
+        for wrong in (2, -1):
+            with pytest.raises(ma.BadInput, match=f"output: the network has 2 outputs; got {wrong}"):
+                net.affine_map(x, output=wrong)
+
+    def test_the_same_tensor_twice(self) -> None:
+        module = Net(lambda m, x: (y := m.f(x), [y, x]), f=mlp(nn.ReLU)).double()
+        net, x = capture(module, vectors(1)), vectors(3)
+        assert ma.verify(net, module, x).exact
+        one, (two, back) = net(x)
+        assert torch.equal(one, two) and torch.equal(back, x)
+        assert_close(only(net.affine_map(x, output=2).slopes), torch.eye(6).double().expand(3, 6, 6))
+
+
+class TestInputs:
+    def test_any_number_of_samples(self) -> None:
+        module = mlp(nn.ReLU).double()
+        net = capture(module, vectors(1))
+        for batch in (1, 2, 7):
+            assert ma.verify(net, module, vectors(batch)).samples == batch
+
+    def test_memory_layout_does_not_matter(self) -> None:
+        module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 2, 1))
+        plain = torch.randn(3, 3, 8, 8)
+        net = capture(module, plain)
+        expected = net.affine_map(plain)
+        strided = torch.randn(6, 8, 3, 8).permute(0, 2, 1, 3)[::2]
+        strided.copy_(plain)
+        for x in (plain.to(memory_format=torch.channels_last), strided, plain[:1].expand(3, -1, -1, -1)):
+            assert ma.verify(net, module, x).exact
+            if x.shape[0] == 3 and torch.equal(x, plain):
+                assert_close(only(net.affine_map(x).slopes), only(expected.slopes), rtol=1e-4, atol=1e-5)
+        in_another = module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        assert ma.verify(ma.capture(in_another, plain), in_another, plain).exact
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_half_precision_is_what_the_module_computes(self, dtype: torch.dtype) -> None:
+        module = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten())
+        x = torch.randn(2, 1, 6, 6).to(dtype)
+        net = capture(module, x)
+        assert net(x).dtype == dtype and torch.equal(net(x), module(x))
+        report = ma.verify(net, module, x)
+        assert report.exact and report.bound <= 1 / 16
+        assert net.affine_map(x).offsets.dtype == dtype
+
+    def test_integers_beside_floats(self) -> None:
+        module = Net(lambda m, places, x: (m.table(places) + x).relu(), table=nn.Embedding(4, 3)).eval()
+        places, x = torch.tensor([3, 0, 1]), torch.randn(3, 3)
+        net = ma.capture(module, (places, x))
+        assert ma.verify(net, module, (places, x)).exact
+        assert only(net.affine_map((places, x)).slopes).shape == (3, 3, 3)
+        assert net.codes((places, x)) != net.codes((places.flip(0), x - 1))
+
+    def test_a_mask_holds_samples_of_its_own(self) -> None:
+        module = Net(lambda m, x, keep: m.f(x) * keep, f=mlp(nn.ReLU)).double()
+        net, x = capture(module, vectors(1), torch.ones(1, 3, dtype=torch.bool)), vectors(3)
+        keep = torch.eye(3, dtype=torch.bool)
+        assert ma.verify(net, module, (x, keep)).exact
+        assert not only(net.affine_map((x, keep)).slopes)[0, 1:].any()
+
+    def test_by_position_by_name_and_as_a_list(self) -> None:
+        module = Net(lambda m, x, *, scale: m.f(x) + scale.abs(), f=mlp(nn.ReLU)).double().eval()
+        x, scale = vectors(2), torch.randn(2, 3, dtype=torch.float64)
+        net = ma.capture(module, {"scale": scale, "x": x})
+        assert_close(net({"x": x, "scale": scale}), module(x, scale=scale).detach())
+        assert ma.verify(net, module, {"x": x, "scale": scale}).exact
+        listed = Net(lambda m, x, y: (x - y).abs()).double()
+        assert torch.equal(ma.capture(listed, [x, x + 1])((x, x)), torch.zeros_like(x))
+
+    def test_time_first(self) -> None:
+        module = nn.RNN(3, 4, nonlinearity="relu").double()
+        sequences = torch.randn(5, 2, 3, dtype=torch.float64)
+        net = ma.capture(module, sequences, batch_dim=1)
+        x = torch.randn(5, 7, 3, dtype=torch.float64)
+        assert ma.verify(net, module, x).samples == 7
+        amap = net.affine_map(x, output=0)
+        assert amap.in_shapes == ((5, 3),) and amap.units == (5, 4)
+        assert_close(amap.value, module(x)[0].transpose(0, 1).detach())
+        assert_close(net(x)[1], module(x)[1].detach())
+        relus = [codes for name, codes in net.codes(x).items() if "relu" in name]
+        assert len(relus) == 5 and relus[0].units[-1] == 4
+        # What happens at a later step has no influence on an earlier one.
+        slopes = only(amap.slopes)
+        assert not slopes[:, 0, :, 1:].any() and slopes[:, 4, :, 0].any()
+
+    def test_batch_axes_of_several_inputs(self) -> None:
+        module = Net(lambda m, x, y: x.transpose(0, 1).sum(1) + y.relu()).double()
+        x, y = torch.randn(4, 2, 3).double(), torch.randn(2, 3).double()
+        net = ma.capture(module, (x, y), batch_dim=(1, 0))
+        assert ma.verify(net, module, (torch.randn(4, 5, 3).double(), torch.randn(5, 3).double())).samples == 5
+
+
+class TestTable:
+    def test_repr(self) -> None:
+        lines = repr(capture(mlp(nn.ReLU), vectors(1))).splitlines()
+        assert lines[0] == (
+            "SplineNetwork: 5 operators, 2 of them piecewise affine with 16 units; not shown to be convex in its input"
+        )
+        assert lines[1].split() == ["operator", "kind", "units", "pieces", "convex", "continuous"]
+        assert lines[3].split() == ["1", "relu", "8", "2", "yes", "yes"]
+
+    def test_html_is_escaped(self) -> None:
+        module = nn.Sequential()
+        module.add_module("<b>", nn.ReLU())
+        html = capture(module, vectors(1))._repr_html_()
+        assert "<td>&lt;b&gt;</td>" in html and "<b><" not in html.replace("<b>SplineNetwork", "")
+        assert html.count("<tr") == 2 and "convex in its input" in html
+
+
+class TestConvexity:
+    def test_the_certificate_against_midpoints(self) -> None:
+        """A convex value behind a leaky relu stays convex; behind a relu of its negative it does not."""
+        for sign, convex in ((1, True), (-1, False)):
+            module = Net(
+                lambda m, x, s=sign: F.leaky_relu(s * m.f(x).relu().sum(1, keepdim=True) - s), f=nn.Linear(6, 8)
+            )
+            net = capture(module, vectors(1))
+            assert net.convex == convex
+            start, end = vectors(500, 1), vectors(500, 2)
+            middle = oracles.along(module, (start,), (end - start,), torch.tensor([0.0, 0.5, 1.0]))
+            assert bool((middle[1] <= (middle[0] + middle[2]) / 2 + 1e-12).all()) == convex
