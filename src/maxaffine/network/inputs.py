@@ -52,7 +52,7 @@ class InputSpec:
             raise ShapeMismatch(f"x: the inputs {self.names} hold different numbers of samples: {sorted(counts)}")
         return items
 
-    def _listed(self, x: Any) -> tuple[Tensor, ...]:
+    def _listed(self, x: Any) -> tuple[Any, ...]:
         if self.keyword:
             if not isinstance(x, dict) or set(x) != set(self.names):
                 given = sorted(x) if isinstance(x, dict) else type(x).__name__
