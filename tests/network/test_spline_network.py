@@ -1,8 +1,8 @@
-"""SplineNetwork: records and names, stopping anywhere, parts, outputs, the table, and the inputs that it takes."""
+"""SplineNetwork: records and names, stopping anywhere, parts, the table, convexity."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
@@ -14,11 +14,6 @@ import maxaffine as ma
 from tests import oracles
 from tests.blocks import only
 from tests.zoo.networks import CellLoop, Net, ResidualMLP, mlp, randomise
-
-
-class Two(NamedTuple):
-    values: Tensor
-    sizes: Tensor
 
 
 class Block(nn.Module):
@@ -198,116 +193,6 @@ class TestPart:
         tail = capture(mlp(nn.ReLU), vectors(1)).part(after="1")
         with pytest.raises(ma.ShapeMismatch, match=r"x: shape \(2, 6\).*\(N, 8\)"):
             tail(vectors(2))
-
-
-class TestOutputs:
-    @pytest.mark.parametrize("kind", [tuple, list, Two._make, lambda pair: dict(zip("ba", pair, strict=True))])
-    def test_nested_as_the_module_returns_them(self, kind: Any) -> None:
-        module = Net(lambda m, x: kind((m.f(x), x.abs())), f=mlp(nn.ReLU)).double()
-        net, x = capture(module, vectors(1)), vectors(3)
-        found, expected = net(x), module(x)
-        assert type(found) is type(expected)
-        if isinstance(expected, dict):
-            assert list(found) == list(expected)
-            found, expected = list(found.values()), list(expected.values())
-        for own, other in zip(found, expected, strict=True):
-            assert_close(own, other.detach())
-
-    def test_one_must_be_chosen(self) -> None:
-        net = capture(Net(lambda m, x: (x, 2 * x.abs())), vectors(1))
-        x = vectors(3)
-        assert_close(net.affine_map(x, output=1).value, 2 * x.abs())
-        with pytest.raises(ma.BadInput, match="output: the network has 2 outputs; choose one of"):
-            net.affine_map(x)
-        for wrong in (2, -1):
-            with pytest.raises(ma.BadInput, match=f"output: the network has 2 outputs; got {wrong}"):
-                net.affine_map(x, output=wrong)
-
-    def test_the_same_tensor_twice(self) -> None:
-        module = Net(lambda m, x: (y := m.f(x), [y, x]), f=mlp(nn.ReLU)).double()
-        net, x = capture(module, vectors(1)), vectors(3)
-        assert ma.verify(net, module, x).exact
-        one, (two, back) = net(x)
-        assert torch.equal(one, two) and torch.equal(back, x)
-        assert_close(only(net.affine_map(x, output=2).slopes), torch.eye(6).double().expand(3, 6, 6))
-
-
-class TestInputs:
-    def test_any_number_of_samples(self) -> None:
-        module = mlp(nn.ReLU).double()
-        net = capture(module, vectors(1))
-        for batch in (1, 2, 7):
-            assert ma.verify(net, module, vectors(batch)).samples == batch
-
-    def test_memory_layout_does_not_matter(self) -> None:
-        module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 2, 1))
-        plain = torch.randn(3, 3, 8, 8)
-        net = capture(module, plain)
-        expected = net.affine_map(plain)
-        strided = torch.randn(6, 8, 3, 8).permute(0, 2, 1, 3)[::2]
-        strided.copy_(plain)
-        for x in (plain.to(memory_format=torch.channels_last), strided, plain[:1].expand(3, -1, -1, -1)):
-            assert ma.verify(net, module, x).exact
-            if x.shape[0] == 3 and torch.equal(x, plain):
-                assert_close(only(net.affine_map(x).slopes), only(expected.slopes), rtol=1e-4, atol=1e-5)
-        in_another = module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        assert ma.verify(ma.capture(in_another, plain), in_another, plain).exact
-
-    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-    def test_half_precision_is_what_the_module_computes(self, dtype: torch.dtype) -> None:
-        module = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten())
-        x = torch.randn(2, 1, 6, 6).to(dtype)
-        net = capture(module, x)
-        assert net(x).dtype == dtype and torch.equal(net(x), module(x))
-        report = ma.verify(net, module, x)
-        assert report.exact and report.bound <= 1 / 16
-        assert net.affine_map(x).offsets.dtype == dtype
-
-    def test_integers_beside_floats(self) -> None:
-        module = Net(lambda m, places, x: (m.table(places) + x).relu(), table=nn.Embedding(4, 3)).eval()
-        places, x = torch.tensor([3, 0, 1]), torch.randn(3, 3)
-        net = ma.capture(module, (places, x))
-        assert ma.verify(net, module, (places, x)).exact
-        assert only(net.affine_map((places, x)).slopes).shape == (3, 3, 3)
-        assert net.codes((places, x)) != net.codes((places.flip(0), x - 1))
-
-    def test_a_mask_holds_samples_of_its_own(self) -> None:
-        module = Net(lambda m, x, keep: m.f(x) * keep, f=mlp(nn.ReLU)).double()
-        net, x = capture(module, vectors(1), torch.ones(1, 3, dtype=torch.bool)), vectors(3)
-        keep = torch.eye(3, dtype=torch.bool)
-        assert ma.verify(net, module, (x, keep)).exact
-        assert not only(net.affine_map((x, keep)).slopes)[0, 1:].any()
-
-    def test_by_position_by_name_and_as_a_list(self) -> None:
-        module = Net(lambda m, x, *, scale: m.f(x) + scale.abs(), f=mlp(nn.ReLU)).double().eval()
-        x, scale = vectors(2), torch.randn(2, 3, dtype=torch.float64)
-        net = ma.capture(module, {"scale": scale, "x": x})
-        assert_close(net({"x": x, "scale": scale}), module(x, scale=scale).detach())
-        assert ma.verify(net, module, {"x": x, "scale": scale}).exact
-        listed = Net(lambda m, x, y: (x - y).abs()).double()
-        assert torch.equal(ma.capture(listed, [x, x + 1])((x, x)), torch.zeros_like(x))
-
-    def test_time_first(self) -> None:
-        module = nn.RNN(3, 4, nonlinearity="relu").double()
-        sequences = torch.randn(5, 2, 3, dtype=torch.float64)
-        net = ma.capture(module, sequences, batch_dim=1)
-        x = torch.randn(5, 7, 3, dtype=torch.float64)
-        assert ma.verify(net, module, x).samples == 7
-        amap = net.affine_map(x, output=0)
-        assert amap.in_shapes == ((5, 3),) and amap.units == (5, 4)
-        assert_close(amap.value, module(x)[0].transpose(0, 1).detach())
-        assert_close(net(x)[1], module(x)[1].detach())
-        relus = [codes for name, codes in net.codes(x).items() if "relu" in name]
-        assert len(relus) == 5 and relus[0].units[-1] == 4
-        # What happens at a later step has no influence on an earlier one.
-        slopes = only(amap.slopes)
-        assert not slopes[:, 0, :, 1:].any() and slopes[:, 4, :, 0].any()
-
-    def test_batch_axes_of_several_inputs(self) -> None:
-        module = Net(lambda m, x, y: x.transpose(0, 1).sum(1) + y.relu()).double()
-        x, y = torch.randn(4, 2, 3).double(), torch.randn(2, 3).double()
-        net = ma.capture(module, (x, y), batch_dim=(1, 0))
-        assert ma.verify(net, module, (torch.randn(4, 5, 3).double(), torch.randn(5, 3).double())).samples == 5
 
 
 class TestTable:

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from maxaffine.errors import BadInput, ExactnessError
 from maxaffine.graph import BatchAxis, Dependence, Linearization
+from maxaffine.maps import AffineMap
 from maxaffine.network.rerun import Rerun, rerun
 from maxaffine.network.secant import slope_error
 from maxaffine.network.spline_network import SplineNetwork
@@ -25,8 +26,8 @@ class ExactnessReport:
         output: max |net(x) - model(x)|: the frozen graph against the module.
         affine: max |A x + b - model(x)|: the affine map, its offset found on its own, against the module.
         split: max |sum of offset contributions - b|, seen through one random weighting of the outputs.
-        jacobian: max |A^T u - autograd's vector-Jacobian product of the module| for a random u; the module's own
-            differences along a random direction where they contradict its autograd.
+        jacobian: max |A^T u - autograd's vector-Jacobian product of the module| for a random u (the module's own
+            differences along a random direction where they contradict its autograd), and |<A^T u, v> - <u, A v>|.
         bound: What rounding explains: a multiple of the dtype's epsilon that grows with the number of operators.
         samples: Number of inputs checked.
         dtype: Their dtype.
@@ -158,10 +159,10 @@ def _check(
     weighed = (u * offsets).reshape(len(u), -1).sum(1)
     split = _split(net, tensors, place, u)
     weight = max(_size(split), _size(u) * _size(offsets) * max(1, offsets[0].numel()) ** 0.5)
-    jacobian = _jacobian_residual(net, call, tensors, place, u)
+    jacobian = _jacobian_residual(net, call, tensors, place, u, generator)
     if jacobian > bound:
         tensors = _beside(tensors, generator)
-        jacobian = _jacobian_residual(net, call, tensors, place, u)
+        jacobian = _jacobian_residual(net, call, tensors, place, u, generator)
     if jacobian > bound and not net.endings:
         jacobian = _arbitrated(net, call, tensors, place, u, bound, generator, jacobian)
     return (
@@ -188,6 +189,7 @@ def _jacobian_residual(
     tensors: tuple[Tensor, ...],
     place: int,
     u: Tensor,
+    generator: torch.Generator,
 ) -> float:
     leaves = tuple(item.detach().clone().requires_grad_(item.is_floating_point()) for item in tensors)
     with torch.enable_grad():
@@ -210,11 +212,22 @@ def _jacobian_residual(
     own = affine_map.rmv(u)
     own = own if isinstance(own, tuple) else (own,)
     axes = [axis for item, axis in zip(leaves, net.inputs.batch_dims, strict=True) if item.requires_grad]
-    residual = 0.0
+    directions = [torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x) for x in floating]
+    fronts = [v.movedim(axis, 0) for v, axis in zip(directions, axes, strict=True)]
+    residual = _transpose_residual(affine_map, list(own), u, directions, fronts)
     for mine, theirs, axis in zip(own, found, axes, strict=True):
         expected = torch.zeros_like(mine) if theirs is None else theirs.movedim(axis, 0)
         residual = max(residual, _relative(mine - expected, max(_size(expected), _size(mine))))
     return max(0.0, residual - sum(AUTOGRAD_ERROR.get(record.kind, 0.0) for record in net.operators))
+
+
+def _transpose_residual(
+    affine_map: AffineMap, pulled: list[Tensor], u: Tensor, directions: list[Tensor], fronts: list[Tensor]
+) -> float:
+    """<A^T u, v> against <u, A v>: autograd may be cut where A is not, and vouches for A^T only."""
+    ahead = (u * affine_map.mv(directions)).double()
+    back = torch.cat([(mine * front).double().flatten() for mine, front in zip(pulled, fronts, strict=True)])
+    return _relative(ahead.sum() - back.sum(), float(max(ahead.abs().sum(), back.abs().sum())))
 
 
 def _arbitrated(
