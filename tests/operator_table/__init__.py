@@ -1,0 +1,26 @@
+"""The operator table: every class of torch.nn and every function of torch.nn.functional, exact or refused."""
+
+from tests.operator_table import (
+    activations,
+    containers,
+    distances,
+    linear,
+    losses,
+    normalization,
+    pooling,
+    sequences,
+    shape,
+)
+from tests.operator_table.row import Row
+
+SECTIONS: dict[str, tuple[Row, ...]] = {
+    "Activations": activations.LAYERS + activations.FUNCTIONS,
+    "Linear layers and convolutions": linear.LAYERS + linear.FUNCTIONS,
+    "Pooling": pooling.LAYERS + pooling.FUNCTIONS,
+    "Padding, shape and resampling": shape.LAYERS + shape.FUNCTIONS,
+    "Normalisation and dropout": normalization.LAYERS + normalization.FUNCTIONS,
+    "Sequences": sequences.LAYERS + sequences.FUNCTIONS,
+    "Containers and tables": containers.LAYERS + containers.FUNCTIONS,
+    "Losses and distances": losses.LAYERS + distances.FUNCTIONS,
+}
+ROWS = tuple(row for rows in SECTIONS.values() for row in rows)

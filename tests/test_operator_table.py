@@ -1,0 +1,99 @@
+"""Every class of torch.nn and every function of its functional module: exact against slow oracles, or refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import maxaffine as ma
+from tests.operator_table import ROWS
+from tests.operator_table.excluded import EXCLUDED, TORCH, public_names
+from tests.operator_table.outcome import check_exact, evidence, outcome
+from tests.operator_table.page import explained, page
+from tests.operator_table.row import VECTOR, Row, function, layer
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "operators.md"
+INSTALLED = tuple(int(part) for part in torch.__version__.split(".")[:2])
+# On another release of PyTorch some rows name what is not there.
+NAMES = frozenset(public_names())
+PRESENT = [row for row in ROWS if row.operator in NAMES]
+
+# Deprecated functions and modules whose default is deprecated are rows too.
+pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated")
+
+
+@pytest.mark.parametrize("row", [row for row in PRESENT if row.exact], ids=str)
+def test_exact(row: Row) -> None:
+    net = outcome(row)
+    assert isinstance(net, ma.SplineNetwork), f"refused: {net}"
+    check_exact(row, net)
+
+
+@pytest.mark.parametrize("row", [row for row in PRESENT if not row.exact], ids=str)
+def test_refused(row: Row) -> None:
+    error = outcome(row)
+    assert isinstance(error, ma.MaxAffineError), "captured, but it has no affine map per sample"
+    reason, cure = explained(error)
+    assert reason and cure
+    assert "no rule says" not in reason, "the operator is known: say why it is refused"
+    if isinstance(error, ma.NotPiecewiseAffine):
+        assert error.operator.startswith(("aten.", "prims."))
+    shown = evidence(row)
+    assert bool(shown) != bool(row.though_affine), shown or "nothing shows that no affine map exists: capture it"
+
+
+def test_no_row_is_written_twice() -> None:
+    names = [str(row) for row in ROWS]
+    assert sorted(set(names)) == sorted(names)
+
+
+def test_every_public_name_has_a_row_or_a_reason() -> None:
+    known = {row.operator for row in ROWS} | set(EXCLUDED)
+    unknown = [name for name in public_names() if name not in known]
+    if unknown and INSTALLED > TORCH:
+        pytest.xfail(f"PyTorch {torch.__version__} is newer than the table, which lacks {unknown}")
+    assert not unknown, f"give each a row in tests/operator_table, or a reason in excluded.py: {unknown}"
+
+
+def test_no_name_is_both_excluded_and_in_the_table() -> None:
+    assert not {row.operator for row in ROWS} & set(EXCLUDED)
+
+
+@pytest.mark.skipif(INSTALLED != TORCH, reason="the page is written with the pinned PyTorch")
+def test_page_is_up_to_date() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run `make docs-operators`"
+
+
+def test_a_wrong_claim_is_caught() -> None:
+    """A network that belongs to another row fails the check of exactness."""
+    row, other = layer("LeakyReLU", VECTOR, 0.2), layer("LeakyReLU", VECTOR, 0.3)
+    net = outcome(other)
+    assert isinstance(net, ma.SplineNetwork)
+    with pytest.raises(AssertionError):
+        check_exact(row, net)
+
+
+@pytest.mark.parametrize(
+    ("row", "shown"),
+    [
+        (layer("Tanh", VECTOR), "curved"),
+        (layer("BatchNorm1d", VECTOR, 6, train=True), "mixes samples"),
+        (layer("Dropout", VECTOR, train=True), "random"),
+        (function("pdist", VECTOR), "mixes samples"),
+        (layer("ReLU", VECTOR), ""),
+        (replace(layer("Linear", VECTOR, 6, 4), variant="affine"), ""),
+    ],
+    ids=str,
+)
+def test_evidence(row: Row, shown: str) -> None:
+    assert evidence(row) == shown
+
+
+def test_building_a_row_leaves_the_random_state_alone() -> None:
+    before = torch.get_rng_state()
+    assert isinstance(layer("Linear", VECTOR, 6, 4).build(), nn.Linear)
+    assert torch.equal(before, torch.get_rng_state())
