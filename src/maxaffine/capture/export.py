@@ -102,7 +102,7 @@ def _explanation(error: Exception) -> str:
             " fixed graph. Cure: replace the Python `if`, `.item()` or boolean indexing by torch.where, or capture the"
             " part before it"
         )
-    if "batch" in text and ("specializ" in text or "onstraint" in text):
+    if "batch" in text and ("specializ" in text or "onstraint" in text) or "Guard failed" in text:
         return (
             "model: it works for one batch size only, so samples cannot be told apart. Cure: write shapes with"
             " x.shape[0] or -1 in place of the number, set batch_dim= to the axis of the samples, or export an exported"
@@ -113,7 +113,8 @@ def _explanation(error: Exception) -> str:
             return f"model: {explanation}"
     return (
         f"model: it failed on the example ({kind}: {first}){f' at {where}' if where else ''}."
-        " Cure: check that model(example) runs, with the example's shapes, dtype and device"
+        " Cure: check that model(example) runs, with the example's shapes, dtype and device, and that batch_dim= is the"
+        " axis of the samples"
     )
 
 
