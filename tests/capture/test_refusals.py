@@ -1,0 +1,223 @@
+"""What capture refuses, each time with the argument or the operator, the cause and the cure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import maxaffine as ma
+from tests.zoo.networks import Net, mlp
+
+X = torch.randn(3, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+@dataclass
+class Record:
+    first: Tensor
+    second: Tensor
+
+
+def net(function: Callable[..., Any], **parts: Any) -> nn.Module:
+    return Net(function, **({"a": nn.Linear(6, 6)} | parts)).double()
+
+
+def reassigned(m: Any, x: Tensor) -> Tensor:
+    m.n = m.n + 1
+    return m.a(x)
+
+
+def gradient(m: Any, x: Tensor) -> Tensor:
+    return torch.autograd.grad(m.a(x.requires_grad_()).relu().sum(), x)[0]
+
+
+def numbered(m: Any, x: Tensor) -> Tensor:
+    return x + torch.arange(x.shape[0], dtype=x.dtype)[:, None]
+
+
+def mistaken(m: Any, x: Tensor) -> Tensor:
+    raise LookupError("no such layer")
+
+
+BATCH_SIZE = "its value depends on the number of samples.*cure: .*batch size"
+BUFFER = "changes its buffer 'n'.*cure: call model.eval"
+ONE_SIZE = r"one batch size only.*Cure: write shapes with x.shape\[0\]"
+RUNS = r"Cure: check that model\(example\) runs"
+MODULES: dict[str, tuple[Callable[..., Any], type[ma.MaxAffineError], str]] = {
+    "none_among_outputs": (lambda m, x: (x, None), ma.CaptureError, "returns NoneType None; return tensors only"),
+    "number_among_outputs": (lambda m, x: (x, 3), ma.CaptureError, "returns int 3; return tensors only"),
+    "record": (lambda m, x: Record(x, x), ma.CaptureError, "objects of a class.*Cure:.*register_dataclass"),
+    "counts_in_a_buffer": (lambda m, x: (m.n.add_(1), m.a(x))[1], ma.NotPiecewiseAffine, BUFFER),
+    "keeps_in_a_buffer": (lambda m, x: (m.n.copy_(x.mean(0)), m.a(x))[1], ma.NotPiecewiseAffine, BUFFER),
+    "replaces_a_buffer": (reassigned, ma.NotPiecewiseAffine, BUFFER),
+    "data_attribute": (lambda m, x: m.a(x.data).relu(), ma.CaptureError, r"\.data.*Cure: write \.detach\(\)"),
+    "numpy": (lambda m, x: torch.from_numpy(m.a(x).detach().numpy()), ma.CaptureError, r"\.numpy\(\).*Cure"),
+    "gradient_inside": (gradient, ma.CaptureError, r"torch\.autograd\.grad.*Cure"),
+    "item": (lambda m, x: m.a(x) * x[0, 0].item(), ma.MaxAffineError, "[Cc]ure: "),
+    "branch": (lambda m, x: x if x.sum() > 0 else -x, ma.CaptureError, "control flow.*Cure: replace the Python `if`"),
+    "mistake": (mistaken, ma.CaptureError, f"LookupError: .*no such layer.*{RUNS}"),
+    "shape_mistake": (lambda m, x: m.a(x[:, :5]), ma.CaptureError, RUNS),
+    "loop_over_samples": (lambda m, x: torch.stack([m.a(row) for row in x]), ma.CaptureError, ONE_SIZE),
+    "shape_of_two": (lambda m, x: m.a(x).view(2, 6), ma.CaptureError, ONE_SIZE),
+    "mean_by_hand": (lambda m, x: x / x.shape[0], ma.NotPiecewiseAffine, BATCH_SIZE),
+    "times_batch_size": (lambda m, x: x * x.shape[0], ma.NotPiecewiseAffine, BATCH_SIZE),
+    "sample_numbers": (numbered, ma.NotPiecewiseAffine, BATCH_SIZE),
+    "rounds": (lambda m, x: m.a(x).int().double(), ma.NotPiecewiseAffine, "infinitely many pieces.*cure: keep"),
+    "complex": (lambda m, x: torch.view_as_real(torch.complex(x, x)), ma.NotPiecewiseAffine, "complex.*cure: "),
+    "sparse": (lambda m, x: torch.sparse.mm(m.a.weight.to_sparse(), x.T).T, ma.CaptureError, "sparse"),
+    "sum_over_everything": (
+        lambda m, x: m.a(x).sum(),
+        ma.NotPiecewiseAffine,
+        "mixes the samples.*cure: let the module",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules(name: str) -> None:
+    function, error, words = MODULES[name]
+    with pytest.raises(error, match=f"(?s){words}"):
+        ma.capture(net(function, n=torch.zeros(6)), X)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_torch_script() -> None:
+    scripted: Any = torch.jit.script(mlp(nn.ReLU).double())
+    with pytest.raises(ma.CaptureError, match="TorchScript cannot be traced. Cure: capture the nn.Module"):
+        ma.capture(scripted, X)
+
+
+def test_a_module_without_parameters_of_its_own_size() -> None:
+    with pytest.raises(ma.BadInput, match="model: its parameter 'weight' is not initialised; run the model once"):
+        ma.capture(nn.LazyLinear(3), X)
+
+
+def test_an_exported_program_of_one_batch_size() -> None:
+    program = torch.export.export(mlp(nn.ReLU).double().eval(), (X,))
+    with pytest.raises(ma.CaptureError, match="one batch size only.*export an exported program again with a dynamic"):
+        ma.capture(program.module(), X)
+
+
+class TestModes:
+    @pytest.mark.parametrize("layer", [nn.Dropout(0.5), nn.AlphaDropout(0.2), nn.BatchNorm1d(6), nn.RReLU()])
+    def test_training(self, layer: nn.Module) -> None:
+        module = nn.Sequential(nn.Linear(6, 6), nn.Sequential(layer)).double().train()
+        with pytest.raises(
+            ma.NotPiecewiseAffine, match=r"in module '1\.0'.*(?s:.*)cure: call model\.eval\(\) before capture"
+        ):
+            ma.capture(module, X)
+        assert ma.verify(ma.capture(module.eval(), X), module, X).exact
+
+    def test_training_without_an_effect_is_accepted(self) -> None:
+        module = mlp(nn.ReLU).double().train()
+        assert ma.verify(ma.capture(module, X), module, X).exact
+
+    def test_dropout_that_forgets_the_mode(self) -> None:
+        with pytest.raises(ma.NotPiecewiseAffine, match="(?s)dropout.*cure: call model.eval"):
+            ma.capture(net(lambda m, x: F.dropout(m.a(x), 0.5)).eval(), X)
+
+
+class TestWhere:
+    def test_the_message_names_operator_module_reason_and_cure(self) -> None:
+        module = nn.Sequential(nn.Linear(6, 6), nn.Sequential(nn.ReLU(), nn.Tanh())).double()
+        with pytest.raises(ma.NotPiecewiseAffine) as caught:
+            ma.capture(module, X)
+        refusal = caught.value
+        assert (refusal.operator, refusal.module_path) == ("aten.tanh", "1.1")
+        assert str(refusal) == (
+            f"aten.tanh in module '1.1' was refused: {refusal.reason}"
+            + (f"\n  source: {refusal.source}" if refusal.source else "")
+            + f"\n  cure: {refusal.cure}"
+        )
+
+    def test_the_first_operator_is_named(self) -> None:
+        module = net(lambda m, x: m.a(x.sigmoid()).tanh())
+        with pytest.raises(ma.NotPiecewiseAffine, match="aten.sigmoid in the root module"):
+            ma.capture(module, X)
+
+    def test_what_the_output_does_not_need_is_not_refused(self) -> None:
+        module = net(lambda m, x: (m.a(x).relu(), m.a(x).tanh(), x.exp())[0])
+        assert ma.verify(ma.capture(module, X), module, X).exact
+
+
+class TestStoppingBefore:
+    @pytest.mark.parametrize("ending", [nn.Softmax(1), nn.LogSoftmax(1), nn.Sigmoid(), nn.Tanh(), nn.LogSigmoid()])
+    def test_a_final_activation(self, ending: nn.Module) -> None:
+        body = mlp(nn.ReLU).double()
+        module = nn.Sequential(body, ending)
+        with pytest.raises(ma.NotPiecewiseAffine, match="(?s)cure: .*output='pre_activation'"):
+            ma.capture(module, X)
+        network = ma.capture(module, X, output="pre_activation")
+        assert torch.equal(network(X), body(X))
+        assert ma.verify(network, module, X).exact
+
+    def test_never_silently(self) -> None:
+        with pytest.raises(ma.NotPiecewiseAffine, match="aten.*softmax"):
+            ma.capture(nn.Sequential(mlp(nn.ReLU), nn.Softmax(1)).double(), X)
+
+    def test_only_where_there_is_one(self) -> None:
+        with pytest.raises(ma.BadInput, match="output: 'pre_activation' needs a final softmax.*ends in '4'"):
+            ma.capture(mlp(nn.ReLU).double(), X, output="pre_activation")
+
+    def test_at_an_operator(self) -> None:
+        module = nn.Sequential(mlp(nn.ReLU), nn.GELU(), nn.Linear(3, 2)).double()
+        network = ma.capture(module, X, until="0")
+        assert torch.equal(network(X), module[0](X))
+        with pytest.raises(ma.NotPiecewiseAffine, match="gelu"):
+            ma.capture(module, X, until="2")
+
+
+class TestArguments:
+    @pytest.mark.parametrize(
+        ("given", "words"),
+        [
+            (None, "example: expected a tensor"),
+            (3.0, "example: expected a tensor"),
+            ([], "example: expected a tensor"),
+            ({}, "example: expected a tensor"),
+            ((X, None), "example: expected a tensor"),
+            (X.numpy(), "example: expected a tensor"),
+            ([[X]], "example: expected a tensor"),
+            (X.long(), r"example: no input is floating point.*use \.float"),
+            (X.to(torch.complex64), "example: complex inputs.*split them"),
+            (X[:0], "x: the batch is empty"),
+            (X * torch.nan, "x: it holds NaN or infinity"),
+            (X.to("meta"), "x: a meta tensor holds no numbers"),
+            (torch.tensor(1.0), "batch_dim: 0 is not an axis"),
+        ],
+    )
+    def test_examples(self, given: Any, words: str) -> None:
+        with pytest.raises(ma.BadInput, match=words):
+            ma.capture(mlp(nn.ReLU).double(), given)
+
+    def test_another_dtype_or_device(self) -> None:
+        with pytest.raises(
+            ma.ShapeMismatch, match=r"example: dtype torch.float64, .* '0.weight' is torch.float32; con"
+        ):
+            ma.capture(mlp(nn.ReLU), X)
+        with pytest.raises(ma.ShapeMismatch, match=r"example: on cpu, but the model's '0.weight' is on meta; move one"):
+            ma.capture(mlp(nn.ReLU).double().to("meta"), X)
+
+    def test_names_of_inputs(self) -> None:
+        with pytest.raises(ma.CaptureError, match="(?s)it failed on the example.*Cure"):
+            ma.capture(mlp(nn.ReLU).double(), {"nope": X})
+        with pytest.raises(ma.CaptureError, match="(?s)it failed on the example.*Cure"):
+            ma.capture(mlp(nn.ReLU).double(), (X, X))
+
+    @pytest.mark.parametrize("batch_dim", [2, -1, (0, 0), ()])
+    def test_batch_axes(self, batch_dim: Any) -> None:
+        with pytest.raises(ma.BadInput, match="batch_dim: .* is not an axis of every input; give 0, or one axis"):
+            ma.capture(mlp(nn.ReLU).double(), X, batch_dim=batch_dim)
+
+    def test_a_wrong_batch_axis(self) -> None:
+        with pytest.raises(ma.CaptureError, match="batch_dim= is the axis of the samples"):
+            ma.capture(nn.Linear(6, 2).double(), torch.randn(5, 6).double(), batch_dim=1)
+
+    def test_options(self) -> None:
+        with pytest.raises(ma.BadInput, match="output: expected 'as_is' or 'pre_activation', got 'logits'"):
+            ma.capture(mlp(nn.ReLU).double(), X, output="logits")
