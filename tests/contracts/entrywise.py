@@ -31,7 +31,14 @@ ACTIVATION = (
 
 def sums(m: Any, x: Tensor, y: Tensor) -> Tensor:
     """Sums and differences of two inputs, with a constant and with a number."""
-    return beside(x + y, torch.add(x, m.c, alpha=3), torch.sub(m.c, x, alpha=2), x - y, x + 2.0, 1.5 - y)
+    return beside(
+        x + y,
+        torch.add(x, m.c, alpha=3),
+        torch.sub(m.c, x, alpha=2),
+        x - y,
+        aten.add.Scalar(x, 2.0),
+        aten.sub.Scalar(y, 1.5),
+    )
 
 
 def matrices(m: Any, x: Tensor) -> Tensor:
@@ -55,8 +62,10 @@ def attended(m: Any, x: Tensor) -> Tensor:
 ARITHMETIC = (
     Contract("arithmetic.add", sums, (VECTOR, VECTOR), {"c": VECTOR}),
     Contract("arithmetic.neg", each(torch.neg)),
-    Contract("arithmetic.mul", lambda m, x: beside(x * m.c, x * -2.0, m.c * (x > 0) * x), parts={"c": VECTOR}),
-    Contract("arithmetic.div", lambda m, x: beside(x / m.c, x / -2.0), parts={"c": VECTOR}),
+    Contract(
+        "arithmetic.mul", lambda m, x: beside(x * m.c, aten.mul.Scalar(x, -2.0), m.c * (x > 0) * x), parts={"c": VECTOR}
+    ),
+    Contract("arithmetic.div", lambda m, x: beside(x / m.c, aten.div.Scalar(x, -2.0)), parts={"c": VECTOR}),
     Contract("arithmetic.power", each(lambda x: x**1)),
     Contract("arithmetic.mean", each(lambda x: x.mean(1), lambda x: x.sum((1, 2))[:, None]), (STEPS,)),
     Contract("arithmetic.cumsum", each(lambda x: x.cumsum(1)), (STEPS,)),

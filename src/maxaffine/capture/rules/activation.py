@@ -42,7 +42,7 @@ def prelu(call: Call) -> Operator:
     return _elementwise(call, ScalarSpline((0.0,), (call["weight"], 1.0), (0.0, 0.0)))
 
 
-@rule(aten.rrelu.default, aten.rrelu_with_noise.default, aten.rrelu_with_noise_functional.default, batch=pointwise)
+@rule(aten.rrelu.default, batch=pointwise)
 def rrelu(call: Call) -> Operator:
     """Leaky ReLU with the mean slope; random, hence refused, in training mode."""
     if call["training"]:
@@ -57,10 +57,10 @@ def hardtanh(call: Call) -> Operator:
     return _clipped(call, call["min_val"], call["max_val"])
 
 
-@rule(aten.clamp.default, aten.clamp_min.default, aten.clamp_max.default, batch=pointwise)
+@rule(aten.clamp.default, batch=pointwise)
 def clamp(call: Call) -> Operator:
     """Clipped below, above or both."""
-    return _clipped(call, call.arguments.get("min"), call.arguments.get("max"))
+    return _clipped(call, call["min"], call["max"])
 
 
 def _clipped(call: Call, low: float | int | None, high: float | int | None) -> Operator:

@@ -40,12 +40,6 @@ def _alike(refs: tuple[Ref, ...]) -> bool:
     return refs[0].sample.shape == refs[1].sample.shape and refs[0].sample.dtype == refs[1].sample.dtype
 
 
-@rule(aten.rsub.Tensor, aten.rsub.Scalar, batch=pointwise)
-def rsub(call: Call) -> Operator:
-    """Other - alpha x."""
-    return call.affine(sign=Sign.NONPOSITIVE if call.active == (call["self"],) else Sign.MIXED)
-
-
 @rule(aten.neg.default, batch=pointwise)
 def neg(call: Call) -> Operator:
     """-x."""
@@ -109,7 +103,7 @@ def cumsum(call: Call) -> Operator:
     return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)
 
 
-@rule(aten.mm.default, aten.bmm.default, aten.mv.default, aten.dot.default)
+@rule(aten.mm.default, aten.bmm.default)
 def matmul(call: Call) -> Operator:
     """Matrix product with one factor that depends on the input."""
     first, second = call.positional[:2]
@@ -120,12 +114,12 @@ def matmul(call: Call) -> Operator:
     return traced
 
 
-@rule(aten.addmm.default, aten.baddbmm.default)
+@rule(aten.addmm.default)
 def addmm(call: Call) -> Operator:
     """Beta x_0 + alpha x_1 x_2 with one factor that depends on the input."""
     first, second = call.positional[1:3]
     name = one_factor(call, first, second)
-    plain = call.kind == "addmm" and call["beta"] == 1 and call["alpha"] == 1
+    plain = call["beta"] == 1 and call["alpha"] == 1
     if plain and name == first and isinstance(call["self"], Tensor) and isinstance(call[second], Tensor):
         return MatrixProduct(call.affine(), call[second], call["self"])
     return call.affine()

@@ -60,12 +60,6 @@ def where(call: Call) -> Operator:
     return call.affine(homogeneous=len(call.active) == 2, sign=Sign.NONNEGATIVE)
 
 
-@rule(aten.masked_fill.Scalar, aten.masked_fill.Tensor, batch=pointwise)
-def masked_fill(call: Call) -> Operator:
-    """A constant where a condition holds."""
-    return call.affine(sign=Sign.NONNEGATIVE)
-
-
 @rule(
     aten.logical_and.default,
     aten.logical_or.default,
@@ -82,7 +76,7 @@ def logic(call: Call) -> Operator:
     call.refuse("it reads a float as true or false", "compare explicitly, e.g. x != 0")
 
 
-@rule(aten.any.dim, aten.any.dims, aten.all.dim, aten.all.dims, batch=along("dim"))
+@rule(aten.any.dim, aten.any.dims, batch=along("dim"))
 def logic_along(call: Call) -> Operator:
-    """Any or all of several comparisons."""
+    """Any of several comparisons."""
     return logic(call)

@@ -28,12 +28,8 @@ def _constant_index(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
 
 @rule(
     aten.index.Tensor,
-    aten._unsafe_index.Tensor,
     aten.index_select.default,
     aten.index_put.default,
-    aten._unsafe_index_put.default,
-    aten.index_add.default,
-    aten.index_copy.default,
     batch=_constant_index,
 )
 def index(call: Call) -> Operator:

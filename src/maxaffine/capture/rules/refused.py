@@ -125,6 +125,11 @@ FAMILIES: tuple[tuple[str, str, str], ...] = (
         "use the batch size in shapes only; write nn.EmbeddingBag as nn.Embedding and a sum, mean or amax over the bag",
     ),
     (
+        "as_strided",
+        "it reads memory by its layout, which is not the same everywhere",
+        "use unfold, slices or reshape",
+    ),
+    (
         "_fft_r2c _fft_c2r _fft_c2c view_as_complex complex",
         "it computes with complex numbers",
         "write it with real numbers, a Fourier transform as a product with two constant matrices",

@@ -21,12 +21,6 @@ def maximum(call: Call) -> Operator:
     return Choice(call.affine(), largest=call.kind in ("maximum", "fmax"))
 
 
-@rule(aten.clamp.Tensor, aten.clamp_min.Tensor, aten.clamp_max.Tensor, batch=pointwise)
-def clamp(call: Call) -> Operator:
-    """Bounds that are tensors: traced as maximum and minimum instead."""
-    call.refuse("a clamp by tensors is not taken apart", "write torch.maximum and torch.minimum")
-
-
 @rule(aten.amax.default, aten.max.dim, batch=along("dim"))
 def largest(call: Call) -> Operator:
     """The maximum over axes."""

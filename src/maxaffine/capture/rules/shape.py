@@ -20,7 +20,6 @@ aten = torch.ops.aten
     aten.unsqueeze.default,
     aten.squeeze.dims,
     aten.squeeze.dim,
-    aten.squeeze.default,
     sizes=True,
 )
 def reshape(call: Call) -> Operator:
@@ -31,19 +30,13 @@ def reshape(call: Call) -> Operator:
 
 @rule(
     aten.permute.default,
-    aten.transpose.int,
-    aten.t.default,
     aten.expand.default,
     aten.slice.Tensor,
     aten.select.int,
     aten.cat.default,
-    aten.stack.default,
     aten.repeat.default,
     aten.split_with_sizes.default,
-    aten.split.Tensor,
-    aten.unbind.int,
     aten.unfold.default,
-    aten.as_strided.default,
     aten.diagonal.default,
     aten.flip.default,
     aten.roll.default,
@@ -52,10 +45,8 @@ def reshape(call: Call) -> Operator:
     aten.pixel_shuffle.default,
     aten.pixel_unshuffle.default,
     aten.channel_shuffle.default,
-    aten.native_channel_shuffle.default,
     aten.im2col.default,
     aten.col2im.default,
-    aten.select_scatter.default,
     aten.diagonal_scatter.default,
     aten.reflection_pad1d.default,
     aten.reflection_pad2d.default,
@@ -102,7 +93,7 @@ def pad(call: Call) -> Operator:
     return call.affine(homogeneous=not call.arguments.get("value"), sign=Sign.NONNEGATIVE)
 
 
-@rule(aten._to_copy.default, aten.to.dtype, batch=pointwise)
+@rule(aten._to_copy.default, batch=pointwise)
 def convert(call: Call) -> Operator:
     """Another floating-point type, or true where an entry is not zero."""
     dtype = call["dtype"]
