@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 
 import hypothesis
 import jaxtyping
@@ -18,6 +19,9 @@ jaxtyping.install_import_hook("maxaffine", "tests.typecheck.check")
 
 # Two OpenMP threads on a busy machine can be ten times slower than one.
 torch.set_num_threads(1)
+
+# A shell that starts a job in the background leaves Ctrl-C ignored, also for what the job starts; some tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile("local", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)

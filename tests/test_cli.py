@@ -374,7 +374,10 @@ def test_ctrl_c_while_training_leaves_nothing(tmp_path: Path) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(1.0)
         process.send_signal(signal.SIGINT)
-        _, complaints = process.communicate(timeout=60)
+        try:
+            _, complaints = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert complaints == "maxaffine: interrupted; nothing was written\n"
     assert list(tmp_path.iterdir()) == []
