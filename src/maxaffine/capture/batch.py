@@ -7,17 +7,19 @@ proofs; each returns where the output keeps its samples, or refuses.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 
 import torch
 from torch import Tensor
 
 from maxaffine.capture.call import Call, Ref, leaves
-from maxaffine.graph import BatchAxis, as_tuple
+from maxaffine.graph import BatchAxis, Dependence, as_tuple
 
 BatchRule = Callable[[Call, Sequence[Tensor]], BatchAxis]
 
 PROBES = 3
 MIXED = "it mixes the samples of a batch, so no sample has an affine map of its own"
+PLACED = "it treats the samples of a batch by their place in it, so no sample has an affine map of its own"
 MIXED_CURE = "let the module treat each sample alone (work along the other axes), or capture the part before it"
 
 
@@ -72,7 +74,8 @@ def probed(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     """Any affine operator: mark one sample after another with NaN and see which outputs it reaches.
 
     A dependence on a sample, however small its slope, turns the output into NaN, so what stays free of NaN
-    provably does not depend on it. Each sample must reach its own slab of one axis and nothing else.
+    provably does not depend on it. Each sample must reach its own slab of one axis and nothing else. Samples of the
+    same numbers must then have the same slabs, or the operator treats them by their place in the batch.
 
     Args:
         call: The call.
@@ -88,11 +91,13 @@ def probed(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
         marked = [_marked(ref, item, sample) for ref, item in zip(call.refs, stand_ins, strict=True)]
         reached.append([item.isnan() for item in as_tuple(operator(*marked)) if item.is_floating_point()])
     axes = {_slab([marks[place] for marks in reached]) for place in range(len(reached[0]))}
-    return (
-        _agreed(call, {axis for axis in axes if axis is not None})
-        if None not in axes
-        else call.refuse(MIXED, MIXED_CURE)
-    )
+    if None in axes:
+        call.refuse(MIXED, MIXED_CURE)
+    axis = _agreed(call, {axis for axis in axes if axis is not None})
+    alike = operator(*(_alike(ref, item) for ref, item in zip(call.refs, stand_ins, strict=True)))
+    if not all(_treated_alike(axis.to_front(item)) for item in as_tuple(alike) if item.is_floating_point()):
+        call.refuse(PLACED, MIXED_CURE)
+    return axis
 
 
 def _float(ref: Ref) -> object:
@@ -107,6 +112,20 @@ def _marked(ref: Ref, item: object, sample: int) -> object:
     marked = torch.zeros_like(item)
     ref.value.batch.to_front(marked)[sample] = float("nan")
     return marked
+
+
+def _alike(ref: Ref, item: object) -> object:
+    """The same generic numbers in every sample, others in every argument."""
+    if ref.value.batch is None or ref.value.dependence is Dependence.HELD or not isinstance(item, Tensor):
+        return item
+    units = ref.value.units
+    places = torch.arange(1, prod(units) + 1, device=item.device, dtype=torch.float64)
+    numbers = (places + ref.number / 7).sin().to(item.dtype)
+    return ref.value.batch.from_front(numbers.expand(PROBES, -1).reshape(PROBES, *units), item.shape)
+
+
+def _treated_alike(front: Tensor) -> bool:
+    return torch.allclose(front, front[:1].expand_as(front), rtol=1e-2, atol=1e-3)
 
 
 def _slab(marks: list[Tensor]) -> BatchAxis | None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from maxaffine.capture.batch import PROBES, pointwise
+from maxaffine.capture.batch import MIXED, MIXED_CURE, PROBES, pointwise
 from maxaffine.capture.call import Call, Ref
 from maxaffine.capture.export import Traced
 from maxaffine.capture.names import Name
@@ -160,6 +160,8 @@ class Freezer:
         value = operator(*(ref.sample for ref in call.refs))
         outputs = as_tuple(value)
         batch = rule.batch(call, [item for item in outputs if isinstance(item, Tensor)])
+        if not _grows(as_tuple(node.meta["val"])[0].shape, batch):
+            call.refuse(MIXED, MIXED_CURE)
         refs = [self._new(_dependence(call, operator, item), item, batch) for item in outputs]
         records = () if not call.active else (_record(operator, name, refs[0].value.units),)
         numbers = tuple(ref.number for ref in refs)
@@ -186,6 +188,21 @@ class Freezer:
         held = Held("constant", lambda: item, (), {}, ())
         self.steps.append(Step(held, (), (ref.number,), ()))
         return ref.number
+
+
+def _grows(sizes: Sequence[Any], batch: BatchAxis) -> bool:
+    """Whether the axis of the samples, and no other, is as many times as long for as many times the samples."""
+    few, many = (tuple(_size_at(size, count) for size in sizes) for count in (PROBES, 1000 * PROBES))
+    factors = [1000 if dim == batch.dim else 1 for dim in range(len(sizes))]
+    return many == tuple(size * factor for size, factor in zip(few, factors, strict=True))
+
+
+def _size_at(size: Any, count: int) -> int:
+    """A traced size, for this many samples."""
+    if isinstance(size, int):
+        return size
+    expression = size.node.expr
+    return int(expression.subs(dict.fromkeys(expression.free_symbols, count)))
 
 
 def _tagged(call: Call, tag: torch.Tag) -> bool:
