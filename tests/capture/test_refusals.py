@@ -78,6 +78,26 @@ MODULES: dict[str, tuple[Callable[..., Any], type[ma.MaxAffineError], str]] = {
 }
 
 
+PLACES: dict[str, Callable[..., Any]] = {
+    "constants_as_further_samples": lambda m, x: torch.cat([x, m.a.weight], 0),
+    "zeros_as_further_samples": lambda m, x: F.pad(x, (0, 0, 0, 3)),
+    "further_samples_cut_off_again": lambda m, x: F.pad(x, (0, 0, 0, 3))[:-3],
+    "triangle_over_the_batch": lambda m, x: x.tril(),
+    "first_sample_overwritten": lambda m, x: x.index_fill(0, torch.tensor([0]), 0.0),
+    "first_sample_assigned": lambda m, x: (y := x.clone(), y.__setitem__(0, 0.0), y)[2],
+    "diagonal_over_the_batch": lambda m, x: x.diagonal(0, 0, 1),
+    "one_row_of_places": lambda m, x: x.gather(1, torch.tensor([[0, 1]])),
+    "first_sample_scattered": lambda m, x: x.scatter(0, torch.zeros(1, 6, dtype=torch.long), x + 1),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_samples_treated_by_their_place(name: str) -> None:
+    """Each sample keeps to itself, but which map it sees depends on where in the batch it stands."""
+    with pytest.raises(ma.NotPiecewiseAffine, match=r"(treats|mixes) the samples of a batch"):
+        ma.capture(net(PLACES[name]), X)
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_modules(name: str) -> None:
     function, error, words = MODULES[name]
