@@ -21,26 +21,23 @@ TABLES: dict[str, Callable[[list[str], int], Any]] = {
 
 
 def main() -> int:
-    """Measure the chosen tables, print the page, and write it where all of it was measured."""
+    """Measure the chosen tables, print them, and renew them on the page if they are of all networks."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("tables", nargs="*", help=f"what to measure, of {', '.join(TABLES)}; all of it by default")
     parser.add_argument("--networks", nargs="+", choices=list(SUBJECTS), default=list(SUBJECTS), metavar="NAME")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds in which the contestants take turns")
-    parser.add_argument("--output", type=Path, help="folder of RESULTS.md and results.json")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds at least in which the contestants take turns")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder of the page and the numbers")
     arguments = parser.parse_args()
     if unknown := set(arguments.tables) - set(TABLES):
         parser.error(f"no table {', '.join(sorted(unknown))}; there are {', '.join(TABLES)}")
     os.environ["OMP_NUM_THREADS"] = "1"
-    tables = arguments.tables or list(TABLES)
-    results = {name: TABLES[name](arguments.networks, arguments.rounds) for name in tables}
-    results["machine"] = page.machine()
-    command = " ".join(["python -m benchmarks", *sys.argv[1:]])
-    text = page.page(results, command, arguments.rounds, OUTPUTS)
-    print(text)
-    everything = set(tables) == set(TABLES) and arguments.networks == list(SUBJECTS)
-    folder = arguments.output or (Path(__file__).parent if everything else None)
-    if folder is not None:
-        page.write(folder, text, results)
+    measured = {}
+    for name in arguments.tables or TABLES:
+        numbers = TABLES[name](arguments.networks, arguments.rounds)
+        measured[name] = {"of": page.circumstances(), "numbers": numbers}
+    print(page.page(measured, OUTPUTS))
+    if arguments.networks == list(SUBJECTS):
+        page.renew(arguments.output, measured, OUTPUTS)
     return 0
 
 

@@ -91,8 +91,8 @@ def interleaved(runs: Mapping[str, Callable[[], Any]], rounds: int, seconds: flo
     for done in range(10 * rounds):
         if done >= rounds and time.perf_counter() - begin > seconds:
             break
+        gc.collect()
         for name in names[done % len(names) :] + names[: done % len(names)]:
-            gc.collect()
             wall, cpu = time.perf_counter(), time.process_time()
             result = runs[name]()
             timings[name].cpu.append(time.process_time() - cpu)

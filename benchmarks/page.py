@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Sequence
 from datetime import date
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -16,13 +17,11 @@ from .measure import MEMORY_LIMIT
 
 INTRODUCTION = """# Results
 
-Written by `{command}` on {date}. Seconds are those of one thread, medians of at least {rounds} rounds in
-which the contestants take turns; a ratio is the median over the rounds of the contestant's CPU time over that of the
-floor, or of the forward pass, in the same round. Memory is what one call adds at its peak, its result included,
+Written by `python -m benchmarks`, which measures each table in one run. Seconds are those of one thread, medians over
+rounds in which the contestants take turns; a ratio is the median over the rounds of the contestant's CPU time over that
+of the floor, or of the forward pass, in the same round. Memory is what one call adds at its peak, its result included,
 measured in a process of its own. The address space of each process is limited to {limit} GiB. Every round is in
 `results.json`.
-
-{machine}
 """
 
 SLOPES = """
@@ -42,17 +41,16 @@ TIME_RIVALS = ("floor", "loop of autograd.grad", "vmap(jacrev)", "vmap(jacrev), 
 MEMORY_RIVALS = ("loop of autograd.grad", "vmap(jacrev)", "vmap(jacrev), frozen")
 
 
-def machine() -> dict[str, str]:
-    """What the figures depend on."""
+def circumstances() -> str:
+    """When and where something was measured, and what the figures depend on."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
     gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    packages = {name: version(name) for name in ("maxaffine", "torch", "captum", "numpy")}
-    return {
-        "processor": f"{model}, {os.cpu_count()} cores, {gib:.0f} GiB, load {os.getloadavg()[0]:.1f} at the end",
-        "system": f"{platform.system()}, Python {platform.python_version()}",
-        "packages": ", ".join(f"{name} {number}" for name, number in packages.items()),
-    }
+    packages = ", ".join(f"{name} {version(name)}" for name in ("maxaffine", "torch", "captum"))
+    return (
+        f"Measured on {date.today()}; {model}, {os.cpu_count()} cores, {gib:.0f} GiB, "
+        f"load {os.getloadavg()[0]:.1f} at the end; Python {platform.python_version()}, {packages}."
+    )
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -145,22 +143,30 @@ def import_section(result: dict[str, Any]) -> str:
     )
 
 
-def page(results: dict[str, Any], command: str, rounds: int, outputs: int) -> str:
-    """The whole page, from the sections that were measured."""
-    about = "\n".join(f"- {name}: {value}" for name, value in results["machine"].items())
-    text = INTRODUCTION.format(
-        command=command, date=date.today(), rounds=rounds, limit=MEMORY_LIMIT // 2**30, machine=about
-    )
-    if "slopes" in results:
-        text += SLOPES.format(outputs=outputs) + summary(results["slopes"])
-        text += "".join(slopes_section(result) for result in results["slopes"])
-    for name, section in (("codes", codes_section), ("capture", capture_section), ("import", import_section)):
-        if name in results:
-            text += section(results[name])
+def slopes_page(results: list[dict[str, Any]], outputs: int) -> str:
+    """What the floor is, the summary, and one section per network."""
+    return SLOPES.format(outputs=outputs) + summary(results) + "".join(slopes_section(result) for result in results)
+
+
+def page(measured: dict[str, Any], outputs: int) -> str:
+    """The whole page, from the tables that were measured."""
+    sections = {
+        "slopes": partial(slopes_page, outputs=outputs),
+        "codes": codes_section,
+        "capture": capture_section,
+        "import": import_section,
+    }
+    text = INTRODUCTION.format(limit=MEMORY_LIMIT // 2**30)
+    for name, section in sections.items():
+        if name in measured:
+            text += f"{section(measured[name]['numbers'])}\n{measured[name]['of']}\n"
     return text
 
 
-def write(folder: Path, text: str, results: dict[str, Any]) -> None:
-    """The page and the raw numbers."""
-    (folder / "RESULTS.md").write_text(text)
-    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+def renew(folder: Path, measured: dict[str, Any], outputs: int) -> None:
+    """Put the measured tables into RESULTS.md and results.json, next to those that are there already."""
+    numbers = folder / "results.json"
+    known = json.loads(numbers.read_text()) if numbers.exists() else {}
+    tables = known | measured
+    numbers.write_text(json.dumps(tables, indent=1) + "\n")
+    (folder / "RESULTS.md").write_text(page(tables, outputs))
