@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from maxaffine.graph.contract import Operator, OperatorRecord
-from maxaffine.graph.frozen import as_tuple
+from maxaffine.graph.frozen import Held, Slot, as_tuple
+
+SIZE = torch.ops.aten.sym_size.int
 
 
 class Dependence(Enum):
@@ -156,11 +158,20 @@ class Graph:
         needed = set(outputs)
         kept: list[Step] = []
         for step in reversed(self.steps):
+            step = step if inputs is None else self._measured_at(step, starts[0])
             wanted = tuple(n if n in needed and n not in starts else None for n in step.outputs)
             if any(number is not None for number in wanted):
                 kept.append(replace(step, outputs=wanted))
                 needed.update(step.inputs)
         return Graph(self.values, tuple(reversed(kept)), starts, tuple(outputs))
+
+    def _measured_at(self, step: Step, start: int) -> Step:
+        """A step that reads the number of samples off the network's input, reading it off the value ``start``."""
+        axis = self.values[start].batch
+        if not isinstance(step.operator, Held) or step.operator.target is not SIZE or axis is None:
+            return step
+        operator = replace(step.operator, args=(Slot(0), axis.dim), kwargs={})
+        return replace(step, operator=operator, inputs=(start,))
 
     def missing(self) -> set[int]:
         """Values that some step or output needs but nothing computes."""
