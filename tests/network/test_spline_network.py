@@ -184,6 +184,19 @@ class TestPart:
         with pytest.raises(ma.BadInput, match="after: no operator or module is called 'nope'"):
             net.part(after="nope")
 
+    def test_the_number_of_samples_is_read_off_the_new_input(self) -> None:
+        """The tracer reads it off the network's own input, wherever the module did."""
+
+        def forward(m: Any, x: Tensor) -> Tensor:
+            x = m.conv(x).relu()
+            return m.head(x.view(x.size(0), -1)) + x.new_zeros(x.size(0), 1)
+
+        module = Net(forward, conv=nn.Conv2d(1, 2, 3), head=nn.Linear(8, 3))
+        net, x = capture(module, torch.zeros(1, 1, 4, 4)), torch.randn(5, 1, 4, 4)
+        head, tail = net.part(until="relu"), net.part(after="relu")
+        assert_close(tail(head(x)), module(x).detach())
+        assert_close(tail.affine_map(head(x)[:2]).value, module(x[:2]).detach())
+
     def test_a_place_with_folded_samples_is_refused(self) -> None:
         net = ma.capture(Net(lambda m, x: x.reshape(-1, 3).relu().reshape(-1, 4, 3)), torch.zeros(1, 4, 3))
         with pytest.raises(ma.BadInput, match="after: this value keeps its samples folded"):
