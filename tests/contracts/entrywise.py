@@ -17,7 +17,7 @@ ACTIVATION = (
     Contract("activation.absolute", each(torch.abs)),
     Contract("activation.leaky_relu", each(lambda x: F.leaky_relu(x, 0.2))),
     Contract("activation.prelu", lambda m, x: F.prelu(x, m.slope), (IMAGE,), {"slope": (2,)}),
-    Contract("activation.rrelu", each(F.rrelu)),
+    Contract("activation.rrelu", each(F.rrelu, lambda x: F.rrelu_(2 * x))),
     Contract("activation.hardtanh", each(lambda x: F.hardtanh(x, -0.4, 0.7))),
     Contract(
         "activation.clamp", each(lambda x: x.clamp(-0.5, 1), lambda x: x.clamp(min=0.2), lambda x: x.clamp(max=0))

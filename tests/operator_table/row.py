@@ -187,8 +187,8 @@ def _listed(inputs: Any) -> tuple[Input, ...]:
 
 
 def _given(name: str, args: tuple, options: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a class by their names."""
-    names = list(inspect.signature(getattr(nn, name, dict)).parameters)
+    """The arguments of a class by their names; an older PyTorch may lack the class."""
+    names = list(inspect.signature(getattr(nn, name)).parameters) if hasattr(nn, name) else []
     return dict(zip(names, args, strict=False)) | options
 
 

@@ -42,7 +42,7 @@ def prelu(call: Call) -> Operator:
     return _elementwise(call, ScalarSpline((0.0,), (call["weight"], 1.0), (0.0, 0.0)))
 
 
-@rule(aten.rrelu.default, batch=pointwise)
+@rule(aten.rrelu.default, aten.rrelu_with_noise_functional.default, batch=pointwise)
 def rrelu(call: Call) -> Operator:
     """Leaky ReLU with the mean slope; random, hence refused, in training mode."""
     if call["training"]:
