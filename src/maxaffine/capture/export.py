@@ -8,6 +8,7 @@ import logging
 import operator as python_operator
 import random
 import warnings
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -206,12 +207,12 @@ def _quiet() -> Iterator[None]:
 
 
 def _contents(value: Any) -> Any:
-    return value.copy() if isinstance(value, dict | list | set) else None
+    return value.copy() if isinstance(value, dict | list | set | deque) else None
 
 
 def _refilled(value: Any, contents: Any) -> Any:
     """A container with its earlier contents, the container itself the same object."""
     if contents is not None:
         value.clear()
-        value.extend(contents) if isinstance(value, list) else value.update(contents)
+        value.extend(contents) if isinstance(value, list | deque) else value.update(contents)
     return value
