@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 import weakref
+from collections import deque
 from collections.abc import Callable
 from textwrap import dedent
 from typing import Any
@@ -33,12 +34,15 @@ class Busy(nn.Module):
         self.register_buffer("seen", torch.zeros(3))
         self.ending = ending
         self.calls, self.history, self.cache = 0, [1, 2], {"a": torch.ones(2)}
+        self.recent, self.kinds = deque([1], maxlen=3), {float}
         self.inner = [nn.Linear(2, 2)]  # not registered
 
     def forward(self, x: Tensor) -> Any:
         self.calls += 1
         self.history.append(self.calls)
         self.cache["last"] = x
+        self.recent.append(2)
+        self.kinds.add(int)
         self.last = x
         self.drawn = float(torch.rand(1, device="cpu").numel()) + random.random() + np.random.rand()
         return self.ending(self.head(self.body(x)))
@@ -102,7 +106,8 @@ def state(module: Busy, example: Tensor) -> dict[str, Any]:
         "parts": [id(part) for part in parts],
         "attributes": [sorted(vars(part)) for part in parts],
         "hooks": [[(name, list(vars(part)[name].items())) for name in HOOKS] for part in parts],
-        "own": (module.calls, list(module.history), id(module.history), sorted(module.cache), id(module.cache)),
+        "own": (module.calls, list(module.history), sorted(module.cache), list(module.recent), set(module.kinds)),
+        "identities": [id(item) for item in (module.history, module.cache, module.recent, module.kinds)],
         "methods": [(getattr(part.forward, "__func__", None), type(part)) for part in parts],
         "example": (id(example), example.tolist(), example.requires_grad, example._version, example.grad),
     }
