@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
-from captum.attr import Saliency
+from captum.attr import Saliency  # pyright: ignore[reportMissingImports]  # an extra of its own
 from torch import Tensor, nn
 from torch.func import jacrev, vmap
 
