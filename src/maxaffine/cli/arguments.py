@@ -1,0 +1,111 @@
+"""The options that commands share, and the types of their values."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from maxaffine import data, models
+
+Run = Callable[[argparse.Namespace], int]
+
+
+def add_command(
+    commands: argparse._SubParsersAction, name: str, run: Run, does: str, examples: str
+) -> argparse.ArgumentParser:
+    """A command with the options on model and data that every command has.
+
+    Args:
+        commands: Where it is added.
+        name: Its name.
+        run: What it does: from the parsed options to the exit code.
+        does: The same in a few words, for the list of commands.
+        examples: The end of its help.
+
+    Returns:
+        Its parser, for options of its own.
+    """
+    command = commands.add_parser(
+        name,
+        help=does,
+        description=f"{does[0].upper()}{does[1:]}.",
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.set_defaults(run=run)
+    command.add_argument("--json", action="store_true", help="print JSON in place of text")
+    add = command.add_argument_group("model").add_argument
+    own = ", ".join(models.FACTORIES)
+    forms = "package.module:factory, file.py:factory, or an exported file.pt2"
+    add("--model", default="cnn", metavar="MODEL", help=f"one of ours ({own}), {forms} (default: %(default)s)")
+    add("--state-dict", type=Path, metavar="FILE", help="weights: .safetensors, or .pt and .pth of tensors alone")
+    does = "of first weights, training and split (default: %(default)s)"
+    add("--seed", type=natural, default=0, metavar="N", help=does)
+    stops = "pre_activation stops before a final softmax, sigmoid or tanh (default: %(default)s)"
+    add("--output", choices=("as_is", "pre_activation"), default="as_is", help=stops)
+    add("--until", metavar="NAME", help="stop behind this module")
+    add = command.add_argument_group("data").add_argument
+    forms = "a folder of images by class or of IDX files, an .npz, .npy or IDX file"
+    add("--data", default="digits", metavar="DATA", help=f"{', '.join(data.NAMES)}, {forms} (default: %(default)s)")
+    add("--labels", type=Path, metavar="FILE", help="labels of an .npy or IDX file")
+    add("--size", type=positive, metavar="N", help="side to which the images of a folder are resized")
+    add("--channels", choices=("first", "last"), help="where arrays of images keep their channels")
+    return command
+
+
+def add_epochs(command: argparse.ArgumentParser) -> None:
+    """Add the option of a command that trains a network which has no weights yet.
+
+    Args:
+        command: Its parser.
+    """
+    does = "passes of training (0: none; default: by the size of the data)"
+    command.add_argument("--epochs", type=natural, metavar="N", help=does)
+
+
+def natural(text: str) -> int:
+    """Read a whole number of at least 0.
+
+    Args:
+        text: The word on the command line.
+
+    Returns:
+        The number.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is none.
+    """
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 0")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    """Read a whole number of at least 1.
+
+    Args:
+        text: The word on the command line.
+
+    Returns:
+        The number.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is none.
+    """
+    if natural(text) == 0:
+        raise argparse.ArgumentTypeError("0 is too few; give at least 1")
+    return int(text)
+
+
+def shape(text: str) -> tuple[int, ...]:
+    """Read the shape of one input.
+
+    Args:
+        text: The word on the command line, such as ``3,224,224``.
+
+    Returns:
+        The sizes.
+    """
+    return tuple(positive(size) for size in text.split(","))

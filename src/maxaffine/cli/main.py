@@ -1,0 +1,56 @@
+"""Parse, run one command, set the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from maxaffine.errors import MaxAffineError, NotPiecewiseAffine
+
+from . import operators, report
+from .printing import DONE, FAILED, INTERRUPTED
+
+COMMANDS = (report, operators)
+# Refusals speak of capture's arguments, which are options of a command.
+REFUSAL_OPTIONS = "\n  here: --output pre_activation, --until NAME"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: Its words; those of the process by default.
+
+    Returns:
+        0 when it did what was asked, 1 for a refusal, an error or an inexact result, 2 for wrong usage, 130 for Ctrl-C.
+    """
+    try:
+        arguments = _parser().parse_args(argv)
+        return arguments.run(arguments)
+    except SystemExit as stop:
+        return int(stop.code or DONE)
+    except KeyboardInterrupt:
+        print("maxaffine: interrupted; nothing was written", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has left; python would complain once more while it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except MaxAffineError as error:
+        options = REFUSAL_OPTIONS if isinstance(error, NotPiecewiseAffine) else ""
+        print(f"maxaffine: {error}{options}", file=sys.stderr)
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="maxaffine", description="The exact spline form of piecewise-affine networks.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"maxaffine {version('maxaffine')}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        command.add(commands)
+    return parser

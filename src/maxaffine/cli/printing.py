@@ -1,0 +1,29 @@
+"""Where a command's words go: findings to stdout, unless JSON has it to itself, and progress to a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+DONE, FAILED, INTERRUPTED = 0, 1, 130
+
+
+def say(arguments: argparse.Namespace, text: str) -> None:
+    """Print one finding on stdout, which belongs to the JSON alone where that is asked for.
+
+    Args:
+        arguments: The parsed options.
+        text: The finding.
+    """
+    if not arguments.json:
+        print(text, flush=True)
+
+
+def progress(text: str) -> None:
+    """Print what is being done, where a person sits in front of it.
+
+    Args:
+        text: What is being done.
+    """
+    if sys.stderr.isatty():
+        print(text, file=sys.stderr)

@@ -1,0 +1,79 @@
+"""``maxaffine report``: train or load a network, and explain it on one page."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from maxaffine import report
+
+from .arguments import add_command, add_epochs, natural, positive
+from .printing import DONE, FAILED, progress, say
+from .subject import read_data, trained_model
+
+EXAMPLES = """examples:
+  maxaffine report                                              a cnn on scikit-learn's digits, in half a minute
+  maxaffine report --data fashion-mnist --model resnet --epochs 5
+  maxaffine report --data images/ --size 32 --model mlp         a folder of images by class
+  maxaffine report --model my_package.nets:make --state-dict weights.safetensors --output pre_activation
+  maxaffine report --model exported.pt2 --data mine.npz --out my-report --json
+"""
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Add the command.
+
+    Args:
+        commands: Where it is added.
+    """
+    command = add_command(commands, "report", run, "explain a network on one self-contained page", EXAMPLES)
+    add_epochs(command)
+    option = command.add_argument
+    folder = Path("maxaffine-report")
+    option("--out", type=Path, default=folder, metavar="DIR", help="folder to write (default: %(default)s)")
+    option("--images", type=positive, default=6, metavar="N", help="test inputs to explain (default: %(default)s)")
+    does = "nearest training inputs to show (default: %(default)s)"
+    option("--neighbors", type=positive, default=6, metavar="K", help=does)
+    does = "training inputs to search (default: %(default)s)"
+    option("--train-limit", type=positive, default=5000, metavar="N", help=does)
+    does = "which output, of a dict or tuple (default: %(default)s)"
+    option("--output-index", type=natural, default=0, metavar="I", help=does)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the page.
+
+    Args:
+        arguments: The parsed options.
+
+    Returns:
+        The exit code: a failure where the spline form is not exact.
+    """
+    report.require()
+    out = arguments.out.expanduser().resolve()
+    with report.staged(out) as folder:
+        data_set = read_data(arguments)
+        say(arguments, f"{data_set.name}: {len(data_set.train)} training and {len(data_set.test)} test inputs")
+        model, weights = trained_model(arguments, data_set, folder / report.WEIGHTS)
+        progress("capturing, verifying and explaining ...")
+        contents = report.assemble(model, data_set, _choices(arguments), arguments.model, weights)
+        say(arguments, report.as_text(contents))
+        progress("drawing ...")
+        report.write(contents, folder)
+    if arguments.json:
+        print(json.dumps({"page": str(out / report.PAGE)} | json.loads(report.as_json(contents)), indent=1))
+    else:
+        print(f"report: {out / report.PAGE}")
+    return DONE if contents.exact else FAILED
+
+
+def _choices(arguments: argparse.Namespace) -> report.Choices:
+    return report.Choices(
+        images=arguments.images,
+        neighbours=arguments.neighbors,
+        train_limit=arguments.train_limit,
+        output=arguments.output,
+        until=arguments.until,
+        output_index=arguments.output_index,
+    )

@@ -1,0 +1,95 @@
+"""What a command is about: the data set, the model with its weights, and the captured network, from the options."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from maxaffine import data, models
+from maxaffine.errors import BadInput
+
+# Epochs are chosen so that training sees about this many examples, within limits.
+EXAMPLES = 50_000
+FEWEST_EPOCHS, MOST_EPOCHS = 5, 40
+
+
+def read_data(arguments: argparse.Namespace) -> data.DataSet:
+    """The data set that the options name.
+
+    Args:
+        arguments: The parsed options.
+
+    Returns:
+        Its training and test inputs with their labels.
+    """
+    return data.load(
+        arguments.data,
+        labels=arguments.labels,
+        size=arguments.size,
+        channels=arguments.channels,
+        seed=arguments.seed,
+    )
+
+
+def first_model(arguments: argparse.Namespace, input_shape: Sequence[int], classes: int) -> nn.Module:
+    """The model with the weights it has at first: its file's, its factory's, or drawn from the seed.
+
+    Args:
+        arguments: The parsed options.
+        input_shape: Shape of one input.
+        classes: Outputs of one of our own networks.
+
+    Returns:
+        The model.
+    """
+    if not _ours(arguments):
+        return models.load_model(arguments.model, arguments.state_dict)
+    if arguments.state_dict is None:
+        return models.build(arguments.model, input_shape, classes, seed=arguments.seed).eval()
+    factory = f"maxaffine.models:{arguments.model.replace('-', '_')}"
+    return models.load_model(factory, arguments.state_dict, input_shape=input_shape, classes=classes)
+
+
+def trained_model(arguments: argparse.Namespace, data_set: data.DataSet, checkpoint: Path) -> tuple[nn.Module, str]:
+    """The model, trained where that is asked for or where it is one of ours without weights.
+
+    Args:
+        arguments: The parsed options, ``epochs`` among them.
+        data_set: What it is trained on.
+        checkpoint: File that keeps the weights while and after it is trained.
+
+    Returns:
+        The model, and one sentence on where its weights come from.
+
+    Raises:
+        BadInput: If an exported archive is to be trained.
+        KeyboardInterrupt: If the training was interrupted.
+    """
+    model = first_model(arguments, data_set.input_shape, data_set.classes)
+    fresh = _ours(arguments) and arguments.state_dict is None
+    epochs = arguments.epochs if arguments.epochs is not None else _epochs(len(data_set.train)) if fresh else 0
+    if epochs == 0:
+        drawn = f"drawn at random with seed {arguments.seed}, not trained" if fresh else "as the model was loaded"
+        return model, f"read from {arguments.state_dict.name}" if arguments.state_dict else drawn
+    if arguments.model.endswith(".pt2"):
+        raise BadInput("--epochs: an exported archive cannot be trained; give a factory, or leave --epochs out")
+    start = time.perf_counter()
+    result = models.train(model, data_set.train, epochs=epochs, seed=arguments.seed, checkpoint=checkpoint)
+    if result.interrupted:
+        raise KeyboardInterrupt
+    seconds = time.perf_counter() - start
+    passes = "1 epoch" if epochs == 1 else f"{epochs} epochs"
+    return model, f"trained here: {passes} with seed {arguments.seed} in {seconds:.1f} s (kept in {checkpoint.name})"
+
+
+def _ours(arguments: argparse.Namespace) -> bool:
+    """Whether the model is one of ours, or a mistyped name of one: no module:factory and no file."""
+    return ":" not in arguments.model and not Path(arguments.model).suffix
+
+
+def _epochs(examples: int) -> int:
+    return min(MOST_EPOCHS, max(FEWEST_EPOCHS, round(EXAMPLES / examples)))
