@@ -8,6 +8,7 @@ from maxaffine.graph.graph import BatchAxis, Dependence, Graph, Step, Value
 from maxaffine.graph.linear import ChannelAffine, Convolution, MatrixProduct, Reshape, Sum
 from maxaffine.graph.linearization import Linearization
 from maxaffine.graph.piecewise import Choice, Comparison, Elementwise, ScalarSpline
+from maxaffine.graph.precision import in_float64
 from maxaffine.graph.selection import AxisSelection, MaxPool
 
 __all__ = [
@@ -43,4 +44,5 @@ __all__ = [
     "as_tuple",
     "curvatures",
     "fuse",
+    "in_float64",
 ]

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from maxaffine.codes import Codes
 from maxaffine.errors import BadInput
-from maxaffine.graph import BatchAxis, Curvature, Graph, OperatorRecord, curvatures, fuse
+from maxaffine.graph import BatchAxis, Curvature, Graph, OperatorRecord, curvatures, fuse, in_float64
 from maxaffine.maps import AffineMap
 from maxaffine.network.inputs import InputSpec
 from maxaffine.network.table import html_table, text_table
@@ -176,6 +176,25 @@ class SplineNetwork:
         if unknown:
             raise BadInput(f"operators: {unknown} are not piecewise-affine operators here; there are {sorted(known)}")
         return self.graph.part([self.places[name] for name in operators])
+
+    def double(self) -> SplineNetwork:
+        """The function that this network's parameters define, computed in float64.
+
+        Returns:
+            A network that takes float64 inputs; this one where it is in float64 already.
+
+        Example:
+            >>> import maxaffine as ma
+            >>> net = ma.capture(torch.nn.Linear(2, 3), torch.zeros(1, 2))
+            >>> net.double()(torch.zeros(1, 2, dtype=torch.float64)).dtype
+            torch.float64
+        """
+        graph = in_float64(self.graph)
+        if graph is self.graph:
+            return self
+        dtypes = tuple(torch.float64 if dtype.is_floating_point else dtype for dtype in self.inputs.dtypes)
+        spec = replace(self.inputs, dtypes=dtypes)
+        return SplineNetwork(graph, spec, self.output_spec, self.places, self.endings)
 
     def part(self, after: str | None = None, until: str | None = None) -> SplineNetwork:
         """The part of the network behind one operator and up to another, as a network of its own.
