@@ -17,6 +17,7 @@ from maxaffine.errors import (
 from maxaffine.graph import Operator, OperatorRecord
 from maxaffine.maps import AffineMap, OffsetContributions
 from maxaffine.network import ExactnessReport, SplineNetwork, verify
+from maxaffine.search import CodeIndex, Neighbors
 from maxaffine.spline import MaxAffineSpline, max_affine_form
 
 __version__ = version("maxaffine")
@@ -26,6 +27,7 @@ __all__ = [
     "BadInput",
     "Call",
     "CaptureError",
+    "CodeIndex",
     "Codes",
     "DataError",
     "ExactnessError",
@@ -33,6 +35,7 @@ __all__ = [
     "MaxAffineError",
     "MaxAffineSpline",
     "ModelError",
+    "Neighbors",
     "NotPiecewiseAffine",
     "OffsetContributions",
     "Operator",

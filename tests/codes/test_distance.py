@@ -85,13 +85,13 @@ def test_blocks_do_not_show(block: int, units: int, monkeypatch: pytest.MonkeyPa
 
 def test_memory_is_bounded_by_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    mismatches = distance._mismatches
+    mismatches = distance.mismatches
 
     def spy(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         sizes.append(len(a) * len(b) * a.shape[2])
         return mismatches(a, b)
 
-    monkeypatch.setattr(distance, "_mismatches", spy)
+    monkeypatch.setattr(distance, "mismatches", spy)
     codes = pack(torch.rand(300, 4000) > 0.5, 2)
     code_distance(codes, codes)
     assert len(sizes) > 1 and max(sizes) <= distance._BLOCK_WORDS

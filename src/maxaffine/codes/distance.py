@@ -55,7 +55,7 @@ def code_distance(
     codes_b = b if isinstance(b, Codes) else {"codes": b}
     require_same_operators(codes_a, codes_b, "b")
     total, norm = np.zeros((_batch(a), _batch(b))), 0.0
-    for name, share in _shares(weights, list(codes_a)).items():
+    for name, share in operator_shares(weights, list(codes_a)).items():
         # Summed in the same order as the distances, so that no rounding lifts a mean above 1.
         norm += share
         if share and codes_a[name].bits_per_sample:
@@ -67,8 +67,15 @@ def _batch(codes: Codes | PackedCodes) -> int:
     return codes.batch if isinstance(codes, Codes) else len(codes)
 
 
-def _shares(weights: Mapping[str, float] | Sequence[float] | None, names: list[str]) -> dict[str, float]:
+def operator_shares(weights: Mapping[str, float] | Sequence[float] | None, names: list[str]) -> dict[str, float]:
     """Return a checked weight for each operator, scaled to at most 1 so that no sum overflows.
+
+    Args:
+        weights: As `code_distance` takes them.
+        names: The operators, in the order of their codes.
+
+    Returns:
+        w_l / max w by operator name, in that order.
 
     Raises:
         BadInput: If a weight is unknown, missing or no finite number of at least 0, or all are zero.
@@ -98,7 +105,7 @@ def _add_distance(total: np.ndarray, a: PackedCodes, b: PackedCodes, share: floa
     for j in _blocks(len(b), columns):
         right = _words(b.packed[j].numpy())
         for i in _blocks(len(a), rows):
-            total[i, j] += share * (_mismatches(_words(a.packed[i].numpy()), right) / a.unit_count)
+            total[i, j] += share * (mismatches(_words(a.packed[i].numpy()), right) / a.unit_count)
 
 
 def _blocks(length: int, step: int) -> Iterator[slice]:
@@ -112,8 +119,16 @@ def _words(planes: np.ndarray) -> np.ndarray:
     return padded.view(np.uint64)
 
 
-def _mismatches(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return (Na, Nb) counts of the units that differ between (Na, bits, words) and (Nb, bits, words)."""
+def mismatches(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return how many units differ between the bit planes of two sets of rows.
+
+    Args:
+        a: uint64, (Na, bits, words).
+        b: uint64, (Nb, bits, words).
+
+    Returns:
+        (Na, Nb) int64; it takes Na * Nb * words words of working memory.
+    """
     differs = a[:, None, 0] ^ b[None, :, 0]
     for j in range(1, a.shape[1]):
         differs |= a[:, None, j] ^ b[None, :, j]

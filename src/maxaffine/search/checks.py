@@ -1,0 +1,97 @@
+"""Checks that every part of the room makes of ids, counts and the network that codes come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from maxaffine.errors import BadInput
+
+FINGERPRINT = "fingerprint"
+
+
+def same_network(here: Mapping[str, str], there: Mapping[str, str], argument: str) -> None:
+    """Refuse codes of another network, where both name theirs.
+
+    Args:
+        here: Metadata of the reference.
+        there: Metadata of what is compared with it.
+        argument: Name of the latter for the message.
+
+    Raises:
+        BadInput: If both have a fingerprint and they differ.
+    """
+    ours, theirs = here.get(FINGERPRINT), there.get(FINGERPRINT)
+    if ours and theirs and ours != theirs:
+        raise BadInput(
+            f"{argument}: codes of the network {theirs[:12]}, but these are of {ours[:12]} (another network, or other"
+            " weights), so comparing them means nothing; compute them with the same network"
+        )
+
+
+def as_ids(ids: Tensor | Sequence[int] | np.ndarray, count: int) -> np.ndarray:
+    """Check the ids of new rows.
+
+    Args:
+        ids: Integers.
+        count: How many there must be.
+
+    Returns:
+        (count,) int64, a copy.
+
+    Raises:
+        BadInput: If they are no integers of at least 0, are another number of them, or one occurs twice.
+    """
+    array = integers(ids)
+    if len(array) != count:
+        raise BadInput(f"ids are {len(array)}, but there are {count} inputs; give one id per input")
+    # The highest int64 marks "none yet" in a search.
+    if count and (array.min() < 0 or array.max() == np.iinfo(np.int64).max):
+        raise BadInput(f"ids run from {array.min()} to {array.max()}; give integers from 0 to 2^63 - 2")
+    unique, counts = np.unique(array, return_counts=True)
+    if len(unique) < count:
+        raise BadInput(f"ids: {unique[counts > 1][:5].tolist()} occur twice; every input needs an id of its own")
+    return array
+
+
+def positive(name: str, value: int) -> int:
+    """Check a count.
+
+    Args:
+        name: The argument, for the message.
+        value: What was given.
+
+    Returns:
+        It.
+
+    Raises:
+        BadInput: If it is no integer of at least 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise BadInput(f"{name}={value!r}; give an integer of at least 1")
+    return value
+
+
+def integers(ids: Tensor | Sequence[int] | np.ndarray) -> np.ndarray:
+    """Read integers.
+
+    Args:
+        ids: They.
+
+    Returns:
+        (N,) int64, a copy.
+
+    Raises:
+        BadInput: If they are of another kind, do not fit, or are no plain list.
+    """
+    try:
+        array = ids.cpu().numpy() if isinstance(ids, Tensor) else np.array(ids)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"ids cannot be read as integers ({error}); give (N,) int64") from error
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise BadInput(f"ids have shape {array.shape} and dtype {array.dtype}; give (N,) int64")
+    if array.size and array.max() > np.iinfo(np.int64).max:
+        raise BadInput(f"ids: {array.max()} does not fit int64; number the inputs from 0")
+    return array.astype(np.int64)

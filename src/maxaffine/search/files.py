@@ -1,0 +1,172 @@
+"""An index as one file, in the layout of safetensors, so that its rows can be searched where they lie on disk.
+
+| tensor | content |
+| --- | --- |
+| ``ids`` | (N,) int64 |
+| ``rows_0``, ``rows_1``, ... | (N, width) uint8, one per operator; every one begins at a multiple of 8 bytes |
+
+The metadata hold a JSON description (format, version, operators, free strings) and a CRC-32 over the whole file, as it
+is with zeros in its place. safetensors' own writer wants all of it in memory, so the file is written here in blocks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+from uuid import uuid4
+
+import numpy as np
+from tqdm import tqdm
+
+from maxaffine.errors import BadInput, DataError
+from maxaffine.search.nearest import Part
+from maxaffine.search.rows import RowLayout
+
+SUFFIX = ".codeindex"
+_FORMAT, _VERSION = "maxaffine.index", 1
+_BLOCK = 1 << 24
+_CURE = "build the index again and write it with CodeIndex.save"
+_UNSUMMED = "0" * 8
+
+
+def write_index(
+    path: str | os.PathLike[str],
+    layouts: Sequence[RowLayout],
+    parts: Sequence[Part],
+    metadata: Mapping[str, str],
+    progress: bool | None,
+) -> None:
+    """Write an index, completely or not at all.
+
+    Args:
+        path: Ends in ``.codeindex``.
+        layouts: Its operators.
+        parts: Its rows.
+        metadata: Free strings.
+        progress: Whether to show a progress bar; by default on a terminal when it takes over two seconds.
+
+    Raises:
+        BadInput: If the path ends otherwise.
+        DataError: If it cannot be written; what was there before is untouched.
+    """
+    path = Path(path)
+    if path.suffix != SUFFIX:
+        raise BadInput(f"path {str(path)!r} ends in {path.suffix!r}; end it in {SUFFIX}")
+    count = sum(part.alive for part in parts)
+    operators = [{"name": item.name, "pieces": item.pieces, "units": item.units} for item in layouts]
+    text = json.dumps({"format": _FORMAT, "version": _VERSION, "operators": operators, "metadata": dict(metadata)})
+    header: dict[str, Any] = {"__metadata__": {"index": text, "crc32": _UNSUMMED}}
+    start = 0
+    for name, dtype, width in [("ids", "I64", 8), *((f"rows_{i}", "U8", x.width) for i, x in enumerate(layouts))]:
+        shape = [count] if name == "ids" else [count, width]
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, start + count * width]}
+        start += count * width
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    bar = tqdm(
+        total=start,
+        desc="writing index",
+        unit="B",
+        unit_scale=True,
+        delay=0 if progress else 2,
+        disable=None if progress is None else not progress,
+    )
+    try:
+        with bar, temporary.open("xb") as file:
+            _write(file, header, _blocks(parts, len(layouts)), bar)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f"{path} could not be written: {error}; check folder, permissions and free space") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _blocks(parts: Sequence[Part], operators: int) -> Iterator[np.ndarray]:
+    """Each tensor's bytes in turn, without removed rows."""
+    for i in range(-1, operators):
+        for part in parts:
+            array = part.ids if i < 0 else part.rows[i]
+            step = max(1, _BLOCK // max(1, array.nbytes // max(1, len(array))))
+            for start in range(0, len(array), step):
+                block = array[start : start + step]
+                yield np.ascontiguousarray(block if part.kept is None else block[part.kept[start : start + step]])
+
+
+def _write(file: BinaryIO, header: dict[str, Any], blocks: Iterator[np.ndarray], bar: tqdm) -> None:
+    unsummed = _header_bytes(header)
+    checksum = zlib.crc32(unsummed)
+    file.write(unsummed)
+    for block in blocks:
+        file.write(block.data)
+        checksum = zlib.crc32(block.data, checksum)
+        bar.update(block.nbytes)
+    header["__metadata__"]["crc32"] = f"{checksum:08x}"
+    file.seek(0)
+    file.write(_header_bytes(header))
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _header_bytes(header: dict[str, Any]) -> bytes:
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def read_index(path: str | os.PathLike[str], memory_map: bool) -> tuple[tuple[RowLayout, ...], Part, dict[str, str]]:
+    """Read what `write_index` wrote.
+
+    Args:
+        path: The file.
+        memory_map: Map the file instead of reading it; its checksum is not compared then.
+
+    Returns:
+        The operators, all rows as one part, and the metadata.
+
+    Raises:
+        DataError: If the file is absent, damaged or was written by something else.
+    """
+    path = Path(path)
+    try:
+        raw = np.memmap(path, dtype=np.uint8, mode="r") if memory_map else np.fromfile(path, dtype=np.uint8)
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist; check the path, or write it with CodeIndex.save") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} could not be read: {error}; check that it is a file and its permissions") from error
+    try:
+        return _parsed(np.asarray(raw), memory_map)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise DataError(f"{path} is damaged or no index: {error}; {_CURE}") from error
+
+
+def _parsed(raw: np.ndarray, memory_map: bool) -> tuple[tuple[RowLayout, ...], Part, dict[str, str]]:
+    length = int.from_bytes(raw[:8].tobytes(), "little")
+    if length > len(raw) - 8:
+        raise ValueError("it ends within its header")
+    head = raw[: 8 + length].tobytes()
+    header = json.loads(head[8:])
+    checksum = header["__metadata__"]["crc32"]
+    unsummed = head.replace(checksum.encode(), _UNSUMMED.encode(), 1)
+    description = json.loads(header["__metadata__"]["index"])
+    if description["format"] != _FORMAT:
+        raise ValueError(f"it holds {description['format']!r}, not {_FORMAT!r}")
+    if description["version"] > _VERSION:
+        raise ValueError(f"format version {description['version']} is newer than {_VERSION}, upgrade maxaffine")
+    data = raw[8 + length :]
+    names = ["ids", *(f"rows_{i}" for i in range(len(description["operators"])))]
+    if len(data) != max(header[name]["data_offsets"][1] for name in names):
+        raise ValueError("its length is not what its header says")
+    if not memory_map and f"{zlib.crc32(data.data, zlib.crc32(unsummed)):08x}" != checksum:
+        raise ValueError("its checksum does not match its content")
+    layouts = tuple(RowLayout(x["name"], x["pieces"], tuple(x["units"])) for x in description["operators"])
+    (count,) = header["ids"]["shape"]
+    widths = [np.dtype(np.int64).itemsize, *(layout.width for layout in layouts)]
+    # A tensor of another size than its operator's units need does not take this shape.
+    ids, *rows = (
+        data[slice(*header[name]["data_offsets"])].reshape(count, width)
+        for name, width in zip(names, widths, strict=True)
+    )
+    return layouts, Part(ids.view(np.int64).reshape(count), tuple(rows)), dict(description["metadata"])

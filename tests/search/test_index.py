@@ -1,0 +1,309 @@
+"""CodeIndex against a loop over units and a full sort."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+
+import maxaffine as ma
+from maxaffine.codes import Codes, code_distance, pack
+from maxaffine.errors import BadInput
+from maxaffine.search import CodeIndex, nearest, rows
+from tests.search.drawn import LAYOUT, drawn, naive_distance, sorted_neighbors
+
+weight = st.one_of(st.just(0.0), st.sampled_from([0.25, 0.5, 1.0]))
+
+
+@given(
+    st.lists(weight, min_size=len(LAYOUT), max_size=len(LAYOUT)).filter(any),
+    st.integers(0, 1000),
+    st.integers(1, 20),
+    st.booleans(),
+    st.sampled_from([1, 3]),
+)
+@settings(max_examples=40)
+def test_equals_the_sorted_loop(weights: list[float], seed: int, k: int, faiss: bool, threads: int) -> None:
+    base, queries = drawn(20, seed), drawn(7, seed + 1)
+    ids = torch.from_numpy(np.random.default_rng(seed).permutation(1000)[:20])
+    with pytest.MonkeyPatch.context() as patch:
+        if not faiss:
+            patch.setattr("maxaffine.search.index.load_faiss", lambda: None)
+        found = CodeIndex(base, ids).search(queries, k, weights, threads=threads)
+    # weights with short binary fractions: the loop's sums are then the exact ones, ties included
+    named = {name: share / max(weights) for name, share in zip(LAYOUT, weights, strict=True)}
+    expected = sorted_neighbors(naive_distance(queries, base, named), ids, k)
+    assert (found.ids.tolist(), found.distances.tolist()) == expected
+
+
+@pytest.mark.parametrize("pieces", [2, 3, 4, 5, 9])
+def test_every_width(pieces: int) -> None:
+    """The padding trap: widths that are no whole bytes, and bytes that are no whole words."""
+    for units in [*range(1, 34), 63, 64, 65, 71, 72, 73, 127, 129, 191, 193]:
+        a, b = (torch.randint(0, pieces, (n, units)) for n in (3, 40))
+        b[0] = (a[0] + 1) % pieces  # differs at every unit
+        b[1] = a[1]
+        b[2, :-1], b[2, -1] = a[2, :-1], (a[2, -1] + 1) % pieces  # differs at the last unit alone
+        base, queries = (Codes.from_tensors({"x": (codes, pieces)}) for codes in (b, a))
+        found = CodeIndex(base).search(queries, 40)
+        distances = (a[:, None] != b[None]).double().mean(-1)
+        expected = sorted_neighbors((a[:, None] != b[None]).sum(-1) / units, torch.arange(40), 40)[0]
+        assert found.ids.tolist() == expected
+        assert torch.equal(found.distances, distances.gather(1, found.ids))
+        assert found.distances[0, -1] == 1 and found.distances[1, 0] == 0
+
+
+def test_counting_bits_of_the_planes_would_be_wrong() -> None:
+    """Codes 0 and 3 differ in two bits, 0 and 1 in one; both are one unequal unit."""
+    base = Codes.from_tensors({"pool": (torch.tensor([[3, 0, 0], [1, 1, 0]]), 4)})
+    found = CodeIndex(base).search(Codes.from_tensors({"pool": (torch.zeros(1, 3, dtype=torch.int64), 4)}), 2)
+    assert found.ids.tolist() == [[0, 1]]
+    assert found.distances.tolist() == [[1 / 3, 2 / 3]]
+    planes = base["pool"].packed.flatten(1).numpy()
+    assert np.unpackbits(planes, axis=1).sum(1).tolist() == [2, 2]
+
+
+def test_distances_are_those_of_code_distance() -> None:
+    base, queries = drawn(300, 0), drawn(40, 1)
+    weights = {"relu": 0.3, "pool": 0.7, "wide": 0.1, "nothing": 2.0}
+    found = CodeIndex(base).search(queries, 300, weights, threads=2)
+    assert torch.equal(found.distances, code_distance(queries, base, weights).gather(1, found.ids))
+    assert torch.equal(found.distances, code_distance(queries, base, weights).sort(stable=True, dim=1).values)
+
+
+@pytest.mark.parametrize("pairs", [1, 5, 64])
+def test_blocks_runs_and_chunks_do_not_show(pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, queries = drawn(90, 0), drawn(20, 1)
+    index = CodeIndex(base, torch.arange(89, -1, -1))
+    index.remove([3, 4, 50])
+    for weights in (None, {"relu": 1.0}, {"wide": 1.0}):
+        whole = index.search(queries, 9, weights)
+        with monkeypatch.context() as patch:
+            patch.setattr(nearest, "_BLOCK_PAIRS", pairs)
+            patch.setattr(nearest, "_QUERIES", 7)
+            patch.setattr(nearest, "_TASK_BYTES", 10_000)
+            patch.setattr(rows, "_BLOCK_WORDS", pairs)
+            parted = index.search(queries, 9, weights, threads=3)
+        assert torch.equal(whole.ids, parted.ids) and torch.equal(whole.distances, parted.distances)
+
+
+def test_ties_go_to_the_lowest_id_in_any_order() -> None:
+    codes = Codes.from_tensors({"x": (torch.zeros(500, 9, dtype=torch.int64), 2)})
+    for ids in (torch.arange(500), torch.arange(499, -1, -1), torch.randperm(500)):
+        assert CodeIndex(codes, ids).search(codes.rows([0]), 5).ids.tolist() == [[0, 1, 2, 3, 4]]
+
+
+def test_add_and_remove() -> None:
+    codes = drawn(60, 0)
+    index = CodeIndex(codes.rows(slice(0, 10)))
+    for start in range(10, 60, 5):
+        index.add(codes.rows(slice(start, start + 5)))
+    assert torch.equal(index.ids, torch.arange(60)) and len(index) == 60
+    assert len(index._parts) < 8, "small additions are joined"
+    gone = [*range(0, 60, 3), 59]
+    assert index.remove([*gone, 1000]) == 21
+    assert index.remove(gone) == 0
+    kept = sorted(set(range(60)) - set(gone))
+    expected = CodeIndex(codes.rows(kept), kept).search(codes, 5)
+    found = index.search(codes, 5)
+    assert torch.equal(found.ids, expected.ids) and torch.equal(found.distances, expected.distances)
+    index.add(codes.rows([0]))
+    assert index.ids.tolist()[-1] == 59, "ids go on from the highest"
+    index.add(codes.rows([3]), [3])
+    assert index.search(codes.rows([3]), 1).ids.tolist() == [[3]]
+    nbytes = index.nbytes
+    assert index.remove(index.ids) == 41 and len(index) == 0 and index.nbytes < nbytes
+    with pytest.raises(BadInput, match="holds 0 rows"):
+        index.search(codes, 1)
+
+
+def test_one_operator_takes_packed_codes() -> None:
+    codes = pack(torch.rand(30, 11) > 0.5, 2)
+    index = CodeIndex(Codes({"relu": codes}))
+    assert torch.equal(index.search(codes, 3).ids, index.search(Codes({"relu": codes}), 3).ids)
+    two = CodeIndex(drawn(5, 0))
+    with pytest.raises(BadInput, match="give Codes"):
+        two.search(codes, 1)
+
+
+def test_queries_need_only_the_operators_that_weigh() -> None:
+    base, queries = drawn(30, 0), drawn(4, 1)
+    few = Codes({"pool": queries["pool"]})
+    found = CodeIndex(base).search(few, 3, {"pool": 2.0})
+    assert torch.equal(found.ids, CodeIndex(base).search(queries, 3, {"pool": 1.0}).ids)
+    with pytest.raises(BadInput, match="'relu' is absent"):
+        CodeIndex(base).search(few, 3)
+
+
+def test_operators_without_codes_are_at_distance_zero() -> None:
+    codes = drawn(4, 0, {"affine": (1, (6,)), "nothing": (2, (0,))})
+    found = CodeIndex(codes, [7, 5, 3, 1]).search(codes, 2)
+    assert found.ids.tolist() == [[1, 3]] * 4 and found.distances.tolist() == [[0.0, 0.0]] * 4
+
+
+def test_no_queries() -> None:
+    found = CodeIndex(drawn(4, 0)).search(drawn(0, 1), 2)
+    assert found.ids.shape == found.distances.shape == (0, 2)
+
+
+def test_bad_input() -> None:
+    codes = drawn(6, 0)
+    index = CodeIndex(codes)
+    for k in (0, -1, True, 7):
+        with pytest.raises(BadInput, match="k="):
+            index.search(codes, k)
+    with pytest.raises(BadInput, match="threads=0"):
+        index.search(codes, 1, threads=0)
+    with pytest.raises(BadInput, match="unknown operators"):
+        index.search(codes, 1, {"gone": 1.0})
+    for ids, message in [
+        ([1, 2], "2, but there are 6"),
+        ([10, 11, 12, 13, 14, 14], "occur twice"),
+        ([-1, 11, 12, 13, 14, 15], "from -1"),
+        ([2**63 - 1, 11, 12, 13, 14, 15], "2\\^63 - 2"),
+        (list(range(2**63, 2**63 + 6)), "does not fit"),
+        ([0.5, 11, 12, 13, 14, 15], "float64"),
+        (torch.arange(6)[None] + 10, "shape"),
+        ([0, 11, 12, 13, 14, 15], "in the index already"),
+    ]:
+        with pytest.raises(BadInput, match=message):
+            index.add(codes, ids)
+    assert len(index) == 6
+    other = drawn(6, 0, LAYOUT | {"relu": (2, (71,))})
+    with pytest.raises(BadInput, match=r"'relu' has units \(71,\)"):
+        index.add(other)
+
+
+def test_codes_of_another_network_are_refused() -> None:
+    codes = drawn(6, 0)
+    ours, theirs = (Codes(dict(codes), metadata={"fingerprint": name * 64}) for name in "ab")
+    index = CodeIndex(ours)
+    assert index.metadata["fingerprint"] == "a" * 64
+    index.search(codes, 1)  # says nothing of its network
+    for call in (index.add, lambda c: index.search(c, 1)):
+        with pytest.raises(BadInput, match="another network"):
+            call(theirs)
+
+
+def test_a_real_network_finds_its_own_inputs() -> None:
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.MaxPool2d(2), torch.nn.Flatten(), torch.nn.Linear(36, 3)
+    )
+    x = torch.randn(50, 1, 8, 8)
+    codes = ma.capture(model, x).codes(x)
+    found = CodeIndex(codes).search(codes, 3)
+    assert torch.equal(found.ids[:, 0], torch.arange(50))
+    assert torch.equal(found.distances, code_distance(codes, codes).sort(1).values[:, :3])
+
+
+def test_ctrl_c_ends_a_search_and_leaves_the_index_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    index, queries = CodeIndex(drawn(50, 0)), drawn(30, 1)
+    expected = index.search(queries, 3)
+    scans = []
+
+    def interrupt(*arguments: object) -> None:
+        scans.append(threading.current_thread().name)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nearest, "_QUERIES", 1)
+        patch.setattr(nearest, "_scan", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            index.search(queries, 3)
+    assert torch.equal(index.search(queries, 3).ids, expected.ids)
+
+
+def test_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    index = CodeIndex(drawn(50, 0))
+    index.search(drawn(5, 1), 3)
+    assert capsys.readouterr().err == ""
+    index.search(drawn(5, 1), 3, progress=True)
+    assert "searching" in capsys.readouterr().err
+
+
+def test_it_says_what_it_is() -> None:
+    assert repr(CodeIndex(drawn(3, 0, {"relu": (2, (70,))}))) == "CodeIndex(3 rows, operators ['relu'], 48 bytes)"
+
+
+FILE_LAYOUTS = [LAYOUT, {"affine": (1, (6,))}, {"pool": (9, (5,))}]
+
+
+@pytest.mark.parametrize("layout", FILE_LAYOUTS)
+@pytest.mark.parametrize("memory_map", [False, True])
+def test_save_and_load(layout: dict, memory_map: bool, tmp_path: Path) -> None:
+    codes = Codes(dict(drawn(40, 0, layout)), metadata={"fingerprint": "f" * 64})
+    index = CodeIndex(codes)
+    index.remove([0, 7])
+    index.save(tmp_path / "a.codeindex")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.codeindex"]
+    loaded = CodeIndex.load(tmp_path / "a.codeindex", memory_map=memory_map)
+    assert loaded.operators == index.operators and loaded.metadata == index.metadata
+    expected, found = (item.search(codes, 5) for item in (index, loaded))
+    assert torch.equal(expected.ids, found.ids) and torch.equal(expected.distances, found.distances)
+    content = (tmp_path / "a.codeindex").read_bytes()
+    loaded.add(codes.rows([0]), [0])
+    loaded.remove([1, 2])
+    assert set(loaded.ids.tolist()) == {0, *range(3, 40)} - {7}
+    assert (tmp_path / "a.codeindex").read_bytes() == content
+    loaded.save(tmp_path / "a.codeindex")
+    assert set(CodeIndex.load(tmp_path / "a.codeindex").ids.tolist()) == set(loaded.ids.tolist())
+
+
+def test_an_empty_index_is_kept_too(tmp_path: Path) -> None:
+    CodeIndex(drawn(0, 0)).save(tmp_path / "a.codeindex")
+    index = CodeIndex.load(tmp_path / "a.codeindex")
+    index.add(drawn(3, 0))
+    assert index.ids.tolist() == [0, 1, 2]
+
+
+def test_a_file_is_read_by_safetensors(tmp_path: Path) -> None:
+    from safetensors.numpy import load_file
+
+    index = CodeIndex(drawn(9, 0))
+    index.save(tmp_path / "a.codeindex")
+    assert load_file(tmp_path / "a.codeindex")["ids"].tolist() == list(range(9))
+
+
+def test_every_damaged_byte_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.codeindex"
+    CodeIndex(drawn(3, 0, {"relu": (2, (9,)), "pool": (9, (3,))})).save(path)
+    content = path.read_bytes()
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0x11]) + content[place + 1 :])
+        with pytest.raises(ma.DataError, match="a.codeindex"):
+            CodeIndex.load(path)
+    for length in (0, 5, 100, len(content) - 1):
+        path.write_bytes(content[:length])
+        for memory_map in (False, True):
+            with pytest.raises(ma.DataError, match="a.codeindex"):
+                CodeIndex.load(path, memory_map=memory_map)
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(ma.DataError, match="does not exist"):
+        CodeIndex.load(tmp_path / "none.codeindex")
+    with pytest.raises(ma.DataError, match="could not be read"):
+        CodeIndex.load(tmp_path)
+    with pytest.raises(BadInput, match="end it in .codeindex"):
+        CodeIndex(drawn(3, 0)).save(tmp_path / "a.npz")
+    with pytest.raises(ma.DataError, match="could not be written"):
+        CodeIndex(drawn(3, 0)).save(tmp_path / "absent" / "a.codeindex")
+
+
+def test_an_interrupted_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.codeindex"
+    CodeIndex(drawn(3, 0)).save(path)
+    content = path.read_bytes()
+
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("maxaffine.search.files.os.fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        CodeIndex(drawn(9, 0)).save(path)
+    assert path.read_bytes() == content and list(tmp_path.iterdir()) == [path]
