@@ -9,13 +9,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jaxtyping import Float, Int64
-from sklearn.cluster import KMeans
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.func import functional_call
 
 from maxaffine.errors import BadInput, ShapeMismatch
-from maxaffine.spline import LocalMap, MaxAffineSpline, PowerDiagram
+from maxaffine.spline import LocalMap, MaxAffineSpline
 
 RELU = torch.tensor([[[0.0], [1.0]]], dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64)
 
@@ -197,49 +196,7 @@ def test_pieces_that_are_not_present_never_count() -> None:
         torch.testing.assert_close(partial.soft(x, beta), full.soft(x, beta))
     partial.soft(x, 0.5).sum().backward()
     assert partial.offsets.grad is not None and bool((partial.offsets.grad[:, 1] == 0).all())
-    assert torch.equal(partial.power_diagram(1).locate(x), partial.codes(x)[:, 1])
-    codes = torch.tensor(list(itertools.product((0, 2), repeat=3)))
-    assert torch.equal(codes[partial.layer_power_diagram(codes).locate(x)], partial.codes(x))
-    with pytest.raises(BadInput, match="not present"):
-        partial.layer_power_diagram(torch.ones(1, 3, dtype=torch.int64))
-
-
-def test_codes_are_the_k_means_assignment_of_scikit_learn() -> None:
-    data = random_inputs(300, 5, seed=4).numpy()
-    models = [KMeans(n_clusters=7, random_state=seed).fit(data) for seed in range(3)]
-    spline = MaxAffineSpline.from_centroids(torch.stack([torch.from_numpy(m.cluster_centers_) for m in models]))
-    fresh = random_inputs(500, 5, seed=5)
-    expected = torch.stack([torch.from_numpy(m.predict(fresh.numpy())).long() for m in models], dim=1)
-    assert torch.equal(spline.codes(fresh), expected)
-    single = MaxAffineSpline.from_centroids(torch.from_numpy(models[0].cluster_centers_))
-    assert torch.equal(single.codes(fresh), expected[:, :1])
-
-
-def power_distances(diagram: PowerDiagram, x: Tensor) -> Tensor:
-    return (x[:, None] - diagram.centres).square().sum(2) - diagram.squared_radii
-
-
-@given(sizes)
-@settings(max_examples=30, deadline=None)
-def test_cells_are_power_diagrams(size: tuple[int, ...]) -> None:
-    units, pieces, in_features, batch, seed = size
-    spline, x = random_spline(units, pieces, in_features, seed), random_inputs(batch, in_features, seed)
-    for unit in range(units):
-        diagram = spline.power_diagram(unit)
-        assert torch.equal(power_distances(diagram, x).argmin(1), spline.codes(x)[:, unit])
-        assert torch.equal(diagram.locate(x), spline.codes(x)[:, unit])
-    every = torch.cartesian_prod(*[torch.arange(pieces)] * units).view(-1, units)
-    diagram = spline.layer_power_diagram(every)
-    assert torch.equal(every[power_distances(diagram, x).argmin(1)], spline.codes(x))
-    assert torch.equal(every[diagram.locate(x)], spline.codes(x))
-
-
-def test_a_wrong_radius_misplaces_points() -> None:
-    spline, x = random_spline(1, 4, 2, seed=6), random_inputs(200, 2, seed=6)
-    right = spline.power_diagram(0)
-    wrong = PowerDiagram(right.centres, right.squared_radii - spline.offsets[0])
-    assert torch.equal(right.locate(x), spline.codes(x)[:, 0])
-    assert not torch.equal(wrong.locate(x), spline.codes(x)[:, 0])
+    assert torch.equal(partial.certain(x), full.certain(x))
 
 
 def fits(value: Tensor, annotation: Any) -> bool:
@@ -249,13 +206,11 @@ def fits(value: Tensor, annotation: Any) -> bool:
 def test_results_have_their_documented_shapes() -> None:
     spline, x = random_spline(units=3, pieces=4, in_features=2, seed=0), random_inputs(5, 2, seed=0)
     assert fits(spline(x), Float[Tensor, "5 3"]) and fits(spline.soft(x, 0.5), Float[Tensor, "5 3"])
-    assert fits(spline.codes(x), Int64[Tensor, "5 3"])
+    assert fits(spline.codes(x), Int64[Tensor, "5 3"]) and fits(spline.certain(x), Bool[Tensor, "5 3"])
     assert fits(spline.vq_matrix(x), Float[Tensor, "5 3 4"])
     local = spline.affine_map(x)
     assert isinstance(local, LocalMap)
     assert fits(local.slopes, Float[Tensor, "5 3 2"]) and fits(local.offsets, Float[Tensor, "5 3"])
-    cells = spline.layer_power_diagram(spline.codes(x))
-    assert fits(cells.centres, Float[Tensor, "5 2"]) and fits(cells.squared_radii, Float[Tensor, "5"])
     assert (spline.units, spline.pieces, spline.in_features, spline.output_shape) == (3, 4, 2, (3,))
     assert repr(spline) == "MaxAffineSpline(units=3, pieces=4, in_features=2)"
 
@@ -291,7 +246,7 @@ GOOD = torch.zeros(5, 2, dtype=torch.float64)
     ],
 )
 def test_bad_inputs_are_refused(x: Tensor, error: type[Exception], words: str) -> None:
-    for call in (SPLINE, SPLINE.codes, SPLINE.affine_map, SPLINE.vq_matrix, SPLINE.power_diagram(0).locate):
+    for call in (SPLINE, SPLINE.codes, SPLINE.affine_map, SPLINE.vq_matrix, SPLINE.certain):
         with pytest.raises(error, match=words):
             call(x)
 
@@ -309,13 +264,8 @@ def test_bad_inputs_are_refused(x: Tensor, error: type[Exception], words: str) -
         (lambda: MaxAffineSpline(torch.zeros(4, 1, 1), torch.zeros(4, 1), output_shape=(3, 2)), ShapeMismatch, "K = 4"),
         (lambda: MaxAffineSpline(*RELU, present=torch.ones(1, 3)), ShapeMismatch, "present"),
         (lambda: MaxAffineSpline(*RELU, present=torch.zeros(1, 2).bool()), BadInput, "without any piece"),
-        (lambda: MaxAffineSpline.from_centroids(torch.zeros(3)), ShapeMismatch, "centroids"),
         (lambda: SPLINE.soft(GOOD, 1.5), BadInput, "beta is 1.5"),
         (lambda: SPLINE.soft(GOOD, float("nan")), BadInput, "beta is nan"),
-        (lambda: SPLINE.power_diagram(3), BadInput, "unit is 3"),
-        (lambda: SPLINE.layer_power_diagram(torch.zeros(1, 2).long()), ShapeMismatch, r"\(M, 3\)"),
-        (lambda: SPLINE.layer_power_diagram(torch.zeros(1, 3)), ShapeMismatch, "integers"),
-        (lambda: SPLINE.layer_power_diagram(torch.full((1, 3), 4)), BadInput, "between 0 and 3"),
     ],
 )
 def test_bad_arguments_are_refused(call, error: type[Exception], words: str) -> None:

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maxaffine.errors import BadInput, ShapeMismatch
+from maxaffine.spline.centroids import quantizer
 from maxaffine.spline.checks import check_rows, check_spline
-from maxaffine.spline.power import PowerDiagram
+from maxaffine.spline.power import PowerDiagram, layer_diagram, unit_diagram
+from maxaffine.spline.rounding import decided
 
 
 class LocalMap(NamedTuple):
@@ -82,6 +84,12 @@ class MaxAffineSpline(nn.Module):
 
         .. math:: B[k, r] = -|A[k, r]|^2 / 2 \;\Rightarrow\; q(x)_k = \arg\min_r |x - A[k, r]|
 
+        With K units the spline is K codebooks side by side, a factorial quantiser. The slopes of its `affine_map` are
+        the chosen centroids, and :math:`|x - A[k, q_k]|^2 = |x|^2 - 2 S(x)_k`.
+
+        The codes are the nearest centroids wherever `certain` says so; elsewhere two centroids are as near as rounding
+        can tell. Equal centroids of one codebook count as the first of them.
+
         Args:
             centroids: A, (K, R, D), or (R, D) for a single codebook.
 
@@ -90,17 +98,17 @@ class MaxAffineSpline(nn.Module):
 
         Raises:
             ShapeMismatch: Not two or three dimensions.
+            BadInput: Not floating point, empty or not finite; or so far from the origin, for their distances, that
+                their dtype cannot tell them apart.
 
         Source: Mad Max (arXiv 1805.06576), the link between MASO partitions and K-means.
 
         >>> spline = MaxAffineSpline.from_centroids(torch.tensor([[0.0, 0.0], [4.0, 0.0]]))
         >>> spline.codes(torch.tensor([[1.0, 9.0], [3.0, 9.0]])).flatten().tolist()
         [0, 1]
-        """
-        if centroids.ndim not in (2, 3):
-            raise ShapeMismatch(f"centroids has shape {tuple(centroids.shape)}; give (K, R, D) or (R, D)")
-        slopes = centroids if centroids.ndim == 3 else centroids[None]
-        return cls(slopes, -slopes.square().sum(2) / 2)
+        """  # noqa: DOC502
+        slopes, offsets, present = quantizer(centroids)
+        return cls(slopes, offsets, present=present)
 
     @property
     def units(self) -> int:
@@ -157,6 +165,26 @@ class MaxAffineSpline(nn.Module):
         """
         with torch.no_grad():
             return self._compete(self._scores(x)).max(dim=2).indices
+
+    def certain(self, x: Tensor) -> Tensor:
+        """Whether a code is proved to be that of exact arithmetic, however the scores were rounded.
+
+        The bound holds for sums in any order in the dtype of the slopes (not for TF32 products), and for offsets that
+        were rounded too: of `from_centroids` it proves which centroid is the nearest. It is careful: few of the inputs
+        that it leaves open have another code. For those, ask the same spline in double precision.
+
+        Args:
+            x: inputs, (N, D).
+
+        Returns:
+            (N, K) bool; False at a tie.
+
+        >>> spline = MaxAffineSpline.from_centroids(torch.tensor([[-1.0], [1.0]]))
+        >>> spline.certain(torch.tensor([[-0.5], [0.0], [1e-9]])).flatten().tolist()
+        [True, False, False]
+        """
+        with torch.no_grad():
+            return decided(x, self.slopes, self.offsets, self._compete(self._scores(x)))
 
     def vq_matrix(self, x: Tensor) -> Tensor:
         """The codes as one-hot rows, Q(x)[k, r] = 1 exactly where r = q(x)_k.
@@ -220,70 +248,39 @@ class MaxAffineSpline(nn.Module):
         weights = self._compete((scores - largest) * (beta / (1 - beta))).softmax(dim=2)
         return (weights * scores).sum(dim=2)
 
-    def power_diagram(self, unit: int) -> PowerDiagram:
-        r"""The cells of one unit, one per piece, as a power diagram.
+    def power_diagram(self, unit: int | None = None, *, codes: Tensor | None = None) -> PowerDiagram:
+        r"""The cells of one unit, or of all units together, as a power diagram.
 
-        .. math:: c_r = A[k, r], \qquad \rho_r = |A[k, r]|^2 + 2 B[k, r]
+        .. math:: c_r = A[k, r],\ \rho_r = |c_r|^2 + 2 B[k, r] \qquad \text{unit } k
 
-        Args:
-            unit: k, from 0 to K - 1.
+            c = \sum_k A[k, q_k],\ \rho = |c|^2 + 2 \sum_k B[k, q_k] \qquad \text{the layer's cell with code } q
 
-        Returns:
-            R centres and squared radii; point location is the unit's code.
-
-        Raises:
-            BadInput: No such unit.
-
-        Source: The Geometry of Deep Networks: Power Diagram Subdivision (arXiv 1905.08443).
-
-        >>> relu = MaxAffineSpline(torch.tensor([[[0.0], [1.0]]]), torch.zeros(1, 2))
-        >>> relu.power_diagram(0).locate(torch.tensor([[-2.0], [5.0]]))
-        tensor([0, 1])
-        """
-        if not 0 <= unit < self.units:
-            raise BadInput(f"unit is {unit}; give a number from 0 to {self.units - 1}")
-        centres = self.slopes[unit]
-        squared_radii = centres.square().sum(1) + 2 * self.offsets[unit]
-        if self.present is not None:
-            squared_radii = squared_radii.masked_fill(~self.present[unit], -torch.inf)
-        return PowerDiagram(centres, squared_radii)
-
-    def layer_power_diagram(self, codes: Tensor) -> PowerDiagram:
-        r"""The cells of all units together that bear the given codes, as a power diagram.
-
-        .. math:: c = \sum_k A[k, q_k], \qquad \rho = |c|^2 + 2 \sum_k B[k, q_k]
-
-        A layer has up to R^K cells, hence only those asked for. A point is located in its own cell whenever the code
-        of that cell is among the rows of `codes`.
+        A point's cell bears its code: ``diagram.codes[diagram.locate(x)]`` equals ``codes(x)``, of that unit or of the
+        layer, up to rounding at a boundary and as long as the cell is in the diagram.
 
         Args:
-            codes: one row of codes per cell, (M, K) integers.
+            unit: k, from 0 to K - 1; by default all units together.
+            codes: For the layer: the cells to write out, one row of codes each, (M, K) integers. By default all that
+                the pieces combine to, which can be up to R^K.
 
         Returns:
-            M centres and squared radii, in the order of the rows.
+            Centres, squared radii and codes: of R cells in the order of the pieces, or of M in the order of the rows.
 
         Raises:
-            ShapeMismatch: Not (M, K) integers.
-            BadInput: A code names a piece that its unit has not.
+            ShapeMismatch: codes is not (M, K) integers.
+            BadInput: No such unit or piece; both arguments; too many cells to write them all out.
 
         Source: The Geometry of Deep Networks: Power Diagram Subdivision (arXiv 1905.08443).
 
         >>> relus = MaxAffineSpline(
         ...     torch.tensor([[[0.0, 0.0], [1.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]]]), torch.zeros(2, 2)
         ... )
-        >>> quadrants = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])
-        >>> relus.layer_power_diagram(quadrants).locate(torch.tensor([[-2.0, 5.0], [2.0, -5.0]]))
-        tensor([1, 2])
-        """
-        if codes.ndim != 2 or codes.shape[1] != self.units or codes.is_floating_point():
-            raise ShapeMismatch(
-                f"codes is {codes.dtype} {tuple(codes.shape)}; give integers of shape (M, {self.units})"
-            )
-        codes = codes.long()
-        if bool(((codes < 0) | (codes >= self.pieces)).any()):
-            raise BadInput(f"codes must lie between 0 and {self.pieces - 1}")
-        if self.present is not None and not bool(self.present.gather(1, codes.T).all()):
-            raise BadInput("codes names a piece that is not present in its unit; use codes returned by codes(x)")
-        selected = F.one_hot(codes, self.pieces).to(self.slopes.dtype).flatten(1)
-        centres = selected @ self.slopes.flatten(0, 1)
-        return PowerDiagram(centres, centres.square().sum(1) + 2 * (selected @ self.offsets.flatten()))
+        >>> x = torch.tensor([[-2.0, 5.0], [2.0, -5.0]])
+        >>> relus.power_diagram(0).locate(x).tolist(), relus.power_diagram().locate(x).tolist()
+        ([0, 1], [1, 2])
+        """  # noqa: DOC502
+        if unit is None:
+            return layer_diagram(self.slopes, self.offsets, self.present, codes)
+        if codes is not None:
+            raise BadInput("give unit for the cells of one unit or codes for cells of the layer, not both")
+        return unit_diagram(self.slopes, self.offsets, self.present, unit)

@@ -1,0 +1,40 @@
+"""What rounding can change about codes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def decided(x: Tensor, slopes: Tensor, offsets: Tensor, scores: Tensor) -> Tensor:
+    r"""Whether the largest score stays the largest whatever the scores have lost to rounding.
+
+    A sum of n products, in any order, is within gamma_n sum |a_i x_i| of its value, gamma_n = n u / (1 - n u) with the
+    unit roundoff u.
+
+    Args:
+        x: inputs, (N, D).
+        slopes: (K, R, D).
+        offsets: (K, R); each may itself be the rounded sum of D squares.
+        scores: (N, K, R), -inf where a piece is not present.
+
+    Returns:
+        (N, K) bool.
+
+    Source: N. Higham, Accuracy and Stability of Numerical Algorithms (2nd edition, 2002), section 3.1.
+    """
+    units, pieces, in_features = slopes.shape
+    info = torch.finfo(scores.dtype)
+    # D products and the offset, which may have D roundings of its own; then the comparison below.
+    terms = 2 * in_features + 4
+    if terms * info.eps >= 1:
+        return torch.zeros(scores.shape[:2], dtype=torch.bool, device=scores.device)
+    gamma = terms * info.eps / 2 / (1 - terms * info.eps / 2)
+    sizes = F.linear(x.abs(), slopes.abs().flatten(0, 1), offsets.abs().flatten()).unflatten(1, (units, pieces))
+    # The sizes are rounded too, and products may underflow.
+    bounds = sizes * (gamma * (1 + 2 * gamma)) + terms * info.tiny
+    winner = scores.argmax(dim=2, keepdim=True)
+    lowest = (scores - bounds).gather(2, winner)
+    others = (scores + bounds).scatter(2, winner, -torch.inf)
+    return (lowest > others.amax(dim=2, keepdim=True)).squeeze(2)
