@@ -3,7 +3,7 @@
 from importlib.metadata import version
 
 from maxaffine.capture import Call, batch, capture, check_rule, rule
-from maxaffine.codes import Codes, PackedCodes, code_distance
+from maxaffine.codes import Codes, PackedCodes, code_distance, region_hierarchy
 from maxaffine.errors import (
     BadInput,
     CaptureError,
@@ -48,6 +48,7 @@ __all__ = [
     "check_rule",
     "code_distance",
     "max_affine_form",
+    "region_hierarchy",
     "rule",
     "verify",
 ]

@@ -4,6 +4,7 @@ from maxaffine.report.contents import assemble, like_model
 from maxaffine.report.extras import require
 from maxaffine.report.facts import Choices, Contents
 from maxaffine.report.files import PAGE, WEIGHTS, staged, write
+from maxaffine.report.hierarchy import hierarchy_figure
 from maxaffine.report.results import as_json, as_text
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "as_json",
     "as_text",
     "assemble",
+    "hierarchy_figure",
     "like_model",
     "require",
     "staged",

@@ -1,0 +1,93 @@
+"""The picture of a region hierarchy: its blocks are the regions, nested from column to column."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from maxaffine.codes import Codes, RegionHierarchy, region_hierarchy
+from maxaffine.errors import BadInput
+from maxaffine.report import hierarchy_figure
+from maxaffine.report.hierarchy import BLOCK, CLASSES, HEIGHT
+
+
+def drawn(batch: int = 60, labelled: bool = True, depth: int = 3) -> RegionHierarchy:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 4, (batch,), generator=generator)
+    tensors = {f"{i}.$relu$": (torch.rand(batch, 2, generator=generator) < 0.4, 2) for i in range(depth)}
+    return region_hierarchy(Codes.from_tensors(tensors), labels if labelled else None)
+
+
+def blocks(figure: Figure) -> list[list[tuple[float, float, str]]]:
+    """Top, bottom and colour of the blocks of every column, from above."""
+    columns = []
+    for collection in figure.axes[0].collections:
+        assert isinstance(collection, PolyCollection)
+        colours: Any = collection.get_facecolor()
+        corners = [np.asarray(path.vertices) for path in collection.get_paths()]
+        columns.append(
+            [(float(c[:, 1].min()), float(c[:, 1].max()), to_hex(f)) for c, f in zip(corners, colours, strict=True)]
+        )
+        assert all(c[:, 0].max() - c[:, 0].min() == pytest.approx(BLOCK) for c in corners)
+    return columns
+
+
+def test_blocks_are_the_regions_and_their_colours_the_commonest_classes() -> None:
+    hierarchy = drawn()
+    *columns, classes = blocks(hierarchy_figure(hierarchy))
+    assert hierarchy.labels is not None
+    for level, column in zip(hierarchy.levels, columns, strict=True):
+        expected = Counter()
+        for region in range(level.together.regions):
+            inside = hierarchy.labels[level.together.ids == region].tolist()
+            commonest = min(set(inside), key=lambda c: (-inside.count(c), c))
+            expected[(len(inside), CLASSES[commonest])] += 1
+        assert Counter((round((low - top) / HEIGHT * 60), colour) for top, low, colour in column) == expected
+    shown = Counter()
+    for top, low, colour in classes:
+        shown[colour] += round((low - top) / HEIGHT * 60)
+    assert shown == Counter(CLASSES[c] for c in hierarchy.labels.tolist())
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_blocks_are_nested_and_fill_the_column(labelled: bool) -> None:
+    columns = blocks(hierarchy_figure(drawn(labelled=labelled)))
+    for column in columns:
+        assert column[0][0] == 0 and column[-1][1] == pytest.approx(HEIGHT)
+        assert all(low == pytest.approx(top) for (_, low, _), (top, _, _) in zip(column, column[1:], strict=False))
+    for before, column in zip(columns[:3], columns[1:3], strict=False):
+        cuts = [top for top, _, _ in column]
+        assert all(min(abs(cut - top) for cut in cuts) < 1e-9 for top, _, _ in before)
+    assert len(columns) == 3 + labelled
+
+
+def test_words_say_the_numbers() -> None:
+    hierarchy = drawn()
+    texts = [text.get_text() for text in hierarchy_figure(hierarchy, ["a", "b", "c", "$d$"]).axes[0].texts]
+    found = hierarchy.levels[1].together
+    assert {"0.$relu$", "class", "60 inputs", "$d$"} <= set(texts)
+    assert f"{found.regions} regions\n{found.entropy:.2f} bits\npurity {found.purity:.2f}" in "".join(texts)
+
+
+def test_long_hierarchies_show_some_depths() -> None:
+    texts = [text.get_text() for text in hierarchy_figure(drawn(depth=20), columns=3).axes[0].texts]
+    assert [text for text in texts if "relu" in text] == ["0.$relu$", "10.$relu$", "19.$relu$"]
+
+
+def test_bad_arguments_are_refused() -> None:
+    hierarchy = drawn()
+    with pytest.raises(BadInput, match="columns is 0"):
+        hierarchy_figure(hierarchy, columns=0)
+    with pytest.raises(BadInput, match="class_names has 3 names, but class 3"):
+        hierarchy_figure(hierarchy, ["a", "b", "c"])
+    codes = Codes.from_tensors({"relu": (torch.rand(3, 2) < 0.5, 2)})
+    for labels in ([0, 1, -1], [0, 1, 10]):
+        with pytest.raises(BadInput, match="pictures take 0 to 9"):
+            hierarchy_figure(region_hierarchy(codes, labels))
