@@ -3,7 +3,7 @@
 from importlib.metadata import version
 
 from maxaffine.capture import Call, batch, capture, check_rule, rule
-from maxaffine.codes import Codes, PackedCodes, code_distance, region_hierarchy
+from maxaffine.codes import Codes, PackedCodes, code_distance, code_distance_blocks, region_hierarchy
 from maxaffine.errors import (
     BadInput,
     CaptureError,
@@ -47,6 +47,7 @@ __all__ = [
     "capture",
     "check_rule",
     "code_distance",
+    "code_distance_blocks",
     "max_affine_form",
     "region_hierarchy",
     "rule",

@@ -1,12 +1,17 @@
 """The code distance against a loop over units, and the properties that make it a pseudo-metric."""
 
+import itertools
+import tracemalloc
+from typing import Any
+
+import faiss
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxaffine.codes import Codes, PackedCodes, code_distance, distance, pack
+from maxaffine.codes import Codes, PackedCodes, code_distance, code_distance_blocks, distance, pack, rows
 from maxaffine.errors import BadInput
 
 LAYOUT = {"relu": (2, (70,)), "pool": (9, (3, 5)), "wide": (300, (2, 2)), "affine": (1, (6,)), "nothing": (2, (0,))}
@@ -74,34 +79,118 @@ def test_opposite_codes_are_at_distance_exactly_one() -> None:
     assert code_distance(a, b, [0.1, 0.7, 0.2]).diagonal().tolist() == [1.0, 1.0, 1.0]
 
 
-@pytest.mark.parametrize("block", [1, 3, 7, 64])
-@pytest.mark.parametrize("units", [1, 8, 9, 64, 65, 200])
-def test_blocks_do_not_show(block: int, units: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    a, b = (Codes.from_tensors({"pool": (torch.randint(0, 3, (n, units)), 3)}) for n in (11, 13))
+@pytest.fixture(params=["numpy", "numpy 1", "faiss"])
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param != "faiss":
+        monkeypatch.setattr(distance, "load_faiss", lambda: None)
+    if request.param == "numpy 1":
+        monkeypatch.setattr(rows, "_popcount", rows._table_popcount)
+    return request.param
+
+
+@pytest.mark.parametrize("pieces", [2, 3, 4, 5, 7, 8, 9, 16, 17, 300])
+def test_every_backend_counts_units(backend: str, pieces: int) -> None:
+    for few, units in itertools.product((3, 11), (1, 7, 8, 9, 63, 64, 65, 200)):
+        generator = torch.Generator().manual_seed(units)
+        a, b = (torch.randint(0, pieces, (n, units), generator=generator) for n in (few, 6))
+        b[3] = a[2]
+        expected = (a[:, None] != b[None]).double().mean(2)
+        torch.testing.assert_close(code_distance(pack(a, pieces), pack(b, pieces)), expected, rtol=0, atol=1e-15)
+
+
+def test_faiss_is_asked_where_it_is_installed(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    hammings = faiss.hammings  # type: ignore[attr-defined]
+    monkeypatch.setattr(faiss, "hammings", lambda *arguments: (asked.append(1), hammings(*arguments)))
+    codes = random_codes(3, 0)
+    code_distance(codes, codes)
+    assert bool(asked) == (backend == "faiss")
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 4), (3, 1), (5, 5), (11, 3)])
+def test_tiles_do_not_show(backend: str, height: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = random_codes(11, 0), random_codes(13, 1)
     whole = code_distance(a, b)
-    monkeypatch.setattr(distance, "_BLOCK_WORDS", block)
+    monkeypatch.setattr(distance, "_TILE_ROWS", height)
+    monkeypatch.setattr(distance, "_TILE_COLUMNS", width)
+    monkeypatch.setattr(distance, "_BLOCK_NUMBERS", 26)
+    assert torch.equal(code_distance(a, b), whole)
+    monkeypatch.setattr(distance, "_TILE_WORDS", 1)
     assert torch.equal(code_distance(a, b), whole)
 
 
-def test_memory_is_bounded_by_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+@given(st.integers(0, 7), st.integers(0, 7), st.integers(1, 9), st.integers(0, 100))
+def test_blocks_are_the_rows(na: int, nb: int, rows: int, seed: int) -> None:
+    a, b = random_codes(na, seed), random_codes(nb, seed + 1)
+    whole, seen = code_distance(a, b, [1.0, 2.0, 3.0, 4.0, 5.0]), 0
+    for block, part in code_distance_blocks(a, b, [1.0, 2.0, 3.0, 4.0, 5.0], rows=rows):
+        assert block.start == seen and 0 < block.stop - block.start <= rows
+        assert torch.equal(part, whole[block])
+        seen = block.stop
+    assert seen == na
+
+
+def test_blocks_hold_little_memory(backend: str) -> None:
+    """The reduction that 60,000 x 60,000 needs, on fewer inputs: whole, the distances would take 30 MiB."""
+    generator = torch.Generator().manual_seed(0)
+    codes = Codes.from_tensors(
+        {
+            "relu": (torch.rand(2000, 130, generator=generator) > 0.5, 2),
+            "pool": (torch.randint(0, 4, (2000, 20), generator=generator), 4),
+        }
+    )
+    tracemalloc.start()
+    nearest = torch.empty(2000, dtype=torch.float64)
+    for block, part in code_distance_blocks(codes, codes, rows=50):
+        nearest[block] = part.topk(2, largest=False).values[:, 1]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.reset_peak()
+    whole = code_distance(codes, codes)
+    peak_of_all = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert torch.equal(nearest, whole.topk(2, largest=False).values[:, 1])
+    assert peak < 10 * 2**20 < 30 * 2**20 < peak_of_all
+
+
+def test_tiles_are_bounded_for_wide_codes(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    mismatches = distance.mismatches
+    unequal_units = rows.RowLayout.unequal_units
 
-    def spy(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        sizes.append(len(a) * len(b) * a.shape[2])
-        return mismatches(a, b)
+    def spy(layout: rows.RowLayout, a: np.ndarray, b: np.ndarray, faiss: Any) -> np.ndarray:
+        sizes.append(b.size // 8)
+        return unequal_units(layout, a, b, faiss)
 
-    monkeypatch.setattr(distance, "mismatches", spy)
-    codes = pack(torch.rand(300, 4000) > 0.5, 2)
-    code_distance(codes, codes)
-    assert len(sizes) > 1 and max(sizes) <= distance._BLOCK_WORDS
+    monkeypatch.setattr(rows.RowLayout, "unequal_units", spy)
+    codes = pack(torch.rand(300, 100_000) > 0.5, 2)
+    code_distance(codes[:3], codes)
+    assert len(sizes) > 1 and max(sizes) <= distance._TILE_WORDS
 
 
-def test_popcount_without_numpy_2(monkeypatch: pytest.MonkeyPatch) -> None:
-    codes = random_codes(6, 3)
-    expected = code_distance(codes, codes)
-    monkeypatch.setattr(distance, "_popcount", distance._table_popcount)
-    assert torch.equal(code_distance(codes, codes), expected)
+def test_a_result_larger_than_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = random_codes(1, 0).rows([0] * 60_000)
+    monkeypatch.setattr(distance, "_memory", lambda: 2**34)
+    with pytest.raises(BadInput, match=r"26\.8 GiB and the machine has 16\.0 GiB; iterate over code_distance_blocks"):
+        code_distance(codes, codes)
+    _, block = next(code_distance_blocks(codes, codes))
+    assert block.shape == (139, 60_000) and not block.any()
+
+
+def test_errors_of_blocks_come_before_the_first() -> None:
+    codes = random_codes(2, 0)
+    with pytest.raises(BadInput, match="all zero"):
+        code_distance_blocks(codes, codes, [0.0] * 5)
+    for count in (0, -1, True):
+        with pytest.raises(BadInput, match="rows="):
+            code_distance_blocks(codes, codes, rows=count)
+
+
+def test_an_error_in_a_thread_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object) -> None:
+        raise MemoryError("no more")
+
+    monkeypatch.setattr(rows.RowLayout, "unequal_units", broken)
+    with pytest.raises(MemoryError, match="no more"):
+        code_distance(random_codes(2, 0), random_codes(2, 1))
 
 
 def test_one_operator() -> None:

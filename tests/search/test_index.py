@@ -12,9 +12,9 @@ import torch
 from hypothesis import given, settings
 
 import maxaffine as ma
-from maxaffine.codes import Codes, code_distance, pack
+from maxaffine.codes import Codes, code_distance, pack, rows
 from maxaffine.errors import BadInput
-from maxaffine.search import CodeIndex, nearest, rows
+from maxaffine.search import CodeIndex, nearest
 from tests.search.drawn import LAYOUT, drawn, naive_distance, sorted_neighbors
 
 weight = st.one_of(st.just(0.0), st.sampled_from([0.25, 0.5, 1.0]))

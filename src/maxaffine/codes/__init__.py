@@ -1,10 +1,11 @@
 """Codes: which affine piece won at every unit of every operator, packed into bits, compared and kept on disk."""
 
 from maxaffine.codes.changes import code_changes
-from maxaffine.codes.distance import code_distance, mismatches, operator_shares
+from maxaffine.codes.distance import code_distance, code_distance_blocks, operator_shares
 from maxaffine.codes.hierarchy import Occupancy, RegionHierarchy, RegionLevel, region_hierarchy
 from maxaffine.codes.mapping import Codes
 from maxaffine.codes.packed import PackedCodes, pack
+from maxaffine.codes.rows import RowLayout, load_faiss
 
 __all__ = [
     "Codes",
@@ -12,9 +13,11 @@ __all__ = [
     "PackedCodes",
     "RegionHierarchy",
     "RegionLevel",
+    "RowLayout",
     "code_changes",
     "code_distance",
-    "mismatches",
+    "code_distance_blocks",
+    "load_faiss",
     "operator_shares",
     "pack",
     "region_hierarchy",

@@ -1,19 +1,28 @@
-"""The distance between signals that the codes define, in its plain exact form."""
+"""The distance between signals that the codes define, exact and in bounded memory."""
 
 from __future__ import annotations
 
+import itertools
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from maxaffine.codes.mapping import Codes
 from maxaffine.codes.packed import PackedCodes, require_same_operators
+from maxaffine.codes.rows import RowLayout, load_faiss
 from maxaffine.errors import BadInput
 
-# Words of one block of row pairs, 1 MiB: the XOR and its counts stay in a second-level cache, and bound the memory.
-_BLOCK_WORDS = 1 << 17
+# One block of distances takes at most 64 MiB (or one row).
+_BLOCK_NUMBERS = 1 << 23
+# A tile compares at most this many rows with columns whose words of one operator about fit a second-level cache.
+_TILE_ROWS, _TILE_COLUMNS, _TILE_WORDS = 64, 4096, 1 << 18
 
 
 def code_distance(
@@ -32,11 +41,11 @@ def code_distance(
         weights: w_l by operator name (an operator left out weighs nothing) or in the order of ``a``; equal by default.
 
     Returns:
-        (Na, Nb) float64.
+        (Na, Nb) float64. Where that is too much, see `code_distance_blocks`.
 
     Raises:
         BadInput: If the operators differ, or the weights name an unknown operator, have another length, are negative or
-            not finite, or are all zero.
+            not finite, or are all zero; or if the result is larger than the machine's memory.
 
     Example:
         >>> a = Codes.from_tensors({"relu": (torch.tensor([[0, 1, 1, 0]]), 2)})
@@ -47,6 +56,126 @@ def code_distance(
     Source: the distance between partition encodings of Balestriero and Baraniuk, "A Spline Theory of Deep Networks"
     (ICML 2018) and "Mad Max: Affine Spline Insights into Deep Learning" (arXiv 1805.06576).
     """
+    pairs = _pairs(a, b, weights)
+    needed, memory = 8 * pairs.rows * pairs.columns, _memory()
+    if needed > memory:
+        raise BadInput(
+            f"the distances of {pairs.rows} x {pairs.columns} pairs take {needed / 2**30:.1f} GiB and the machine has"
+            f" {memory / 2**30:.1f} GiB; iterate over code_distance_blocks(a, b) and keep what you need of each block"
+        )
+    result = np.empty((pairs.rows, pairs.columns))
+    bar = tqdm(total=pairs.rows, desc="distances", unit="row", delay=2, disable=None)
+    with bar, ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        for rows in _slices(pairs.rows, pairs.block_rows):
+            pairs.fill(result[rows], rows.start, pool)
+            bar.update(len(result[rows]))
+    return torch.from_numpy(result)
+
+
+def code_distance_blocks(
+    a: Codes | PackedCodes,
+    b: Codes | PackedCodes,
+    weights: Mapping[str, float] | Sequence[float] | None = None,
+    rows: int | None = None,
+) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Return the rows of `code_distance` block by block, so that memory stays bounded for any number of inputs.
+
+    The distances of 60,000 x 60,000 pairs take 27 GiB; here only the block that you hold and the next one exist at a
+    time. Reduce each block (to its nearest columns, a minimum, a histogram) or write it to a file.
+
+    Args:
+        a: As in `code_distance`.
+        b: As in `code_distance`.
+        weights: As in `code_distance`.
+        rows: Rows of a block; by default as many as take 64 MiB.
+
+    Returns:
+        An iterator over pairs: the rows of ``a`` as a slice, and their distances (rows, Nb) float64, equal to those
+        rows of `code_distance`.
+
+    Raises:
+        BadInput: As `code_distance`, before the first block; or if ``rows`` is not a positive whole number.
+
+    Example:
+        >>> codes = Codes.from_tensors({"relu": (torch.eye(4, dtype=torch.int64), 2)})
+        >>> [(block, d.max().item()) for block, d in code_distance_blocks(codes, codes, rows=3)]
+        [(slice(0, 3, None), 0.5), (slice(3, 4, None), 0.5)]
+
+    Source: as `code_distance`.
+    """
+    if rows is not None and (isinstance(rows, bool) or not isinstance(rows, int) or rows < 1):
+        raise BadInput(f"rows={rows!r}; give the rows of a block, a whole number of at least 1")
+    pairs = _pairs(a, b, weights)
+    return _blocks(pairs, rows or pairs.block_rows)
+
+
+def _blocks(pairs: _Pairs, step: int) -> Iterator[tuple[slice, torch.Tensor]]:
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        for rows in _slices(pairs.rows, step):
+            block = np.empty((rows.stop - rows.start, pairs.columns))
+            pairs.fill(block, rows.start, pool)
+            yield rows, torch.from_numpy(block)
+
+
+def _slices(length: int, step: int, start: int = 0) -> Iterator[slice]:
+    return (slice(first, min(first + step, length)) for first in range(start, length, step))
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """What is to be compared: the operators that count, each with its share.
+
+    Attributes:
+        rows: Na.
+        columns: Nb.
+        terms: Codes of both sides and share, of every operator that can differ.
+        norm: Sum of all shares, those of operators that cannot differ included.
+        faiss: The library that counts where it is installed, or None.
+    """
+
+    rows: int
+    columns: int
+    terms: tuple[tuple[PackedCodes, PackedCodes, float], ...]
+    norm: float
+    faiss: Any | None
+
+    @property
+    def block_rows(self) -> int:
+        return max(1, _BLOCK_NUMBERS // max(1, self.columns))
+
+    def fill(self, block: np.ndarray, start: int, pool: ThreadPoolExecutor) -> None:
+        """Write the distances of the rows from ``start`` on into a block (rows, Nb)."""
+        tiles = itertools.product(_slices(len(block), _TILE_ROWS), _slices(self.columns, self._tile_columns))
+        # Read to the end, so that an error in a thread is raised here.
+        for _ in pool.map(lambda tile: self._fill_tile(block[tile], start + tile[0].start, tile[1]), tiles):
+            pass
+
+    @property
+    def _tile_columns(self) -> int:
+        words = max((_layout(a).width // 8 for a, _, _ in self.terms), default=1)
+        return max(1, min(_TILE_COLUMNS, _TILE_WORDS // words))
+
+    def _fill_tile(self, tile: np.ndarray, start: int, columns: slice) -> None:
+        tile.fill(0)
+        for a, b, share in self.terms:
+            layout = _layout(a)
+            sides = (layout.rows(a[start : start + len(tile)]), layout.rows(b[columns]))
+            part = layout.unequal_units(*sides, self.faiss) / a.unit_count
+            if share != 1:
+                part *= share
+            tile += part
+        # Divided by the shares summed in the same order, so that no rounding lifts a mean above 1.
+        if self.norm not in (0.0, 1.0):
+            tile /= self.norm
+
+
+def _layout(codes: PackedCodes) -> RowLayout:
+    return RowLayout("codes", codes.pieces, codes.units)
+
+
+def _pairs(
+    a: Codes | PackedCodes, b: Codes | PackedCodes, weights: Mapping[str, float] | Sequence[float] | None
+) -> _Pairs:
     if isinstance(a, Codes) != isinstance(b, Codes):
         raise BadInput(
             "one of a and b is Codes, the other PackedCodes; take the same operator from both, e.g. a['relu']"
@@ -54,17 +183,25 @@ def code_distance(
     codes_a = a if isinstance(a, Codes) else {"codes": a}
     codes_b = b if isinstance(b, Codes) else {"codes": b}
     require_same_operators(codes_a, codes_b, "b")
-    total, norm = np.zeros((_batch(a), _batch(b))), 0.0
-    for name, share in operator_shares(weights, list(codes_a)).items():
-        # Summed in the same order as the distances, so that no rounding lifts a mean above 1.
+    shares = operator_shares(weights, list(codes_a))
+    norm = 0.0
+    for share in shares.values():
         norm += share
-        if share and codes_a[name].bits_per_sample:
-            _add_distance(total, codes_a[name], codes_b[name], share)
-    return torch.from_numpy(total / (norm or 1.0))
+    kept = [name for name, share in shares.items() if share and codes_a[name].bits_per_sample]
+    terms = tuple((codes_a[name], codes_b[name], shares[name]) for name in kept)
+    return _Pairs(_batch(a), _batch(b), terms, norm, load_faiss())
 
 
 def _batch(codes: Codes | PackedCodes) -> int:
     return codes.batch if isinstance(codes, Codes) else len(codes)
+
+
+def _memory() -> int | float:
+    """Bytes of the machine's memory, infinity where it does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return math.inf
 
 
 def operator_shares(weights: Mapping[str, float] | Sequence[float] | None, names: list[str]) -> dict[str, float]:
@@ -95,52 +232,3 @@ def operator_shares(weights: Mapping[str, float] | Sequence[float] | None, names
     if not any(values):
         raise BadInput("weights are all zero; give at least one operator a positive weight")
     return {name: value / max(values) for name, value in zip(names, values, strict=True)}
-
-
-def _add_distance(total: np.ndarray, a: PackedCodes, b: PackedCodes, share: float) -> None:
-    """Add share times the distance of one operator, in blocks of row pairs."""
-    words = -(-a.packed.shape[2] // 8)
-    columns = max(1, min(len(b), _BLOCK_WORDS // words))
-    rows = max(1, _BLOCK_WORDS // (words * columns))
-    for j in _blocks(len(b), columns):
-        right = _words(b.packed[j].numpy())
-        for i in _blocks(len(a), rows):
-            total[i, j] += share * (mismatches(_words(a.packed[i].numpy()), right) / a.unit_count)
-
-
-def _blocks(length: int, step: int) -> Iterator[slice]:
-    return (slice(start, start + step) for start in range(0, length, step))
-
-
-def _words(planes: np.ndarray) -> np.ndarray:
-    """Return a view of the planes of some rows as (rows, bits, words), 64 units a word."""
-    padding = -planes.shape[2] % 8
-    padded = np.pad(planes, ((0, 0), (0, 0), (0, padding))) if padding else np.ascontiguousarray(planes)
-    return padded.view(np.uint64)
-
-
-def mismatches(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return how many units differ between the bit planes of two sets of rows.
-
-    Args:
-        a: uint64, (Na, bits, words).
-        b: uint64, (Nb, bits, words).
-
-    Returns:
-        (Na, Nb) int64; it takes Na * Nb * words words of working memory.
-    """
-    differs = a[:, None, 0] ^ b[None, :, 0]
-    for j in range(1, a.shape[1]):
-        differs |= a[:, None, j] ^ b[None, :, j]
-    # torch sums bytes along the last dimension several times faster than numpy where there are few of them.
-    return torch.from_numpy(_popcount(differs)).sum(-1).numpy()
-
-
-def _table_popcount(words: np.ndarray) -> np.ndarray:
-    """Return the number of set bits of each byte; the last dimension counts bytes instead of words."""
-    return _BYTE_COUNTS[words.view(np.uint8)]
-
-
-_BYTE_COUNTS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)
-# numpy 1 has no bitwise_count.
-_popcount = getattr(np, "bitwise_count", _table_popcount)

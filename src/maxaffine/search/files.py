@@ -22,9 +22,9 @@ from uuid import uuid4
 import numpy as np
 from tqdm import tqdm
 
+from maxaffine.codes import RowLayout
 from maxaffine.errors import BadInput, DataError
 from maxaffine.search.nearest import Part
-from maxaffine.search.rows import RowLayout
 
 SUFFIX = ".codeindex"
 _FORMAT, _VERSION = "maxaffine.index", 1

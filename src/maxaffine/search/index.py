@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maxaffine.codes import Codes, PackedCodes, operator_shares
+from maxaffine.codes import Codes, PackedCodes, RowLayout, load_faiss, operator_shares
 from maxaffine.errors import BadInput
 from maxaffine.search.checks import as_ids, integers, positive, same_network
 from maxaffine.search.files import read_index, write_index
 from maxaffine.search.nearest import Metric, Part, nearest
-from maxaffine.search.rows import RowLayout, load_faiss
 
 Weights = Mapping[str, float] | Sequence[float]
 

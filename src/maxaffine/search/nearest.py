@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from maxaffine.search.rows import RowLayout
+from maxaffine.codes import RowLayout
 
 # Distances of one block and bytes of its rows: both stay in a second-level cache.
 _BLOCK_PAIRS, _BLOCK_BYTES = 1 << 16, 1 << 19

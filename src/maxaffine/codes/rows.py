@@ -25,13 +25,16 @@ from math import prod
 from typing import Any
 
 import numpy as np
+import torch
 
-from maxaffine.codes import PackedCodes, mismatches
+from maxaffine.codes.packed import PackedCodes
 from maxaffine.errors import MaxAffineError
 
 WORD = 8
 # Words of one comparison of planes: with its results it stays in a second-level cache.
 _BLOCK_WORDS = 1 << 16
+# For fewer rows it is not worth while to lay out the others by columns.
+_FEW = 8
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ class RowLayout:
             (Na, Nb) int32.
         """
         if faiss is None or self.planes > 1:
-            counts = _counted(self._words(a), self._words(b))
+            counts = _unequal(self._words(a), self._words(b))
         else:
             counts = np.empty((len(a), len(b)), dtype=np.int32)
             pointers = [faiss.swig_ptr(array) for array in (a, b, counts)]
@@ -133,9 +136,41 @@ def load_faiss(purpose: str | None = None) -> Any | None:
     return faiss
 
 
-def _counted(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    counts = np.empty((len(a), len(b)), dtype=np.int32)
-    step = max(1, _BLOCK_WORDS // max(1, len(b) * b.shape[2]))
+def _unequal(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return (Na, Nb) int32 counts of the units that differ between (Na, planes, words) and (Nb, planes, words)."""
+    counts = np.zeros((len(a), len(b)), dtype=np.int32)
+    if len(a) < _FEW:
+        step = max(1, _BLOCK_WORDS // max(1, b.shape[2]))
+        for start in range(0, len(b), step):
+            counts[:, start : start + step] = _few_unequal(a, b[start : start + step])
+        return counts
+    # Word after word over many pairs: numpy's loops are then long, and nothing is summed along a short axis.
+    columns = np.ascontiguousarray(b.transpose(1, 2, 0))
+    step = max(1, _BLOCK_WORDS // max(1, len(b)))
     for start in range(0, len(a), step):
-        counts[start : start + step] = mismatches(a[start : start + step], b)
+        block, rows = counts[start : start + step], a[start : start + step]
+        differs, more = np.empty(block.shape, np.uint64), np.empty(block.shape, np.uint64)
+        for word in range(columns.shape[1]):
+            np.bitwise_xor(rows[:, 0, word, None], columns[0, word], out=differs)
+            for j in range(1, columns.shape[0]):
+                np.bitwise_xor(rows[:, j, word, None], columns[j, word], out=more)
+                np.bitwise_or(differs, more, out=differs)
+            block += _popcount(differs)
     return counts
+
+
+def _few_unequal(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    differs = a[:, None, 0] ^ b[None, :, 0]
+    for j in range(1, a.shape[1]):
+        differs |= a[:, None, j] ^ b[None, :, j]
+    # torch sums bytes along the last dimension several times faster than numpy where there are few of them.
+    return torch.from_numpy(_popcount(differs)).sum(-1).numpy()
+
+
+def _table_popcount(words: np.ndarray) -> np.ndarray:
+    return _BYTE_COUNTS[words.view(np.uint8)].reshape(*words.shape, WORD).sum(-1, dtype=np.uint8)
+
+
+_BYTE_COUNTS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)
+# numpy 1 has no bitwise_count.
+_popcount = getattr(np, "bitwise_count", _table_popcount)
