@@ -13,7 +13,6 @@ import maxaffine as ma
 from maxaffine.graph import ChannelAffine, in_float64
 from tests.zoo import ZOO, Case
 
-
 # A sample of every family; those that compute constants from their parameters compute them in float32, at capture.
 CASES = ZOO[::9] + tuple(case for case in ZOO if case.name in ("batch_norm_1d", "residual", "prelu", "filled"))
 

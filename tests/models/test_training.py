@@ -54,6 +54,22 @@ class Interrupted(nn.Module):
         return self.model(x)
 
 
+def test_what_follows_an_epoch_sees_its_weights_and_changes_nothing():
+    plain, watched = small(), small()
+    train(plain, blobs(), epochs=3, batch_size=16)
+    seen = []
+
+    def look(epoch) -> None:
+        assert watched.training
+        seen.append((epoch, weights(watched)))
+        watched.eval()
+
+    result = train(watched, blobs(), epochs=3, batch_size=16, after_epoch=look)
+    assert [epoch for epoch, _ in seen] == list(result.history)
+    assert not same(seen[0][1], seen[1][1]) and same(weights(plain), weights(watched))
+    assert result.best_epoch is not None and same(seen[result.best_epoch - 1][1], weights(watched))
+
+
 def test_it_learns_and_reports_each_epoch():
     model = small()
     result = train(model, blobs(), epochs=12, batch_size=16, lr=0.01, validation=blobs(1))

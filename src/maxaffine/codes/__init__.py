@@ -2,6 +2,7 @@
 
 from maxaffine.codes.changes import code_changes
 from maxaffine.codes.distance import code_distance, code_distance_blocks, operator_shares
+from maxaffine.codes.drift import Drift, code_drift
 from maxaffine.codes.hierarchy import Occupancy, RegionHierarchy, RegionLevel, region_hierarchy
 from maxaffine.codes.mapping import Codes
 from maxaffine.codes.packed import PackedCodes, pack
@@ -9,6 +10,7 @@ from maxaffine.codes.rows import RowLayout, load_faiss
 
 __all__ = [
     "Codes",
+    "Drift",
     "Occupancy",
     "PackedCodes",
     "RegionHierarchy",
@@ -17,6 +19,7 @@ __all__ = [
     "code_changes",
     "code_distance",
     "code_distance_blocks",
+    "code_drift",
     "load_faiss",
     "operator_shares",
     "pack",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +70,7 @@ def train(
     checkpoint: str | os.PathLike[str] | None = None,
     progress: bool | None = None,
     device: str | torch.device = "cpu",
+    after_epoch: Callable[[Epoch], object] | None = None,
 ) -> TrainingResult:
     """Minimise the mean cross-entropy of a classifier with Adam, and leave it in eval mode with its best weights.
 
@@ -92,6 +93,8 @@ def train(
             or ``.pth``.
         progress: Whether to show a bar on stderr; None shows it on a terminal.
         device: Where to compute.
+        after_epoch: Called with the record of every complete epoch, while the model has that epoch's weights and is in
+            training mode; e.g. to record how its codes change.
 
     Returns:
         The history, and which epoch the weights are from.
@@ -115,6 +118,8 @@ def train(
             for epoch in _epochs(model, split, validation, epochs, batch_size, lr, progress):
                 history.append(epoch)
                 best.offer(epoch)
+                if after_epoch is not None:
+                    after_epoch(epoch)
         interrupted = False
     except KeyboardInterrupt:
         interrupted = True
