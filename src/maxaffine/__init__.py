@@ -15,6 +15,7 @@ from maxaffine.errors import (
     ShapeMismatch,
 )
 from maxaffine.graph import Operator, OperatorRecord
+from maxaffine.learning import OrthogonalTemplates
 from maxaffine.maps import AffineMap, OffsetContributions
 from maxaffine.network import ExactnessReport, SplineNetwork, verify
 from maxaffine.search import CodeIndex, Neighbors
@@ -40,6 +41,7 @@ __all__ = [
     "OffsetContributions",
     "Operator",
     "OperatorRecord",
+    "OrthogonalTemplates",
     "PackedCodes",
     "ShapeMismatch",
     "SplineNetwork",

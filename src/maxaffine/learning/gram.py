@@ -1,0 +1,59 @@
+"""How far rows are from being orthogonal to one another."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def squared_products(rows: Tensor) -> Tensor:
+    """Sum of the squared inner products of different rows, sum_{c1 != c2} <rows_c1, rows_c2>^2.
+
+    Args:
+        rows: (..., C, D).
+
+    Returns:
+        (...), in float32 at least.
+
+    >>> squared_products(torch.tensor([[1.0, 0.0], [3.0, 4.0]]))
+    tensor(18.)
+    """
+    rows = _at_least_float32(rows)
+    return _sum_of_pairs((rows @ rows.mT).square(), _different(rows))
+
+
+def squared_cosines(rows: Tensor) -> Tensor:
+    """Sum of the squared cosines of different rows, sum_{c1 != c2} cos(rows_c1, rows_c2)^2.
+
+    A row of zeros has no direction: its pairs count nothing and pass no gradient.
+
+    Args:
+        rows: (..., C, D).
+
+    Returns:
+        (...), in float32 at least, each from 0 to C (C - 1).
+
+    >>> squared_cosines(torch.tensor([[1.0, 0.0], [3.0, 4.0], [0.0, 0.0]]))
+    tensor(0.7200)
+    """
+    rows = _at_least_float32(rows)
+    alive = (rows != 0).any(-1)
+    # The norm of a row of zeros has no second derivative, so such a row is taken out before, not after, the division.
+    rows = torch.where(alive[..., None], rows, 1.0)
+    # Cosines do not change with the scale, nor do their derivatives: it keeps the squares of tiny and huge rows finite.
+    directions = F.normalize(rows / rows.detach().abs().amax(-1, keepdim=True), dim=-1)
+    counted = _different(rows) * (alive[..., None] & alive[..., None, :])
+    return _sum_of_pairs((directions @ directions.mT).square(), counted)
+
+
+def _at_least_float32(rows: Tensor) -> Tensor:
+    return rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
+
+
+def _different(rows: Tensor) -> Tensor:
+    return 1 - torch.eye(rows.shape[-2], dtype=rows.dtype, device=rows.device)
+
+
+def _sum_of_pairs(squares: Tensor, counted: Tensor) -> Tensor:
+    return (squares * counted).sum((-2, -1))

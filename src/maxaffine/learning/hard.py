@@ -1,0 +1,93 @@
+"""The hard form: a classifier whose rows are orthogonal at every step, by construction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import orthogonal
+
+from maxaffine.errors import BadInput
+from maxaffine.learning.classifier import find_classifier, named_weight, unwrapped
+
+
+class RowNorms(nn.Module):
+    """Gives each of C orthonormal rows a free factor, W_c = norms_c Q_c.
+
+    Args:
+        norms: (C,) the factors to begin with.
+        shape: Shape of the weight, (C, d) or (C, d, 1, ...).
+    """
+
+    def __init__(self, norms: Tensor, shape: torch.Size) -> None:
+        super().__init__()
+        self.norms = nn.Parameter(norms)
+        self.shape = shape
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Scale the rows.
+
+        Args:
+            rows: (C, d).
+
+        Returns:
+            The weight.
+        """
+        return (self.norms[:, None] * rows).reshape(self.shape)
+
+
+def orthogonal_classifier(model: nn.Module, x: Any = None, *, layer: str | None = None) -> str:
+    """Keep the rows of the classifier orthogonal from now on, whatever the optimizer does; their norms stay free.
+
+    W = diag(norms) Q,  Q Q^T = I,  Q a product of Householder reflections
+
+    Call it before the optimizer is built, since the parameters become others. Q begins as the rows made orthonormal in
+    their order (Gram-Schmidt), the norms as they are. ``torch.nn.utils.parametrize.remove_parametrizations`` on the
+    layer turns the weight back into a plain one.
+
+    Args:
+        model: A classifier with C <= d: not more classes than features of its last layer. Changed in place.
+        x: Some of its inputs, to find the last layer with; not needed where `layer` is given.
+        layer: Path of the ``nn.Linear`` or 1 x 1 convolution.
+
+    Returns:
+        The path of the layer.
+
+    Raises:
+        BadInput: The layer cannot be found, is parametrised already, has more rows than columns or dependent rows.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
+        >>> orthogonal_classifier(model, torch.rand(2, 5))
+        '2'
+        >>> gram = model[2].weight @ model[2].weight.T
+        >>> torch.allclose(gram, gram.diag().diag(), atol=1e-6)
+        True
+
+    Source: ``torch.nn.utils.parametrizations.orthogonal``; the soft form is in Balestriero and Baraniuk, "Mad Max:
+    Affine Spline Insights into Deep Learning" (arXiv 1805.06576).
+    """
+    module = unwrapped(model)
+    if layer is None and x is None:
+        raise BadInput('x: without inputs the classifier cannot be found; pass x, or name it by layer="..."')
+    path = find_classifier(module, x) if layer is None else layer
+    rows = named_weight(module, path).detach()
+    owner = dict(module.named_modules()).get(path)
+    if owner is None or parametrize.is_parametrized(owner, "weight"):
+        raise BadInput(f"layer: {path!r} is no module or has a parametrised weight already; name a plain layer")
+    if rows.shape[0] > rows.shape[1] or torch.linalg.matrix_rank(rows.double()) < rows.shape[0]:
+        raise BadInput(
+            f"layer: the {rows.shape[0]} rows of {rows.shape[1]} numbers of {path!r} cannot be made orthogonal; widen "
+            "the layer before it, use the penalty, or initialise it anew"
+        )
+    shape, trained = owner.weight.shape, owner.weight.requires_grad
+    # torch's own start makes columns orthonormal where the matrix is square: given orthonormal rows it keeps them.
+    columns, triangle = torch.linalg.qr(rows.T)
+    owner.weight = nn.Parameter((columns * triangle.diagonal().sign()).T.contiguous())
+    # Householder without the trivialisation draws no random numbers and keeps no d x d matrix.
+    orthogonal(owner, "weight", orthogonal_map="householder", use_trivialization=False)
+    parametrize.register_parametrization(owner, "weight", RowNorms(rows.norm(dim=1), shape), unsafe=True)
+    owner.get_submodule("parametrizations").get_submodule("weight").requires_grad_(trained)
+    return path

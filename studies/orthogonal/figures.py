@@ -1,0 +1,111 @@
+"""The figures of the page, from the finished runs alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+from .analysis import BASELINE, OUTCOMES, Comparison, Outcome, Results
+from .grid import Cell, Form
+from .tables import cell_name
+
+# Okabe and Ito's colours, told apart by colour-blind readers too.
+BETTER, WORSE, OPEN = "#009E73", "#D55E00", "#7F7F7F"
+LINES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+SHOWN = ("test_accuracy", "gap", "test_ece", "noise_0.1_accuracy", "retrieval_10")
+
+
+def draw(results: Results, folder: Path) -> None:
+    """Write the figures.
+
+    Args:
+        results: The finished runs.
+        folder: Where to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [item for item in results.chosen() if item.form.on == "classifier" and item.form.compare == "products"]
+    if rows:
+        _differences(rows, folder / "differences.png")
+        _curves(results, [item.cell for item in rows], folder / "weights.png")
+        _angles(results, [item.cell for item in rows], folder / "angles.png")
+
+
+def _differences(chosen: Sequence[Comparison], path: Path) -> None:
+    """One panel per outcome, one line per cell, mean and interval."""
+    outcomes = [outcome for outcome in OUTCOMES if outcome.name in SHOWN]
+    figure, axes = plt.subplots(
+        1, len(outcomes), sharey=True, figsize=(3 + 2.4 * len(outcomes), 1.5 + 0.28 * len(chosen)), squeeze=False
+    )
+    for axis, outcome in zip(axes[0], outcomes, strict=True):
+        _panel(axis, chosen, outcome)
+    axes[0, 0].set_yticks(range(len(chosen)), [f"{cell_name(item.cell)}, λ {item.form.weight:g}" for item in chosen])
+    axes[0, 0].invert_yaxis()
+    figure.suptitle(
+        "With the penalty on the classifier less without; λ by validation; 95% intervals over 5 paired seeds"
+    )
+    _save(figure, path)
+
+
+def _panel(axis: plt.Axes, chosen: Sequence[Comparison], outcome: Outcome) -> None:
+    for place, item in enumerate(chosen):
+        found = item.differences[outcome.name]
+        decided = abs(found.mean) > found.half_width
+        colour = (BETTER if found.mean * outcome.better > 0 else WORSE) if decided else OPEN
+        marker = ("^" if found.mean > 0 else "v") if decided else "o"
+        axis.errorbar(found.mean, place, xerr=found.half_width, fmt=marker, color=colour, capsize=2, markersize=5)
+    axis.axvline(0, color="black", linewidth=0.8)
+    axis.set_title(f"{outcome.label}\n({'higher' if outcome.better > 0 else 'lower'} is better)", fontsize=10)
+    axis.set_xlabel(f"difference ({outcome.unit})")
+    axis.grid(axis="y", alpha=0.3)
+
+
+def _curves(results: Results, cells: Sequence[Cell], path: Path) -> None:
+    """Accuracy over the weight."""
+    figure, axis = plt.subplots(figsize=(9, 5))
+    for number, cell in enumerate(cells):
+        found = [item for item in results.comparisons() if item.cell == cell and _is_rows(item.form)]
+        found.sort(key=lambda item: item.form.weight)
+        means = [item.differences["test_accuracy"].mean for item in found]
+        style = ("-", "--", ":")[number // len(LINES) % 3]
+        colour = LINES[number % len(LINES)]
+        axis.plot([item.form.weight for item in found], means, style, marker="o", color=colour, label=cell_name(cell))
+    axis.axhline(0, color="black", linewidth=0.8)
+    axis.set_xscale("log")
+    axis.set_xlabel("weight λ of the penalty on the classifier")
+    axis.set_ylabel("test accuracy less that without (points)")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    _save(figure, path)
+
+
+def _angles(results: Results, cells: Sequence[Cell], path: Path) -> None:
+    """Root mean squared cosines of rows and of templates over the weight."""
+    figure, axes = plt.subplots(1, 2, figsize=(12, 5), sharex=True)
+    for axis, name, title in zip(axes, ("row_cosine", "template_cosine"), ("rows of W", "templates A[x]"), strict=True):
+        for number, cell in enumerate(cells):
+            forms = sorted((f for c, f in results.by_form if c == cell and _is_rows(f)), key=lambda form: form.weight)
+            forms = [form for form in [BASELINE, *forms] if results.complete(cell, form)]
+            cosines = [results.mean(cell, form, name) ** 0.5 for form in forms]
+            style = ("-", "--", ":")[number // len(LINES) % 3]
+            places = [form.weight for form in forms]
+            axis.plot(places, cosines, style, marker="o", color=LINES[number % len(LINES)], label=cell_name(cell))
+        axis.set_xscale("symlog", linthresh=1e-3)
+        axis.set_xlabel("weight λ of the penalty on the classifier (0: none)")
+        axis.set_title(title)
+        axis.grid(alpha=0.3)
+        axis.set_ylim(bottom=0)
+    axes[0].set_ylabel("root mean squared cosine of two classes")
+    axes[1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    _save(figure, path)
+
+
+def _is_rows(form: Form) -> bool:
+    return form.on == "classifier" and form.compare == "products"
+
+
+def _save(figure: plt.Figure, path: Path) -> None:
+    # Without the version of matplotlib in the file, equal figures are equal files.
+    figure.savefig(path, dpi=100, bbox_inches="tight", metadata={"Software": None})
+    plt.close(figure)

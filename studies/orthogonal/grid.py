@@ -1,0 +1,127 @@
+"""The full grid of the study in one table, in the order of running: the most telling and cheapest cells first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+SEEDS = range(5)
+# Changed whenever the recipe of a run changes, so that results of different recipes are never mixed.
+RECIPE = 1
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way of training: which form of the penalty (or none), and its weight lambda."""
+
+    on: str
+    compare: str = ""
+    weight: float = 0.0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What the forms are compared within."""
+
+    task: str
+    model: str
+    size: int
+    batch_norm: bool
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training."""
+
+    cell: Cell
+    form: Form
+    seed: int
+
+    def key(self) -> dict[str, Any]:
+        """The configuration, flat, as it is stored."""
+        return {"recipe": RECIPE, **asdict(self.cell), **asdict(self.form), "seed": self.seed}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A row of the table: every combination of its entries."""
+
+    task: str
+    models: tuple[str, ...]
+    sizes: tuple[int, ...]
+    batch_norm: tuple[bool, ...]
+    forms: tuple[Form, ...]
+
+    def cells(self) -> Iterator[Cell]:
+        """Its cells, in order."""
+        for size in self.sizes:
+            for model in self.models:
+                for norm in self.batch_norm:
+                    yield Cell(self.task, model, size, norm)
+
+
+WEIGHTS = (0.001, 0.01, 0.1, 1.0)
+NONE = (Form("none"),)
+ROWS = (*NONE, *(Form("classifier", "products", weight) for weight in WEIGHTS))
+HARD = (*NONE, Form("hard"))
+MAPS = (*NONE, *(Form("maps", "cosines", weight) for weight in WEIGHTS))
+OTHER = (*NONE, *(Form("classifier", "cosines", w) for w in WEIGHTS), *(Form("maps", "products", w) for w in WEIGHTS))
+EXTREME = (*NONE, *(Form("classifier", "products", weight) for weight in (10.0, 100.0)))
+
+WITH, WITHOUT, BOTH = (True,), (False,), (True, False)
+ALL = ("mlp", "cnn-small", "cnn-large", "resnet")
+SMALL = ("mlp", "cnn-small")
+LARGE = ("cnn-large", "resnet")
+
+GRID = (
+    #     task                  networks        training sizes   batch-norm  forms
+    Block("fashion-mnist",       ("cnn-small",), (500,),          WITH,       ROWS),
+    Block("digits",              SMALL,          (200,),          BOTH,       ROWS),
+    Block("digit-pairs",         ("cnn-small",), (2000,),         WITH,       ROWS),
+    Block("fashion-mnist",       SMALL,          (500,),          BOTH,       ROWS),
+    Block("digit-pairs",         ("cnn-small",), (2000,),         WITH,       HARD),
+    Block("fashion-mnist",       ("cnn-small",), (500,),          WITH,       HARD),
+    Block("fashion-mnist",       ("cnn-small",), (500,),          WITH,       MAPS),
+    Block("digits",              LARGE,          (200,),          WITH,       ROWS),
+    Block("digit-pairs",         ("mlp",),       (2000,),         WITHOUT,    ROWS),
+    Block("fashion-mnist",       ("cnn-small",), (2000,),         WITH,       ROWS),
+    Block("fashion-mnist-pairs", ("cnn-small",), (5000,),         WITH,       ROWS),
+    Block("digits",              ALL,            (1000,),         BOTH,       ROWS),
+    Block("fashion-mnist",       ("cnn-small",), (500,),          WITH,       EXTREME),
+    Block("digit-pairs",         ("cnn-small",), (2000,),         WITH,       EXTREME),
+    Block("fashion-mnist",       SMALL,          (2000, 10000),   WITH,       ROWS),
+    Block("digit-pairs",         ALL,            (2000, 10000),   BOTH,       ROWS),
+    Block("fashion-mnist",       LARGE,          (500,),          WITH,       ROWS),
+    Block("digits",              ALL,            (200, 1000),     BOTH,       HARD),
+    Block("digits",              ALL,            (200,),          BOTH,       MAPS),
+    Block("fashion-mnist",       ("cnn-small",), (500, 2000),     WITH,       OTHER),
+    Block("fashion-mnist",       SMALL,          (55000,),        WITH,       ROWS),
+    Block("fashion-mnist",       SMALL,          (2000, 10000),   WITHOUT,    ROWS),
+    Block("fashion-mnist-pairs", ALL,            (5000, 50000),   WITH,       ROWS),
+    Block("fashion-mnist",       LARGE,          (2000, 10000),   BOTH,       ROWS),
+    Block("fashion-mnist",       ALL,            (55000,),        BOTH,       ROWS),
+    Block("fashion-mnist-pairs", ALL,            (5000, 50000),   WITHOUT,    ROWS),
+    Block("fashion-mnist",       ALL,            (500, 10000),    BOTH,       HARD),
+    Block("fashion-mnist",       ALL,            (500, 10000),    BOTH,       MAPS),
+    Block("digit-pairs",         SMALL,          (2000,),         BOTH,       MAPS),
+    Block("fashion-mnist-pairs", ALL,            (5000,),         BOTH,       HARD),
+)  # fmt: skip
+
+
+def possible(cell: Cell, form: Form) -> bool:
+    """Whether the form exists: 100 rows cannot be orthogonal in the 64 features of the residual network."""
+    return not (form.on == "hard" and cell.model == "resnet" and cell.task.endswith("pairs"))
+
+
+def runs() -> list[Run]:
+    """Every training once, in the order of the table; within a cell seed by seed, so that pairs complete."""
+    ordered = {
+        Run(cell, form, seed): None
+        for block in GRID
+        for cell in block.cells()
+        for seed in SEEDS
+        for form in block.forms
+        if possible(cell, form)
+    }
+    return list(ordered)

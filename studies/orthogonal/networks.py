@@ -1,0 +1,86 @@
+"""The networks of the study, each with and without batch-norm; all end in a linear layer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from maxaffine.models import cnn, mlp, resnet
+
+
+def network(name: str, input_shape: tuple[int, ...], classes: int, batch_norm: bool, seed: int) -> nn.Module:
+    """Build a network with seeded weights.
+
+    Args:
+        name: ``mlp``, ``cnn-small``, ``cnn-large`` or ``resnet``.
+        input_shape: (channels, height, width).
+        classes: Number of logits.
+        batch_norm: Without it, a convolution has a bias in its place, and a residual branch a factor that starts at 0
+            (De and Smith, Batch normalization biases residual blocks towards the identity function, NeurIPS 2020).
+        seed: Seed of the weights.
+
+    Returns:
+        The network in training mode.
+
+    Raises:
+        ValueError: There is no such network.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if name == "mlp":
+            model = mlp(input_shape, classes, widths=(256, 256))
+            return _normalised(model) if batch_norm else model
+        if name == "cnn-small":
+            model = cnn(input_shape, classes, channels=(8, 16), hidden=128)
+        elif name == "cnn-large":
+            model = cnn(input_shape, classes, channels=(32, 64, 128), hidden=256)
+        elif name == "resnet":
+            model = resnet(input_shape, classes, width=16, blocks=(1, 1, 1))
+        else:
+            raise ValueError(f"there is no network {name!r}")
+        return model if batch_norm else without_batch_norm(model)
+
+
+class Bias(nn.Module):
+    """Adds one number per channel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add it to (N, channels, H, W)."""
+        return x + self.bias
+
+
+class Gain(nn.Module):
+    """Multiplies by one number that starts at 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply."""
+        return x * self.gain
+
+
+def without_batch_norm(model: nn.Module) -> nn.Module:
+    """Put biases in the place of batch-norms, and a gain behind each residual branch; in place."""
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.BatchNorm2d):
+                setattr(module, name, Bias(child.num_features))
+        if isinstance(body := getattr(module, "body", None), nn.Sequential):
+            body.append(Gain())
+    return model
+
+
+def _normalised(model: nn.Sequential) -> nn.Sequential:
+    """Batch-norm between each hidden linear layer and its ReLU."""
+    layers: list[nn.Module] = []
+    for layer, following in zip(model, [*model][1:] + [None], strict=True):
+        layers.append(layer)
+        if isinstance(layer, nn.Linear) and isinstance(following, nn.ReLU):
+            layers.append(nn.BatchNorm1d(layer.out_features))
+    return nn.Sequential(*layers)

@@ -1,0 +1,94 @@
+"""The finished runs, one JSON line each: whatever kills the study, at most the run under way is lost."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+DIGITS = 5
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Store]:
+    """Open the file for one process.
+
+    Args:
+        path: The file, created if it is not there.
+
+    Yields:
+        The store.
+
+    Raises:
+        SystemExit: Another process writes to it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit(f"{path} is being written by another run of the study; wait for it or stop it") from None
+        _drop_broken_tail(path)
+        yield Store(path)
+
+
+class Store:
+    """The runs in a file.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.done = {_key(record["run"]) for record in records(path)}
+
+    def __contains__(self, run: dict[str, Any]) -> bool:
+        """Whether a configuration is finished."""
+        return _key(run) in self.done
+
+    def add(self, run: dict[str, Any], outcomes: dict[str, float], seconds: float) -> None:
+        """Write a finished run, to the disk, before returning.
+
+        Args:
+            run: Its configuration.
+            outcomes: What came out.
+            seconds: CPU seconds.
+        """
+        rounded = {name: float(f"{value:.{DIGITS}g}") for name, value in outcomes.items()}
+        line = json.dumps({"run": run, "outcomes": rounded, "seconds": round(seconds, 2)}, separators=(",", ":"))
+        with self.path.open("ab") as file:
+            file.write(line.encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.done.add(_key(run))
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    """The finished runs of a file; a line that a kill left half-written is none.
+
+    Args:
+        path: The file, which need not exist.
+
+    Returns:
+        Configuration, outcomes and seconds of each, in the order of completion.
+    """
+    if not path.exists():
+        return []
+    lines = path.read_bytes().split(b"\n")[:-1]
+    return [json.loads(line) for line in lines]
+
+
+def _drop_broken_tail(path: Path) -> None:
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
+
+
+def _key(run: dict[str, Any]) -> str:
+    return json.dumps(run, sort_keys=True)

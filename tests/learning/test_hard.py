@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+import maxaffine as ma
+from maxaffine.learning import orthogonal_classifier
+from maxaffine.models import build
+
+X = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def _angles(weight: Tensor) -> Tensor:
+    rows = F.normalize(weight.detach().double().flatten(1), dim=1)
+    return (rows @ rows.T - torch.eye(len(rows))).abs().max()
+
+
+def _train(model: nn.Module, steps: int = 30) -> None:
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        F.cross_entropy(model(X), torch.arange(6) % 4).backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("classes", [2, 4, 16])
+def test_rows_stay_orthogonal_with_free_norms(classes: int) -> None:
+    model = build("mlp", (1, 8, 8), classes, seed=0, widths=(16,))
+    norms = model[3].weight.detach().norm(dim=1)
+    first = F.normalize(model[3].weight.detach()[0], dim=0)
+    assert orthogonal_classifier(model, X) == "3"
+    assert _angles(model[3].weight) < 1e-6
+    torch.testing.assert_close(model[3].weight.detach().norm(dim=1), norms)
+    torch.testing.assert_close(F.normalize(model[3].weight.detach()[0], dim=0), first)
+    if classes == 4:
+        _train(model)
+        assert _angles(model[3].weight) < 1e-5
+        assert (model[3].weight.detach().norm(dim=1) - norms).abs().min() > 1e-2
+        assert (F.normalize(model[3].weight.detach()[0], dim=0) - first).norm() > 0.05
+
+
+def test_the_plain_layer_does_not_stay_orthogonal() -> None:
+    model = build("mlp", (1, 8, 8), 4, seed=0, widths=(16,))
+    with torch.no_grad():
+        nn.init.orthogonal_(model[3].weight)
+    _train(model)
+    assert _angles(model[3].weight) > 1e-2
+
+
+def test_pointwise_convolutions() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 5, 3), nn.ReLU(), nn.Conv2d(5, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert orthogonal_classifier(model, X) == "2"
+    _train(model)
+    assert model[2].weight.shape == (4, 5, 1, 1) and _angles(model[2].weight) < 1e-5
+
+
+def test_it_can_be_saved_removed_and_captured() -> None:
+    model, twin = (build("mlp", (1, 8, 8), 4, seed=seed, widths=(16,)) for seed in (0, 1))
+    for one in (model, twin):
+        orthogonal_classifier(one, layer="3")
+    twin.load_state_dict(model.state_dict())
+    expected = model(X)
+    torch.testing.assert_close(twin(X), expected)
+    assert ma.verify(ma.capture(model, X), model, X).exact
+    assert ma.OrthogonalTemplates(1.0)(model, X).item() < 1e-10
+    parametrize.remove_parametrizations(model[3], "weight")
+    assert isinstance(model[3].weight, nn.Parameter)
+    torch.testing.assert_close(model(X), expected)
+
+
+def test_frozen_layers_stay_frozen_and_no_randomness_is_drawn() -> None:
+    model = build("mlp", (1, 8, 8), 4, seed=0, widths=(16,))
+    model[3].requires_grad_(False)
+    before = torch.get_rng_state()
+    orthogonal_classifier(model, X)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not any(weight.requires_grad for weight in model[3].parameters())
+    assert all(weight.requires_grad for weight in model[1].parameters())
+
+
+def test_bad_input_is_named() -> None:
+    wide = build("mlp", (1, 8, 8), 17, seed=0, widths=(16,))
+    with pytest.raises(ma.BadInput, match="the 17 rows of 16 numbers of '3' cannot be made orthogonal"):
+        orthogonal_classifier(wide, X)
+    model = build("mlp", (1, 8, 8), 4, seed=0, widths=(16,))
+    with pytest.raises(ma.BadInput, match="pass x, or name it"):
+        orthogonal_classifier(model)
+    with pytest.raises(ma.BadInput, match="'3.weight' is no module"):
+        orthogonal_classifier(model, layer="3.weight")
+    with torch.no_grad():
+        model[3].weight[1] = 2 * model[3].weight[0]
+    with pytest.raises(ma.BadInput, match="cannot be made orthogonal"):
+        orthogonal_classifier(model, X)
+    nn.init.normal_(model[3].weight)
+    orthogonal_classifier(model, X)
+    with pytest.raises(ma.BadInput, match="parametrised weight already"):
+        orthogonal_classifier(model, X)
