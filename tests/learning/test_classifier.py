@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from maxaffine.errors import BadInput
 from maxaffine.learning.classifier import find_classifier, logits_of, named_weight, unwrapped
-from maxaffine.models import build
+from maxaffine.models import build, cnn
 
 
 class Auxiliary(nn.Module):
@@ -119,7 +119,7 @@ def test_many_candidates_are_cut_short() -> None:
 
 
 def test_the_model_is_left_as_it_was() -> None:
-    model = build("cnn", (1, 8, 8), 10, seed=0).train()
+    model = cnn((1, 8, 8), 10).train()
     model[2].eval()
     model[0].weight.requires_grad_(False)
     x = IMAGES.clone()

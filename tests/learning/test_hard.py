@@ -8,9 +8,20 @@ from torch.nn.utils import parametrize
 
 import maxaffine as ma
 from maxaffine.learning import orthogonal_classifier
-from maxaffine.models import build
+from maxaffine.models import mlp
 
 X = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def _mlp(classes: int, seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return mlp((1, 8, 8), classes, widths=(16,))
+
+
+def _weight(model: nn.Sequential, place: int = 3) -> Tensor:
+    weight = model[place].weight
+    assert isinstance(weight, Tensor)
+    return weight.detach()
 
 
 def _angles(weight: Tensor) -> Tensor:
@@ -28,37 +39,36 @@ def _train(model: nn.Module, steps: int = 30) -> None:
 
 @pytest.mark.parametrize("classes", [2, 4, 16])
 def test_rows_stay_orthogonal_with_free_norms(classes: int) -> None:
-    model = build("mlp", (1, 8, 8), classes, seed=0, widths=(16,))
-    norms = model[3].weight.detach().norm(dim=1)
-    first = F.normalize(model[3].weight.detach()[0], dim=0)
+    model = _mlp(classes)
+    norms = _weight(model).norm(dim=1)
+    first = F.normalize(_weight(model)[0], dim=0)
     assert orthogonal_classifier(model, X) == "3"
-    assert _angles(model[3].weight) < 1e-6
-    torch.testing.assert_close(model[3].weight.detach().norm(dim=1), norms)
-    torch.testing.assert_close(F.normalize(model[3].weight.detach()[0], dim=0), first)
+    assert _angles(_weight(model)) < 1e-6
+    torch.testing.assert_close(_weight(model).norm(dim=1), norms)
+    torch.testing.assert_close(F.normalize(_weight(model)[0], dim=0), first)
     if classes == 4:
         _train(model)
-        assert _angles(model[3].weight) < 1e-5
-        assert (model[3].weight.detach().norm(dim=1) - norms).abs().min() > 1e-2
-        assert (F.normalize(model[3].weight.detach()[0], dim=0) - first).norm() > 0.05
+        assert _angles(_weight(model)) < 1e-5
+        assert (_weight(model).norm(dim=1) - norms).abs().min() > 1e-2
+        assert (F.normalize(_weight(model)[0], dim=0) - first).norm() > 0.05
 
 
 def test_the_plain_layer_does_not_stay_orthogonal() -> None:
-    model = build("mlp", (1, 8, 8), 4, seed=0, widths=(16,))
-    with torch.no_grad():
-        nn.init.orthogonal_(model[3].weight)
+    model = _mlp(4)
+    nn.init.orthogonal_(_weight(model))
     _train(model)
-    assert _angles(model[3].weight) > 1e-2
+    assert _angles(_weight(model)) > 1e-2
 
 
 def test_pointwise_convolutions() -> None:
     model = nn.Sequential(nn.Conv2d(1, 5, 3), nn.ReLU(), nn.Conv2d(5, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     assert orthogonal_classifier(model, X) == "2"
     _train(model)
-    assert model[2].weight.shape == (4, 5, 1, 1) and _angles(model[2].weight) < 1e-5
+    assert _weight(model, 2).shape == (4, 5, 1, 1) and _angles(_weight(model, 2)) < 1e-5
 
 
 def test_it_can_be_saved_removed_and_captured() -> None:
-    model, twin = (build("mlp", (1, 8, 8), 4, seed=seed, widths=(16,)) for seed in (0, 1))
+    model, twin = (_mlp(4, seed=seed) for seed in (0, 1))
     for one in (model, twin):
         orthogonal_classifier(one, layer="3")
     twin.load_state_dict(model.state_dict())
@@ -72,7 +82,7 @@ def test_it_can_be_saved_removed_and_captured() -> None:
 
 
 def test_frozen_layers_stay_frozen_and_no_randomness_is_drawn() -> None:
-    model = build("mlp", (1, 8, 8), 4, seed=0, widths=(16,))
+    model = _mlp(4)
     model[3].requires_grad_(False)
     before = torch.get_rng_state()
     orthogonal_classifier(model, X)
@@ -82,19 +92,18 @@ def test_frozen_layers_stay_frozen_and_no_randomness_is_drawn() -> None:
 
 
 def test_bad_input_is_named() -> None:
-    wide = build("mlp", (1, 8, 8), 17, seed=0, widths=(16,))
+    wide = _mlp(17)
     with pytest.raises(ma.BadInput, match="the 17 rows of 16 numbers of '3' cannot be made orthogonal"):
         orthogonal_classifier(wide, X)
-    model = build("mlp", (1, 8, 8), 4, seed=0, widths=(16,))
+    model = _mlp(4)
     with pytest.raises(ma.BadInput, match="pass x, or name it"):
         orthogonal_classifier(model)
     with pytest.raises(ma.BadInput, match="'3.weight' is no module"):
         orthogonal_classifier(model, layer="3.weight")
-    with torch.no_grad():
-        model[3].weight[1] = 2 * model[3].weight[0]
+    _weight(model)[1] = 2 * _weight(model)[0]
     with pytest.raises(ma.BadInput, match="cannot be made orthogonal"):
         orthogonal_classifier(model, X)
-    nn.init.normal_(model[3].weight)
+    nn.init.normal_(_weight(model))
     orthogonal_classifier(model, X)
     with pytest.raises(ma.BadInput, match="parametrised weight already"):
         orthogonal_classifier(model, X)

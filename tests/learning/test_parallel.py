@@ -3,14 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-import torch.multiprocessing
+from torch.multiprocessing.spawn import spawn
 
 from tests.learning import parallel
 
 
 def test_two_processes_train_like_one(tmp_path: Path) -> None:
     """DistributedDataParallel over two halves of a batch, with and without accumulation, against one process."""
-    torch.multiprocessing.spawn(parallel.process, (str(tmp_path),), nprocs=parallel.PARTS)
+    spawn(parallel.process, (str(tmp_path),), nprocs=parallel.PARTS)
     for on in ("classifier", "maps"):
         alone = parallel.model()
         parallel.train(alone, on, *parallel.batch())
@@ -24,5 +24,7 @@ def test_the_comparison_sees_a_penalty_of_another_weight() -> None:
     first, second = parallel.model(), parallel.model()
     parallel.train(first, "maps", *parallel.batch())
     parallel.train(second, "classifier", *parallel.batch())
-    distances = [(a - b).detach().abs().max().item() for a, b in zip(first.parameters(), second.parameters(), strict=True)]
+    distances = [
+        (a - b).detach().abs().max().item() for a, b in zip(first.parameters(), second.parameters(), strict=True)
+    ]
     assert max(distances) > 1e-4
