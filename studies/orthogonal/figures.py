@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from .analysis import BASELINE, OUTCOMES, Comparison, Outcome, Results
 from .grid import Cell, Form
@@ -48,7 +50,7 @@ def _differences(chosen: Sequence[Comparison], path: Path) -> None:
     _save(figure, path)
 
 
-def _panel(axis: plt.Axes, chosen: Sequence[Comparison], outcome: Outcome) -> None:
+def _panel(axis: Axes, chosen: Sequence[Comparison], outcome: Outcome) -> None:
     for place, item in enumerate(chosen):
         found = item.differences[outcome.name]
         decided = abs(found.mean) > found.half_width
@@ -105,7 +107,7 @@ def _is_rows(form: Form) -> bool:
     return form.on == "classifier" and form.compare == "products"
 
 
-def _save(figure: plt.Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path) -> None:
     # Without the version of matplotlib in the file, equal figures are equal files.
     figure.savefig(path, dpi=100, bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)

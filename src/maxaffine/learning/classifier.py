@@ -215,7 +215,7 @@ def _sources(logits: Tensor, nodes: Mapping[Any, str]) -> tuple[set[str], list[T
     return paths, leaves
 
 
-def _candidates(model: nn.Module) -> list[tuple[str, nn.Module]]:
+def _candidates(model: nn.Module) -> list[tuple[str, Any]]:
     return [(path, module) for path, module in model.named_modules() if _is_candidate(module)]
 
 
@@ -227,7 +227,7 @@ def _is_candidate(module: nn.Module) -> bool:
 
 
 def _choice(model: nn.Module) -> str:
-    found = [f"{path!r} ({tuple(module.weight.shape)[0]} rows)" for path, module in _candidates(model)]
+    found = [f"{path!r} ({len(module.weight)} rows)" for path, module in _candidates(model)]
     shown = (["..."] if len(found) > _LISTED else []) + found[-_LISTED:]
     listed = ", ".join(shown) or "none, but a (C, d) parameter can be named too"
     return f'name one with layer="..."; the candidates are {listed}'

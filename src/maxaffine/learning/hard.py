@@ -75,19 +75,19 @@ def orthogonal_classifier(model: nn.Module, x: Any = None, *, layer: str | None 
     path = find_classifier(module, x) if layer is None else layer
     rows = named_weight(module, path).detach()
     owner = dict(module.named_modules()).get(path)
-    if owner is None or parametrize.is_parametrized(owner, "weight"):
+    weight = None if owner is None else owner.weight
+    if owner is None or not isinstance(weight, nn.Parameter):
         raise BadInput(f"layer: {path!r} is no module or has a parametrised weight already; name a plain layer")
     if rows.shape[0] > rows.shape[1] or torch.linalg.matrix_rank(rows.double()) < rows.shape[0]:
         raise BadInput(
             f"layer: the {rows.shape[0]} rows of {rows.shape[1]} numbers of {path!r} cannot be made orthogonal; widen "
             "the layer before it, use the penalty, or initialise it anew"
         )
-    shape, trained = owner.weight.shape, owner.weight.requires_grad
     # torch's own start makes columns orthonormal where the matrix is square: given orthonormal rows it keeps them.
     columns, triangle = torch.linalg.qr(rows.T)
     owner.weight = nn.Parameter((columns * triangle.diagonal().sign()).T.contiguous())
     # Householder without the trivialisation draws no random numbers and keeps no d x d matrix.
     orthogonal(owner, "weight", orthogonal_map="householder", use_trivialization=False)
-    parametrize.register_parametrization(owner, "weight", RowNorms(rows.norm(dim=1), shape), unsafe=True)
-    owner.get_submodule("parametrizations").get_submodule("weight").requires_grad_(trained)
+    parametrize.register_parametrization(owner, "weight", RowNorms(rows.norm(dim=1), weight.shape), unsafe=True)
+    owner.get_submodule("parametrizations").get_submodule("weight").requires_grad_(weight.requires_grad)
     return path
