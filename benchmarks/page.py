@@ -20,8 +20,9 @@ INTRODUCTION = """# Results
 Written by `python -m benchmarks`, which measures each table in one run. Seconds are those of one thread, medians over
 rounds in which the contestants take turns; a ratio is the median over the rounds of the contestant's CPU time over that
 of the floor, or of the forward pass, in the same round. Memory is what one call adds at its peak, its result included,
-measured in a process of its own. The address space of each process is limited to {limit} GiB. Every round is in
-`results.json`.
+after a first call has loaded and made what stays (maxaffine keeps a copy of the weights with each batch-norm folded in,
+from the first affine map on), measured in a process of its own. The address space of each process is limited to
+{limit} GiB. Every round is in `results.json`.
 """
 
 SLOPES = """

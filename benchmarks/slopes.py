@@ -50,10 +50,11 @@ def compare(network: str, rounds: int) -> dict[str, Any]:
 
 
 def memory_of(network: str, name: str) -> float:
-    """Extra MiB of one call on the whole batch, after one on a single sample has loaded what it needs."""
+    """Extra MiB of one call, after a first one has loaded what it needs and made what the contestant keeps."""
     model, inputs = SUBJECTS[network].build()
-    CONTESTANTS[name](model, inputs[:1], OUTPUTS)()
-    return peak_extra_memory(CONTESTANTS[name](model, inputs, OUTPUTS))
+    run = CONTESTANTS[name](model, inputs, OUTPUTS)
+    run()
+    return peak_extra_memory(run)
 
 
 def time_all(network: str, rounds: int, names: list[str]) -> Timed:
