@@ -2,7 +2,7 @@
 
 from maxaffine.graph.contract import LocalMap, Operator, OperatorRecord, Sign, Traits
 from maxaffine.graph.curvature import Curvature, curvatures
-from maxaffine.graph.frozen import Affine, FrozenFunction, Held, Signature, Slot, Traced, as_tuple
+from maxaffine.graph.frozen import Affine, FrozenFunction, Held, Signature, Slot, Traced, as_tuple, fill
 from maxaffine.graph.fusion import fuse
 from maxaffine.graph.graph import BatchAxis, Dependence, Graph, Step, Value
 from maxaffine.graph.linear import ChannelAffine, Convolution, MatrixProduct, Reshape, Sum
@@ -43,6 +43,7 @@ __all__ = [
     "Value",
     "as_tuple",
     "curvatures",
+    "fill",
     "fuse",
     "in_float64",
 ]

@@ -38,7 +38,8 @@ class AxisSelection(Traced):
     def traits(self) -> Traits:
         return Traits(self.traced.kind, pieces=self.pieces, convex=self.convex)
 
-    def _flat(self, x: Tensor) -> Tensor:
+    def flat(self, x: Tensor) -> Tensor:
+        """The input with the axes selected from flattened at its end."""
         count = len(self.axes)
         return x.movedim(self.axes, tuple(range(-count, 0))).flatten(-count)
 
@@ -51,14 +52,14 @@ class AxisSelection(Traced):
         return picked
 
     def codes(self, inputs: Sequence[Any], value: Any) -> Tensor:
-        return self._placed(self.winners(self._flat(inputs[0]), value))
+        return self._placed(self.winners(self.flat(inputs[0]), value))
 
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
-        places = self.winners(self._flat(inputs[0]), value)
+        places = self.winners(self.flat(inputs[0]), value)
         others = value[1:] if isinstance(value, tuple | list) else ()
 
         def function(x: Tensor):
-            return (self._placed(self._flat(x).gather(-1, places)), *others)
+            return (self._placed(self.flat(x).gather(-1, places)), *others)
 
         return FrozenFunction(function, [Signature.of(inputs[0])], homogeneous=True)
 

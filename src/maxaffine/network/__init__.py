@@ -1,7 +1,8 @@
 """SplineNetwork, the captured network, and its check against the user's untouched module."""
 
 from maxaffine.network.inputs import InputSpec
+from maxaffine.network.rerun import Rerun, rerun
 from maxaffine.network.spline_network import Ending, SplineNetwork
 from maxaffine.network.verify import ExactnessReport, verify
 
-__all__ = ["Ending", "ExactnessReport", "InputSpec", "SplineNetwork", "verify"]
+__all__ = ["Ending", "ExactnessReport", "InputSpec", "Rerun", "SplineNetwork", "rerun", "verify"]

@@ -1,0 +1,168 @@
+"""Polytopes given by halfspaces: which of them matter, the largest ball inside, and the nearest point of a part."""
+
+from __future__ import annotations
+
+import numpy as np
+from tqdm import tqdm
+
+from maxaffine.errors import BadInput
+
+SAME = 1e-9  # boundaries closer than this, on unit normals, are one
+RAYS_PER_HALFSPACE = 4
+FAR = 1e6
+
+
+def essential(normals: np.ndarray, slack: np.ndarray, seed: int = 0, progress: bool | None = None) -> np.ndarray:
+    """The halfspaces without which {d: normals d <= slack} would be larger, one of each set of equal ones.
+
+    Rays from the origin end at boundaries that matter. Every other halfspace is put to a linear program: how far can
+    one go against it within those found so far? Where further than it allows, the ray to that point finds a new one
+    (Clarkson 1994, "More output-sensitive geometric algorithms").
+
+    Args:
+        normals: (halfspaces, in_features), of length one.
+        slack: (halfspaces,), all positive: the origin lies inside.
+        seed: Of the rays.
+        progress: Whether to show a progress bar; by default when it takes over two seconds.
+
+    Returns:
+        Their numbers, increasing.
+    """
+    count, size = normals.shape
+    if not count:
+        return np.zeros(0, dtype=int)
+    random = np.random.default_rng(seed)
+    rays = np.concatenate([normals, random.standard_normal((RAYS_PER_HALFSPACE * count, size))])
+    found = set(_first_hits(normals, slack, rays).tolist())
+    if size == 1:
+        return np.array(sorted(found), dtype=int)
+    rest = [number for number in range(count) if number not in found]
+    shown = None if progress is None else not progress
+    for number in tqdm(rest, desc="halfspaces", delay=0 if progress else 2, disable=shown):
+        while number not in found:
+            kept = sorted(found)
+            furthest, reach = _furthest(normals[number], normals[kept], slack[kept], slack[number])
+            if reach <= slack[number] + SAME:
+                break
+            (new,) = _first_hits(normals, slack, furthest[None])
+            if int(new) in found:  # a tie at a corner, up to rounding
+                new = number
+            found.add(int(new))
+    return np.array(sorted(found), dtype=int)
+
+
+def _first_hits(normals: np.ndarray, slack: np.ndarray, rays: np.ndarray) -> np.ndarray:
+    """The boundary that each ray from the origin meets first; rays that meet none are left out."""
+    hits = []
+    for part in np.array_split(rays, max(1, len(rays) * len(normals) // 2**23)):
+        with np.errstate(divide="ignore"):
+            ahead = part @ normals.T
+            wait = np.where(ahead > 0, slack / np.where(ahead > 0, ahead, 1), np.inf)
+        first = wait.argmin(1)
+        hits.append(first[np.isfinite(wait[np.arange(len(part)), first])])
+    return np.unique(np.concatenate(hits))
+
+
+def _furthest(direction: np.ndarray, normals: np.ndarray, slack: np.ndarray, own: float) -> tuple[np.ndarray, float]:
+    from scipy.optimize import linprog
+
+    # one step behind its own boundary is far enough, and keeps the program bounded
+    result = linprog(
+        -direction,
+        A_ub=np.concatenate([normals, direction[None]]),
+        b_ub=np.append(slack, own + 1.0),
+        bounds=(None, None),
+        method="highs",
+    )
+    if result.status != 0:
+        raise BadInput(f"region: HiGHS found no answer ({result.message}); scale the network's inputs to about one")
+    return result.x, float(-result.fun)
+
+
+def largest_ball(
+    normals: np.ndarray, slack: np.ndarray, on: np.ndarray | None = None, at: float = 0.0
+) -> tuple[np.ndarray, float]:
+    """The Chebyshev centre of {d: normals d <= slack}, or of its part on the plane on d = at.
+
+    Args:
+        normals: (halfspaces, in_features), of length one.
+        slack: (halfspaces,).
+        on: Unit normal of a plane; none by default.
+        at: Its place.
+
+    Returns:
+        The centre and the radius; the radius is infinite where balls of every size fit, and negative where none does.
+    """
+    from scipy.optimize import linprog
+
+    count, size = normals.shape
+    widths = np.ones(count)
+    if on is not None:
+        widths = np.linalg.norm(normals - np.outer(normals @ on, on), axis=1)
+    result = linprog(
+        np.append(np.zeros(size), -1.0),
+        A_ub=np.column_stack([normals, widths]),
+        b_ub=slack,
+        A_eq=None if on is None else np.append(on, 0.0)[None],
+        b_eq=None if on is None else [at],
+        bounds=[(None, None)] * size + [(None, FAR)],
+        method="highs",
+    )
+    if result.status != 0:
+        return np.zeros(size), -1.0
+    radius = float(result.x[-1])
+    return result.x[:-1], np.inf if radius >= FAR * (1 - 1e-9) else radius
+
+
+def nearest(normals: np.ndarray, slack: np.ndarray, plane: np.ndarray, gap: float) -> np.ndarray | None:
+    """The shortest d with normals d <= slack and plane d <= -gap, or None where there is none.
+
+    Args:
+        normals: (halfspaces, in_features).
+        slack: (halfspaces,), not negative.
+        plane: (in_features,).
+        gap: Positive.
+
+    Returns:
+        d, by non-negative least squares (Lawson and Hanson, "Solving Least Squares Problems", chapter 23).
+    """
+    from scipy.optimize import nnls
+
+    length = np.linalg.norm(plane)
+    if length == 0:
+        return None
+    unit = max(gap / length, np.finfo(float).tiny)  # measured in the distance of the plane itself
+    sides = np.concatenate([-normals, -plane[None] / length])
+    levels = np.append(-slack / unit, 1.0)
+    matrix = np.concatenate([sides.T, levels[None]])
+    wanted = np.append(np.zeros(len(plane)), 1.0)
+    weights, _ = nnls(matrix, wanted, maxiter=30 * matrix.shape[1] + 100)
+    rest = matrix @ weights - wanted
+    if abs(rest[-1]) < 1e-9:
+        return None
+    step = -rest[:-1] / rest[-1]
+    outside = (sides @ step - levels).min()
+    return step * unit if outside > -1e-6 else None
+
+
+def corners(normals: np.ndarray, slack: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The corners of a bounded polytope in two to six dimensions or so.
+
+    Args:
+        normals: (halfspaces, in_features).
+        slack: (halfspaces,), all positive.
+
+    Returns:
+        (corners, in_features), and for every halfspace the numbers of the corners on it (none where it is redundant).
+    """
+    from scipy.spatial import HalfspaceIntersection
+
+    if normals.shape[1] == 1:
+        ends = np.array([[(slack[normals[:, 0] > 0]).min()], [-(slack[normals[:, 0] < 0]).min()]])
+        return ends, [np.flatnonzero(np.abs(ends @ n - s) <= SAME * (1 + s)) for n, s in zip(normals, slack, strict=True)]
+    found = HalfspaceIntersection(np.column_stack([normals, -slack]), np.zeros(normals.shape[1]))
+    places = found.intersections
+    on = np.abs(places @ normals.T - slack) <= SAME * (1 + np.abs(slack))
+    facets = set(np.concatenate([np.asarray(f) for f in found.dual_facets]).tolist())
+    empty = np.zeros(0, dtype=int)
+    return places, [np.flatnonzero(on[:, n]) if n in facets else empty for n in range(len(slack))]
