@@ -17,7 +17,7 @@ MODULE_LINES = 300
 FUNCTION_LINES = 50
 # Packages behind an extra: the only ones that a function may import for itself.
 OPTIONAL = frozenset(
-    {"faiss", "jinja2", "lance", "lance_ray", "lightning", "matplotlib", "PIL", "pyarrow", "ray", "sklearn"}
+    {"faiss", "jinja2", "lance", "lance_ray", "lightning", "matplotlib", "PIL", "pyarrow", "ray", "scipy", "sklearn"}
 )
 # The door of the rule registry: the only module-level state that may change, and the only room whose modules may call
 # something (the registration) while they are imported.

@@ -2,6 +2,7 @@
 
 from importlib.metadata import version
 
+from maxaffine import partition
 from maxaffine.capture import Call, batch, capture, check_rule, rule
 from maxaffine.codes import Codes, PackedCodes, code_distance, code_distance_blocks, region_hierarchy
 from maxaffine.errors import (
@@ -51,6 +52,7 @@ __all__ = [
     "code_distance",
     "code_distance_blocks",
     "max_affine_form",
+    "partition",
     "region_hierarchy",
     "rule",
     "verify",

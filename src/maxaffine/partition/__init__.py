@@ -5,7 +5,6 @@ from maxaffine.partition.line import line
 from maxaffine.partition.line_checks import LineReport
 from maxaffine.partition.line_decisions import Decisions
 from maxaffine.partition.line_partition import Crossings, LinePartition
-
 from maxaffine.partition.region import Facet, Neighbour, Region, region
 from maxaffine.partition.region_enumeration import Regions, regions
 

@@ -73,7 +73,7 @@ def integrated_gradients(
     Example:
         >>> import maxaffine as ma
         >>> net = ma.capture(torch.nn.ReLU(), torch.zeros(1, 2))
-        >>> ma.partition.integrated_gradients(net, torch.tensor([[3.0, -1.0]]), outputs=[0]).attributions
+        >>> ma.partition.integrated_gradients(net, torch.tensor([[3.0, 1.0]]), outputs=[0]).attributions
         tensor([[3., 0.]], dtype=torch.float64)
 
     Source: Sundararajan, Taly and Yan, "Axiomatic Attribution for Deep Networks" (ICML 2017); in closed form, Sotoudeh
@@ -115,7 +115,8 @@ def along(parts: LinePartition, progress: bool | None = None) -> IntegratedGradi
     difference = parts.ends[-1] - parts.starts[0]
     total = torch.stack([item.flatten(difference.dim()).sum(-1) for item in found]).sum(0)
     gap = float((total - difference).abs().max()) / scale
-    return IntegratedGradients(found if len(found) > 1 else found[0], difference, gap, parts.pieces)
+    attributions = found if len(found) > 1 else next(iter(found))
+    return IntegratedGradients(attributions, difference, gap, parts.pieces)
 
 
 def _mean_slopes(parts: LinePartition, progress: bool | None) -> list[Tensor]:

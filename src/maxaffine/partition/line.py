@@ -101,9 +101,7 @@ def _kept(walk: Walk, target: Target, max_pieces: int | None, progress: bool | N
             warnings.warn(f"interrupted: the partition ends after {pieces} pieces", stacklevel=3)
 
 
-def _assembled(
-    blocks: Iterator[Block], target: Target, operators: tuple[str, ...], tolerance: float
-) -> LinePartition:
+def _assembled(blocks: Iterator[Block], target: Target, operators: tuple[str, ...], tolerance: float) -> LinePartition:
     """All blocks as one partition; vertices at which no unit changes (a block's end, a cut in vain) are dropped."""
     parts = list(blocks)
     t = torch.cat([parts[0].t[:1], *(block.t[1:] for block in parts)])

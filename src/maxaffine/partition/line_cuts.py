@@ -63,16 +63,16 @@ def cuts(step: Step, ends: Stretches) -> list[Cuts]:
         return [_selected(operator, ends)]
     if isinstance(operator, Comparison):
         return _compared(operator, ends)
-    raise unknown_boundaries(step)
+    raise NotPiecewiseAffine(*refusal(step))
 
 
-def unknown_boundaries(step: Step) -> NotPiecewiseAffine:
-    """The refusal of an operator of a user's own."""
+def refusal(step: Step, reason: str = "", cure: str = "") -> tuple[str, str, str, str, str]:
+    """What NotPiecewiseAffine says of a step; by default that it is an operator of a user's own."""
     record = step.records[0]
-    return NotPiecewiseAffine(
+    return (
         record.name,
-        f"where {type(step.operator).__name__} changes its piece is not known to the partition",
-        "build its rule from Elementwise, Choice, MaxPool, AxisSelection or Comparison",
+        reason or f"where {type(step.operator).__name__} changes its piece is not known to the partition",
+        cure or "build its rule from Elementwise, Choice, MaxPool, AxisSelection or Comparison",
         record.module_path,
         record.source,
     )
@@ -80,7 +80,7 @@ def unknown_boundaries(step: Step) -> NotPiecewiseAffine:
 
 def _difference(operator: Choice | Comparison, inputs: Sequence[Any]) -> Tensor:
     first, second = fill(operator.traced.args, inputs)[:2]
-    return torch.as_tensor(first).double() - torch.as_tensor(second).double()
+    return torch.as_tensor(first, dtype=torch.float64) - torch.as_tensor(second, dtype=torch.float64)
 
 
 def _zeros(left: Tensor, right: Tensor, ends: Stretches) -> Cuts:
@@ -96,8 +96,8 @@ def _compared(operator: Comparison, ends: Stretches) -> list[Cuts]:
     if kind in LARGEST:
         dim = operator.traced.args[1] if len(operator.traced.args) > 1 else None
         axis = left.dim() - 1 if dim is None else int(dim)
-        lines = [side.double().movedim(axis, -1) for side in (left, right)]
-        return [_lines(*lines, kind, _squeezed(ends, left, axis), ends)]
+        low, high = (side.double().movedim(axis, -1) for side in (left, right))
+        return [_lines(low, high, kind, _squeezed(ends, left, axis), ends)]
     if kind in ("isnan", "isinf"):
         return []
     if kind == "bucketize":

@@ -47,8 +47,9 @@ def reorderings(left: Tensor, right: Tensor, tolerance: float) -> tuple[Tensor, 
     step = max(1, PAIRS_AT_ONCE // max(1, len(first)))
     for start in range(0, len(left), step):
         part = slice(start, start + step)
-        group, fraction = crossings(left[part][:, first] - left[part][:, second],
-                                    right[part][:, first] - right[part][:, second], tolerance)[:2]
+        group, fraction = crossings(
+            left[part][:, first] - left[part][:, second], right[part][:, first] - right[part][:, second], tolerance
+        )[:2]
         groups.append(group + start)
         fractions.append(fraction)
     return _joined(groups, fractions, left)

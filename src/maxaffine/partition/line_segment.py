@@ -89,7 +89,9 @@ def one_input(net: SplineNetwork, x: Any, name: str) -> tuple[Tensor, ...]:
     """
     items = list(x.values()) if isinstance(x, dict) else list(x) if isinstance(x, tuple | list) else [x]
     double = net.double()
-    wide = all(isinstance(i, Tensor) and i.dtype in (torch.float64, torch.int64, torch.int32, torch.bool) for i in items)
+    wide = all(
+        isinstance(i, Tensor) and i.dtype in (torch.float64, torch.int64, torch.int32, torch.bool) for i in items
+    )
     try:
         tensors = (double if wide else net).inputs.tensors(x)
     except BadInput as error:

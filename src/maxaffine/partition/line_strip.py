@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maxaffine.graph import BatchAxis, Dependence, Graph, Step, Value, as_tuple
+from maxaffine.graph import BatchAxis, Dependence, Elementwise, Graph, Step, Value, as_tuple
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Strip:
 
     def refined(self, t: Tensor) -> Strip:
         """The same on finer pieces: vertices ``t`` within the range of this strip, its own among them."""
-        if len(t) == len(self.t):
+        if torch.equal(t, self.t):
             return self
         if self.slopes is None:
             place = (torch.searchsorted(self.t, t, right=True) - 1).clamp(max=len(self.t) - 2)
@@ -120,10 +120,11 @@ class Track:
         if not self.held_steps:
             return {}
         found: dict[int, Any] = {}
-        for number in self.graph.inputs:
-            value = self.graph.values[number]
-            found[number] = torch.zeros((), dtype=value.dtype).expand(_layout(value, rows))
         for step in self.held_steps:
+            for number in step.inputs:
+                value = self.graph.values[number]
+                if number not in found:  # only its size is read
+                    found[number] = torch.zeros((), dtype=value.dtype).expand(_layout(value, rows))
             step.run(found)
         return found
 
@@ -138,13 +139,28 @@ class Track:
                 found.append(self.placed(number, front))
         return found
 
-    def take(self, place: int, strip: Strip, held: dict[int, Any]) -> Strip:
-        """Take one step; values that nobody reads any more are dropped."""
+    def take(self, place: int, strip: Strip, held: dict[int, Any], tolerance: float) -> Strip:
+        """Take one step; values that nobody reads any more are dropped.
+
+        Values at vertices that are within the tolerance of a knot are put on it: what is zero stays exactly zero, so
+        that ties behind it (in a max-pooling of relus) remain ties.
+
+        Args:
+            place: Number of the step.
+            strip: The values so far.
+            held: Values that depend on the number of samples alone.
+            tolerance: Relative to the largest of the step's inputs.
+
+        Returns:
+            The values behind the step.
+        """
         step = self.graph.steps[place]
         if not self._dependent(step):
             return strip
         values, slopes = dict(strip.values), None if strip.slopes is None else dict(strip.slopes)
         inputs = self.arguments(step, strip, held)
+        if slopes is None and isinstance(step.operator, Elementwise):
+            inputs = [_on_knots(inputs[0], step.operator.spline.knots, tolerance * scale(inputs))]
         value = step.operator(*inputs)
         for number, item in zip(step.outputs, as_tuple(value), strict=False):
             if number is not None:
@@ -166,6 +182,25 @@ class Track:
         known = strip.slopes or {}
         slope = known[number] if number in known else torch.zeros_like(strip.values[number])
         return self.placed(number, slope)
+
+
+def _on_knots(x: Tensor, knots: tuple[float, ...], limit: float) -> Tensor:
+    for knot in knots:
+        near = torch.nn.functional.hardshrink(x, limit) if knot == 0 else None
+        x = torch.where((x - knot).abs() <= limit, knot, x) if near is None else near
+    return x
+
+
+def scale(*sides: list[Any]) -> float:
+    """The largest finite magnitude among an operator's inputs."""
+    tensors = [item for side in sides for item in side if isinstance(item, Tensor) and item.is_floating_point()]
+    found = 0.0
+    for item in tensors:
+        largest = float(item.abs().max()) if item.numel() else 0.0
+        if largest == float("inf"):
+            largest = float(item[item.isfinite()].abs().max()) if item.isfinite().any() else 0.0
+        found = max(found, largest)
+    return found
 
 
 def _layout(value: Value, rows: int) -> list[int]:

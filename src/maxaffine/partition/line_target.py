@@ -51,7 +51,7 @@ class Target:
         self.number = segment.net.places[until] if until is not None else segment.net.graph.outputs[output or 0]
         value = self.graph.values[self.number]
         if value.dependence is not Dependence.AFFINE:
-            raise BadInput("output: it is piecewise constant (a comparison or an index); name an affine one with until=")
+            raise BadInput("output: it is piecewise constant (a comparison, an index); name another with until=")
 
     @cached_property
     def graph(self) -> Graph:
@@ -73,7 +73,7 @@ class Target:
         return iter(t.split(max(1, POINT_BYTES // max(size, 1))))
 
     def slopes(self, t: Tensor) -> Tensor:
-        """d f(x(t)) / dt, (len(t), *out)."""
+        """D f(x(t)) / dt, (len(t), *out)."""
         parts = [self.maps(part).mv(self.segment.direction(len(part))) for part in self.chunks(t)]
         return torch.cat(parts)
 

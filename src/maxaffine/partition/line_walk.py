@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maxaffine.graph import BatchAxis, Elementwise, Graph, Step, as_tuple
-from maxaffine.partition.line_cuts import Stretches, cuts, unknown_boundaries
+from maxaffine.errors import NotPiecewiseAffine
+from maxaffine.graph import BatchAxis, Elementwise, Graph, Step
+from maxaffine.partition.line_cuts import Stretches, cuts, refusal
 from maxaffine.partition.line_segment import Segment
-from maxaffine.partition.line_strip import Strip, Track
+from maxaffine.partition.line_strip import Strip, Track, scale
 
 TEMPORARIES = 8  # tensors as large as the largest value that one step holds at a time
 
@@ -100,7 +101,7 @@ class Walk:
                         held, pairs = self._held(strip)
                 self._record(place, step, strip, pairs)
                 cut = False
-            strip = self.track.take(place, strip, held)
+            strip = self.track.take(place, strip, held, self.tolerance)
         return strip
 
     def _held(self, strip: Strip) -> tuple[dict[int, Any], dict[int, Any]]:
@@ -116,7 +117,7 @@ class Walk:
         units = self.track.graph.values[number].units
         owner = torch.arange(pieces, device=strip.t.device).view(-1, *([1] * len(units))).expand(pieces, *units)
         owner = self.track.placed(number, owner)
-        found = cuts(step, Stretches(left, right, owner, self.tolerance * _scale(left, right)))
+        found = cuts(step, Stretches(left, right, owner, self.tolerance * scale(left, right)))
         piece = torch.cat([item[0] for item in found]) if found else torch.empty(0, dtype=torch.long)
         if not len(piece):
             return strip.t
@@ -145,7 +146,7 @@ class Walk:
         operator = step.operator
         if isinstance(operator, Elementwise):
             x, spline = inputs[0], operator.spline
-            limit = self.tolerance * _scale(inputs, inputs)
+            limit = self.tolerance * scale(inputs, inputs)
             reached = spline.reached or (False,) * len(spline.knots)
             codes = torch.zeros(x.shape, dtype=torch.uint8, device=x.device)
             for knot, at in zip(spline.knots, reached, strict=True):
@@ -154,8 +155,8 @@ class Walk:
             return codes
         codes = operator.codes(inputs, operator(*inputs))
         if codes is None:
-            raise unknown_boundaries(step)
-        return as_tuple(codes)[0]
+            raise NotPiecewiseAffine(*refusal(step))
+        return codes
 
     def _finished(self, strip: Strip) -> Block:
         number = self.track.graph.outputs[0]
@@ -172,15 +173,3 @@ class Walk:
             (at[later & (operator == k)], int(k), unit[later & (operator == k)]) for k in operator[later].unique()
         ]
         return Block(strip.t, starts, ends, at[done][order], operator[done][order], unit[done][order])
-
-
-def _scale(*sides: list[Any]) -> float:
-    """The largest finite magnitude among an operator's inputs."""
-    tensors = [item for side in sides for item in side if isinstance(item, Tensor) and item.is_floating_point()]
-    found = 0.0
-    for item in tensors:
-        largest = float(item.abs().max()) if item.numel() else 0.0
-        if largest == float("inf"):
-            largest = float(item[item.isfinite()].abs().max()) if item.isfinite().any() else 0.0
-        found = max(found, largest)
-    return found

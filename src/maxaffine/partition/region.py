@@ -99,12 +99,14 @@ class Region:
         order = sorted(self.essential.tolist(), key=lambda number: slack[number])
         found = []
         for number in order:
-            same = (normals @ normals[number] > 1 - SAME) & (np.abs(slack - slack[number]) <= SAME * (1 + slack[number]))
+            same = (normals @ normals[number] > 1 - SAME) & (
+                np.abs(slack - slack[number]) <= SAME * (1 + slack[number])
+            )
             found.append(
                 Facet(
                     torch.as_tensor(normals[number]),
                     float(self.halfspaces.bounds[number]),
-                    tuple(self._label(place) for place in np.flatnonzero(same)),
+                    tuple(self._label(place) for place in np.flatnonzero(same).tolist()),
                     float(slack[number]),
                 )
             )
@@ -240,7 +242,7 @@ class Region:
 
     def _labels(self, flipped: np.ndarray) -> list[tuple[str, int]]:
         starts = self.space.unit_offsets()
-        places = np.flatnonzero(flipped)
+        places = np.flatnonzero(flipped).tolist()
         owners = np.searchsorted(starts, places, side="right") - 1
         return [(self.space.operators[k], int(place - starts[k])) for place, k in zip(places, owners, strict=True)]
 

@@ -19,7 +19,7 @@ from maxaffine.maps import AffineMap
 from maxaffine.network import SplineNetwork
 from maxaffine.partition.region import LIMIT, STEPS
 from maxaffine.partition.region_halfspaces import Halfspaces, Space, box, input_space, sides
-from maxaffine.partition.region_polytope import SAME, corners
+from maxaffine.partition.region_polytope import corners
 
 DIMENSIONS = 5
 VOLUME = 1e-6  # how much of the box's volume may be missing before the list counts as incomplete
@@ -111,7 +111,9 @@ def regions(
         for _ in search.run():
             bar.update()
             if len(search.points) > max_regions:
-                raise BadInput(f"max_regions: there are more than {max_regions} regions; raise it or choose a smaller box")
+                raise BadInput(
+                    f"max_regions: there are more than {max_regions} regions; raise it or choose a smaller box"
+                )
     return search.result()
 
 
@@ -168,8 +170,8 @@ class _Search:
         whole, total = float(np.prod(self.high - self.low)), sum(self.volumes)
         if abs(total - whole) > VOLUME * whole:
             raise ExactnessError(
-                f"regions: the volumes of {len(self.points)} regions add up to {total:.9g}, not to the box's {whole:.9g};"
-                " boundaries may nearly coincide. Shift the box a little"
+                f"regions: the volumes of {len(self.points)} regions add up to {total:.9g}, not to the box's"
+                f" {whole:.9g}; boundaries may nearly coincide. Shift the box a little"
             )
         points = torch.as_tensor(np.array(self.points))
         pairs = torch.tensor(sorted(p for p in self.pairs if p[0] != p[1]), dtype=torch.long).reshape(-1, 2)

@@ -205,6 +205,13 @@ def input_space(
 def sides(bounds: Any, features: int) -> tuple[np.ndarray, np.ndarray]:
     """The lower and the upper corner of a box, each given as one number or one per feature.
 
+    Args:
+        bounds: (low, high).
+        features: Numbers in one input.
+
+    Returns:
+        Both corners, (features,).
+
     Raises:
         BadInput: When they are not that, or the box has no inside.
     """

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from maxaffine.errors import NotPiecewiseAffine
 from maxaffine.graph import AxisSelection, BatchAxis, Choice, Comparison, Elementwise, MaxPool, Step, fill
-from maxaffine.partition.line_cuts import COMPARED, LARGEST, RUNNING, unknown_boundaries
+from maxaffine.partition.line_cuts import COMPARED, LARGEST, RUNNING, refusal
 from maxaffine.partition.line_windows import windows
 
 
@@ -56,7 +56,9 @@ def margins(step: Step, inputs: Sequence[Any], units: Tensor, axis: BatchAxis) -
         yield from _compared(operator, inputs, units, axis)
         return
     if axis != BatchAxis():
-        raise _refusal(step, "it keeps its samples in another axis than the first", "capture with the batch first")
+        raise NotPiecewiseAffine(
+            *refusal(step, "it keeps its samples in another axis than the first", "capture with the batch first")
+        )
     if isinstance(operator, MaxPool):
         yield _pooled(operator, inputs[0], units)
     elif isinstance(operator, AxisSelection):
@@ -67,12 +69,12 @@ def margins(step: Step, inputs: Sequence[Any], units: Tensor, axis: BatchAxis) -
         lines = LARGEST[operator.traced.kind] * inputs[0].double().movedim(-1 if dim is None else int(dim), -1)
         yield _beaten(lines.reshape(len(lines), -1, lines.shape[-1]), units[0].reshape(-1, 1))
     else:
-        raise unknown_boundaries(step)
+        raise NotPiecewiseAffine(*refusal(step))
 
 
 def _difference(operator: Choice | Comparison, inputs: Sequence[Any]) -> Tensor:
     first, second = fill(operator.traced.args, inputs)[:2]
-    return torch.as_tensor(first).double() - torch.as_tensor(second).double()
+    return torch.as_tensor(first, dtype=torch.float64) - torch.as_tensor(second, dtype=torch.float64)
 
 
 def _signed(values: Tensor, units: Tensor, ties: int = 1) -> Margins:
@@ -84,7 +86,7 @@ def _signed(values: Tensor, units: Tensor, ties: int = 1) -> Margins:
 
 def _between_knots(x: Tensor, knots: Sequence[float], units: Tensor) -> Iterator[Margins]:
     """The two knots around each entry; those further off follow from them."""
-    code = sum((x[:1] > knot).long() for knot in knots)
+    code = torch.stack([x[:1] > knot for knot in knots]).sum(0)
     for place, knot in enumerate(knots):
         near = ((code == place) | (code == place + 1)).reshape(-1)
         found = _signed(x - knot, units, ties=-1)
@@ -101,7 +103,7 @@ def _numbers(operator: AxisSelection, units: Tensor) -> Tensor:
 def _selected(step: Step, flat: Tensor, numbers: Tensor) -> Margins:
     operator = step.operator
     if not isinstance(operator, AxisSelection):
-        raise unknown_boundaries(step)
+        raise NotPiecewiseAffine(*refusal(step))
     lines = flat.reshape(len(flat), -1, flat.shape[-1])
     kind = operator.traced.kind
     if kind in LARGEST:
@@ -111,10 +113,12 @@ def _selected(step: Step, flat: Tensor, numbers: Tensor) -> Margins:
         return _stacked(parts)
     if kind in ("sort", "topk"):
         return _ordered(operator, lines, numbers)
-    raise _refusal(
-        step,
-        "the inputs that share a code are no convex set: which entries lie below the chosen one may vary",
-        "use partition.line, or sort the entries and pick one by its place",
+    raise NotPiecewiseAffine(
+        *refusal(
+            step,
+            "the inputs that share a code are no convex set: which entries lie below the chosen one may vary",
+            "use partition.line, or sort the entries and pick one by its place",
+        )
     )
 
 
@@ -132,7 +136,7 @@ def _ordered(operator: AxisSelection, lines: Tensor, numbers: Tensor) -> Margins
     size, kept = lines.shape[-1], numbers.shape[-1]
     descending = _descending(operator, lines[0])
     factor = 1 if descending else -1
-    order = (factor * lines[0]).argsort(-1, descending=True, stable=True)
+    order = (factor * lines[0]).sort(stable=True, dim=-1, descending=True).indices
     ranked = factor * lines.gather(-1, order.expand(lines.shape))
     chain = ranked[..., : kept - 1] - ranked[..., 1:kept]
     rest = ranked[..., kept - 1 : kept] - ranked[..., kept:]
@@ -169,11 +173,6 @@ def _compared(operator: Comparison, inputs: Sequence[Any], units: Tensor, axis: 
         yield from _between_knots(axis.to_front(inputs[0].double()), knots, units)
     elif kind not in ("isnan", "isinf"):
         yield _signed(axis.to_front(inputs[0].double()), units, ties=-1)  # sign, and conversion to bool
-
-
-def _refusal(step: Step, reason: str, cure: str) -> NotPiecewiseAffine:
-    record = step.records[0]
-    return NotPiecewiseAffine(record.name, reason, cure, record.module_path, record.source)
 
 
 def _stacked(parts: Sequence[Margins]) -> Margins:

@@ -159,7 +159,9 @@ def corners(normals: np.ndarray, slack: np.ndarray) -> tuple[np.ndarray, list[np
 
     if normals.shape[1] == 1:
         ends = np.array([[(slack[normals[:, 0] > 0]).min()], [-(slack[normals[:, 0] < 0]).min()]])
-        return ends, [np.flatnonzero(np.abs(ends @ n - s) <= SAME * (1 + s)) for n, s in zip(normals, slack, strict=True)]
+        return ends, [
+            np.flatnonzero(np.abs(ends @ n - s) <= SAME * (1 + s)) for n, s in zip(normals, slack, strict=True)
+        ]
     found = HalfspaceIntersection(np.column_stack([normals, -slack]), np.zeros(normals.shape[1]))
     places = found.intersections
     on = np.abs(places @ normals.T - slack) <= SAME * (1 + np.abs(slack))
