@@ -1,0 +1,263 @@
+"""What the codes of a data set tell about it: inputs that are there twice, and labels that may be wrong."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from maxaffine.codes import Codes, operator_shares
+from maxaffine.errors import BadInput
+from maxaffine.search.checks import positive
+from maxaffine.search.index import CodeIndex, Neighbors, Weights
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True, eq=False)
+class NearDuplicates:
+    """Pairs of inputs that a network treats almost alike, the most alike first.
+
+    score = 1 - d(x, x') / max(r(x), r(x')), where the reach r is the distance to the k-th nearest other input
+
+    It is 1 for two inputs of one region, and 0 for two that are no nearer to each other than to k others. Dense and
+    sparse parts of the data are thus judged alike.
+
+    Attributes:
+        pairs: (M, 2) int64, the earlier input first.
+        distances: (M,) float64, d of each pair.
+        scores: (M,) float64, highest first.
+        inputs: Number of inputs that were compared.
+    """
+
+    pairs: Tensor
+    distances: Tensor
+    scores: Tensor
+    inputs: int
+
+    @property
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """Inputs connected by pairs, each group ascending, in the order of its first pair."""
+        group = {}
+        for a, b in self.pairs.tolist():
+            joined = sorted({*group.get(a, (a,)), *group.get(b, (b,))})
+            group.update(dict.fromkeys(joined, tuple(joined)))
+        return tuple(dict.fromkeys(group.values()))
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.pairs)
+
+    def __repr__(self) -> str:
+        """Return a table of the first pairs."""
+        title = f"NearDuplicates: {len(self)} pairs among {self.inputs} inputs"
+        return "\n".join([title, *("  {:>8} {:>8} {:>10} {:>7}".format(*row) for row in self._table())])
+
+    def _repr_html_(self) -> str:
+        return _html(self._table())
+
+    def _table(self) -> list[tuple[str, ...]]:
+        shown = zip(self.pairs.tolist(), self.distances.tolist(), self.scores.tolist(), strict=True)
+        rows = [(str(a), str(b), f"{d:.4f}", f"{s:.3f}") for (a, b), d, s in list(shown)[:_SHOWN]]
+        return [("input", "input", "distance", "score"), *rows]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelErrors:
+    """Inputs whose neighbours carry another label.
+
+    score_i = share of the k nearest other inputs whose label is not that of input i, averaged over the operators
+
+    Attributes:
+        scores: (N,) float64 of all inputs.
+        labels: (N,) int64 as given.
+        suggested: (N,) int64, the label that most of the neighbours have; among several the lowest.
+        candidates: (M,) int64, the inputs with a score of at least ``threshold`` whose neighbours suggest another
+            label, highest score first, ties by the earlier input.
+        neighbors: (N, k) int64, the nearest at the last operator, nearest first.
+        threshold: From which score on an input is a candidate.
+        operators: At which operators neighbours were looked for.
+    """
+
+    scores: Tensor
+    labels: Tensor
+    suggested: Tensor
+    candidates: Tensor
+    neighbors: Tensor
+    threshold: float
+    operators: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Return the number of candidates."""
+        return len(self.candidates)
+
+    def __repr__(self) -> str:
+        """Return a table of the first candidates."""
+        title = f"LabelErrors: {len(self)} candidates among {len(self.labels)} inputs, at {', '.join(self.operators)}"
+        return "\n".join([title, *("  {:>8} {:>7} {:>9} {:>7}".format(*row) for row in self._table())])
+
+    def _repr_html_(self) -> str:
+        return _html(self._table())
+
+    def _table(self) -> list[tuple[str, ...]]:
+        rows = [
+            (str(i), str(int(self.labels[i])), str(int(self.suggested[i])), f"{float(self.scores[i]):.3f}")
+            for i in self.candidates[:_SHOWN].tolist()
+        ]
+        return [("input", "label", "suggested", "score"), *rows]
+
+
+def near_duplicates(
+    codes: Codes,
+    threshold: float = 0.5,
+    weights: Weights | None = None,
+    k: int = 10,
+    *,
+    threads: int = 1,
+    progress: bool | None = None,
+) -> NearDuplicates:
+    """Find pairs of inputs that are far closer to each other, in code distance, than to the inputs around them.
+
+    Args:
+        codes: Codes of the N inputs.
+        threshold: Lowest score of a pair, in (0, 1]; 1 asks for the same region.
+        weights: Of the operators, as `maxaffine.code_distance` takes them; equal by default. Early operators are near
+            to the picture itself, deep ones to the class.
+        k: Which neighbour the reach of the score is measured to, fewer than the inputs. Of an input that is there more
+            often than k times, only the copies in one region are sure to be found.
+        threads: Threads that search.
+        progress: Whether to show a progress bar; by default on a terminal when it takes over two seconds.
+
+    Returns:
+        The pairs.
+
+    Raises:
+        BadInput: If an argument is out of range, or k is not below the number of inputs.
+
+    Example:
+        >>> codes = Codes.from_tensors({"relu": (torch.tensor([[0, 0, 1, 1], [1, 0, 0, 0], [0, 0, 1, 1]]), 2)})
+        >>> near_duplicates(codes, k=2).pairs
+        tensor([[0, 2]])
+
+    Source: the distance between partition encodings of Balestriero and Baraniuk, "A Spline Theory of Deep Networks"
+    (ICML 2018).
+    """
+    if not 0 < threshold <= 1:
+        raise BadInput(f"threshold={threshold!r}; give the lowest score of a pair, above 0 and at most 1")
+    shares = operator_shares(weights, list(codes))
+    found = _others(codes, k, shares, threads, progress)
+    reach = torch.maximum(found.distances[:, -1:], found.distances[:, -1][found.ids])
+    scores = torch.where(found.distances == 0, 1.0, 1 - found.distances / reach)
+    near = scores >= threshold
+    first = torch.arange(codes.batch)[:, None].expand_as(found.ids)
+    pairs = torch.stack([torch.minimum(first, found.ids), torch.maximum(first, found.ids)], dim=-1)[near]
+    # A pair seen from both sides has one distance and one score.
+    pairs, place = _unique(pairs)
+    distances, scores = found.distances[near][place], scores[near][place]
+    order = scores.argsort(descending=True, stable=True)
+    return NearDuplicates(pairs[order], distances[order], scores[order], codes.batch)
+
+
+def label_errors(
+    codes: Codes,
+    labels: Tensor | Sequence[int],
+    operators: str | Sequence[str] | None = None,
+    k: int = 10,
+    threshold: float = 0.9,
+    *,
+    threads: int = 1,
+    progress: bool | None = None,
+) -> LabelErrors:
+    """Find inputs whose nearest neighbours, deep in a network, carry another label.
+
+    Args:
+        codes: Codes of the N inputs.
+        labels: (N,) their labels, integers of at least 0.
+        operators: Where to look for neighbours; the deeper half of the operators by default.
+        k: Neighbours per input and operator, fewer than the inputs.
+        threshold: From which score on an input is a candidate, in (0, 1].
+        threads: Threads that search.
+        progress: Whether to show a progress bar; by default on a terminal when it takes over two seconds.
+
+    Returns:
+        A score for every input, and the candidates.
+
+    Raises:
+        BadInput: If labels and codes do not fit, an operator is unknown, or an argument is out of range.
+
+    Example:
+        >>> codes = Codes.from_tensors({"relu": (torch.tensor([[0, 0], [0, 0], [0, 0], [1, 1], [1, 1], [1, 1]]), 2)})
+        >>> label_errors(codes, [0, 0, 1, 1, 1, 1], k=2).candidates
+        tensor([2])
+
+    Source: that nearest neighbours in code distance share the class deep in a classifier: Balestriero and Baraniuk,
+    "A Spline Theory of Deep Networks" (ICML 2018); the vote of the nearest as a test of labels: Zhu, Dong and Liu,
+    "Detecting Corrupted Labels Without Training a Model to Predict" (ICML 2022).
+    """
+    names = (
+        list(codes)[len(codes) // 2 :]
+        if operators is None
+        else [operators]
+        if isinstance(operators, str)
+        else list(operators)
+    )
+    if unknown := [name for name in names if name not in codes]:
+        raise BadInput(f"operators names unknown {unknown}; the codes have {list(codes)}")
+    if not names:
+        raise BadInput("operators is empty; name at least one operator")
+    if not 0 < threshold <= 1:
+        raise BadInput(f"threshold={threshold!r}; give the lowest score of a candidate, above 0 and at most 1")
+    given = _labels(labels, codes.batch)
+    votes = torch.zeros(codes.batch, max(given.tolist(), default=0) + 1, dtype=torch.float64)
+    last = torch.empty(0)
+    for name in names:
+        last = _others(codes, k, {name: 1.0}, threads, progress).ids
+        votes += torch.zeros_like(votes).scatter_add_(1, given[last], torch.ones(last.shape, dtype=torch.float64))
+    # Whole numbers so far, so that ties are ties.
+    suggested = votes.argmax(1)
+    scores = 1 - votes.gather(1, given[:, None])[:, 0] / (k * len(names))
+    candidates = ((scores >= threshold) & (suggested != given)).nonzero()[:, 0]
+    candidates = candidates[scores[candidates].argsort(descending=True, stable=True)]
+    return LabelErrors(scores, given, suggested, candidates, last, threshold, tuple(names))
+
+
+def _others(codes: Codes, k: int, shares: Mapping[str, float], threads: int, progress: bool | None) -> Neighbors:
+    """The k nearest of each input among all others."""
+    if positive("k", k) >= codes.batch:
+        raise BadInput(f"k={k}, but an input has {max(0, codes.batch - 1)} others; ask for fewer, or give more inputs")
+    wanted = {name: share for name, share in shares.items() if share}
+    # Only what is compared is laid out for the search.
+    kept = Codes({name: codes[name] for name in wanted}, codes.batch, codes.metadata)
+    found = CodeIndex(kept).search(kept, k + 1, wanted, threads=threads, progress=progress)
+    own = found.ids == torch.arange(codes.batch)[:, None]
+    # An input is among its own nearest, unless as many others of its region come before it.
+    own[:, -1] |= ~own.any(1)
+    return Neighbors(found.ids[~own].view(-1, k), found.distances[~own].view(-1, k))
+
+
+def _unique(pairs: Tensor) -> tuple[Tensor, Tensor]:
+    """Distinct pairs, ascending, and where each first occurs."""
+    unique, inverse = pairs.unique(dim=0, return_inverse=True)
+    place = torch.full((len(unique),), len(pairs)).scatter_reduce_(0, inverse, torch.arange(len(pairs)), "amin")
+    return unique, place
+
+
+def _labels(labels: Tensor | Sequence[int], count: int) -> Tensor:
+    given = torch.as_tensor(labels).cpu()
+    if given.dim() != 1 or given.is_floating_point() or given.is_complex():
+        raise BadInput(f"labels are {given.dtype} of shape {tuple(given.shape)}; give (N,) integers")
+    if len(given) != count:
+        raise BadInput(f"labels are {len(given)}, but there are {count} inputs; give one label per input")
+    if count and int(given.min()) < 0:
+        raise BadInput(f"labels: {int(given.min())} is negative; number the classes from 0")
+    return given.long()
+
+
+def _html(table: list[tuple[str, ...]]) -> str:
+    head, *body = [[html.escape(cell) for cell in row] for row in table]
+    header = "".join(f"<th>{cell}</th>" for cell in head)
+    rows = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in body)
+    return f"<table><tr>{header}</tr>{rows}</table>"
