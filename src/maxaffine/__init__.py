@@ -19,7 +19,7 @@ from maxaffine.graph import Operator, OperatorRecord
 from maxaffine.learning import OrthogonalTemplates
 from maxaffine.maps import AffineMap, OffsetContributions
 from maxaffine.network import ExactnessReport, SplineNetwork, verify
-from maxaffine.search import CodeIndex, Neighbors
+from maxaffine.search import CodeIndex, Neighbors, label_errors, near_duplicates, neighbors
 from maxaffine.spline import MaxAffineSpline, max_affine_form
 
 __version__ = version("maxaffine")
@@ -51,7 +51,10 @@ __all__ = [
     "check_rule",
     "code_distance",
     "code_distance_blocks",
+    "label_errors",
     "max_affine_form",
+    "near_duplicates",
+    "neighbors",
     "partition",
     "region_hierarchy",
     "rule",
