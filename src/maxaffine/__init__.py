@@ -16,7 +16,7 @@ from maxaffine.errors import (
     ShapeMismatch,
 )
 from maxaffine.graph import Operator, OperatorRecord
-from maxaffine.learning import OrthogonalTemplates
+from maxaffine.learning import CodeDrift, OrthogonalTemplates
 from maxaffine.maps import AffineMap, OffsetContributions
 from maxaffine.network import ExactnessReport, SplineNetwork, verify
 from maxaffine.search import CodeIndex, Neighbors, label_errors, near_duplicates, neighbors
@@ -29,6 +29,7 @@ __all__ = [
     "BadInput",
     "Call",
     "CaptureError",
+    "CodeDrift",
     "CodeIndex",
     "Codes",
     "DataError",

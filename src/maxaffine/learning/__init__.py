@@ -1,6 +1,7 @@
-"""What to add to a training so that the templates of different classes become orthogonal: a penalty, or a hard form."""
+"""What to add to a training: what makes templates orthogonal, and a record of how the codes change."""
 
+from maxaffine.learning.drift import CodeDrift
 from maxaffine.learning.hard import orthogonal_classifier
 from maxaffine.learning.orthogonal_templates import OrthogonalTemplates
 
-__all__ = ["OrthogonalTemplates", "orthogonal_classifier"]
+__all__ = ["CodeDrift", "OrthogonalTemplates", "orthogonal_classifier"]
