@@ -6,9 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from studies.page import renew
+
 from .analysis import Results
 from .figures import draw
-from .page import renew
 from .runner import run_all
 from .store import records
 from .tables import all_tables
