@@ -21,6 +21,7 @@ from maxaffine.maps import AffineMap, OffsetContributions
 from maxaffine.network import ExactnessReport, SplineNetwork, verify
 from maxaffine.search import CodeIndex, Neighbors, label_errors, near_duplicates, neighbors
 from maxaffine.spline import MaxAffineSpline, max_affine_form
+from maxaffine.templates import memorization, templates
 
 __version__ = version("maxaffine")
 
@@ -54,10 +55,12 @@ __all__ = [
     "code_distance_blocks",
     "label_errors",
     "max_affine_form",
+    "memorization",
     "near_duplicates",
     "neighbors",
     "partition",
     "region_hierarchy",
     "rule",
+    "templates",
     "verify",
 ]

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 from studies.page import renew
+from studies.store import records
 
 from .analysis import Results
 from .figures import draw
 from .runner import run_all
-from .store import records
 from .tables import all_tables
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

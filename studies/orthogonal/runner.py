@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from studies.store import opened
+
 from .grid import Run, runs
 from .outcomes import judge
-from .store import opened
 from .tasks import task
 from .training import trained
 

@@ -10,8 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from maxaffine.drawing import is_image, png, shown
 from maxaffine.report import Contents, figures
-from maxaffine.report.shapes import is_image, shown
 
 
 def _pixels(png: bytes) -> np.ndarray:
@@ -99,14 +99,14 @@ def test_composed_figures_say_the_numbers(contents: Contents) -> None:
             assert split.name in title and title.endswith(f"= {split.logit:.2f}".replace("-", "−"))
         assert _texts(figure)[-3:] == [f"{one.scale:.2g}", "0", f"−{one.scale:.2g}"]
         assert len(figure.axes[0].images) == 2 + len(one.splits)
-        assert len(figures.png(figure)) > 1000
+        assert len(png(figure)) > 1000
     found = contents.neighbours
     assert found is not None
     figure = figures.neighbours_figure(found.queries[0], found)
     for _, layer in found.queries[0].layers:
         assert all(any(text.endswith(f"d = {one.distance:.3f}") for text in _texts(figure)) for one in layer)
     assert len(figure.axes[0].images) == 1 + found.count * len(found.queries[0].layers)
-    assert len(figures.png(figure)) > 1000
+    assert len(png(figure)) > 1000
 
 
 def test_composed_figure_of_bars(contents: Contents) -> None:
@@ -115,7 +115,7 @@ def test_composed_figure_of_bars(contents: Contents) -> None:
     series = dataclasses.replace(one, input=one.input.ravel(), splits=tuple(flat))
     figure = figures.explanation_figure(series)
     assert _texts(figure)[-1].startswith("bars from")
-    assert len(figures.png(figure)) > 1000
+    assert len(png(figure)) > 1000
 
 
 def test_long_names_stay_in_their_places(contents: Contents) -> None:

@@ -253,7 +253,7 @@ class AffineMap:
         return [item.to(like) for item, like in zip(items, self._inputs, strict=True)]
 
     def _chosen(self, front: Tensor) -> Tensor:
-        return front if self._rows is None else front.flatten(1).index_select(1, self._rows)
+        return front if self._rows is None else front.reshape(len(front), -1).index_select(1, self._rows)
 
     def _scattered(self, flat: Tensor) -> Tensor:
         if self._rows is None:

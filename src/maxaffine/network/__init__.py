@@ -3,6 +3,6 @@
 from maxaffine.network.inputs import InputSpec
 from maxaffine.network.rerun import Rerun, rerun
 from maxaffine.network.spline_network import Ending, SplineNetwork
-from maxaffine.network.verify import ExactnessReport, verify
+from maxaffine.network.verify import ExactnessReport, rounding_bound, verify
 
-__all__ = ["Ending", "ExactnessReport", "InputSpec", "Rerun", "SplineNetwork", "rerun", "verify"]
+__all__ = ["Ending", "ExactnessReport", "InputSpec", "Rerun", "SplineNetwork", "rerun", "rounding_bound", "verify"]

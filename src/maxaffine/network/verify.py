@@ -99,7 +99,7 @@ def verify(
     tensors = net.inputs.tensors(x)
     floating = next(item for item in tensors if item.is_floating_point())
     call = rerun(net, model)
-    bound = _rounding(net) if rtol is None else rtol
+    bound = rounding_bound(net) if rtol is None else rtol
     generator = torch.Generator().manual_seed(seed)
     reports = [
         _check(net, call, tensors, place, generator, bound)
@@ -119,7 +119,7 @@ def verify(
     return report
 
 
-def _rounding(net: SplineNetwork) -> float:
+def rounding_bound(net: SplineNetwork) -> float:
     """32 eps (1 + number of operators) in the coarsest dtype on the way; a check that allows more is none."""
     numbers = {*net.graph.inputs, *(number for step in net.graph.steps for number in step.outputs)} - {None}
     values = [net.graph.values[number] for number in numbers]

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from maxaffine.capture import capture
 from maxaffine.data import DataSet
+from maxaffine.drawing import shown
 from maxaffine.errors import BadInput, MaxAffineError
 from maxaffine.graph import BatchAxis
 from maxaffine.maps import AffineMap
@@ -23,7 +24,6 @@ from maxaffine.network import SplineNetwork, verify
 from maxaffine.report.facts import Check, Choices, ClassSplit, Contents, Explanation, Origin
 from maxaffine.report.neighbours import find_neighbours, spaced
 from maxaffine.report.reference import Reference
-from maxaffine.report.shapes import shown
 
 BATCH = 256
 LARGEST_CONTRIBUTIONS = 5

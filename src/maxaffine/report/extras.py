@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-
-from maxaffine.errors import MaxAffineError
+from maxaffine import drawing
 
 NEEDED = ("matplotlib", "jinja2", "PIL")
 
@@ -15,9 +13,4 @@ def require() -> None:
     Raises:
         MaxAffineError: When one of them is absent; names it and the extra that holds it.
     """
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise MaxAffineError(
-            f"a report needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed; "
-            "run pip install 'maxaffine[report]'"
-        )
+    drawing.require("a report", NEEDED)

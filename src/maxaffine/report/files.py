@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from maxaffine.drawing import png
 from maxaffine.errors import BadInput, MaxAffineError
 from maxaffine.report import figures
 from maxaffine.report.facts import Contents
@@ -31,11 +32,11 @@ def write(contents: Contents, folder: Path) -> None:
         (folder / FIGURES).mkdir()
         for explanation in contents.explanations:
             figure = figures.explanation_figure(explanation)
-            (folder / FIGURES / f"templates-{explanation.index:05}.png").write_bytes(figures.png(figure))
+            (folder / FIGURES / f"templates-{explanation.index:05}.png").write_bytes(png(figure))
         if (found := contents.neighbours) is not None:
             for query in found.queries:
                 figure = figures.neighbours_figure(query, found)
-                (folder / FIGURES / f"neighbours-{query.index:05}.png").write_bytes(figures.png(figure))
+                (folder / FIGURES / f"neighbours-{query.index:05}.png").write_bytes(png(figure))
         (folder / RESULTS).write_text(as_json(contents), encoding="utf-8")
         (folder / PAGE).write_text(render(contents), encoding="utf-8")
 

@@ -8,9 +8,9 @@ from importlib import resources
 from math import prod
 from typing import Any
 
+from maxaffine.drawing import is_image
 from maxaffine.report import figures
 from maxaffine.report.facts import Contents
-from maxaffine.report.shapes import is_image
 
 TEMPLATE = "report.html.j2"
 PANEL_PIXELS = 448

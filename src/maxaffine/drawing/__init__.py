@@ -1,0 +1,29 @@
+"""Arrays as pictures: inputs, signed templates in colours symmetric about zero, lines and bars; knows no network."""
+
+from maxaffine.drawing.extras import require
+from maxaffine.drawing.histograms import Spread, spread_figure
+from maxaffine.drawing.panels import Panel, panel_figure
+from maxaffine.drawing.pixels import input_pixels, png_of, signed_pixels, template_pixels
+from maxaffine.drawing.shapes import Kind, is_image, kind_of, shown
+from maxaffine.drawing.sheet import DPI, png, say, short, whole_sheet
+
+__all__ = [
+    "DPI",
+    "Kind",
+    "Panel",
+    "Spread",
+    "input_pixels",
+    "is_image",
+    "kind_of",
+    "panel_figure",
+    "png",
+    "png_of",
+    "require",
+    "say",
+    "short",
+    "shown",
+    "signed_pixels",
+    "spread_figure",
+    "template_pixels",
+    "whole_sheet",
+]

@@ -1,0 +1,26 @@
+"""The optional packages that draw, asked for in one place."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+
+from maxaffine.errors import MaxAffineError
+
+
+def require(what: str, packages: Sequence[str] = ("matplotlib",)) -> None:
+    """Check, before any work is spent, that the packages which draw are installed.
+
+    Args:
+        what: What needs them, e.g. ``"a report"``.
+        packages: The modules that they install.
+
+    Raises:
+        MaxAffineError: When one of them is absent; names it and the extra that holds it.
+    """
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MaxAffineError(
+            f"{what} needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed; "
+            "run pip install 'maxaffine[report]'"
+        )

@@ -1,0 +1,78 @@
+"""Figures laid out in inches, and their files."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DPI = 150
+
+
+def whole_sheet(width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty figure whose coordinates are inches from its top left corner: laying out many axes takes seconds.
+
+    Args:
+        width: Width in inches.
+        height: Height in inches.
+
+    Returns:
+        The figure, and the one pair of axes that covers it.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.set_xlim(0, width)
+    ax.set_ylim(height, 0)
+    ax.set_autoscale_on(False)
+    ax.set_axis_off()
+    return figure, ax
+
+
+def say(ax: Axes, text: str, left: float, top: float, colour: str = "black", size: float = 7.0) -> None:
+    """Write words at a place of a sheet.
+
+    Args:
+        ax: The sheet's axes.
+        text: The words, in one line or several.
+        left: Inches from the left.
+        top: Inches from the top.
+        colour: Their colour.
+        size: Their size in points.
+    """
+    # A class may be called "$5$", which is no formula.
+    ax.text(left, top, text, fontsize=size, color=colour, va="top", linespacing=1.15, parse_math=False)
+
+
+def short(name: str, letters: int) -> str:
+    """A name, cut to a number of letters.
+
+    Args:
+        name: The name.
+        letters: At most so many.
+
+    Returns:
+        The name, or its beginning with an ellipsis.
+
+    >>> short("Egyptian cat", 8)
+    'Egyptia…'
+    """
+    return name if len(name) <= letters else f"{name[: letters - 1]}…"
+
+
+def png(figure: Figure) -> bytes:
+    """Encode a figure.
+
+    Args:
+        figure: The figure.
+
+    Returns:
+        A PNG file.
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    return buffer.getvalue()

@@ -1,0 +1,170 @@
+"""The layer whose units are looked at: the network's output, or what an operator or module inside it gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any
+
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from maxaffine.errors import BadInput
+from maxaffine.graph import BatchAxis, Dependence, Graph, Value
+from maxaffine.maps import AffineMap
+from maxaffine.network import SplineNetwork, rounding_bound
+
+SHOWN = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One output of a network, or of its part up to some operator.
+
+    Attributes:
+        net: The whole network.
+        until: The operator or module; None for the network's output.
+        output: Which output of the network.
+        units: Shape of one sample's output.
+    """
+
+    net: SplineNetwork
+    until: str | None
+    output: int
+    units: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        """Number of units."""
+        return prod(self.units)
+
+    @property
+    def words(self) -> str:
+        """What to call it in a sentence."""
+        if self.until is not None:
+            return repr(self.until)
+        return f"output {self.output}" if len(self.net.graph.outputs) > 1 else "the output"
+
+    @property
+    def rounding(self) -> float:
+        """What rounding explains of a relative residual."""
+        return rounding_bound(self._part)
+
+    @property
+    def graph(self) -> Graph:
+        """The graph that gives these units and no other."""
+        part = self._part.graph
+        return part.part([part.outputs[self.output]])
+
+    def values(self, x: Any) -> Tensor:
+        """The network's own values, (N, units), run without any affine map."""
+        axis = _value(self._part.graph, self.output).batch or BatchAxis()
+        front = axis.to_front(tree_leaves(self._part(x))[self.output])
+        return front.reshape(len(front), -1)
+
+    def affine_map(self, x: Any, units: Tensor | None = None) -> AffineMap:
+        """The map of the wanted units."""
+        output = None if self.until is not None else self.output
+        return self.net.affine_map(x, outputs=units, until=self.until, output=output)
+
+    def inputs(self, x: Any) -> tuple[Tensor, ...]:
+        """The floating-point inputs, the samples in front."""
+        spec = self.net.inputs
+        pairs = zip(spec.tensors(x), spec.batch_dims, strict=True)
+        return tuple(item.movedim(axis, 0) for item, axis in pairs if item.is_floating_point())
+
+    @cached_property
+    def _part(self) -> SplineNetwork:
+        return self.net if self.until is None else self.net.part(until=self.until)
+
+
+def find_layer(net: SplineNetwork, until: str | None, output: int | None) -> Layer:
+    """Find the layer that some arguments name.
+
+    Args:
+        net: The captured network.
+        until: Operator or module; None for the network's output.
+        output: Which output, for a network with several.
+
+    Returns:
+        The layer.
+
+    Raises:
+        BadInput: When the arguments name none, or one that does not depend on the input affinely; lists what there is.
+    """
+    if not isinstance(net, SplineNetwork):
+        raise BadInput(
+            f"net: expected a captured network, got {type(net).__name__}; capture it: maxaffine.capture(model, x)"
+        )
+    graph = net.graph if until is None else net.part(until=until).graph
+    count = len(graph.outputs)
+    if until is not None and output is not None:
+        raise BadInput("output: it chooses among the network's own outputs; leave it out where until= is given")
+    if output is None and count > 1:
+        raise BadInput(f"output: the network has {count} outputs; choose one with output=. {candidates(net)}")
+    if output is not None and not 0 <= output < count:
+        raise BadInput(f"output: there is no output {output}. {candidates(net)}")
+    place = output or 0
+    value = _value(graph, place)
+    if value.batch is None or value.dependence is not Dependence.AFFINE:
+        name = f"until: {until!r}" if until is not None else f"output: output {place}"
+        raise BadInput(f"{name} is no piecewise-affine function of the input. {candidates(net)}")
+    return Layer(net, until, place, value.units)
+
+
+def find_classifier(net: SplineNetwork, until: str | None, output: int | None) -> Layer:
+    """Find the layer that gives one logit per class.
+
+    Args:
+        net: The captured network.
+        until: Operator or module; None for the network's output.
+        output: Which output, for a network with several.
+
+    Returns:
+        The layer, its units (C,) with C >= 2.
+
+    Raises:
+        BadInput: When the layer that the arguments name gives no such logits; lists what there is.
+    """
+    layer = find_layer(net, until, output)
+    if len(layer.units) != 1:
+        raise BadInput(
+            f"{'output' if until is None else 'until'}: {layer.words} has the shape {layer.units} for one input, which"
+            f" is no row of logits, one per class. {candidates(net)}"
+        )
+    if layer.count < 2:
+        raise BadInput(
+            f"{'output' if until is None else 'until'}: {layer.words} has one class; there is nothing to tell apart"
+            f" below two. {candidates(net)}"
+        )
+    return layer
+
+
+def candidates(net: SplineNetwork) -> str:
+    """The layers that give one number per class, and how to name them.
+
+    Args:
+        net: The captured network.
+
+    Returns:
+        One or two sentences.
+    """
+    values = [_value(net.graph, place) for place in range(len(net.graph.outputs))]
+    outputs = [
+        f"output={place} of shape {value.units}"
+        for place, value in enumerate(values)
+        if value.dependence is Dependence.AFFINE and value.batch is not None
+    ]
+    rows = [
+        f"until={record.name!r} of {record.units[0]} units"
+        for record in net.operators
+        if len(record.units) == 1 and record.units[0] > 1
+    ]
+    more = f" and {len(rows) - SHOWN} more before them" if len(rows) > SHOWN else ""
+    inside = f"; rows of units inside: {', '.join(rows[-SHOWN:])}{more}" if rows else ""
+    return f"There are: {', '.join(outputs) or 'no output that depends on the input'}{inside}"
+
+
+def _value(graph: Graph, place: int) -> Value:
+    return graph.values[graph.outputs[place]]

@@ -1,0 +1,216 @@
+"""Templates: the rows of A[x] for some units, and what they make of each input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from maxaffine.errors import BadInput, ExactnessError
+from maxaffine.maps import AffineMap, OffsetContributions
+from maxaffine.templates import figures
+from maxaffine.templates.comparison import Comparison, checked_place, compared
+from maxaffine.templates.html import page
+from maxaffine.templates.measuring import double, gram
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Templates:
+    """The templates A[x]_c of K units at each of N inputs: unit c gives <A_c, x> + b_c, a matched filter.
+
+    Made by :func:`maxaffine.templates`, which has checked that sum. Numbers are in double precision, templates in the
+    network's own.
+
+    Attributes:
+        affine_map: The map whose outputs are the K units; its ``rows()`` give the templates in blocks.
+        inputs: The floating-point inputs, the samples in front: (N, *in) each.
+        layer: What the units belong to, in words.
+        units: Flat number of each unit, (K,).
+        names: Name of each unit.
+        values: The network's own values at the units (the logits, at a classifier's output), (N, K).
+        inner: <A_c, x>, (N, K).
+        offsets: b_c, (N, K).
+        norms: |A_c|, (N, K).
+        bound: What rounding explains of values - inner - offsets, (N,).
+        rounding: The same, relative to the size of the terms.
+    """
+
+    affine_map: AffineMap
+    inputs: tuple[Tensor, ...]
+    layer: str
+    units: tuple[int, ...]
+    names: tuple[str, ...]
+    values: Tensor
+    inner: Tensor
+    offsets: Tensor
+    norms: Tensor
+    bound: Tensor
+    rounding: float
+
+    def __len__(self) -> int:
+        """Number of inputs N."""
+        return len(self.values)
+
+    @property
+    def slopes(self) -> Tensor | tuple[Tensor, ...]:
+        """All templates at once, (N, K, *in); one tensor per floating-point input where there are several."""
+        return self.affine_map.slopes
+
+    @property
+    def residuals(self) -> Tensor:
+        """Values - inner - offsets, (N, K): rounding."""
+        return self.values - self.inner - self.offsets
+
+    @cached_property
+    def contributions(self) -> OffsetContributions:
+        """The exact split of b over the operators that have an offset; its ``sum()`` is b."""
+        split = self.affine_map.offset_contributions()
+        gap = (double(split.sum()) - self.offsets).abs()
+        sizes = torch.stack([double(part).abs() for part in (*split.values(), self.offsets)]).sum(0)
+        if bool((gap > self.rounding * sizes).any()):
+            raise ExactnessError(
+                f"net: the operators' parts of the offset miss it by up to {float(gap.max()):.3g}, which rounding does"
+                " not explain. This is a fault of maxaffine: please report it with the model"
+            )
+        return split
+
+    @cached_property
+    def cosines(self) -> Tensor:
+        """The cosine of every template with every other, (N, K, K); 0 where one of them is zero."""
+        lengths = self.norms[:, :, None] * self.norms[:, None, :]
+        products = gram(self.affine_map, self.inputs)
+        return torch.where(lengths > 0, products / lengths, torch.zeros_like(lengths)).clamp(-1, 1)
+
+    @cached_property
+    def matches(self) -> Tensor:
+        """The cosine of every template with its input, (N, K); 0 where one of them is zero."""
+        sizes = torch.stack([double(x).flatten(1).norm(dim=1) for x in self.inputs]).norm(dim=0)
+        lengths = self.norms * sizes[:, None]
+        return torch.where(lengths > 0, self.inner / lengths, torch.zeros_like(lengths)).clamp(-1, 1)
+
+    def template(self, unit: int | str) -> Tensor | tuple[Tensor, ...]:
+        """The templates of one unit; nothing else is built.
+
+        Args:
+            unit: Its flat number, or its name.
+
+        Returns:
+            (N, *in); one tensor per floating-point input where there are several.
+
+        Raises:
+            BadInput: When the unit is not among the chosen ones.
+        """
+        place = torch.full((len(self),), self.place(unit), device=self.values.device)
+        parts = self.rows_at(place)
+        return parts[0] if len(parts) == 1 else parts
+
+    def runner_up(self) -> Comparison:
+        """The largest unit against the second largest, at each input: what made this one win.
+
+        Returns:
+            The comparison, among the chosen units; of equal ones the lower is the winner.
+
+        Raises:
+            BadInput: When a single unit was chosen.
+        """
+        if len(self.units) < 2:
+            raise BadInput("classes: a single unit was chosen, so there is no runner-up; choose two or more")
+        order = self.values.argsort(dim=1, descending=True, stable=True)
+        return compared(self, order[:, 0], order[:, 1])
+
+    def compare(self, c: int | str, d: int | str) -> Comparison:
+        """A_c - A_d at each input.
+
+        Args:
+            c: Flat number or name of one unit.
+            d: The same of another.
+
+        Returns:
+            The comparison.
+
+        Raises:
+            BadInput: When one of them is not among the chosen units.
+        """
+        like = torch.zeros(len(self), dtype=torch.long, device=self.values.device)
+        return compared(self, like + self.place(c), like + self.place(d))
+
+    def plot(
+        self,
+        samples: int | Sequence[int] = 0,
+        units: Sequence[int | str] | None = None,
+        *,
+        input: int = 0,
+        channels: str = "sum",
+        share: float = 0.995,
+    ) -> Figure:
+        """Draw inputs beside their templates, as signed maps in colours symmetric about zero.
+
+        Args:
+            samples: Which samples of the batch, one per row.
+            units: Flat numbers or names of the units; by default the (at most) three largest of each sample.
+            input: Which floating-point input, where there are several.
+            channels: ``"sum"`` shows a template's response to a grey change; ``"each"`` has a row for every channel.
+            share: Share of a row's values that lie within its colours.
+
+        Returns:
+            The figure.
+
+        Raises:
+            BadInput: When the input has no plain picture, or there is no such sample, unit or input.
+            MaxAffineError: When matplotlib is absent.
+        """
+        chosen = [samples] if isinstance(samples, int) else list(samples)
+        rows = [checked_place(sample, len(self), "samples") for sample in chosen]
+        places = None if units is None else [self.place(unit) for unit in units]
+        part = checked_place(input, len(self.inputs), "input")
+        return figures.templates_figure(self, rows, places, part, channels, share)
+
+    def place(self, unit: int | str) -> int:
+        """Where a unit stands among the chosen ones.
+
+        Args:
+            unit: Its flat number, or its name.
+
+        Returns:
+            Its place.
+
+        Raises:
+            BadInput: When it is not among them.
+        """
+        known = self.names if isinstance(unit, str) else self.units
+        if unit not in known:
+            few = ", ".join(map(str, known[:12])) + (", ..." if len(known) > 12 else "")
+            raise BadInput(f"unit: {unit!r} is not among the chosen units {few}; choose it with classes=")
+        return known.index(unit)
+
+    def rows_at(self, places: Tensor) -> tuple[Tensor, ...]:
+        """One template per input of the batch.
+
+        Args:
+            places: Place of the unit among the chosen ones, (N,).
+
+        Returns:
+            Per floating-point input (N, *in).
+        """
+        one_hot = torch.zeros(self.values.shape, dtype=self.inputs[0].dtype, device=self.inputs[0].device)
+        one_hot.scatter_(1, places.to(one_hot.device)[:, None], 1)
+        found = self.affine_map.rmv(one_hot)
+        return found if isinstance(found, tuple) else (found,)
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(str(tuple(item.shape[1:])) for item in self.inputs)
+        worst = float(self.residuals.abs().max())
+        return (
+            f"Templates of {len(self.units)} units of {self.layer} at {len(self)} inputs of shape {shapes}:"
+            f" <A_c, x> + b_c = value within {worst:.2g} (rounding explains {float(self.bound.max()):.2g})"
+        )
+
+    def _repr_html_(self) -> str:
+        return page(self)

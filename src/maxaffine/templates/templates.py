@@ -1,0 +1,155 @@
+"""Find the templates of a network: which units, and the check that <A_c, x> + b_c is what they give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maxaffine.errors import BadInput, ExactnessError
+from maxaffine.network import SplineNetwork
+from maxaffine.templates.layer import Layer, find_layer
+from maxaffine.templates.measuring import Measured, double, measure
+from maxaffine.templates.result import Templates
+
+Names = Sequence[str] | Mapping[int, str]
+
+
+def templates(
+    net: SplineNetwork,
+    x: Any,
+    classes: int | str | Sequence[int | str] | Tensor | None = None,
+    until: str | None = None,
+    *,
+    output: int | None = None,
+    top: int | None = None,
+    names: Names | None = None,
+    progress: bool | None = None,
+) -> Templates:
+    """The templates that a network matches each input against: logit_c = <A[x]_c, x> + b[x]_c.
+
+    The rows are walked over in blocks, so that 1000 classes of a photograph fit in memory. That the sum is what the
+    network gives is checked for every row. Within the region of x the template is also the gradient of the logit.
+
+    Args:
+        net: The captured network.
+        x: The inputs, as at capture.
+        classes: Numbers or names of the classes, or flat numbers of the units; all by default.
+        until: Operator or module whose units are looked at; the network's output by default.
+        output: Which output, for a network with several.
+        top: Keep only the units that are among the ``top`` largest at some input.
+        names: Names of the units, in order or by number.
+        progress: Whether to show a bar; by default when it takes over two seconds.
+
+    Returns:
+        The templates, with inner products, offsets, norms, cosines and comparisons.
+
+    Raises:
+        BadInput: When there is no such layer or unit; lists what there is.
+        ExactnessError: When <A_c, x> + b_c misses the network's own value by more than rounding can explain.
+
+    >>> import torch, maxaffine as ma
+    >>> net = ma.capture(torch.nn.Linear(2, 3).eval(), torch.zeros(1, 2))
+    >>> ma.templates(net, torch.ones(4, 2)).slopes.shape
+    torch.Size([4, 3, 2])
+
+    Source: Balestriero and Baraniuk, "Mad Max: Affine Spline Insights into Deep Learning" (arXiv 1805.06576),
+    sections 4 and 5: deep networks are template matching machines.
+    """
+    layer = find_layer(net, until, output)
+    inputs = layer.inputs(x)
+    values = double(layer.values(x))
+    named = _names(layer, names)
+    units = _chosen(layer, values, classes, top, named)
+    affine_map = layer.affine_map(x, torch.tensor(units))
+    measured = measure(affine_map, inputs, progress)
+    offsets = double(affine_map.offsets)
+    kept = values[:, units]
+    return Templates(
+        affine_map=affine_map,
+        inputs=inputs,
+        layer=layer.words,
+        units=tuple(units),
+        names=tuple(named[unit] if named is not None else _unit_name(layer, unit) for unit in units),
+        values=kept,
+        inner=measured.inner,
+        offsets=offsets,
+        norms=measured.norms,
+        bound=_checked(layer, kept, measured, offsets),
+        rounding=layer.rounding,
+    )
+
+
+def _chosen(
+    layer: Layer,
+    values: Tensor,
+    classes: int | str | Sequence[int | str] | Tensor | None,
+    top: int | None,
+    names: Mapping[int, str] | None,
+) -> list[int]:
+    """Flat numbers of the units to look at, in increasing order where ``top`` chose them."""
+    units = list(range(layer.count))
+    if classes is not None:
+        items = classes.tolist() if isinstance(classes, Tensor) else classes
+        listed = [items] if isinstance(items, int | str) else list(items)
+        units = [_number(item, layer, names) for item in listed]
+        if not units or len(set(units)) < len(units):
+            raise BadInput(f"classes: expected different units, at least one, got {classes!r}")
+    if top is None:
+        return units
+    if top < 1:
+        raise BadInput(f"top: {top} is less than 1")
+    order = values[:, units].argsort(dim=1, descending=True, stable=True)[:, :top]
+    return [units[place] for place in sorted(set(order.flatten().tolist()))]
+
+
+def _number(item: int | str, layer: Layer, names: Mapping[int, str] | None) -> int:
+    if isinstance(item, str):
+        found = [number for number, name in (names or {}).items() if name == item]
+        if not found:
+            known = "names= gave none" if names is None else f"there are {', '.join(list(names.values())[:12])}"
+            raise BadInput(f"classes: no unit is called {item!r}; {known}")
+        return found[0]
+    if not 0 <= item < layer.count:
+        raise BadInput(f"classes: {layer.words} has the units 0..{layer.count - 1}, got {item}")
+    return item
+
+
+def _names(layer: Layer, names: Names | None) -> Mapping[int, str] | None:
+    """A name for every unit."""
+    if names is None:
+        return None
+    if isinstance(names, Mapping):
+        return {unit: names.get(unit, _unit_name(layer, unit)) for unit in range(layer.count)}
+    if isinstance(names, str) or len(names) != layer.count:
+        raise BadInput(f"names: {layer.words} has {layer.count} units; give one name for each, or a dict by number")
+    return dict(enumerate(names))
+
+
+def _unit_name(layer: Layer, unit: int) -> str:
+    if len(layer.units) == 1:
+        return f"{'class' if layer.until is None else 'unit'} {unit}"
+    return (
+        f"unit ({', '.join(str(int(place)) for place in np.unravel_index(unit, layer.units))})"
+        if layer.units
+        else "unit"
+    )
+
+
+def _checked(layer: Layer, values: Tensor, measured: Measured, offsets: Tensor) -> Tensor:
+    """What rounding explains of value - <A, x> - b at each input, (N,); raises where there is more."""
+    terms = (measured.inner.abs(), measured.spreads, offsets.abs(), values.abs())
+    sizes = torch.stack(terms).amax((0, 2))
+    bound = layer.rounding * sizes
+    worst = (values - measured.inner - offsets).abs().amax(1)
+    if not bool((worst <= bound).all()):
+        sample = int((worst - bound).nan_to_num(nan=torch.inf).argmax())
+        raise ExactnessError(
+            f"net: at sample {sample}, <A_c, x> + b_c misses the value of a unit of {layer.words} by"
+            f" {float(worst[sample]):.3g}, and rounding explains {float(bound[sample]):.3g}. Is the network badly"
+            " conditioned there? Try it in float64. If not, this is a fault of maxaffine: please report it"
+        )
+    return bound

@@ -1,0 +1,144 @@
+"""What the figures of templates show, read back from matplotlib."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import nn
+
+import maxaffine as ma
+from maxaffine.drawing import template_pixels
+from maxaffine.templates import Templates, layer_templates
+
+
+def _templates(*shape: int, classes: int = 4) -> Templates:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(shape)), 6), nn.ReLU(), nn.Linear(6, classes)).eval()
+    x = torch.rand(2, *shape)
+    return ma.templates(ma.capture(module, x), x, names=[f"name {number}" for number in range(classes)])
+
+
+def _titles(figure: Figure) -> list[str]:
+    return [ax.get_title(loc="left") for ax in figure.axes if ax.get_title(loc="left")]
+
+
+def test_the_largest_units_with_their_sums() -> None:
+    result = _templates(1, 6, 6)
+    figure = result.plot([0, 1])
+    titles = _titles(figure)
+    assert len(titles) == 8 and titles[0] == "input x\n(sample 0)"
+    for row in (0, 1):
+        for column, unit in enumerate(result.values[row].argsort(descending=True)[:3].tolist(), start=1):
+            title = titles[4 * row + column].replace("−", "-")
+            assert title.startswith(f"name {unit}\n")
+            inner, sign, offset, value = re.search(r"= (\S+) ([+-]) (\S+) = (\S+)", title).groups()  # pyright: ignore
+            assert float(inner) == pytest.approx(float(result.inner[row, unit]), abs=0.006)
+            assert float(sign + offset) == pytest.approx(float(result.offsets[row, unit]), abs=0.006)
+            assert float(value) == pytest.approx(float(result.values[row, unit]), abs=0.006)
+
+
+def test_the_map_is_the_template_in_a_symmetric_scale() -> None:
+    result = _templates(1, 6, 6)
+    figure = result.plot(1, units=["name 2"], share=1.0)
+    slopes = result.slopes
+    assert isinstance(slopes, torch.Tensor)
+    template = slopes[1, 2].double().numpy()
+    expected = template_pixels(template, float(np.abs(template).max()))
+    assert np.array_equal(figure.axes[1].images[0].get_array(), expected)  # pyright: ignore[reportArgumentType]
+    scale = [label.get_text() for label in figure.axes[2].get_yticklabels()]
+    end = f"{np.abs(template).max():.2g}"
+    assert scale == [f"−{end}", "0", end]
+
+
+def test_channels_are_summed_or_shown_one_by_one() -> None:
+    result = _templates(3, 6, 6)
+    assert len(_titles(result.plot())) == 4
+    figure = result.plot(channels="each")
+    titles = _titles(figure)
+    assert [title.splitlines()[-1] for title in titles[::4]] == ["red", "green", "blue"]
+    labels = {ax.get_yticklabels()[2].get_text() for ax in figure.axes if not ax.get_title(loc="left")}
+    assert len(labels) == 1, "the channels share one scale"
+
+
+@pytest.mark.parametrize(("shape", "lines", "bars"), [((200,), 1, 0), ((2, 40), 2, 0), ((13,), 0, 13)])
+def test_series_become_lines_and_tables_bars(shape: tuple[int, ...], lines: int, bars: int) -> None:
+    result = _templates(*shape)
+    for figure in (result.plot(), result.runner_up().plot()):
+        template = figure.axes[1]
+        # One more line at zero.
+        assert (len(template.lines) - 1, len(template.patches)) == (lines, bars)
+        low, high = template.get_ylim()
+        assert low == -high
+
+
+def test_a_comparison_shows_the_difference_and_its_shares() -> None:
+    result = _templates(1, 6, 6)
+    titles = _titles(result.runner_up().plot(1))
+    assert len(titles) == 5 and "−" in titles[3] and "share" in titles[4]
+
+
+def test_layers_have_a_row_each() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3)).eval()
+    x = torch.rand(2, 1, 6, 6)
+    layers = layer_templates(ma.capture(module, x), x)
+    titles = _titles(layers.plot(1))
+    assert titles[0].startswith("layer 1") and titles[4].startswith("layer 3") and len(titles) == 8
+    assert "1: 6 units" in repr(layers) or "1: " in repr(layers)
+
+
+def test_notebook() -> None:
+    result = _templates(1, 6, 6)
+    html = result._repr_html_()
+    assert html.count("<tr>") == 1 + 2 * 4 and "name 3" in html and "Templates of 4 units of the output" in html
+    picture = re.search(r'base64,([^"]+)"', html)
+    assert picture is not None
+    assert Image.open(io.BytesIO(base64.b64decode(picture[1]))).width > 300
+
+
+def test_a_volume_is_refused_in_a_figure_and_told_in_a_notebook() -> None:
+    result = _templates(1, 3, 4, 4)
+    with pytest.raises(ma.BadInput, match=r"one of shape \(1, 3, 4, 4\) has no plain picture"):
+        result.plot()
+    assert "no plain picture" in result._repr_html_() and "<table>" in result._repr_html_()
+
+
+def test_names_in_html_are_escaped() -> None:
+    module = nn.Linear(3, 2).eval()
+    result = ma.templates(ma.capture(module, torch.zeros(1, 3)), torch.ones(1, 3), names=["<b>", "&"])
+    assert "<b>&" not in result._repr_html_() and "&lt;b&gt;" in result._repr_html_()
+
+
+def test_without_matplotlib_the_table_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = _templates(1, 6, 6)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ma.MaxAffineError, match=r"a figure needs matplotlib.*maxaffine\[report\]"):
+        result.plot()
+    assert "<table>" in result._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ("samples: 2 is none of the 2", {"samples": 2}),
+        ("unit: 9 is not among", {"units": [9]}),
+        ("input: 1 is none of the 1", {"input": 1}),
+        ("channels: 'rgb' is neither", {"channels": "rgb"}),
+        (r"share: 0.0 is not in \(0, 1\]", {"share": 0.0}),
+    ],
+)
+def test_bad_input(words: str, options: dict) -> None:
+    with pytest.raises(ma.BadInput, match=words):
+        _templates(1, 6, 6).plot(**options)
+
+
+def test_channels_of_a_table_are_refused() -> None:
+    with pytest.raises(ma.BadInput, match=r"inputs of shape \(13,\) have no channels"):
+        _templates(13).plot(channels="each")
