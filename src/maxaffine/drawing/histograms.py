@@ -77,7 +77,7 @@ def _draw(ax: Axes, panel: Spread, mark: str) -> None:
     for colour, (name, values) in zip(COLOURS, panel.series.items(), strict=False):
         share = np.full(len(values), 1 / max(1, len(values)))
         clipped = np.clip(values, edges[0], edges[-1])
-        ax.hist(clipped, edges, weights=share, color=colour, alpha=0.45, label=f"{name} (line: mean)")
+        ax.hist(clipped, edges.tolist(), weights=share, color=colour, alpha=0.45, label=f"{name} (line: mean)")
         inside = values[np.isfinite(values)]
         if len(inside):
             ax.axvline(float(inside.mean()), color=colour, linewidth=1.4)

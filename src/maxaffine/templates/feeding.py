@@ -42,7 +42,7 @@ def labelled_batches(
         raise BadInput(f"{argument}: give one part of the data set, data.train, and the other as test=data.test")
     if not isinstance(data, Iterable) or isinstance(data, Tensor | dict | str):
         raise BadInput(f"{argument}: {FORMS}; got {type(data).__name__}")
-    if _is_pair(data):
+    if isinstance(data, tuple | list) and _is_pair(data):
         batches, total = _cut(net, data[0], data[1], argument, batch_size), -(-len(data[1]) // batch_size)
     else:
         batches = (_taken_apart(net, item, argument) for item in data)
@@ -53,9 +53,9 @@ def labelled_batches(
         yield x, _class_numbers(labels, argument)
 
 
-def _is_pair(data: Any) -> bool:
+def _is_pair(data: tuple | list) -> bool:
     """Whether this is (inputs, labels) itself, and no sequence of such batches."""
-    return isinstance(data, tuple | list) and len(data) == 2 and isinstance(data[1], Tensor) and data[1].dim() == 1
+    return len(data) == 2 and isinstance(data[1], Tensor) and data[1].dim() == 1
 
 
 def _cut(net: SplineNetwork, inputs: Any, labels: Tensor, argument: str, size: int) -> Iterator[tuple[Any, Tensor]]:
