@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env demo test test-ends lint typecheck pytest bench docs-operators weights clean distclean
+.PHONY: help env demo test test-ends lint typecheck pytest bench docs-operators study-orthogonal weights clean distclean
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -22,6 +22,7 @@ REPORT := $(VENV)/.stamp-report
 DEV := $(VENV)/.stamp-dev
 WEIGHTS := $(VENV)/.stamp-weights
 BENCHMARKS := $(VENV)/.stamp-benchmarks
+STUDIES := $(VENV)/.stamp-studies
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -47,6 +48,10 @@ pytest: $(DEV) ## all tests
 
 bench: $(BENCHMARKS) ## the speed comparison, written to benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks
+
+# BUDGET: minutes after which no run begins; ONLY: entries of the runs wanted, e.g. ONLY="digits size=200".
+study-orthogonal: $(STUDIES) ## where orthogonal templates help: goes on with the trainings, renews the pages
+	OMP_NUM_THREADS=1 $(BIN)/python -m studies.orthogonal $(if $(BUDGET),--budget-minutes $(BUDGET)) $(if $(ONLY),--only $(ONLY))
 
 docs-operators: $(DEV) ## regenerate docs/operators.md from the operator table of the tests
 	$(BIN)/python -m tests.operator_table > docs/operators.md.new

@@ -13,7 +13,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from . import learning
 from .measure import MEMORY_LIMIT
+from .networks import OUTPUTS
 
 INTRODUCTION = """# Results
 
@@ -36,6 +38,15 @@ contestant gets a copy whose parameters do not. "Error" is the largest differenc
 slope (float32).
 """
 
+
+LEARNING = f"""
+## Orthogonal templates, over a plain training step
+
+A step is the forward and the backward pass of the cross-entropy and Adam's update. The penalty on the classifier is
+timed alone, its own backward pass included, and set against the step; "step with maps" is a whole step with the penalty
+on the templates of {learning.SAMPLES} samples between {OUTPUTS} classes, "step, hard form" one with the rows of the
+classifier kept orthogonal, both over the plain step.
+"""
 
 OURS = "maxaffine"
 TIME_RIVALS = ("floor", "loop of autograd.grad", "vmap(jacrev)", "vmap(jacrev), frozen", "captum Saliency")
@@ -122,6 +133,29 @@ def codes_section(results: list[dict[str, Any]]) -> str:
     return f"\n## Codes, packing included, over the plain forward pass\n\n{table(head, rows)}"
 
 
+def learning_section(results: list[dict[str, Any]]) -> str:
+    """What the forms of orthogonal templates cost, over a plain training step."""
+    rows = []
+    for row in results:
+        name = f"{row['title']}, batch {row['batch']}"
+        if "failure" in row:
+            rows.append([name, row["failure"], "", "", "", ""])
+            continue
+        ratios = row["ratios"]
+        cells = [number(learning.seconds(row, learning.STEP)), number(1e6 * learning.seconds(row, "classifier"))]
+        shares = [f"{100 * ratios['classifier']:.2g}%", number(ratios["maps"]), number(ratios["hard"])]
+        rows.append([name, *cells, *shares])
+    head = [
+        "",
+        "step CPU s",
+        "penalty on the classifier, CPU µs",
+        "share of a step",
+        "step with maps",
+        "step, hard form",
+    ]
+    return f"{LEARNING}\n{table(head, rows)}"
+
+
 def capture_section(results: list[dict[str, Any]]) -> str:
     """Seconds of the first and the second capture in a process."""
     rows = []
@@ -154,6 +188,7 @@ def page(measured: dict[str, Any], outputs: int) -> str:
     sections = {
         "slopes": partial(slopes_page, outputs=outputs),
         "codes": codes_section,
+        "learning": learning_section,
         "capture": capture_section,
         "import": import_section,
     }

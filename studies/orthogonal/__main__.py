@@ -17,7 +17,7 @@ from .tables import all_tables
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 FOLDER = DOCS / "studies" / "orthogonal"
 RUNS = FOLDER / "runs.jsonl"
-PAGE = DOCS / "orthogonal-templates.md"
+PAGES = (DOCS / "orthogonal-templates.md", FOLDER / "tables.md")
 
 
 def main() -> int:
@@ -39,7 +39,8 @@ def main() -> int:
     results = Results(records(arguments.runs))
     if arguments.runs == RUNS:
         draw(results, FOLDER)
-        renew(PAGE, all_tables(results))
+        for page in PAGES:
+            renew(page, all_tables(results))
     else:
         print("\n".join(f"\n{name}\n\n{text}" for name, text in all_tables(results).items()))
     return 0

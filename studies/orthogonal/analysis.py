@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from scipy.stats import t as student
 
-from .grid import RECIPE, SEEDS, Cell, Form
+from .grid import RECIPE, SEEDS, Cell, Form, forms_to_choose_from
 
 LEVEL = 0.95
 BASELINE = Form("none")
@@ -137,25 +138,23 @@ class Results:
         return [self.compare(*pair) for pair in pairs if self.complete(*pair) and self.complete(pair[0], BASELINE)]
 
     def chosen(self) -> list[Comparison]:
-        """For every cell and kind of penalty whose weights are all complete, the weight that validation data choose.
+        """For every cell and kind of penalty whose weights are finished, the weight that validation data choose.
 
-        The weight with the highest validation accuracy, averaged over the seeds; of equal ones the smallest. The
+        It is the weight with the highest validation accuracy, averaged over the seeds; of equal ones the smallest. The
         baseline is not among the candidates, so that the penalty is compared even where validation would leave it out.
 
         Returns:
-            The comparisons of the chosen weights.
+            The comparisons of the chosen weights, in the order in which the cells were begun.
         """
-        kinds: dict[tuple[Cell, Form], list[Form]] = defaultdict(list)
+        kinds: dict[tuple[Cell, str, str], list[Form]] = defaultdict(list)
         for cell, form in self.by_form:
-            if form != BASELINE:
-                kinds[cell, replace(form, weight=0.0)].append(form)
+            if form != BASELINE and self.complete(cell, form) and self.complete(cell, BASELINE):
+                kinds[cell, form.on, form.compare].append(form)
         best = []
-        for (cell, _), forms in kinds.items():
-            if all(self.complete(cell, form) for form in [BASELINE, *forms]):
+        for (cell, on, compare), forms in kinds.items():
+            if set(forms) >= set(forms_to_choose_from(cell, on, compare)):
                 forms.sort(key=lambda form: form.weight)
-                best.append(
-                    self.compare(cell, max(forms, key=lambda f, c=cell: self.mean(c, f, "validation_accuracy")))
-                )
+                best.append(self.compare(cell, max(forms, key=partial(self.mean, cell, outcome="validation_accuracy"))))
         return best
 
 

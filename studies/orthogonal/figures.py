@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 
 from .analysis import BASELINE, OUTCOMES, Comparison, Outcome, Results
 from .grid import Cell, Form
-from .tables import cell_name
+from .tables import by_classes, cell_name
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 BETTER, WORSE, OPEN = "#009E73", "#D55E00", "#7F7F7F"
@@ -37,9 +38,8 @@ def draw(results: Results, folder: Path) -> None:
 def _differences(chosen: Sequence[Comparison], path: Path) -> None:
     """One panel per outcome, one line per cell, mean and interval."""
     outcomes = [outcome for outcome in OUTCOMES if outcome.name in SHOWN]
-    figure, axes = plt.subplots(
-        1, len(outcomes), sharey=True, figsize=(3 + 2.4 * len(outcomes), 1.5 + 0.28 * len(chosen)), squeeze=False
-    )
+    size = (3 + 2.4 * len(outcomes), 2 + 0.28 * len(chosen))
+    figure, axes = plt.subplots(1, len(outcomes), sharey=True, figsize=size, squeeze=False, layout="constrained")
     for axis, outcome in zip(axes[0], outcomes, strict=True):
         _panel(axis, chosen, outcome)
     axes[0, 0].set_yticks(range(len(chosen)), [f"{cell_name(item.cell)}, λ {item.form.weight:g}" for item in chosen])
@@ -64,21 +64,22 @@ def _panel(axis: Axes, chosen: Sequence[Comparison], outcome: Outcome) -> None:
 
 
 def _curves(results: Results, cells: Sequence[Cell], path: Path) -> None:
-    """Accuracy over the weight."""
-    figure, axis = plt.subplots(figsize=(9, 5))
-    for number, cell in enumerate(cells):
-        found = [item for item in results.comparisons() if item.cell == cell and _is_rows(item.form)]
-        found.sort(key=lambda item: item.form.weight)
-        means = [item.differences["test_accuracy"].mean for item in found]
-        style = ("-", "--", ":")[number // len(LINES) % 3]
-        colour = LINES[number % len(LINES)]
-        axis.plot([item.form.weight for item in found], means, style, marker="o", color=colour, label=cell_name(cell))
-    axis.axhline(0, color="black", linewidth=0.8)
-    axis.set_xscale("log")
-    axis.set_xlabel("weight λ of the penalty on the classifier")
-    axis.set_ylabel("test accuracy less that without (points)")
-    axis.grid(alpha=0.3)
-    axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    """Accuracy over the weight; tasks of 100 classes have a panel of their own, with a scale of their own."""
+    panels = {classes: chosen for classes, chosen in by_classes(cells).items() if chosen}
+    figure, axes = plt.subplots(1, len(panels), figsize=(6.5 * len(panels), 5), squeeze=False, layout="constrained")
+    for axis, (classes, chosen) in zip(axes[0], panels.items(), strict=True):
+        for number, cell in enumerate(chosen):
+            found = [item for item in results.comparisons() if item.cell == cell and _is_rows(item.form)]
+            found.sort(key=lambda item: item.form.weight)
+            means = [item.differences["test_accuracy"].mean for item in found]
+            axis.plot([item.form.weight for item in found], means, **_style(number), label=cell_name(cell))
+        axis.axhline(0, color="black", linewidth=0.8)
+        axis.set_xscale("log")
+        axis.set_xlabel("weight λ of the penalty on the classifier")
+        axis.set_ylabel("test accuracy less that without (points)")
+        axis.set_title(f"{classes} classes")
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=7)
     _save(figure, path)
 
 
@@ -90,9 +91,7 @@ def _angles(results: Results, cells: Sequence[Cell], path: Path) -> None:
             forms = sorted((f for c, f in results.by_form if c == cell and _is_rows(f)), key=lambda form: form.weight)
             forms = [form for form in [BASELINE, *forms] if results.complete(cell, form)]
             cosines = [results.mean(cell, form, name) ** 0.5 for form in forms]
-            style = ("-", "--", ":")[number // len(LINES) % 3]
-            places = [form.weight for form in forms]
-            axis.plot(places, cosines, style, marker="o", color=LINES[number % len(LINES)], label=cell_name(cell))
+            axis.plot([form.weight for form in forms], cosines, **_style(number), label=cell_name(cell))
         axis.set_xscale("symlog", linthresh=1e-3)
         axis.set_xlabel("weight λ of the penalty on the classifier (0: none)")
         axis.set_title(title)
@@ -101,6 +100,12 @@ def _angles(results: Results, cells: Sequence[Cell], path: Path) -> None:
     axes[0].set_ylabel("root mean squared cosine of two classes")
     axes[1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     _save(figure, path)
+
+
+def _style(number: int) -> dict[str, Any]:
+    """A line that is told apart by its colour, and by its marker and dashes too."""
+    row = number // len(LINES)
+    return {"color": LINES[number % len(LINES)], "marker": "osD"[row % 3], "linestyle": ("-", "--", ":")[row % 3]}
 
 
 def _is_rows(form: Form) -> bool:

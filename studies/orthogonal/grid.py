@@ -61,13 +61,13 @@ class Block:
                     yield Cell(self.task, model, size, norm)
 
 
-WEIGHTS = (0.001, 0.01, 0.1, 1.0)
+WEIGHTS = (0.01, 0.1, 1.0, 10.0, 100.0)
 NONE = (Form("none"),)
 ROWS = (*NONE, *(Form("classifier", "products", weight) for weight in WEIGHTS))
+TINY = (*NONE, Form("classifier", "products", 0.001))
 HARD = (*NONE, Form("hard"))
-MAPS = (*NONE, *(Form("maps", "cosines", weight) for weight in WEIGHTS))
+MAPS = (*NONE, *(Form("maps", "cosines", weight) for weight in (0.01, 0.1, 1.0)))
 OTHER = (*NONE, *(Form("classifier", "cosines", w) for w in WEIGHTS), *(Form("maps", "products", w) for w in WEIGHTS))
-EXTREME = (*NONE, *(Form("classifier", "products", weight) for weight in (10.0, 100.0)))
 
 WITH, WITHOUT, BOTH = (True,), (False,), (True, False)
 ALL = ("mlp", "cnn-small", "cnn-large", "resnet")
@@ -76,36 +76,40 @@ LARGE = ("cnn-large", "resnet")
 
 GRID = (
     #     task                  networks        training sizes   batch-norm  forms
-    Block("fashion-mnist",       ("cnn-small",), (500,),          WITH,       ROWS),
     Block("digits",              SMALL,          (200,),          BOTH,       ROWS),
+    Block("fashion-mnist",       ("cnn-small",), (500,),          WITH,       ROWS),
     Block("digit-pairs",         ("cnn-small",), (2000,),         WITH,       ROWS),
-    Block("fashion-mnist",       SMALL,          (500,),          BOTH,       ROWS),
-    Block("digit-pairs",         ("cnn-small",), (2000,),         WITH,       HARD),
+    Block("fashion-mnist",       ("mlp",),       (500, 2000),     WITHOUT,    ROWS),
     Block("fashion-mnist",       ("cnn-small",), (500,),          WITH,       HARD),
-    Block("fashion-mnist",       ("cnn-small",), (500,),          WITH,       MAPS),
-    Block("digits",              LARGE,          (200,),          WITH,       ROWS),
+    Block("digit-pairs",         ("cnn-small",), (2000,),         WITH,       HARD),
     Block("digit-pairs",         ("mlp",),       (2000,),         WITHOUT,    ROWS),
+    Block("digits",              ("resnet",),    (200,),          WITH,       ROWS),
+    Block("fashion-mnist",       ("cnn-small",), (500,),          WITH,       MAPS),
+    Block("digit-pairs",         ("cnn-small",), (10000,),        WITH,       ROWS),
+    Block("fashion-mnist",       ("mlp",),       (10000,),        WITHOUT,    ROWS),
+    Block("digits",              ("cnn-large",), (200,),          WITH,       ROWS),
     Block("fashion-mnist",       ("cnn-small",), (2000,),         WITH,       ROWS),
+    Block("fashion-mnist",       ("cnn-small",), (500,),          WITHOUT,    ROWS),
     Block("fashion-mnist-pairs", ("cnn-small",), (5000,),         WITH,       ROWS),
     Block("digits",              ALL,            (1000,),         BOTH,       ROWS),
-    Block("fashion-mnist",       ("cnn-small",), (500,),          WITH,       EXTREME),
-    Block("digit-pairs",         ("cnn-small",), (2000,),         WITH,       EXTREME),
-    Block("fashion-mnist",       SMALL,          (2000, 10000),   WITH,       ROWS),
+    Block("fashion-mnist",       ("cnn-small",), (10000,),        WITH,       ROWS),
+    Block("fashion-mnist",       SMALL,          (55000,),        WITH,       ROWS),
+    Block("digits",              LARGE,          (200,),          WITHOUT,    ROWS),
     Block("digit-pairs",         ALL,            (2000, 10000),   BOTH,       ROWS),
     Block("fashion-mnist",       LARGE,          (500,),          WITH,       ROWS),
     Block("digits",              ALL,            (200, 1000),     BOTH,       HARD),
     Block("digits",              ALL,            (200,),          BOTH,       MAPS),
     Block("fashion-mnist",       ("cnn-small",), (500, 2000),     WITH,       OTHER),
-    Block("fashion-mnist",       SMALL,          (55000,),        WITH,       ROWS),
-    Block("fashion-mnist",       SMALL,          (2000, 10000),   WITHOUT,    ROWS),
-    Block("fashion-mnist-pairs", ALL,            (5000, 50000),   WITH,       ROWS),
-    Block("fashion-mnist",       LARGE,          (2000, 10000),   BOTH,       ROWS),
+    Block("fashion-mnist",       SMALL,          (500, 2000, 10000), BOTH,    ROWS),
+    Block("fashion-mnist-pairs", ALL,            (5000, 50000),   BOTH,       ROWS),
+    Block("fashion-mnist",       LARGE,          (500, 2000, 10000), BOTH,    ROWS),
     Block("fashion-mnist",       ALL,            (55000,),        BOTH,       ROWS),
-    Block("fashion-mnist-pairs", ALL,            (5000, 50000),   WITHOUT,    ROWS),
     Block("fashion-mnist",       ALL,            (500, 10000),    BOTH,       HARD),
     Block("fashion-mnist",       ALL,            (500, 10000),    BOTH,       MAPS),
     Block("digit-pairs",         SMALL,          (2000,),         BOTH,       MAPS),
     Block("fashion-mnist-pairs", ALL,            (5000,),         BOTH,       HARD),
+    Block("digits",              SMALL,          (200,),          BOTH,       TINY),
+    Block("fashion-mnist",       SMALL,          (500,),          BOTH,       TINY),
 )  # fmt: skip
 
 
@@ -125,3 +129,21 @@ def runs() -> list[Run]:
         if possible(cell, form)
     }
     return list(ordered)
+
+
+def forms_to_choose_from(cell: Cell, on: str, compare: str) -> tuple[Form, ...]:
+    """The weights of one kind of penalty that must be finished before validation data choose between them.
+
+    Args:
+        cell: Where.
+        on: What the penalty is on.
+        compare: What it compares.
+
+    Returns:
+        Those of the first row of the table that has the cell and the kind.
+    """
+    for block in GRID:
+        forms = tuple(form for form in block.forms if (form.on, form.compare) == (on, compare))
+        if forms and cell in block.cells():
+            return forms
+    return ()

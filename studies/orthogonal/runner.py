@@ -27,11 +27,16 @@ def run_all(path: Path, only: Sequence[str], budget_minutes: float | None) -> in
 
     Returns:
         How many runs are left.
+
+    Raises:
+        SystemExit: No run of the grid has these entries, or another process writes to the file.
     """
     torch.set_num_threads(1)
     end = None if budget_minutes is None else time.monotonic() + 60 * budget_minutes
+    wanted = [run for run in runs() if _chosen(run, only)]
+    if not wanted:
+        raise SystemExit(f"no run of the grid has the entries {' '.join(only)}; see studies/orthogonal/grid.py")
     with opened(path) as store:
-        wanted = [run for run in runs() if _chosen(run, only)]
         waiting = [run for run in wanted if run.key() not in store]
         with tqdm(total=len(wanted), initial=len(wanted) - len(waiting), unit="run", smoothing=0.05) as bar:
             for count, run in enumerate(waiting):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from .analysis import BASELINE, OUTCOMES, Comparison, Difference, Outcome, Results, holm, paired
-from .grid import GRID, SEEDS, Block, Cell, Form, possible
+from .grid import GRID, SEEDS, WEIGHTS, Block, Cell, Form, possible
+from .tasks import PAIRS
 
 
 def all_tables(results: Results) -> dict[str, str]:
@@ -22,6 +23,7 @@ def all_tables(results: Results) -> dict[str, str]:
     others = [item for item in chosen if item not in rows]
     return {
         "summary": summary(rows),
+        "pooled": pooled(results, [item.cell for item in rows]),
         "chosen": comparisons(rows),
         "others": comparisons(others),
         "weights": weights(results),
@@ -45,6 +47,25 @@ def summary(chosen: Sequence[Comparison]) -> str:
         body.append([_title(outcome), better, worse, len(found) - better - worse, corrected, _interval(over_cells)])
     head = ["outcome (unit)", "better", "worse", "undecided", "better / worse after Holm", "mean over cells"]
     return table(head, body)
+
+
+def pooled(results: Results, cells: Sequence[Cell]) -> str:
+    """Every weight, averaged over the cells of 10 and of 100 classes that have all: nothing is chosen here."""
+    body = []
+    for classes, chosen in by_classes(cells).items():
+        for weight in WEIGHTS:
+            found = [results.compare(cell, Form("classifier", "products", weight)) for cell in chosen]
+            if len(found) > 1:
+                means = {o.name: [item.differences[o.name].mean for item in found] for o in OUTCOMES}
+                intervals = [_marked(paired([0.0] * len(found), means[o.name]), o) for o in OUTCOMES]
+                body.append([classes, len(found), f"{weight:g}", *intervals])
+    return table(["classes", "cells", "λ", *(_title(outcome) for outcome in OUTCOMES)], body)
+
+
+def by_classes(cells: Sequence[Cell]) -> dict[int, list[Cell]]:
+    """The cells of tasks with 10 classes, and those of pairs with 100."""
+    pairs = [cell for cell in cells if cell.task in PAIRS]
+    return {10: [cell for cell in cells if cell not in pairs], 100: pairs}
 
 
 def comparisons(chosen: Sequence[Comparison]) -> str:

@@ -34,7 +34,8 @@ class OrthogonalTemplates:
     and penalty by the number of steps, as the loss alone.
 
     Args:
-        weight: Factor of the penalty, lambda; finite, at least 0. It may be changed during training.
+        weight: Factor of the penalty, lambda; finite, at least 0. It may be changed during training. The default is for
+            the classifier with few classes; docs/orthogonal-templates.md has the study behind it.
         on: What is to become orthogonal.
         compare: ``"products"`` for squared inner products, ``"cosines"`` for squared cosines, which do not depend on
             the norms. None takes products for the classifier, the published form, and cosines for maps.
@@ -60,7 +61,7 @@ class OrthogonalTemplates:
 
     def __init__(
         self,
-        weight: float,
+        weight: float = 1.0,
         on: str = "classifier",
         *,
         compare: str | None = None,
@@ -107,16 +108,13 @@ class OrthogonalTemplates:
             raise BadInput(f"model: expected a torch.nn.Module, got {type(model).__name__}")
         module = unwrapped(model)
         if self.on == "classifier":
-            rows = named_weight(module, self._classifier(module, x))
-        else:
-            if x is None:
-                raise BadInput('x: on="maps" takes the templates at the inputs; call penalty(model, x)')
-            if self._remembered(module) is None:
-                require_piecewise_affine(module, x)
-                self._known = (weakref.ref(module), "")
-            rows = live_templates(module, x, self.samples, self.classes)
-        with torch.autocast(rows.device.type, enabled=False):
-            return self.weight * _MEASURES[self.compare](rows).mean()
+            return self._measured(named_weight(module, self._classifier(module, x)))
+        if x is None:
+            raise BadInput('x: on="maps" takes the templates at the inputs; call penalty(model, x)')
+        if self._remembered(module) is None:
+            require_piecewise_affine(module, x)
+            self._known = (weakref.ref(module), "")
+        return self._measured(live_templates(module, x, self.samples, self.classes)).mean()
 
     def __repr__(self) -> str:
         """Return the arguments."""
@@ -125,6 +123,13 @@ class OrthogonalTemplates:
     def __getstate__(self) -> dict[str, Any]:
         """Return all but what is remembered of the last model, which belongs to this process."""
         return {**self.__dict__, "_known": None}
+
+    def _measured(self, rows: Tensor) -> Tensor:
+        # Entering the context costs as much as the penalty on a small classifier.
+        if not torch.is_autocast_enabled(rows.device.type):
+            return self.weight * _MEASURES[self.compare](rows)
+        with torch.autocast(rows.device.type, enabled=False):
+            return self.weight * _MEASURES[self.compare](rows)
 
     def _classifier(self, module: nn.Module, x: Any) -> str:
         if self.layer is not None:
