@@ -18,15 +18,16 @@ from scipy import stats
 from torch import nn
 
 import maxaffine as ma
-from studies.orthogonal import runner, store, tables
+from studies import store
+from studies.orthogonal import runner, tables
 from studies.orthogonal.__main__ import PAGES, RUNS
 from studies.orthogonal.analysis import OUTCOMES, Results, holm, paired
 from studies.orthogonal.grid import GRID, SEEDS, WEIGHTS, Cell, Form, Run, forms_to_choose_from, possible, runs
 from studies.orthogonal.networks import network
 from studies.orthogonal.outcomes import calibration_error, judge, mean_squared_cosine, retrieval
-from studies.orthogonal.page import renewed
 from studies.orthogonal.tasks import TASKS, task
 from studies.orthogonal.training import trained
+from studies.page import renewed
 
 CELL = Cell("digits", "mlp", 200, False)
 ROOT = Path(__file__).resolve().parents[2]
