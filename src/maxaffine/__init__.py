@@ -19,7 +19,7 @@ from maxaffine.graph import Operator, OperatorRecord
 from maxaffine.learning import CodeDrift, OrthogonalTemplates
 from maxaffine.maps import AffineMap, OffsetContributions
 from maxaffine.network import ExactnessReport, SplineNetwork, verify
-from maxaffine.search import CodeIndex, Neighbors, label_errors, near_duplicates, neighbors
+from maxaffine.search import CodeIndex, CodeStore, Neighbors, label_errors, near_duplicates, neighbors
 from maxaffine.spline import MaxAffineSpline, max_affine_form
 from maxaffine.templates import memorization, templates
 
@@ -32,6 +32,7 @@ __all__ = [
     "CaptureError",
     "CodeDrift",
     "CodeIndex",
+    "CodeStore",
     "Codes",
     "DataError",
     "ExactnessError",

@@ -4,11 +4,12 @@ from maxaffine.codes.changes import code_changes
 from maxaffine.codes.distance import code_distance, code_distance_blocks, operator_shares
 from maxaffine.codes.drift import Drift, code_drift
 from maxaffine.codes.hierarchy import Occupancy, RegionHierarchy, RegionLevel, region_hierarchy
-from maxaffine.codes.mapping import Codes
+from maxaffine.codes.mapping import FINGERPRINT, Codes
 from maxaffine.codes.packed import PackedCodes, pack
 from maxaffine.codes.rows import RowLayout, load_faiss
 
 __all__ = [
+    "FINGERPRINT",
     "Codes",
     "Drift",
     "Occupancy",

@@ -13,6 +13,9 @@ from maxaffine.codes.files import read, write
 from maxaffine.codes.packed import PackedCodes, Rows, pack, require_same_batch, require_same_operators, select_rows
 from maxaffine.errors import BadInput
 
+# Where codes keep the fingerprint of the network that they come from, among their metadata.
+FINGERPRINT = "fingerprint"
+
 
 class Codes(Mapping[str, PackedCodes]):
     """An immutable mapping from operator name to its packed codes q_l, all for the same batch.

@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_structure, tree_unflatten
 from tqdm import tqdm
 
-from maxaffine.codes import Codes
+from maxaffine.codes import FINGERPRINT, Codes
 from maxaffine.errors import BadInput
 from maxaffine.graph import BatchAxis, Curvature, Graph, OperatorRecord, curvatures, fuse, in_float64
 from maxaffine.maps import AffineMap
+from maxaffine.network.fingerprint import fingerprint
 from maxaffine.network.inputs import InputSpec
 from maxaffine.network.table import html_table, text_table
 
@@ -95,6 +96,16 @@ class SplineNetwork:
         return all(known[number] in proved for number in self.graph.outputs)
 
     @cached_property
+    def fingerprint(self) -> str:
+        """64 hexadecimal digits that name the network: its operators, how they are connected, and their parameters.
+
+        The same module captured again, also in another process, has the same; a weight changed by one bit, another
+        dtype or another connection gives another. `codes` keeps it with the codes, so that codes of different
+        networks are not taken for those of one.
+        """
+        return fingerprint(self.graph)
+
+    @cached_property
     def _fused(self) -> Graph:
         return fuse(self.graph)
 
@@ -161,7 +172,7 @@ class SplineNetwork:
             for record, codes in graph.codes(tensors)
             if operators is None or record.name in operators
         }
-        return Codes.from_tensors(found, batch=tensors[0].shape[axis])
+        return Codes.from_tensors(found, tensors[0].shape[axis], {FINGERPRINT: self.fingerprint})
 
     def _inputs_of(self, loader: Iterable, progress: bool | None) -> Iterator[Any]:
         disable = None if progress is None else not progress

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
+from maxaffine.codes import FINGERPRINT
 from maxaffine.errors import BadInput
-
-FINGERPRINT = "fingerprint"
 
 
 def same_network(here: Mapping[str, str], there: Mapping[str, str], argument: str) -> None:

@@ -25,6 +25,7 @@ from tqdm import tqdm
 from maxaffine.codes import RowLayout
 from maxaffine.errors import BadInput, DataError
 from maxaffine.search.nearest import Part
+from maxaffine.search.progress import shown
 
 SUFFIX = ".codeindex"
 _FORMAT, _VERSION = "maxaffine.index", 1
@@ -66,14 +67,7 @@ def write_index(
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, start + count * width]}
         start += count * width
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
-    bar = tqdm(
-        total=start,
-        desc="writing index",
-        unit="B",
-        unit_scale=True,
-        delay=0 if progress else 2,
-        disable=None if progress is None else not progress,
-    )
+    bar = shown(progress, "writing index", "B", start)
     try:
         with bar, temporary.open("xb") as file:
             _write(file, header, _blocks(parts, len(layouts)), bar)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from maxaffine.codes import RowLayout
+from maxaffine.search.progress import shown
 
 # Distances of one block and bytes of its rows: both stay in a second-level cache.
 _BLOCK_PAIRS, _BLOCK_BYTES = 1 << 16, 1 << 19
@@ -211,14 +211,7 @@ def nearest(
     chunks = [queries.take(slice(s, s + _QUERIES)) for s in range(0, max(1, len(queries)), _QUERIES)]
     best = [Best(len(chunk), k, dtype) for chunk in chunks]
     runs = list(_runs(parts, metric.width * min(len(queries), _QUERIES), threads))
-    bar = tqdm(
-        total=len(queries) * sum(map(len, runs)),
-        desc="searching",
-        unit="pair",
-        unit_scale=True,
-        delay=0 if progress else 2,
-        disable=None if progress is None else not progress,
-    )
+    bar = shown(progress, "searching", "pair", len(queries) * sum(map(len, runs)))
     with bar, ThreadPoolExecutor(threads) as pool:
         tasks = {
             pool.submit(_scan, metric, run, chunk, k, dtype): (i, len(run) * len(chunk))

@@ -1,0 +1,57 @@
+"""Lance, the format of the store: imported where it is used, its errors turned into ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from maxaffine.errors import DataError, MaxAffineError
+
+
+def load_lance() -> Any:
+    """Import Lance.
+
+    Returns:
+        The module.
+
+    Raises:
+        MaxAffineError: If it is not installed.
+    """
+    try:
+        import lance
+    except ModuleNotFoundError as error:
+        raise MaxAffineError("a code store needs pylance, which is absent; pip install 'maxaffine[store]'") from error
+    return lance
+
+
+@contextmanager
+def naming_store(path: str) -> Iterator[None]:
+    """Turn what Lance and Arrow raise, which is not one family, into an error that names the store.
+
+    Args:
+        path: The store.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        MaxAffineError: Ours pass as they are, but for a DataError that does not name the store.
+        DataError: In place of any other error.
+    """
+    try:
+        yield
+    except MaxAffineError as error:
+        if isinstance(error, DataError) and path not in str(error):
+            raise DataError(f"{path}: {error}; restore it, or encode the inputs again") from error
+        raise
+    except Exception as error:
+        raise DataError(
+            f"{path} could not be read or written: {first_line(error)}; check the path, that it is a store, permissions"
+            " and free space; a damaged one has to be restored, or the inputs encoded again"
+        ) from error
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without the trace that Lance adds."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
