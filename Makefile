@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env demo test test-ends lint typecheck pytest bench docs-operators study-orthogonal weights clean distclean
+.PHONY: help env demo test test-ends lint typecheck pytest bench docs-operators study-hierarchy study-orthogonal weights clean distclean
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -48,6 +48,9 @@ pytest: $(DEV) ## all tests
 
 bench: $(BENCHMARKS) ## the speed comparison, written to benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks
+
+study-hierarchy: $(STUDIES) ## how regions divide by depth and settle in training: docs/code-hierarchy.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m studies.hierarchy
 
 # BUDGET: minutes after which no run begins; ONLY: entries of the runs wanted, e.g. ONLY="digits size=200".
 study-orthogonal: $(STUDIES) ## where orthogonal templates help: goes on with the trainings, renews the pages
