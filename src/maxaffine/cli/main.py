@@ -10,10 +10,10 @@ from importlib.metadata import version
 
 from maxaffine.errors import MaxAffineError, NotPiecewiseAffine
 
-from . import operators, report
+from . import neighbors, operators, report
 from .printing import DONE, FAILED, INTERRUPTED
 
-COMMANDS = (report, operators)
+COMMANDS = (report, neighbors, operators)
 # Refusals speak of capture's arguments, which are options of a command.
 REFUSAL_OPTIONS = "\n  here: --output pre_activation, --until NAME"
 

@@ -3,11 +3,14 @@
 from maxaffine.report.contents import assemble, like_model
 from maxaffine.report.extras import require
 from maxaffine.report.facts import Choices, Contents
-from maxaffine.report.files import PAGE, WEIGHTS, staged, write
+from maxaffine.report.files import FIGURES, PAGE, RESULTS, WEIGHTS, staged, write, write_lookup
 from maxaffine.report.hierarchy import hierarchy_figure
+from maxaffine.report.lookup import look_up, lookup_text
 from maxaffine.report.results import as_json, as_text
 
 __all__ = [
+    "FIGURES",
+    "RESULTS",
     "PAGE",
     "WEIGHTS",
     "Choices",
@@ -17,7 +20,10 @@ __all__ = [
     "assemble",
     "hierarchy_figure",
     "like_model",
+    "look_up",
+    "lookup_text",
     "require",
     "staged",
     "write",
+    "write_lookup",
 ]

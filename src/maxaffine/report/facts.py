@@ -20,6 +20,7 @@ class Choices:
         classes: Number of top classes whose templates are shown for each of them.
         neighbours: Number of nearest training inputs shown per operator.
         layers: At most this many operators are shown with their neighbours.
+        operators: Names of the operators to show in place of evenly spaced ones.
         train_limit: At most this many training inputs are encoded and searched.
         probes: At most this many test inputs are used to count how often neighbours share the class.
         checked: Number of test inputs on which exactness is checked in the model's own dtype.
@@ -40,6 +41,7 @@ class Choices:
     output: str = "as_is"
     until: str | None = None
     output_index: int = 0
+    operators: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

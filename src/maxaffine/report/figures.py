@@ -6,6 +6,7 @@ Panels hold no text, so that a page can put its own beside them; the composed fi
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,10 +18,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+ODD = "#b2182b"
 LEGEND_STEPS = 129
 # Of the composed figures, in inches.
 PANEL, GAP, MARGIN, LINE = 2.0, 0.15, 0.15, 0.15
 THUMBNAIL, NAMES = 0.85, 1.5
+
+# Number of an input, caption, and whether the caption is a warning.
+Example = tuple[int, str, bool]
 
 
 def input_panel(array: np.ndarray, largest: int | None = None) -> bytes:
@@ -102,10 +107,33 @@ def neighbours_figure(query: Neighbourhood, found: Neighbours) -> Figure:
         top = MARGIN + row * row_height
         say(ax, textwrap.fill(name, 24), MARGIN, top + 2 * LINE)
         for column, near in enumerate(layer, start=1):
-            colour = "black" if near.same else "#b2182b"
+            colour = "black" if near.same else ODD
             text = f"{'' if near.same else '≠ '}{short(near.label, 12)}\nd = {near.distance:.3f}"
             say(ax, text, left + column * step, top, colour)
             _place(ax, input_pixels(found.inputs[near.index]), left + column * step, top + 2 * LINE, THUMBNAIL)
+    return figure
+
+
+def examples_figure(rows: Sequence[tuple[str, Sequence[Example]]], inputs: Mapping[int, np.ndarray]) -> Figure:
+    """Draw rows of inputs, each with words at its left and under a caption of its own.
+
+    Args:
+        rows: Words of each row, and its inputs: number, caption, and whether the caption is a warning.
+        inputs: The inputs by number.
+
+    Returns:
+        The figure.
+    """
+    step, row_height = THUMBNAIL + GAP, THUMBNAIL + 2.5 * LINE
+    left = MARGIN + NAMES
+    most = max(len(examples) for _, examples in rows)
+    figure, ax = whole_sheet(left + most * step + MARGIN, 2 * MARGIN + len(rows) * row_height)
+    for row, (words, examples) in enumerate(rows):
+        top = MARGIN + row * row_height
+        say(ax, words, MARGIN, top + 2 * LINE)
+        for column, (number, caption, warning) in enumerate(examples):
+            say(ax, caption, left + column * step, top, ODD if warning else "black")
+            _place(ax, input_pixels(inputs[number]), left + column * step, top + 2 * LINE, THUMBNAIL)
     return figure
 
 

@@ -12,6 +12,7 @@ from maxaffine.drawing import png
 from maxaffine.errors import BadInput, MaxAffineError
 from maxaffine.report import figures
 from maxaffine.report.facts import Contents
+from maxaffine.report.lookup import Lookup, audit_rows
 from maxaffine.report.page import render
 from maxaffine.report.results import as_json
 
@@ -41,12 +42,35 @@ def write(contents: Contents, folder: Path) -> None:
         (folder / PAGE).write_text(render(contents), encoding="utf-8")
 
 
+def write_lookup(lookup: Lookup, folder: Path) -> None:
+    """Write the numbers of a lookup and its picture grids.
+
+    Args:
+        lookup: What to write.
+        folder: An existing folder without them.
+
+    Raises:
+        MaxAffineError: The file system refuses.
+    """
+    found, audit = lookup.neighbours, lookup.audit
+    with _told(folder):
+        (folder / FIGURES).mkdir()
+        for query in found.queries:
+            figure = figures.neighbours_figure(query, found)
+            (folder / FIGURES / f"neighbours-{query.index:05}.png").write_bytes(png(figure))
+        if audit is not None:
+            for name, rows in audit_rows(audit).items():
+                figure = figures.examples_figure(rows, audit.pictures)
+                (folder / FIGURES / f"{name}.png").write_bytes(png(figure))
+        (folder / RESULTS).write_text(as_json(lookup), encoding="utf-8")
+
+
 @contextmanager
 def staged(out: Path) -> Iterator[Path]:
     """Give a folder beside ``out`` that takes its place when the block ends well, and vanishes when it does not.
 
     Args:
-        out: The folder to be. An earlier report there is replaced; anything else is left alone.
+        out: The folder to be. An earlier report (or lookup) there is replaced; anything else is left alone.
 
     Yields:
         The folder to write into.

@@ -12,19 +12,21 @@ import numpy as np
 import torch
 
 from maxaffine.report.facts import Contents
+from maxaffine.report.lookup import Lookup
 
 
-def as_json(contents: Contents) -> str:
-    """Write down every number of a report.
+def as_json(contents: Contents | Lookup) -> str:
+    """Write down every number of a report or a lookup.
 
     Args:
-        contents: The report.
+        contents: It.
 
     Returns:
         JSON: the records of ``facts`` by field, less arrays and source lines; numbers that are not finite are text.
     """
     plain = _plain(contents)
-    plain["exact"] = contents.exact
+    if isinstance(contents, Contents):
+        plain["exact"] = contents.exact
     return json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False)
 
 
