@@ -1,5 +1,7 @@
 """Exact partitions: every piece of a network along a line, and single regions in full space."""
 
+from maxaffine.partition.complexity import LocalComplexity, local_complexity
+from maxaffine.partition.complexity_history import ComplexityHistory
 from maxaffine.partition.gradients import IntegratedGradients, integrated_gradients
 from maxaffine.partition.line import line
 from maxaffine.partition.line_checks import LineReport
@@ -9,17 +11,20 @@ from maxaffine.partition.region import Facet, Neighbour, Region, region
 from maxaffine.partition.region_enumeration import Regions, regions
 
 __all__ = [
+    "ComplexityHistory",
     "Crossings",
     "Decisions",
     "Facet",
     "IntegratedGradients",
     "LinePartition",
     "LineReport",
+    "LocalComplexity",
     "Neighbour",
     "Region",
     "Regions",
     "integrated_gradients",
     "line",
+    "local_complexity",
     "region",
     "regions",
 ]

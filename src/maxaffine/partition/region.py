@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -259,7 +258,7 @@ def region(
     *,
     until: str | None = None,
     output: int | None = None,
-    bounds: tuple[float, float] | tuple[Sequence[float], Sequence[float]] | None = None,
+    bounds: Any = None,
     limit: int = LIMIT,
 ) -> Region:
     """The region of the partition that contains x, as a polytope of the whole input space.
