@@ -13,6 +13,7 @@ from maxaffine.errors import (
     MaxAffineError,
     ModelError,
     NotPiecewiseAffine,
+    PartitionError,
     ShapeMismatch,
 )
 from maxaffine.graph import Operator, OperatorRecord
@@ -47,6 +48,7 @@ __all__ = [
     "OperatorRecord",
     "OrthogonalTemplates",
     "PackedCodes",
+    "PartitionError",
     "ShapeMismatch",
     "SplineNetwork",
     "batch",

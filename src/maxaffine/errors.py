@@ -54,3 +54,25 @@ class DataError(MaxAffineError):
 
 class ModelError(MaxAffineError):
     """A model could not be found, built or loaded safely."""
+
+
+class PartitionError(MaxAffineError):
+    """A partition of a line or a plane came out inconsistent: it is not returned.
+
+    Args:
+        reason: What does not fit.
+        place: Where, in coordinates of the line or plane.
+        unit: Flat number of the unit whose boundary it is, when it is known.
+        operator: Name of its operator.
+    """
+
+    def __init__(self, reason: str, place: tuple[float, ...] = (), unit: int | None = None, operator: str = "") -> None:
+        self.reason = reason
+        self.place = place
+        self.unit = unit
+        self.operator = operator
+        whose = f", unit {unit} of {operator or 'its operator'}" if unit is not None else ""
+        where = f" at {place}" if place else ""
+        super().__init__(
+            f"{reason}{where}{whose}\n  cure: move the plane or its rim a little, or capture the network in float64"
+        )

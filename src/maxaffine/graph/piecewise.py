@@ -162,12 +162,13 @@ class Choice(Traced):
     def traits(self) -> Traits:
         return Traits(self.traced.kind, self.traced.active, pieces=2, convex=self.largest)
 
-    def _sides(self, inputs: Sequence[Any]) -> tuple[Tensor, Tensor]:
+    def sides(self, inputs: Sequence[Any]) -> tuple[Tensor, Tensor]:
+        """The two tensors chosen from."""
         first, second = fill(self.traced.args, inputs)
         return first, second
 
     def codes(self, inputs: Sequence[Any], value: Any) -> Tensor:
-        first, second = self._sides(inputs)
+        first, second = self.sides(inputs)
         return second > first if self.largest else second < first
 
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
@@ -179,7 +180,7 @@ class Choice(Traced):
             filled = list(held)
             for position, leaf in zip(active, leaves, strict=True):
                 filled[position] = leaf
-            first, second = self._sides(filled)
+            first, second = self.sides(filled)
             return torch.where(codes, second, first)
 
         signatures = [Signature.of(inputs[position]) for position in active]

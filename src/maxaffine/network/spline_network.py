@@ -132,7 +132,7 @@ class SplineNetwork:
         Raises:
             BadInput: For an unknown name, or when one of several outputs must be chosen.
         """
-        target = self._target(until, output)
+        target = self.target(until, output)
         fused = self._fused.part([target])
         graph = self.graph.part([target]) if fused.missing() else fused
         names = self.inputs.names if self.inputs.keyword else ()
@@ -220,11 +220,11 @@ class SplineNetwork:
         Raises:
             BadInput: For an unknown name, or when some path leads around ``after``.
         """
-        targets = self.graph.outputs if until is None else (self._target(until, None),)
+        targets = self.graph.outputs if until is None else (self.target(until, None),)
         spec = self.output_spec if until is None else tree_structure(0)
         if after is None:
             return self._with(self.graph.part(targets), self.inputs, spec)
-        start = self._target(after, None, "after")
+        start = self.target(after, None, "after")
         graph = self.graph.part(targets, [start])
         if graph.missing():
             raise BadInput(
@@ -251,7 +251,20 @@ class SplineNetwork:
             dtypes=(value.dtype,),
         )
 
-    def _target(self, until: str | None, output: int | None, argument: str = "until") -> int:
+    def target(self, until: str | None, output: int | None, argument: str = "until") -> int:
+        """The number, in the graph, of the value to stop at.
+
+        Args:
+            until: Name of an operator or module; the network's output when None.
+            output: Which output, for a network with several.
+            argument: What the caller calls ``until``, for messages.
+
+        Returns:
+            The number.
+
+        Raises:
+            BadInput: For an unknown name, or when one of several outputs must be chosen.
+        """
         if until is not None:
             if until not in self.places:
                 raise BadInput(

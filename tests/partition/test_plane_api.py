@@ -1,0 +1,212 @@
+"""What a plane partition offers: locating, maps, codes, boundaries, exports, interruptions, errors."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from typing import Any
+
+import networkx
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import maxaffine as ma
+from maxaffine.partition import PlanePartition
+from maxaffine.partition import complex as parts
+from tests.partition.planes import linear, mlp, plane_of
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Sequential:
+    return mlp(2, 10, 10, 3, seed=5)
+
+
+@pytest.fixture(scope="module")
+def found(network: nn.Sequential) -> PlanePartition:
+    return plane_of(network)
+
+
+def _points(count: int) -> torch.Tensor:
+    return torch.rand(count, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def test_locate(found: PlanePartition) -> None:
+    t = _points(300)
+    cell = found.locate(t)
+    for point, number in zip(t[:40], cell[:40].tolist(), strict=True):
+        corners = found.corners(number)
+        along = corners.roll(-1, 0) - corners
+        away = along[:, 0] * (point - corners)[:, 1] - along[:, 1] * (point - corners)[:, 0]
+        assert (away > -1e-12).all()
+    assert torch.equal(found.locate(found.centres), torch.arange(found.regions))
+    assert found.locate(torch.tensor([[1.5, 0.0], [0.0, -2.0]])).tolist() == [-1, -1]
+
+
+def test_maps_are_the_network(found: PlanePartition, network: nn.Sequential) -> None:
+    t = _points(200)
+    cell = found.locate(t)
+    slopes, offsets = found.plane_map(cell)
+    expected = network(t).detach()
+    torch.testing.assert_close((slopes * t[:, None]).sum(2) + offsets, expected)
+    amap = found.affine_map(cell)
+    torch.testing.assert_close(amap(found.points(t)), expected)
+    torch.testing.assert_close(found.values, network(found.vertices).detach())
+    torch.testing.assert_close(found.at(t), expected)
+
+
+def test_codes_are_the_networks(found: PlanePartition, network: nn.Sequential) -> None:
+    net = ma.capture(network, _points(2))
+    t = _points(200)
+    assert found.codes(found.locate(t)) == net.codes(t)
+    assert found.codes(slice(0, 3)).batch == 3
+
+
+def test_neighbours_differ_in_the_unit_of_their_edge(found: PlanePartition) -> None:
+    codes = found.codes()
+    inner = torch.nonzero(found.edge_operators >= 0).flatten()
+    for edge in inner[::7].tolist():
+        left, right = found.edge_cells[edge].tolist()
+        operator, unit = int(found.edge_operators[edge]), int(found.edge_units[edge])
+        rows = codes[found.operators[operator]].unpack()[[left, right]].flatten(1)
+        assert rows[0, unit] != rows[1, unit]
+
+
+def test_classes_and_decision_boundary(found: PlanePartition, network: nn.Sequential) -> None:
+    by_class = found.divided_by_class()
+    assert by_class.decided.all()
+    t = _points(500)
+    assert torch.equal(by_class.classes[by_class.locate(t)], network(t).argmax(1))
+    boundary = found.decision_boundary()
+    assert len(boundary) > 0
+    values = network(boundary.points.mean(1)).detach().sort(1, descending=True).values
+    torch.testing.assert_close(values[:, 0], values[:, 1])
+    assert (boundary.classes[:, 0] != boundary.classes[:, 1]).all()
+    assert torch.equal(found.locate(boundary.points.mean(1)), boundary.cells)
+    undecided = torch.nonzero(~found.decided).flatten().tolist()
+    assert set(boundary.cells.tolist()) == set(undecided)
+
+
+def test_level_set(found: PlanePartition, network: nn.Sequential) -> None:
+    level = float(found.at(torch.zeros(1, 2))[0, 1])
+    lines = found.level_set(level, output=1)
+    values = network(lines.points.flatten(0, 1)).detach()[:, 1]
+    torch.testing.assert_close(values, torch.full_like(values, level))
+    assert lines.length > 0
+    assert len(found.level_set(1e9)) == 0
+
+
+def test_boundary_of_a_single_output() -> None:
+    boundary = plane_of(linear([[1.0, 1.0]], [0.0])).decision_boundary()
+    assert boundary.length == pytest.approx(2 * math.sqrt(2))
+    assert boundary.classes.tolist() in ([[0, 1]], [[1, 0]])
+
+
+def test_anchors_span_an_isometric_plane() -> None:
+    net = ma.capture(mlp(5, 8, 2).double(), torch.zeros(2, 5, dtype=torch.float64))
+    x = torch.randn(3, 5, dtype=torch.float64)
+    found = ma.partition.plane(net, x)
+    anchors = found.frame.anchors
+    assert anchors is not None
+    torch.testing.assert_close(found.points(anchors), x)
+    torch.testing.assert_close(torch.cdist(anchors, anchors), torch.cdist(x, x))
+    torch.testing.assert_close(found.frame.coordinates(x), anchors)
+    assert (found.locate(anchors) >= 0).all()
+    listed = ma.partition.plane(net, [row for row in x])
+    assert listed.regions == found.regions
+
+
+def test_exports(found: PlanePartition) -> None:
+    arrays = found.to_numpy()
+    assert arrays["vertices"].shape == (len(found.vertices), 2)
+    assert arrays["cell_corners"].shape == arrays["cell_edges"].shape
+    inner = arrays["edge_operators"] >= 0
+    assert (np.bincount(arrays["cell_edges"]) == np.where(inner, 2, 1)).all()
+    geo = json.loads(json.dumps(found.to_geojson()))
+    assert len(geo["features"]) == found.regions
+    ring = geo["features"][3]["geometry"]["coordinates"][0]
+    assert ring[0] == ring[-1]
+    assert geo["features"][3]["properties"]["area"] == pytest.approx(float(found.areas[3]))
+    graph = found.to_networkx()
+    assert graph.number_of_nodes() == found.regions and graph.number_of_edges() == len(found.adjacency)
+    assert networkx.is_connected(graph)
+
+
+def test_reprs(found: PlanePartition) -> None:
+    assert f"regions: {found.regions}" in repr(found)
+    assert "<table>" in found._repr_html_()
+
+
+def test_values_that_were_not_kept(found: PlanePartition, network: nn.Sequential) -> None:
+    bare = plane_of(network, keep_values=False)
+    assert bare.kept_values is None
+    torch.testing.assert_close(bare.values, network(bare.vertices).detach())
+    assert bare.regions == found.regions
+
+
+def test_interruption_keeps_what_is_done(network: nn.Sequential, monkeypatch: pytest.MonkeyPatch) -> None:
+    from maxaffine.partition import blocks
+
+    count = 0
+    divide = blocks.divide
+
+    def interrupted(*arguments):
+        nonlocal count
+        count += 1
+        if count == 5:
+            raise KeyboardInterrupt
+        return divide(*arguments)
+
+    monkeypatch.setattr(blocks, "divide", interrupted)
+    with pytest.warns(UserWarning, match="interrupted"):
+        found = plane_of(mlp(2, 40, 40, 3), memory=2**16)
+    assert found.interrupted and "interrupted" in repr(found)
+    assert float(found.areas.sum()) == pytest.approx(4)
+    assert set(found.levels.tolist()) > {2} or 2 in found.levels
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"anchors": torch.zeros(2, 2)}, "three inputs"),
+    ({"anchors": torch.tensor([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]])}, "on a line"),
+    ({"anchors": torch.zeros(3, 3)}, "shape"),
+    ({}, "anchors: give either"),
+    ({"origin": torch.zeros(1, 2)}, "anchors: give either"),
+    ({"origin": torch.zeros(1, 2), "basis": torch.ones(2, 2)}, "parallel"),
+    ({"origin": torch.zeros(2, 2), "basis": torch.eye(2)}, "batch of 1"),
+    ({"extent": [1.0, 0.0, 0.0, 1.0]}, "span an area"),
+    ({"extent": [[0.0, 0.0], [1.0, 0.0], [0.2, 0.2], [0.0, 1.0]]}, "convex"),
+    ({"extent": "wide"}, "numbers"),
+    ({"extent": math.nan}, "NaN"),
+    ({"tolerance": 0.1}, "tolerance"),
+    ({"memory": 10}, "memory"),
+    ({"until": "nowhere"}, "nowhere"),
+]
+
+
+@pytest.mark.parametrize(("options", "words"), BAD, ids=[words for _, words in BAD])
+def test_bad_input(network: nn.Sequential, options: dict, words: str) -> None:
+    net = ma.capture(mlp(2, 4, 1).float(), torch.zeros(2, 2))
+    given: dict[str, Any] = {}
+    if set(options) & {"extent", "tolerance", "memory", "until"}:
+        given = {"origin": torch.zeros(1, 2), "basis": torch.eye(2)}
+    with pytest.raises(ma.BadInput, match=words):
+        ma.partition.plane(net, **(given | options))
+
+
+def test_bad_cells(found: PlanePartition) -> None:
+    for cells in ([found.regions], [-1], [], torch.tensor([0.5])):
+        with pytest.raises(ma.BadInput, match="cells"):
+            found.codes(cells)
+    with pytest.raises(ma.BadInput, match="coordinates"):
+        found.locate(torch.zeros(3))
+    with pytest.raises(ma.BadInput, match="output"):
+        found.level_set(0.0, output=3)
+
+
+def test_warnings_stay_away(network: nn.Sequential) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert plane_of(network).regions > 1
+    assert parts.OUTSIDE == -1

@@ -1,0 +1,153 @@
+"""Partitions of planes in special position: what rounding likes to break."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from tests.partition.planes import linear, mlp, plane_of
+
+
+def _relu(weight, bias=None) -> nn.Sequential:
+    return nn.Sequential(linear(weight, bias), nn.ReLU())
+
+
+@pytest.mark.parametrize("count", [3, 8, 40])
+def test_lines_through_one_point(count: int) -> None:
+    angles = [math.pi * (k + 0.3) / count for k in range(count)]
+    found = plane_of(_relu([[math.cos(a), math.sin(a)] for a in angles]))
+    assert found.regions == 2 * count
+    assert len(found.vertices) == 1 + 2 * count + 4
+
+
+@pytest.mark.parametrize("factor", [1.0, -2.0, 1e-7, 1 / 3])
+def test_a_unit_again(factor: float) -> None:
+    rows = torch.tensor([[0.3, 1.0], [1.0, -0.7], [0.2, 0.1]], dtype=torch.float64)
+    bias = torch.tensor([0.1, 0.2, 0.05], dtype=torch.float64)
+    twice = _relu(torch.cat([rows, factor * rows]), torch.cat([bias, factor * bias]))
+    assert plane_of(twice).regions == plane_of(_relu(rows, bias)).regions
+
+
+def test_zero_weights_cut_nothing() -> None:
+    assert plane_of(_relu([[0.0, 0.0], [1.0, 0.0]], [0.0, 0.0])).regions == 2
+    assert plane_of(_relu([[0.0, 0.0]], [0.5])).regions == 1
+
+
+def test_lines_through_corners_of_the_polygon() -> None:
+    found = plane_of(_relu([[1.0, 1.0], [1.0, -1.0]]))
+    assert found.regions == 4
+    assert found.areas.tolist() == pytest.approx([1, 1, 1, 1])
+
+
+def test_a_line_along_the_rim() -> None:
+    assert plane_of(_relu([[1.0, 0.0], [0.0, 1.0]], [1.0, -1.0])).regions == 1
+
+
+def test_lines_closer_than_the_tolerance_become_one() -> None:
+    assert plane_of(_relu([[1.0, 0.0], [1.0, 0.0]], [0.0, 1e-14])).regions == 2
+    assert plane_of(_relu([[1.0, 0.0], [1.0, 0.0]], [0.0, 1e-8])).regions == 3
+
+
+def test_a_unit_that_vanishes_on_cells() -> None:
+    """The second layer reads a unit that is dead on half of the plane, without a bias: zero all over the cell."""
+    found = plane_of(nn.Sequential(linear([[1.0, 0.0]]), nn.ReLU(), linear([[1.0], [-2.0]]), nn.ReLU()))
+    assert found.regions == 2
+
+
+def test_a_difference_that_cancels() -> None:
+    """relu(x) - relu(-x) - x is zero everywhere but for rounding, and cuts nothing."""
+    first = linear([[0.1, 0.7], [-0.1, -0.7], [0.3, 0.3], [-0.3, -0.3]])
+    second = linear([[1 / 3, -1 / 3, -0.1, 0.1], [1.0, 1.0, 0.0, 0.0]])
+    third = linear([[1.0, 0.0], [3.0, 0.0]])
+    found = plane_of(nn.Sequential(first, nn.ReLU(), second, nn.LeakyReLU(0.3), third))
+    assert found.regions <= 2 * 4
+    found.verify()
+
+    class Nothing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rows = linear([[0.1, 0.7], [1 / 3, -0.2]])
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.rows(x)
+            return torch.relu(torch.relu(y) - torch.relu(-y) - 0.1 * y - 0.9 * y)
+
+    assert plane_of(Nothing()).regions == 4
+
+
+def test_a_boundary_again_in_a_deeper_layer() -> None:
+    """A unit of the second layer changes sign exactly where one of the first does."""
+    first = linear([[1.0, 0.3], [0.2, -1.0]], [0.1, 0.0])
+    second = linear([[1.0, 0.0], [0.7, 0.0], [0.0, 1.0]])
+    found = plane_of(nn.Sequential(first, nn.LeakyReLU(0.1), second, nn.LeakyReLU(0.1)))
+    assert found.regions == 4
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_biases(seed: int) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layers = [nn.Linear(2, 12, bias=False), nn.ReLU(), nn.Linear(12, 12, bias=False), nn.ReLU()]
+        network = nn.Sequential(*layers, nn.Linear(12, 3, bias=False))
+    found = plane_of(network)
+    # Every boundary is a ray from the origin.
+    assert len(found.vertices) == found.regions + 5
+    found.verify(network)
+
+
+def test_crossings_of_many_lines_in_lattice_points() -> None:
+    """Rows of a lattice in three directions: six cells meet in every crossing."""
+    shifts = torch.linspace(-1.5, 1.5, 13, dtype=torch.float64)[1:-1].tolist()
+    rows, bias = [], []
+    for direction in ([1.0, 0.0], [0.0, 1.0], [1.0, 1.0]):
+        rows += [direction] * len(shifts)
+        bias += shifts
+    found = plane_of(_relu(rows, bias))
+    squares = (sum(abs(s) < 1 for s in shifts) + 1) ** 2
+    assert found.regions > squares
+    found.verify()
+    for vertex in found.vertices[(found.vertices.abs() < 1 - 1e-9).all(1)]:
+        assert ((vertex / 0.25).round() * 0.25 - vertex).abs().max() < 1e-12
+
+
+def test_far_from_the_origin_and_very_small() -> None:
+    network = mlp(2, 16, 16, 1)
+    found = plane_of(network, extent=[0.3, 0.3 + 1e-6, 0.2, 0.2 + 1e-6])
+    assert found.regions >= 1
+    wide = plane_of(network, extent=1e6)
+    assert float(wide.areas.sum()) == pytest.approx(4e12)
+
+
+def test_any_convex_polygon() -> None:
+    network = mlp(2, 16, 16, 1)
+    corners = [[math.cos(a), math.sin(a)] for a in torch.linspace(0, 2 * math.pi, 8)[:-1].tolist()]
+    found, turned = plane_of(network, extent=corners), plane_of(network, extent=corners[::-1])
+    assert found.regions == turned.regions
+    found.verify()
+
+
+def test_equal_entries_of_a_maximum() -> None:
+    class Same(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rows = linear([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.rows(x).amax(1, keepdim=True)
+
+    assert plane_of(Same()).regions == 2
+
+
+def test_maximum_behind_dead_units() -> None:
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rows = linear([[1.0, 0.2], [-1.0, 0.3], [0.1, 1.0], [0.4, -1.0]], [-0.3, -0.2, -0.4, -0.1])
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.relu(self.rows(x)).amax(1, keepdim=True)
+
+    plane_of(Pooled()).verify()
