@@ -47,12 +47,14 @@ def test_double_is_the_converted_module(case: Case) -> None:
 
 def test_batch_norm_keeps_no_rounding() -> None:
     module = torch.nn.BatchNorm1d(3).eval()
+    assert module.running_mean is not None and module.running_var is not None
     with torch.no_grad():
         module.running_mean.copy_(torch.tensor([1e3, 0.1, -7.0]))
         module.weight.copy_(torch.tensor([1 / 3, 1e-3, 2.0]))
     graph = in_float64(ma.capture(module, torch.zeros(2, 3)).graph)
     (operator,) = [step.operator for step in graph.steps if isinstance(step.operator, ChannelAffine)]
     module.double()
+    assert module.running_mean is not None and module.running_var is not None
     scale = module.weight / (module.running_var + module.eps).sqrt()
     assert_close(operator.scale, scale.detach(), rtol=1e-14, atol=0)
     assert_close(operator.shift, (-module.running_mean * scale).detach(), rtol=1e-14, atol=0)
