@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env demo test test-ends lint typecheck pytest bench docs-operators study-hierarchy study-orthogonal weights clean distclean
+.PHONY: help env demo test test-ends lint typecheck pytest bench docs-operators docs-tutorials study-hierarchy study-memorization study-orthogonal weights clean distclean
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -52,6 +52,9 @@ bench: $(BENCHMARKS) ## the speed comparison, written to benchmarks/RESULTS.md
 study-hierarchy: $(STUDIES) ## how regions divide by depth and settle in training: docs/code-hierarchy.md
 	OMP_NUM_THREADS=1 $(BIN)/python -m studies.hierarchy
 
+study-memorization: $(STUDIES) ## the study of random labels, resumable, and its page docs/memorization.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m studies.memorization
+
 # BUDGET: minutes after which no run begins; ONLY: entries of the runs wanted, e.g. ONLY="digits size=200".
 study-orthogonal: $(STUDIES) ## where orthogonal templates help: goes on with the trainings, renews the pages
 	OMP_NUM_THREADS=1 $(BIN)/python -m studies.orthogonal $(if $(BUDGET),--budget-minutes $(BUDGET)) $(if $(ONLY),--only $(ONLY))
@@ -59,6 +62,9 @@ study-orthogonal: $(STUDIES) ## where orthogonal templates help: goes on with th
 docs-operators: $(DEV) ## regenerate docs/operators.md from the operator table of the tests
 	$(BIN)/python -m tests.operator_table > docs/operators.md.new
 	mv docs/operators.md.new docs/operators.md
+
+docs-tutorials: $(DEV) $(WEIGHTS) ## run the tutorials and renew their figures
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.markdown docs/tutorials/*.md
 
 weights: $(WEIGHTS) ## the published networks that some tests and examples read
 	@echo "the published networks are installed in $(VENV)"

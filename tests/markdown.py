@@ -1,14 +1,20 @@
-"""Runs the Python in a markdown page, as a reader would paste it: top to bottom, in one namespace."""
+"""Runs the Python in a markdown page, as a reader would paste it: top to bottom, in one namespace.
+
+``python -m tests.markdown PAGE ...`` runs each page in the folder ``images`` beside it, where it writes its figures.
+"""
 
 from __future__ import annotations
 
 import doctest
+import os
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 _FENCE = re.compile(r"^(?P<indent> {0,3})```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^ {0,3}```[ \t]*$", re.M | re.S)
 _SKIP = re.compile(r"<!--\s*skip:\s*(?P<reason>[^>]*?)\s*-->\s*\Z")
+_NEEDS = re.compile(r"<!--\s*needs:\s*(?P<name>[\w-]+)\s*-->")
 _LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
 _FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
@@ -46,6 +52,11 @@ def blocks(text: str) -> list[Block]:
     return found
 
 
+def needs(text: str) -> list[str]:
+    """What a page says it needs beside the library: ``<!-- needs: weights -->``, ``<!-- needs: fashion-mnist -->``."""
+    return _NEEDS.findall(text)
+
+
 def broken_links(page: Path) -> list[str]:
     """The links and pictures of a page that name no file beside it."""
     links = _LINK.findall(page.read_text(encoding="utf-8"))
@@ -79,3 +90,9 @@ def _run_doctest(block: Block, page: Path, namespace: dict[str, object]) -> None
     failed, _ = doctest.DocTestRunner(optionflags=_FLAGS).run(test, out=report.append, clear_globs=False)
     if failed:
         raise AssertionError("".join(report))
+
+
+if __name__ == "__main__":
+    for page in [Path(argument).resolve() for argument in sys.argv[1:]]:
+        os.chdir(page.parent / "images")
+        run_page(page)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-DATA = ("digits", "fashion-mnist")
+# Fashion-MNIST is halved to 14 x 14 pixels, which makes the study four times as fast.
+DATA = ("digits", "fashion-mnist 14x14")
 SIZES = (100, 300, 1000)
 # Share of random labels and weight decay of AdamW.
 TREATMENTS = ((0.0, 0.0), (1.0, 0.0), (0.5, 0.0), (0.0, 1.0), (1.0, 1.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import torch
@@ -84,4 +85,11 @@ def _batches(size: int, generator: torch.Generator) -> list[Tensor]:
 
 @cache
 def _loaded(name: str) -> DataSet:
-    return load(name)
+    kind, _, side = name.partition(" ")
+    data = load(kind)
+    return _halved(data) if side else data
+
+
+def _halved(data: DataSet) -> DataSet:
+    train, test = (Split(F.avg_pool2d(part.inputs, 2), part.labels) for part in (data.train, data.test))
+    return replace(data, train=train, test=test)
