@@ -36,7 +36,7 @@ class VectorQuantizer(nn.Module):
     The spline's own value is all that gradient descent has to raise.
 
     Args:
-        centroids: (K, R, d) to begin with; copied.
+        centroids: (K, R, d) to begin with; copied. Of equal ones in a codebook only the first is ever chosen.
         features: Which features each codebook sees, (K, d) int64; each of 0 .. K d - 1 belongs to one codebook. With a
             single codebook all of them, by default.
 
@@ -66,7 +66,7 @@ class VectorQuantizer(nn.Module):
 
     def spline(self) -> MaxAffineSpline:
         """The layer as it is now, as a spline of its own."""
-        return MaxAffineSpline.from_centroids(self.maso.slopes * self.seen)
+        return MaxAffineSpline.from_centroids(self.maso.slopes)
 
     def forward(self, x: Tensor) -> Quantized:
         """Quantise.
@@ -77,11 +77,11 @@ class VectorQuantizer(nn.Module):
         Returns:
             Values, codes and distortions.
         """
-        # The product keeps the gradient, like the slopes, zero outside a codebook's features.
+        # The product keeps the gradient zero outside a codebook's features, where the slopes begin at zero and so stay.
         slopes = self.maso.slopes * self.seen
-        tied = {"slopes": slopes, "offsets": -slopes.square().sum(2) / 2}
-        distortion = x.square().sum(1) - 2 * functional_call(self.maso, tied, (x,)).sum(1)
+        tied = -slopes.square().sum(2) / 2
+        value = functional_call(self.maso, {"slopes": slopes, "offsets": tied}, (x,)).sum(1)
         with torch.no_grad():
-            current = self.spline()
-            codes, decoded = current.codes(x), current.affine_map(x).slopes.sum(1)
-        return Quantized(x + (decoded - x).detach(), codes, distortion)
+            self.maso.offsets.copy_(tied)
+            codes, decoded = self.maso.codes(x), self.maso.affine_map(x).slopes.sum(1)
+        return Quantized(x + (decoded - x).detach(), codes, x.square().sum(1) - 2 * value)

@@ -89,5 +89,5 @@ def test_bad_arguments_are_refused() -> None:
         hierarchy_figure(hierarchy, ["a", "b", "c"])
     codes = Codes.from_tensors({"relu": (torch.rand(3, 2) < 0.5, 2)})
     for labels in ([0, 1, -1], [0, 1, 10]):
-        with pytest.raises(BadInput, match="pictures take 0 to 9"):
+        with pytest.raises(BadInput, match="colours tell 10 apart; number them from 0"):
             hierarchy_figure(region_hierarchy(codes, labels))

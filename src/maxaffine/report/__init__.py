@@ -1,6 +1,7 @@
 """Figures and one self-contained page about a captured network; the numbers come from the other rooms."""
 
 from maxaffine.report.contents import assemble, like_model
+from maxaffine.report.drift import drift_figure
 from maxaffine.report.extras import require
 from maxaffine.report.facts import Choices, Contents
 from maxaffine.report.files import FIGURES, PAGE, RESULTS, WEIGHTS, staged, write, write_lookup
@@ -18,6 +19,7 @@ __all__ = [
     "as_json",
     "as_text",
     "assemble",
+    "drift_figure",
     "hierarchy_figure",
     "like_model",
     "look_up",

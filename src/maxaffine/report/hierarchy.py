@@ -9,6 +9,7 @@ import numpy as np
 
 from maxaffine.codes import Occupancy, RegionHierarchy
 from maxaffine.errors import BadInput
+from maxaffine.report.extras import require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +42,9 @@ def hierarchy_figure(hierarchy: RegionHierarchy, class_names: Sequence[str] | No
 
     Raises:
         BadInput: Fewer than one column, a class without a name, or more classes than can be told apart by colour.
-    """
+        MaxAffineError: matplotlib is not installed.
+    """  # noqa: DOC502
+    require()
     if columns < 1:
         raise BadInput(f"columns is {columns}; give at least 1")
     names = _names(hierarchy, class_names)
@@ -68,7 +71,10 @@ def _names(hierarchy: RegionHierarchy, class_names: Sequence[str] | None) -> lis
         return None
     low, high = int(hierarchy.labels.min()), int(hierarchy.labels.max())
     if low < 0 or high >= len(CLASSES):
-        raise BadInput(f"hierarchy has the classes {low} to {high}; pictures take 0 to {len(CLASSES) - 1}")
+        raise BadInput(
+            f"hierarchy has the classes {low} to {high}, but colours tell {len(CLASSES)} apart; number them from 0 to"
+            f" {len(CLASSES) - 1}, or count the regions without labels"
+        )
     if class_names is not None and len(class_names) <= high:
         raise BadInput(f"class_names has {len(class_names)} names, but class {high} occurs; name every class")
     return [str(c) if class_names is None else class_names[c] for c in range(high + 1)]
