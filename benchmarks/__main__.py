@@ -15,7 +15,7 @@ from .networks import OUTPUTS, SUBJECTS
 TABLES: dict[str, Callable[[list[str], int], Any]] = {
     "slopes": lambda networks, rounds: [slopes.compare(network, rounds) for network in networks],
     "codes": lambda networks, rounds: [services.codes(network, 3 * rounds) for network in networks],
-    "learning": lambda networks, rounds: [learning.learning(network, 2 * rounds) for network in networks],
+    "learning": lambda networks, rounds: [learning.learning(network, rounds) for network in networks],
     "capture": lambda networks, rounds: [services.capture(network, 3) for network in networks],
     "import": lambda networks, rounds: services.import_seconds(7),
 }
