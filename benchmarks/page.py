@@ -48,6 +48,14 @@ on the templates of {learning.SAMPLES} samples between {OUTPUTS} classes, "step,
 classifier kept orthogonal, both over the plain step.
 """
 
+DISTANCE = """
+## Code distances of all pairs
+
+The floor reads all the codes once and writes one float64 per pair. `faiss.hammings` counts unequal bits, which are
+unequal units for two pieces only; the matrix product multiplies the codes unpacked to one number per piece,
+`torch.cdist` compares them unpacked to one number per unit. All give the same distances.
+"""
+
 OURS = "maxaffine"
 TIME_RIVALS = ("floor", "loop of autograd.grad", "vmap(jacrev)", "vmap(jacrev), frozen", "captum Saliency")
 MEMORY_RIVALS = ("loop of autograd.grad", "vmap(jacrev)", "vmap(jacrev), frozen")
@@ -133,6 +141,21 @@ def codes_section(results: list[dict[str, Any]]) -> str:
     return f"\n## Codes, packing included, over the plain forward pass\n\n{table(head, rows)}"
 
 
+def distance_section(results: list[dict[str, Any]]) -> str:
+    """Seconds of ours, and every contestant over the floor."""
+    names = list(dict.fromkeys(name for row in results for name in row.get("ratios", ())))
+    rows = []
+    for row in results:
+        title = f"{row['title']}, {row['pairs'][0]:,} x {row['pairs'][1]:,} pairs"
+        if "failure" in row:
+            rows.append([title, row["failure"], *[""] * (len(names) + 1)])
+            continue
+        ratios = [number(row["ratios"].get(name)) for name in names]
+        rows.append([title, number(median(row["timings"][OURS]["cpu"])), *ratios, number(row["memory_mib"])])
+    head = ["", f"{OURS} CPU s", *(f"{name}, x floor" for name in names), "extra MiB"]
+    return f"{DISTANCE}\n{table(head, rows)}"
+
+
 def learning_section(results: list[dict[str, Any]]) -> str:
     """What the forms of orthogonal templates cost, over a plain training step."""
     rows = []
@@ -188,6 +211,7 @@ def page(measured: dict[str, Any], outputs: int) -> str:
     sections = {
         "slopes": partial(slopes_page, outputs=outputs),
         "codes": codes_section,
+        "distance": distance_section,
         "learning": learning_section,
         "capture": capture_section,
         "import": import_section,
