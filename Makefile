@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env demo test test-ends lint typecheck pytest bench docs-operators docs-tutorials study-hierarchy study-memorization study-orthogonal weights clean distclean
+.PHONY: help env demo test test-ends lint typecheck pytest bench docs-operators docs-tutorials study-complexity study-hierarchy study-memorization study-orthogonal weights clean distclean
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -48,6 +48,9 @@ pytest: $(DEV) ## all tests
 
 bench: $(BENCHMARKS) ## the speed comparison, written to benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks
+
+study-complexity: $(STUDIES) ## regions around data through trainings on true and random labels: docs/local-complexity.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m studies.complexity
 
 study-hierarchy: $(STUDIES) ## how regions divide by depth and settle in training: docs/code-hierarchy.md
 	OMP_NUM_THREADS=1 $(BIN)/python -m studies.hierarchy

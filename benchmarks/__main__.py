@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import distance, learning, page, services, slopes
+from . import distance, learning, lines, page, services, slopes
 from .networks import OUTPUTS, SUBJECTS
 
 TABLES: dict[str, Callable[[list[str], int], Any]] = {
@@ -17,6 +17,7 @@ TABLES: dict[str, Callable[[list[str], int], Any]] = {
     "codes": lambda networks, rounds: [services.codes(network, 3 * rounds) for network in networks],
     "distance": lambda networks, rounds: distance.compare(rounds),
     "learning": lambda networks, rounds: [learning.learning(network, rounds) for network in networks],
+    "line": lambda networks, rounds: lines.lines(rounds),
     "capture": lambda networks, rounds: [services.capture(network, 3) for network in networks],
     "import": lambda networks, rounds: services.import_seconds(7),
 }

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from . import learning
+from . import learning, lines
 from .measure import MEMORY_LIMIT
 from .networks import OUTPUTS
 
@@ -54,6 +54,15 @@ DISTANCE = """
 The floor reads all the codes once and writes one float64 per pair. `faiss.hammings` counts unequal bits, which are
 unequal units for two pieces only; the matrix product multiplies the codes unpacked to one number per piece,
 `torch.cdist` compares them unpacked to one number per unit. All give the same distances.
+"""
+
+LINES = """
+## Exact lines and integrated gradients
+
+Between two normal inputs, in float64. The floor of a line is the module's own forward pass at every breakpoint of the
+result. Exact integrated gradients hold the line and the gradient of one output on every piece; captum's
+`IntegratedGradients` (rule of middles) takes the first power of two of steps whose completeness error, relative to the
+larger output, is within the bound there and at the doubled number.
 """
 
 OURS = "maxaffine"
@@ -179,6 +188,24 @@ def learning_section(results: list[dict[str, Any]]) -> str:
     return f"{LEARNING}\n{table(head, rows)}"
 
 
+def line_section(results: list[dict[str, Any]]) -> str:
+    """Exact lines over their floor, and captum over exact integrated gradients."""
+    rows = []
+    for row in results:
+        if "failure" in row:
+            rows.append([row["title"], row["failure"], *[""] * 7])
+            continue
+        seconds = [number(median(row["timings"][name]["cpu"])) for name in (lines.LINE, lines.EXACT)]
+        cells = [str(row["pieces"]), seconds[0], number(row["ratio"]), seconds[1], f"{row['completeness']:.0e}"]
+        for tolerance, steps in row["steps"].items():
+            over = "" if steps else "over "
+            cells.append(f"{over}{steps or lines.MOST_STEPS} steps, {over}{number(row['captum'][tolerance], 2)}")
+        rows.append([row["title"], *cells, f"{row['reached']:.0e}"])
+    head = ["", "pieces", "line CPU s", "x floor", "exact IG CPU s", "completeness"]
+    head += [f"captum to {tolerance:g}, x exact IG" for tolerance in ("1e-3", "1e-6")]
+    return f"{LINES}\n{table([*head, f'captum at {lines.MOST_STEPS} steps'], rows)}"
+
+
 def capture_section(results: list[dict[str, Any]]) -> str:
     """Seconds of the first and the second capture in a process."""
     rows = []
@@ -213,6 +240,7 @@ def page(measured: dict[str, Any], outputs: int) -> str:
         "codes": codes_section,
         "distance": distance_section,
         "learning": learning_section,
+        "line": line_section,
         "capture": capture_section,
         "import": import_section,
     }

@@ -1,0 +1,1 @@
+"""How the partition around data changes while a network memorises or generalises."""
