@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env demo test test-ends lint typecheck pytest bench docs-operators docs-tutorials study-complexity study-hierarchy study-memorization study-orthogonal weights clean distclean
+.PHONY: help env demo test test-ends lint typecheck pytest bench docs-operators docs-tutorials study-complexity study-hierarchy study-memorization study-orthogonal check-partition weights clean distclean
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -80,6 +80,10 @@ test-ends: ## the zoo of networks at both ends of the range of PyTorch releases 
 	    build/torch-$$version/bin/python -m pip install -qq --no-compile torch==$$version -e '.[dev]'; \
 	    build/torch-$$version/bin/python -m pytest -q -W default tests/test_zoo_exact.py; \
 	done
+
+check-partition: $(DEV) ## exact partitions against dense sampling of codes, arrangements, and the untouched modules
+	$(BIN)/python -m pytest tests/partition
+	$(BIN)/python -m tests.partition.dense
 
 clean: ## remove what was built, but keep the environment
 	rm -rf build dist $(OUT) .pytest_cache .ruff_cache .hypothesis

@@ -221,12 +221,15 @@ class PlanePartition(PlaneGeometry):
         """
         return divided_by_class(self)
 
-    def verify(self, model: Any = None, *, samples: int = 4096, seed: int = 0, raises: bool = True) -> PlaneReport:
+    def verify(
+        self, model: Any = None, *, samples: int = 4096, every_cell: bool = True, seed: int = 0, raises: bool = True
+    ) -> PlaneReport:
         """Compare codes at random points and inside all cells, and the cells' maps with the untouched module.
 
         Args:
             model: The user's module, re-run at the points; left out when None.
             samples: Random points of the polygon.
+            every_cell: Whether all cells are looked into, or only those that hold one of the points.
             seed: Of the points.
             raises: Whether a disagreement raises.
 
@@ -236,7 +239,7 @@ class PlanePartition(PlaneGeometry):
         Raises:
             PartitionError: When they disagree and ``raises`` is true.
         """
-        return verify(self, model, samples, seed, raises)
+        return verify(self, model, samples, every_cell, seed, raises)
 
     def to_numpy(self) -> dict[str, np.ndarray]:
         """All arrays by name, for ``numpy.savez``."""

@@ -29,7 +29,7 @@ class PlaneReport:
     """How a partition compares with the network.
 
     Attributes:
-        regions: Cells whose codes at an interior point were computed.
+        regions: Cells whose codes at an interior point were computed: all, or those that hold the points.
         thin: Cells among them so thin that rounding decides their codes; they are not compared.
         repeated: Other cells that share all their codes with another one.
         samples: Random points of the polygon.
@@ -52,19 +52,24 @@ class PlaneReport:
     passed: bool
 
 
-def verify(partition: PlanePartition, model: Callable | None, samples: int, seed: int, raises: bool) -> PlaneReport:
+def verify(
+    partition: PlanePartition, model: Callable | None, samples: int, every_cell: bool, seed: int, raises: bool
+) -> PlaneReport:
     """See :meth:`PlanePartition.verify`."""
     if samples < 1:
         raise BadInput(f"samples: expected at least 1, got {samples}")
     t = random_points(partition.cells, samples, seed)
     cell, depth = partition.locate_deep(t)
-    own, seen = fingerprints(partition, partition.centres), fingerprints(partition, t)
+    chosen, row = np.arange(partition.regions), cell.numpy()
+    if not every_cell:
+        chosen, row = np.unique(row, return_inverse=True)
+    own, seen = fingerprints(partition, partition.centres[torch.from_numpy(chosen)]), fingerprints(partition, t)
     size = float(np.hypot(*np.ptp(partition.cells.points, axis=0)))
-    thick: np.ndarray = thickness(partition.cells) > THIN * size
+    thick: np.ndarray = thickness(partition.cells)[chosen] > THIN * size
     clear: np.ndarray = depth.numpy() > THIN * size
     counts = np.unique(own[thick], return_counts=True)[1]
     missed = clear & ~np.isin(seen, own)
-    misplaced = clear & (own[cell.numpy()] != seen)
+    misplaced = clear & (own[row] != seen)
     error, agrees = (
         (None, True)
         if model is None
@@ -73,7 +78,7 @@ def verify(partition: PlanePartition, model: Callable | None, samples: int, seed
     wrong = missed | misplaced
     passed = agrees and not wrong.any() and not (counts > 1).any()
     found = (int((~thick).sum()), int((counts - 1).sum()), samples, int((~clear).sum()), int(missed.sum()))
-    report = PlaneReport(partition.regions, *found, int(misplaced.sum()), error, passed)
+    report = PlaneReport(len(chosen), *found, int(misplaced.sum()), error, passed)
     if raises and not passed:
         place = tuple(t[wrong.argmax()].tolist()) if wrong.any() else ()
         raise PartitionError(f"the partition and the network disagree: {report}", place)

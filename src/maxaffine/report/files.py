@@ -17,6 +17,7 @@ from maxaffine.report.page import render
 from maxaffine.report.results import as_json
 
 PAGE, RESULTS, FIGURES, WEIGHTS = "report.html", "results.json", "figures", "weights.safetensors"
+ARRAYS = "plane.npz"
 
 
 def write(contents: Contents, folder: Path) -> None:
@@ -112,7 +113,7 @@ def check_replaceable(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise BadInput(f"out: {out} is a file; name a folder")
     if out.is_dir():
-        own = {PAGE, RESULTS, FIGURES, WEIGHTS}
+        own = {PAGE, RESULTS, FIGURES, WEIGHTS, ARRAYS}
         strangers = sorted(entry.name for entry in out.iterdir() if entry.name not in own)
         if strangers:
             raise BadInput(

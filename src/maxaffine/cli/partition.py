@@ -1,0 +1,165 @@
+"""``maxaffine partition``: every region of a network on the plane through three inputs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from maxaffine import data, report
+from maxaffine.capture import capture
+from maxaffine.drawing import png
+from maxaffine.errors import BadInput
+from maxaffine.partition import PlanePartition, plane
+
+from .arguments import add_command, add_epochs, natural
+from .printing import DONE, FAILED, INTERRUPTED, progress, say
+from .subject import read_data, trained_model
+
+EXAMPLES = """examples:
+  maxaffine partition                                           the cnn for digits, through three test digits
+  maxaffine partition --model mlp --data fashion-mnist --epochs 2 --anchors 0,1,2
+  maxaffine partition --model my_package.nets:make --state-dict weights.safetensors --extent=-1,2,-1,2
+"""
+FIGURE = "plane.png"
+MOST_DRAWN = 200_000
+ALL_CHECKED = 50_000
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Add the command.
+
+    Args:
+        commands: Where it is added.
+    """
+    does = "divide the plane through three inputs into the network's regions, exactly"
+    command = add_command(commands, "partition", run, does, EXAMPLES)
+    add_epochs(command)
+    option = command.add_argument
+    folder = Path("maxaffine-partition")
+    option("--out", type=Path, default=folder, metavar="DIR", help="folder to write (default: %(default)s)")
+    does = "test inputs that span the plane (default: the first three of different classes)"
+    option("--anchors", type=three, metavar="I,J,K", help=does)
+    does = "what to partition, distances from the first anchor towards the second (default: around the anchors)"
+    option("--extent", type=rectangle, metavar="LEFT,RIGHT,BOTTOM,TOP", help=does)
+    does = "which output, of a dict or tuple (default: the only one)"
+    option("--output-index", type=natural, metavar="I", help=does)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Partition the plane, check it against the network, write figure, page and arrays.
+
+    Args:
+        arguments: The parsed options.
+
+    Returns:
+        The exit code: a failure where the partition and the network disagree, 130 where it was interrupted.
+    """
+    report.require()
+    out = arguments.out.expanduser().resolve()
+    with report.staged(out) as folder:
+        data_set = read_data(arguments)
+        model, weights = trained_model(arguments, data_set, folder / report.WEIGHTS)
+        say(arguments, f"{arguments.model} on {data_set.name}: {weights}")
+        chosen = arguments.anchors or _different(data_set)
+        anchors = report.like_model(_picked(data_set, chosen), model)
+        progress("capturing and partitioning ...")
+        net = capture(model, anchors, until=arguments.until, output=arguments.output)
+        found = plane(net, anchors, extent=arguments.extent, output=arguments.output_index)
+        say(arguments, str(found))
+        whole = arguments.until is None and arguments.output == "as_is"
+        checked = found.verify(model if whole else None, every_cell=found.regions <= ALL_CHECKED, raises=False)
+        say(arguments, f"check against the network: {checked}")
+        progress("drawing ...")
+        files = _write(found, folder, data_set)
+    if arguments.json:
+        print(json.dumps({"files": [str(out / name) for name in files], **_numbers(found, checked.passed)}, indent=1))
+    else:
+        print("\n".join(f"wrote {out / name}" for name in files))
+    return INTERRUPTED if found.interrupted else DONE if checked.passed else FAILED
+
+
+def three(text: str) -> tuple[int, int, int]:
+    """Read three different whole numbers.
+
+    Args:
+        text: The word on the command line, such as ``0,4,7``.
+
+    Returns:
+        The numbers.
+
+    Raises:
+        argparse.ArgumentTypeError: If they are not three, or not different.
+    """
+    numbers = tuple(natural(word) for word in text.split(","))
+    if len(set(numbers)) != 3 or len(numbers) != 3:
+        raise argparse.ArgumentTypeError(f"{text!r} names no three different inputs; give e.g. 0,1,2")
+    return numbers[0], numbers[1], numbers[2]
+
+
+def rectangle(text: str) -> tuple[float, ...]:
+    """Read the sides of a rectangle.
+
+    Args:
+        text: The word on the command line, such as ``-1,2,-1,2``.
+
+    Returns:
+        Left, right, bottom, top.
+
+    Raises:
+        argparse.ArgumentTypeError: If they are not four numbers.
+    """
+    try:
+        sides = tuple(float(word) for word in text.split(","))
+    except ValueError:
+        sides = ()
+    if len(sides) != 4:
+        raise argparse.ArgumentTypeError(f"{text!r} is no left,right,bottom,top")
+    return sides
+
+
+def _different(data_set: data.DataSet) -> tuple[int, ...]:
+    """The first three test inputs of different classes."""
+    labels = data_set.test.labels.tolist()
+    first = {label: place for place, label in reversed(list(enumerate(labels)))}
+    chosen = sorted(first.values())[:3]
+    if len(chosen) < 3:
+        chosen = [0, 1, 2]
+    return tuple(chosen)
+
+
+def _picked(data_set: data.DataSet, chosen: tuple[int, ...]) -> torch.Tensor:
+    count = len(data_set.test)
+    if max(chosen) >= count:
+        raise BadInput(f"--anchors: there are {count} test inputs, numbered from 0")
+    return data_set.test.inputs[list(chosen)]
+
+
+def _numbers(found: PlanePartition, passed: bool) -> dict[str, object]:
+    return {
+        "regions": found.regions,
+        "vertices": len(found.vertices),
+        "edges": len(found.edges),
+        "area": float(found.areas.sum()),
+        "passed": passed,
+        "interrupted": found.interrupted,
+    }
+
+
+def _write(found: PlanePartition, folder: Path, data_set: data.DataSet) -> list[str]:
+    names = list(data_set.class_names) if len(data_set.class_names) >= found.values.shape[1] else None
+    np.savez_compressed(folder / report.ARRAYS, allow_pickle=False, **found.to_numpy())
+    files = [report.ARRAYS]
+    vector = len(found.graph.values[found.number].units) == 1
+    if found.regions <= MOST_DRAWN:
+        colourings = report.COLOURINGS if vector else report.COLOURINGS[1:]
+        (folder / report.FIGURES).mkdir()
+        (folder / report.FIGURES / FIGURE).write_bytes(png(report.plane_figure(found, colourings, names)))
+        files.append(f"{report.FIGURES}/{FIGURE}")
+    if found.regions <= report.MOST_CELLS:
+        (folder / report.PAGE).write_text(report.plane_page(found, names), encoding="utf-8")
+        files.append(report.PAGE)
+    return files

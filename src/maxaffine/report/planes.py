@@ -1,0 +1,196 @@
+"""Pictures of a partitioned plane: cells by class, by the norm of their map, by the operator that cut them last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from maxaffine.drawing import input_pixels, is_image, require
+from maxaffine.errors import BadInput
+from maxaffine.partition import PlanePartition
+from maxaffine.report.hierarchy import CLASSES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURINGS = ("class", "norm", "depth")
+SIDE = 3.6  # inches of one panel
+LIGHTER = 0.35
+# Edges are hairlines where there are many of them.
+THICK, THIN, MANY = 0.45, 0.12, 3000
+THUMBNAIL = 0.55  # inches of an anchor's picture
+BOUNDARY = "#111111"
+
+
+def plane_figure(
+    partition: PlanePartition,
+    colourings: Sequence[str] = COLOURINGS,
+    class_names: Sequence[str] | None = None,
+    boundary: bool = True,
+    anchors: bool = True,
+) -> Figure:
+    """Draw a partition of a plane, a panel for each way to colour its cells.
+
+    Args:
+        partition: What to draw.
+        colourings: Of ``"class"`` (the largest output, exact within cells too), ``"norm"`` (of the slopes of the map
+            within the plane) and ``"depth"`` (the last operator that cut the cell).
+        class_names: Names of the classes; their numbers by default.
+        boundary: Whether the decision boundary is drawn in bold.
+        anchors: Whether the inputs that span the plane are marked, with their pictures where they are images.
+
+    Returns:
+        The figure.
+
+    Raises:
+        BadInput: For an unknown colouring, too few class names, or classes of outputs that are no vector.
+        MaxAffineError: When matplotlib is absent.
+    """
+    require("a figure")
+    from matplotlib.figure import Figure
+
+    if not colourings or set(colourings) - set(COLOURINGS):
+        raise BadInput(f"colourings: expected some of {', '.join(COLOURINGS)}, got {list(colourings)}")
+    count = partition.values.shape[1]
+    if class_names is not None and len(class_names) < max(2, count):
+        raise BadInput(f"class_names: {len(class_names)} names for {max(2, count)} classes")
+    figure = Figure(figsize=(len(colourings) * (SIDE + 0.9), SIDE + 0.9), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(colourings)))
+    for ax, colouring in zip(panels, colourings, strict=True):
+        if colouring == "class":
+            _classes(ax, partition, class_names)
+        elif colouring == "norm":
+            _norms(ax, partition)
+        else:
+            _depths(ax, partition)
+        _frame(ax, partition)
+        if boundary and len(partition.graph.values[partition.number].units) == 1:
+            _bold(ax, partition)
+        if anchors and partition.frame.anchors is not None:
+            _anchors(ax, partition, partition.frame.anchors)
+    return figure
+
+
+def _classes(ax: Axes, partition: PlanePartition, names: Sequence[str] | None) -> None:
+    """Cells in the colours of their classes, undecided ones divided; every class is named in its middle."""
+    decided = partition.divided_by_class()
+    classes = decided.classes.numpy()
+    present = np.unique(classes)
+    colours = np.array([_rgb(CLASSES[number % len(CLASSES)]) for number in range(int(present.max()) + 1)])
+    _fill(ax, decided, (1 - LIGHTER) * colours[classes] + LIGHTER)
+    _edges(ax, partition)
+    areas = decided.areas.numpy()
+    for number in present.tolist():
+        of = np.flatnonzero(classes == number)
+        if areas[of].sum() < 0.004 * areas.sum():
+            continue
+        centres = decided.centres.numpy()[of]
+        middle = (centres * areas[of, None]).sum(0) / areas[of].sum()
+        x, y = centres[np.hypot(*(centres - middle).T).argmin()].tolist()
+        name = str(number if names is None else names[number])
+        box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
+        ax.text(x, y, name, ha="center", va="center", fontsize=8, bbox=box, parse_math=False)
+    ax.set_title(f"class ({partition.regions} regions)", fontsize=9)
+
+
+def _norms(ax: Axes, partition: PlanePartition) -> None:
+    norms = partition.plane_map()[0].flatten(1).norm(dim=1).numpy()
+    filled = _fill(ax, partition, None)
+    filled.set_array(norms)
+    filled.set_cmap("viridis")
+    _edges(ax, partition, "white")
+    ax.set_title("norm of the slopes within the plane", fontsize=9)
+    ax.figure.colorbar(filled, ax=ax, shrink=0.75).ax.tick_params(labelsize=7)
+
+
+def _depths(ax: Axes, partition: PlanePartition) -> None:
+    from matplotlib import colormaps
+    from matplotlib.colors import BoundaryNorm
+
+    count = len(partition.operators) + 1
+    filled = _fill(ax, partition, None)
+    filled.set_array(partition.depths.numpy() + 1)
+    filled.set_cmap(colormaps["cividis"].resampled(count))
+    filled.set_norm(BoundaryNorm(np.arange(count + 1) - 0.5, count))
+    _edges(ax, partition, "white")
+    ax.set_title("operator that cut the cell last", fontsize=9)
+    bar = ax.figure.colorbar(filled, ax=ax, shrink=0.75)
+    shown = np.unique(np.linspace(0, count - 1, min(count, 12)).round().astype(int))
+    bar.set_ticks(shown.tolist(), labels=[("none", *partition.operators)[place] for place in shown])
+    bar.ax.tick_params(labelsize=6)
+
+
+def _fill(ax: Axes, partition: PlanePartition, colours: np.ndarray | None):
+    from matplotlib.collections import PolyCollection
+
+    cells = partition.cells
+    rings = np.split(cells.points[cells.corners], cells.starts[1:-1])
+    # Cells also draw their rims, or the page would shine through between neighbours.
+    filled = PolyCollection(rings, facecolors=colours, edgecolors="face", linewidths=0.1)
+    ax.add_collection(filled)
+    return filled
+
+
+def _edges(ax: Axes, partition: PlanePartition, colour: str = "#333333") -> None:
+    from matplotlib.collections import LineCollection
+
+    inner = partition.cells.operator >= 0
+    lines = partition.cells.points[partition.cells.ends[inner]]
+    width = THICK if partition.regions < MANY else THIN
+    ax.add_collection(LineCollection(list(lines), colors=colour, linewidths=width))
+
+
+def _bold(ax: Axes, partition: PlanePartition) -> None:
+    from matplotlib.collections import LineCollection
+
+    found = partition.decision_boundary()
+    ax.add_collection(LineCollection(list(found.points.numpy()), colors=BOUNDARY, linewidths=1.8, capstyle="round"))
+
+
+def _anchors(ax: Axes, partition: PlanePartition, anchors: Tensor) -> None:
+    from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+
+    inputs = partition.frame.points(anchors)[0]
+    dim = partition.frame.net.inputs.batch_dims[0]
+    pictured = len(partition.frame.origin) == 1 and is_image(tuple(inputs.movedim(dim, 0).shape[1:]))
+    centre = anchors.mean(0)
+    for place in np.flatnonzero(partition.locate(anchors).numpy() >= 0).tolist():
+        x, y = anchors[place].tolist()
+        ax.plot(x, y, "o", color="white", markeredgecolor="black", markersize=5, zorder=5)
+        away = anchors[place] - centre
+        away = (away / away.norm() * 26).tolist()
+        if pictured:
+            pixels = input_pixels(inputs.movedim(dim, 0)[place].numpy())
+            picture = OffsetImage(pixels, zoom=THUMBNAIL * 72 / pixels.shape[0], cmap="gray")
+            box = AnnotationBbox(
+                picture,
+                (x, y),
+                xybox=tuple(away),
+                boxcoords="offset points",
+                pad=0.1,
+                bboxprops={"linewidth": 0.6},
+                arrowprops={"arrowstyle": "-", "linewidth": 0.6},
+            )
+            box.set_in_layout(False)
+            ax.add_artist(box)
+        else:
+            ax.annotate(f"x{place}", (x, y), xytext=(4, 4), textcoords="offset points", fontsize=8, zorder=6)
+
+
+def _frame(ax: Axes, partition: PlanePartition) -> None:
+    low, high = partition.cells.points.min(0), partition.cells.points.max(0)
+    ax.set_xlim(low[0], high[0])
+    ax.set_ylim(low[1], high[1])
+    ax.set_aspect("equal")
+    ax.tick_params(labelsize=7)
+    spanned = partition.frame.anchors is not None
+    ax.set_xlabel("distance in input space" if spanned else "t₁", fontsize=8)
+    ax.set_ylabel("distance in input space" if spanned else "t₂", fontsize=8)
+
+
+def _rgb(colour: str) -> tuple[float, ...]:
+    return tuple(int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
