@@ -155,7 +155,7 @@ class MaxAffineSpline(nn.Module):
         return self._compete(self._scores(x)).max(dim=2).values
 
     def codes(self, x: Tensor) -> Tensor:
-        """Code q(x)_k: the piece that wins, the lowest one in a tie.
+        """Code q(x)_k: the piece that wins, the lowest one in a tie of the scores as computed; see `certain`.
 
         Args:
             x: inputs, (N, D).
