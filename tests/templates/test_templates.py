@@ -129,6 +129,29 @@ class Repeat(nn.Module):
         return x.repeat(1, 3)
 
 
+class Last(nn.Module):
+    """Time first, the samples second: the logits of the last step and the sum over all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x[-1]).relu() + self.layer(x.sum(0))
+
+
+def test_samples_behind_another_axis() -> None:
+    torch.manual_seed(0)
+    module, x = Last().double().eval(), torch.randn(5, 2, 3, dtype=torch.float64)
+    result = ma.templates(ma.capture(module, x, batch_dim=1), x)
+    assert_close(result.inputs[0], x.movedim(1, 0))
+    for n in range(2):
+        own = torch.autograd.functional.jacobian(lambda part: module(part[:, None])[0], x[:, n])
+        assert isinstance(result.slopes, Tensor) and isinstance(own, Tensor)
+        assert_close(result.slopes[n], own)
+        assert_close(result.inner[n], (own * x[:, n]).flatten(1).sum(1))
+
+
 def test_units_of_a_layer() -> None:
     module, x, net, _ = found()
     part = nn.Sequential(*list(module)[:6])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -64,7 +64,7 @@ def gram(affine_map: AffineMap, inputs: Inputs, progress: bool | None = None) ->
     if _fits(affine_map, inputs):
         slopes = affine_map.slopes
         parts = slopes if isinstance(slopes, tuple) else (slopes,)
-        return torch.stack([sum(_square(part[n]) for part in parts) for n in range(affine_map.batch)])  # pyright: ignore
+        return torch.stack([_square([part[n] for part in parts]) for n in range(affine_map.batch)])
     columns = [
         double(affine_map.mv([part[:, row] for part in block]))
         for block in blocks(affine_map, inputs, progress)
@@ -110,6 +110,7 @@ def _block_sums(block: tuple[Tensor, ...], inputs: Inputs) -> tuple[Tensor, Tens
     return inner, squares, spreads
 
 
-def _square(rows: Tensor) -> Tensor:
-    flat = double(rows.flatten(1))
-    return flat @ flat.T
+def _square(parts: Sequence[Tensor]) -> Tensor:
+    """A A^T of one sample, its rows split over the inputs: (K, K)."""
+    rows = torch.cat([double(part.flatten(1)) for part in parts], 1)
+    return rows @ rows.T
