@@ -86,8 +86,8 @@ def _meet(
     at = ((points[vertex] - start) * direction).sum(1) / length
     order = np.lexsort((at, which))
     which, vertex, at = which[order], vertex[order], at[order]
-    # How many pieces' ends meet at a vertex: two from either side. One that both sides know has all four (the ends of
-    # the chain two), one that only one side knows has two, and may be the other's twin.
+    # Each side tells its own vertices apart, so that of two that are close one is the other's twin; of a longer run,
+    # every second one.
     close = np.zeros(len(at), dtype=bool)
     close[1:] = (which[1:] == which[:-1]) & (at[1:] - at[:-1] <= tolerance)
     run = np.arange(len(at)) - np.maximum.accumulate(np.where(close, 0, np.arange(len(at))))

@@ -24,6 +24,7 @@ TOLERANCE = 1e-12
 MEMORY = 64 * 2**20
 ROUNDING = 8 * float(np.finfo(np.float64).eps)
 KEPT_OUTPUTS = 128
+BAR = "{desc}: {percentage:3.0f}% of the area |{bar}| [{elapsed}<{remaining}{postfix}]"
 GLUE = 100  # two blocks may place the same vertex a few roundings apart
 
 
@@ -155,6 +156,3 @@ def _built(builder: Builder, corners: np.ndarray, rows: Rows, leaves: list[Leaf]
     if rest:
         warnings.warn("interrupted: the partition returned has unfinished cells", UserWarning, stacklevel=3)
     return rest
-
-
-BAR = "{desc}: {percentage:3.0f}% of the area |{bar}| [{elapsed}<{remaining}{postfix}]"
