@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from .dataset import DataSet, Split
 from .idx import read_idx
-from .loading import load
+from .images import ImageFiles
+from .loading import load, load_part
 from .named import NAMES
 
-__all__ = ["NAMES", "DataSet", "Split", "load", "read_idx"]
+__all__ = ["NAMES", "DataSet", "ImageFiles", "Split", "load", "load_part", "read_idx"]

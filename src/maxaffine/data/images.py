@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,70 @@ def load_images(folder: Path, size: int | tuple[int, int] | None, test_fraction:
         raise DataError(f"{folder}: {train_folder.name} and {test_folder.name} hold other classes; name them alike")
     train, test = _read([_files(train_folder, names), _files(test_folder, names)], target)
     return DataSet(folder.name, train, test, names)
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """The images of a folder, read when they are asked for: a folder of any size takes little memory.
+
+    Args:
+        paths: N image files.
+        labels: Their class numbers.
+        class_names: C names.
+        channels: 1 for grey, 3 for RGB.
+        size: (height, width) to which each is resized, or None.
+    """
+
+    paths: tuple[Path, ...]
+    labels: tuple[int, ...]
+    class_names: tuple[str, ...]
+    channels: int
+    size: tuple[int, int] | None
+
+    def __len__(self) -> int:
+        """Return the number of images N."""
+        return len(self.paths)
+
+    def take(self, rows: slice) -> Split:
+        """Read some of the images.
+
+        Args:
+            rows: Which, n of them.
+
+        Returns:
+            The split: inputs (n, C, H, W).
+
+        Raises:
+            DataError: If one is unreadable, or they have several sizes.
+        """
+        pixels = [_pixels(path, self.channels, self.size) for path in self.paths[rows]]
+        for path, image in zip(self.paths[rows], pixels, strict=True):
+            if image.shape != pixels[0].shape:
+                sizes = f"{image.shape[1:]} pixels, not {pixels[0].shape[1:]} like {self.paths[rows][0]}"
+                raise DataError(f"{path}: has {sizes}; resize the images, or pass size=(height, width)")
+        return Split(torch.from_numpy(np.stack(pixels)), torch.tensor(self.labels[rows]))
+
+
+def image_files(folder: Path, size: int | tuple[int, int] | None, part: str = "train") -> ImageFiles:
+    """List the images of a folder by class, or of one part of it, in the order in which `load` reads them.
+
+    Args:
+        folder: ``folder/<class>/<image>``, all of which is listed, or the same inside ``folder/train`` beside
+            ``folder/test`` (or ``val``).
+        size: As for `load`.
+        part: ``train`` or ``test``, of a folder that has these.
+
+    Returns:
+        The files.
+
+    Raises:
+        DataError: If there are no images, or something else is among them.
+    """
+    if {path.name for path in _entries(folder)} in _PARTS:
+        folder = next(path for path in _entries(folder) if (path.name == "train") == (part == "train"))
+    names = _class_names(folder)
+    paths, labels = zip(*_files(folder, names), strict=True)
+    return ImageFiles(paths, labels, names, max(map(_channels, paths)), _target(size))
 
 
 def _target(size: int | tuple[int, int] | None) -> tuple[int, int] | None:

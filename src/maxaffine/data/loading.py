@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 
 from ..errors import BadInput, DataError
-from .dataset import DataSet
+from .dataset import DataSet, Split
 from .files import load_array, load_npz
 from .idx import members
-from .images import load_images
+from .images import ImageFiles, image_files, load_images
 from .named import NAMES, load_digits, load_fashion_mnist, load_idx_folder
 
 
@@ -84,6 +84,46 @@ def load(
         return load_npz(path, channels, test_fraction, seed)
     _only(given, "a .npy or IDX file", "labels", "channels")
     return load_array(path, Path(labels).expanduser() if labels else None, channels, test_fraction, seed)
+
+
+def load_part(
+    name_or_path: str | os.PathLike[str],
+    part: str = "train",
+    *,
+    labels: str | os.PathLike[str] | None = None,
+    size: int | tuple[int, int] | None = None,
+    channels: str | None = None,
+    seed: int = 0,
+) -> tuple[Split | ImageFiles, tuple[str, ...]]:
+    """One part of what `load` reads; images of a folder stay on disk until they are taken.
+
+    Args:
+        name_or_path: As for `load`.
+        part: ``train`` or ``test``. A folder of images that has no such parts is taken as a whole.
+        labels: As for `load`.
+        size: As for `load`.
+        channels: As for `load`.
+        seed: As for `load`.
+
+    Returns:
+        The inputs with their labels, of which ``take`` gives a run; and the names of the classes.
+
+    Raises:
+        BadInput: An option has a wrong value or does not apply to this source.
+        DataError: There is no such data set, or something in it is missing, unreadable or malformed.
+
+    >>> load_part("digits", "test")[0]
+    Split(359 x (1, 8, 8))
+    """
+    if part not in ("train", "test"):
+        raise BadInput(f"part: {part!r} is neither 'train' nor 'test'")
+    path = Path(name_or_path).expanduser()
+    if name_or_path not in NAMES and path.is_dir() and not members(path):
+        _only({"labels": labels, "channels": channels}, "a folder of images")
+        files = image_files(path, size, part)
+        return files, files.class_names
+    whole = load(name_or_path, labels=labels, size=size, channels=channels, seed=seed)
+    return (whole.train if part == "train" else whole.test), whole.class_names
 
 
 def _only(given: dict[str, object], source: str, *applicable: str) -> None:

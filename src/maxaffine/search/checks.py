@@ -55,6 +55,25 @@ def as_ids(ids: Tensor | Sequence[int] | np.ndarray, count: int) -> np.ndarray:
     return array
 
 
+def as_labels(labels: Tensor | Sequence[int], count: int) -> np.ndarray:
+    """Check the labels of new rows.
+
+    Args:
+        labels: Integers of at least 0, or -1 for none.
+        count: How many there must be.
+
+    Returns:
+        (count,) int64.
+
+    Raises:
+        BadInput: If they are something else.
+    """
+    array = integers(labels)
+    if len(array) != count or (array < -1).any():
+        raise BadInput(f"labels: expected {count} integers of at least 0, or -1 for none; got {len(array)}")
+    return array
+
+
 def positive(name: str, value: int) -> int:
     """Check a count.
 

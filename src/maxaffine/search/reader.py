@@ -1,0 +1,156 @@
+"""Reading a store: every scan sees the rows of one moment, and checks each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from os import PathLike, fspath
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maxaffine.errors import BadInput, DataError
+from maxaffine.search.checks import positive
+from maxaffine.search.index import CodeIndex
+from maxaffine.search.lance import load_lance, naming_store
+from maxaffine.search.progress import shown
+from maxaffine.search.schema import StoredCodes, StoreLayout
+
+# Bytes that one batch of a scan takes.
+_BATCH_BYTES = 1 << 26
+
+
+class StoreReader:
+    """What `CodeStore` reads.
+
+    Args:
+        path: Folder or address of a store.
+        storage_options: Credentials and endpoint of the object storage.
+
+    Raises:
+        DataError: If there is no store, or it is damaged.
+    """
+
+    def __init__(self, path: str | PathLike[str], *, storage_options: Mapping[str, str] | None = None) -> None:
+        self._path = fspath(path)
+        self._options = dict(storage_options or {})
+        self._lance = load_lance()
+        with self._reading():
+            self._dataset = self._lance.dataset(self._path, storage_options=self._options or None)
+            self._layout = StoreLayout.from_schema(self._dataset.schema)
+
+    @property
+    def path(self) -> str:
+        """Folder or address."""
+        return self._path
+
+    @property
+    def storage_options(self) -> dict[str, str]:
+        """What the object storage was opened with."""
+        return dict(self._options)
+
+    @property
+    def operators(self) -> tuple[str, ...]:
+        """Names of the operators, in the network's order."""
+        return self._layout.names
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the network whose codes these are, see `SplineNetwork.fingerprint`."""
+        return self._layout.fingerprint
+
+    @property
+    def layout(self) -> StoreLayout:
+        """What every row holds."""
+        return self._layout
+
+    def __len__(self) -> int:
+        """Return the number of rows at this moment."""
+        with self._reading():
+            return self._latest().count_rows()
+
+    def __repr__(self) -> str:
+        """Return the sizes."""
+        return f"CodeStore({self._path!r}, {len(self)} rows, operators {list(self.operators)})"
+
+    def files(self) -> list[int]:
+        """Numbers of the files that hold the rows at this moment (Lance's fragments)."""
+        with self._reading():
+            return [part.fragment_id for part in self._latest().get_fragments()]
+
+    def ids(self) -> Tensor:
+        """(N,) int64: the ids of all rows at this moment."""
+        with self._reading():
+            return torch.from_numpy(self._latest().to_table(columns=["id"]).column("id").to_numpy().copy())
+
+    def batches(
+        self,
+        operators: Sequence[str] | None = None,
+        *,
+        batch_size: int | None = None,
+        files: Sequence[int] | None = None,
+        progress: bool | None = None,
+    ) -> Iterator[StoredCodes]:
+        """Read all rows as they are at this moment, in batches, checking every row.
+
+        Args:
+            operators: Names of those to read; the others are not read at all. All by default.
+            batch_size: Rows at once, at most; by default what takes 64 MiB.
+            files: Numbers of the files to read (Lance's fragments, see `files`); all by default.
+            progress: Whether to show a progress bar; by default on a terminal when it takes over two seconds.
+
+        Yields:
+            The rows.
+
+        Raises:
+            BadInput: For an unknown operator. What is absent or not as it was written is a DataError.
+        """
+        names = [operators] if isinstance(operators, str) else operators
+        if unknown := [name for name in names or () if name not in self.operators]:
+            raise BadInput(f"operators names unknown {unknown}; the store has {list(self.operators)}")
+        pairs = zip(self.operators, self._layout.widths, strict=True)
+        width = sum(width for name, width in pairs if names is None or name in names)
+        rows = positive("batch_size", batch_size) if batch_size is not None else max(1, _BATCH_BYTES // (width + 32))
+        with self._reading():
+            dataset = self._latest()
+            chosen = [part for part in dataset.get_fragments() if files is None or part.fragment_id in files]
+            scan = dataset.scanner(
+                columns=self._layout.columns(names), batch_size=rows, batch_readahead=2, fragments=chosen
+            )
+            with shown(progress, "reading codes", "row", sum(part.count_rows() for part in chosen)) as bar:
+                for batch in scan.to_batches():
+                    found = self._layout.rows(batch, names)
+                    bar.update(len(found.ids))
+                    yield found
+
+    def index(self, operators: Sequence[str] | None = None, *, progress: bool | None = None) -> CodeIndex:
+        """Read all rows into an index with the store's ids.
+
+        Args:
+            operators: As for `batches`.
+            progress: As for `batches`.
+
+        Returns:
+            The index.
+
+        Raises:
+            DataError: If the store is empty or damaged, or two rows have one id.
+        """
+        index = None
+        for part in self.batches(operators, progress=progress):
+            index = CodeIndex(part.codes.rows([])) if index is None else index
+            try:
+                index.add(part.codes, part.ids)
+            except BadInput as error:
+                raise DataError(f"{self._path} holds rows of one id ({error})") from error
+        if index is None:
+            raise DataError(f"{self._path} is empty; append codes first")
+        return index
+
+    def _latest(self) -> Any:
+        self._dataset.checkout_latest()
+        return self._dataset
+
+    def _reading(self) -> AbstractContextManager[None]:
+        return naming_store(self._path)

@@ -1,0 +1,86 @@
+"""Search a store without an index in memory: one pass over its rows, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from maxaffine.codes import Codes, operator_shares
+from maxaffine.errors import BadInput, DataError
+from maxaffine.search.checks import positive
+from maxaffine.search.index import CodeIndex, Neighbors, Weights
+from maxaffine.search.nearest import Best
+from maxaffine.search.store import CodeStore
+
+
+def search_store(
+    store: CodeStore,
+    codes: Codes,
+    k: int,
+    weights: Weights | None = None,
+    *,
+    files: Sequence[int] | None = None,
+    threads: int = 1,
+    progress: bool | None = None,
+) -> Neighbors:
+    """Find the k nearest rows of a store to each query; only one batch of rows is in memory at a time.
+
+    The result is that of ``store.index().search(...)``, to the last bit.
+
+    Args:
+        store: The store.
+        codes: Codes of N queries, of at least the operators that have a weight.
+        k: How many to find, at most the number of rows (but of some files only: fewer are filled up with id -1 at an
+            infinite distance).
+        weights: As for `CodeIndex.search`; operators without a weight are not read.
+        files: Numbers of the files to search; all by default.
+        threads: Threads that compare.
+        progress: Whether to show a progress bar; by default on a terminal when it takes over two seconds.
+
+    Returns:
+        The neighbours.
+
+    Raises:
+        BadInput: If the codes are of other operators or another network, or k, the weights or threads are not valid.
+        DataError: If the store is damaged, or two neighbours have one id.
+    """
+    positive("threads", threads)
+    if positive("k", k) > len(store) and files is None:
+        raise BadInput(f"k={k}, but the store holds {len(store)} rows; ask for fewer, or append more")
+    shares = operator_shares(weights, list(store.operators))
+    # All operators' weights count, also those without codes; they read nothing.
+    names = [name for name, share in shares.items() if share]
+    best = Best(codes.batch, k, np.dtype(np.float64))
+    for part in store.batches(names, files=files, progress=progress):
+        found = CodeIndex(part.codes, part.ids).search(
+            codes, min(k, len(part.ids)), {name: shares[name] for name in names}, threads=threads, progress=False
+        )
+        best.add(found.distances.numpy(), found.ids.numpy())
+    best.settle()
+    return merged([(best.ids, best.keys)])
+
+
+def merged(results: Sequence[tuple[np.ndarray, np.ndarray]]) -> Neighbors:
+    """Merge what was found in parts of the rows.
+
+    Args:
+        results: ids (N, k) and distances (N, k) of each part; -1 and infinity where a part has fewer rows.
+
+    Returns:
+        The k nearest of all.
+
+    Raises:
+        DataError: If one id was found twice.
+    """
+    queries, k = results[0][0].shape
+    best = Best(queries, k, np.dtype(np.float64))
+    for ids, distances in results:
+        best.add(distances, np.where(np.isinf(distances), np.iinfo(np.int64).max, ids))
+    best.settle()
+    filled = np.isfinite(best.keys)
+    for row, full in zip(best.ids, filled, strict=True):
+        if len(np.unique(row[full])) < full.sum():
+            raise DataError(f"two rows of the store have one id, among {np.unique(row[full])[:5].tolist()}")
+    return Neighbors(torch.from_numpy(np.where(filled, best.ids, -1)), torch.from_numpy(best.keys))
