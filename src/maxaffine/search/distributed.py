@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -162,23 +163,31 @@ def search_with_ray(
     positive("threads", threads)
     if positive("k", k) > len(store):
         raise BadInput(f"k={k}, but the store holds {len(store)} rows; ask for fewer, or append more")
-    path, options = store.path, store.storage_options
     with started(address, positive("workers", workers) * threads) as ray:
-        queries = ray.put(codes)
-
-        def one_file(number: int, queries: Codes) -> tuple[np.ndarray, np.ndarray]:
-            there = CodeStore(path, storage_options=options)
-            found = search_store(there, queries, k, weights, files=[number], threads=threads, progress=False)
-            return found.ids.numpy(), found.distances.numpy()
-
-        remote = ray.remote(num_cpus=threads)(one_file)
-        waiting, results = [remote.remote(number, queries) for number in store.files()], []
+        queries, task = ray.put(codes), ray.remote(num_cpus=threads)(search_file)
+        where = (store.path, store.storage_options)
+        waiting, results = [task.remote(*where, n, queries, k, weights, threads) for n in store.files()], []
         with shown(progress, "searching", "file", len(waiting)) as bar, failing(ray):
             while waiting:
                 done, waiting = ray.wait(waiting)
                 results += ray.get(done)
                 bar.update(len(done))
     return merged(results)
+
+
+def search_file(
+    path: str,
+    options: dict[str, str],
+    number: int,
+    codes: Codes,
+    k: int,
+    weights: Weights | None,
+    threads: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """One task: the k nearest rows of one file of a store, as ids and distances (N, k)."""
+    store = CodeStore(path, storage_options=options)
+    found = search_store(store, codes, k, weights, files=[number], threads=threads, progress=False)
+    return found.ids.numpy(), found.distances.numpy()
 
 
 @contextmanager
@@ -194,6 +203,7 @@ def started(address: str | None, cpus: int) -> Iterator[Any]:
 
     Raises:
         MaxAffineError: If it is not installed.
+        BadInput: If it has too few CPUs.
     """
     try:
         import lance_ray  # noqa: F401
@@ -203,15 +213,21 @@ def started(address: str | None, cpus: int) -> Iterator[Any]:
         raise MaxAffineError(f"the engine ray needs {error.name}; pip install 'maxaffine[distributed]'") from error
     running = ray.is_initialized()
     if not running:
-        local: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False} if address is None else {}
-        ray.init(address=address, log_to_driver=False, **local)
-    context = ray.data.DataContext.get_current()
-    bars = context.enable_progress_bars
+        # One CPU more for the tasks that write what the actors compute: without it neither would ever go on.
+        local: dict[str, Any] = {"num_cpus": cpus + 1, "include_dashboard": False} if address is None else {}
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, **local)
+    context, log = ray.data.DataContext.get_current(), logging.getLogger("ray.data")
+    bars, level = context.enable_progress_bars, log.level
     context.enable_progress_bars = False
+    log.setLevel(logging.ERROR)
     try:
+        there = int(ray.cluster_resources().get("CPU", 0))
+        if there <= cpus:
+            raise BadInput(f"workers x threads = {cpus}, but Ray has {there} CPUs and one must stay free; give fewer")
         yield ray
     finally:
         context.enable_progress_bars = bars
+        log.setLevel(level)
         if not running:
             ray.shutdown()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ BATCH_SIZE = 256
 COMMIT_ROWS = 4096
 
 
+@runtime_checkable
 class LabelledInputs(Protocol):
     """Some inputs with their labels.
 
@@ -36,6 +37,7 @@ class LabelledInputs(Protocol):
     def labels(self) -> Tensor: ...  # noqa: D102
 
 
+@runtime_checkable
 class Inputs(Protocol):
     """Inputs that can be taken in runs: a `Split`, or `ImageFiles`, which are read when they are taken."""
 
