@@ -8,6 +8,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -230,7 +231,7 @@ def test_ray_gives_the_same_bits(net: SplineNetwork, split: Split, tmp_path: Pat
     try:
         encode(net, split, there, batch_size=10)
         there.delete(range(17, 100))
-        options = {"workers": 2, "batch_size": 10}
+        options: dict[str, Any] = {"workers": 2, "batch_size": 10}
         assert encode_with_ray(make, split, there, **options) == Encoded(83, 20)
         assert len(there.files()) > 2 and content(there) == content(here)
         assert encode_with_ray(make, split, there, **options) == Encoded(0, 103)
