@@ -98,17 +98,20 @@ def test_it_goes_on_where_it_was(
     assert content(store)[::2] == (list(range(103)), batched(net, split, 10))
 
 
+def test_some_operators(net: SplineNetwork, split: Split, tmp_path: Path) -> None:
+    store = CodeStore.create(tmp_path / "s", net.codes(EXAMPLE, ["5"]))
+    encode(net, split, store, batch_size=10)
+    assert content(store)[2] == Codes.concat([net.codes(x, ["5"]) for x in split.inputs.split(10)])
+
+
 def test_bad_input(net: SplineNetwork, split: Split, tmp_path: Path) -> None:
     store = CodeStore.create(tmp_path / "s", net)
     with pytest.raises(BadInput, match="another network"):
         encode(ma.capture(model()[:2], EXAMPLE), split, store)
-    for options, message in [
-        ({"batch_size": 0}, "batch_size=0"),
-        ({"first_id": -1}, "first_id=-1"),
-        ({"threads": 0}, "threads=0"),
-    ]:
-        with pytest.raises(BadInput, match=message):
-            encode(net, split, store, **options)
+    bad: list[tuple[str, Any]] = [("batch_size", 0), ("first_id", -1), ("threads", 0)]
+    for name, value in bad:
+        with pytest.raises(BadInput, match=f"{name}={value}"):
+            encode(net, split, store, **{name: value})
     with pytest.raises(ma.ShapeMismatch):
         encode(net, Split(torch.zeros(3, 1, 9, 9), torch.zeros(3, dtype=torch.int64)), store)
 
@@ -148,6 +151,8 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "encoded 24 inputs, 0 were there" in capsys.readouterr().out
     assert main([*words, "--json"]) == 0
     assert '"skipped": 24' in capsys.readouterr().out
+    assert main([*words, "--operators", "2", "--store", str(tmp_path / "one")]) == 0
+    assert CodeStore(tmp_path / "one").operators == ("2",)
     assert main([*words, "--seed", "1"]) == 1
     assert "another network, or other weights" in capsys.readouterr().err
 
@@ -220,9 +225,14 @@ def test_search_of_a_store_is_that_of_its_index(net: SplineNetwork, split: Split
 
 # Ray's own modules warn, and leave sockets to the garbage collector.
 @pytest.mark.filterwarnings("ignore")
-def test_ray_gives_the_same_bits(net: SplineNetwork, split: Split, tmp_path: Path) -> None:
-    """One process and two Ray workers, interrupted in between; and the search of the files, merged."""
+def test_ray_gives_the_same_bits(
+    net: SplineNetwork, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One process and two Ray workers, some rows being there already; and the search of the files, merged."""
     import ray
+
+    # Ray's workers yield to everything else by default, for minutes on a machine that also does other things.
+    monkeypatch.setenv("RAY_worker_niceness", "0")
 
     here, there = (CodeStore.create(tmp_path / name, net) for name in ("here", "there"))
     encode(net, split, here, batch_size=10)

@@ -7,6 +7,7 @@ import json
 import sys
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from maxaffine import data, report, search
@@ -38,6 +39,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     option("source", nargs="?", metavar="DATA", help="the data set, in place of --data")
     option("--store", required=True, metavar="PATH", help="folder or address (s3://...), made if it is not there")
     option("--part", choices=("train", "test"), default="train", help="of the data set (default: %(default)s)")
+    option("--operators", metavar="A,B", help="names of those to store (default: all; see maxaffine operators)")
     option("--batch-size", type=positive, default=256, metavar="N", help="inputs at once (default: %(default)s)")
     option("--first-id", type=natural, default=0, metavar="N", help="id of the first input (default: %(default)s)")
     option("--threads", type=positive, default=1, metavar="N", help="of each worker (default: %(default)s)")
@@ -66,7 +68,12 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
     )
     make = partial(_captured, arguments, inputs.take(slice(0, 2)).inputs, len(class_names))
-    store = search.CodeStore.create(arguments.store, make(), exist_ok=True)
+    net = make()
+    like = net
+    if arguments.operators:
+        example = torch.zeros(1, *net.inputs.units[0], dtype=net.inputs.dtypes[0], device=net.inputs.device)
+        like = net.codes(example, arguments.operators.split(","))
+    store = search.CodeStore.create(arguments.store, like, exist_ok=True)
     try:
         done = _encoded(arguments, make, inputs, store)
     except KeyboardInterrupt:

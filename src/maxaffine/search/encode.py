@@ -120,7 +120,7 @@ class Work:
         rows = slice(batch * self.batch_size, min((batch + 1) * self.batch_size, len(self.inputs)))
         part = self.inputs.take(rows)
         spec = net.inputs
-        codes = net.codes(part.inputs.to(spec.device, spec.dtypes[0]))
+        codes = net.codes(part.inputs.to(spec.device, spec.dtypes[0]), store.operators)
         wanted = np.flatnonzero(self.missing[rows])
         ids = self.first_id + rows.start + wanted
         return store.layout.table(ids, part.labels.numpy()[wanted], codes.rows(wanted))

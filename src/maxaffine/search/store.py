@@ -61,7 +61,8 @@ class CodeStore(StoreReader):
 
         Args:
             path: Folder or address, which must not exist.
-            like: The network whose codes it will hold, or codes of it (only their operators are read).
+            like: The network whose codes it will hold, or codes of it: their operators are all that is read of them,
+                so that ``net.codes(x, operators=[...])`` makes a store of these operators.
             exist_ok: Open the store that is there already, if it holds codes of the same operators and network.
             storage_options: As in the constructor.
 
@@ -100,7 +101,7 @@ class CodeStore(StoreReader):
         """Add rows, all of them or none. Once it has returned they are kept.
 
         Args:
-            codes: Codes of n inputs, of this store's operators and network.
+            codes: Codes of n inputs, of this store's network and of at least its operators.
             ids: (n,) int64, at least 0, all different and none of them in the store; by default they go on from the
                 highest so far, which is right for one writer only.
             labels: (n,) int64, at least 0; -1 for an input without a label, as all are by default.
@@ -176,7 +177,7 @@ class CodeStore(StoreReader):
             self._latest().cleanup_old_versions(older_than=timedelta(seconds=keep_seconds))
 
     def require(self, other: Codes | SplineNetwork | StoreLayout, argument: str) -> None:
-        """Refuse what is of another network, or has other operators.
+        """Refuse what is of another network, or lacks an operator of the store.
 
         Args:
             other: Codes, the network that makes them, or their layout.
@@ -187,7 +188,7 @@ class CodeStore(StoreReader):
         """
         layout = other if isinstance(other, StoreLayout) else StoreLayout.of(other)
         same_network({FINGERPRINT: self.fingerprint}, {FINGERPRINT: layout.fingerprint}, argument)
-        if layout.operators != self._layout.operators:
+        if not set(self._layout.operators) <= set(layout.operators):
             raise BadInput(
                 f"{argument}: operators {layout.operators}, but the store {self._path} holds {self._layout.operators}"
             )
