@@ -243,7 +243,7 @@ def test_ray_gives_the_same_bits(
         there.delete(range(17, 100))
         options: dict[str, Any] = {"workers": 2, "batch_size": 10}
         assert encode_with_ray(make, split, there, **options) == Encoded(83, 20)
-        assert len(there.files()) > 2 and content(there) == content(here)
+        assert len(there.files()) >= 2 and content(there) == content(here)
         assert encode_with_ray(make, split, there, **options) == Encoded(0, 103)
         queries = net.codes(torch.rand(9, 1, 8, 8))
         for weights in (None, {"2": 0.3, "5": 0.7}):
