@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env demo test test-ends lint typecheck pytest bench docs-operators docs-tutorials study-complexity study-hierarchy study-memorization study-orthogonal check-partition weights clean distclean
+.PHONY: help env demo test test-ends lint typecheck pytest bench docs-operators docs-tutorials study-complexity study-distance study-hierarchy study-memorization study-orthogonal check-partition weights clean distclean
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -51,6 +51,9 @@ bench: $(BENCHMARKS) ## the speed comparison, written to benchmarks/RESULTS.md
 
 study-complexity: $(STUDIES) ## regions around data through trainings on true and random labels: docs/local-complexity.md
 	OMP_NUM_THREADS=1 $(BIN)/python -m studies.complexity
+
+study-distance: $(STUDIES) $(WEIGHTS) ## the code distance beside pixels and features: docs/code-distance.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m studies.distance
 
 study-hierarchy: $(STUDIES) ## how regions divide by depth and settle in training: docs/code-hierarchy.md
 	OMP_NUM_THREADS=1 $(BIN)/python -m studies.hierarchy
