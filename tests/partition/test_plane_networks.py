@@ -25,7 +25,7 @@ def test_zoo(name: str) -> None:
     case = BY_NAME[name]
     module, inputs = case.build(), case.inputs(3)
     x = inputs[0] if len(inputs) == 1 else inputs
-    found = ma.partition.plane(ma.capture(module, x), x, extent=0.5, progress=False)
+    found = ma.partition.plane(ma.capture(module, x), x, extent=1.0, progress=False)
     report = found.verify(module, samples=300)
     assert report.passed and report.thin <= found.regions // 100
     assert found.regions > 1
