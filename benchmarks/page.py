@@ -196,13 +196,14 @@ def line_section(results: list[dict[str, Any]]) -> str:
             rows.append([row["title"], row["failure"], *[""] * 7])
             continue
         seconds = [number(median(row["timings"][name]["cpu"])) for name in (lines.LINE, lines.EXACT)]
-        cells = [str(row["pieces"]), seconds[0], number(row["ratio"]), seconds[1], f"{row['completeness']:.0e}"]
+        cells = [str(row["pieces"]), seconds[0], number(row["ratio"]), seconds[1]]
+        cells.append(f"{row['completeness']:.0e}")
         for tolerance, steps in row["steps"].items():
             over = "" if steps else "over "
             cells.append(f"{over}{steps or lines.MOST_STEPS} steps, {over}{number(row['captum'][tolerance], 2)}")
         rows.append([row["title"], *cells, f"{row['reached']:.0e}"])
     head = ["", "pieces", "line CPU s", "x floor", "exact IG CPU s", "completeness"]
-    head += [f"captum to {tolerance:g}, x exact IG" for tolerance in ("1e-3", "1e-6")]
+    head += [f"captum to {tolerance}, x exact IG" for tolerance in ("1e-3", "1e-6")]
     return f"{LINES}\n{table([*head, f'captum at {lines.MOST_STEPS} steps'], rows)}"
 
 
