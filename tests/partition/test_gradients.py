@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 import maxaffine as ma
 from maxaffine.partition import integrated_gradients, line
-from maxaffine.partition.gradients import along
+from maxaffine.partition.lines.gradients import along
 from tests.zoo import ZOO, Case
 
 F64 = torch.float64
@@ -71,7 +71,7 @@ def test_chunks_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     x = 5 * torch.randn(1, 4, dtype=F64)
     net = ma.capture(module, x)
     whole = integrated_gradients(net, x)
-    monkeypatch.setattr("maxaffine.partition.line_target.POINT_BYTES", 1)
+    monkeypatch.setattr("maxaffine.partition.lines.target.POINT_BYTES", 1)
     assert_close(integrated_gradients(net, x, progress=False).attributions, whole.attributions)
 
 

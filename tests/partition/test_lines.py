@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 import maxaffine as ma
 from maxaffine.partition import LinePartition, line
-from maxaffine.partition.line_walk import Walk
+from maxaffine.partition.lines.walk import Walk
 from tests.partition.lines import between, bisected, codes_at, ends
 from tests.random_networks import RandomCase, random_cases
 from tests.zoo import ZOO, Case

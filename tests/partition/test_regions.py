@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 import maxaffine as ma
 from maxaffine.partition import region, regions
-from maxaffine.partition.region_polytope import corners, essential, largest_ball, nearest
+from maxaffine.partition.space.polytope import corners, essential, largest_ball, nearest
 from tests.random_networks import RandomCase, random_cases
 from tests.zoo import ZOO, Case
 

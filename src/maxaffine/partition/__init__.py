@@ -1,19 +1,19 @@
 """Exact partitions: every region on a plane, every piece along a line, single regions, and measures of them."""
 
-from maxaffine.partition.complexity import LocalComplexity, local_complexity
-from maxaffine.partition.complexity_history import ComplexityHistory
-from maxaffine.partition.gradients import IntegratedGradients, integrated_gradients
-from maxaffine.partition.line import line
-from maxaffine.partition.line_checks import LineReport
-from maxaffine.partition.line_decisions import Decisions
-from maxaffine.partition.line_partition import Crossings, LinePartition
-from maxaffine.partition.plane import plane
-from maxaffine.partition.plane_boundary import Segments
-from maxaffine.partition.plane_frame import Frame
-from maxaffine.partition.plane_partition import PlanePartition
-from maxaffine.partition.plane_verify import PlaneReport
-from maxaffine.partition.region import Facet, Neighbour, Region, region
-from maxaffine.partition.region_enumeration import Regions, regions
+from maxaffine.partition.lines.checks import LineReport
+from maxaffine.partition.lines.decisions import Decisions
+from maxaffine.partition.lines.gradients import IntegratedGradients, integrated_gradients
+from maxaffine.partition.lines.line import line
+from maxaffine.partition.lines.partition import Crossings, LinePartition
+from maxaffine.partition.measures.complexity import LocalComplexity, local_complexity
+from maxaffine.partition.measures.history import ComplexityHistory
+from maxaffine.partition.planes.boundary import Segments
+from maxaffine.partition.planes.frame import Frame
+from maxaffine.partition.planes.partition import PlanePartition
+from maxaffine.partition.planes.plane import plane
+from maxaffine.partition.planes.verify import PlaneReport
+from maxaffine.partition.space.enumeration import Regions, regions
+from maxaffine.partition.space.region import Facet, Neighbour, Region, region
 
 __all__ = [
     "ComplexityHistory",

@@ -1,0 +1,147 @@
+"""Integrated gradients in closed form: the gradient is constant on every piece of the line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from maxaffine.errors import BadInput
+from maxaffine.network import SplineNetwork
+from maxaffine.partition.lines.line import line
+from maxaffine.partition.lines.partition import LinePartition
+
+
+@dataclass(frozen=True, eq=False)
+class IntegratedGradients:
+    """The share of every input entry in f(x1) - f(x0), along the straight line from x0 to x1.
+
+    Attributes:
+        attributions: (*out, *in); one tensor per floating-point input where there are several.
+        difference: (*out) f(x1) - f(x0), the network's own.
+        completeness: |sum of attributions - difference|, the largest over the outputs, relative to the largest output.
+        pieces: Pieces of the line, each with a gradient of its own.
+    """
+
+    attributions: Tensor | tuple[Tensor, ...]
+    difference: Tensor
+    completeness: float
+    pieces: int
+
+    def __repr__(self) -> str:
+        items = self.attributions if isinstance(self.attributions, tuple) else (self.attributions,)
+        shapes = ", ".join(str(tuple(item.shape)) for item in items)
+        return f"IntegratedGradients: {shapes} from {self.pieces} pieces, complete to {self.completeness:.1e}"
+
+
+def integrated_gradients(
+    net: SplineNetwork,
+    x: Any,
+    baseline: Any = None,
+    *,
+    outputs: Sequence[int] | Tensor | None = None,
+    until: str | None = None,
+    output: int | None = None,
+    progress: bool | None = None,
+    **options: Any,
+) -> IntegratedGradients:
+    """Integrated gradients, exactly: no number of steps to choose.
+
+    IG = (x - x0) * integral of A[x0 + t (x - x0)] dt = (x - x0) * sum over pieces p of length_p A_p,
+    where A_p is the slopes of piece p of :func:`line`.
+
+    Args:
+        net: The network.
+        x: One input, as at capture (a batch of one; also in float64).
+        baseline: x0, likewise; zeros by default.
+        outputs: Flat numbers of the outputs to attribute; all by default.
+        until: Name of an operator or module to stop behind.
+        output: Which output, for a network with several.
+        progress: Whether to show a progress bar; by default when it takes over two seconds.
+        options: ``tolerance`` and ``memory`` of :func:`line`.
+
+    Returns:
+        The attributions, in float64.
+
+    Raises:
+        BadInput: For bad inputs; for a network that jumps, whose jumps no gradient accounts for.
+
+    Example:
+        >>> import maxaffine as ma
+        >>> net = ma.capture(torch.nn.ReLU(), torch.zeros(1, 2))
+        >>> ma.partition.integrated_gradients(net, torch.tensor([[3.0, 1.0]]), outputs=[0]).attributions
+        tensor([[3., 0.]], dtype=torch.float64)
+
+    Source: Sundararajan, Taly and Yan, "Axiomatic Attribution for Deep Networks" (ICML 2017); in closed form, Sotoudeh
+    and Thakur, "Computing Linear Restrictions of Neural Networks" (NeurIPS 2019).
+    """
+    if baseline is None:
+        baseline = _zeros_like(x)
+    parts = line(net, baseline, x, outputs=outputs, until=until, output=output, progress=progress, **options)
+    return along(parts, progress)
+
+
+def along(parts: LinePartition, progress: bool | None = None) -> IntegratedGradients:
+    """Integrated gradients of a partition that is known already; see :func:`integrated_gradients`.
+
+    Args:
+        parts: A complete partition of a line.
+        progress: As there.
+
+    Returns:
+        The attributions of its outputs.
+
+    Raises:
+        BadInput: For an unfinished partition, or one with jumps.
+    """
+    if not parts.complete:
+        raise BadInput("line: the partition is unfinished; make it again without max_pieces=")
+    scale = float(torch.stack([parts.starts.abs().max(), parts.ends.abs().max()]).max()) or 1.0
+    jump = float((parts.starts[1:] - parts.ends[:-1]).abs().max()) if parts.pieces > 1 else 0.0
+    if jump > 1e-9 * scale:
+        raise BadInput(
+            f"net: its output jumps by up to {jump:.3g} along the line, which no gradient accounts for; use"
+            " line(...).starts and .ends"
+        )
+    mean = _mean_slopes(parts, progress)
+    segment = parts.target.segment
+    steps = [b - a for a, b in zip(segment.start, segment.end, strict=True) if a.is_floating_point()]
+    dims = [d for a, d in zip(segment.start, segment.net.inputs.batch_dims, strict=True) if a.is_floating_point()]
+    found = tuple(item * step.squeeze(dim) for item, step, dim in zip(mean, steps, dims, strict=True))
+    difference = parts.ends[-1] - parts.starts[0]
+    total = torch.stack([item.flatten(difference.dim()).sum(-1) for item in found]).sum(0)
+    gap = float((total - difference).abs().max()) / scale
+    attributions = found if len(found) > 1 else next(iter(found))
+    return IntegratedGradients(attributions, difference, gap, parts.pieces)
+
+
+def _mean_slopes(parts: LinePartition, progress: bool | None) -> list[Tensor]:
+    """The mean of A along the line, (*out, *in) per floating-point input; a few pieces' slopes at a time."""
+    target = parts.target
+    total: list[Tensor] = []
+    shown = None if progress is None else not progress
+    with tqdm(total=parts.pieces, desc="gradients", unit="piece", delay=0 if progress else 2, disable=shown) as bar:
+        done = 0
+        for t in target.chunks(parts.middles, target.units):
+            slopes = target.maps(t).slopes
+            items = slopes if isinstance(slopes, tuple) else (slopes,)
+            lengths = parts.lengths[done : done + len(t)]
+            means = [torch.tensordot(lengths, item, 1) for item in items]
+            total = [a + b for a, b in zip(total, means, strict=True)] if total else means
+            done += len(t)
+            bar.update(len(t))
+    return total
+
+
+def _zeros_like(x: Any) -> Any:
+    if isinstance(x, dict):
+        return {name: _zeros_like(item) for name, item in x.items()}
+    if isinstance(x, tuple | list):
+        return tuple(_zeros_like(item) for item in x)
+    if isinstance(x, Tensor):
+        return torch.zeros_like(x) if x.is_floating_point() else x
+    raise BadInput(f"x: expected a tensor for each input, got {type(x).__name__}")

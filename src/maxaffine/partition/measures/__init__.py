@@ -1,0 +1,1 @@
+"""How finely a partition divides the neighbourhood of samples, also through a training."""

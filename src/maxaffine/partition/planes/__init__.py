@@ -1,0 +1,1 @@
+"""On a plane: every region, its neighbours, and the decision boundary."""

@@ -1,0 +1,77 @@
+"""Checks of the geometry of a partition of a plane, which every partition passes before it is returned."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from maxaffine.errors import PartitionError
+from maxaffine.partition.planes.complex import OUTSIDE, Complex, cross
+
+AREA = 1e-9  # relative, of the sum of all cells
+
+
+def check_geometry(cells: Complex, tolerance: float, corners: np.ndarray | None = None) -> None:
+    """Check that cells fill a polygon without gap or overlap.
+
+    Args:
+        cells: The cells.
+        tolerance: Points closer than this count as one.
+        corners: (n, 2) of the polygon; by default its area is what the rim encloses.
+
+    Raises:
+        PartitionError: With the place, when something does not fit.
+    """
+    _check_sides(cells)
+    vertices, edges, faces = len(np.unique(cells.corners)), len(cells.ends), len(cells.counts)
+    if vertices - edges + faces != 1:
+        raise PartitionError(f"{vertices} vertices - {edges} edges + {faces} cells is not 1 (Euler's formula)")
+    _check_shapes(cells, tolerance)
+    rim = np.flatnonzero(cells.operator[cells.sides] == OUTSIDE)
+    start, end = cells.points[cells.corners[rim]], cells.points[cells.corners[cells.following[rim]]]
+    middle = start.mean(0)  # a small polygon far from the origin keeps its digits
+    enclosed = cross(start - middle, end - middle).sum() / 2
+    if corners is not None:
+        whole = cross(corners - middle, np.roll(corners, -1, 0) - middle).sum() / 2
+        if abs(enclosed - whole) > AREA * whole:
+            raise PartitionError(f"the rim encloses {enclosed}, the polygon has area {whole}")
+    total = cells.areas.sum()
+    if abs(total - enclosed) > AREA * enclosed:
+        raise PartitionError(f"the cells' areas add up to {total}, their rim encloses {enclosed}")
+
+
+def _check_sides(cells: Complex) -> None:
+    """Every edge borders on one cell on either side, or on one at all on the rim, and cells are closed rings."""
+    count = np.zeros((len(cells.ends), 2), dtype=np.int64)
+    np.add.at(count, (cells.sides, np.where(cells.forward, 0, 1)), 1)
+    sums = count.sum(1)
+    rim = cells.operator == OUTSIDE
+    wrong = (count > 1).any(1) | (sums != np.where(rim, 1, 2))
+    if wrong.any():
+        edge = int(np.flatnonzero(wrong)[0])
+        raise PartitionError(f"an edge borders on {sums[edge]} cells", _middle(cells, edge))
+    ends = cells.ends[cells.sides]
+    reached = np.where(cells.forward, ends[:, 1], ends[:, 0])
+    begun = np.where(cells.forward, ends[:, 0], ends[:, 1])
+    torn = (reached != cells.corners[cells.following]) | (begun != cells.corners)
+    if torn.any():
+        raise PartitionError("a cell is not closed", _middle(cells, int(cells.sides[torn.argmax()])))
+
+
+def _check_shapes(cells: Complex, tolerance: float) -> None:
+    """Cells have an area, and no corner turns the wrong way by more than the tolerance."""
+    if (cells.areas <= 0).any():
+        cell = int(cells.areas.argmin())
+        raise PartitionError(f"cell {cell} has area {cells.areas[cell]}", tuple(cells.centres[cell].tolist()))
+    here = cells.points[cells.corners]
+    there, last = here[cells.following], np.empty_like(here)
+    last[cells.following] = here
+    across = there - last
+    length = np.maximum(np.hypot(*across.T), np.finfo(float).tiny)
+    sag = cross(across, here - last) / length  # how far a corner lies left of the line between its neighbours
+    if (sag > 4 * tolerance).any():
+        worst = int(sag.argmax())
+        raise PartitionError(f"cell {cells.cell_of[worst]} is not convex", tuple(here[worst].tolist()))
+
+
+def _middle(cells: Complex, edge: int) -> tuple[float, ...]:
+    return tuple(cells.points[cells.ends[edge]].mean(0).tolist())

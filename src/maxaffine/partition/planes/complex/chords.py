@@ -1,0 +1,280 @@
+"""Chords: within a cell the zero set of an affine function is a segment between two places of the cell's boundary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from maxaffine.errors import PartitionError
+from maxaffine.partition.planes.complex.cells import Complex, cross
+from maxaffine.partition.planes.complex.cuts import CutComplex, Cuts, incidences
+from maxaffine.partition.planes.complex.ragged import owners, spans, starts_of
+from maxaffine.partition.planes.complex.signs import Signs
+
+# Corners this much closer to zero than the farthest one are taken for zeros, one after the other, where rounding made
+# the signs around a cell alternate more than twice, which no affine function does.
+LENIENCE = (0.0, 1e-11, 1e-9, 1e-7)
+
+
+@dataclass(frozen=True, eq=False)
+class Chords:
+    """Segments across cells; the half-edges are those of the cut complex.
+
+    Attributes:
+        function: (c,) the function that is zero on each.
+        start: (c,) half-edge at whose first corner the chord starts; increasing.
+        end: (c,) half-edge of the same cell at whose first corner it ends; ``start < end``.
+        coincident: (k, 2) pairs of a chord and a further function that is zero on it.
+    """
+
+    function: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+    coincident: np.ndarray
+
+    def chosen(self, kept: np.ndarray) -> Chords:
+        """Those where the mask is true."""
+        number = np.cumsum(kept) - 1
+        pairs = self.coincident[kept[self.coincident[:, 0]]]
+        pairs = np.stack([number[pairs[:, 0]], pairs[:, 1]], 1)
+        return Chords(self.function[kept], self.start[kept], self.end[kept], pairs)
+
+
+@dataclass(frozen=True, eq=False)
+class Zeros:
+    """What chords are made from.
+
+    Attributes:
+        cells: The complex before its edges were cut.
+        table: (V, M) the functions at its vertices, zeros exact.
+        cuts: Where they change sign on edges.
+        result: The complex behind the cuts.
+        allowed: Increasing ``cell * M + function``: the pairs that are looked at; all of them when None.
+        tolerance: A distance in the plane.
+    """
+
+    cells: Complex
+    table: np.ndarray
+    cuts: Cuts
+    result: CutComplex
+    allowed: np.ndarray | None
+    tolerance: float
+
+    def chords(self) -> Chords:
+        """The chord of every function in every cell in which it changes sign.
+
+        Returns:
+            The chords.
+        """
+        half, function, position = incidences(self.cells, self.cuts, self.result)
+        key = self.cells.cell_of[half] * self.table.shape[1] + function
+        if self.allowed is not None:
+            kept = _among(key, self.allowed)
+            half, function, position, key = half[kept], function[kept], position[kept], key[kept]
+        special = self._touched()
+        order = np.argsort(key, kind="stable")
+        groups, counts = np.unique(key, return_counts=True)
+        special = np.union1d(special, groups[counts != 2])
+        if len(special):
+            order = order[~_among(key[order], special)]
+        ends = position[order].reshape(-1, 2)
+        functions = function[order[::2]]
+        if len(special):
+            where = np.argsort(half * self.table.shape[1] + function)
+            known = (half * self.table.shape[1] + function)[where], position[where]
+            walked, walked_functions = self._walk(special, known)
+            ends, functions = np.concatenate([ends, walked]), np.concatenate([functions, walked_functions])
+        return _sorted(functions, ends.min(1, initial=2**62), ends.max(1, initial=-1))
+
+    def _touched(self) -> np.ndarray:
+        """Pairs of a cell and a function with a zero at a corner beside both signs."""
+        columns = np.flatnonzero((self.table == 0).any(0))
+        if not len(columns):
+            return np.zeros(0, dtype=np.int64)
+        cell, column = Signs.of(self.table[:, columns]).touched_cells(self.cells)
+        keys = np.sort(cell * self.table.shape[1] + columns[column])
+        return keys if self.allowed is None else keys[_among(keys, self.allowed)]
+
+    def _walk(self, pairs: np.ndarray, known: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Chord ends found by walking around the cells: between corners of opposite sign, at a cut or a zero."""
+        found, functions = [], []
+        for lenience in LENIENCE:
+            ends, regular = self._transitions(pairs, known, lenience)
+            found.append(ends)
+            functions.append(pairs[regular] % self.table.shape[1])
+            pairs = pairs[~regular]
+            if not len(pairs):
+                break
+        if len(pairs):
+            cell, function = divmod(int(pairs[0]), self.table.shape[1])
+            place = tuple(float(t) for t in self.cells.centres[cell])
+            raise PartitionError("a unit changes sign more than twice around a cell", place, function)
+        ends, function = np.concatenate(found), np.concatenate(functions)
+        kept = self._proper(ends)
+        return ends[kept], function[kept]
+
+    def _transitions(
+        self, pairs: np.ndarray, known: tuple[np.ndarray, np.ndarray], lenience: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(n, 2) ends for the pairs with exactly two changes of sign or none, and which pairs had no more."""
+        cells, count = self.cells, self.table.shape[1]
+        cell, function = np.divmod(pairs, count)
+        counts = cells.counts[cell]
+        half, pair = spans(cells.starts[cell], counts), owners(counts)
+        values = self.table[cells.corners[half], function[pair]]
+        if lenience:
+            largest = np.maximum.reduceat(np.abs(values), starts_of(counts)[:-1])
+            values = np.where(np.abs(values) <= lenience * largest[pair], 0, values)
+        strict = values != 0
+        half, pair, positive = half[strict], pair[strict], values[strict] > 0
+        rows = starts_of(np.bincount(pair, minlength=len(pairs)))
+        following = np.arange(1, len(half) + 1)
+        following[rows[1:][np.diff(rows) > 0] - 1] = rows[:-1][np.diff(rows) > 0]
+        change = np.flatnonzero(positive != positive[following])
+        changes = np.bincount(pair[change], minlength=len(pairs))
+        regular = changes <= 2
+        change = change[(changes == 2)[pair[change]]]
+        here, owner = half[change], pair[change]
+        adjacent = cells.following[here] == half[following[change]]
+        position = self.result.places[cells.following[here]]
+        wanted = (here * count + function[owner])[adjacent]
+        keys, places = known
+        position[adjacent] = places[np.searchsorted(keys, wanted)]
+        ends = position.reshape(-1, 2)
+        # A pair without a change of sign left has no chord: it is marked as one of no length, which is dropped.
+        whole = np.zeros((len(pairs), 2), dtype=np.int64)
+        whole[changes == 2] = ends
+        return whole[regular], regular
+
+    def _proper(self, ends: np.ndarray) -> np.ndarray:
+        """Which chords leave corners on both sides that are farther away than the tolerance."""
+        cells = self.result.cells
+        cell = cells.cell_of[ends[:, 0]]
+        start, end = cells.points[cells.corners[ends[:, 0]]], cells.points[cells.corners[ends[:, 1]]]
+        direction = end - start
+        length = np.hypot(*direction.T)
+        counts = cells.counts[cell]
+        half, chord = spans(cells.starts[cell], counts), owners(counts)
+        away = cross(direction[chord], cells.points[cells.corners[half]] - start[chord])
+        rows = starts_of(counts)[:-1]
+        least = self.tolerance * length
+        left = np.maximum.reduceat(away, rows) > least if len(rows) else length > 0
+        right = np.minimum.reduceat(away, rows) < -least if len(rows) else length > 0
+        return left & right & (ends[:, 0] != ends[:, 1])
+
+
+def _among(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Which keys are in the increasing list."""
+    if not len(wanted):
+        return np.zeros(len(keys), dtype=bool)
+    place = np.searchsorted(wanted, keys)
+    return wanted[np.minimum(place, len(wanted) - 1)] == keys
+
+
+def _sorted(function: np.ndarray, start: np.ndarray, end: np.ndarray) -> Chords:
+    """Chords by their start; those with the same ends become one."""
+    order = np.lexsort((function, end, start))
+    function, start, end = function[order], start[order], end[order]
+    fresh = np.ones(len(order), dtype=bool)
+    fresh[1:] = (start[1:] != start[:-1]) | (end[1:] != end[:-1])
+    number = np.cumsum(fresh) - 1
+    coincident = np.stack([number[~fresh], function[~fresh]], 1)
+    return Chords(function[fresh], start[fresh], end[fresh], coincident)
+
+
+PAIRS_AT_ONCE = 2**21
+
+
+@dataclass(frozen=True, eq=False)
+class Crossings:
+    """Where chords cross: chord ``first`` starts before chord ``second`` around their cell.
+
+    Attributes:
+        first: (x,) chord.
+        second: (x,) chord.
+        on_first: (x,) place on the first chord, from 0 at its start to 1 at its end.
+        on_second: (x,) place on the second.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    on_first: np.ndarray
+    on_second: np.ndarray
+
+
+def find_crossings(cells: Complex, chords: Chords, tolerance: float) -> tuple[Chords, Crossings, np.ndarray]:
+    """Find the crossings, and put off chords whose crossings could not be told apart.
+
+    Two chords cross exactly when their ends interleave around the cell. Where crossings of one chord lie closer than
+    the tolerance to each other or to its ends (three units through one point), only one of them is kept, and the other
+    chords wait for the next round, in which the point is a vertex.
+
+    Args:
+        cells: The complex behind the cuts.
+        chords: The chords of all its cells.
+        tolerance: A distance in the plane.
+
+    Returns:
+        The chords kept, their crossings, and the functions of the chords put off.
+    """
+    first, second = _interleaved(chords)
+    start = cells.points[cells.corners[chords.start]]
+    along = cells.points[cells.corners[chords.end]] - start
+    span = cross(along[first], along[second])
+    gap = start[second] - start[first]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        on_first, on_second = cross(gap, along[second]) / span, cross(gap, along[first]) / span
+    found = Crossings(first, second, on_first, on_second)
+    waiting = _too_close(found, np.hypot(*along.T), chords.function, tolerance)
+    if not waiting.any():
+        return chords, found, np.zeros(0, dtype=np.int64)
+    kept = ~(waiting[first] | waiting[second])
+    number = np.cumsum(~waiting) - 1
+    found = Crossings(number[first[kept]], number[second[kept]], on_first[kept], on_second[kept])
+    put_off = np.unique(np.concatenate([chords.function[waiting], _waiting_too(chords, waiting)]))
+    return chords.chosen(~waiting), found, put_off
+
+
+def _waiting_too(chords: Chords, waiting: np.ndarray) -> np.ndarray:
+    return chords.coincident[waiting[chords.coincident[:, 0]], 1]
+
+
+def _interleaved(chords: Chords) -> tuple[np.ndarray, np.ndarray]:
+    begins = np.arange(1, len(chords.start) + 1)
+    counts = np.maximum(np.searchsorted(chords.start, chords.end, "left") - begins, 0)
+    firsts, seconds = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+    total, low = np.cumsum(counts), 0
+    while low < len(counts):
+        before = total[low] - counts[low]
+        high = max(low + 1, int(np.searchsorted(total, before + PAIRS_AT_ONCE, "right")))
+        first = np.repeat(np.arange(low, high), counts[low:high])
+        second = spans(begins[low:high], counts[low:high])
+        crossing = (chords.start[second] > chords.start[first]) & (chords.end[second] > chords.end[first])
+        firsts.append(first[crossing])
+        seconds.append(second[crossing])
+        low = high
+    return np.concatenate(firsts), np.concatenate(seconds)
+
+
+def _too_close(found: Crossings, length: np.ndarray, function: np.ndarray, tolerance: float) -> np.ndarray:
+    """Which chords must wait."""
+    waiting = np.zeros(len(length), dtype=bool)
+    later = np.where(function[found.first] > function[found.second], found.first, found.second)
+    for chord, at in ((found.first, found.on_first), (found.second, found.on_second)):
+        inside = (at * length[chord] > tolerance) & ((1 - at) * length[chord] > tolerance)
+        waiting[later[~inside]] = True
+    chord, other = np.concatenate([found.first, found.second]), np.concatenate([found.second, found.first])
+    at = np.concatenate([found.on_first, found.on_second])
+    order = np.lexsort((at, chord))
+    chord, other, at = chord[order], other[order], at[order]
+    apart = np.ones(len(chord), dtype=bool)
+    apart[1:] = ~((chord[1:] == chord[:-1]) & ((at[1:] - at[:-1]) * length[chord[1:]] <= tolerance))
+    if apart.all():
+        return waiting
+    cluster = np.cumsum(apart) - 1
+    rank = np.lexsort((function[other], cluster))
+    later_ones = np.ones(len(rank), dtype=bool)
+    later_ones[np.flatnonzero(np.diff(cluster[rank], prepend=-1))] = False
+    waiting[other[rank[later_ones]]] = True
+    return waiting

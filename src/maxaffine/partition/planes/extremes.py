@@ -1,0 +1,192 @@
+"""Dividing by maxima and minima of several entries: cells are divided where one winner takes over from another.
+
+Within a cell the entries of a window are affine, and the parts in which each is largest form a power diagram, whose
+edges may end inside the cell. A round cuts every cell in which no entry wins at all corners along the whole chord on
+which two of the winners agree; behind the last round the pieces of chords along which a third entry is larger are
+taken out again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from maxaffine.errors import PartitionError
+from maxaffine.partition.planes.complex import Complex, Functions, Stage, dissolve, owners, spans, subdivide
+from maxaffine.partition.planes.growth import grown_table
+
+CHUNK_ENTRIES = 2**22
+MANY_ROUNDS = 200
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """Whose boundaries are drawn, and how finely.
+
+    Attributes:
+        operator: Number of the operator.
+        smallest: Whether the smallest entry wins.
+        tolerance: A distance in the plane.
+    """
+
+    operator: int
+    smallest: bool
+    tolerance: float
+
+
+def divided_by_extremes(
+    cells: Complex, x: np.ndarray, windows: np.ndarray, least: np.ndarray, boundary: Boundary
+) -> tuple[Complex, tuple[Stage, ...]]:
+    """Divide a complex so that every unit has one winner in each cell.
+
+    Args:
+        cells: The complex.
+        x: (V, K) the operator's input at the vertices.
+        windows: (U, m) the entries that each unit selects among.
+        least: (K,) differences of entries that count as none.
+        boundary: Whose boundaries these are.
+
+    Returns:
+        The divided complex, and how its new vertices were made.
+
+    Raises:
+        PartitionError: When rounding leaves a cell whose winners cannot be told apart.
+    """
+    first, stages = len(cells.points), []
+    contest = _Contest.of(x, windows, least, boundary.smallest)
+    for _ in range(MANY_ROUNDS):
+        cell, unit = contest.undecided(cells)
+        if not len(cell):
+            dropped = contest.same_winner(cells, np.flatnonzero(cells.operator == boundary.operator))
+            return dissolve(cells, dropped, first), tuple(stages)
+        pairs, functions = contest.duels(cells, cell, unit)
+        table = contest.table(functions)
+        before = table != 0
+        columns = Functions(table, boundary.operator, contest.units[functions[:, 0]], pairs)
+        done = subdivide(cells, columns, boundary.tolerance)
+        contest = contest.after(functions, before & (table == 0), done.stages)
+        stages += done.stages
+        cells = done.cells
+    cell, unit = contest.undecided(cells)
+    place = tuple(cells.centres[cell[0]].tolist())
+    raise PartitionError("the winners of a maximum cannot be told apart", place, int(contest.units[unit[0]]))
+
+
+@dataclass(frozen=True, eq=False)
+class _Contest:
+    """The entries of the units that are not decided everywhere.
+
+    Attributes:
+        units: (A,) their flat numbers.
+        entries: (V, A, m) their windows, larger is better.
+        least: (A,) differences that count as none.
+    """
+
+    units: np.ndarray
+    entries: np.ndarray
+    least: np.ndarray
+
+    @classmethod
+    def of(cls, x: np.ndarray, windows: np.ndarray, least: np.ndarray, smallest: bool) -> _Contest:
+        """The units of which no entry wins at all vertices."""
+        sign = -1.0 if smallest else 1.0
+        bounds = least[windows].max(1)
+        open_units = []
+        for chosen in _parts(np.arange(len(windows)), len(x) * windows.shape[1]):
+            entries = sign * x[:, windows[chosen]]
+            wins = entries >= entries.max(2, keepdims=True) - bounds[chosen][:, None]
+            open_units.append(chosen[~wins.all(0).any(-1)])
+        units = np.concatenate(open_units) if open_units else np.zeros(0, dtype=np.int64)
+        return cls(units, sign * x[:, windows[units]], bounds[units])
+
+    def wins(self, vertices: np.ndarray, units: np.ndarray) -> np.ndarray:
+        """(n, m) which entries win at these vertices, of these units."""
+        entries = self.entries[vertices, units]
+        return entries >= entries.max(1, keepdims=True) - self.least[units][:, None]
+
+    def undecided(self, cells: Complex) -> tuple[np.ndarray, np.ndarray]:
+        """(cell, unit) without an entry that wins at all corners, by cell."""
+        found = [np.zeros((0, 2), dtype=np.int64)]
+        for units in _parts(np.arange(len(self.units)), len(cells.corners) * self.entries.shape[2]):
+            common = self._common(cells, units)
+            cell, unit = np.nonzero(~common.any(2))
+            found.append(np.stack([cell, units[unit]], 1))
+        pairs = np.concatenate(found)
+        return tuple(pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))].T)
+
+    def _common(self, cells: Complex, units: np.ndarray) -> np.ndarray:
+        """(F, units, m) which entries win at all corners of each cell."""
+        entries = self.entries[:, units]
+        wins = entries >= entries.max(2, keepdims=True) - self.least[units][:, None]
+        return np.logical_and.reduceat(wins[cells.corners], cells.starts[:-1], axis=0)
+
+    def same_winner(self, cells: Complex, edges: np.ndarray) -> np.ndarray:
+        """(E,) bool, for the given edges: whether an entry of each unit wins on both sides."""
+        dropped = np.zeros(len(cells.ends), dtype=bool)
+        dropped[edges] = True
+        left, right = cells.edge_cells[edges].T
+        inner = (left >= 0) & (right >= 0)
+        dropped[edges[~inner]] = False
+        edges, left, right = edges[inner], left[inner], right[inner]
+        for units in _parts(np.arange(len(self.units)), len(cells.corners) * self.entries.shape[2]):
+            common = self._common(cells, units)
+            dropped[edges] &= (common[left] & common[right]).any(2).all(-1)
+        return dropped
+
+    def duels(
+        self, cells: Complex, cell: np.ndarray, unit: np.ndarray
+    ) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+        """For every undecided pair two entries, each of which wins at a corner where the other loses.
+
+        Args:
+            cells: The complex.
+            cell: Cells, increasing.
+            unit: Their units.
+
+        Returns:
+            The cells with the functions that divide them, and the functions: (M, 3) unit, one entry, other entry.
+        """
+        counts = cells.counts[cell]
+        half, pair = spans(cells.starts[cell], counts), owners(counts)
+        wins = self.wins(cells.corners[half], unit[pair])
+        order = np.lexsort((wins.sum(1), pair))
+        begins = np.cumsum(counts) - counts
+        # Fewest winners: no other corner's winners are all among them unless they are the same.
+        here = wins[order[begins]]
+        missing = (here[pair] & ~wins).any(axis=1)
+        there = wins[np.minimum.reduceat(np.where(missing, np.arange(len(pair)), len(pair)), begins)]
+        one, other = (here & ~there).argmax(1), (there & ~here).argmax(1)
+        m = wins.shape[1]
+        keys = (unit * m + np.minimum(one, other)) * m + np.maximum(one, other)
+        functions, function = np.unique(keys, return_inverse=True)
+        return (cell, function), np.stack([functions // m**2, functions // m % m, functions % m], 1)
+
+    def table(self, functions: np.ndarray) -> np.ndarray:
+        """(V, M) one entry less the other."""
+        unit, one, other = functions.T
+        return self.entries[:, unit, one] - self.entries[:, unit, other]
+
+    def after(self, functions: np.ndarray, zeros: np.ndarray, stages: tuple[Stage, ...]) -> _Contest:
+        """The entries at all vertices of the divided complex; those that a zero says are equal are."""
+        entries = self.entries.copy()
+        vertex, function = np.nonzero(zeros)
+        _tie(entries, vertex, function, functions)
+        shape = entries.shape[1:]
+        grown = grown_table(entries.reshape(len(entries), -1), stages).reshape(-1, *shape)
+        for stage in stages:
+            _tie(grown, stage.vertex, stage.function, functions)
+        return _Contest(self.units, grown, self.least)
+
+
+def _tie(entries: np.ndarray, vertex: np.ndarray, function: np.ndarray, functions: np.ndarray) -> None:
+    unit, one, other = functions[function].T
+    larger = np.maximum(entries[vertex, unit, one], entries[vertex, unit, other])
+    entries[vertex, unit, one] = entries[vertex, unit, other] = larger
+
+
+def _parts(items: np.ndarray, cost: int) -> Iterator[np.ndarray]:
+    step = max(1, CHUNK_ENTRIES // max(1, cost))
+    for first in range(0, len(items), step):
+        yield items[first : first + step]

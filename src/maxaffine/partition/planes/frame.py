@@ -1,0 +1,224 @@
+"""A plane in the space of a network's inputs, and the polygon of it that is partitioned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maxaffine.errors import BadInput, ShapeMismatch
+from maxaffine.network import SplineNetwork
+from maxaffine.partition.planes.complex import cross
+
+MARGIN = 0.25
+FLAT = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """The plane x(t) = origin + t_1 basis_1 + t_2 basis_2.
+
+    Attributes:
+        net: The network, in float64.
+        origin: Per input of the network a batch of one.
+        basis: Per input a batch of two; zeros for one that is not floating point.
+        anchors: (3, 2) coordinates of the inputs that span the plane; None where it was given by directions.
+    """
+
+    net: SplineNetwork
+    origin: tuple[Tensor, ...]
+    basis: tuple[Tensor, ...]
+    anchors: Tensor | None = None
+
+    def points(self, t: Tensor) -> tuple[Tensor, ...]:
+        """The inputs x(t): a batch of len(t) for each input of the network."""
+        found = []
+        for start, axes, dim in zip(self.origin, self.basis, self.net.inputs.batch_dims, strict=True):
+            front, moved = start.movedim(dim, 0), axes.movedim(dim, 0)
+            rows = front.expand(len(t), *front.shape[1:])
+            if start.is_floating_point():
+                rows = rows + torch.tensordot(t.to(moved), moved, dims=1)
+            found.append(rows.movedim(0, dim).contiguous())
+        return tuple(found)
+
+    def packed(self, tensors: Sequence[Tensor]) -> Any:
+        """The tensors as the network takes them."""
+        if self.net.inputs.keyword:
+            return dict(zip(self.net.inputs.names, tensors, strict=True))
+        return tensors[0] if len(tensors) == 1 else tuple(tensors)
+
+    def coordinates(self, x: Any) -> Tensor:
+        """(N, 2) coordinates of the points of the plane nearest to inputs.
+
+        Args:
+            x: A batch of inputs, as at capture.
+
+        Returns:
+            t of the orthogonal projections.
+        """
+        tensors = widened(self.net, x, "x")
+        axes = self._flat(self.basis)
+        gaps = self._flat(tensors) - self._flat(self.origin)
+        return torch.linalg.lstsq(axes.T, gaps.T).solution.T
+
+    def _flat(self, tensors: Sequence[Tensor]) -> Tensor:
+        """(N, all floating-point numbers of one sample)."""
+        pairs = zip(tensors, self.net.inputs.batch_dims, strict=True)
+        return torch.cat([item.movedim(dim, 0).flatten(1) for item, dim in pairs if item.is_floating_point()], 1)
+
+
+def spanned(net: SplineNetwork, anchors: Any) -> Frame:
+    """The plane through three inputs; coordinates are distances in input space, from the first towards the second.
+
+    Args:
+        net: The network.
+        anchors: A batch of three inputs as at capture, or a list of three batches of one.
+
+    Returns:
+        The plane.
+
+    Raises:
+        BadInput: When they are not three inputs, lie on a line, or differ in an input that is not floating point.
+    """
+    tensors = widened(net, _stacked(net, anchors), "anchors")
+    dims = net.inputs.batch_dims
+    if tensors[0].shape[dims[0]] != 3:
+        raise BadInput(f"anchors: a plane goes through three inputs, got {tensors[0].shape[dims[0]]}")
+    origin = tuple(item.narrow(dim, 0, 1) for item, dim in zip(tensors, dims, strict=True))
+    gaps = tuple(item.narrow(dim, 1, 2) - first for item, first, dim in zip(tensors, origin, dims, strict=True))
+    if any(gap.any() for gap in gaps if not gap.is_floating_point()):
+        raise BadInput("anchors: an input that is not floating point cannot move; give it the same value in all three")
+    plane = Frame(net.double(), origin, gaps)
+    towards = plane._flat(gaps)
+    q, r = torch.linalg.qr(towards.T)
+    if not r[0, 0].abs() > 0 or not r[1, 1].abs() > FLAT * r.abs().max():
+        raise BadInput("anchors: they lie on a line, which spans no plane; choose three in general position")
+    triangle = r * r.diagonal().sign()[:, None]  # columns: the gaps in terms of the orthonormal basis
+    turn = torch.linalg.inv(triangle).T
+    basis = tuple(_combined(turn, gap, dim) for gap, dim in zip(gaps, dims, strict=True))
+    corners = torch.cat([torch.zeros(1, 2, dtype=torch.float64), triangle.T])
+    return Frame(net.double(), origin, basis, corners)
+
+
+def directed(net: SplineNetwork, origin: Any, basis: Any) -> Frame:
+    """The plane through one input along two directions.
+
+    Args:
+        net: The network.
+        origin: A batch of one input, as at capture.
+        basis: A batch of two directions, shaped as inputs.
+
+    Returns:
+        The plane.
+
+    Raises:
+        BadInput: When these are not one input and two directions that differ.
+    """
+    start, axes = widened(net, origin, "origin"), widened(net, _stacked(net, basis), "basis")
+    dims = net.inputs.batch_dims
+    for tensors, name, count in ((start, "origin", 1), (axes, "basis", 2)):
+        if tensors[0].shape[dims[0]] != count:
+            raise BadInput(f"{name}: expected a batch of {count}, got {tensors[0].shape[dims[0]]}")
+    axes = tuple(item if item.is_floating_point() else torch.zeros_like(item) for item in axes)
+    plane = Frame(net.double(), start, axes)
+    size = torch.linalg.svdvals(plane._flat(axes))
+    if not size[1] > FLAT * size[0]:
+        raise BadInput("basis: the two directions are parallel (or zero) and span no plane; choose others")
+    return plane
+
+
+def widened(net: SplineNetwork, x: Any, name: str) -> tuple[Tensor, ...]:
+    """Inputs of a network as float64 tensors.
+
+    Args:
+        net: The network.
+        x: Inputs as at capture, in the network's own type or in float64.
+        name: The argument's name, for messages.
+
+    Returns:
+        One tensor per input of the network.
+
+    Raises:
+        BadInput: For whatever the network itself refuses.
+    """
+    items = list(x.values()) if isinstance(x, dict) else list(x) if isinstance(x, tuple | list) else [x]
+    wide = all(isinstance(i, Tensor) and (i.dtype == torch.float64 or not i.is_floating_point()) for i in items)
+    try:
+        tensors = (net.double() if wide else net).inputs.tensors(x)
+    except BadInput as error:
+        raise type(error)(f"{name}: {error}") from error
+    return tuple(item.double() if item.is_floating_point() else item for item in tensors)
+
+
+def _stacked(net: SplineNetwork, given: Any) -> Any:
+    """A list of batches of one as one batch."""
+    single = len(net.inputs.names) == 1
+    if isinstance(given, list) and single and given and all(isinstance(item, Tensor) for item in given):
+        dim, rank = net.inputs.batch_dims[0], len(net.inputs.units[0])
+        items = [item.unsqueeze(dim) if item.dim() == rank else item for item in given]
+        if len({item.shape for item in items}) > 1:
+            raise ShapeMismatch(f"anchors: inputs of different shapes {[tuple(item.shape) for item in items]}")
+        return torch.cat(items, dim)
+    return given
+
+
+def _combined(turn: Tensor, gap: Tensor, dim: int) -> Tensor:
+    if not gap.is_floating_point():
+        return gap
+    return torch.tensordot(turn, gap.movedim(dim, 0), dims=1).movedim(0, dim)
+
+
+def polygon(extent: Any, anchors: Tensor | None) -> np.ndarray:
+    """The corners of the polygon that is partitioned, counter-clockwise.
+
+    Args:
+        extent: A number r for the square [-r, r]^2, (left, right, bottom, top), or (n, 2) corners of a convex polygon;
+            None for the rectangle around the anchors with a margin, or the square [-1, 1]^2.
+        anchors: (3, 2) or None.
+
+    Returns:
+        (n, 2).
+
+    Raises:
+        BadInput: When it is none of these, or not convex.
+    """
+    if extent is None:
+        extent = 1.0 if anchors is None else _around(anchors)
+    try:
+        given = np.asarray(extent, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"extent: expected numbers, got {extent!r}") from error
+    if not np.isfinite(given).all():
+        raise BadInput("extent: it holds NaN or infinity")
+    if given.ndim == 0:
+        given = np.array([-given, given, -given, given])
+    if given.shape == (4,):
+        left, right, bottom, top = given
+        if not (left < right and bottom < top):
+            raise BadInput(f"extent: (left, right, bottom, top) must span an area, got {tuple(given.tolist())}")
+        return np.array([[left, bottom], [right, bottom], [right, top], [left, top]])
+    return _convex(given)
+
+
+def _around(anchors: Tensor) -> np.ndarray:
+    low, high = anchors.amin(0).numpy(), anchors.amax(0).numpy()
+    margin = MARGIN * float((high - low).max())
+    return np.array([low[0] - margin, high[0] + margin, low[1] - margin, high[1] + margin])
+
+
+def _convex(corners: np.ndarray) -> np.ndarray:
+    if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 3:
+        raise BadInput("extent: expected a number, (left, right, bottom, top), or (n, 2) corners of a polygon")
+    sides = np.roll(corners, -1, 0) - corners
+    turns = cross(sides, np.roll(sides, -1, 0))
+    size = np.hypot(*sides.T)
+    sines = turns / np.maximum(size * np.roll(size, -1), np.finfo(float).tiny)
+    angles = np.arctan2(turns, (sides * np.roll(sides, -1, 0)).sum(1))
+    once = np.isclose(abs(angles.sum()), 2 * np.pi)
+    if not ((sines > FLAT).all() or (sines < -FLAT).all()) or not once:
+        raise BadInput("extent: the corners must be those of a convex polygon, in order around it")
+    return corners if sines[0] > 0 else corners[::-1].copy()

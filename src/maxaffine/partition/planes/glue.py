@@ -1,0 +1,151 @@
+"""Leaves into one complex: blocks that bordered on an edge cut it on their own, and meet there again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from maxaffine.partition.planes.blocks import Leaf
+from maxaffine.partition.planes.complex import Complex, owners, places, starts_of
+
+
+def glue(leaves: Sequence[Leaf], chains: np.ndarray, tolerance: float) -> tuple[Complex, np.ndarray | None, np.ndarray]:
+    """Join leaves along the edges that they share.
+
+    Args:
+        leaves: The leaves.
+        chains: (n, 2, 2) both ends of every shared edge.
+        tolerance: Vertices of both sides of an edge closer than this are one; any other vertex of one side becomes a
+            corner of the cell on the other side too.
+
+    Returns:
+        The whole complex without unused vertices, the values at its vertices, and the level of each cell.
+    """
+    whole, names = _stacked(leaves)
+    used = np.unique(whole.corners)
+    _, first, vertex = np.unique(names[used], return_index=True, return_inverse=True)
+    number = np.full(len(names), -1)
+    number[used] = vertex
+    source = used[first]  # a row of the stacked arrays for each vertex
+    points = whole.points[source]
+    ends, corners = number[whole.ends], number[whole.corners]
+    shared = np.flatnonzero(whole.chain >= 0)
+    if len(shared):
+        same, pieces = _meet(points, ends[shared], whole.chain[shared], chains, tolerance)
+        kept, compact = np.unique(same, return_inverse=True)
+        source, points = source[kept], points[kept]
+        ends, corners = compact[ends], compact[corners]
+        pieces = (pieces[0], compact[pieces[1]])
+        whole = _with_pieces(whole, points, ends, corners, shared, pieces)
+    else:
+        whole = Complex(points, ends, whole.operator, whole.unit, whole.chain, whole.starts, corners, whole.sides)
+    values = None
+    if leaves and all(leaf.values is not None for leaf in leaves):
+        values = np.concatenate([leaf.values for leaf in leaves if leaf.values is not None])[source]
+    return whole, values, np.repeat([leaf.level for leaf in leaves], [len(leaf.cells.starts) - 1 for leaf in leaves])
+
+
+def _stacked(leaves: Sequence[Leaf]) -> tuple[Complex, np.ndarray]:
+    parts = [leaf.cells for leaf in leaves]
+    vertices = starts_of(np.array([len(part.points) for part in parts]))
+    edges = starts_of(np.array([len(part.ends) for part in parts]))
+    counts = np.concatenate([part.counts for part in parts])
+    whole = Complex(
+        np.concatenate([part.points for part in parts]),
+        np.concatenate([part.ends + first for part, first in zip(parts, vertices, strict=False)]),
+        np.concatenate([part.operator for part in parts]),
+        np.concatenate([part.unit for part in parts]),
+        np.concatenate([part.chain for part in parts]),
+        starts_of(counts),
+        np.concatenate([part.corners + first for part, first in zip(parts, vertices, strict=False)]),
+        np.concatenate([part.sides + first for part, first in zip(parts, edges, strict=False)]),
+    )
+    return whole, np.concatenate([leaf.names for leaf in leaves])
+
+
+def _meet(
+    points: np.ndarray, ends: np.ndarray, chain: np.ndarray, chains: np.ndarray, tolerance: float
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """Along each shared edge, which vertices are one, and the vertices in order.
+
+    Args:
+        points: Coordinates of the vertices.
+        ends: (n, 2) the pieces of shared edges, from both sides.
+        chain: (n,) the shared edge of each.
+        chains: Both ends of every shared edge.
+        tolerance: A distance.
+
+    Returns:
+        For every vertex the one that it becomes; and (chain, vertex) in order along the chains, each vertex once.
+    """
+    pairs = np.unique(np.stack([np.repeat(chain, 2), ends.ravel()], 1), axis=0)
+    which, vertex = pairs.T
+    start, direction = chains[which, 0], chains[which, 1] - chains[which, 0]
+    length = np.hypot(*direction.T)
+    at = ((points[vertex] - start) * direction).sum(1) / length
+    order = np.lexsort((at, which))
+    which, vertex, at = which[order], vertex[order], at[order]
+    # Each side tells its own vertices apart, so that of two that are close one is the other's twin; of a longer run,
+    # every second one.
+    close = np.zeros(len(at), dtype=bool)
+    close[1:] = (which[1:] == which[:-1]) & (at[1:] - at[:-1] <= tolerance)
+    run = np.arange(len(at)) - np.maximum.accumulate(np.where(close, 0, np.arange(len(at))))
+    close &= run % 2 == 1
+    same = np.arange(len(points))
+    twins = np.flatnonzero(close)
+    same[vertex[twins]] = vertex[twins - 1]
+    return same, (which[~close], vertex[~close])
+
+
+def _with_pieces(
+    whole: Complex,
+    points: np.ndarray,
+    ends: np.ndarray,
+    corners: np.ndarray,
+    shared: np.ndarray,
+    pieces: tuple[np.ndarray, np.ndarray],
+) -> Complex:
+    """The complex whose shared edges run from each vertex to the next of either side."""
+    chain, vertex = pieces
+    private = np.flatnonzero(whole.chain < 0)
+    last = np.ones(len(chain), dtype=bool)
+    last[:-1] = chain[1:] != chain[:-1]
+    new = np.flatnonzero(~last)  # a new edge leads from each vertex of a chain but its last to the next
+    edge_of = np.full(len(chain), -1)
+    edge_of[new] = len(private) + np.arange(len(new))
+    keys = chain * len(points) + vertex
+    order = np.argsort(keys)
+
+    def position(edges: np.ndarray, end: int) -> np.ndarray:
+        wanted = whole.chain[edges] * len(points) + ends[edges, end]
+        return order[np.searchsorted(keys[order], wanted)]
+
+    begin, finish = np.zeros(len(ends), dtype=np.int64), np.zeros(len(ends), dtype=np.int64)
+    begin[shared], finish[shared] = position(shared, 0), position(shared, 1)
+    count = np.ones(len(ends), dtype=np.int64)
+    count[shared] = np.abs(finish - begin)[shared]
+    number = np.full(len(ends), -1)
+    number[private] = np.arange(len(private))
+    counts = count[whole.sides]
+    half, step = owners(counts), places(counts)
+    side = whole.sides[half]
+    is_shared = whole.chain[side] >= 0
+    there = np.where(whole.forward[half], begin[side], finish[side])
+    onward = np.where(whole.forward[half], finish[side], begin[side]) > there
+    at = np.where(is_shared, np.where(onward, there + step, there - step), 0)
+    sides = np.where(is_shared, edge_of[np.where(onward, at, at - 1)], number[side])
+    new_corners = np.where(is_shared, vertex[at], corners[half])
+    joined = np.stack([vertex[new], vertex[new + 1]], 1)
+    origin = np.zeros(len(new), dtype=np.int64)
+    origin[sides[is_shared] - len(private)] = side[is_shared]
+    return Complex(
+        points,
+        np.concatenate([ends[private], joined]),
+        np.concatenate([whole.operator[private], whole.operator[origin]]),
+        np.concatenate([whole.unit[private], whole.unit[origin]]),
+        np.full(len(private) + len(new), -1),
+        starts_of(np.add.reduceat(counts, whole.starts[:-1])),
+        new_corners,
+        sides,
+    )

@@ -1,0 +1,194 @@
+"""A network as levels: what is run between one piecewise-affine operator and the next, at any number of points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maxaffine.errors import NotPiecewiseAffine
+from maxaffine.graph import AxisSelection, Choice, Dependence, Elementwise, Graph, MaxPool, Operator, Step, Value
+from maxaffine.partition.planes.windows import EXTREMES, windows
+
+Rows = dict[int, Tensor]  # values by number, (V, K): a row per point, the units of one sample flattened
+
+CHUNK_BYTES = 2**24
+
+
+@dataclass(frozen=True)
+class Level:
+    """One stretch of a network.
+
+    Attributes:
+        graph: From the values of the level before to those of this one.
+        operands: From this level's values to the inputs of the operator that follows.
+        step: The piecewise-affine operator that follows; None behind the last.
+    """
+
+    graph: Graph
+    operands: Graph
+    step: Step | None
+
+    @property
+    def name(self) -> str:
+        """The operator's name."""
+        return "" if self.step is None else self.step.records[0].name
+
+    def bytes_per_point(self) -> int:
+        """What the values of this level take at one point."""
+        return 8 * sum(prod(self.graph.values[number].units) for number in self.graph.outputs)
+
+    @cached_property
+    def windows(self) -> np.ndarray:
+        """(U, m) flat entries of the operator's input among which each of its units selects."""
+        if self.step is None:
+            raise TypeError("nothing follows this level")
+        values = self.operands.values
+        return windows(self.step.operator, values[self.step.inputs[0]], values[self.step.result])
+
+    def run(self, rows: Rows) -> Rows:
+        """Compute this level's values at points from those of the level before, in chunks that fit in a cache.
+
+        Args:
+            rows: Values of the level before.
+
+        Returns:
+            This level's values.
+        """
+        return run(self.graph, rows)
+
+
+def run(graph: Graph, rows: Rows) -> Rows:
+    """Run a part of a network at points given row by row.
+
+    Args:
+        graph: The part.
+        rows: Its inputs.
+
+    Returns:
+        Its outputs.
+    """
+    count = len(next(iter(rows.values())))
+    step = max(1, CHUNK_BYTES // (8 * graph.largest_value()))
+    parts: list[list[Tensor]] = []
+    for first in range(0, count, step):
+        inputs = [laid_out(rows[number][first : first + step], graph.values[number]) for number in graph.inputs]
+        parts.append([flattened(*pair) for pair in _with_values(graph, graph.run(inputs))])
+    joined = [items[0] if len(items) == 1 else torch.cat(items) for items in zip(*parts, strict=True)]
+    return dict(zip(graph.outputs, joined, strict=True))
+
+
+def _with_values(graph: Graph, tensors: list[Tensor]) -> list[tuple[Tensor, Value]]:
+    return [(tensor, graph.values[number]) for tensor, number in zip(tensors, graph.outputs, strict=True)]
+
+
+def operand_gap(level: Level, rows: Rows) -> tuple[Tensor, float]:
+    """First operand less second of a maximum or minimum of two, (V, K), and the largest entry of both.
+
+    Args:
+        level: The level in front of it.
+        rows: Its values.
+
+    Returns:
+        The difference and the largest entry.
+
+    Raises:
+        TypeError: When another operator follows the level.
+    """
+    step = level.step
+    if step is None or not isinstance(step.operator, Choice):
+        raise TypeError(f"{level.name} does not choose between two operands")
+    inputs = [laid_out(rows[number], level.operands.values[number]) for number in level.operands.inputs]
+    first, second = step.operator.sides(level.operands.run(inputs))
+    largest = max(float(torch.as_tensor(side).abs().max()) for side in (first, second))
+    return flattened(first - second, level.operands.values[step.result]), largest
+
+
+def laid_out(rows: Tensor, value: Value) -> Tensor:
+    """Rows (V, K) as the network keeps the value."""
+    axis = value.batch
+    if axis is None:
+        return rows[0].reshape(value.units)
+    inner = (axis.outer > 1) + (axis.inner > 1)
+    before, after = value.units[: axis.dim], value.units[axis.dim + inner :]
+    shape = (*before, axis.outer * len(rows) * axis.inner, *after)
+    return axis.from_front(rows.reshape(len(rows), *value.units), shape)
+
+
+def flattened(tensor: Tensor, value: Value) -> Tensor:
+    """A value of the network as rows (V, K)."""
+    front = tensor[None] if value.batch is None else value.batch.to_front(tensor)
+    return front.reshape(front.shape[0], prod(value.units))
+
+
+def levels(graph: Graph) -> tuple[Level, ...]:
+    """Cut a graph before each of its piecewise-affine operators.
+
+    Args:
+        graph: The graph, in float64.
+
+    Returns:
+        One level per operator, and one that ends at the outputs.
+
+    Raises:
+        NotPiecewiseAffine: For an operator whose value jumps, or whose pieces no single function tells apart.
+    """
+    _check_continuous(graph)
+    places = [place for place, step in enumerate(graph.steps) if _piecewise(graph, step)]
+    found, before = [], graph.inputs
+    for place in (*places, len(graph.steps)):
+        after = _alive(graph, place)
+        step = graph.steps[place] if place < len(graph.steps) else None
+        found.append(Level(graph.part(after, before), graph.part(step.inputs if step else (), after), step))
+        before = after
+    return tuple(found)
+
+
+def _alive(graph: Graph, place: int) -> tuple[int, ...]:
+    """The dependent values, and inputs held fixed, that exist before a step and are still needed."""
+    if place == len(graph.steps):
+        return graph.outputs
+    computed = {*graph.inputs, *(n for step in graph.steps[:place] for n in step.outputs if n is not None)}
+    needed = [number for step in graph.steps[place:] for number in step.inputs] + list(graph.outputs)
+    return tuple(dict.fromkeys(n for n in needed if n in computed and (_affine(graph, n) or n in graph.inputs)))
+
+
+def _affine(graph: Graph, number: int) -> bool:
+    return graph.values[number].dependence is Dependence.AFFINE
+
+
+def _piecewise(graph: Graph, step: Step) -> bool:
+    affine = any(_affine(graph, number) for number in step.inputs)
+    return affine and bool(step.records) and step.records[0].pieces > 1
+
+
+def _check_continuous(graph: Graph) -> None:
+    # Integers that the caller gives stay as they are all over the plane, and so does what follows from them alone.
+    fixed = {number for number in graph.inputs if not _affine(graph, number)}
+    for step in graph.steps:
+        varying = [n for n in step.inputs if graph.values[n].dependence is not Dependence.HELD and n not in fixed]
+        if not varying:
+            fixed.update(number for number in step.outputs if number is not None)
+        if not varying or not step.records:  # a size is read off a value, and does not vary with it
+            continue
+        record = step.records[0]
+        jumps = _piecewise(graph, step) and not record.continuous
+        if jumps or any(not _affine(graph, number) for number in varying):
+            reason = "it jumps: its value on a boundary depends on the side, so regions have no common corners"
+        elif record.pieces > 1 and not divides(step.operator):
+            reason = "its pieces are told apart by the order of many entries, which partitions of a plane do not follow"
+        else:
+            continue
+        cure = "partition the part of the network before it with until=, or replace it by a continuous operator"
+        raise NotPiecewiseAffine(record.kind, reason, cure, record.module_path, record.source)
+
+
+def divides(operator: Operator) -> bool:
+    """Whether the operator's boundaries are known: zero sets of an entry less a knot, or of a difference of entries."""
+    if isinstance(operator, AxisSelection):
+        return operator.traits.kind in EXTREMES
+    return isinstance(operator, Elementwise | Choice | MaxPool)

@@ -1,0 +1,163 @@
+"""A partition of a plane compared with the network itself, and with the user's untouched module."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from maxaffine.errors import BadInput, PartitionError
+from maxaffine.partition.planes.complex import OUTSIDE, Complex, cross
+from maxaffine.partition.planes.levels import flattened
+
+if TYPE_CHECKING:
+    from maxaffine.partition.planes.partition import PlanePartition
+
+THIN = 1e-9  # of the polygon's size: codes closer than this to a boundary are those of rounding
+AGREEMENT = {torch.float64: 1e-9, torch.float32: 1e-4}
+DIGEST = np.dtype([("high", np.uint64), ("low", np.uint64)])
+
+
+@dataclass(frozen=True)
+class PlaneReport:
+    """How a partition compares with the network.
+
+    Attributes:
+        regions: Cells whose codes at an interior point were computed: all, or those that hold the points.
+        thin: Cells among them so thin that rounding decides their codes; they are not compared.
+        repeated: Other cells that share all their codes with another one.
+        samples: Random points of the polygon.
+        edgy: Points so close to an edge that rounding decides their codes; they are not compared.
+        missed: Other points whose codes are those of no cell.
+        misplaced: Other points whose codes are not those of the cell that holds them.
+        error: Largest difference between the cells' affine maps and the module at the points, relative to the largest
+            output; None without a module.
+        passed: Whether nothing was repeated, missed or misplaced, and the module agrees.
+    """
+
+    regions: int
+    thin: int
+    repeated: int
+    samples: int
+    edgy: int
+    missed: int
+    misplaced: int
+    error: float | None
+    passed: bool
+
+
+def verify(
+    partition: PlanePartition, model: Callable | None, samples: int, every_cell: bool, seed: int, raises: bool
+) -> PlaneReport:
+    """See :meth:`PlanePartition.verify`."""
+    if samples < 1:
+        raise BadInput(f"samples: expected at least 1, got {samples}")
+    t = random_points(partition.cells, samples, seed)
+    cell, depth = partition.locate_deep(t)
+    chosen, row = np.arange(partition.regions), cell.numpy()
+    if not every_cell:
+        chosen, row = np.unique(row, return_inverse=True)
+    own, seen = fingerprints(partition, partition.centres[torch.from_numpy(chosen)]), fingerprints(partition, t)
+    size = float(np.hypot(*np.ptp(partition.cells.points, axis=0)))
+    thick: np.ndarray = thickness(partition.cells)[chosen] > THIN * size
+    clear: np.ndarray = depth.numpy() > THIN * size
+    counts = np.unique(own[thick], return_counts=True)[1]
+    missed = clear & ~np.isin(seen, own)
+    misplaced = clear & (own[row] != seen)
+    error, agrees = (
+        (None, True)
+        if model is None
+        else _module_error(partition, model, t[torch.from_numpy(clear)], cell[torch.from_numpy(clear)])
+    )
+    wrong = missed | misplaced
+    passed = agrees and not wrong.any() and not (counts > 1).any()
+    found = (int((~thick).sum()), int((counts - 1).sum()), samples, int((~clear).sum()), int(missed.sum()))
+    report = PlaneReport(len(chosen), *found, int(misplaced.sum()), error, passed)
+    if raises and not passed:
+        place = tuple(t[wrong.argmax()].tolist()) if wrong.any() else ()
+        raise PartitionError(f"the partition and the network disagree: {report}", place)
+    return report
+
+
+def random_points(cells: Complex, count: int, seed: int) -> Tensor:
+    """Points spread evenly over what the rim encloses.
+
+    Args:
+        cells: The cells.
+        count: How many points.
+        seed: Of the generator.
+
+    Returns:
+        (count, 2).
+    """
+    generator = np.random.default_rng(seed)
+    rim = np.flatnonzero(cells.operator[cells.sides] == OUTSIDE)
+    a, b = cells.points[cells.corners[rim]], cells.points[cells.corners[cells.following[rim]]]
+    middle = a.mean(0)
+    weight = np.maximum(cross(a - middle, b - middle), 0)
+    chosen = generator.choice(len(rim), count, p=weight / weight.sum())
+    u, v = generator.random((2, count))
+    u, v = np.where(u + v > 1, 1 - u, u)[:, None], np.where(u + v > 1, 1 - v, v)[:, None]
+    return torch.from_numpy(middle + u * (a[chosen] - middle) + v * (b[chosen] - middle))
+
+
+def fingerprints(partition: PlanePartition, t: Tensor) -> np.ndarray:
+    """A digest of all codes at each point: equal where all codes are.
+
+    Args:
+        partition: Its network and plane.
+        t: (N, 2).
+
+    Returns:
+        (N,) pairs of integers.
+    """
+    found = [np.zeros(0, dtype=DIGEST)]
+    for tensors in partition.batches(t):
+        rows = [np.ascontiguousarray(codes.flatten(1).numpy()) for _, codes in partition.graph.codes(tensors)]
+        count = len(rows[0]) if rows else tensors[0].shape[partition.frame.net.inputs.batch_dims[0]]
+        digests = [
+            hashlib.blake2b(b"".join(row[place].tobytes() for row in rows), digest_size=16).digest()
+            for place in range(count)
+        ]
+        found.append(np.frombuffer(b"".join(digests), dtype=DIGEST))
+    return np.concatenate(found)
+
+
+def thickness(cells: Complex) -> np.ndarray:
+    """(F,) how far the centre of each cell lies from its nearest edge."""
+    start = cells.points[cells.corners]
+    along = start[cells.following] - start
+    away = cross(along, cells.centres[cells.cell_of] - start)
+    length = np.maximum(np.hypot(*along.T), np.finfo(float).tiny)
+    return np.minimum.reduceat(away / length, cells.starts[:-1])
+
+
+def _module_error(partition: PlanePartition, model: Callable, t: Tensor, cell: Tensor) -> tuple[float, bool]:
+    """How far the cells' affine maps are from the module's values at points, and whether rounding explains it."""
+    graph = partition.frame.net.graph
+    if partition.number not in graph.outputs:
+        raise BadInput("model: its values behind until= cannot be read off the module; leave model out")
+    place = graph.outputs.index(partition.number)
+    dtype = partition.dtype
+    worst, largest = 0.0, 0.0
+    slopes, offsets = partition.plane_map(torch.unique(cell))
+    row = torch.unique(cell, return_inverse=True)[1]
+    expected = (slopes[row] * t[:, None]).sum(2) + offsets[row]
+    first = 0
+    for tensors in partition.batches(t):
+        narrow = [item.to(dtype) if item.is_floating_point() else item for item in tensors]
+        given = partition.frame.packed(narrow)
+        with torch.no_grad():
+            result = model(**given) if isinstance(given, dict) else model(*narrow)
+        value = flattened(tree_leaves(result)[place], graph.values[partition.number]).double()
+        worst = max(worst, float((value - expected[first : first + len(value)]).abs().max()))
+        largest = max(largest, float(value.abs().max()))
+        first += len(value)
+    error = worst / max(largest, 1e-300)
+    return error, error <= AGREEMENT.get(dtype, 1e-2)

@@ -1,0 +1,1 @@
+"""In full input space: the region of one input as a polytope, and all regions of a small network."""
