@@ -31,6 +31,11 @@ def main() -> int:
         except ma.NotPiecewiseAffine as error:
             print(f"{case.name:34}refused: {error.operator}")
             continue
+        except ma.CaptureError:
+            if not case.optional:
+                raise
+            print(f"{case.name:34}refused: not captured")
+            continue
         report = found.verify(module, samples=SAMPLES, raises=False)
         failed += not report.passed
         counts = f"{report.regions:9}{report.thin:6}{report.missed:8}{report.misplaced:11}{report.repeated:10}"
