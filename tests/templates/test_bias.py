@@ -27,7 +27,7 @@ def _net(*layers: nn.Module) -> ma.SplineNetwork:
     return ma.capture(nn.Sequential(*layers).double().eval(), torch.zeros(1, 3, dtype=torch.float64))
 
 
-X = torch.randn(5, 3, dtype=torch.float64)
+X = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
 def test_without_biases_the_templates_make_the_logits() -> None:

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from maxaffine.codes.mapping import Codes
 from maxaffine.codes.packed import PackedCodes, require_same_operators
 from maxaffine.codes.rows import RowLayout, load_faiss
 from maxaffine.errors import BadInput
+from maxaffine.progress import progress_bar
 
 # One block of distances takes at most 64 MiB (or one row).
 _BLOCK_NUMBERS = 1 << 23
@@ -64,7 +64,7 @@ def code_distance(
             f" {memory / 2**30:.1f} GiB; iterate over code_distance_blocks(a, b) and keep what you need of each block"
         )
     result = np.empty((pairs.rows, pairs.columns))
-    bar = tqdm(total=pairs.rows, desc="distances", unit="row", delay=2, disable=None)
+    bar = progress_bar(None, "distances", total=pairs.rows, unit="row")
     with bar, ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for rows in _slices(pairs.rows, pairs.block_rows):
             pairs.fill(result[rows], rows.start, pool)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import torch
-from tqdm import tqdm
 
 from maxaffine.codes.changes import code_changes
 from maxaffine.codes.mapping import Codes
+from maxaffine.drawing import html_table
 from maxaffine.errors import BadInput
+from maxaffine.progress import progress_bar
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,10 +77,7 @@ class Drift:
         return "\n".join([self._title(), *rows])
 
     def _repr_html_(self) -> str:
-        head, *body = [[html.escape(cell) for cell in row] for row in self._table()]
-        header = "".join(f"<th>{cell}</th>" for cell in head)
-        rows = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in body)
-        return f"<table><caption>{self._title()}</caption><tr>{header}</tr>{rows}</table>"
+        return html_table(self._table(), self._title())
 
     def _title(self) -> str:
         return f"Drift: {len(self.operators)} operators at {self.moments} moments (share of units with another code)"
@@ -127,8 +124,7 @@ def code_drift(moments: Sequence[Codes], progress: bool | None = None) -> Drift:
         raise BadInput("moments hold no input or no operator; give the codes of at least one of each")
     distances = torch.zeros(len(first), len(moments), len(moments), dtype=torch.float64)
     pairs = list(combinations(range(len(moments)), 2))
-    disable = None if progress is None else not progress
-    for i, j in tqdm(pairs, desc="distances", unit="pair", delay=0 if progress else 2, disable=disable):
+    for i, j in progress_bar(progress, "distances", iterable=pairs, unit="pair"):
         changes = code_changes(moments[i], moments[j])
         distances[:, i, j] = distances[:, j, i] = torch.stack([share.mean() for share in changes.values()])
     return Drift(tuple(first), distances)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 
 from maxaffine.codes.mapping import Codes
+from maxaffine.drawing import html_table
 from maxaffine.errors import BadInput
 
 _COLUMNS = ("operator", "units", "regions", "entropy", "largest", "alone", "purity", "pair purity")
@@ -125,13 +125,8 @@ class RegionHierarchy:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        parts = [f"<p><b>{self._title()}</b></p>"]
-        for heading, (head, *body) in self._tables():
-            header = "".join(f"<th>{cell}</th>" for cell in head)
-            cells = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in body)
-            rows = "".join(f"<tr>{row}</tr>" for row in cells)
-            parts.append(f"<table><caption>{heading}</caption><tr>{header}</tr>{rows}</table>")
-        return "".join(parts)
+        tables = (html_table(rows, heading) for heading, rows in self._tables())
+        return f"<p><b>{self._title()}</b></p>{''.join(tables)}"
 
     def _title(self) -> str:
         return f"RegionHierarchy: {self.batch} inputs, {len(self.levels)} operators (entropy in bits)"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from types import MappingProxyType
@@ -11,6 +10,7 @@ import torch
 
 from maxaffine.codes.files import read, write
 from maxaffine.codes.packed import PackedCodes, Rows, pack, require_same_batch, require_same_operators, select_rows
+from maxaffine.drawing import html_table
 from maxaffine.errors import BadInput
 
 # Where codes keep the fingerprint of the network that they come from, among their metadata.
@@ -266,10 +266,7 @@ class Codes(Mapping[str, PackedCodes]):
         return "\n".join([self._title(), *("  {:<32} {:<20} {:>6} {:>12}".format(*row) for row in self._table())])
 
     def _repr_html_(self) -> str:
-        head, *body = [[html.escape(cell) for cell in row] for row in self._table()]
-        header = "".join(f"<th>{cell}</th>" for cell in head)
-        rows = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in body)
-        return f"<table><caption>{self._title()}</caption><tr>{header}</tr>{rows}</table>"
+        return html_table(self._table(), self._title())
 
     def _title(self) -> str:
         return (

@@ -1,4 +1,4 @@
-"""Arrays as pictures: inputs, signed templates in colours symmetric about zero, lines and bars; knows no network."""
+"""Arrays as pictures (inputs, signed templates in colours symmetric about zero, lines, bars) and words as tables."""
 
 from maxaffine.drawing.extras import require
 from maxaffine.drawing.histograms import Spread, spread_figure
@@ -6,12 +6,14 @@ from maxaffine.drawing.panels import Panel, panel_figure
 from maxaffine.drawing.pixels import input_pixels, png_of, signed_pixels, template_pixels
 from maxaffine.drawing.shapes import Kind, is_image, kind_of, shown
 from maxaffine.drawing.sheet import DPI, png, say, short, whole_sheet
+from maxaffine.drawing.tables import html_table
 
 __all__ = [
     "DPI",
     "Kind",
     "Panel",
     "Spread",
+    "html_table",
     "input_pixels",
     "is_image",
     "kind_of",

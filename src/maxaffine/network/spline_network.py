@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_structure, tree_unflatten
-from tqdm import tqdm
 
 from maxaffine.codes import FINGERPRINT, Codes
 from maxaffine.errors import BadInput
@@ -19,6 +18,7 @@ from maxaffine.maps import AffineMap
 from maxaffine.network.fingerprint import fingerprint
 from maxaffine.network.inputs import InputSpec
 from maxaffine.network.table import html_table, text_table
+from maxaffine.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -175,8 +175,7 @@ class SplineNetwork:
         return Codes.from_tensors(found, tensors[0].shape[axis], {FINGERPRINT: self.fingerprint})
 
     def _inputs_of(self, loader: Iterable, progress: bool | None) -> Iterator[Any]:
-        disable = None if progress is None else not progress
-        for item in tqdm(loader, desc="codes", unit="batch", delay=0 if progress else 2, disable=disable):
+        for item in progress_bar(progress, "codes", iterable=loader, unit="batch"):
             labelled = isinstance(item, tuple | list) and len(item) == len(self.inputs.names) + 1
             inputs = item[:-1] if labelled else item
             yield inputs[0] if isinstance(inputs, tuple | list) and len(inputs) == 1 else inputs

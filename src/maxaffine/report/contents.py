@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
-from tqdm import tqdm
 
 from maxaffine.capture import capture
 from maxaffine.data import DataSet
@@ -21,6 +20,7 @@ from maxaffine.errors import BadInput, MaxAffineError
 from maxaffine.graph import BatchAxis
 from maxaffine.maps import AffineMap
 from maxaffine.network import SplineNetwork, verify
+from maxaffine.progress import progress_bar
 from maxaffine.report.facts import Check, Choices, ClassSplit, Contents, Explanation, Origin
 from maxaffine.report.neighbours import find_neighbours, spaced
 from maxaffine.report.reference import Reference
@@ -170,7 +170,7 @@ class _View:
         return self.axis.to_front(tree_leaves(self.reference(inputs.clone()))[self.output]).flatten(1)
 
     def predictions(self, inputs: Tensor) -> Tensor:
-        batches = tqdm(inputs.split(BATCH), desc="test set", unit="batch", delay=2, disable=None)
+        batches = progress_bar(None, "test set", iterable=inputs.split(BATCH), unit="batch")
         return torch.cat([self.own(batch).argmax(1) for batch in batches]).cpu()
 
     def explanation(self, inputs: Tensor, index: int, classes: int, rtol: float) -> Explanation:

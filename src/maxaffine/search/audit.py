@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from maxaffine.codes import Codes, operator_shares
+from maxaffine.drawing import html_table
 from maxaffine.errors import BadInput
 from maxaffine.search.checks import positive
 from maxaffine.search.index import CodeIndex, Neighbors, Weights
@@ -57,7 +57,7 @@ class NearDuplicates:
         return "\n".join([title, *("  {:>8} {:>8} {:>10} {:>7}".format(*row) for row in self._table())])
 
     def _repr_html_(self) -> str:
-        return _html(self._table())
+        return html_table(self._table())
 
     def _table(self) -> list[tuple[str, ...]]:
         shown = zip(self.pairs.tolist(), self.distances.tolist(), self.scores.tolist(), strict=True)
@@ -100,7 +100,7 @@ class LabelErrors:
         return "\n".join([title, *("  {:>8} {:>7} {:>9} {:>7}".format(*row) for row in self._table())])
 
     def _repr_html_(self) -> str:
-        return _html(self._table())
+        return html_table(self._table())
 
     def _table(self) -> list[tuple[str, ...]]:
         rows = [
@@ -254,10 +254,3 @@ def _labels(labels: Tensor | Sequence[int], count: int) -> Tensor:
     if count and int(given.min()) < 0:
         raise BadInput(f"labels: {int(given.min())} is negative; number the classes from 0")
     return given.long()
-
-
-def _html(table: list[tuple[str, ...]]) -> str:
-    head, *body = [[html.escape(cell) for cell in row] for row in table]
-    header = "".join(f"<th>{cell}</th>" for cell in head)
-    rows = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in body)
-    return f"<table><tr>{header}</tr>{rows}</table>"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from maxaffine.codes import Codes
+from maxaffine.drawing import html_table
 from maxaffine.errors import BadInput
 from maxaffine.network import SplineNetwork
 from maxaffine.search.checks import positive
@@ -57,10 +57,7 @@ class DepthNeighbors(Mapping[str, Neighbors]):
         return "\n".join([f"DepthNeighbors: {queries} queries, the {k} nearest at {len(self)} operators", *rows])
 
     def _repr_html_(self) -> str:
-        head, *body = [[html.escape(cell) for cell in row] for row in self._table()]
-        header = "".join(f"<th>{cell}</th>" for cell in head)
-        lines = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in body)
-        return f"<table><tr>{header}</tr>{lines}</table>"
+        return html_table(self._table())
 
     def _table(self) -> list[tuple[str, str, str]]:
         rows = [("query", "operator", "id (distance), nearest first")]

@@ -13,11 +13,11 @@ import torch
 from maxaffine.codes import Codes
 from maxaffine.errors import BadInput, MaxAffineError
 from maxaffine.network import SplineNetwork
+from maxaffine.progress import progress_bar
 from maxaffine.search.checks import positive
 from maxaffine.search.encode import BATCH_SIZE, Encoded, Inputs, Work
 from maxaffine.search.index import Neighbors, Weights
 from maxaffine.search.lance import naming_store
-from maxaffine.search.progress import shown
 from maxaffine.search.store import CodeStore
 from maxaffine.search.stored import merged, search_store
 
@@ -101,7 +101,10 @@ def encode_with_ray(
     work = Work.left(inputs, store, batch_size, first_id)
     batches, total, left = work.batches(), len(inputs), int(work.missing.sum())
     step = max(1, commit_rows // batch_size)
-    with started(address, workers * threads) as ray, shown(progress, "encoding", "input", total, total - left) as bar:
+    with (
+        started(address, workers * threads) as ray,
+        progress_bar(progress, "encoding", unit="input", total=total, initial=total - left) as bar,
+    ):
         import lance_ray
 
         arguments = (make, store.path, store.storage_options, [ray.put(work)], threads)
@@ -167,7 +170,7 @@ def search_with_ray(
         queries, task = ray.put(codes), ray.remote(num_cpus=threads)(search_file)
         where = (store.path, store.storage_options)
         waiting, results = [task.remote(*where, n, queries, k, weights, threads) for n in store.files()], []
-        with shown(progress, "searching", "file", len(waiting)) as bar, failing(ray):
+        with progress_bar(progress, "searching", unit="file", total=len(waiting)) as bar, failing(ray):
             while waiting:
                 done, waiting = ray.wait(waiting)
                 results += ray.get(done)

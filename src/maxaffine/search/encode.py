@@ -12,8 +12,8 @@ from torch import Tensor
 
 from maxaffine.errors import BadInput
 from maxaffine.network import SplineNetwork
+from maxaffine.progress import progress_bar
 from maxaffine.search.checks import positive
-from maxaffine.search.progress import shown
 from maxaffine.search.store import CodeStore
 
 BATCH_SIZE = 256
@@ -174,7 +174,7 @@ def encode(
     before = torch.get_num_threads()
     torch.set_num_threads(positive("threads", threads) if threads is not None else before)
     try:
-        with shown(progress, "encoding", "input", total, initial=total - left) as bar:
+        with progress_bar(progress, "encoding", unit="input", total=total, initial=total - left) as bar:
             for tables in _commits(work, net, store):
                 rows = store.append_tables(tables)
                 bar.update(rows)

@@ -24,8 +24,8 @@ from tqdm import tqdm
 
 from maxaffine.codes import RowLayout
 from maxaffine.errors import BadInput, DataError
+from maxaffine.progress import progress_bar
 from maxaffine.search.nearest import Part
-from maxaffine.search.progress import shown
 
 SUFFIX = ".codeindex"
 _FORMAT, _VERSION = "maxaffine.index", 1
@@ -67,7 +67,7 @@ def write_index(
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, start + count * width]}
         start += count * width
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
-    bar = shown(progress, "writing index", "B", start)
+    bar = progress_bar(progress, "writing index", unit="B", unit_scale=True, total=start)
     try:
         with bar, temporary.open("xb") as file:
             _write(file, header, _blocks(parts, len(layouts)), bar)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from maxaffine.codes import RowLayout
-from maxaffine.search.progress import shown
+from maxaffine.progress import progress_bar
 
 # Distances of one block and bytes of its rows: both stay in a second-level cache.
 _BLOCK_PAIRS, _BLOCK_BYTES = 1 << 16, 1 << 19
@@ -211,7 +211,8 @@ def nearest(
     chunks = [queries.take(slice(s, s + _QUERIES)) for s in range(0, max(1, len(queries)), _QUERIES)]
     best = [Best(len(chunk), k, dtype) for chunk in chunks]
     runs = list(_runs(parts, metric.width * min(len(queries), _QUERIES), threads))
-    bar = shown(progress, "searching", "pair", len(queries) * sum(map(len, runs)))
+    total = len(queries) * sum(map(len, runs))
+    bar = progress_bar(progress, "searching", unit="pair", unit_scale=True, total=total)
     with bar, ThreadPoolExecutor(threads) as pool:
         tasks = {
             pool.submit(_scan, metric, run, chunk, k, dtype): (i, len(run) * len(chunk))

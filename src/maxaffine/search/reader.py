@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from maxaffine.errors import BadInput, DataError
+from maxaffine.progress import progress_bar
 from maxaffine.search.checks import positive
 from maxaffine.search.index import CodeIndex
 from maxaffine.search.lance import load_lance, naming_store
-from maxaffine.search.progress import shown
 from maxaffine.search.schema import StoredCodes, StoreLayout
 
 # Bytes that one batch of a scan takes.
@@ -118,7 +118,8 @@ class StoreReader:
             scan = dataset.scanner(
                 columns=self._layout.columns(names), batch_size=rows, batch_readahead=2, fragments=chosen
             )
-            with shown(progress, "reading codes", "row", sum(part.count_rows() for part in chosen)) as bar:
+            total = sum(part.count_rows() for part in chosen)
+            with progress_bar(progress, "reading codes", unit="row", total=total) as bar:
                 for batch in scan.to_batches():
                     found = self._layout.rows(batch, names)
                     bar.update(len(found.ids))

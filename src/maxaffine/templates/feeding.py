@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from maxaffine.errors import BadInput
 from maxaffine.network import SplineNetwork
+from maxaffine.progress import progress_bar
 
 FORMS = (
     "expected a data loader of batches (inputs, labels), a pair (inputs, labels) of tensors, or anything with the"
@@ -47,9 +47,7 @@ def labelled_batches(
     else:
         batches = (_taken_apart(net, item, argument) for item in data)
         total = len(data) if hasattr(data, "__len__") else None  # pyright: ignore[reportArgumentType]
-    disable = None if progress is None else not progress
-    delay = 0 if progress else 2
-    for x, labels in tqdm(batches, desc=argument, total=total, unit="batch", delay=delay, disable=disable):
+    for x, labels in progress_bar(progress, argument, iterable=batches, total=total, unit="batch"):
         yield x, _class_numbers(labels, argument)
 
 

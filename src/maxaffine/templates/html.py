@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from maxaffine.drawing import png
+from maxaffine.drawing import html_table, png
 from maxaffine.errors import MaxAffineError
 from maxaffine.templates.figures import largest
 
@@ -28,22 +27,7 @@ def page(templates: Templates) -> str:
         HTML.
     """
     rows = [row for sample in range(min(SAMPLES, len(templates))) for row in _rows(templates, sample)]
-    return f"<p><b>Templates</b>: {escape(repr(templates))}</p>{table(HEADER, rows)}{_picture(templates)}"
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of plain words.
-
-    Args:
-        header: The column titles.
-        rows: The cells.
-
-    Returns:
-        HTML.
-    """
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
+    return f"<p><b>Templates</b>: {escape(repr(templates))}</p>{html_table([HEADER, *rows])}{_picture(templates)}"
 
 
 def _rows(templates: Templates, sample: int) -> list[tuple[str, ...]]:

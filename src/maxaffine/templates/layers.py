@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from maxaffine.errors import BadInput
 from maxaffine.network import SplineNetwork
+from maxaffine.progress import progress_bar
 from maxaffine.templates import figures
 from maxaffine.templates.comparison import checked_place
 from maxaffine.templates.layer import find_layer
@@ -99,8 +98,7 @@ def layer_templates(
         layers = _spread(net)
     if not layers:
         raise BadInput("layers: expected at least one name of an operator or module")
-    disable = None if progress is None else not progress
-    bar = tqdm(layers, desc="layers", unit="layer", delay=0 if progress else 2, disable=disable)
+    bar = progress_bar(progress, "layers", iterable=layers, unit="layer")
     return LayerTemplates({name: templates(net, x, until=name, top=top, progress=False) for name in bar})
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from maxaffine.maps import AffineMap
+from maxaffine.progress import progress_bar
 
 # Up to this size all templates are built at once and kept.
 HELD_BYTES = 64 * 2**20
@@ -79,10 +79,7 @@ def blocks(affine_map: AffineMap, inputs: Inputs, progress: bool | None) -> Iter
         slopes = affine_map.slopes
         yield slopes if isinstance(slopes, tuple) else (slopes,)
         return
-    disable = None if progress is None else not progress
-    with tqdm(
-        total=affine_map.out_shape[0], desc="templates", unit="row", delay=0 if progress else 2, disable=disable
-    ) as bar:
+    with progress_bar(progress, "templates", total=affine_map.out_shape[0], unit="row") as bar:
         for block in affine_map.rows():
             yield block
             bar.update(block[0].shape[1])

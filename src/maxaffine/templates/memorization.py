@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from maxaffine.drawing import html_table
 from maxaffine.errors import BadInput
 from maxaffine.network import SplineNetwork
 from maxaffine.templates import figures
 from maxaffine.templates.feeding import labelled_batches
-from maxaffine.templates.html import table
 from maxaffine.templates.layer import find_classifier
 from maxaffine.templates.templates import templates
 
@@ -143,7 +143,7 @@ class Memorization:
         rows = [(name, *_cells(part.summary)) for name, part in parts.items()]
         rows.append(("optimum", *_cells(self.train.optimum)))
         score = "" if self.test is None else f": score {self.score:.3f} ± {self.standard_error:.3f}"
-        return f"<p><b>Memorization</b>{score}</p>{table(('', *self.train.summary), rows)}"
+        return f"<p><b>Memorization</b>{score}</p>{html_table([('', *self.train.summary), *rows])}"
 
 
 def memorization(

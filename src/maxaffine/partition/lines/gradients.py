@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from maxaffine.errors import BadInput
 from maxaffine.network import SplineNetwork
 from maxaffine.partition.lines.line import line
 from maxaffine.partition.lines.partition import LinePartition
+from maxaffine.progress import progress_bar
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +123,7 @@ def _mean_slopes(parts: LinePartition, progress: bool | None) -> list[Tensor]:
     """The mean of A along the line, (*out, *in) per floating-point input; a few pieces' slopes at a time."""
     target = parts.target
     total: list[Tensor] = []
-    shown = None if progress is None else not progress
-    with tqdm(total=parts.pieces, desc="gradients", unit="piece", delay=0 if progress else 2, disable=shown) as bar:
+    with progress_bar(progress, "gradients", total=parts.pieces, unit="piece") as bar:
         done = 0
         for t in target.chunks(parts.middles, target.units):
             slopes = target.maps(t).slopes

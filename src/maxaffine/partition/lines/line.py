@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from maxaffine.errors import BadInput
 from maxaffine.network import SplineNetwork
@@ -17,6 +16,7 @@ from maxaffine.partition.lines.partition import Crossings, LinePartition
 from maxaffine.partition.lines.segment import segment
 from maxaffine.partition.lines.target import Target
 from maxaffine.partition.lines.walk import Block, Walk
+from maxaffine.progress import progress_bar
 
 TOLERANCE = 1e-12
 MEMORY = 256 * 2**20
@@ -84,9 +84,8 @@ def line(
 def _kept(walk: Walk, target: Target, max_pieces: int | None, progress: bool | None) -> Iterator[Block]:
     """Blocks with the wanted units alone, until the segment or the patience ends."""
     pieces = 0
-    shown = None if progress is None else not progress
     layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
-    with tqdm(total=1.0, desc="line", bar_format=layout, delay=0 if progress else 2, disable=shown) as bar:
+    with progress_bar(progress, "line", total=1.0, bar_format=layout) as bar:
         try:
             for block in walk.blocks():
                 pieces += len(block.t) - 1

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from maxaffine.errors import BadInput
 from maxaffine.network import SplineNetwork
 from maxaffine.partition.lines.line import line
+from maxaffine.progress import progress_bar
 
 VERTEX_BYTES = 32 * 2**20
 METHODS = ("vertices", "lines")
@@ -108,8 +108,7 @@ def local_complexity(
     front = tensors[0].movedim(net.inputs.batch_dims[0], 0)
     steps = radius * _orthonormal(front, directions, seed)
     count = _by_vertices if method == "vertices" else _by_lines
-    shown = None if progress is None else not progress
-    samples = tqdm(front, desc="local complexity", unit="sample", delay=0 if progress else 2, disable=shown)
+    samples = progress_bar(progress, "local complexity", iterable=front, unit="sample")
     rows = [count(net, sample, steps) for sample in samples]
     found = {record.name: torch.tensor([row[record.name] for row in rows]) for record in operators}
     units = {record.name: _size(record.units) for record in operators}

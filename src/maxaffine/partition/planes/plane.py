@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from maxaffine.errors import BadInput
 from maxaffine.graph import Dependence
@@ -19,6 +18,7 @@ from maxaffine.partition.planes.frame import Frame, directed, polygon, spanned
 from maxaffine.partition.planes.glue import glue
 from maxaffine.partition.planes.levels import Level, Rows, flattened, levels
 from maxaffine.partition.planes.partition import PlanePartition
+from maxaffine.progress import progress_bar
 
 TOLERANCE = 1e-12
 MEMORY = 64 * 2**20
@@ -139,8 +139,7 @@ def _built(builder: Builder, corners: np.ndarray, rows: Rows, leaves: list[Leaf]
     """Run the builder with a progress bar; returns what an interruption left."""
     whole = Complex.polygon(corners)
     total = float(whole.areas[0])
-    delay, disable = (0 if progress else 2), (None if progress is None else not progress)
-    bar = tqdm(total=100.0, desc="plane", unit="%", delay=delay, disable=disable, bar_format=BAR)
+    bar = progress_bar(progress, "plane", total=100.0, unit="%", bar_format=BAR)
     regions = 0
 
     def report(leaf: Leaf) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from maxaffine.codes import Codes
 from maxaffine.errors import BadInput, ExactnessError
@@ -20,6 +19,7 @@ from maxaffine.network import SplineNetwork
 from maxaffine.partition.space.halfspaces import Halfspaces, Space, box, input_space, sides
 from maxaffine.partition.space.polytope import corners
 from maxaffine.partition.space.region import LIMIT, STEPS
+from maxaffine.progress import progress_bar
 
 DIMENSIONS = 5
 VOLUME = 1e-6  # how much of the box's volume may be missing before the list counts as incomplete
@@ -106,8 +106,7 @@ def regions(
         )
     low, high = sides(bounds, space.features)
     search = _Search(space, low, high)
-    shown = None if progress is None else not progress
-    with tqdm(desc="regions", unit="region", delay=0 if progress else 2, disable=shown) as bar:
+    with progress_bar(progress, "regions", unit="region") as bar:
         for _ in search.run():
             bar.update()
             if len(search.points) > max_regions:

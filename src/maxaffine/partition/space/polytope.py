@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from tqdm import tqdm
 
 from maxaffine.errors import BadInput
+from maxaffine.progress import progress_bar
 
 SAME = 1e-9  # boundaries closer than this, on unit normals, are one
 RAYS_PER_HALFSPACE = 4
@@ -37,8 +37,8 @@ def essential(normals: np.ndarray, slack: np.ndarray, seed: int = 0, progress: b
     if size == 1:
         return np.array(sorted(found), dtype=int)
     rest = [number for number in range(count) if number not in found]
-    shown = None if progress is None else not progress
-    for number in tqdm(rest, desc="halfspaces", delay=0 if progress else 2, disable=shown):
+    number: int
+    for number in progress_bar(progress, "halfspaces", iterable=rest):
         while number not in found:
             kept = sorted(found)
             furthest, reach = _furthest(normals[number], normals[kept], slack[kept], slack[number])
