@@ -44,7 +44,7 @@ typecheck: $(DEV) ## pyright
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
 
 pytest: $(DEV) ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 bench: $(BENCHMARKS) ## the speed comparison, written to benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks

@@ -80,11 +80,12 @@ def test_metadata_of_the_installed_package() -> None:
 
 
 def test_import_is_light_and_changes_nothing() -> None:
-    runs = [_probe("import maxaffine") for _ in range(3)]
-    loaded = {module.split(".")[0] for module in runs[0]["modules"]}
+    first = _probe("import maxaffine")
+    loaded = {module.split(".")[0] for module in first["modules"]}
     assert not loaded & set(OPTIONAL)
-    assert runs[0]["changed"] == []
-    assert min(run["seconds"] for run in runs) < IMPORT_SECONDS
+    assert first["changed"] == []
+    # A busy machine can slow any one of them.
+    assert any(_probe("import maxaffine")["seconds"] < IMPORT_SECONDS for _ in range(10))
 
 
 def test_probe_sees_changed_flags() -> None:
