@@ -157,6 +157,19 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "another network, or other weights" in capsys.readouterr().err
 
 
+def test_command_captures_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def counted(*arguments: object, **options: object) -> SplineNetwork:
+        calls.append(options)
+        return ma.capture(*arguments, **options)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr("maxaffine.cli.subject.capture", counted)
+    words = ["encode", str(_folder(tmp_path / "images")), "--model", "mlp", "--until", "2"]
+    assert main([*words, "--store", str(tmp_path / "s")]) == 0
+    assert [options["until"] for options in calls] == ["2"]
+
+
 def test_command_says_how_to_go_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

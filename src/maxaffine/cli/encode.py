@@ -10,13 +10,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from maxaffine import data, report, search
-from maxaffine.capture import capture
+from maxaffine import data, search
 from maxaffine.network import SplineNetwork
 
 from .arguments import add_command, natural, positive
 from .printing import DONE, INTERRUPTED, say
-from .subject import first_model
+from .subject import captured, first_model
 
 EXAMPLES = """examples:
   maxaffine encode digits --state-dict weights.safetensors --store digits.lance
@@ -67,15 +66,20 @@ def run(arguments: argparse.Namespace) -> int:
         channels=arguments.channels,
         seed=arguments.seed,
     )
-    make = partial(_captured, arguments, inputs.take(slice(0, 2)).inputs, len(class_names))
+    make = partial(_network, arguments, inputs.take(slice(0, 2)).inputs, len(class_names))
     net = make()
     like = net
     if arguments.operators:
         example = torch.zeros(1, *net.inputs.units[0], dtype=net.inputs.dtypes[0], device=net.inputs.device)
         like = net.codes(example, arguments.operators.split(","))
     store = search.CodeStore.create(arguments.store, like, exist_ok=True)
+    sizes = {"batch_size": arguments.batch_size, "first_id": arguments.first_id, "threads": arguments.threads}
     try:
-        done = _encoded(arguments, make, inputs, store)
+        if arguments.engine == "here":
+            done = search.encode(net, inputs, store, **sizes)
+        else:
+            workers, address = arguments.workers, arguments.address
+            done = search.encode_with_ray(make, inputs, store, workers=workers, address=address, **sizes)
     except KeyboardInterrupt:
         text = f"maxaffine: interrupted; {len(store)} rows are in {store.path}, and the same command goes on from there"
         print(text, file=sys.stderr)
@@ -87,17 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _captured(arguments: argparse.Namespace, example: Tensor, classes: int) -> SplineNetwork:
+def _network(arguments: argparse.Namespace, example: Tensor, classes: int) -> SplineNetwork:
     """The network, made anew wherever it is needed: in each worker from the same options."""
     model = first_model(arguments, example.shape[1:], classes)
-    return capture(model, report.like_model(example, model), until=arguments.until, output=arguments.output)
-
-
-def _encoded(
-    arguments: argparse.Namespace, make: partial[SplineNetwork], inputs: search.Inputs, store: search.CodeStore
-) -> search.Encoded:
-    sizes = {"batch_size": arguments.batch_size, "first_id": arguments.first_id, "threads": arguments.threads}
-    if arguments.engine == "here":
-        return search.encode(make(), inputs, store, **sizes)
-    workers, address = arguments.workers, arguments.address
-    return search.encode_with_ray(make, inputs, store, workers=workers, address=address, **sizes)
+    return captured(arguments, model, example)

@@ -7,13 +7,12 @@ import json
 
 import torch
 
-from maxaffine import report
-from maxaffine.capture import capture, registered
+from maxaffine.capture import registered
 from maxaffine.network import SplineNetwork
 
 from .arguments import add_command, positive, shape
 from .printing import DONE
-from .subject import first_model, read_data
+from .subject import captured, first_model, read_data
 
 EXAMPLES = """examples:
   maxaffine operators                                           the cnn for digits
@@ -48,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if arguments.rules:
         return _rules(arguments)
-    net = _captured(arguments)
+    net = _network(arguments)
     if arguments.json:
         fields = ("name", "kind", "pieces", "units", "convex", "continuous", "module_path")
         records = [{field: getattr(record, field) for field in fields} for record in net.operators]
@@ -68,7 +67,7 @@ def _rules(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _captured(arguments: argparse.Namespace) -> SplineNetwork:
+def _network(arguments: argparse.Namespace) -> SplineNetwork:
     if arguments.input_shape is not None:
         example = torch.zeros(2, *arguments.input_shape)
         model = first_model(arguments, arguments.input_shape, arguments.classes)
@@ -76,4 +75,4 @@ def _captured(arguments: argparse.Namespace) -> SplineNetwork:
         data_set = read_data(arguments)
         example = data_set.test.inputs[:2]
         model = first_model(arguments, data_set.input_shape, data_set.classes)
-    return capture(model, report.like_model(example, model), until=arguments.until, output=arguments.output)
+    return captured(arguments, model, example)

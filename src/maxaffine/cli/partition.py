@@ -10,14 +10,13 @@ import numpy as np
 import torch
 
 from maxaffine import data, report
-from maxaffine.capture import capture
 from maxaffine.drawing import png
 from maxaffine.errors import BadInput
 from maxaffine.partition import PlanePartition, plane
 
 from .arguments import add_command, add_epochs, natural
 from .printing import DONE, FAILED, INTERRUPTED, progress, say
-from .subject import read_data, trained_model
+from .subject import captured, read_data, trained_model
 
 EXAMPLES = """examples:
   maxaffine partition                                           the cnn for digits, through three test digits
@@ -67,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         chosen = arguments.anchors or _different(data_set)
         anchors = report.like_model(_picked(data_set, chosen), model)
         progress("capturing and partitioning ...")
-        net = capture(model, anchors, until=arguments.until, output=arguments.output)
+        net = captured(arguments, model, anchors)
         found = plane(net, anchors, extent=arguments.extent, output=arguments.output_index)
         say(arguments, str(found))
         whole = arguments.until is None and arguments.output == "as_is"

@@ -7,10 +7,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
-from maxaffine import data, models
+from maxaffine import data, models, report
+from maxaffine.capture import capture
 from maxaffine.errors import BadInput
+from maxaffine.network import SplineNetwork
 
 # Epochs are chosen so that training sees about this many examples, within limits.
 EXAMPLES = 50_000
@@ -84,6 +86,20 @@ def trained_model(arguments: argparse.Namespace, data_set: data.DataSet, checkpo
     seconds = time.perf_counter() - start
     passes = "1 epoch" if epochs == 1 else f"{epochs} epochs"
     return model, f"trained here: {passes} with seed {arguments.seed} in {seconds:.1f} s (kept in {checkpoint.name})"
+
+
+def captured(arguments: argparse.Namespace, model: nn.Module, example: Tensor) -> SplineNetwork:
+    """The spline form of the model as far as the options ask for it.
+
+    Args:
+        arguments: The parsed options.
+        model: The model.
+        example: At least two inputs; they are brought to its dtype and device.
+
+    Returns:
+        The captured network.
+    """
+    return capture(model, report.like_model(example, model), until=arguments.until, output=arguments.output)
 
 
 def _ours(arguments: argparse.Namespace) -> bool:
