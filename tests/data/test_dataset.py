@@ -47,7 +47,7 @@ def test_test_fraction_outside_the_open_unit_interval_is_refused(fraction):
 @pytest.mark.parametrize(
     ("inputs", "labels", "message"),
     [
-        (torch.zeros(2, 8, 8), torch.zeros(2, dtype=torch.int64), r"expected \(N, C, H, W\)"),
+        (torch.zeros(2), torch.zeros(2, dtype=torch.int64), r"expected \(N, C, H, W\)"),
         (torch.zeros(2, 3, dtype=torch.float64), torch.zeros(2, dtype=torch.int64), "float64"),
         (torch.zeros(2, 3), torch.zeros(2), "float32; reshape or cast"),
         (torch.zeros(2, 3), torch.zeros(3, dtype=torch.int64), "2 inputs but 3 labels"),

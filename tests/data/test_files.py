@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maxaffine.data import load
-from maxaffine.errors import BadInput, DataError
+from maxaffine.errors import DataError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 3, 6, 5), dtype=np.uint8)
+FLOATS = IMAGES / 255.0
 LABELS = np.arange(20) % 4
 
 
@@ -48,6 +49,26 @@ def test_tabular_rows_stay_as_they_are(tmp_path):
     assert torch.equal(both.sort(0).values, torch.from_numpy(rows.astype(np.float32)))
 
 
+def test_three_dimensions_with_channels_are_signals(tmp_path):
+    waves = np.linspace(-3, 5, 20 * 2 * 7).reshape(20, 2, 7)
+    first = load(save(tmp_path / "first.npz", inputs=waves, labels=LABELS), channels="first")
+    last = load(save(tmp_path / "last.npz", inputs=waves.swapaxes(1, 2), labels=LABELS), channels="last")
+    assert first.input_shape == last.input_shape == (2, 7)
+    both = torch.cat([first.train.inputs, first.test.inputs])
+    assert torch.equal(both.flatten().sort().values, torch.from_numpy(waves.astype(np.float32)).flatten())
+    assert torch.equal(first.test.inputs, last.test.inputs)
+    with pytest.raises(DataError, match='for signals .* pass channels="first"'):
+        load(tmp_path / "first.npz")
+
+
+@pytest.mark.parametrize("keys", [("inputs",), ("x",), ("x_train", "x_test"), ("train_inputs", "test_inputs")])
+def test_labels_may_be_missing(tmp_path, keys):
+    data = load(save(tmp_path / "rows.npz", **dict.fromkeys(keys, FLOATS.reshape(20, -1))))
+    assert data.class_names == ("unlabelled",) and not data.test.labels.any()
+    with pytest.raises(DataError, match="only one of y_train and y_test"):
+        load(save(tmp_path / "half.npz", x_train=FLOATS, x_test=FLOATS, y_train=LABELS))
+
+
 def test_channels_last_is_moved_when_asked_and_never_guessed(tmp_path):
     path = save(tmp_path / "last.npz", inputs=np.moveaxis(IMAGES, 1, -1), labels=LABELS)
     with pytest.raises(DataError, match='channels="last"'):
@@ -56,18 +77,16 @@ def test_channels_last_is_moved_when_asked_and_never_guessed(tmp_path):
     assert load(path, channels="first").input_shape == (6, 5, 3)
 
 
-def test_npy_needs_a_file_of_labels(tmp_path):
+def test_npy_with_and_without_a_file_of_labels(tmp_path):
     np.save(tmp_path / "x.npy", IMAGES[:, 0].astype(np.uint16) * 257)
+    alone = load(tmp_path / "x.npy")
+    assert alone.class_names == ("unlabelled",) and not alone.train.labels.any()
+    assert (len(alone.train), len(alone.test)) == (16, 4)
     np.save(tmp_path / "y.npy", LABELS)
-    with pytest.raises(BadInput, match="labels"):
-        load(tmp_path / "x.npy")
     data = load(tmp_path / "x.npy", labels=tmp_path / "y.npy")
     assert data.input_shape == (1, 6, 5)
     rows = torch.cat([data.train.inputs, data.test.inputs]).sum((1, 2, 3)).sort().values
     assert torch.allclose(rows, torch.from_numpy(IMAGES[:, 0].sum((1, 2)) / 255).float().sort().values)
-
-
-FLOATS = IMAGES / 255.0
 
 
 @pytest.mark.parametrize(

@@ -10,18 +10,21 @@ from ..errors import DataError
 from .dataset import Split
 
 _MOST_CLASSES = 100_000
+# What the inputs of a source without labels are called.
+UNLABELLED = ("unlabelled",)
 
 
-def as_split(inputs: np.ndarray, labels: np.ndarray, where: str, channels: str | None = None) -> Split:
+def as_split(inputs: np.ndarray, labels: np.ndarray | None, where: str, channels: str | None = None) -> Split:
     """Bring two arrays to the convention of a `Split`.
 
     Args:
-        inputs: (N, D), (N, H, W), (N, C, H, W), or (N, H, W, C) with ``channels="last"``. uint8 is divided by 255 and
-            uint16 by 65535, whatever the shape; floating-point images must be in [0, 1]; tabular floats and integers
-            are taken as they are.
-        labels: (N,) or (N, 1) integers.
+        inputs: (N, D), (N, H, W), (N, C, H, W), or (N, H, W, C) with ``channels="last"``; three dimensions are signals,
+            (N, C, T) or (N, T, C), where ``channels`` is given. uint8 is divided by 255 and uint16 by 65535, whatever
+            the shape; floating-point images must be in [0, 1]; the numbers of signals and rows are taken as they are.
+        labels: (N,) or (N, 1) integers; None where there are none, and all become 0.
         where: What to call the source in an error, e.g. the file.
-        channels: Where the channels of four-dimensional inputs are; None means first, unless the shape suggests last.
+        channels: Where the channels are: of four dimensions None means first, unless the shape suggests last; of three
+            None means that there are none.
 
     Returns:
         The split, float32 inputs and int64 labels.
@@ -32,6 +35,8 @@ def as_split(inputs: np.ndarray, labels: np.ndarray, where: str, channels: str |
     >>> as_split(np.zeros((2, 8, 8), np.uint8), np.array([1, 0]), "example")
     Split(2 x (1, 8, 8))
     """
+    if labels is None:
+        labels = np.zeros(len(inputs) if inputs.ndim else 0, np.int64)
     if inputs.ndim and labels.ndim and len(inputs) != len(labels):
         raise DataError(f"{where}: {len(inputs)} inputs but {len(labels)} labels; each input needs one label")
     return Split(_as_inputs(inputs, where, channels), _as_labels(labels, where))
@@ -61,18 +66,20 @@ def _as_inputs(array: np.ndarray, where: str, channels: str | None) -> Tensor:
         raise DataError(
             f"{where}: the inputs' shape {array.shape} {problem}; give (N, C, H, W) or (N, H, W) images, or (N, D) rows"
         )
-    values = _as_float32(array, where)
-    if values.ndim == 3:
+    signals = array.ndim == 3 and channels is not None
+    values = _as_float32(array, where, images=array.ndim > 2 and not signals)
+    if signals:
+        values = np.moveaxis(values, -1, 1) if channels == "last" else values
+    elif values.ndim == 3:
         values = values[:, None]
     elif values.ndim == 4 and _channels_last(values.shape, where, channels):
         values = np.moveaxis(values, -1, 1)
     return torch.from_numpy(np.ascontiguousarray(values))
 
 
-def _as_float32(array: np.ndarray, where: str) -> np.ndarray:
+def _as_float32(array: np.ndarray, where: str, images: bool) -> np.ndarray:
     if array.dtype in (np.uint8, np.uint16):
         return np.divide(array, np.iinfo(array.dtype).max, dtype=np.float32)
-    images = array.ndim > 2
     if array.dtype.kind not in "fiub" or (images and array.dtype.kind in "iu"):
         raise DataError(
             f"{where}: inputs of type {array.dtype} have no known range; store images as uint8, uint16 or floats in "
@@ -85,7 +92,8 @@ def _as_float32(array: np.ndarray, where: str) -> np.ndarray:
     if images and (values.min() < 0 or values.max() > 1):
         raise DataError(
             f"{where}: the images' values lie in [{values.min():g}, {values.max():g}], not in [0, 1]; scale them, or "
-            "store bytes as uint8 (a network's own normalisation belongs into the network)"
+            "store bytes as uint8 (a network's own normalisation belongs into the network); for signals (N, C, T) pass "
+            'channels="first"'
         )
     return values
 
@@ -106,7 +114,10 @@ def _as_labels(array: np.ndarray, where: str) -> Tensor:
             f"{where}: the labels' shape is {array.shape}, not (N,); one-hot rows become numbers with .argmax(1)"
         )
     if flat.dtype.kind not in "iub":
-        raise DataError(f"{where}: the labels are {flat.dtype}, not integers; number the classes from 0")
+        raise DataError(
+            f"{where}: the labels are {flat.dtype}, not integers; number the classes from 0, or leave the labels out "
+            "for a network that is no classifier"
+        )
     labels = flat.astype(np.int64)
     if len(labels) and labels.min() < 0:
         raise DataError(f"{where}: label {labels.min()} is negative; number the classes from 0")

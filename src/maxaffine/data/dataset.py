@@ -16,8 +16,8 @@ class Split:
     """One part of a data set: inputs with their labels. Anything else than the shapes below is a DataError.
 
     Args:
-        inputs: (N, C, H, W) float32 images in [0, 1], or (N, D) float32 tabular rows.
-        labels: (N,) int64 class numbers, 0 or more.
+        inputs: (N, C, H, W) float32 images in [0, 1], (N, C, T) float32 signals, or (N, D) float32 tabular rows.
+        labels: (N,) int64 class numbers, 0 or more; all 0 where nothing is labelled.
 
     >>> split = Split(torch.zeros(3, 1, 8, 8), torch.tensor([0, 1, 1]))
     >>> split
@@ -62,7 +62,7 @@ class DataSet:
         name: Its name, or the stem of the path that it came from.
         train: The part to learn from.
         test: The part to judge by; inputs of the same shape.
-        class_names: C names; label c is called ``class_names[c]``.
+        class_names: C names; label c is called ``class_names[c]``. A single one where nothing is labelled.
 
     Raises:
         DataError: The two parts have other shapes, or a label has no name.
@@ -79,7 +79,7 @@ class DataSet:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input, (C, H, W) or (D,)."""
+        """Shape of one input, (C, H, W), (C, T) or (D,)."""
         return tuple(self.train.inputs.shape[1:])
 
     @property
@@ -135,9 +135,11 @@ def split_by_class(name: str, whole: Split, class_names: tuple[str, ...], test_f
 
 
 def _check_split(split: Split) -> None:
-    if split.inputs.ndim not in (2, 4) or split.inputs.dtype != torch.float32:
+    if split.inputs.ndim not in (2, 3, 4) or split.inputs.dtype != torch.float32:
         found = f"{tuple(split.inputs.shape)} {split.inputs.dtype}"
-        raise DataError(f"inputs: expected (N, C, H, W) or (N, D) float32, got {found}; reshape or cast them")
+        raise DataError(
+            f"inputs: expected (N, C, H, W), (N, C, T) or (N, D) float32, got {found}; reshape or cast them"
+        )
     if split.labels.ndim != 1 or split.labels.dtype != torch.int64:
         found = f"{tuple(split.labels.shape)} {split.labels.dtype}"
         raise DataError(f"labels: expected (N,) int64, got {found}; reshape or cast them")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import BadInput, DataError
-from .arrays import as_split, number_names
+from ..errors import DataError
+from .arrays import UNLABELLED, as_split, number_names
 from .dataset import DataSet, Split, split_by_class
 from .idx import read_idx
 
@@ -22,7 +22,7 @@ _PARTS = (
 )
 _KEYS = (
     "expected the keys inputs and labels (or x and y), or train_inputs, train_labels, test_inputs and test_labels "
-    "(or x_train, y_train, x_test and y_test), and optionally class_names"
+    "(or x_train, y_train, x_test and y_test), and optionally class_names; the keys of labels may be left out"
 )
 # What numpy and zipfile raise on damaged files; RuntimeError is an encrypted archive, KeyError a member that is gone.
 _READ_ERRORS = (
@@ -58,13 +58,16 @@ def load_npz(path: Path, channels: str | None, test_fraction: float, seed: int) 
     named = arrays.get("class_names")
     names = None if named is None else _class_names(named, path)
     for keys in _WHOLE:
-        if set(keys) <= arrays.keys():
+        if keys[0] in arrays:
             whole = _pair(arrays, keys, path, channels)
-            return split_by_class(path.stem, whole, names or number_names(whole), test_fraction, seed)
+            return split_by_class(path.stem, whole, names or _names(arrays, keys[1:], whole), test_fraction, seed)
     for train_keys, test_keys in _PARTS:
-        if {*train_keys, *test_keys} <= arrays.keys():
+        if {train_keys[0], test_keys[0]} <= arrays.keys():
+            labels = (train_keys[1], test_keys[1])
+            if sum(key in arrays for key in labels) == 1:
+                raise DataError(f"{path}: only one of {labels[0]} and {labels[1]} is there; give both, or none")
             train, test = (_pair(arrays, keys, path, channels) for keys in (train_keys, test_keys))
-            return DataSet(path.stem, train, test, names or number_names(train, test))
+            return DataSet(path.stem, train, test, names or _names(arrays, labels, train, test))
     raise DataError(f"{path}: its keys are {sorted(arrays)}; {_KEYS}")
 
 
@@ -73,19 +76,17 @@ def load_array(path: Path, labels: Path | None, channels: str | None, test_fract
 
     Args:
         path: File of the inputs.
-        labels: File of the labels.
+        labels: File of the labels; None where there are none.
         channels: As in `as_split`.
         test_fraction: As in `split_by_class`.
         seed: As in `split_by_class`.
 
     Returns:
         The data set.
-
-    Raises:
-        BadInput: No labels are given.
     """
     if labels is None:
-        raise BadInput(f"labels: {path} holds one array, the inputs; pass labels= with the file of their labels")
+        whole = as_split(_read_array(path), None, str(path), channels)
+        return split_by_class(path.stem, whole, UNLABELLED, test_fraction, seed)
     whole = as_split(_read_array(path), _read_array(labels), f"{path} with {labels}", channels)
     return split_by_class(path.stem, whole, number_names(whole), test_fraction, seed)
 
@@ -97,7 +98,11 @@ def _class_names(array: np.ndarray, path: Path) -> tuple[str, ...]:
 
 
 def _pair(arrays: Mapping[str, np.ndarray], keys: tuple[str, str], path: Path, channels: str | None) -> Split:
-    return as_split(arrays[keys[0]], arrays[keys[1]], f"{path} ({' and '.join(keys)})", channels)
+    return as_split(arrays[keys[0]], arrays.get(keys[1]), f"{path} ({' and '.join(keys)})", channels)
+
+
+def _names(arrays: Mapping[str, np.ndarray], labels: Sequence[str], *splits: Split) -> tuple[str, ...]:
+    return number_names(*splits) if labels[0] in arrays else UNLABELLED
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:

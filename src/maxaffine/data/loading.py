@@ -37,19 +37,21 @@ def load(
     | ``*.npy`` or one IDX file | the inputs; `labels` names the file of their labels |
 
     In arrays uint8 is divided by 255 and uint16 by 65535; images of floats must be in [0, 1] already. Arrays of
-    (N, H, W) get one channel, arrays of (N, D) stay tabular rows. Nothing is ever unpickled.
+    (N, H, W) get one channel, unless `channels` is given, which makes them signals (N, C, T); arrays of (N, D) stay
+    tabular rows. Labels may be missing: then there is one class, ``unlabelled``. Nothing is ever unpickled.
 
     Args:
         name_or_path: A name of `NAMES`, a file or a folder.
         folder: Where the files of the named set ``fashion-mnist`` are.
         labels: File of the labels, .npy or IDX, for inputs in a .npy or IDX file.
         size: (height, width) or one number for both, to which the images of a folder are resized.
-        channels: Where the channels of four-dimensional arrays in .npz, .npy and IDX files are: ``first`` or ``last``.
+        channels: Where the channels of arrays of images (four-dimensional) or signals (three-dimensional) in .npz, .npy
+            and IDX files are: ``first`` or ``last``.
         test_fraction: Share of each class that is set aside for testing, when the source has no test part.
         seed: Seed of that split; the same seed gives the same split.
 
     Returns:
-        The data set: inputs (N, C, H, W) or (N, D) float32, labels (N,) int64, for training and for testing.
+        The data set: inputs (N, C, H, W), (N, C, T) or (N, D) float32, labels (N,) int64, for training and for testing.
 
     Raises:
         BadInput: An option has a wrong value or does not apply to this source.
