@@ -378,7 +378,8 @@ def test_ctrl_c_while_training_leaves_nothing(tmp_path: Path) -> None:
             _, complaints = process.communicate(timeout=60)
         finally:
             process.kill()
-    assert process.returncode == 130
+    # Python ends itself by the signal where it came during imports that run strings; a shell shows 130 for both.
+    assert process.returncode in (130, -signal.SIGINT)
     assert complaints == "maxaffine: interrupted; nothing was written\n"
     assert list(tmp_path.iterdir()) == []
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from maxaffine import data, models
@@ -11,8 +12,30 @@ from maxaffine import data, models
 Run = Callable[[argparse.Namespace], int]
 
 
+class _Once(argparse.Action):
+    """What can be given by its place or as an option, but not twice."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        given = vars(namespace).setdefault("given", {})
+        if self.dest in given:
+            parser.error(f"{self.metavar} is given twice: {given[self.dest]} and {values}")
+        given[self.dest] = values
+        setattr(namespace, self.dest, values)
+
+
 def add_command(
-    commands: argparse._SubParsersAction, name: str, run: Run, does: str, examples: str
+    commands: argparse._SubParsersAction,
+    name: str,
+    run: Run,
+    does: str,
+    examples: str,
+    places: Sequence[str] = ("model", "data"),
 ) -> argparse.ArgumentParser:
     """A command with the options on model and data that every command has.
 
@@ -22,6 +45,7 @@ def add_command(
         run: What it does: from the parsed options to the exit code.
         does: The same in a few words, for the list of commands.
         examples: The end of its help.
+        places: Options that can also be given without their names, in this order.
 
     Returns:
         Its parser, for options of its own.
@@ -35,11 +59,17 @@ def add_command(
         allow_abbrev=False,
     )
     command.set_defaults(run=run)
+    for place in places:
+        does = f"the same as --{place}"
+        command.add_argument(
+            place, action=_Once, nargs="?", default=argparse.SUPPRESS, metavar=place.upper(), help=does
+        )
     command.add_argument("--json", action="store_true", help="print JSON in place of text")
     add = command.add_argument_group("model").add_argument
     own = ", ".join(models.FACTORIES)
     forms = "package.module:factory, file.py:factory, or an exported file.pt2"
-    add("--model", default="cnn", metavar="MODEL", help=f"one of ours ({own}), {forms} (default: %(default)s)")
+    does = f"one of ours ({own}), {forms} (default: %(default)s)"
+    add("--model", action=_Once, default="cnn", metavar="MODEL", help=does)
     add("--state-dict", type=Path, metavar="FILE", help="weights: .safetensors, or .pt and .pth of tensors alone")
     does = "of first weights, training and split (default: %(default)s)"
     add("--seed", type=natural, default=0, metavar="N", help=does)
@@ -48,7 +78,8 @@ def add_command(
     add("--until", metavar="NAME", help="stop behind this module")
     add = command.add_argument_group("data").add_argument
     forms = "a folder of images by class or of IDX files, an .npz, .npy or IDX file"
-    add("--data", default="digits", metavar="DATA", help=f"{', '.join(data.NAMES)}, {forms} (default: %(default)s)")
+    does = f"{', '.join(data.NAMES)}, {forms} (default: %(default)s)"
+    add("--data", action=_Once, default="digits", metavar="DATA", help=does)
     add("--labels", type=Path, metavar="FILE", help="labels of an .npy or IDX file")
     add("--size", type=positive, metavar="N", help="side to which the images of a folder are resized")
     add("--channels", choices=("first", "last"), help="where arrays of images keep their channels")
@@ -97,6 +128,27 @@ def positive(text: str) -> int:
     if natural(text) == 0:
         raise argparse.ArgumentTypeError("0 is too few; give at least 1")
     return int(text)
+
+
+def not_negative(text: str) -> float:
+    """Read a number of at least 0.
+
+    Args:
+        text: The word on the command line.
+
+    Returns:
+        The number.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is none.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 0")
+    return number
 
 
 def shape(text: str) -> tuple[int, ...]:

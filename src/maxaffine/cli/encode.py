@@ -33,9 +33,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     Args:
         commands: Where it is added.
     """
-    command = add_command(commands, "encode", run, "write the codes of a data set into a store", EXAMPLES)
+    command = add_command(commands, "encode", run, "write the codes of a data set into a store", EXAMPLES, ["data"])
     option = command.add_argument
-    option("source", nargs="?", metavar="DATA", help="the data set, in place of --data")
     option("--store", required=True, metavar="PATH", help="folder or address (s3://...), made if it is not there")
     option("--part", choices=("train", "test"), default="train", help="of the data set (default: %(default)s)")
     option("--operators", metavar="A,B", help="names of those to store (default: all; see maxaffine operators)")
@@ -57,7 +56,6 @@ def run(arguments: argparse.Namespace) -> int:
     Returns:
         The exit code.
     """
-    arguments.data = arguments.source or arguments.data
     inputs, class_names = data.load_part(
         arguments.data,
         arguments.part,

@@ -10,10 +10,10 @@ from importlib.metadata import version
 
 from maxaffine.errors import MaxAffineError, NotPiecewiseAffine
 
-from . import encode, neighbors, operators, partition, report
+from . import encode, neighbors, operators, partition, report, train
 from .printing import DONE, FAILED, INTERRUPTED
 
-COMMANDS = (report, neighbors, partition, encode, operators)
+COMMANDS = (report, train, neighbors, partition, encode, operators)
 # Refusals speak of capture's arguments, which are options of a command.
 REFUSAL_OPTIONS = "\n  here: --output pre_activation, --until NAME"
 

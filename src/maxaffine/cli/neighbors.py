@@ -14,8 +14,8 @@ from .subject import read_data, trained_model
 
 EXAMPLES = """examples:
   maxaffine neighbors                                           six digits, and what a cnn takes for the same
-  maxaffine neighbors --data fashion-mnist --query 3 17 --operators 2 10 --count 8
-  maxaffine neighbors --data images/ --size 32 --model my_package.nets:make --state-dict weights.safetensors
+  maxaffine neighbors cnn fashion-mnist --query 3 17 --operators 2 10 --count 8
+  maxaffine neighbors my_package.nets:make images/ --size 32 --state-dict weights.safetensors
   maxaffine neighbors --audit --json                            near-duplicates and label-error candidates, too
 """
 DOES = "find the training inputs that a network treats like some test inputs"
@@ -31,7 +31,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     add_epochs(command)
     option = command.add_argument
     folder = Path("maxaffine-neighbors")
-    option("--out", type=Path, default=folder, metavar="DIR", help="folder to write (default: %(default)s)")
+    option("-o", "--out", type=Path, default=folder, metavar="DIR", help="folder to write (default: %(default)s)")
     option("--query", type=natural, nargs="+", metavar="I", help="numbers of test inputs (default: evenly spaced ones)")
     does = "how many test inputs, where none is named (default: %(default)s)"
     option("--images", type=positive, default=6, metavar="N", help=does)

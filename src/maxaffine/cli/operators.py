@@ -16,8 +16,8 @@ from .subject import captured, first_model, read_data
 
 EXAMPLES = """examples:
   maxaffine operators                                           the cnn for digits
-  maxaffine operators --model torchvision.models:resnet18 --input-shape 3,224,224
-  maxaffine operators --model exported.pt2 --data mine.npz --json
+  maxaffine operators torchvision.models:resnet18 --input-shape 3,224,224
+  maxaffine operators exported.pt2 mine.npz --json
   maxaffine operators --rules                                   every operator that capture knows
 """
 

@@ -20,8 +20,8 @@ from .subject import captured, read_data, trained_model
 
 EXAMPLES = """examples:
   maxaffine partition                                           the cnn for digits, through three test digits
-  maxaffine partition --model mlp --data fashion-mnist --epochs 2 --anchors 0,1,2
-  maxaffine partition --model my_package.nets:make --state-dict weights.safetensors --extent=-1,2,-1,2
+  maxaffine partition mlp fashion-mnist --epochs 2 --anchors 0,1,2
+  maxaffine partition my_package.nets:make digits --state-dict weights.safetensors --extent=-1,2,-1,2
 """
 FIGURE = "plane.png"
 MOST_DRAWN = 200_000
@@ -39,7 +39,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     add_epochs(command)
     option = command.add_argument
     folder = Path("maxaffine-partition")
-    option("--out", type=Path, default=folder, metavar="DIR", help="folder to write (default: %(default)s)")
+    option("-o", "--out", type=Path, default=folder, metavar="DIR", help="folder to write (default: %(default)s)")
     does = "test inputs that span the plane (default: the first three of different classes)"
     option("--anchors", type=three, metavar="I,J,K", help=does)
     does = "what to partition, distances from the first anchor towards the second (default: around the anchors)"

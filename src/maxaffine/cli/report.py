@@ -14,10 +14,10 @@ from .subject import read_data, trained_model
 
 EXAMPLES = """examples:
   maxaffine report                                              a cnn on scikit-learn's digits, in half a minute
-  maxaffine report --data fashion-mnist --model resnet --epochs 5
-  maxaffine report --data images/ --size 32 --model mlp         a folder of images by class
-  maxaffine report --model my_package.nets:make --state-dict weights.safetensors --output pre_activation
-  maxaffine report --model exported.pt2 --data mine.npz --out my-report --json
+  maxaffine report resnet fashion-mnist --epochs 5
+  maxaffine report mlp images/ --size 32                        a folder of images by class
+  maxaffine report my_package.nets:make digits --state-dict weights.safetensors --output pre_activation
+  maxaffine report exported.pt2 mine.npz --out my-report --json
 """
 
 
@@ -31,7 +31,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     add_epochs(command)
     option = command.add_argument
     folder = Path("maxaffine-report")
-    option("--out", type=Path, default=folder, metavar="DIR", help="folder to write (default: %(default)s)")
+    option("-o", "--out", type=Path, default=folder, metavar="DIR", help="folder to write (default: %(default)s)")
     option("--images", type=positive, default=6, metavar="N", help="test inputs to explain (default: %(default)s)")
     does = "nearest training inputs to show (default: %(default)s)"
     option("--neighbors", type=positive, default=6, metavar="K", help=does)

@@ -73,7 +73,7 @@ def trained_model(arguments: argparse.Namespace, data_set: data.DataSet, checkpo
     """
     model = first_model(arguments, data_set.input_shape, data_set.classes)
     fresh = _ours(arguments) and arguments.state_dict is None
-    epochs = arguments.epochs if arguments.epochs is not None else _epochs(len(data_set.train)) if fresh else 0
+    epochs = arguments.epochs if arguments.epochs is not None else default_epochs(len(data_set.train)) if fresh else 0
     if epochs == 0:
         drawn = f"drawn at random with seed {arguments.seed}, not trained" if fresh else "as the model was loaded"
         return model, f"read from {arguments.state_dict.name}" if arguments.state_dict else drawn
@@ -107,5 +107,13 @@ def _ours(arguments: argparse.Namespace) -> bool:
     return ":" not in arguments.model and not Path(arguments.model).suffix
 
 
-def _epochs(examples: int) -> int:
+def default_epochs(examples: int) -> int:
+    """Passes over training data of some size, where the options name no number.
+
+    Args:
+        examples: The size.
+
+    Returns:
+        As many as show the network some 50,000 examples, within limits.
+    """
     return min(MOST_EPOCHS, max(FEWEST_EPOCHS, round(EXAMPLES / examples)))

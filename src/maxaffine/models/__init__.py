@@ -5,6 +5,7 @@ Every network is a plain ``nn.Module`` that is piecewise affine in eval mode and
 
 from __future__ import annotations
 
+from .checkpoint import save_weights
 from .convex import input_convex
 from .loading import load_model
 from .measuring import LabelledData, accuracy
@@ -30,5 +31,6 @@ __all__ = [
     "relu_rnn",
     "resnet",
     "resnet18",
+    "save_weights",
     "train",
 ]

@@ -52,6 +52,16 @@ def writable(path: Path) -> Path:
     return path
 
 
+def save_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Write a module's parameters and buffers, so that the path holds either the old file or the whole new one.
+
+    Args:
+        module: Any module.
+        path: The file; ``.safetensors``, or ``.pt`` and ``.pth`` for a file that ``weights_only=True`` reads.
+    """
+    write_weights(snapshot(module), writable(Path(path)))
+
+
 def write_weights(state: Mapping[str, Tensor], path: Path) -> None:
     """Write weights so that the path holds either the old file or the whole new one, whenever the process ends.
 

@@ -20,6 +20,8 @@ from .checkpoint import snapshot, writable, write_weights
 from .measuring import LabelledData, accuracy, check_data, like_weights
 from .randomness import seeded
 
+Penalty = Callable[[nn.Module, Tensor], Tensor]
+
 
 @dataclass(frozen=True)
 class Epoch:
@@ -71,6 +73,7 @@ def train(
     progress: bool | None = None,
     device: str | torch.device = "cpu",
     after_epoch: Callable[[Epoch], object] | None = None,
+    penalty: Penalty | None = None,
 ) -> TrainingResult:
     """Minimise the mean cross-entropy of a classifier with Adam, and leave it in eval mode with its best weights.
 
@@ -95,6 +98,8 @@ def train(
         device: Where to compute.
         after_epoch: Called with the record of every complete epoch, while the model has that epoch's weights and is in
             training mode; e.g. to record how its codes change.
+        penalty: From the model and the inputs of a batch to what is added to the loss, such as
+            ``maxaffine.OrthogonalTemplates(1.0)``; the history shows the cross-entropy alone.
 
     Returns:
         The history, and which epoch the weights are from.
@@ -115,7 +120,7 @@ def train(
     history: list[Epoch] = []
     try:
         with _memory_format(model, split.inputs), seeded(seed, torch.device(device)):
-            for epoch in _epochs(model, split, validation, epochs, batch_size, lr, progress):
+            for epoch in _epochs(model, split, validation, epochs, batch_size, lr, progress, penalty):
                 history.append(epoch)
                 best.offer(epoch)
                 if after_epoch is not None:
@@ -166,6 +171,7 @@ def _epochs(
     batch_size: int,
     lr: float,
     progress: bool | None,
+    penalty: Penalty | None,
 ) -> Iterator[Epoch]:
     optimizer = torch.optim.Adam([weight for weight in model.parameters() if weight.requires_grad], lr=lr)
     steps = len(_batches(torch.arange(len(split.labels)), batch_size))
@@ -174,7 +180,7 @@ def _epochs(
         for number in range(1, epochs + 1):
             bar.set_description(f"epoch {number}/{epochs}")
             start = time.perf_counter()
-            loss, share = _one_pass(model, split, batch_size, optimizer, schedule, bar)
+            loss, share = _one_pass(model, split, batch_size, optimizer, schedule, bar, penalty)
             if not math.isfinite(loss):
                 raise ModelError(
                     f"epoch {number}: the loss is {loss}; lower lr, or look for extreme values in the data"
@@ -191,6 +197,7 @@ def _one_pass(
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
     bar: tqdm,
+    penalty: Penalty | None,
 ) -> tuple[float, float]:
     model.train()
     loss_sum, right = 0.0, 0.0
@@ -200,7 +207,7 @@ def _one_pass(
         logits = model(inputs)
         loss = F.cross_entropy(logits, labels)
         optimizer.zero_grad()
-        loss.backward()
+        (loss if penalty is None else loss + penalty(model, inputs)).backward()
         optimizer.step()
         schedule.step()
         # Kept as tensors: reading a number would make an accelerator wait for every batch.
