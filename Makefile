@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env demo test test-ends lint typecheck pytest bench docs-operators docs-tutorials study-complexity study-distance study-hierarchy study-memorization study-orthogonal check-partition weights clean distclean
+.PHONY: help env demo test test-ends lint typecheck pytest bench docs docs-operators docs-tutorials study-complexity study-distance study-hierarchy study-memorization study-orthogonal check-partition weights clean distclean
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -23,6 +23,7 @@ DEV := $(VENV)/.stamp-dev
 WEIGHTS := $(VENV)/.stamp-weights
 BENCHMARKS := $(VENV)/.stamp-benchmarks
 STUDIES := $(VENV)/.stamp-studies
+DOCS := $(VENV)/.stamp-docs
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -64,6 +65,10 @@ study-memorization: $(STUDIES) ## the study of random labels, resumable, and its
 # BUDGET: minutes after which no run begins; ONLY: entries of the runs wanted, e.g. ONLY="digits size=200".
 study-orthogonal: $(STUDIES) ## where orthogonal templates help: goes on with the trainings, renews the pages
 	OMP_NUM_THREADS=1 $(BIN)/python -m studies.orthogonal $(if $(BUDGET),--budget-minutes $(BUDGET)) $(if $(ONLY),--only $(ONLY))
+
+docs: $(DOCS) ## this documentation as a site: build/site/index.html; a broken link is an error
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -b html -d build/doctrees docs build/site
+	@echo "build/site/index.html"
 
 docs-operators: $(DEV) ## regenerate docs/operators.md from the operator table of the tests
 	$(BIN)/python -m tests.operator_table > docs/operators.md.new

@@ -217,7 +217,7 @@ class MaxAffineSpline(nn.Module):
     def soft(self, x: Tensor, beta: float) -> Tensor:
         r"""Soft inference: every piece counts, the more so the larger it is.
 
-        .. math:: y_k = \sum_r t_r z_r, \quad t = \mathrm{softmax}\big(\tfrac{\beta}{1-\beta} z\big), \quad
+        .. math:: y_k = \sum_r t_r z_r, \quad t = \mathrm{softmax}\left(\tfrac{\beta}{1-\beta} z\right), \quad
             z_r = \langle A[k, r], x \rangle + B[k, r]
 
         beta = 1 is the spline itself, beta = 1/2 turns ReLU into SiLU, beta = 0 is the mean over the pieces.

@@ -148,7 +148,7 @@ class LinePartition:
 
         Args:
             pieces: Numbers of pieces; all by default.
-            options: As of :meth:`SplineNetwork.affine_map`.
+            options: As of :meth:`maxaffine.network.SplineNetwork.affine_map`.
 
         Returns:
             The maps, at the middles of the pieces; lazy.

@@ -51,7 +51,7 @@ class Regions:
         """The affine map of every region.
 
         Args:
-            options: As of :meth:`SplineNetwork.affine_map`.
+            options: As of :meth:`maxaffine.network.SplineNetwork.affine_map`.
 
         Returns:
             The maps, a batch of one per region; lazy.

@@ -216,7 +216,7 @@ class Region:
         """The network's affine map on the region.
 
         Args:
-            options: As of :meth:`SplineNetwork.affine_map`.
+            options: As of :meth:`maxaffine.network.SplineNetwork.affine_map`.
 
         Returns:
             The map.

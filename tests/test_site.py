@@ -1,0 +1,76 @@
+"""The documentation as a site: it builds without a warning, leads nowhere wrong, and loads nothing from elsewhere."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import maxaffine
+from tests.site import faults
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _build(source: Path, site: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "-c", str(ROOT / "docs")]
+    return subprocess.run([*command, *options, str(source), str(site)], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    built = _build(ROOT / "docs", folder)
+    assert built.returncode == 0, built.stderr
+    return folder
+
+
+def test_no_fault(site: Path) -> None:
+    assert faults(site) == []
+
+
+def test_every_public_name_is_documented(site: Path) -> None:
+    page = (site / "api" / "index.html").read_text(encoding="utf-8")
+    assert [name for name in maxaffine.__all__ if f">{name}</" not in page] == []
+    assert 'id="maxaffine.capture.capture"' in (site / "api" / "capture.html").read_text(encoding="utf-8")
+
+
+def test_pages_of_the_repository_are_in_it(site: Path) -> None:
+    assert "In twenty lines" in (site / "index.html").read_text(encoding="utf-8")
+    assert "maxaffine report" in (site / "project" / "command-line.html").read_text(encoding="utf-8")
+    assert 'href="project/architecture.html"' in (site / "index.html").read_text(encoding="utf-8")
+
+
+BROKEN = {
+    "[there](gone.md)": "gone.md",
+    "[there](#nowhere)": "nowhere",
+    "![picture](gone.png)": "gone.png",
+    "$$\\nonsense{x}$$": "nonsense",
+    "{py:func}`maxaffine.nothing`": "maxaffine.nothing",
+}
+
+
+def test_broken_page_fails(tmp_path: Path) -> None:
+    (tmp_path / "index.md").write_text("\n\n".join(["# title", *BROKEN]), encoding="utf-8")
+    built = _build(tmp_path, tmp_path / "site", "-D", "html_static_path=", "-D", "html_css_files=")
+    assert built.returncode != 0
+    assert [complaint for complaint in BROKEN.values() if complaint not in built.stderr] == []
+
+
+def test_faults_are_seen(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text(
+        '<a href="gone.html">a</a><a href="#gone">b</a><a href="#here" id="here">c</a><a href="https://example.org">d</a>'
+        '<script src="https://example.org/x.js"></script><link rel="stylesheet" href="//example.org/x.css">',
+        encoding="utf-8",
+    )
+    (tmp_path / "x.css").write_text('@import "https://example.org/y.css"; a { background: url(//example.org/z.png) }')
+    assert faults(tmp_path) == [
+        "index.html: no such file: gone.html",
+        "index.html: no such place: #gone",
+        "index.html: loads https://example.org/x.js",
+        "index.html: loads //example.org/x.css",
+        "x.css: loads https://example.org/y.css",
+        "x.css: loads //example.org/z.png",
+    ]
