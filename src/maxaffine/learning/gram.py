@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,8 +21,7 @@ def squared_products(rows: Tensor) -> Tensor:
     >>> squared_products(torch.tensor([[1.0, 0.0], [3.0, 4.0]]))
     tensor(18.)
     """
-    rows = _at_least_float32(rows)
-    return _sum_of_pairs(rows @ rows.mT)
+    return _SumOfPairs.apply(_at_least_float32(rows))
 
 
 def squared_cosines(rows: Tensor) -> Tensor:
@@ -43,13 +44,32 @@ def squared_cosines(rows: Tensor) -> Tensor:
     rows = torch.where(alive, rows, 1.0)
     # Cosines do not change with the scale, nor do their derivatives: it keeps the squares of tiny and huge rows finite.
     directions = F.normalize(rows / rows.detach().abs().amax(-1, keepdim=True), dim=-1) * alive
-    return _sum_of_pairs(directions @ directions.mT)
+    return _SumOfPairs.apply(directions)
 
 
 def _at_least_float32(rows: Tensor) -> Tensor:
     return rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
 
 
-def _sum_of_pairs(products: Tensor) -> Tensor:
-    """Each pair once, twice counted: the cheapest of the ways to leave out the diagonal."""
-    return 2 * products.tril(-1).square().sum((-2, -1))
+class _SumOfPairs(torch.autograd.Function):
+    """sum_{c1 != c2} g_c1c2^2 of G = R R^T, whose gradient 4 (G - diag G) R takes one product more, not two."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        products = _products(rows)
+        ctx.save_for_backward(rows, products)
+        return products.square().sum((-2, -1))
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        rows, products = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for second derivatives the products have to depend on the rows
+            products = _products(rows)
+        return (4 * grad_outputs[0])[..., None, None] * (products @ rows)
+
+
+def _products(rows: Tensor) -> Tensor:
+    """The inner products of different rows, zero on the diagonal."""
+    products = rows @ rows.mT
+    products.diagonal(dim1=-2, dim2=-1).zero_()
+    return products
