@@ -17,7 +17,7 @@ def plane_of(module: nn.Module, extent: float | list = 1.0, **options) -> PlaneP
     module = module.double().eval()
     net = ma.capture(module, torch.zeros(2, 2, dtype=torch.float64))
     zero, axes = torch.zeros(1, 2, dtype=torch.float64), torch.eye(2, dtype=torch.float64)
-    return ma.partition.plane(net, origin=zero, basis=axes, extent=extent, progress=False, **options)
+    return ma.partition.plane(net, origin=zero, basis=axes, extent=extent, **{"progress": False, **options})
 
 
 def linear(weight, bias=None) -> nn.Linear:

@@ -167,6 +167,22 @@ def test_interruption_keeps_what_is_done(network: nn.Sequential, monkeypatch: py
     assert set(found.levels.tolist()) > {2} or 2 in found.levels
 
 
+def test_a_function_follows_the_work_and_can_end_it() -> None:
+    network, seen = mlp(2, 40, 40, 3), []
+    found = plane_of(network, memory=2**16, progress=lambda share, cells: seen.append((share, cells)))
+    shares, cells = zip(*seen, strict=True)
+    assert len(seen) > 3 and shares[0] == 0 and 0.5 < shares[-1] <= 1
+    assert list(shares) == sorted(shares) and list(cells) == sorted(cells)
+    assert cells[0] == 1 and cells[-1] <= found.regions
+
+    def stop(share: float, count: int) -> None:
+        if count > cells[-1] // 2:
+            raise ArithmeticError(f"{count} cells are enough")
+
+    with pytest.raises(ArithmeticError, match="cells are enough"):
+        plane_of(network, memory=2**16, progress=stop)
+
+
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"anchors": torch.zeros(2, 2)}, "three inputs"),
     ({"anchors": torch.tensor([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]])}, "on a line"),

@@ -84,6 +84,7 @@ class Builder:
         memory: About how many bytes the values of one block may take.
         keep_values: Whether leaves keep the outputs at their vertices.
         done: Called with every finished leaf.
+        watch: Called before every step with the blocks that wait.
     """
 
     levels: tuple[Level, ...]
@@ -91,6 +92,7 @@ class Builder:
     memory: int
     keep_values: bool
     done: Callable[[Leaf], None]
+    watch: Callable[[list[Block]], None] = lambda blocks: None
 
     def __post_init__(self) -> None:
         self.names = 0
@@ -112,6 +114,7 @@ class Builder:
         stack = [Block(0, polygon, np.arange(len(polygon.points)), carried)]
         try:
             while stack:
+                self.watch(stack)
                 # It stays on the stack while it is worked on, so that an interruption loses nothing.
                 parts = self._advance(stack[-1])
                 stack.pop()

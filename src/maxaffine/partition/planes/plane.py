@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from maxaffine.errors import BadInput
 from maxaffine.graph import Dependence
 from maxaffine.network import SplineNetwork
-from maxaffine.partition.planes.blocks import Builder, Leaf
+from maxaffine.partition.planes.blocks import Block, Builder, Leaf
 from maxaffine.partition.planes.complex import Complex
 from maxaffine.partition.planes.frame import Frame, directed, polygon, spanned
 from maxaffine.partition.planes.glue import glue
@@ -25,6 +26,7 @@ MEMORY = 64 * 2**20
 ROUNDING = 8 * float(np.finfo(np.float64).eps)
 KEPT_OUTPUTS = 128
 BAR = "{desc}: {percentage:3.0f}% of the area |{bar}| [{elapsed}<{remaining}{postfix}]"
+Watch = Callable[[float, int], object]
 GLUE = 100  # two blocks may place the same vertex a few roundings apart
 
 
@@ -40,7 +42,7 @@ def plane(
     tolerance: float = TOLERANCE,
     memory: int = MEMORY,
     keep_values: bool | None = None,
-    progress: bool | None = None,
+    progress: bool | Watch | None = None,
 ) -> PlanePartition:
     """Divide a convex polygon of a plane in input space into the regions of a network.
 
@@ -63,7 +65,9 @@ def plane(
             their largest value on the polygon count as zero at a vertex.
         memory: About how many bytes the values of one block of cells may take; other blocks wait, depth first.
         keep_values: Whether to keep the outputs at the vertices; by default when there are at most 128.
-        progress: Whether to show a progress bar of the area done; by default when it takes over two seconds.
+        progress: Whether to show a progress bar of the area done; by default when it takes over two seconds. Or a
+            function, called before every step with the share of the work done, in [0, 1], and the number of cells so
+            far, which only grows; what it raises ends the run and reaches the caller.
 
     Returns:
         The partition. Ctrl-C returns it with unfinished cells, which say so, and a warning.
@@ -135,21 +139,30 @@ def _inputs(frame: Frame, numbers: tuple[int, ...], corners: np.ndarray) -> Rows
     return {n: flattened(tensor, frame.net.graph.values[n]) for n, tensor in zip(numbers, tensors, strict=True)}
 
 
-def _built(builder: Builder, corners: np.ndarray, rows: Rows, leaves: list[Leaf], progress: bool | None) -> list[Leaf]:
+def _built(
+    builder: Builder, corners: np.ndarray, rows: Rows, leaves: list[Leaf], progress: bool | Watch | None
+) -> list[Leaf]:
     """Run the builder with a progress bar; returns what an interruption left."""
     whole = Complex.polygon(corners)
     total = float(whole.areas[0])
-    bar = progress_bar(progress, "plane", total=100.0, unit="%", bar_format=BAR)
-    regions = 0
+    bar = progress_bar(False if callable(progress) else progress, "plane", total=100.0, unit="%", bar_format=BAR)
+    regions, area = 0, 0.0
 
     def report(leaf: Leaf) -> None:
-        nonlocal regions
+        nonlocal regions, area
         leaves.append(leaf)
         regions += len(leaf.cells.counts)
+        area += float(leaf.cells.areas.sum())
         bar.set_postfix_str(f"{regions} regions", refresh=False)
         bar.update(100 * float(leaf.cells.areas.sum()) / total)
 
-    builder.done = report
+    def watch(blocks: list[Block]) -> None:
+        if callable(progress):
+            under_way = sum(float(block.cells.areas.sum()) * block.level for block in blocks) / len(builder.levels)
+            cells = regions + sum(len(block.cells.counts) for block in blocks)
+            progress(min(1.0, (area + under_way) / total), cells)
+
+    builder.done, builder.watch = report, watch
     with bar, torch.no_grad():
         rest = builder.run(whole, rows)
     if rest:
