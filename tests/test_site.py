@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import maxaffine
 from tests.site import faults
 
@@ -19,28 +17,18 @@ def _build(source: Path, site: Path, *options: str) -> subprocess.CompletedProce
     return subprocess.run([*command, *options, str(source), str(site)], capture_output=True, text=True, check=False)
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("site")
-    built = _build(ROOT / "docs", folder)
+def test_site(tmp_path: Path) -> None:
+    built = _build(ROOT / "docs", tmp_path)
     assert built.returncode == 0, built.stderr
-    return folder
-
-
-def test_no_fault(site: Path) -> None:
-    assert faults(site) == []
-
-
-def test_every_public_name_is_documented(site: Path) -> None:
-    page = (site / "api" / "index.html").read_text(encoding="utf-8")
-    assert [name for name in maxaffine.__all__ if f">{name}</" not in page] == []
-    assert 'id="maxaffine.capture.capture"' in (site / "api" / "capture.html").read_text(encoding="utf-8")
-
-
-def test_pages_of_the_repository_are_in_it(site: Path) -> None:
-    assert "In twenty lines" in (site / "index.html").read_text(encoding="utf-8")
-    assert "maxaffine report" in (site / "project" / "command-line.html").read_text(encoding="utf-8")
-    assert 'href="project/architecture.html"' in (site / "index.html").read_text(encoding="utf-8")
+    assert faults(tmp_path) == []
+    names, home, capture, commands = (
+        (tmp_path / page).read_text(encoding="utf-8")
+        for page in ("api/index.html", "index.html", "api/capture.html", "project/command-line.html")
+    )
+    assert [name for name in maxaffine.__all__ if f">{name}</" not in names] == []
+    assert 'id="maxaffine.capture.capture"' in capture
+    assert "In twenty lines" in home and 'href="project/architecture.html"' in home  # README, its links led to pages
+    assert "maxaffine report" in commands
 
 
 BROKEN = {
