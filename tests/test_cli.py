@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from maxaffine import data, models, report
 from maxaffine.capture import capture
 from maxaffine.cli import main
+from maxaffine.cli.main import COMMANDS
 from maxaffine.network import SplineNetwork
 from maxaffine.report import contents as assembling
 from maxaffine.report import files
@@ -325,11 +326,13 @@ def test_wrong_usage_is_code_2(words: list[str], expected: str) -> None:
     assert re.search(expected, complaints)
 
 
-@pytest.mark.parametrize("command", ["report", "operators"])
-def test_help_shows_examples(command: str) -> None:
+@pytest.mark.parametrize("command", [module.__name__.rpartition(".")[2] for module in COMMANDS])
+def test_help_shows_examples_and_what_every_command_has(command: str) -> None:
     code, printed, _ = _run(command, "--help")
     assert code == 0
     assert f"examples:\n  maxaffine {command}" in printed
+    assert {"--json", "--seed", "--model", "--data"} <= set(re.findall(r"--[a-z]+", printed))
+    assert f"    {command} " in _run("--help")[1]
 
 
 def test_inexact_is_code_1_and_said_on_the_page(
@@ -389,6 +392,7 @@ def test_without_the_extra_the_report_says_how_to_get_it(tmp_path: Path) -> None
 import sys
 sys.modules["matplotlib"] = sys.modules["jinja2"] = None
 from maxaffine.cli import main
+from maxaffine.cli.main import COMMANDS
 assert main(["operators", "--rules"]) == 0
 sys.exit(main(["report", "--out", "out"]))
 """
@@ -405,6 +409,7 @@ def test_drawing_packages_are_imported_late_and_pyplot_never(tmp_path: Path, fac
     program = f"""
 import sys
 from maxaffine.cli import main
+from maxaffine.cli.main import COMMANDS
 assert not {{"matplotlib", "jinja2", "PIL"}} & set(sys.modules)
 assert main(["report", "--images", "1", "--out", "out", "--model", "{factories}:plain"]) == 0
 assert "matplotlib.pyplot" not in sys.modules

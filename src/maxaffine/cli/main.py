@@ -47,7 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="maxaffine", description="The exact spline form of piecewise-affine networks.", allow_abbrev=False
+        prog="maxaffine",
+        description="The exact spline form of piecewise-affine networks.",
+        allow_abbrev=False,
+        epilog="maxaffine COMMAND --help shows examples.",
     )
     parser.add_argument("--version", action="version", version=f"maxaffine {version('maxaffine')}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
