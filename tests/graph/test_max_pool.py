@@ -37,7 +37,8 @@ ADAPTIVE = {
     "uneven": nn.AdaptiveMaxPool2d((2, 4)),
     "kept": nn.AdaptiveMaxPool2d((None, 1)),
 }
-GROUPS = ((FIXED, (2, 5, 7)), (LINES, (2, 9)), (VOLUMES, (2, 4, 3, 5)), (ADAPTIVE, (2, 5, 7)))
+MANY = {"more_pieces_than_a_byte": nn.MaxPool2d((17, 16)), "dilated_too": nn.MaxPool2d((9, 29), 1, dilation=(2, 1))}
+GROUPS = ((FIXED, (2, 5, 7)), (LINES, (2, 9)), (VOLUMES, (2, 4, 3, 5)), (ADAPTIVE, (2, 5, 7)), (MANY, (2, 19, 32)))
 
 
 def per_axis(value: Any, axes: int) -> Sequence[int]:

@@ -300,15 +300,17 @@ def test_kill_minus_nine_loses_no_acknowledged_row(store: CodeStore) -> None:
     for turn in range(4):
         first = turn * 1000 * ROWS
         process = _writer(Path(store.path), first, ROWS, 1000)
+        assert process.stdout is not None
+        # However slow the machine is, one writer comes so far as to append; the others may be killed before that.
+        said = {int(process.stdout.readline())} if turn == 0 else set()
         time.sleep(delays.uniform(0.05, 0.3))
         process.kill()
-        assert process.wait() == -signal.SIGKILL and process.stdout is not None
-        said = {int(line) for line in process.stdout.read().splitlines()}
+        assert process.wait() == -signal.SIGKILL
+        said |= {int(line) for line in process.stdout.read().splitlines()}
         process.stdout.close()
         acknowledged |= said
         begun |= said | {max(said, default=first - ROWS) + ROWS}
         _check_appends(CodeStore(store.path), begun, acknowledged)
-    assert acknowledged, "no writer came so far as to append"
     store.compact(keep_seconds=0.0)
     store.append(batch(1), [*range(10**9, 10**9 + ROWS)])
     assert store.delete(range(10**9, 10**9 + ROWS)) == ROWS

@@ -131,6 +131,8 @@ class Graph:
         for position, step in enumerate(self.steps):
             arguments, value = step.run(values)
             yield step, arguments, value, values
+            # Nor may names here or at the caller keep a value while the next step runs: its memory is wanted there.
+            del arguments, value
             for number in {*step.inputs, *step.outputs} - set(self.outputs):
                 if last_use.get(number, -1) <= position:
                     values.pop(number, None)
@@ -138,16 +140,17 @@ class Graph:
     def run(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """The outputs at these inputs, computed as the user's module computes them."""
         values: dict[int, Any] = dict(zip(self.inputs, inputs, strict=True))
-        for _, _, _, current in self.walk(inputs):
-            values = current
+        for found in self.walk(inputs):
+            values = found[-1]
+            del found
         return [values[number] for number in self.outputs]
 
     def codes(self, inputs: Sequence[Tensor]) -> Iterator[tuple[OperatorRecord, Tensor]]:
         """Every piecewise-affine operator's codes (N, *units), in running order."""
         for step, arguments, value, _ in self.walk(inputs):
-            if not step.records or step.records[0].pieces == 1:
-                continue
-            codes = step.operator.codes(arguments, value)
+            piecewise = bool(step.records) and step.records[0].pieces > 1
+            codes = step.operator.codes(arguments, value) if piecewise else None
+            del arguments, value
             if codes is not None:
                 batch = self.values[step.result].batch or BatchAxis()
                 yield step.records[0], batch.to_front(codes)

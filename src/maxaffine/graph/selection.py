@@ -88,16 +88,20 @@ class MaxPool(Traced):
         return Traits(self.traced.kind, pieces=prod(self.window))
 
     def codes(self, inputs: Sequence[Any], value: Any) -> Tensor:
-        index = value[1]
-        places = torch.zeros_like(index)
-        factor = 1
+        # A place and its window's first leave the same remainder, so their difference may be divided term by term: the
+        # code is a number looked up for the place less one of the window, and no division runs over all units. Bytes
+        # wrap around in both and in their difference alike.
+        index, size = value[1], inputs[0].shape
+        dtype = torch.uint8 if prod(self.window) <= 256 else torch.int32
+        place, first, factor = torch.zeros((), dtype=torch.int64), torch.zeros((), dtype=torch.int64), 1
         for axis in range(-1, -len(self.window) - 1, -1):
-            size = inputs[0].shape[axis]
-            starts = self.starts[axis].view(-1, *([1] * (-1 - axis)))
-            places += (index % size - starts) // self.dilation[axis] * factor
-            index = index // size
+            behind = [1] * (-1 - axis)
+            steps = torch.arange(size[axis], device=index.device) // self.dilation[axis]
+            place = place + factor * steps.view(-1, *behind)
+            first = first + factor * (self.starts[axis] // self.dilation[axis]).view(-1, *behind)
             factor *= self.window[axis]
-        return places.to(torch.uint8 if prod(self.window) <= 256 else torch.int32)
+        found = place.to(dtype).reshape(-1).index_select(0, index.reshape(-1)).view(index.shape)
+        return found.sub_(first.to(dtype))
 
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         if self.tiled:

@@ -123,7 +123,8 @@ class Work:
         codes = net.codes(part.inputs.to(spec.device, spec.dtypes[0]), store.operators)
         wanted = np.flatnonzero(self.missing[rows])
         ids = self.first_id + rows.start + wanted
-        return store.layout.table(ids, part.labels.numpy()[wanted], codes.rows(wanted))
+        missing = codes if len(wanted) == codes.batch else codes.rows(wanted)
+        return store.layout.table(ids, part.labels.numpy()[wanted], missing)
 
 
 def encode(

@@ -172,7 +172,8 @@ class StoreLayout:
         import pyarrow as pa
 
         rows = [codes[name].packed.numpy().reshape(len(ids), -1) for name in self.names]
-        sums = np.stack([_checksums(ids, labels, row) for row in rows], axis=1)
+        heads = _checksums(np.stack([ids, labels], axis=1))
+        sums = np.stack([_checksums(row, heads) for row in rows], axis=1)
         columns = [pa.array(ids), pa.array(labels, mask=labels == NO_LABEL)]
         for width, array in [(len(rows), sums), *((row.shape[1], row) for row in rows if row.shape[1])]:
             flat = pa.array(np.ascontiguousarray(array).reshape(-1))
@@ -194,13 +195,13 @@ class StoreLayout:
         """
         ids, labels = (batch.column(name).fill_null(NO_LABEL).to_numpy().copy() for name in ("id", "label"))
         sums = _flat(batch.column("crc32")).reshape(len(ids), len(self.operators))
-        operators = {}
+        heads, operators = _checksums(np.stack([ids, labels], axis=1)), {}
         for i, (name, pieces, units) in enumerate(self.operators):
             if names is not None and name not in names:
                 continue
             rows = _flat(batch.column(f"codes_{i}")) if self.widths[i] else np.empty(0, np.uint8)
             rows = rows.reshape(len(ids), self.widths[i])
-            if bad := ids[_checksums(ids, labels, rows) != sums[:, i]][:5].tolist():
+            if bad := ids[_checksums(rows, heads) != sums[:, i]][:5].tolist():
                 raise DataError(f"the rows {bad} of operator {name!r} are not what was written")
             planes = torch.from_numpy(rows).reshape(len(ids), *self._empty(i).packed.shape[1:])
             operators[name] = PackedCodes(pieces, units, planes)
@@ -219,7 +220,8 @@ def _flat(column: Any) -> np.ndarray:
     return np.concatenate([chunk.flatten().to_numpy(zero_copy_only=False) for chunk in chunks])
 
 
-def _checksums(ids: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    heads = np.stack([ids, labels], axis=1)
-    sums = (zlib.crc32(row, zlib.crc32(head)) for head, row in zip(heads, np.ascontiguousarray(rows), strict=True))
-    return np.fromiter(sums, dtype=np.uint32, count=len(ids))
+def _checksums(rows: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
+    """CRC-32 of every row (n, ...), going on from the checksums (n,) of what stands before it."""
+    starts = [0] * len(rows) if before is None else before.tolist()
+    sums = (zlib.crc32(row, start) for row, start in zip(np.ascontiguousarray(rows), starts, strict=True))
+    return np.fromiter(sums, dtype=np.uint32, count=len(rows))
