@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps({"files": [str(out / name) for name in files], **_numbers(found, checked.passed)}, indent=1))
     else:
         print("\n".join(f"wrote {out / name}" for name in files))
-    return INTERRUPTED if found.interrupted else DONE if checked.passed else FAILED
+    return INTERRUPTED if not found.complete else DONE if checked.passed else FAILED
 
 
 def three(text: str) -> tuple[int, int, int]:
@@ -144,7 +144,7 @@ def _numbers(found: PlanePartition, passed: bool) -> dict[str, object]:
         "edges": len(found.edges),
         "area": float(found.areas.sum()),
         "passed": passed,
-        "interrupted": found.interrupted,
+        "complete": found.complete,
     }
 
 

@@ -11,6 +11,8 @@ from maxaffine.partition.planes.boundary import Segments
 from maxaffine.partition.planes.frame import Frame
 from maxaffine.partition.planes.partition import PlanePartition
 from maxaffine.partition.planes.plane import plane
+from maxaffine.partition.planes.stream import stream_plane
+from maxaffine.partition.planes.tiles import PlaneTiles
 from maxaffine.partition.planes.verify import PlaneReport
 from maxaffine.partition.space.enumeration import Regions, regions
 from maxaffine.partition.space.region import Facet, Neighbour, Region, region
@@ -28,6 +30,7 @@ __all__ = [
     "Neighbour",
     "PlanePartition",
     "PlaneReport",
+    "PlaneTiles",
     "Region",
     "Regions",
     "Segments",
@@ -37,4 +40,5 @@ __all__ = [
     "plane",
     "region",
     "regions",
+    "stream_plane",
 ]

@@ -6,7 +6,7 @@ the following operators before the next one starts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from maxaffine.errors import PartitionError
 from maxaffine.partition.planes.complex import Complex
-from maxaffine.partition.planes.divide import divide
+from maxaffine.partition.planes.divide import Division, divide
 from maxaffine.partition.planes.growth import Growth
 from maxaffine.partition.planes.levels import Level, Rows
 
@@ -40,6 +40,55 @@ class Carried:
         return self.growth.grown(self.rows, self.chosen)
 
 
+@dataclass(frozen=True)
+class Turn:
+    """One level on the way from the polygon to a block.
+
+    Attributes:
+        part: Which of the blocks behind it the way goes on with.
+        names: Vertices that were named in all blocks before it.
+        chains: Edges that were named in all blocks before it.
+        vertices: Vertices of the block behind the division.
+    """
+
+    part: int
+    names: int
+    chains: int
+    vertices: int
+
+
+Path = tuple[Turn, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Borders:
+    """The edges along which a block borders on others; both sides cut them on their own.
+
+    Attributes:
+        names: (n,) increasing numbers, the complex's ``chain``.
+        ends: (n, 2, 2) coordinates of both ends of each.
+    """
+
+    names: np.ndarray
+    ends: np.ndarray
+
+    @classmethod
+    def none(cls) -> Borders:
+        """No borders."""
+        return cls(np.zeros(0, dtype=np.int64), np.zeros((0, 2, 2)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Borders]) -> Borders:
+        """Those of all parts, each once."""
+        names, place = np.unique(np.concatenate([part.names for part in parts]), return_index=True)
+        return cls(names, np.concatenate([part.ends for part in parts])[place])
+
+    def of(self, cells: Complex) -> Borders:
+        """Those that some cells have."""
+        kept = np.isin(self.names, cells.chain)
+        return Borders(self.names[kept], self.ends[kept])
+
+
 @dataclass(frozen=True, eq=False)
 class Block:
     """Some cells on their way through the network.
@@ -48,12 +97,16 @@ class Block:
         level: The next level.
         cells: The cells.
         names: (V,) a number of each vertex that it has in every block.
+        borders: Its borders on other blocks.
+        path: How it was made.
         carried: The values at the vertices.
     """
 
     level: int
     cells: Complex
     names: np.ndarray
+    borders: Borders
+    path: Path
     carried: Carried
 
 
@@ -64,12 +117,16 @@ class Leaf:
     Attributes:
         cells: The cells.
         names: (V,) a number of each vertex that it has in every leaf.
+        borders: Its borders on other leaves.
+        path: How it was made; the last turn is the leaf's own, with what had been named when it was finished.
         values: (V, C) the outputs at the vertices; None where they are not kept.
         level: Operators that have divided the cells: all of them, unless the run was interrupted.
     """
 
     cells: Complex
     names: np.ndarray
+    borders: Borders
+    path: Path
     values: np.ndarray | None
     level: int
 
@@ -85,6 +142,7 @@ class Builder:
         keep_values: Whether leaves keep the outputs at their vertices.
         done: Called with every finished leaf.
         watch: Called before every step with the blocks that wait.
+        after: The path of the last leaf of an earlier run, whose leaves up to that one are not made again.
     """
 
     levels: tuple[Level, ...]
@@ -93,11 +151,11 @@ class Builder:
     keep_values: bool
     done: Callable[[Leaf], None]
     watch: Callable[[list[Block]], None] = lambda blocks: None
+    after: Path = ()
 
     def __post_init__(self) -> None:
         self.names = 0
-        self.chains: list[np.ndarray] = []
-        self.chain_count = 0
+        self.chains = 0
 
     def run(self, polygon: Complex, rows: Rows) -> list[Leaf]:
         """Divide a polygon by all operators.
@@ -111,62 +169,86 @@ class Builder:
         """
         self.names = len(polygon.points)
         carried = Carried(rows, Growth(len(polygon.points), ()), None)
-        stack = [Block(0, polygon, np.arange(len(polygon.points)), carried)]
+        stack = [Block(0, polygon, np.arange(len(polygon.points)), Borders.none(), (), carried)]
         try:
             while stack:
                 self.watch(stack)
                 # It stays on the stack while it is worked on, so that an interruption loses nothing.
                 parts = self._advance(stack[-1])
-                stack.pop()
-                stack.extend(reversed(parts))
+                stack[-1:] = reversed(parts)
         except KeyboardInterrupt:
-            return [Leaf(block.cells, block.names, None, block.level) for block in stack]
+            return [Leaf(block.cells, block.names, block.borders, block.path, None, block.level) for block in stack]
         return []
 
     def _advance(self, block: Block) -> list[Block]:
         """Send a block through one level; a leaf is handed on."""
+        before = self._turn_of(block.path)
+        if before is not None:
+            self.names, self.chains = before.names, before.chains
         level = self.levels[block.level]
         if level.step is None:
-            values = None
-            if self.keep_values:
-                values = level.run(block.carried.made())[level.graph.outputs[0]].numpy()
-            self.done(Leaf(block.cells, block.names, values, block.level))
+            if before is None:
+                self._finish(block)
             return []
         rows = level.run(block.carried.made())
         try:
             division = divide(block.cells, level, rows, block.level, self.tolerance)
         except PartitionError as error:
             raise PartitionError(error.reason, error.place, error.unit, level.name) from error
-        fresh = len(division.cells.points) - len(block.names)
+        if before is not None and before.vertices != len(division.cells.points):
+            reason = f"{len(division.cells.points)} vertices where the earlier run had {before.vertices}"
+            raise PartitionError(f"{reason}, so it cannot be gone on with; begin anew", (), None, level.name)
+        blocks = self._split(block, division, rows)
+        return blocks if before is None else blocks[before.part :]
+
+    def _turn_of(self, path: Path) -> Turn | None:
+        """What the earlier run did with a block through which its last leaf came; None for all other blocks."""
+        known = self.after[: len(path)]
+        same = len(path) < len(self.after) and all(a.part == b.part for a, b in zip(path, known, strict=True))
+        return self.after[len(path)] if same else None
+
+    def _finish(self, block: Block) -> None:
+        values = None
+        if self.keep_values:
+            level = self.levels[block.level]
+            values = level.run(block.carried.made())[level.graph.outputs[0]].numpy()
+        path = (*block.path, Turn(0, self.names, self.chains, len(block.names)))
+        self.done(Leaf(block.cells, block.names, block.borders, path, values, block.level))
+
+    def _split(self, block: Block, division: Division, rows: Rows) -> list[Block]:
+        """One block, or several of neighbouring cells that fit in memory."""
+        turn = Turn(0, self.names, self.chains, len(division.cells.points))
+        level, cells = block.level + 1, division.cells
+        fresh = len(cells.points) - len(block.names)
         names = np.concatenate([block.names, self.names + np.arange(fresh)])
         self.names += fresh
-        return self._split(block.level + 1, division.cells, names, Carried(rows, division.growth, None))
-
-    def _split(self, level: int, cells: Complex, names: np.ndarray, carried: Carried) -> list[Block]:
-        """One block, or several of neighbouring cells that fit in memory."""
+        carried = Carried(rows, division.growth, None)
         here, there = self.levels[level - 1].bytes_per_point(), self.levels[level].bytes_per_point()
         most = max(16, self.memory / (here + there + OVERHEAD))
         final = self.levels[level].step is None and not self.keep_values
         parts = 1 if final else min(ceil(len(names) / most), len(cells.starts) - 1)
         if parts <= 1:
-            return [Block(level, cells, names, carried)]
+            return [Block(level, cells, names, block.borders, (*block.path, turn), carried)]
         labels = neighbourhoods(cells.centres, parts)
-        cells = self._with_chains(cells, labels)
+        cells, borders = self._bordered(cells, block.borders, labels)
         blocks = []
         for label in range(labels.max() + 1):
             part, vertices, _ = cells.cells(np.flatnonzero(labels == label))
-            blocks.append(Block(level, part, names[vertices], replace(carried, chosen=vertices)))
+            path = (*block.path, replace(turn, part=label))
+            waiting = replace(carried, chosen=vertices)
+            blocks.append(Block(level, part, names[vertices], borders.of(part), path, waiting))
         return blocks
 
-    def _with_chains(self, cells: Complex, labels: np.ndarray) -> Complex:
+    def _bordered(self, cells: Complex, borders: Borders, labels: np.ndarray) -> tuple[Complex, Borders]:
         """Name the edges on which two blocks will border."""
         left, right = cells.edge_cells.T
         between = np.flatnonzero((left >= 0) & (right >= 0) & (labels[left] != labels[right]))
+        fresh = self.chains + np.arange(len(between))
+        self.chains += len(between)
         chain = cells.chain.copy()
-        chain[between] = self.chain_count + np.arange(len(between))
-        self.chain_count += len(between)
-        self.chains.append(cells.points[cells.ends[between]])
-        return replace(cells, chain=chain)
+        chain[between] = fresh
+        ends = np.concatenate([borders.ends, cells.points[cells.ends[between]]])
+        return replace(cells, chain=chain), Borders(np.concatenate([borders.names, fresh]), ends)
 
 
 def neighbourhoods(points: np.ndarray, parts: int) -> np.ndarray:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from maxaffine.errors import PartitionError
+from maxaffine.partition.planes.blocks import Borders
 from maxaffine.partition.planes.complex import OUTSIDE, Complex, cross
 
 AREA = 1e-9  # relative, of the sum of all cells
+BORDER = 1e-12  # of its length and coordinates: the pieces are that exact
 
 
 def check_geometry(cells: Complex, tolerance: float, corners: np.ndarray | None = None) -> None:
-    """Check that cells fill a polygon without gap or overlap.
+    """Check that cells fill a polygon, or a part of it with borders, without gap or overlap.
 
     Args:
-        cells: The cells.
+        cells: The cells. Edges with a ``chain`` are borders on another part: they have one cell, and Euler's formula,
+            which takes a part without holes, is left out.
         tolerance: Points closer than this count as one.
         corners: (n, 2) of the polygon; by default its area is what the rim encloses.
 
@@ -23,10 +26,11 @@ def check_geometry(cells: Complex, tolerance: float, corners: np.ndarray | None 
     """
     _check_sides(cells)
     vertices, edges, faces = len(np.unique(cells.corners)), len(cells.ends), len(cells.counts)
-    if vertices - edges + faces != 1:
+    border = cells.chain >= 0
+    if not border.any() and vertices - edges + faces != 1:
         raise PartitionError(f"{vertices} vertices - {edges} edges + {faces} cells is not 1 (Euler's formula)")
     _check_shapes(cells, tolerance)
-    rim = np.flatnonzero(cells.operator[cells.sides] == OUTSIDE)
+    rim = np.flatnonzero((border | (cells.operator == OUTSIDE))[cells.sides])
     start, end = cells.points[cells.corners[rim]], cells.points[cells.corners[cells.following[rim]]]
     middle = start.mean(0)  # a small polygon far from the origin keeps its digits
     enclosed = cross(start - middle, end - middle).sum() / 2
@@ -39,12 +43,40 @@ def check_geometry(cells: Complex, tolerance: float, corners: np.ndarray | None 
         raise PartitionError(f"the cells' areas add up to {total}, their rim encloses {enclosed}")
 
 
+def check_borders(lengths: np.ndarray, names: np.ndarray, borders: Borders) -> None:
+    """Check that the pieces of every border, from both sides, add up to twice its length.
+
+    Args:
+        lengths: (n,) of the pieces in all parts.
+        names: (n,) the border that each is a piece of.
+        borders: All borders.
+
+    Raises:
+        PartitionError: With the place, when they do not.
+    """
+    which = np.minimum(np.searchsorted(borders.names, names), len(borders.names) - 1)
+    whole = np.hypot(*(borders.ends[:, 1] - borders.ends[:, 0]).T)
+    total = np.bincount(which, lengths, len(whole))
+    wrong = np.abs(total - 2 * whole) > BORDER * (whole + float(np.abs(borders.ends).max(initial=0)))
+    if wrong.any():
+        worst = int(wrong.argmax())
+        reason = f"the pieces of a border of length {whole[worst]} add up to {total[worst]} from both sides"
+        raise PartitionError(reason, tuple(borders.ends[worst].mean(0).tolist()))
+
+
+def border_pieces(cells: Complex) -> tuple[np.ndarray, np.ndarray]:
+    """The length of every piece of a border, and the border's name."""
+    piece = np.flatnonzero(cells.chain >= 0)
+    steps = cells.points[cells.ends[piece, 1]] - cells.points[cells.ends[piece, 0]]
+    return np.hypot(*steps.T), cells.chain[piece]
+
+
 def _check_sides(cells: Complex) -> None:
     """Every edge borders on one cell on either side, or on one at all on the rim, and cells are closed rings."""
     count = np.zeros((len(cells.ends), 2), dtype=np.int64)
     np.add.at(count, (cells.sides, np.where(cells.forward, 0, 1)), 1)
     sums = count.sum(1)
-    rim = cells.operator == OUTSIDE
+    rim = (cells.operator == OUTSIDE) | (cells.chain >= 0)
     wrong = (count > 1).any(1) | (sums != np.where(rim, 1, 2))
     if wrong.any():
         edge = int(np.flatnonzero(wrong)[0])

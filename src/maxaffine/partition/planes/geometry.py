@@ -40,9 +40,9 @@ class PlaneGeometry:
         return len(self.cells.starts) - 1
 
     @property
-    def interrupted(self) -> bool:
-        """Whether some cells are not divided by all operators."""
-        return bool((self.levels < len(self.operators)).any())
+    def complete(self) -> bool:
+        """Whether all cells are divided by all operators; not after Ctrl-C."""
+        return bool((self.levels >= len(self.operators)).all())
 
     @property
     def vertices(self) -> Tensor:
@@ -122,7 +122,7 @@ class PlaneGeometry:
     def _summary(self) -> list[tuple[str, str]]:
         per = np.bincount(self.cells.operator[self.cells.operator >= 0], minlength=len(self.operators))
         rows = [
-            ("regions", f"{self.regions}{' (interrupted: some are not divided further)' if self.interrupted else ''}"),
+            ("regions", f"{self.regions}{'' if self.complete else ' (interrupted: some are not divided further)'}"),
             ("vertices, edges", f"{len(self.cells.points)}, {len(self.cells.ends)}"),
             ("area", f"{float(self.areas.sum()):.6g}"),
         ]

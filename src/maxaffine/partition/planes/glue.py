@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from maxaffine.partition.planes.blocks import Leaf
+from maxaffine.partition.planes.blocks import Borders, Leaf
 from maxaffine.partition.planes.complex import Complex, owners, places, starts_of
 
 
-def glue(leaves: Sequence[Leaf], chains: np.ndarray, tolerance: float) -> tuple[Complex, np.ndarray | None, np.ndarray]:
+def glue(leaves: Sequence[Leaf], tolerance: float) -> tuple[Complex, np.ndarray | None, np.ndarray]:
     """Join leaves along the edges that they share.
 
     Args:
         leaves: The leaves.
-        chains: (n, 2, 2) both ends of every shared edge.
         tolerance: Vertices of both sides of an edge closer than this are one; any other vertex of one side becomes a
             corner of the cell on the other side too.
 
@@ -32,7 +32,10 @@ def glue(leaves: Sequence[Leaf], chains: np.ndarray, tolerance: float) -> tuple[
     ends, corners = number[whole.ends], number[whole.corners]
     shared = np.flatnonzero(whole.chain >= 0)
     if len(shared):
-        same, pieces = _meet(points, ends[shared], whole.chain[shared], chains, tolerance)
+        borders = Borders.joined([leaf.borders for leaf in leaves])
+        chain = np.where(whole.chain >= 0, np.searchsorted(borders.names, whole.chain), -1)
+        whole = replace(whole, chain=chain)
+        same, pieces = _meet(points, ends[shared], chain[shared], borders.ends, tolerance)
         kept, compact = np.unique(same, return_inverse=True)
         source, points = source[kept], points[kept]
         ends, corners = compact[ends], compact[corners]

@@ -56,12 +56,32 @@ def verify(
     partition: PlanePartition, model: Callable | None, samples: int, every_cell: bool, seed: int, raises: bool
 ) -> PlaneReport:
     """See :meth:`PlanePartition.verify`."""
-    if samples < 1:
-        raise BadInput(f"samples: expected at least 1, got {samples}")
     t = random_points(partition.cells, samples, seed)
-    cell, depth = partition.locate_deep(t)
+    return compared(partition, model, t, *partition.locate_deep(t), every_cell, raises)
+
+
+def compared(
+    partition: PlanePartition, model: Callable | None, t: Tensor, cell: Tensor, depth: Tensor, every: bool, raises: bool
+) -> PlaneReport:
+    """Compare a partition with the network at points.
+
+    Args:
+        partition: The partition.
+        model: The user's module, or None.
+        t: (N, 2) points.
+        cell: (N,) the cell that holds each.
+        depth: (N,) how far inside.
+        every: Whether all cells are looked into.
+        raises: Whether a disagreement raises.
+
+    Returns:
+        How they compare.
+
+    Raises:
+        PartitionError: When they disagree and ``raises`` is true.
+    """
     chosen, row = np.arange(partition.regions), cell.numpy()
-    if not every_cell:
+    if not every:
         chosen, row = np.unique(row, return_inverse=True)
     own, seen = fingerprints(partition, partition.centres[torch.from_numpy(chosen)]), fingerprints(partition, t)
     size = float(np.hypot(*np.ptp(partition.cells.points, axis=0)))
@@ -77,7 +97,7 @@ def verify(
     )
     wrong = missed | misplaced
     passed = agrees and not wrong.any() and not (counts > 1).any()
-    found = (int((~thick).sum()), int((counts - 1).sum()), samples, int((~clear).sum()), int(missed.sum()))
+    found = (int((~thick).sum()), int((counts - 1).sum()), len(t), int((~clear).sum()), int(missed.sum()))
     report = PlaneReport(len(chosen), *found, int(misplaced.sum()), error, passed)
     if raises and not passed:
         place = tuple(t[wrong.argmax()].tolist()) if wrong.any() else ()
@@ -95,7 +115,12 @@ def random_points(cells: Complex, count: int, seed: int) -> Tensor:
 
     Returns:
         (count, 2).
+
+    Raises:
+        BadInput: For no points.
     """
+    if count < 1:
+        raise BadInput(f"samples: expected at least 1, got {count}")
     generator = np.random.default_rng(seed)
     rim = np.flatnonzero(cells.operator[cells.sides] == OUTSIDE)
     a, b = cells.points[cells.corners[rim]], cells.points[cells.corners[cells.following[rim]]]

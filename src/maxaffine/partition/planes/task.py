@@ -1,0 +1,163 @@
+"""What is to be partitioned: a polygon of a plane, and the part of a network that divides it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+
+from maxaffine.errors import BadInput
+from maxaffine.graph import Dependence
+from maxaffine.network import SplineNetwork
+from maxaffine.partition.planes.blocks import Block, Builder, Leaf, Path
+from maxaffine.partition.planes.complex import Complex
+from maxaffine.partition.planes.frame import Frame, directed, polygon, spanned
+from maxaffine.partition.planes.levels import Level, flattened, levels
+from maxaffine.progress import progress_bar
+
+TOLERANCE = 1e-12
+MEMORY = 64 * 2**20
+ROUNDING = 8 * float(np.finfo(np.float64).eps)
+KEPT_OUTPUTS = 128
+BAR = "{desc}: {percentage:3.0f}% of the area |{bar}| [{elapsed}<{remaining}{postfix}]"
+Watch = Callable[[float, int], object]
+GLUE = 100  # two blocks may place the same vertex a few roundings apart
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A polygon and a network.
+
+    Attributes:
+        frame: The plane.
+        corners: (n, 2) of the polygon.
+        stretches: The network, level by level.
+        number: Of the value of the graph that is followed.
+        tolerance: A distance in the plane.
+        memory: About how many bytes the values of one block may take.
+        keep_values: Whether the outputs at the vertices are kept.
+        dtype: What the network was captured in.
+    """
+
+    frame: Frame
+    corners: np.ndarray
+    stretches: tuple[Level, ...]
+    number: int
+    tolerance: float
+    memory: int
+    keep_values: bool
+    dtype: torch.dtype
+
+    @property
+    def operators(self) -> tuple[str, ...]:
+        """Names of the operators that divide."""
+        return tuple(level.name for level in self.stretches if level.step is not None)
+
+    def run(
+        self, done: Callable[[Leaf], None], progress: bool | Watch | None, after: Path = (), area: float = 0.0
+    ) -> list[Leaf]:
+        """Divide the polygon, with a progress bar.
+
+        Args:
+            done: Called with every leaf.
+            progress: Whether to show a progress bar, or a function that follows.
+            after: The path of the last leaf of an earlier run.
+            area: What that run had finished.
+
+        Returns:
+            What an interruption left.
+        """
+        whole = Complex.polygon(self.corners)
+        total = float(whole.areas[0])
+        shown = False if callable(progress) else progress
+        bar = progress_bar(shown, "plane", total=100.0, initial=100 * area / total, unit="%", bar_format=BAR)
+        regions = 0
+
+        def report(leaf: Leaf) -> None:
+            nonlocal regions, area
+            done(leaf)
+            regions += len(leaf.cells.counts)
+            area += float(leaf.cells.areas.sum())
+            bar.set_postfix_str(f"{regions} regions", refresh=False)
+            bar.update(100 * float(leaf.cells.areas.sum()) / total)
+
+        def watch(blocks: list[Block]) -> None:
+            if callable(progress):
+                under_way = sum(float(block.cells.areas.sum()) * block.level for block in blocks) / len(self.stretches)
+                cells = regions + sum(len(block.cells.counts) for block in blocks)
+                progress(min(1.0, (area + under_way) / total), cells)
+
+        builder = Builder(self.stretches, self.tolerance, self.memory, self.keep_values, report, watch, after)
+        tensors = self.frame.points(torch.from_numpy(self.corners))
+        values = self.frame.net.graph.values
+        inputs = self.frame.net.graph.part([self.number]).inputs
+        with bar, torch.no_grad():
+            return builder.run(whole, {n: flattened(item, values[n]) for n, item in zip(inputs, tensors, strict=True)})
+
+
+def task(
+    net: SplineNetwork,
+    anchors: Any,
+    origin: Any,
+    basis: Any,
+    extent: Any,
+    until: str | None,
+    output: int | None,
+    tolerance: float,
+    memory: int,
+    keep_values: bool | None,
+) -> Task:
+    """The checked task; arguments as of :func:`maxaffine.partition.plane`.
+
+    Args:
+        net: The network.
+        anchors: See there.
+        origin: See there.
+        basis: See there.
+        extent: See there.
+        until: See there.
+        output: See there.
+        tolerance: See there.
+        memory: See there.
+        keep_values: See there.
+
+    Returns:
+        The task.
+
+    Raises:
+        BadInput: See there.
+        NotPiecewiseAffine: See there.
+    """
+    frame = _frame(net, anchors, origin, basis)
+    corners = polygon(extent, frame.anchors)
+    if not 0 < tolerance < 1e-3:
+        raise BadInput(f"tolerance: expected a number between 0 and 1e-3, got {tolerance}")
+    if memory < 2**16:
+        raise BadInput(f"memory: expected at least {2**16} bytes, got {memory}")
+    number = _target(frame.net, until, output)
+    graph = frame.net.graph.part([number])
+    if keep_values is None:
+        keep_values = prod(graph.values[number].units) <= KEPT_OUTPUTS
+    width = max(float(np.hypot(*np.ptp(corners, axis=0))) * tolerance, ROUNDING * float(np.abs(corners).max()))
+    dtype = next(dtype for dtype in net.inputs.dtypes if dtype.is_floating_point)
+    return Task(frame, corners, levels(graph), number, width, memory, keep_values, dtype)
+
+
+def _frame(net: SplineNetwork, anchors: Any, origin: Any, basis: Any) -> Frame:
+    if not isinstance(net, SplineNetwork):
+        raise BadInput(f"net: expected a SplineNetwork, got {type(net).__name__}; capture the module: ma.capture(...)")
+    if (anchors is None) == (origin is None) or (origin is None) != (basis is None):
+        raise BadInput("anchors: give either three anchors, or origin and basis")
+    return directed(net, origin, basis) if anchors is None else spanned(net, anchors)
+
+
+def _target(net: SplineNetwork, until: str | None, output: int | None) -> int:
+    """The number of the value that is followed."""
+    number = net.target(until, output)
+    if net.graph.values[number].dependence is not Dependence.AFFINE:
+        raise BadInput("output: it is piecewise constant (a comparison or an index); name an affine one with until=")
+    return number
