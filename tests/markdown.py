@@ -58,8 +58,8 @@ def needs(text: str) -> list[str]:
 
 
 def broken_links(page: Path) -> list[str]:
-    """The links and pictures of a page that name no file beside it."""
-    links = _LINK.findall(page.read_text(encoding="utf-8"))
+    """The links and pictures of a page, outside its code, that name no file beside it."""
+    links = _LINK.findall(_FENCE.sub("", page.read_text(encoding="utf-8")))
     return [link for link in links if not (page.parent / link).exists()]
 
 

@@ -1,0 +1,44 @@
+"""Draws the pictures of the README and of the page on the theory: `python -m docs.figures [NAME ...]`."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from docs.figures import hero, theory
+
+FOLDER = Path(__file__).resolve().parents[1] / "images"
+DPI = 125
+DRAWN: dict[str, Callable[[], Figure]] = {
+    "hero": hero.hero,
+    "theory-max-affine": theory.max_affine,
+    "theory-affine-map": theory.affine_map,
+    "theory-matched-filter": theory.matched_filter,
+    "theory-quantiser": theory.quantiser,
+    "theory-layers": theory.layers,
+    "theory-soft": theory.soft,
+}
+
+
+def draw(name: str) -> bytes:
+    """Draw one picture.
+
+    Args:
+        name: A key of `DRAWN`.
+
+    Returns:
+        A PNG file.
+    """
+    buffer = io.BytesIO()
+    DRAWN[name]().savefig(buffer, dpi=DPI)
+    return buffer.getvalue()
+
+
+if __name__ == "__main__":
+    for wanted in sys.argv[1:] or DRAWN:
+        (FOLDER / f"{wanted}.png").write_bytes(draw(wanted))
+        print(f"docs/images/{wanted}.png")
