@@ -1,4 +1,4 @@
-"""The picture of the README: the plane through three garments, cut exactly, and what each of them is matched against."""
+"""The picture of the README: the plane through three garments, cut exactly, and what each is matched against."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 import maxaffine as ma
+from examples.real_networks.measuring import only
 from maxaffine.data import load
 from maxaffine.drawing import input_pixels, template_pixels
 from maxaffine.models import build, train
@@ -23,6 +24,7 @@ WIDTH, HEIGHT = 12.8, 6.2
 # One card for white and black pages. The colours (Okabe and Ito) are told apart with any common colour blindness.
 CARD, INK, FAINT = "#0d1420", "#f4f6fb", "#9fb0c8"
 COLOURS = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cccccc", "#cc79a7", "#8c7ae6", "#b07d4f")
+LABEL = {"color": INK, "fontsize": 11, "weight": "bold", "ha": "center", "va": "center"}
 DARKEST, BRIGHTEST, JITTER = 0.38, 0.86, 0.09
 
 
@@ -44,7 +46,7 @@ def hero() -> Figure:
     _matched(figure, result, x)
     words = f"On the left {partition.regions:,} regions: on each, the network is one affine map."
     figure.text(0.7855, 0.062, words, color=FAINT, fontsize=9, ha="center", va="center")
-    words = "On the right the maps at the three images: ⟨template, x⟩ + b is the logit, exactly."
+    words = "On the right the maps at the three images: ⟨template, x⟩ + b is the logit."
     figure.text(0.7855, 0.03, words, color=FAINT, fontsize=9, ha="center", va="center")
     return figure
 
@@ -65,14 +67,14 @@ def _plane(ax: Axes, partition: PlanePartition, x: torch.Tensor, names: tuple[st
     ax.add_collection(LineCollection(list(lines), colors=CARD, linewidths=0.3, alpha=0.75))
     boundary = partition.decision_boundary().points.numpy()
     ax.add_collection(LineCollection(list(boundary), colors=INK, linewidths=2.4, capstyle="round"))
-    at = partition.frame.anchors
+    at = partition.frame.coordinates(x.double())
     own = partition.classes[partition.locate(at)].tolist()
     areas, centres = found.areas.numpy(), found.centres.numpy()
     for number in set(classes.tolist()) - set(own):
         weights = np.where(classes == number, areas, 0)
         if weights.sum() > 0.02 * areas.sum():
             x0, y0 = (centres * weights[:, None]).sum(0) / weights.sum()
-            ax.text(x0, y0, names[number], color=INK, fontsize=11, weight="bold", ha="center", va="center")
+            ax.text(x0, y0, names[number], **LABEL)
     for place, image, number in zip(at.tolist(), x.numpy(), own, strict=True):
         picture = OffsetImage(input_pixels(image), zoom=2.2, interpolation="nearest")
         style = {"edgecolor": INK, "linewidth": 1.6, "facecolor": "black"}
@@ -95,9 +97,10 @@ def _matched(figure: Figure, result: Templates, x: torch.Tensor) -> None:
     for row in range(len(x)):
         bottom = 0.715 - row * step
         best = (result.inner + result.offsets)[row].topk(2).indices.tolist()
-        scale = float(result.slopes[row, best].abs().max())
+        templates = only(result.slopes)[row, best]
+        scale = float(templates.abs().max())
         pictures = [input_pixels(x[row].numpy())]
-        pictures += [template_pixels(result.slopes[row, place].numpy(), scale) for place in best]
+        pictures += [template_pixels(template.numpy(), scale) for template in templates]
         for column, pixels in enumerate(pictures):
             ax = figure.add_axes((left + column * across, bottom, size, height))
             ax.imshow(pixels, interpolation="nearest")

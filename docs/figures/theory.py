@@ -13,6 +13,7 @@ from matplotlib.patches import Circle
 from torch import nn
 
 import maxaffine as ma
+from examples.real_networks.measuring import only
 from maxaffine.data import load
 from maxaffine.drawing import input_pixels, template_pixels
 from maxaffine.models import build, train
@@ -66,7 +67,7 @@ def affine_map() -> Figure:
         ax.axvspan(low, high, color=FAINT, alpha=0.22 if number % 2 else 0.08, linewidth=0)
     x = torch.linspace(-4, 4, 801, dtype=torch.float64)[:, None]
     ax.plot(x, net(x).detach(), color=INK, linewidth=2.4)
-    slope, offset = float(amap.slopes), float(amap.offsets)
+    slope, offset = float(only(amap.slopes)), float(amap.offsets)
     ax.plot(x, slope * x + offset, color=COLOURS[3], linewidth=1.4, linestyle=(0, (4, 2)))
     ax.plot(at, net(at).detach(), "o", color=COLOURS[3])
     values = net(x).detach()
@@ -89,20 +90,17 @@ def matched_filter() -> Figure:
     x = data.test.inputs[:1]
     result = ma.templates(ma.capture(model, x), x)
     winner = int(result.values[0].argmax())
-    template = result.slopes[0, winner].numpy()
+    template = only(result.slopes)[0, winner].numpy()
     shares = template * x[0].numpy()
     figure = Figure(figsize=(8.4, 3.6), layout="constrained")
-    pictures = [
-        input_pixels(x[0].numpy()),
-        *(template_pixels(array, float(np.abs(array).max())) for array in (template, shares)),
-    ]
+    signed = [template_pixels(array, float(np.abs(array).max())) for array in (template, shares)]
     offset = float(result.offsets[0, winner])
     titles = (
         "input x",
         f"template A[x] of class {winner}",
         f"product: adds up to {shares.sum():.2f}\nwith b = {offset:.2f} the logit {shares.sum() + offset:.2f}",
     )
-    for ax, pixels, title in zip(figure.subplots(1, 3), pictures, titles, strict=True):
+    for ax, pixels, title in zip(figure.subplots(1, 3), (input_pixels(x[0].numpy()), *signed), titles, strict=True):
         ax.imshow(pixels, interpolation="nearest")
         ax.set_title(title, fontsize=10)
         ax.axis("off")
@@ -145,12 +143,12 @@ def layers() -> Figure:
     """
     torch.manual_seed(4)
     generator = torch.Generator().manual_seed(2)
-    model = nn.Sequential(
-        nn.Linear(2, 10), nn.ReLU(), nn.Linear(10, 10), nn.ReLU(), nn.Linear(10, 10), nn.ReLU(), nn.Linear(10, 3)
-    ).double()
-    first = model[0]
+    first = nn.Linear(2, 10)
     # Lines through the whole square, not through its middle only.
     nn.init.uniform_(first.bias, -1.2, 1.2, generator=generator)
+    model = nn.Sequential(
+        first, nn.ReLU(), nn.Linear(10, 10), nn.ReLU(), nn.Linear(10, 10), nn.ReLU(), nn.Linear(10, 3)
+    ).double()
     figure = Figure(figsize=(8.4, 3.2), layout="constrained")
     for ax, (until, title) in zip(
         figure.subplots(1, 3), (("1", "the first layer"), ("3", "the second"), ("5", "the third")), strict=True
