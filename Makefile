@@ -67,7 +67,7 @@ study-orthogonal: $(STUDIES) ## where orthogonal templates help: goes on with th
 	OMP_NUM_THREADS=1 $(BIN)/python -m studies.orthogonal $(if $(BUDGET),--budget-minutes $(BUDGET)) $(if $(ONLY),--only $(ONLY))
 
 docs: $(DOCS) ## this documentation as a site: build/site/index.html; a broken link is an error
-	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -b html -d build/doctrees docs build/site
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -E -a -W --keep-going -q -b html -d build/doctrees docs build/site
 	@echo "build/site/index.html"
 
 docs-figures: $(DEV) ## draw the pictures of the README and of docs/theory.md again
@@ -80,8 +80,8 @@ docs-operators: $(DEV) ## regenerate docs/operators.md from the operator table o
 	$(BIN)/python -m tests.operator_table > docs/operators.md.new
 	mv docs/operators.md.new docs/operators.md
 
-docs-tutorials: $(DEV) $(WEIGHTS) ## run the tutorials and renew their figures
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.markdown docs/tutorials/*.md
+docs-tutorials: $(DEV) $(WEIGHTS) ## run the tutorials and the gallery, and renew their figures
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.markdown docs/tutorials/*.md docs/gallery.md
 
 weights: $(WEIGHTS) ## the published networks that some tests and examples read
 	@echo "the published networks are installed in $(VENV)"
