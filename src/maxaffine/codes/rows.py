@@ -74,6 +74,15 @@ class RowLayout:
         plane = -(-self.unit_count // 8) * (3 if self.pieces in (3, 4) else 1)
         return self.planes * -(-plane // WORD) * WORD
 
+    def bit_places(self) -> np.ndarray:
+        """The bits of a row that are not padding, ascending: (bits,) int64; bit j of byte i is 8 i + j."""
+        if self.pieces in (3, 4):
+            planes, step = 3, -(-self.unit_count // 8)
+        else:
+            planes, step = self.planes, self.width // max(1, self.planes)
+        starts = 8 * step * np.arange(planes if self.planes else 0)
+        return (starts[:, None] + np.arange(self.unit_count)).reshape(-1)
+
     def rows(self, codes: PackedCodes) -> np.ndarray:
         """Lay out packed codes of this operator.
 

@@ -4,7 +4,9 @@ from maxaffine.search.audit import LabelErrors, NearDuplicates, label_errors, ne
 from maxaffine.search.depth import DepthNeighbors, neighbors
 from maxaffine.search.distributed import encode_with_ray, search_with_ray
 from maxaffine.search.encode import Encoded, Inputs, encode
-from maxaffine.search.index import CodeIndex, Neighbors
+from maxaffine.search.index import CodeIndex
+from maxaffine.search.nearest import Neighbors
+from maxaffine.search.recall import Recall
 from maxaffine.search.schema import StoredCodes
 from maxaffine.search.store import CodeStore
 from maxaffine.search.stored import search_store
@@ -18,6 +20,7 @@ __all__ = [
     "LabelErrors",
     "NearDuplicates",
     "Neighbors",
+    "Recall",
     "StoredCodes",
     "encode",
     "encode_with_ray",

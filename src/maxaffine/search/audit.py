@@ -12,7 +12,8 @@ from maxaffine.codes import Codes, operator_shares
 from maxaffine.drawing import html_table
 from maxaffine.errors import BadInput
 from maxaffine.search.checks import positive
-from maxaffine.search.index import CodeIndex, Neighbors, Weights
+from maxaffine.search.index import CodeIndex, Weights
+from maxaffine.search.nearest import Neighbors
 
 _SHOWN = 10
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
-from maxaffine.codes import FINGERPRINT
+from maxaffine.codes import FINGERPRINT, Codes, RowLayout
 from maxaffine.errors import BadInput
 
 
@@ -28,6 +28,42 @@ def same_network(here: Mapping[str, str], there: Mapping[str, str], argument: st
             f"{argument}: codes of the network {theirs[:12]}, but these are of {ours[:12]} (another network, or other"
             " weights), so comparing them means nothing; compute them with the same network"
         )
+
+
+def laid_out(
+    codes: Codes, layouts: Sequence[RowLayout], metadata: Mapping[str, str], needed: Sequence[str]
+) -> tuple[np.ndarray, ...]:
+    """Lay out codes as the rows of an index.
+
+    Args:
+        codes: Of n inputs.
+        layouts: The index's operators.
+        metadata: The index's, which may name its network.
+        needed: The operators that the codes must have; the others get no rows.
+
+    Returns:
+        (n, width) uint8 per operator of the index.
+
+    Raises:
+        BadInput: If they are of another network, or an operator is absent or has other units or pieces.
+    """
+    same_network(metadata, codes.metadata, "codes")
+    names = [layout.name for layout in layouts if layout.name in needed]
+    for layout in layouts:
+        if layout.name not in needed:
+            continue
+        if layout.name not in codes:
+            raise BadInput(f"codes: operator {layout.name!r} is absent; the index needs {names}")
+        found = codes[layout.name]
+        if (found.pieces, found.units) != (layout.pieces, layout.units):
+            raise BadInput(
+                f"codes: operator {layout.name!r} has units {found.units} and {found.pieces} pieces, in the index units"
+                f" {layout.units} and {layout.pieces}; take both from the same network"
+            )
+    return tuple(
+        layout.rows(codes[layout.name]) if layout.name in needed else np.empty((codes.batch, 0), np.uint8)
+        for layout in layouts
+    )
 
 
 def as_ids(ids: Tensor | Sequence[int] | np.ndarray, count: int) -> np.ndarray:

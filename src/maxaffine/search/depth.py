@@ -13,7 +13,8 @@ from maxaffine.drawing import html_table
 from maxaffine.errors import BadInput
 from maxaffine.network import SplineNetwork
 from maxaffine.search.checks import positive
-from maxaffine.search.index import CodeIndex, Neighbors
+from maxaffine.search.index import CodeIndex
+from maxaffine.search.nearest import Neighbors
 
 # Inputs encoded at once: enough to keep the processor busy, and few enough for the activations of large networks.
 BATCH = 256

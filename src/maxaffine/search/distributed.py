@@ -16,8 +16,9 @@ from maxaffine.network import SplineNetwork
 from maxaffine.progress import progress_bar
 from maxaffine.search.checks import positive
 from maxaffine.search.encode import BATCH_SIZE, Encoded, Inputs, Work
-from maxaffine.search.index import Neighbors, Weights
+from maxaffine.search.index import Weights
 from maxaffine.search.lance import naming_store
+from maxaffine.search.nearest import Neighbors
 from maxaffine.search.store import CodeStore
 from maxaffine.search.stored import merged, search_store
 

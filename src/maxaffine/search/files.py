@@ -4,9 +4,11 @@
 | --- | --- |
 | ``ids`` | (N,) int64 |
 | ``rows_0``, ``rows_1``, ... | (N, width) uint8, one per operator; every one begins at a multiple of 8 bytes |
+| ``places``, ``centroids``, ``list_...`` | what approximate search needs, where the index is prepared for it |
 
-The metadata hold a JSON description (format, version, operators, free strings) and a CRC-32 over the whole file, as it
-is with zeros in its place. safetensors' own writer wants all of it in memory, so the file is written here in blocks.
+The metadata hold a JSON description (format, version, operators, free strings, approximate search and the CRC-32 of its
+tensors) and a CRC-32 over the whole file, as it is with zeros in its place. safetensors' own writer wants all of it in
+memory, so the file is written here in blocks.
 """
 
 from __future__ import annotations
@@ -15,6 +17,9 @@ import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
@@ -22,9 +27,10 @@ from uuid import uuid4
 import numpy as np
 from tqdm import tqdm
 
-from maxaffine.codes import RowLayout
+from maxaffine.codes import RowLayout, load_faiss
 from maxaffine.errors import BadInput, DataError
 from maxaffine.progress import progress_bar
+from maxaffine.search.lists import Lists
 from maxaffine.search.nearest import Part
 
 SUFFIX = ".codeindex"
@@ -32,6 +38,7 @@ _FORMAT, _VERSION = "maxaffine.index", 1
 _BLOCK = 1 << 24
 _CURE = "build the index again and write it with CodeIndex.save"
 _UNSUMMED = "0" * 8
+_ITEM_BYTES = {"U8": 1, "I64": 8}
 
 
 def write_index(
@@ -39,6 +46,7 @@ def write_index(
     layouts: Sequence[RowLayout],
     parts: Sequence[Part],
     metadata: Mapping[str, str],
+    lists: Lists | None,
     progress: bool | None,
 ) -> None:
     """Write an index, completely or not at all.
@@ -48,6 +56,7 @@ def write_index(
         layouts: Its operators.
         parts: Its rows.
         metadata: Free strings.
+        lists: What it is prepared with for approximate search, or None.
         progress: Whether to show a progress bar; by default on a terminal when it takes over two seconds.
 
     Raises:
@@ -59,18 +68,23 @@ def write_index(
         raise BadInput(f"path {str(path)!r} ends in {path.suffix!r}; end it in {SUFFIX}")
     count = sum(part.alive for part in parts)
     operators = [{"name": item.name, "pieces": item.pieces, "units": item.units} for item in layouts]
-    text = json.dumps({"format": _FORMAT, "version": _VERSION, "operators": operators, "metadata": dict(metadata)})
-    header: dict[str, Any] = {"__metadata__": {"index": text, "crc32": _UNSUMMED}}
+    arrays = {} if lists is None else lists.arrays()
+    description = {"format": _FORMAT, "version": _VERSION, "operators": operators, "metadata": dict(metadata)}
+    if lists is not None:
+        description["approximate"] = lists.description() | {"crc32": _sum_of(arrays)}
+    header: dict[str, Any] = {"__metadata__": {"index": json.dumps(description), "crc32": _UNSUMMED}}
+    tensors = [("ids", "I64", [count]), *((f"rows_{i}", "U8", [count, x.width]) for i, x in enumerate(layouts))]
+    tensors += [(name, "U8" if array.dtype == np.uint8 else "I64", list(array.shape)) for name, array in arrays.items()]
     start = 0
-    for name, dtype, width in [("ids", "I64", 8), *((f"rows_{i}", "U8", x.width) for i, x in enumerate(layouts))]:
-        shape = [count] if name == "ids" else [count, width]
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, start + count * width]}
-        start += count * width
+    for name, dtype, shape in tensors:
+        size = prod(shape) * _ITEM_BYTES[dtype]
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, start + size]}
+        start += size
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     bar = progress_bar(progress, "writing index", unit="B", unit_scale=True, total=start)
     try:
         with bar, temporary.open("xb") as file:
-            _write(file, header, _blocks(parts, len(layouts)), bar)
+            _write(file, header, chain(_blocks(parts, len(layouts)), arrays.values()), bar)
         os.replace(temporary, path)
     except OSError as error:
         raise DataError(f"{path} could not be written: {error}; check folder, permissions and free space") from error
@@ -110,15 +124,33 @@ def _header_bytes(header: dict[str, Any]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def read_index(path: str | os.PathLike[str], memory_map: bool) -> tuple[tuple[RowLayout, ...], Part, dict[str, str]]:
+@dataclass(frozen=True, eq=False)
+class Read:
+    """What a file holds.
+
+    Args:
+        layouts: The operators.
+        part: All rows.
+        metadata: Free strings.
+        lists: What approximate search needs; None where the index was not prepared for it, or faiss is absent.
+    """
+
+    layouts: tuple[RowLayout, ...]
+    part: Part
+    metadata: dict[str, str]
+    lists: Lists | None
+
+
+def read_index(path: str | os.PathLike[str], memory_map: bool) -> Read:
     """Read what `write_index` wrote.
 
     Args:
         path: The file.
-        memory_map: Map the file instead of reading it; its checksum is not compared then.
+        memory_map: Map the file instead of reading it; its checksum is not compared then, but that of the tensors for
+            approximate search, which are read.
 
     Returns:
-        The operators, all rows as one part, and the metadata.
+        Its content.
 
     Raises:
         DataError: If the file is absent, damaged or was written by something else.
@@ -136,7 +168,7 @@ def read_index(path: str | os.PathLike[str], memory_map: bool) -> tuple[tuple[Ro
         raise DataError(f"{path} is damaged or no index: {error}; {_CURE}") from error
 
 
-def _parsed(raw: np.ndarray, memory_map: bool) -> tuple[tuple[RowLayout, ...], Part, dict[str, str]]:
+def _parsed(raw: np.ndarray, memory_map: bool) -> Read:
     length = int.from_bytes(raw[:8].tobytes(), "little")
     if length > len(raw) - 8:
         raise ValueError("it ends within its header")
@@ -151,7 +183,7 @@ def _parsed(raw: np.ndarray, memory_map: bool) -> tuple[tuple[RowLayout, ...], P
         raise ValueError(f"format version {description['version']} is newer than {_VERSION}, upgrade maxaffine")
     data = raw[8 + length :]
     names = ["ids", *(f"rows_{i}" for i in range(len(description["operators"])))]
-    if len(data) != max(header[name]["data_offsets"][1] for name in names):
+    if len(data) != max(item["data_offsets"][1] for name, item in header.items() if name != "__metadata__"):
         raise ValueError("its length is not what its header says")
     if not memory_map and f"{zlib.crc32(data.data, zlib.crc32(unsummed)):08x}" != checksum:
         raise ValueError("its checksum does not match its content")
@@ -163,4 +195,26 @@ def _parsed(raw: np.ndarray, memory_map: bool) -> tuple[tuple[RowLayout, ...], P
         data[slice(*header[name]["data_offsets"])].reshape(count, width)
         for name, width in zip(names, widths, strict=True)
     )
-    return layouts, Part(ids.view(np.int64).reshape(count), tuple(rows)), dict(description["metadata"])
+    lists = _lists(header, data, description["approximate"]) if "approximate" in description else None
+    part = Part(ids.view(np.int64).reshape(count), tuple(rows))
+    return Read(layouts, part, dict(description["metadata"]), lists)
+
+
+def _lists(header: dict[str, Any], data: np.ndarray, description: dict[str, Any]) -> Lists | None:
+    arrays = {}
+    for name in Lists.ARRAYS:
+        item = header[name]
+        # A copy: these are searched all at once, and few beside the rows.
+        content = np.array(data[slice(*item["data_offsets"])])
+        arrays[name] = (content.view(np.int64) if item["dtype"] == "I64" else content).reshape(item["shape"])
+    if _sum_of(arrays) != description["crc32"]:
+        raise ValueError("the checksum of its approximate search does not match")
+    faiss = load_faiss()
+    return None if faiss is None else Lists.read(faiss, description, arrays)
+
+
+def _sum_of(arrays: Mapping[str, np.ndarray]) -> str:
+    checksum = 0
+    for array in arrays.values():
+        checksum = zlib.crc32(array.reshape(-1).data, checksum)
+    return f"{checksum:08x}"

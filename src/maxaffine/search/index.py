@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from math import isqrt
 from os import PathLike
 from typing import Self
 
@@ -13,24 +13,14 @@ from torch import Tensor
 
 from maxaffine.codes import Codes, PackedCodes, RowLayout, load_faiss, operator_shares
 from maxaffine.errors import BadInput
-from maxaffine.search.checks import as_ids, integers, positive, same_network
+from maxaffine.search.approximate import SAMPLE, Places, Trial, compared, settle
+from maxaffine.search.checks import as_ids, integers, laid_out, positive
 from maxaffine.search.files import read_index, write_index
-from maxaffine.search.nearest import Metric, Part, nearest
+from maxaffine.search.lists import Lists
+from maxaffine.search.nearest import Metric, Neighbors, Part, nearest
+from maxaffine.search.recall import Recall
 
 Weights = Mapping[str, float] | Sequence[float]
-
-
-@dataclass(frozen=True, eq=False)
-class Neighbors:
-    """The k nearest rows of an index to each of N queries, nearest first, ties by the lower id.
-
-    Args:
-        ids: (N, k) int64.
-        distances: (N, k) float64, the code distance.
-    """
-
-    ids: Tensor
-    distances: Tensor
 
 
 class CodeIndex:
@@ -39,7 +29,8 @@ class CodeIndex:
     argmin_i d(q, x_i)  with d = `maxaffine.code_distance`, to the last bit and with ties by the lower id
 
     Rows are kept as bits in which faiss counts unequal units (1 bit per ReLU, 3 per 2 x 2 max-pooling, the bit planes
-    above 4 pieces). Without faiss the same numbers are counted by numpy, several times slower.
+    above 4 pieces). Without faiss the same numbers are counted by numpy, several times slower. After `prepare`, which
+    needs faiss, ``search(..., approximate=True)`` compares a few candidates in full only.
 
     Args:
         codes: What to begin with; it settles which operators the index holds.
@@ -62,6 +53,8 @@ class CodeIndex:
         self._layouts = tuple(RowLayout(name, item.pieces, item.units) for name, item in codes.items())
         self._metadata = dict(codes.metadata)
         self._parts: list[Part] = []
+        self._lists: Lists | None = None
+        self._where: Places | None = None
         self.add(codes, ids)
 
     @property
@@ -74,6 +67,11 @@ class CodeIndex:
         """(N,) int64: the ids of all rows, in the order in which they were added."""
         kept = [part.ids if part.kept is None else part.ids[part.kept] for part in self._parts]
         return torch.from_numpy(np.concatenate([np.empty(0, np.int64), *kept]))
+
+    @property
+    def recall(self) -> Recall | None:
+        """What `prepare` measured, None before it; rows added or removed since are not in it."""
+        return None if self._lists is None else self._lists.recall
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -91,7 +89,8 @@ class CodeIndex:
 
     def __repr__(self) -> str:
         """Return the sizes."""
-        return f"CodeIndex({len(self)} rows, operators {list(self.operators)}, {self.nbytes} bytes)"
+        approximate = "" if self.recall is None else f", approximately: {self.recall}"
+        return f"CodeIndex({len(self)} rows, operators {list(self.operators)}, {self.nbytes} bytes{approximate})"
 
     def add(self, codes: Codes, ids: Tensor | Sequence[int] | None = None) -> None:
         """Add rows.
@@ -104,16 +103,19 @@ class CodeIndex:
         Raises:
             BadInput: If the codes are of other operators or of another network, or an id cannot be used.
         """
-        rows = self._rows(codes, self.operators, "codes")
+        rows = laid_out(codes, self._layouts, self._metadata, self.operators)
         present = self.ids.numpy()
         first = int(present.max(initial=-1)) + 1
         given = np.arange(first, first + codes.batch) if ids is None else as_ids(ids, codes.batch)
         if taken := np.intersect1d(given, present)[:5].tolist():
             raise BadInput(f"ids: {taken} are in the index already; remove them first, or give new ids")
         part = Part(given, rows)
+        if self._lists is not None:
+            self._lists.add(part)
+        self._where = None
         # Small neighbours are joined, so that many small additions leave few parts and copy each row a few times only.
         while self._parts and self._parts[-1].kept is None and 0 < len(self._parts[-1]) <= len(part):
-            part = _joined(self._parts.pop(), part)
+            part = self._parts.pop().joined(part)
         if codes.batch:
             self._parts.append(part)
 
@@ -135,8 +137,76 @@ class CodeIndex:
             if part.kept is not None and 2 * part.alive < len(part):
                 part = part.chosen(np.flatnonzero(part.kept))
             parts += [part] if part.alive else []
-        self._parts = parts
+        self._parts, self._where = parts, None
+        if self._lists is not None:
+            self._lists.remove(wanted)
         return before - len(self)
+
+    def prepare(
+        self,
+        weights: Weights | None = None,
+        *,
+        k: int = 10,
+        recall: float = 0.95,
+        lists: int | None = None,
+        probes: int | None = None,
+        candidates: int | None = None,
+        bits: int = 1024,
+        queries: Codes | None = None,
+        seed: int = 0,
+        threads: int = 1,
+        progress: bool | None = None,
+    ) -> Recall:
+        """Prepare approximate search by some weights, and measure how much of the exact result it finds.
+
+        A sketch of each row, some of its bits, is put into one of many lists of similar sketches. A query looks into
+        the nearest lists, and the rows with the nearest sketches there are compared in full. Rows added later go into
+        the same lists; prepare again when they have changed much.
+
+        Args:
+            weights: As for `search`.
+            k: Neighbours for which the recall is measured.
+            recall: What to reach: probes and candidates that are not given are doubled until half of the queries do.
+                The recall is measured on the other half.
+            lists: How many lists; by default the square root of the number of rows.
+            probes: Lists that a query looks into.
+            candidates: Rows per query that are compared in full, at least the k of the search.
+            bits: Bits of a sketch.
+            queries: Codes of at least two inputs to measure with, best of the kind that will be searched for; by
+                default 256 of the rows, each of which does not find itself.
+            seed: Of sketch, lists and sample: the same seed, rows and threads prepare the same search.
+            threads: Threads that cluster and search.
+            progress: As for `search`.
+
+        Returns:
+            The recall with its sample and confidence interval, kept as `recall` too.
+
+        Raises:
+            BadInput: If an argument is not valid, or there are too few rows or queries.
+            MaxAffineError: If faiss is not installed.
+        """
+        numbers = {"k": k, "bits": bits, "lists": lists, "probes": probes, "candidates": candidates, "threads": threads}
+        for name, value in numbers.items():
+            if value is not None:
+                positive(name, value)
+        if not 0 < recall <= 1:
+            raise BadInput(f"recall={recall!r}; give a fraction above 0 and at most 1")
+        metric = self._metric(weights)
+        if not metric.terms:
+            raise BadInput("weights: no operator with a weight has codes, so that all rows are at distance 0")
+        count = len(self)
+        if max(k + (queries is None), lists or 1) > count or (queries is not None and queries.batch < 2):
+            raise BadInput(
+                f"the index holds {count} rows, too few for k={k} neighbours (besides the query, where the rows are the"
+                f" queries) or lists={lists}, or there are fewer than two queries; ask for fewer, or add more"
+            )
+        faiss = load_faiss("approximate search")
+        places = self._places()
+        asked = places.sample(SAMPLE, seed) if queries is None else self._asked(queries, metric)
+        trial = Trial.exact(metric, self._parts, asked, k, threads, progress)
+        prepared = Lists.trained(faiss, metric, self._parts, lists or max(1, isqrt(count)), bits, seed, threads)
+        self._lists = prepared
+        return settle(prepared, metric, places, trial, recall, (probes, candidates), threads)
 
     def search(
         self,
@@ -144,6 +214,7 @@ class CodeIndex:
         k: int,
         weights: Weights | None = None,
         *,
+        approximate: bool = False,
         threads: int = 1,
         progress: bool | None = None,
     ) -> Neighbors:
@@ -155,6 +226,8 @@ class CodeIndex:
             k: How many to find, at most the number of rows.
             weights: w_l by operator name or in the index's order, as `maxaffine.code_distance` takes them; equal by
                 default. ``{"relu3": 1}`` searches by one operator.
+            approximate: Compare the candidates alone, after `prepare` for the same weights: the distances are exact,
+                but nearer rows may be missed; how often, `recall` says.
             threads: Threads that scan; numpy's and torch's own numbers of threads stay as they are.
             progress: Whether to show a progress bar; by default on a terminal when it takes over two seconds.
 
@@ -163,15 +236,20 @@ class CodeIndex:
 
         Raises:
             BadInput: If the codes are of other operators or another network, k or threads is no positive number, k is
-                above the number of rows, or the weights are not valid.
+                above the number of rows, the weights are not valid, or the index is not prepared for them.
         """
-        shares = operator_shares(weights, list(self.operators))
-        queries = self._queries(codes, [name for name, share in shares.items() if share])
+        metric = self._metric(weights)
+        queries = self._asked(codes, metric)
         positive("threads", threads)
         if positive("k", k) > len(self):
             raise BadInput(f"k={k}, but the index holds {len(self)} rows; ask for fewer, or add more")
-        metric = Metric(self._layouts, tuple(shares.values()), load_faiss())
-        ids, distances = nearest(metric, self._parts, queries, k, threads, progress)
+        if approximate:
+            if self._lists is None or self._lists.shares != metric.shares:
+                raise BadInput("approximate: the index is not prepared for these weights; call prepare(weights) first")
+            candidates = self._lists.candidates_of(queries, k, threads)
+            ids, distances = compared(metric, self._places(), queries, candidates, k, threads)
+        else:
+            ids, distances = nearest(metric, self._parts, queries, k, threads, progress)
         return Neighbors(torch.from_numpy(ids), torch.from_numpy(distances))
 
     def save(self, path: str | PathLike[str], *, progress: bool | None = None) -> None:
@@ -181,7 +259,7 @@ class CodeIndex:
             path: Ends in ``.codeindex``. What was there before is replaced only once the new file is on disk.
             progress: As for `search`.
         """
-        write_index(path, self._layouts, self._parts, self._metadata, progress)
+        write_index(path, self._layouts, self._parts, self._metadata, self._lists, progress)
 
     @classmethod
     def load(cls, path: str | PathLike[str], *, memory_map: bool = False) -> Self:
@@ -193,42 +271,26 @@ class CodeIndex:
                 Its size is checked then, not its checksum, which would mean to read it all.
 
         Returns:
-            The index. Rows added to a memory-mapped one are kept in memory, its file never changes.
+            The index, prepared as it was (without faiss for exact search alone). Rows added to a memory-mapped one are
+            kept in memory, its file never changes.
         """
-        layouts, part, metadata = read_index(path, memory_map)
-        index = cls.__new__(cls)
-        index._layouts, index._metadata = layouts, metadata
-        index._parts = [part] if len(part) else []
+        read, index = read_index(path, memory_map), cls.__new__(cls)
+        index._layouts, index._metadata, index._lists, index._where = read.layouts, read.metadata, read.lists, None
+        index._parts = [read.part] if len(read.part) else []
         return index
 
-    def _queries(self, codes: Codes | PackedCodes, needed: Sequence[str]) -> Part:
+    def _metric(self, weights: Weights | None) -> Metric:
+        return Metric(self._layouts, tuple(operator_shares(weights, list(self.operators)).values()), load_faiss())
+
+    def _places(self) -> Places:
+        if self._where is None:
+            self._where = Places(self._parts)
+        return self._where
+
+    def _asked(self, codes: Codes | PackedCodes, metric: Metric) -> Part:
         if isinstance(codes, PackedCodes):
             if len(self.operators) != 1:
                 raise BadInput(f"codes are of one operator, but the index holds {list(self.operators)}; give Codes")
             codes = Codes({self.operators[0]: codes}, metadata=self._metadata)
-        return Part(np.zeros(codes.batch, dtype=np.int64), self._rows(codes, needed, "codes"))
-
-    def _rows(self, codes: Codes, needed: Sequence[str], argument: str) -> tuple[np.ndarray, ...]:
-        """Lay out codes after checking them; an operator that is not needed gets no rows."""
-        same_network(self._metadata, codes.metadata, argument)
-        names = [layout.name for layout in self._layouts if layout.name in needed]
-        for layout in self._layouts:
-            if layout.name not in needed:
-                continue
-            if layout.name not in codes:
-                raise BadInput(f"{argument}: operator {layout.name!r} is absent; the index needs {names}")
-            found = codes[layout.name]
-            if (found.pieces, found.units) != (layout.pieces, layout.units):
-                raise BadInput(
-                    f"{argument}: operator {layout.name!r} has units {found.units} and {found.pieces} pieces, in the"
-                    f" index units {layout.units} and {layout.pieces}; take both from the same network"
-                )
-        return tuple(
-            layout.rows(codes[layout.name]) if layout.name in needed else np.empty((codes.batch, 0), np.uint8)
-            for layout in self._layouts
-        )
-
-
-def _joined(a: Part, b: Part) -> Part:
-    rows = tuple(np.concatenate(pair) for pair in zip(a.rows, b.rows, strict=True))
-    return replace(a, ids=np.concatenate([a.ids, b.ids]), rows=rows)
+        needed = [layout.name for layout, share in zip(self._layouts, metric.shares, strict=True) if share]
+        return Part(np.full(codes.batch, -1), laid_out(codes, self._layouts, self._metadata, needed))

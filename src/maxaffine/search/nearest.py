@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from maxaffine.codes import RowLayout
 from maxaffine.progress import progress_bar
@@ -18,6 +19,19 @@ _QUERIES = 256
 # Byte comparisons of one task, about a second: as often progress is shown and Ctrl-C heard.
 _TASK_BYTES = 1 << 34
 _LAST_ID = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbors:
+    """The k nearest rows of an index to each of N queries, nearest first, ties by the lower id.
+
+    Args:
+        ids: (N, k) int64.
+        distances: (N, k) float64, the code distance.
+    """
+
+    ids: torch.Tensor
+    distances: torch.Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +57,10 @@ class Part:
         """Rows that were not removed."""
         return len(self.ids) if self.kept is None else int(np.count_nonzero(self.kept))
 
+    def alive_rows(self) -> np.ndarray:
+        """Return the positions (alive,) of the rows that were not removed."""
+        return np.arange(len(self.ids)) if self.kept is None else np.flatnonzero(self.kept)
+
     def take(self, index: slice) -> Part:
         """Return a run of rows, as views."""
         kept = None if self.kept is None else self.kept[index]
@@ -51,6 +69,11 @@ class Part:
     def chosen(self, index: np.ndarray) -> Part:
         """Return some rows, as copies, none of them removed."""
         return Part(self.ids[index], tuple(np.ascontiguousarray(rows[index]) for rows in self.rows))
+
+    def joined(self, other: Part) -> Part:
+        """Return the rows of both, as copies; of neither any was removed."""
+        rows = tuple(np.concatenate(pair) for pair in zip(self.rows, other.rows, strict=True))
+        return Part(np.concatenate([self.ids, other.ids]), rows)
 
     def without(self, gone: np.ndarray) -> Part:
         """Mark rows as removed.

@@ -10,8 +10,8 @@ import torch
 from maxaffine.codes import Codes, operator_shares
 from maxaffine.errors import BadInput, DataError
 from maxaffine.search.checks import positive
-from maxaffine.search.index import CodeIndex, Neighbors, Weights
-from maxaffine.search.nearest import Best
+from maxaffine.search.index import CodeIndex, Weights
+from maxaffine.search.nearest import Best, Neighbors
 from maxaffine.search.store import CodeStore
 
 
