@@ -5,6 +5,8 @@ Each message names the argument, the cause and the cure.
 
 from __future__ import annotations
 
+SHOWN = 6
+
 
 class MaxAffineError(Exception):
     """Base class: catch it to catch every error that the library raises on purpose."""
@@ -57,22 +59,34 @@ class ModelError(MaxAffineError):
 
 
 class PartitionError(MaxAffineError):
-    """A partition of a line or a plane came out inconsistent: it is not returned.
+    """A partition of a line, a plane or the input space came out inconsistent: it is not returned.
 
     Args:
         reason: What does not fit.
-        place: Where, in coordinates of the line or plane.
+        place: Where, in coordinates of the line or plane, or in input space.
         unit: Flat number of the unit whose boundary it is, when it is known.
         operator: Name of its operator.
+        cure: What the user can do about it.
     """
 
-    def __init__(self, reason: str, place: tuple[float, ...] = (), unit: int | None = None, operator: str = "") -> None:
+    def __init__(
+        self,
+        reason: str,
+        place: tuple[float, ...] = (),
+        unit: int | None = None,
+        operator: str = "",
+        cure: str = "move the plane or its rim a little, or capture the network in float64",
+    ) -> None:
         self.reason = reason
         self.place = place
         self.unit = unit
         self.operator = operator
+        self.cure = cure
         whose = f", unit {unit} of {operator or 'its operator'}" if unit is not None else ""
-        where = f" at {place}" if place else ""
-        super().__init__(
-            f"{reason}{where}{whose}\n  cure: move the plane or its rim a little, or capture the network in float64"
-        )
+        where = f" at {_shortened(place)}" if place else ""
+        super().__init__(f"{reason}{where}{whose}\n  cure: {cure}")
+
+
+def _shortened(place: tuple[float, ...]) -> str:
+    shown = ", ".join(str(value) for value in place[:SHOWN])
+    return f"({shown}{f', ... {len(place)} numbers' if len(place) > SHOWN else ''})"

@@ -108,13 +108,12 @@ def _segments(x: Tensor, generator: torch.Generator) -> list[tuple[Tensor, Tenso
 
 def _crossed(net: ma.SplineNetwork, name: str, pairs: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
     """Means over exact lines: breakpoints, breakpoints per unit of length, and decision changes."""
-    lines = [ma.partition.line(net, a, b, progress=False) for a, b in pairs]
-    lengths = torch.stack([(b - a).norm() for a, b in pairs])
-    counts = torch.tensor([line.pieces - 1 for line in lines], dtype=torch.float64)
+    starts, ends = (torch.cat(items) for items in zip(*pairs, strict=True))
+    found = ma.partition.crossed_regions(net, starts, ends, progress=False)
     return {
-        f"crossed_{name}": float(counts.mean()),
-        f"density_{name}": float((counts / lengths).mean()),
-        f"decisions_{name}": float(torch.tensor([len(line.decisions()) for line in lines]).double().mean()),
+        f"crossed_{name}": float(found.breakpoints.double().mean()),
+        f"density_{name}": float(found.density.mean()),
+        f"decisions_{name}": float(found.decisions.double().mean()),
     }
 
 

@@ -82,7 +82,7 @@ def test_missing_boundary() -> None:
 
 
 def test_another_module(found: PlanePartition) -> None:
-    with pytest.raises(ma.PartitionError, match="disagree"):
+    with pytest.raises(ma.ExactnessError, match="maps and the module disagree"):
         found.verify(mlp(2, 8, 8, 3, seed=6))
 
 

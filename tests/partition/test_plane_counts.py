@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import maxaffine as ma
+from benchmarks.subdivision import edge_subdivision
 from maxaffine.partition import PlanePartition
 from tests.partition.planes import arrangement_regions, code_count, linear, mlp, plane_of
 
@@ -126,3 +127,13 @@ def test_tiles_of_a_convolutional_network_meet() -> None:
     whole, tiled = (ma.partition.plane(net, x, memory=memory, progress=False) for memory in (2**30, 2**17))
     _same(whole, tiled)
     assert tiled.verify(network).passed
+
+
+@pytest.mark.parametrize("widths", [(2, 12, 1), (2, 24, 24, 1), (2, 16, 16, 16, 16, 3)])
+def test_as_many_cells_as_edge_subdivision(widths: tuple[int, ...]) -> None:
+    """The published neuron-by-neuron algorithm, written independently."""
+    network = mlp(*widths, seed=2)
+    found, other = plane_of(network), edge_subdivision(network, (-1, 1, -1, 1))
+    assert (found.regions, len(found.vertices)) == (other.regions, len(other.points))
+    rounded = {tuple(row) for row in found.vertices.round(decimals=9).add(0.0).tolist()}
+    assert rounded == {tuple(row) for row in torch.from_numpy(other.points).round(decimals=9).add(0.0).tolist()}

@@ -153,6 +153,18 @@ def test_neighbours_are_mutual_and_flip_one_unit() -> None:
         assert other.contains(neighbour.place[None], 1e-7).item()
 
 
+def test_inconsistencies_name_their_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = ma.capture(mlp(2, 5, 3), torch.zeros(1, 2, dtype=F64))
+    found = region(net, torch.full((1, 2), 0.3, dtype=F64), bounds=(-1, 1))
+    inner = next(n for n, facet in enumerate(found.facets) if facet.units[0][0] != "bounds")
+    with pytest.raises(ma.PartitionError, match="should change") as caught:
+        found.behind(inner, found.x.numpy(), 1e-3)  # x is no place on the facet
+    assert caught.value.place == tuple(found.x.tolist())
+    monkeypatch.setattr("maxaffine.partition.space.enumeration._volume", lambda places: 0.1)
+    with pytest.raises(ma.PartitionError, match=r"(?s)volumes.*cure: .*shift the box") as caught:
+        regions(net, (-1, 1))
+
+
 def test_nearest_decision_against_sampling() -> None:
     module = mlp(2, 5, 3, seed=3)
     net = ma.capture(module, torch.zeros(1, 2, dtype=F64))

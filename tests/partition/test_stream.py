@@ -87,7 +87,7 @@ def test_locate_and_verify(tiles: PlaneTiles) -> None:
     assert tiles.locate(torch.tensor([[9.0, 0.0]]))[0].tolist() == [-1]
     report = tiles.verify(model)
     assert report.passed and report.samples == 4096
-    with pytest.raises(ma.PartitionError, match="disagree"):
+    with pytest.raises(ma.ExactnessError, match="maps and the module disagree"):
         tiles.verify(mlp(2, 24, 24, 3, seed=1))
     assert f"{tiles.regions} regions in {len(tiles)} tiles" in repr(tiles)
 

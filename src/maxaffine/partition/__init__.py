@@ -6,6 +6,8 @@ from maxaffine.partition.lines.gradients import IntegratedGradients, integrated_
 from maxaffine.partition.lines.line import line
 from maxaffine.partition.lines.partition import Crossings, LinePartition
 from maxaffine.partition.measures.complexity import LocalComplexity, local_complexity
+from maxaffine.partition.measures.crossed import CrossedRegions, crossed_regions
+from maxaffine.partition.measures.exact import plane_complexity
 from maxaffine.partition.measures.history import ComplexityHistory
 from maxaffine.partition.planes.boundary import Segments
 from maxaffine.partition.planes.frame import Frame
@@ -19,6 +21,7 @@ from maxaffine.partition.space.region import Facet, Neighbour, Region, region
 
 __all__ = [
     "ComplexityHistory",
+    "CrossedRegions",
     "Crossings",
     "Decisions",
     "Facet",
@@ -34,10 +37,12 @@ __all__ = [
     "Region",
     "Regions",
     "Segments",
+    "crossed_regions",
     "integrated_gradients",
     "line",
     "local_complexity",
     "plane",
+    "plane_complexity",
     "region",
     "regions",
     "stream_plane",

@@ -12,7 +12,7 @@ from torch import Tensor
 from maxaffine.errors import NotPiecewiseAffine
 from maxaffine.graph import AxisSelection, Choice, Comparison, Elementwise, MaxPool, Step, as_tuple, fill
 from maxaffine.partition.lines.envelopes import crossings, reorderings, takeovers
-from maxaffine.partition.lines.windows import windows
+from maxaffine.partition.windows import windows
 
 Cuts = tuple[Tensor, Tensor]  # piece, and the fraction of it
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from maxaffine.errors import BadInput
 from maxaffine.network import SplineNetwork
+from maxaffine.partition.inputs import one_input
 
 
 @dataclass(frozen=True)
@@ -71,32 +72,3 @@ def segment(net: SplineNetwork, x0: Any, x1: Any) -> Segment:
         if not a.is_floating_point() and not torch.equal(a, b):
             raise BadInput(f"x1: {name} is not floating point, so it cannot move; give it the same value as in x0")
     return Segment(double, start, end)
-
-
-def one_input(net: SplineNetwork, x: Any, name: str) -> tuple[Tensor, ...]:
-    """One input of a network as float64 tensors.
-
-    Args:
-        net: The network.
-        x: A batch of one as at capture, in the network's own type or in float64.
-        name: The argument's name, for messages.
-
-    Returns:
-        One tensor per input of the network.
-
-    Raises:
-        BadInput: For another number of samples than one, or whatever the network itself refuses.
-    """
-    items = list(x.values()) if isinstance(x, dict) else list(x) if isinstance(x, tuple | list) else [x]
-    double = net.double()
-    wide = all(
-        isinstance(i, Tensor) and i.dtype in (torch.float64, torch.int64, torch.int32, torch.bool) for i in items
-    )
-    try:
-        tensors = (double if wide else net).inputs.tensors(x)
-    except BadInput as error:
-        raise type(error)(f"{name}: {error}") from error
-    count = tensors[0].shape[net.inputs.batch_dims[0]]
-    if count != 1:
-        raise BadInput(f"{name}: it holds {count} samples; give one, e.g. {name}[:1]")
-    return tuple(item.double() if item.is_floating_point() else item for item in tensors)

@@ -20,19 +20,21 @@ METHODS = ("vertices", "lines")
 
 @dataclass(frozen=True, eq=False)
 class LocalComplexity:
-    """Units whose boundary was found in the neighbourhood of each sample; made by :func:`local_complexity`.
+    """Units whose boundary was found near each sample; from :func:`local_complexity` or :func:`plane_complexity`.
 
     Attributes:
         per_operator: (samples,) units of every operator, by name.
         units: Units of every operator, by name.
         radius: Of the neighbourhoods.
         method: How they were searched.
+        regions: (samples,) cells that meet each neighbourhood, on planes; None elsewhere.
     """
 
     per_operator: dict[str, Tensor]
     units: dict[str, int]
     radius: float
     method: str
+    regions: Tensor | None = None
 
     @property
     def total(self) -> Tensor:
@@ -69,7 +71,7 @@ def local_complexity(
     ``"lines"`` the units that change anywhere on one of its diagonals, which are followed exactly. Both count only
     units that do change within the neighbourhood. For the first operator with pieces, where each unit has two of them
     behind affine operators alone, both are exact; for deeper ones they are lower bounds, lines the larger one. For
-    exact numbers on a plane see :func:`plane`.
+    exact numbers on a plane see :func:`plane_complexity`.
 
     Args:
         net: The network, with one floating-point input.

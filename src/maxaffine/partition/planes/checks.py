@@ -25,7 +25,7 @@ def check_geometry(cells: Complex, tolerance: float, corners: np.ndarray | None 
         PartitionError: With the place, when something does not fit.
     """
     _check_sides(cells)
-    vertices, edges, faces = len(np.unique(cells.corners)), len(cells.ends), len(cells.counts)
+    vertices, edges, faces = int(cells.used.sum()), len(cells.ends), len(cells.counts)
     border = cells.chain >= 0
     if not border.any() and vertices - edges + faces != 1:
         raise PartitionError(f"{vertices} vertices - {edges} edges + {faces} cells is not 1 (Euler's formula)")
@@ -73,8 +73,7 @@ def border_pieces(cells: Complex) -> tuple[np.ndarray, np.ndarray]:
 
 def _check_sides(cells: Complex) -> None:
     """Every edge borders on one cell on either side, or on one at all on the rim, and cells are closed rings."""
-    count = np.zeros((len(cells.ends), 2), dtype=np.int64)
-    np.add.at(count, (cells.sides, np.where(cells.forward, 0, 1)), 1)
+    count = np.bincount(2 * cells.sides + ~cells.forward, minlength=2 * len(cells.ends)).reshape(-1, 2)
     sums = count.sum(1)
     rim = (cells.operator == OUTSIDE) | (cells.chain >= 0)
     wrong = (count > 1).any(1) | (sums != np.where(rim, 1, 2))

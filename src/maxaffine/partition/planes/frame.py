@@ -12,6 +12,7 @@ from torch import Tensor
 
 from maxaffine.errors import BadInput, ShapeMismatch
 from maxaffine.network import SplineNetwork
+from maxaffine.partition.inputs import widened
 from maxaffine.partition.planes.complex import cross
 
 MARGIN = 0.25
@@ -129,29 +130,6 @@ def directed(net: SplineNetwork, origin: Any, basis: Any) -> Frame:
     if not size[1] > FLAT * size[0]:
         raise BadInput("basis: the two directions are parallel (or zero) and span no plane; choose others")
     return plane
-
-
-def widened(net: SplineNetwork, x: Any, name: str) -> tuple[Tensor, ...]:
-    """Inputs of a network as float64 tensors.
-
-    Args:
-        net: The network.
-        x: Inputs as at capture, in the network's own type or in float64.
-        name: The argument's name, for messages.
-
-    Returns:
-        One tensor per input of the network.
-
-    Raises:
-        BadInput: For whatever the network itself refuses.
-    """
-    items = list(x.values()) if isinstance(x, dict) else list(x) if isinstance(x, tuple | list) else [x]
-    wide = all(isinstance(i, Tensor) and (i.dtype == torch.float64 or not i.is_floating_point()) for i in items)
-    try:
-        tensors = (net.double() if wide else net).inputs.tensors(x)
-    except BadInput as error:
-        raise type(error)(f"{name}: {error}") from error
-    return tuple(item.double() if item.is_floating_point() else item for item in tensors)
 
 
 def _stacked(net: SplineNetwork, given: Any) -> Any:

@@ -22,8 +22,10 @@ def glue(leaves: Sequence[Leaf], tolerance: float) -> tuple[Complex, np.ndarray 
     Returns:
         The whole complex without unused vertices, the values at its vertices, and the level of each cell.
     """
+    if len(leaves) == 1 and not len(leaves[0].borders.names) and leaves[0].cells.used.all():
+        return leaves[0].cells, leaves[0].values, np.full(len(leaves[0].cells.counts), leaves[0].level)
     whole, names = _stacked(leaves)
-    used = np.unique(whole.corners)
+    used = np.flatnonzero(whole.used)
     _, first, vertex = np.unique(names[used], return_index=True, return_inverse=True)
     number = np.full(len(names), -1)
     number[used] = vertex

@@ -86,7 +86,7 @@ class PlanePartition(PlaneGeometry):
         Returns:
             A batch of N inputs, as the network in float64 takes them.
         """
-        return self.frame.packed(self.frame.points(self._checked(t)))
+        return self.frame.packed(self.frame.points(self.checked(t)))
 
     def at(self, t: Tensor) -> Tensor:
         """The network's own outputs at points of the plane, by running it.
@@ -98,7 +98,7 @@ class PlanePartition(PlaneGeometry):
             (N, C), flattened.
         """
         value = self.graph.values[self.number]
-        parts = [flattened(self.graph.run(tensors)[0], value) for tensors in self.batches(self._checked(t))]
+        parts = [flattened(self.graph.run(tensors)[0], value) for tensors in self.batches(self.checked(t))]
         return torch.cat(parts) if parts else torch.zeros(0, prod(value.units), dtype=torch.float64)
 
     def locate(self, t: Tensor) -> Tensor:
@@ -121,7 +121,7 @@ class PlanePartition(PlaneGeometry):
         Returns:
             (N,) cells, -1 outside the polygon, and (N,) distances in the plane's coordinates.
         """
-        cell, depth = self._locator.locate(self._checked(t).numpy())
+        cell, depth = self._locator.locate(self.checked(t).numpy())
         return torch.from_numpy(cell), torch.from_numpy(depth)
 
     @cached_property
@@ -237,7 +237,8 @@ class PlanePartition(PlaneGeometry):
             What was compared, and how far apart it was.
 
         Raises:
-            PartitionError: When they disagree and ``raises`` is true.
+            PartitionError: When the partition and the network's codes disagree and ``raises`` is true.
+            ExactnessError: When the cells' maps and the module disagree.
         """
         return verify(self, model, samples, every_cell, seed, raises)
 
@@ -279,7 +280,8 @@ class PlanePartition(PlaneGeometry):
         step = max(1, INPUT_BYTES // (8 * self.graph.largest_value()))
         return (self.frame.points(part) for part in t.split(step) if len(part))
 
-    def _checked(self, t: Tensor) -> Tensor:
+    def checked(self, t: Tensor) -> Tensor:
+        """Coordinates as float64, once they are finite and (N, 2)."""
         t = torch.as_tensor(t, dtype=torch.float64)
         if t.dim() != 2 or t.shape[1] != 2 or not t.isfinite().all():
             raise BadInput(f"t: expected finite coordinates (N, 2), got shape {tuple(t.shape)}")

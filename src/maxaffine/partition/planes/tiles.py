@@ -150,7 +150,8 @@ class PlaneTiles:
             As :meth:`PlanePartition.verify`; points in no tile count as missed.
 
         Raises:
-            PartitionError: When they disagree and ``raises`` is true.
+            PartitionError: When the partition and the network's codes disagree and ``raises`` is true.
+            ExactnessError: When the cells' maps and the module disagree.
         """
         t = random_points(Complex.polygon(self.corners), samples, seed)
         tile, cell, depth = self._deep(t)

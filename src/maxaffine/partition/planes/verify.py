@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from maxaffine.errors import BadInput, PartitionError
+from maxaffine.errors import BadInput, ExactnessError, PartitionError
 from maxaffine.partition.planes.complex import OUTSIDE, Complex, cross
 from maxaffine.partition.planes.levels import flattened
 
@@ -78,7 +78,8 @@ def compared(
         How they compare.
 
     Raises:
-        PartitionError: When they disagree and ``raises`` is true.
+        PartitionError: When codes disagree and ``raises`` is true.
+        ExactnessError: When the module's values do.
     """
     chosen, row = np.arange(partition.regions), cell.numpy()
     if not every:
@@ -99,6 +100,8 @@ def compared(
     passed = agrees and not wrong.any() and not (counts > 1).any()
     found = (int((~thick).sum()), int((counts - 1).sum()), len(t), int((~clear).sum()), int(missed.sum()))
     report = PlaneReport(len(chosen), *found, int(misplaced.sum()), error, passed)
+    if raises and not wrong.any() and not agrees:
+        raise ExactnessError(f"the cells' maps and the module disagree: {report}; was the module trained or moved?")
     if raises and not passed:
         place = tuple(t[wrong.argmax()].tolist()) if wrong.any() else ()
         raise PartitionError(f"the partition and the network disagree: {report}", place)

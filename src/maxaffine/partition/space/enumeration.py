@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from maxaffine.codes import Codes
-from maxaffine.errors import BadInput, ExactnessError
+from maxaffine.errors import BadInput, PartitionError
 from maxaffine.maps import AffineMap
 from maxaffine.network import SplineNetwork
 from maxaffine.partition.space.halfspaces import Halfspaces, Space, box, input_space, sides
@@ -89,7 +89,7 @@ def regions(
 
     Raises:
         BadInput: For more dimensions than five, more regions than ``max_regions``, or bad bounds.
-        ExactnessError: When the volumes do not add up.
+        PartitionError: When the volumes do not add up.
 
     Example:
         >>> import maxaffine as ma
@@ -132,6 +132,9 @@ def _middle(net: SplineNetwork, bounds: Any) -> tuple[Tensor, ...]:
     return tuple(part.reshape(shape) for part, shape in zip(parts, shapes, strict=True))
 
 
+CURE = "boundaries may nearly coincide; shift the box a little"
+
+
 class _Search:
     """Breadth first over the regions."""
 
@@ -168,10 +171,8 @@ class _Search:
         """What was found, once the volumes add up."""
         whole, total = float(np.prod(self.high - self.low)), sum(self.volumes)
         if abs(total - whole) > VOLUME * whole:
-            raise ExactnessError(
-                f"regions: the volumes of {len(self.points)} regions add up to {total:.9g}, not to the box's"
-                f" {whole:.9g}; boundaries may nearly coincide. Shift the box a little"
-            )
+            reason = f"the volumes of {len(self.points)} regions add up to {total:.9g}, not to the box's {whole:.9g}"
+            raise PartitionError(reason, cure=CURE)
         points = torch.as_tensor(np.array(self.points))
         pairs = torch.tensor(sorted(p for p in self.pairs if p[0] != p[1]), dtype=torch.long).reshape(-1, 2)
         codes = self.space.net.codes(self.space.packed(points.numpy()), operators=list(self.space.operators))
@@ -198,7 +199,7 @@ class _Search:
         found = self.space.halfspaces(point).joined(self.box)
         slack = found.slack(point)
         if slack.min() <= 0:
-            raise ExactnessError(f"regions: {point} lies on a boundary of its own region; shift the box a little")
+            raise PartitionError("a point lies on a boundary of its own region", tuple(point.tolist()), cure=CURE)
         places, on = corners(found.normals, slack)
         return found, places + point, on
 

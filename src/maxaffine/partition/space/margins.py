@@ -12,7 +12,7 @@ from torch import Tensor
 from maxaffine.errors import NotPiecewiseAffine
 from maxaffine.graph import AxisSelection, BatchAxis, Choice, Comparison, Elementwise, MaxPool, Step, fill
 from maxaffine.partition.lines.cuts import COMPARED, LARGEST, RUNNING, refusal
-from maxaffine.partition.lines.windows import windows
+from maxaffine.partition.windows import windows
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,15 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from maxaffine.codes import Codes
-from maxaffine.errors import BadInput, ExactnessError
+from maxaffine.errors import BadInput, PartitionError
 from maxaffine.maps import AffineMap
 from maxaffine.network import SplineNetwork
-from maxaffine.partition.lines.segment import one_input
+from maxaffine.partition.inputs import one_input
 from maxaffine.partition.space.halfspaces import Halfspaces, Space, box, input_space, sides
 from maxaffine.partition.space.polytope import SAME, essential, largest_ball, nearest
 
 LIMIT = 2**27  # numbers held for the slopes: 1 GiB
+CURE = "boundaries may nearly coincide; choose x or the bounds a little differently"
 STEPS = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9)  # across a facet, relative to the ball that fits on it
 
 
@@ -149,7 +150,7 @@ class Region:
             One neighbour per facet, in the order of :attr:`facets`.
 
         Raises:
-            ExactnessError: Where behind a facet the codes do not flip as its units say; names the place.
+            PartitionError: Where behind a facet the codes do not flip as its units say; names the place.
         """
         normals, slack = self.halfspaces.normals, self._slack
         found = []
@@ -174,7 +175,7 @@ class Region:
             The neighbour.
 
         Raises:
-            ExactnessError: See there.
+            PartitionError: See there.
         """
         side = self.facets[facet]
         steps = radius * np.array(STEPS)
@@ -187,9 +188,10 @@ class Region:
         # units that are zero all over one of the two regions may change as well
         chosen = exact[0] if exact else max((n for n, label in enumerate(labels) if label >= expected), default=None)
         if chosen is None:
-            raise ExactnessError(
-                f"region: behind facet {facet} at {np.array2string(place, threshold=8)} the units {sorted(expected)}"
-                f" should change, but {sorted(labels[-1])} do"
+            raise PartitionError(
+                f"behind facet {facet} the units {sorted(expected)} should change, but {sorted(labels[-1])} do",
+                tuple(place.tolist()),
+                cure=CURE,
             )
         return Neighbour(
             facet, torch.as_tensor(place), torch.as_tensor(rows[chosen]), tuple(self._labels(flips[chosen]))

@@ -53,6 +53,13 @@ class Complex:
         """(F,) corners of each cell."""
         return np.diff(self.starts)
 
+    @property
+    def used(self) -> np.ndarray:
+        """(V,) which vertices are a corner of some cell."""
+        used = np.zeros(len(self.points), dtype=bool)
+        used[self.corners] = True
+        return used
+
     @cached_property
     def cell_of(self) -> np.ndarray:
         """(H,) cell of each half-edge."""

@@ -1,0 +1,1 @@
+"""Exact planes of published networks."""

@@ -1,0 +1,54 @@
+"""Inputs of a network, as partitions take them: in float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, float64
+
+from maxaffine.errors import BadInput
+from maxaffine.network import SplineNetwork
+
+
+def widened(net: SplineNetwork, x: Any, name: str) -> tuple[Tensor, ...]:
+    """Inputs of a network as float64 tensors.
+
+    Args:
+        net: The network.
+        x: Inputs as at capture, in the network's own type or in float64.
+        name: The argument's name, for messages.
+
+    Returns:
+        One tensor per input of the network.
+
+    Raises:
+        BadInput: For whatever the network itself refuses.
+    """
+    items = list(x.values()) if isinstance(x, dict) else list(x) if isinstance(x, tuple | list) else [x]
+    wide = all(isinstance(i, Tensor) and (i.dtype == float64 or not i.is_floating_point()) for i in items)
+    try:
+        tensors = (net.double() if wide else net).inputs.tensors(x)
+    except BadInput as error:
+        raise type(error)(f"{name}: {error}") from error
+    return tuple(item.double() if item.is_floating_point() else item for item in tensors)
+
+
+def one_input(net: SplineNetwork, x: Any, name: str) -> tuple[Tensor, ...]:
+    """One input of a network as float64 tensors.
+
+    Args:
+        net: The network.
+        x: A batch of one as at capture, in the network's own type or in float64.
+        name: The argument's name, for messages.
+
+    Returns:
+        One tensor per input of the network.
+
+    Raises:
+        BadInput: For another number of samples than one, or whatever the network itself refuses.
+    """
+    tensors = widened(net, x, name)
+    count = tensors[0].shape[net.inputs.batch_dims[0]]
+    if count != 1:
+        raise BadInput(f"{name}: it holds {count} samples; give one, e.g. {name}[:1]")
+    return tensors
