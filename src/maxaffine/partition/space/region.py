@@ -188,11 +188,8 @@ class Region:
         # units that are zero all over one of the two regions may change as well
         chosen = exact[0] if exact else max((n for n, label in enumerate(labels) if label >= expected), default=None)
         if chosen is None:
-            raise PartitionError(
-                f"behind facet {facet} the units {sorted(expected)} should change, but {sorted(labels[-1])} do",
-                tuple(place.tolist()),
-                cure=CURE,
-            )
+            reason = f"behind facet {facet} the units {sorted(expected)} should change, but {sorted(labels[-1])} do"
+            raise PartitionError(reason, tuple(place.tolist()), cure=CURE)
         return Neighbour(
             facet, torch.as_tensor(place), torch.as_tensor(rows[chosen]), tuple(self._labels(flips[chosen]))
         )
