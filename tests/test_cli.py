@@ -289,6 +289,7 @@ def _broken(path: Path) -> Path:
         (["--model", "{tmp}/factories.py:smooth", "--until", "nothing"], "until: .*'nothing'"),
         (["--model", "{tmp}/factories.py:plain", "--output", "pre_activation"], "output: 'pre_activation' needs"),
         (["--size", "3"], "size: does not apply to digits"),
+        (["--data", "{tmp}/signals.npz"], r'channels="first".*\n  here: --channels first'),
         (["--out", "{tmp}"], "which is no part of a report"),
         (["--out", "{tmp}/factories.py"], "is a file; name a folder"),
         (["--out", "{tmp}/factories.py/out"], "cannot be written"),
@@ -298,6 +299,8 @@ def test_errors_are_told_without_a_traceback(words: list[str], expected: str, tm
     _pickle(tmp_path / "pickled.pt")
     _broken(tmp_path / "broken.pt")
     _broken(tmp_path / "broken.pt2")
+    signals = np.linspace(-3, 5, 80, dtype=np.float32).reshape(20, 1, 4)
+    np.savez(tmp_path / "signals.npz", inputs=signals, labels=np.arange(20) % 2)
     before = sorted(tmp_path.rglob("*"))
     filled = [word.replace("{tmp}", str(tmp_path)) for word in words]
     code, _, complaints = _run("report", "--epochs", 0, "--out", tmp_path / "out", *filled)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from maxaffine.errors import MaxAffineError, NotPiecewiseAffine
+from maxaffine.errors import DataError, MaxAffineError, NotPiecewiseAffine
 
 from . import encode, neighbors, operators, partition, report, train
 from .printing import DONE, FAILED, INTERRUPTED
@@ -16,6 +16,8 @@ from .printing import DONE, FAILED, INTERRUPTED
 COMMANDS = (report, train, neighbors, partition, encode, operators)
 # Refusals speak of capture's arguments, which are options of a command.
 REFUSAL_OPTIONS = "\n  here: --output pre_activation, --until NAME"
+# And those of data speak of an argument of load.
+CHANNELS_OPTION = "\n  here: --channels first, --channels last"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,9 +42,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except MaxAffineError as error:
-        options = REFUSAL_OPTIONS if isinstance(error, NotPiecewiseAffine) else ""
-        print(f"maxaffine: {error}{options}", file=sys.stderr)
+        print(f"maxaffine: {error}{_options(error)}", file=sys.stderr)
         return FAILED
+
+
+def _options(error: MaxAffineError) -> str:
+    """The options of a command for what an error calls by the names of arguments."""
+    if isinstance(error, NotPiecewiseAffine):
+        return REFUSAL_OPTIONS
+    return CHANNELS_OPTION if isinstance(error, DataError) and "channels=" in str(error) else ""
 
 
 def _parser() -> argparse.ArgumentParser:
