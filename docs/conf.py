@@ -45,6 +45,7 @@ python_maximum_signature_line_length = 88
 
 html_theme = "furo"
 html_title = "maxaffine"
+html_logo = html_favicon = "images/logo.png"
 html_math_renderer = "mathml"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from docs.figures import hero, theory
+from docs.figures import hero, logo, theory
 
 FOLDER = Path(__file__).resolve().parents[1] / "images"
 DPI = 125
 DRAWN: dict[str, Callable[[], Figure]] = {
     "hero": hero.hero,
+    "logo": logo.logo,
     "theory-max-affine": theory.max_affine,
     "theory-affine-map": theory.affine_map,
     "theory-matched-filter": theory.matched_filter,
