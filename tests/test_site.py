@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import maxaffine
+from maxaffine.cli.main import COMMANDS
 from tests.site import faults
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,7 +30,7 @@ def test_site(tmp_path: Path) -> None:
     assert [name for name in maxaffine.__all__ if f">{name}</" not in names] == []
     assert 'id="maxaffine.capture.capture"' in capture
     assert "In twenty lines" in home and 'href="project/architecture.html"' in home  # README, its links led to pages
-    assert "maxaffine report" in commands
+    assert re.findall(r"<h2>(\w+)<", commands) == [command.__name__.rpartition(".")[2] for command in COMMANDS]
 
 
 BROKEN = {

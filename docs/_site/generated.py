@@ -9,6 +9,7 @@ import os
 import re
 from types import ModuleType
 from typing import Any
+from unittest import mock
 
 from sphinx.application import Sphinx
 
@@ -16,7 +17,7 @@ import maxaffine
 from maxaffine.cli import main
 
 WIDTH = "92"
-_COMMAND = re.compile(r"^    (\w+) ", re.M)
+_COMMAND = re.compile(r"^    (\w+)\b", re.M)
 
 
 def public_names() -> str:
@@ -35,15 +36,8 @@ def public_names() -> str:
 
 
 def _help(*words: str) -> str:
-    before = os.environ.get("COLUMNS")
-    os.environ["COLUMNS"] = WIDTH
-    try:
-        with contextlib.redirect_stdout(io.StringIO()) as told:
-            main([*words, "--help"])
-    finally:
-        os.environ.pop("COLUMNS")
-        if before is not None:
-            os.environ["COLUMNS"] = before
+    with mock.patch.dict(os.environ, COLUMNS=WIDTH), contextlib.redirect_stdout(io.StringIO()) as told:
+        main([*words, "--help"])
     return told.getvalue()
 
 
