@@ -10,10 +10,10 @@ from importlib.metadata import version
 
 from maxaffine.errors import DataError, MaxAffineError, NotPiecewiseAffine
 
-from . import encode, neighbors, operators, partition, report, train
+from . import encode, explore, neighbors, operators, partition, report, train
 from .printing import DONE, FAILED, INTERRUPTED
 
-COMMANDS = (report, train, neighbors, partition, encode, operators)
+COMMANDS = (report, explore, train, neighbors, partition, encode, operators)
 # Refusals speak of capture's arguments, which are options of a command.
 REFUSAL_OPTIONS = "\n  here: --output pre_activation, --until NAME"
 # And those of data speak of an argument of load.

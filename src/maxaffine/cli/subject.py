@@ -73,12 +73,10 @@ def trained_model(arguments: argparse.Namespace, data_set: data.DataSet, checkpo
     """
     model = first_model(arguments, data_set.input_shape, data_set.classes)
     fresh = _ours(arguments) and arguments.state_dict is None
-    epochs = arguments.epochs if arguments.epochs is not None else default_epochs(len(data_set.train)) if fresh else 0
+    epochs = asked_epochs(arguments, len(data_set.train))
     if epochs == 0:
         drawn = f"drawn at random with seed {arguments.seed}, not trained" if fresh else "as the model was loaded"
         return model, f"read from {arguments.state_dict.name}" if arguments.state_dict else drawn
-    if arguments.model.endswith(".pt2"):
-        raise BadInput("--epochs: an exported archive cannot be trained; give a factory, or leave --epochs out")
     start = time.perf_counter()
     result = models.train(model, data_set.train, epochs=epochs, seed=arguments.seed, checkpoint=checkpoint)
     if result.interrupted:
@@ -86,6 +84,26 @@ def trained_model(arguments: argparse.Namespace, data_set: data.DataSet, checkpo
     seconds = time.perf_counter() - start
     passes = "1 epoch" if epochs == 1 else f"{epochs} epochs"
     return model, f"trained here: {passes} with seed {arguments.seed} in {seconds:.1f} s (kept in {checkpoint.name})"
+
+
+def asked_epochs(arguments: argparse.Namespace, examples: int) -> int:
+    """Passes of training that the options ask for.
+
+    Args:
+        arguments: The parsed options, ``epochs`` among them.
+        examples: Number of training inputs.
+
+    Returns:
+        How many; without a number 0, but for one of our own networks that has no weights.
+
+    Raises:
+        BadInput: If an exported archive is to be trained.
+    """
+    if arguments.epochs is None:
+        return default_epochs(examples) if _ours(arguments) and arguments.state_dict is None else 0
+    if arguments.epochs and arguments.model.endswith(".pt2"):
+        raise BadInput("--epochs: an exported archive cannot be trained; give a factory, or leave --epochs out")
+    return arguments.epochs
 
 
 def captured(arguments: argparse.Namespace, model: nn.Module, example: Tensor) -> SplineNetwork:

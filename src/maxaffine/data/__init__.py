@@ -11,5 +11,6 @@ from .idx import read_idx
 from .images import ImageFiles
 from .loading import load, load_part
 from .named import NAMES
+from .single import read_input
 
-__all__ = ["NAMES", "DataSet", "ImageFiles", "Split", "load", "load_part", "read_idx"]
+__all__ = ["NAMES", "DataSet", "ImageFiles", "Split", "load", "load_part", "read_idx", "read_input"]

@@ -67,7 +67,7 @@ def _as_inputs(array: np.ndarray, where: str, channels: str | None) -> Tensor:
             f"{where}: the inputs' shape {array.shape} {problem}; give (N, C, H, W) or (N, H, W) images, or (N, D) rows"
         )
     signals = array.ndim == 3 and channels is not None
-    values = _as_float32(array, where, images=array.ndim > 2 and not signals)
+    values = as_float32(array, where, images=array.ndim > 2 and not signals)
     if signals:
         values = np.moveaxis(values, -1, 1) if channels == "last" else values
     elif values.ndim == 3:
@@ -77,7 +77,20 @@ def _as_inputs(array: np.ndarray, where: str, channels: str | None) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values))
 
 
-def _as_float32(array: np.ndarray, where: str, images: bool) -> np.ndarray:
+def as_float32(array: np.ndarray, where: str, images: bool) -> np.ndarray:
+    """Numbers in the range that a network takes.
+
+    Args:
+        array: Numbers: uint8 is divided by 255, uint16 by 65535.
+        where: What to call the source in an error.
+        images: Whether they are images, whose values must be in [0, 1] already where they are floats.
+
+    Returns:
+        The same shape, float32.
+
+    Raises:
+        DataError: Their range is unknown, or they are not finite.
+    """
     if array.dtype in (np.uint8, np.uint16):
         return np.divide(array, np.iinfo(array.dtype).max, dtype=np.float32)
     if array.dtype.kind not in "fiub" or (images and array.dtype.kind in "iu"):

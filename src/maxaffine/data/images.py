@@ -201,26 +201,57 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 def _channels(path: Path) -> int:
     with _opened(path) as image:
-        mode = image.mode
-    if mode not in _GREY + _GREY_16 + _COLOUR:
-        raise DataError(f"{path}: its pixels are of type {mode}, whose range is unknown; store 8-bit or 16-bit pixels")
-    return 3 if mode in _COLOUR else 1
+        return 3 if checked_mode(image, str(path)) in _COLOUR else 1
+
+
+def checked_mode(image: Image.Image, name: str) -> str:
+    """The kind of an image's pixels.
+
+    Args:
+        image: The image.
+        name: What to call it in an error.
+
+    Returns:
+        Pillow's name of it.
+
+    Raises:
+        DataError: If their range is unknown.
+    """
+    if image.mode not in _GREY + _GREY_16 + _COLOUR:
+        raise DataError(
+            f"{name}: its pixels are of type {image.mode}, whose range is unknown; store 8-bit or 16-bit pixels"
+        )
+    return image.mode
 
 
 def _pixels(path: Path, channels: int, target: tuple[int, int] | None) -> np.ndarray:
+    with _opened(path) as opened:
+        return pixels_of(opened, channels, target)
+
+
+def pixels_of(opened: Image.Image, channels: int, target: tuple[int, int] | None) -> np.ndarray:
+    """An image as numbers.
+
+    Args:
+        opened: The image.
+        channels: 1 for grey, 3 for RGB.
+        target: (height, width) to which it is resized, or None.
+
+    Returns:
+        (C, H, W) float32 in [0, 1].
+    """
     from PIL import Image, ImageOps
 
-    with _opened(path) as opened:
-        image = ImageOps.exif_transpose(opened)
-        highest = 65535 if image.mode in _GREY_16 else 255
-        if highest == 65535:
-            image = Image.fromarray(np.asarray(image, dtype=np.float32))
-        else:
-            # A palette's transparency is dropped in two steps: Pillow warns about the direct one.
-            image = (image.convert("RGBA") if image.mode == "P" else image).convert("L" if channels == 1 else "RGB")
-        if target is not None:
-            image = image.resize((target[1], target[0]), Image.Resampling.BILINEAR)
-        pixels = np.asarray(image, dtype=np.float32) / highest
+    image = ImageOps.exif_transpose(opened)
+    highest = 65535 if image.mode in _GREY_16 else 255
+    if highest == 65535:
+        image = Image.fromarray(np.asarray(image, dtype=np.float32))
+    else:
+        # A palette's transparency is dropped in two steps: Pillow warns about the direct one.
+        image = (image.convert("RGBA") if image.mode == "P" else image).convert("L" if channels == 1 else "RGB")
+    if target is not None:
+        image = image.resize((target[1], target[0]), Image.Resampling.BILINEAR)
+    pixels = np.asarray(image, dtype=np.float32) / highest
     pixels = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
     # Resampling in floating point may leave [0, 1] by a rounding error.
     return np.broadcast_to(pixels.clip(0, 1), (channels, *pixels.shape[1:]))

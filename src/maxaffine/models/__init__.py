@@ -5,7 +5,7 @@ Every network is a plain ``nn.Module`` that is piecewise affine in eval mode and
 
 from __future__ import annotations
 
-from .checkpoint import save_weights
+from .checkpoint import SUFFIXES, save_weights
 from .convex import input_convex
 from .loading import load_model
 from .measuring import LabelledData, accuracy
@@ -18,6 +18,7 @@ from .training import Epoch, TrainingResult, train
 
 __all__ = [
     "FACTORIES",
+    "SUFFIXES",
     "Epoch",
     "LabelledData",
     "TrainingResult",

@@ -1,0 +1,9 @@
+"""The explorer: a page on this machine on which a network is asked about its inputs, at once and exactly."""
+
+from maxaffine.explore.explorer import TRAIN_LIMIT, Explorer
+from maxaffine.explore.gate import Gate
+from maxaffine.explore.jobs import Desk, Job
+from maxaffine.explore.serving import require, serve
+from maxaffine.explore.subject import Checkpoint, Subject
+
+__all__ = ["TRAIN_LIMIT", "Checkpoint", "Desk", "Explorer", "Gate", "Job", "Subject", "require", "serve"]

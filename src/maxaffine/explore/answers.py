@@ -1,0 +1,91 @@
+"""Why a network answers as it does: its outputs, the templates behind the first two of them, and where b comes from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maxaffine.explore.shelf import Picked
+from maxaffine.explore.subject import Checkpoint, Subject
+from maxaffine.explore.wire import array, number
+from maxaffine.templates import Templates, templates
+
+SHOWN_OUTPUTS = 10
+
+
+def explain(subject: Subject, checkpoint: Checkpoint, picked: Picked) -> dict[str, Any]:
+    """What `maxaffine.templates` says about one input, for the page.
+
+    Args:
+        subject: What is explored.
+        checkpoint: The network.
+        picked: The input.
+
+    Returns:
+        The largest outputs; for the first two of them A_c, <A_c, x>, b_c and the operators' parts of b_c; and their
+        difference.
+    """
+    x = checkpoint.like(picked.tensor[None])
+    found = templates(checkpoint.net, x, output=subject.output, top=2, names=subject.names, progress=False)
+    order = found.values[0].argsort(descending=True, stable=True).tolist()
+    values = outputs_at(subject, checkpoint, x)[0]
+    return {
+        "image": picked.ref,
+        "name": picked.name,
+        "label": picked.label,
+        "input": array(x[0]),
+        "predicted": found.units[order[0]] if len(subject.names) > 1 else int(values[0] > 0),
+        "outputs": ranked(subject, values),
+        "count": len(values),
+        "templates": [_template(found, place) for place in order],
+        "difference": _difference(found) if len(order) > 1 else None,
+        "bias": [
+            {"operator": name, "values": [number(part.flatten(1)[0, place]) for place in order]}
+            for name, part in found.contributions.items()
+        ],
+    }
+
+
+def outputs_at(subject: Subject, checkpoint: Checkpoint, x: Tensor) -> Tensor:
+    """The network's own outputs (N, C)."""
+    net = checkpoint.net
+    with torch.no_grad():
+        return net.graph.part([net.target(None, subject.output)]).run(net.inputs.tensors(x))[0]
+
+
+def ranked(subject: Subject, values: Tensor) -> list[dict[str, Any]]:
+    """The largest outputs of one input, with their names; ``values`` are (C,)."""
+    top = values.argsort(descending=True, stable=True)[:SHOWN_OUTPUTS].tolist()
+    return [{"unit": unit, "name": subject.names[unit], "value": number(values[unit])} for unit in top]
+
+
+def _template(found: Templates, place: int) -> dict[str, Any]:
+    unit = found.units[place]
+    slopes = found.template(unit)
+    return {
+        "unit": unit,
+        "name": found.names[place],
+        "slopes": array((slopes if isinstance(slopes, Tensor) else slopes[0])[0]),
+        "inner": number(found.inner[0, place]),
+        "offset": number(found.offsets[0, place]),
+        "value": number(found.values[0, place]),
+        "norm": number(found.norms[0, place]),
+        "match": number(found.matches[0, place]),
+    }
+
+
+def _difference(found: Templates) -> dict[str, Any]:
+    against = found.runner_up()
+    slopes, shares = against.slopes, against.shares
+    return {
+        "winner": against.winners[0],
+        "loser": against.losers[0],
+        "slopes": array((slopes if isinstance(slopes, Tensor) else slopes[0])[0]),
+        "shares": array((shares if isinstance(shares, Tensor) else shares[0])[0]),
+        "inner": number(against.inner[0]),
+        "offset": number(against.offsets[0]),
+        "margin": number(against.margins[0]),
+        "distance": number(against.distances[0]),
+    }

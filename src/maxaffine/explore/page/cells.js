@@ -1,0 +1,394 @@
+// A divided plane on a canvas. What is seen comes from the server for every view: the cells themselves, or of very many
+// the one at each pixel. Zoomed, moved and clicked here, also with the keys.
+
+import { get, numbers } from "./api.js";
+import { classColour, depthColour, tips } from "./draw.js";
+
+const SIDE = 560; // of the canvas, in pixels of the page
+const MANY = 3000; // from so many cells on, edges are hairlines
+const THUMBNAIL = 44;
+const MOST_ZOOM = 1e6;
+const PAUSE = 120;
+const DARKER = 0.8; // pixels between two cells
+
+export class Cells {
+  // choose(cell) is called when a cell is clicked; name(number) is that of a class; failed(error) when there is no view.
+  constructor(canvas, { choose, name, failed, seen }) {
+    Object.assign(this, { canvas, choose, name, failed, seen });
+    this.colouring = "class";
+    this.picture = null;
+    this.turn = 0;
+    this.listen();
+  }
+
+  show({ key, window, anchors, operators }, pictures) {
+    Object.assign(this, { key, window, anchors });
+    this.deepest = Math.max(1, operators.length - 1);
+    this.picture = this.outlined = this.marked = this.hovered = this.cross = null;
+    const [width, height] = [window[1] - window[0], window[3] - window[2]];
+    const scale = SIDE / Math.max(width, height);
+    [this.width, this.height] = [Math.round(width * scale), Math.round(height * scale)];
+    const dots = devicePixelRatio || 1;
+    [this.canvas.width, this.canvas.height] = [this.width * dots, this.height * dots];
+    this.canvas.style.aspectRatio = `${this.width} / ${this.height}`;
+    this.pictures = pictures.map((source) => {
+      const image = new Image();
+      image.onload = () => this.draw();
+      image.src = source;
+      return image;
+    });
+    return this.whole();
+  }
+
+  whole() {
+    this.centre = [(this.window[0] + this.window[1]) / 2, (this.window[2] + this.window[3]) / 2];
+    this.scale = this.least = this.width / (this.window[1] - this.window[0]);
+    return this.look(0);
+  }
+
+  // Left, right, bottom, top of what is seen.
+  view() {
+    const [x, y] = [this.width / this.scale / 2, this.height / this.scale / 2];
+    return [this.centre[0] - x, this.centre[0] + x, this.centre[1] - y, this.centre[1] + y];
+  }
+
+  zoom(factor, about = this.centre) {
+    const scale = Math.min(Math.max(this.scale * factor, this.least), this.least * MOST_ZOOM);
+    const share = this.scale / scale;
+    this.centre = this.centre.map((part, place) => about[place] + (part - about[place]) * share);
+    this.scale = scale;
+    this.keepInside();
+    this.look();
+  }
+
+  keepInside() {
+    const half = [this.width / this.scale / 2, this.height / this.scale / 2];
+    for (const axis of [0, 1]) {
+      const [low, high] = [this.window[2 * axis] + half[axis], this.window[2 * axis + 1] - half[axis]];
+      this.centre[axis] = low > high ? (low + high) / 2 : Math.min(Math.max(this.centre[axis], low), high);
+    }
+  }
+
+  // Ask for what is seen now; meanwhile what was seen is drawn where it belongs.
+  async look(pause = PAUSE) {
+    const turn = ++this.turn;
+    this.draw();
+    await new Promise((done) => setTimeout(done, pause));
+    if (turn !== this.turn) return;
+    const [left, right, bottom, top] = this.view();
+    const { key, width, height } = this;
+    try {
+      const found = await get("plane/view", { key, left, right, bottom, top, width, height });
+      if (turn !== this.turn) return;
+      this.picture = { kind: found.kind, seen: found.seen, names: found.names, view: [left, right, bottom, top] };
+      for (const [name, value] of Object.entries(found)) if (value?.data) this.picture[name] = numbers(value).values;
+      this.hovered = null;
+      if (found.kind === "cells") this.measure();
+      this.seen(this.picture);
+      this.draw();
+    } catch (error) {
+      this.failed(error);
+    }
+  }
+
+  // The boxes of the cells, which are searched for the one under the pointer.
+  measure() {
+    const { starts, corners, points } = this.picture;
+    const boxes = (this.picture.boxes = new Float64Array(4 * (starts.length - 1)));
+    for (let cell = 0; cell < starts.length - 1; cell++) {
+      const box = [Infinity, -Infinity, Infinity, -Infinity];
+      for (let side = starts[cell]; side < starts[cell + 1]; side++) {
+        const [x, y] = [points[2 * corners[side]], points[2 * corners[side] + 1]];
+        box[0] = Math.min(box[0], x), box[1] = Math.max(box[1], x);
+        box[2] = Math.min(box[2], y), box[3] = Math.max(box[3], y);
+      }
+      boxes.set(box, 4 * cell);
+    }
+  }
+
+  // Where, in what was sent, the cell at a point of the plane is; or null.
+  at([x, y]) {
+    if (this.picture === null) return null;
+    if (this.picture.kind === "pixels") {
+      const [left, right, bottom, top] = this.picture.view;
+      const column = Math.floor(((x - left) / (right - left)) * this.width);
+      const row = Math.floor(((top - y) / (top - bottom)) * this.height);
+      const inside = column >= 0 && column < this.width && row >= 0 && row < this.height;
+      const place = row * this.width + column;
+      return inside && this.picture.numbers[place] >= 0 ? place : null;
+    }
+    const { boxes, starts, corners, points } = this.picture;
+    for (let cell = 0; cell < starts.length - 1; cell++) {
+      const box = 4 * cell;
+      if (x < boxes[box] || x > boxes[box + 1] || y < boxes[box + 2] || y > boxes[box + 3]) continue;
+      let inside = true;
+      let before = 2 * corners[starts[cell + 1] - 1];
+      for (let side = starts[cell]; inside && side < starts[cell + 1]; side++) {
+        const here = 2 * corners[side];
+        const [acrossX, acrossY] = [points[here] - points[before], points[here + 1] - points[before + 1]];
+        inside = acrossX * (y - points[before + 1]) - acrossY * (x - points[before]) >= 0;
+        before = here;
+      }
+      if (inside) return cell;
+    }
+    return null;
+  }
+
+  place(event) {
+    const box = this.canvas.getBoundingClientRect();
+    const [across, down] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+    const [left, right, bottom, top] = this.view();
+    return [left + across * (right - left), top - down * (top - bottom)];
+  }
+
+  open(point) {
+    const place = this.at(point);
+    if (place !== null) this.choose(this.picture.numbers[place]);
+  }
+
+  // Outline a cell, given the ends of its sides, and bring it into view.
+  outline(sides, centre) {
+    this.outlined = sides;
+    const [left, right, bottom, top] = this.view();
+    if (centre[0] < left || centre[0] > right || centre[1] < bottom || centre[1] > top) {
+      this.centre = [...centre];
+      this.keepInside();
+      this.look();
+    } else this.draw(false);
+  }
+
+  mark(ends) {
+    this.marked = ends;
+    this.draw(false);
+  }
+
+  listen() {
+    const canvas = this.canvas;
+    let held = null, moved = 0;
+    canvas.addEventListener("pointerdown", (event) => {
+      [held, moved] = [[event.clientX, event.clientY], 0];
+      canvas.setPointerCapture(event.pointerId);
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      if (this.picture === null) return;
+      if (held !== null && this.scale > this.least) {
+        const units = this.width / canvas.getBoundingClientRect().width / this.scale;
+        const [x, y] = [event.clientX - held[0], event.clientY - held[1]];
+        moved += Math.hypot(x, y);
+        this.centre = [this.centre[0] - x * units, this.centre[1] + y * units];
+        held = [event.clientX, event.clientY];
+        this.keepInside();
+        this.look();
+      }
+      this.hover(this.at(this.place(event)));
+    });
+    canvas.addEventListener("pointerup", (event) => {
+      held = null;
+      if (moved < 5) this.open(this.place(event));
+    });
+    canvas.addEventListener("pointerleave", () => this.hover(null));
+    canvas.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      this.zoom(Math.exp(-event.deltaY / 400), this.place(event));
+    }, { passive: false });
+    canvas.addEventListener("keydown", (event) => this.pressed(event));
+    canvas.addEventListener("blur", () => {
+      this.cross = null;
+      this.hover(null);
+    });
+    tips(canvas, () => this.words(this.hovered));
+  }
+
+  words(place) {
+    if (place === null || this.picture === null) return null;
+    return `cell ${this.picture.numbers[place]}: ${this.name(this.picture.classes[place])}`;
+  }
+
+  hover(place) {
+    this.hovered = place;
+    this.draw(false);
+  }
+
+  pressed(event) {
+    const ways = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+    const [left, right, bottom, top] = this.view();
+    const from = this.cross ?? this.centre;
+    if (event.key in ways) {
+      const step = (event.shiftKey ? 0.1 : 0.02) * (right - left);
+      const to = [from[0] + step * ways[event.key][0], from[1] + step * ways[event.key][1]];
+      this.cross = [Math.min(Math.max(to[0], left), right), Math.min(Math.max(to[1], bottom), top)];
+      this.hover(this.at(this.cross));
+    } else if (event.key === "Enter" || event.key === " ") this.open(from);
+    else if (event.key === "+" || event.key === "=") this.zoom(1.5, from);
+    else if (event.key === "-") this.zoom(1 / 1.5, from);
+    else if (event.key === "0") this.whole();
+    else return;
+    event.preventDefault();
+  }
+
+  colour(kind) {
+    this.colouring = kind;
+    this.draw();
+  }
+
+  colourOf(group) {
+    if (this.colouring === "class") return classColour(group);
+    return group < 0 ? "rgb(238 238 238)" : depthColour(group / this.deepest);
+  }
+
+  // Painting tens of thousands of cells takes a while, so what lies beneath the outlines is kept until it changes.
+  draw(changed = true) {
+    if (changed) this.beneath = null;
+    if (this.waiting) return;
+    this.waiting = true;
+    requestAnimationFrame(() => {
+      this.waiting = false;
+      if (this.picture !== null) this.paint();
+    });
+  }
+
+  paint() {
+    const context = this.canvas.getContext("2d");
+    const dots = this.canvas.width / this.width;
+    const [left, , , top] = this.view();
+    this.onPage = (x, y) => [(x - left) * this.scale, (top - y) * this.scale];
+    if (this.beneath === null) {
+      this.beneath = new OffscreenCanvas(this.canvas.width, this.canvas.height);
+      const below = this.beneath.getContext("2d");
+      below.scale(dots, dots);
+      if (this.picture.kind === "cells") this.paintCells(below);
+      else this.paintPixels(below);
+      this.stroke(below, this.picture.boundary, "#111", 2.2);
+    }
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, this.canvas.width, this.canvas.height);
+    context.drawImage(this.beneath, 0, 0);
+    context.scale(dots, dots);
+    if (this.hovered !== null && this.picture.kind === "cells") {
+      const path = new Path2D();
+      this.trace(path, this.hovered);
+      [context.strokeStyle, context.lineWidth] = ["#000", 1.6];
+      context.stroke(path);
+    }
+    if (this.outlined) {
+      this.stroke(context, this.outlined.flat(2), "#fff", 5);
+      this.stroke(context, this.outlined.flat(2), "#000", 2.2);
+    }
+    if (this.marked) this.stroke(context, this.marked.flat(), "#d55e00", 5);
+    if (this.colouring === "class") this.paintNames(context);
+    this.paintInputs(context);
+    if (this.cross) this.paintCross(context);
+  }
+
+  paintCells(context) {
+    const { classes, depths, ends, points } = this.picture;
+    const groups = new Map();
+    (this.colouring === "class" ? classes : depths).forEach((group, cell) => {
+      if (!groups.has(group)) groups.set(group, new Path2D());
+      this.trace(groups.get(group), cell);
+    });
+    for (const [group, path] of groups) {
+      context.fillStyle = context.strokeStyle = this.colourOf(group);
+      context.lineWidth = 0.7; // or the page would shine through between neighbours
+      context.fill(path);
+      context.stroke(path);
+    }
+    const path = new Path2D();
+    for (let edge = 0; edge < ends.length; edge += 2) {
+      path.moveTo(...this.onPage(points[2 * ends[edge]], points[2 * ends[edge] + 1]));
+      path.lineTo(...this.onPage(points[2 * ends[edge + 1]], points[2 * ends[edge + 1] + 1]));
+    }
+    context.strokeStyle = "rgb(20 20 30 / 0.6)";
+    context.lineWidth = classes.length < MANY ? 0.7 : 0.25;
+    context.stroke(path);
+  }
+
+  trace(path, cell) {
+    const { starts, corners, points } = this.picture;
+    for (let side = starts[cell]; side < starts[cell + 1]; side++) {
+      const [x, y] = this.onPage(points[2 * corners[side]], points[2 * corners[side] + 1]);
+      if (side === starts[cell]) path.moveTo(x, y);
+      else path.lineTo(x, y);
+    }
+    path.closePath();
+  }
+
+  paintPixels(context) {
+    const { classes, depths, numbers } = this.picture;
+    const groups = this.colouring === "class" ? classes : depths;
+    if (this.picture.drawn !== this.colouring) {
+      const image = new ImageData(this.width, this.height);
+      const colours = new Map();
+      groups.forEach((group, place) => {
+        if (!colours.has(group)) colours.set(group, this.colourOf(group).match(/\d+/g).map(Number));
+        const edge = numbers[place] !== numbers[place + 1] || numbers[place] !== numbers[place + this.width];
+        image.data.set([...colours.get(group).map((part) => (edge ? DARKER : 1) * part), 255], 4 * place);
+      });
+      this.picture.canvas = new OffscreenCanvas(this.width, this.height);
+      this.picture.canvas.getContext("2d").putImageData(image, 0, 0);
+      this.picture.drawn = this.colouring;
+    }
+    const [left, right, bottom, top] = this.picture.view;
+    const [x, y] = this.onPage(left, top);
+    context.imageSmoothingEnabled = false;
+    context.drawImage(this.picture.canvas, x, y, (right - left) * this.scale, (top - bottom) * this.scale);
+  }
+
+  // Segments, four numbers each.
+  stroke(context, ends, colour, width) {
+    const path = new Path2D();
+    for (let place = 0; place < ends.length; place += 4) {
+      path.moveTo(...this.onPage(ends[place], ends[place + 1]));
+      path.lineTo(...this.onPage(ends[place + 2], ends[place + 3]));
+    }
+    Object.assign(context, { strokeStyle: colour, lineWidth: width, lineCap: "round", lineJoin: "round" });
+    context.stroke(path);
+  }
+
+  // Nobody needs the colours to read the classes.
+  paintNames(context) {
+    context.font = "600 15px system-ui, sans-serif";
+    [context.textAlign, context.textBaseline, context.lineJoin] = ["center", "middle", "round"];
+    [context.strokeStyle, context.lineWidth, context.fillStyle] = ["rgb(255 255 255 / 0.9)", 4, "#111"];
+    for (const [number, x, y] of this.picture.names) {
+      const place = this.onPage(x, y);
+      context.strokeText(this.name(number), ...place);
+      context.fillText(this.name(number), ...place);
+    }
+  }
+
+  paintInputs(context) {
+    const middle = [0, 1].map((axis) => this.anchors.reduce((sum, point) => sum + point[axis] / 3, 0));
+    context.imageSmoothingEnabled = false;
+    this.anchors.forEach((point, place) => {
+      const [x, y] = this.onPage(...point);
+      if (x < -4 || y < -4 || x > this.width + 4 || y > this.height + 4) return;
+      const away = [point[0] - middle[0], middle[1] - point[1]];
+      const size = Math.hypot(...away) || 1;
+      const corner = [x, y].map((part, axis) => part + (38 * away[axis]) / size - THUMBNAIL / 2)
+        .map((part, axis) => Math.min(Math.max(part, 2), [this.width, this.height][axis] - THUMBNAIL - 2));
+      const image = this.pictures[place];
+      if (image.complete && image.naturalWidth) context.drawImage(image, ...corner, THUMBNAIL, THUMBNAIL);
+      [context.strokeStyle, context.lineWidth] = ["#fff", 2];
+      context.strokeRect(...corner, THUMBNAIL, THUMBNAIL);
+      context.beginPath();
+      context.arc(x, y, 5, 0, 7);
+      [context.fillStyle, context.strokeStyle] = ["#fff", "#111"];
+      context.fill();
+      context.stroke();
+    });
+  }
+
+  paintCross(context) {
+    const [x, y] = this.onPage(...this.cross);
+    for (const [colour, width] of [["#fff", 4], ["#111", 1.5]]) {
+      [context.strokeStyle, context.lineWidth] = [colour, width];
+      context.beginPath();
+      context.moveTo(x - 10, y);
+      context.lineTo(x + 10, y);
+      context.moveTo(x, y - 10);
+      context.lineTo(x, y + 10);
+      context.stroke();
+    }
+  }
+}

@@ -1,0 +1,243 @@
+"""Planes through three inputs: divided in the background, drawn by the page, asked about cell by cell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maxaffine.errors import BadInput
+from maxaffine.explore.answers import ranked
+from maxaffine.explore.jobs import Desk, Job, Tell
+from maxaffine.explore.shelf import Picked
+from maxaffine.explore.subject import Subject
+from maxaffine.explore.view import Plane, Window
+from maxaffine.explore.wire import array, number
+from maxaffine.partition import PlanePartition, plane
+
+MOST_CELLS = 500_000
+MEMORY = 16 * 2**20
+KEPT = 3
+MARGIN = 0.15
+MOST_PIECES = 16
+
+
+class Planes:
+    """The planes that were asked for.
+
+    Args:
+        subject: What is explored.
+        most_cells: A plane of more cells is refused.
+    """
+
+    def __init__(self, subject: Subject, most_cells: int = MOST_CELLS) -> None:
+        self._subject = subject
+        self._most = most_cells
+        self._desk: Desk[Plane] = Desk(KEPT)
+
+    def begin(self, place: int, anchors: list[Picked], window: Window | None) -> dict[str, Any]:
+        """Divide a plane, unless that is done or under way; another one that is under way is given up.
+
+        Args:
+            place: Which checkpoint.
+            anchors: Three inputs.
+            window: Left, right, bottom and top of what is divided, in distances from the first input towards the
+                second; by default what holds all three.
+
+        Returns:
+            How far it is, the key of the plane, the window, and where the inputs lie.
+
+        Raises:
+            BadInput: When the inputs span no plane, or the window no area.
+        """
+        if len(anchors) != 3:
+            raise BadInput(f"images: a plane goes through three, got {len(anchors)}")
+        points = _coordinates(torch.stack([picked.tensor for picked in anchors]).double())
+        window = window or _around(points)
+        key = "~".join([str(place), *(picked.ref for picked in anchors), *(repr(side) for side in window)])
+        job = self._desk.ask(key, lambda tell: self._divided(place, anchors, window, tell))
+        return {"key": key, "window": window, "anchors": points.tolist()} | _told(job)
+
+    def state(self, key: str) -> dict[str, Any]:
+        """How far a plane is.
+
+        Args:
+            key: Its key.
+
+        Returns:
+            Its state, the share done and a few words; its summary once it is done.
+        """
+        return _told(self._job(key))
+
+    def cancel(self, key: str) -> dict[str, Any]:
+        """Give a plane up.
+
+        Args:
+            key: Its key.
+
+        Returns:
+            Its state.
+        """
+        job = self._job(key)
+        job.cancel()
+        return _told(job)
+
+    def close(self) -> None:
+        """Give all planes up."""
+        self._desk.close()
+
+    def view(self, key: str, window: Window, width: int, height: int) -> dict[str, Any]:
+        """What is seen of a divided plane; the arguments are those of `Plane.view`, behind the plane's key."""
+        return self._done(key).view(window, width, height)
+
+    def cell(self, key: str, cell: int) -> dict[str, Any]:
+        """What the network is on one cell.
+
+        Args:
+            key: The plane's key.
+            cell: Number of the cell.
+
+        Returns:
+            Its class; the outputs and the input at its centre; the template A_c of the class, <A_c, x> and b_c; how
+            many units of each operator have which code; and whose boundaries its sides are.
+
+        Raises:
+            BadInput: When there is no such cell.
+        """
+        found = self._done(key).cells
+        if not 0 <= cell < found.regions:
+            raise BadInput(f"cell: numbers run from 0 to {found.regions - 1}, got {cell}")
+        winner = int(found.classes[cell])
+        row = winner if len(self._subject.names) > 1 else 0
+        amap = found.affine_map([cell], outputs=[row])
+        x, slopes, offset = self.centre(key, cell), amap.slopes, amap.offsets
+        template = (slopes if isinstance(slopes, Tensor) else slopes[0])[0, 0]
+        values = found.at(found.centres[cell][None])[0]
+        return {
+            "cell": cell,
+            "class": winner,
+            "centre": found.centres[cell].tolist(),
+            "area": number(found.areas[cell]),
+            "input": array(x),
+            "outputs": ranked(self._subject, values),
+            "count": len(values),
+            "unit": row,
+            "template": array(template),
+            "inner": number((template * x).sum()),
+            "offset": number(offset[0, 0]),
+            "codes": _codes(found, cell),
+            "sides": self._sides(found, cell),
+        }
+
+    def centre(self, key: str, cell: int) -> Tensor:
+        """The input at the centre of a cell, (*input_shape) float64.
+
+        Args:
+            key: The plane's key.
+            cell: Number of the cell.
+
+        Returns:
+            The input.
+        """
+        found = self._done(key).cells
+        return found.frame.points(found.centres[cell][None])[0][0]
+
+    def _divided(self, place: int, anchors: list[Picked], window: Window, tell: Tell) -> Plane:
+        checkpoint = self._subject.checkpoints[place]
+        inputs = torch.stack([picked.tensor for picked in anchors])
+
+        def watch(share: float, cells: int) -> None:
+            tell(share, f"{cells:,} cells so far")
+            if cells > self._most:
+                raise BadInput(
+                    f"there are more than {self._most:,} regions here (the work was {share:.0%} done), too many to"
+                    " keep; look at a smaller part of the plane"
+                )
+
+        found = plane(
+            checkpoint.net,
+            checkpoint.like(inputs),
+            extent=window,
+            output=self._subject.output,
+            memory=MEMORY,
+            progress=watch,
+        )
+        tell(1.0, "looking for the decision boundary")
+        cells = found.divided_by_class()
+        watch(1.0, cells.regions)
+        return Plane(found.regions, cells)
+
+    def _job(self, key: str) -> Job[Plane]:
+        job = self._desk.find(key)
+        if job is None:
+            raise BadInput("plane: it is not kept any more; divide it again")
+        return job
+
+    def _done(self, key: str) -> Plane:
+        job = self._job(key)
+        if job.state != "done":
+            raise BadInput(f"plane: it is {job.state}; wait until it is done")
+        return job.result
+
+    def _sides(self, found: PlanePartition, cell: int) -> list[dict[str, Any]]:
+        shapes = {record.name: record.units for record in found.frame.net.operators}
+        start, end = found.cells.starts[cell : cell + 2]
+        sides = []
+        for edge in found.cells.sides[start:end].tolist():
+            left, right = found.cells.edge_cells[edge].tolist()
+            across = right if left == cell else left
+            operator = int(found.cells.operator[edge])
+            name = found.operators[operator] if operator >= 0 else None
+            unit = int(found.cells.unit[edge])
+            ends = found.cells.points[found.cells.ends[edge]]
+            sides.append(
+                {
+                    "operator": name,
+                    "unit": [int(part) for part in np.unravel_index(unit, shapes[name])] if name in shapes else None,
+                    "ends": ends.tolist(),
+                    "across": across if across >= 0 else None,
+                    "class": int(found.classes[across]) if across >= 0 else None,
+                }
+            )
+        return sides
+
+
+def _told(job: Job[Plane]) -> dict[str, Any]:
+    told = {"state": job.state, "share": job.share, "words": job.words}
+    return told | job.result.summary() if told["state"] == "done" else told
+
+
+def _coordinates(anchors: Tensor) -> Tensor:
+    """Where three inputs lie in their plane (3, 2): the first at 0, the second on the first axis."""
+    first, second = (anchors[1:] - anchors[0]).flatten(1)
+    along = first.norm()
+    if along == 0:
+        raise BadInput("images: two of them are equal, so that they span no plane; choose another one")
+    forward = (second @ first) / along
+    across = (second - first * (forward / along)).norm()
+    return torch.stack([torch.zeros(2), torch.tensor([along, 0.0]), torch.stack([forward, across])]).double()
+
+
+def _around(points: Tensor) -> Window:
+    low, high = points.amin(0), points.amax(0)
+    margin = MARGIN * float((high - low).max())
+    (left, bottom), (right, top) = (low - margin).tolist(), (high + margin).tolist()
+    return left, right, bottom, top
+
+
+def _codes(found: PlanePartition, cell: int) -> list[dict[str, Any]]:
+    rows = []
+    for name, codes in found.codes([cell]).items():
+        pieces = codes.pieces
+        counts = torch.bincount(codes.unpack().flatten().long(), minlength=pieces) if pieces <= MOST_PIECES else None
+        rows.append(
+            {
+                "operator": name,
+                "units": codes.unit_count,
+                "pieces": pieces,
+                "counts": None if counts is None else counts.tolist(),
+            }
+        )
+    return rows

@@ -1,0 +1,95 @@
+"""What is explored: one network at one or several moments, and the data it is asked about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+
+from maxaffine.data import DataSet
+from maxaffine.drawing import kind_of
+from maxaffine.errors import BadInput
+from maxaffine.network import SplineNetwork
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A network at one moment.
+
+    Attributes:
+        name: What to call it, e.g. ``"epoch-003"``.
+        net: The captured network.
+    """
+
+    name: str
+    net: SplineNetwork
+
+    def like(self, inputs: Tensor) -> Tensor:
+        """Inputs (N, *input_shape) in the dtype and on the device of the network."""
+        return inputs.to(self.net.inputs.device, self.net.inputs.dtypes[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A network and its data.
+
+    Attributes:
+        model: What to call the network.
+        data: The data set.
+        checkpoints: The network at one or several moments, in order.
+        output: Which output, for a network with several.
+
+    Raises:
+        BadInput: When the data or the network cannot be shown.
+    """
+
+    model: str
+    data: DataSet
+    checkpoints: tuple[Checkpoint, ...]
+    output: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check that there is something to show, before anything is computed."""
+        kind_of(self.data.input_shape)
+        if not self.checkpoints:
+            raise BadInput("checkpoints: none is given; give at least one network")
+        for checkpoint in self.checkpoints:
+            self._check(checkpoint)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """A name for every output."""
+        count = self._outputs(self.checkpoints[0].net)[0]
+        if self.labelled and self.data.classes == count:
+            return self.data.class_names
+        return tuple(f"output {number}" for number in range(count)) if count > 1 else ("the output",)
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """A name for every class that the network can choose: of a single output, whether it is above 0."""
+        return self.names if len(self.names) > 1 else ("at most 0", "above 0")
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the data say which class each input has."""
+        return self.data.classes > 1
+
+    def _outputs(self, net: SplineNetwork) -> tuple[int, ...]:
+        return net.graph.values[net.target(None, self.output)].units
+
+    def _check(self, checkpoint: Checkpoint) -> None:
+        net = checkpoint.net
+        if len(net.inputs.names) != 1 or net.inputs.batch_dims != (0,):
+            raise BadInput(f"{checkpoint.name}: the explorer shows networks of one input whose first axis is the batch")
+        if net.inputs.units[0] != self.data.input_shape:
+            raise BadInput(
+                f"{checkpoint.name}: takes inputs of shape {net.inputs.units[0]}, but those of {self.data.name} have"
+                f" {self.data.input_shape}"
+            )
+        units = self._outputs(net)
+        if len(units) != 1 or units != self._outputs(self.checkpoints[0].net):
+            raise BadInput(
+                f"{checkpoint.name}: gives {units} for each input, but the explorer shows vectors of outputs, as many"
+                " at every checkpoint; stop behind a layer that gives one with --until, or choose an output"
+            )

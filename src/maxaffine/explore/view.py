@@ -1,0 +1,137 @@
+"""What is seen of a divided plane: the cells themselves where they are few enough, else the cell at every pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from maxaffine.errors import BadInput
+from maxaffine.explore.wire import array
+from maxaffine.partition import PlanePartition
+
+MOST_DRAWN = 60_000
+MOST_PIXELS = 2**20
+NAMED = 0.01  # of the area that is seen: a class with less is not named
+Window = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """A divided plane.
+
+    Attributes:
+        regions: Number of regions.
+        cells: The regions, divided further by the decision boundary, its last operator: every cell has one class.
+    """
+
+    regions: int
+    cells: PlanePartition
+
+    @cached_property
+    def classes(self) -> np.ndarray:
+        """(F,) class of each cell."""
+        return self.cells.classes.numpy().astype(np.int16)
+
+    @cached_property
+    def depths(self) -> np.ndarray:
+        """(F,) the last operator of the network that cut each cell; -1 where none did."""
+        complex_ = self.cells.cells
+        of_side = complex_.operator[complex_.sides]
+        networks = np.where(of_side == len(self.cells.operators) - 1, -1, of_side)
+        return np.maximum.reduceat(networks, complex_.starts[:-1]).astype(np.int16)
+
+    @cached_property
+    def boxes(self) -> tuple[np.ndarray, np.ndarray]:
+        """(F, 2) lowest and highest coordinates of each cell."""
+        corners = self.cells.cells.points[self.cells.cells.corners]
+        starts = self.cells.cells.starts[:-1]
+        return np.minimum.reduceat(corners, starts), np.maximum.reduceat(corners, starts)
+
+    @cached_property
+    def boundary(self) -> np.ndarray:
+        """(S, 2, 2) ends of the edges that are the decision boundary."""
+        edges = self.cells.cells.operator == len(self.cells.operators) - 1
+        return self.cells.cells.points[self.cells.cells.ends[edges]]
+
+    def summary(self) -> dict[str, Any]:
+        """Its sizes, the network's operators, and the share of the area that each class has, the largest first."""
+        areas = np.bincount(self.classes, self.cells.cells.areas)
+        order = [number for number in np.argsort(-areas, kind="stable").tolist() if areas[number] > 0]
+        return {
+            "regions": self.regions,
+            "cells": self.cells.regions,
+            "operators": list(self.cells.operators[:-1]),
+            "shares": [[number, float(areas[number] / areas.sum())] for number in order],
+        }
+
+    def view(self, window: Window, width: int, height: int) -> dict[str, Any]:
+        """What is seen through a window.
+
+        Args:
+            window: Its left, right, bottom and top.
+            width: Its pixels.
+            height: The same.
+
+        Returns:
+            Up to 60,000 cells with their edges, or of more cells the one at the middle of every pixel; the decision
+            boundary; and where to write the names of the classes.
+
+        Raises:
+            BadInput: For a window without an area, or too many pixels.
+        """
+        left, right, bottom, top = window
+        if not (left < right and bottom < top):
+            raise BadInput(f"window: (left, right, bottom, top) must span an area, got {window}")
+        if not 0 < width * height <= MOST_PIXELS:
+            raise BadInput(f"width, height: expected 1 to {MOST_PIXELS} pixels in all, got {width} x {height}")
+        low, high = self.boxes
+        seen = np.flatnonzero((low <= [right, top]).all(1) & (high >= [left, bottom]).all(1))
+        ends = self.boundary
+        near = (ends.min(1) <= [right, top]).all(1) & (ends.max(1) >= [left, bottom]).all(1)
+        found = self._polygons(seen) if len(seen) <= MOST_DRAWN else self._pixels(window, width, height)
+        return {"seen": len(seen), "boundary": array(ends[near]), "names": self._names(seen, window), **found}
+
+    def _polygons(self, seen: np.ndarray) -> dict[str, Any]:
+        part, _, _ = self.cells.cells.cells(seen)
+        arrays = {
+            "numbers": seen,
+            "classes": self.classes[seen],
+            "depths": self.depths[seen],
+            "points": part.points,
+            "starts": part.starts,
+            "corners": part.corners,
+            "ends": part.ends[(part.operator >= 0) & (part.operator < len(self.cells.operators) - 1)],
+        }
+        return {"kind": "cells", **{name: array(values) for name, values in arrays.items()}}
+
+    def _pixels(self, window: Window, width: int, height: int) -> dict[str, Any]:
+        left, right, bottom, top = window
+        across = left + (np.arange(width) + 0.5) * ((right - left) / width)
+        down = top - (np.arange(height) + 0.5) * ((top - bottom) / height)
+        points = np.stack(np.meshgrid(across, down), -1).reshape(-1, 2)
+        cells = self.cells.locate(torch.from_numpy(points)).numpy()
+        arrays = {
+            "numbers": cells,
+            "classes": np.where(cells < 0, -1, self.classes[cells]).astype(np.int16),
+            "depths": np.where(cells < 0, -1, self.depths[cells]).astype(np.int16),
+        }
+        return {"kind": "pixels", **{name: array(item.reshape(height, width)) for name, item in arrays.items()}}
+
+    def _names(self, seen: np.ndarray, window: Window) -> list[list[float]]:
+        """[class, x, y] at the cell nearest to the middle of what is seen of each class."""
+        centres, areas = self.cells.cells.centres[seen], self.cells.cells.areas[seen]
+        left, right, bottom, top = window
+        inside = ((centres > [left, bottom]) & (centres < [right, top])).all(1)
+        centres, areas, classes = centres[inside], areas[inside], self.classes[seen][inside]
+        names = []
+        for number in np.unique(classes).tolist():
+            own = classes == number
+            if areas[own].sum() >= NAMED * areas.sum():
+                middle = np.average(centres[own], axis=0, weights=areas[own])
+                nearest = centres[own][np.argmin(((centres[own] - middle) ** 2).sum(1))]
+                names.append([number, *nearest.tolist()])
+        return names
