@@ -63,7 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
     data_set = read_data(arguments)
     say(arguments, f"{data_set.name}: {len(data_set.train)} training and {len(data_set.test)} test inputs")
     moments = _read(arguments, data_set, files) if files else _trained(arguments, data_set)
-    subject = explore.Subject(arguments.model, data_set, tuple(moments), arguments.output_index)
+    name = arguments.model.replace("\\", "/").rsplit("/", 1)[-1]
+    subject = explore.Subject(name, data_set, tuple(moments), arguments.output_index)
     explorer = explore.Explorer(subject, arguments.train_limit)
     explorer.near.begin(len(moments) - 1)
 

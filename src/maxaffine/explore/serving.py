@@ -52,11 +52,12 @@ def serve(explorer: Explorer, port: int = 0, ready: Callable[[str], object] = pr
         listening.listen(BACKLOG)
         port, token = listening.getsockname()[1], new_token()
         gate = Gate(application(explorer), token, port)
-        # No access log: it would write the secret word to the terminal with every request.
+        # No access log: it would write the secret word to the terminal with every request. No warnings: whoever sends
+        # malformed requests could fill the terminal with them.
         config = uvicorn.Config(
             gate,
             access_log=False,
-            log_level="warning",
+            log_level="error",
             ws="none",
             lifespan="off",
             server_header=False,

@@ -121,8 +121,8 @@ class Plane:
         }
         return {"kind": "pixels", **{name: array(item.reshape(height, width)) for name, item in arrays.items()}}
 
-    def _names(self, seen: np.ndarray, window: Window) -> list[list[float]]:
-        """[class, x, y] at the cell nearest to the middle of what is seen of each class."""
+    def _names(self, seen: np.ndarray, window: Window) -> list[tuple[int, float, float]]:
+        """(class, x, y) at the cell nearest to the middle of what is seen of each class."""
         centres, areas = self.cells.cells.centres[seen], self.cells.cells.areas[seen]
         left, right, bottom, top = window
         inside = ((centres > [left, bottom]) & (centres < [right, top])).all(1)
@@ -133,5 +133,6 @@ class Plane:
             if areas[own].sum() >= NAMED * areas.sum():
                 middle = np.average(centres[own], axis=0, weights=areas[own])
                 nearest = centres[own][np.argmin(((centres[own] - middle) ** 2).sum(1))]
-                names.append([number, *nearest.tolist()])
+                x, y = nearest.tolist()
+                names.append((number, x, y))
         return names

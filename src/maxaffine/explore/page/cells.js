@@ -81,7 +81,7 @@ export class Cells {
       const found = await get("plane/view", { key, left, right, bottom, top, width, height });
       if (turn !== this.turn) return;
       this.picture = { kind: found.kind, seen: found.seen, names: found.names, view: [left, right, bottom, top] };
-      for (const [name, value] of Object.entries(found)) if (value?.data) this.picture[name] = numbers(value).values;
+      for (const [name, value] of Object.entries(found)) if (value?.data !== undefined) this.picture[name] = numbers(value).values;
       this.hovered = null;
       if (found.kind === "cells") this.measure();
       this.seen(this.picture);

@@ -4,6 +4,7 @@ import { get, post, thumbnail } from "./api.js";
 import { make } from "./draw.js";
 
 const COUNT = 48;
+const MOST_BYTES = 16 * 2 ** 20; // the server cuts off what is larger
 const $ = (id) => document.getElementById(id);
 let about, fail, start = 0, asked = 0;
 
@@ -47,6 +48,7 @@ export function mark() {
 
 async function upload(file) {
   try {
+    if (file.size > MOST_BYTES) throw new Error(`${file.name}: more than 16 MiB; make the file smaller.`);
     const found = await post("upload", { name: file.name }, file);
     $("part").value = "own";
     start = 0;

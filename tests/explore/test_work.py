@@ -1,0 +1,205 @@
+"""Work in the background, views of large planes, subjects that are refused, and inputs that are no pictures."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import maxaffine as ma
+from maxaffine.data import DataSet, Split
+from maxaffine.errors import BadInput
+from maxaffine.explore import Checkpoint, Desk, Explorer, Job, Subject
+from maxaffine.explore import view as viewing
+from tests.explore.conftest import Trained
+from tests.explore.numbers import decoded
+
+
+def _wait(found: dict, explorer: Explorer) -> dict:
+    job = explorer.planes._desk.find(found["key"])
+    assert job is not None and job.wait(60.0)
+    return explorer.planes.state(found["key"])
+
+
+@pytest.fixture(scope="module")
+def explorer(trained: Trained) -> Explorer:
+    return Explorer(trained.subject, 50)
+
+
+IMAGES = ["test/0", "test/3", "test/7"]
+
+
+def test_too_many_regions_end_the_work_with_a_way_on(trained: Trained) -> None:
+    found = Explorer(trained.subject, 50, most_cells=5)
+    state = _wait(found.divide(IMAGES, 1, None), found)
+    assert state["state"] == "failed" and "more than 5 regions" in state["words"] and "smaller part" in state["words"]
+    assert state["share"] < 1
+
+
+def test_a_plane_can_be_cancelled_and_begun_again(explorer: Explorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(place, anchors, window, tell):
+        begun.set()
+        go_on.wait(30.0)
+        tell(0.5, "half")
+        raise AssertionError("it went on")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(explorer.planes, "_divided", slow)
+        found = explorer.divide(IMAGES, 0, None)
+        assert begun.wait(30.0) and found["state"] == "running"
+        explorer.planes.cancel(found["key"])
+        go_on.set()
+        assert _wait(found, explorer)["state"] == "cancelled"
+    assert _wait(explorer.divide(IMAGES, 0, None), explorer)["state"] == "done"
+
+
+def test_progress_is_told(explorer: Explorer) -> None:
+    seen = []
+    anchors = [explorer.shelf.pick(image) for image in IMAGES]
+    window = (-1.0, 4.0, -1.0, 4.0)
+    explorer.planes._divided(1, anchors, window, lambda share, words: seen.append((share, words)))
+    shares = [share for share, _ in seen]
+    assert len(seen) > 3 and shares[0] == 0 and shares[-1] == 1 and shares == sorted(shares)
+    assert any("cells so far" in words for _, words in seen)
+
+
+def test_a_new_job_ends_the_others() -> None:
+    desk: Desk[int] = Desk(keep=2)
+    ended = threading.Event()
+
+    def forever(tell):
+        try:
+            while True:
+                tell(0.1, "on and on")
+                time.sleep(0.005)
+        finally:
+            ended.set()
+
+    first = desk.ask("a", forever)
+    second = desk.ask("b", lambda tell: 7)
+    assert ended.wait(30.0) and first.wait(30.0) and first.state == "cancelled"
+    assert second.wait(30.0) and (second.state, second.result) == ("done", 7)
+    assert desk.ask("b", lambda tell: 8) is second
+    desk.ask("c", lambda tell: 9)
+    assert desk.find("a") is None and desk.find("b") is second
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_error_inside_is_told_and_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    def broken(tell):
+        raise ZeroDivisionError
+
+    job: Job[int] = Job(broken)
+    assert job.wait(30.0) and job.state == "failed" and "an error inside maxaffine" in job.words
+
+
+def test_pixels_show_the_class_that_the_module_gives(
+    trained: Trained, explorer: Explorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = explorer.divide(IMAGES, 1, None)
+    assert _wait(found, explorer)["state"] == "done"
+    monkeypatch.setattr(viewing, "MOST_DRAWN", 10)
+    window, width, height = found["window"], 24, 18
+    view = explorer.planes.view(found["key"], window, width, height)
+    assert view["kind"] == "pixels"
+    left, right, bottom, top = window
+    x = left + (np.arange(width) + 0.5) * (right - left) / width
+    y = top - (np.arange(height) + 0.5) * (top - bottom) / height
+    points = torch.tensor([[a, b] for b in y for a in x])
+    plane = explorer.planes._done(found["key"]).cells
+    module = trained.modules[1].double()
+    with torch.no_grad():
+        expected = module(plane.frame.points(points)[0]).argmax(1).reshape(height, width)
+    module.float()
+    assert np.array_equal(decoded(view["classes"]), expected)
+    assert np.array_equal(decoded(view["numbers"]).ravel(), plane.locate(points))
+    with pytest.raises(BadInput, match="pixels"):
+        explorer.planes.view(found["key"], window, 5000, 5000)
+    with pytest.raises(BadInput, match="area"):
+        explorer.planes.view(found["key"], (1.0, 1.0, 0.0, 1.0), 20, 20)
+
+
+def _rows(features: int = 6, classes: int = 2) -> DataSet:
+    generator = torch.Generator().manual_seed(3)
+    inputs = torch.randn(40, features, generator=generator)
+    split = Split(inputs, torch.arange(40) % classes)
+    return DataSet("rows", split, replace(split), tuple(f"kind {number}" for number in range(classes)))
+
+
+def _subject(model: nn.Module, data: DataSet) -> Subject:
+    return Subject("net", data, (Checkpoint("now", ma.capture(model.eval(), data.test.inputs[:2])),))
+
+
+def test_tables_and_one_output() -> None:
+    model = nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 1))
+    explorer = Explorer(_subject(model, _rows()), 30)
+    assert explorer.about()["kind"] == "bars" and explorer.about()["classes"] == ["at most 0", "above 0"]
+    found = explorer.explain("test/2", 0)
+    with torch.no_grad():
+        value = model(explorer.subject.data.test.inputs[2:3]).item()
+    assert found["difference"] is None and found["predicted"] == int(value > 0)
+    assert found["templates"][0]["inner"] + found["templates"][0]["offset"] == pytest.approx(value, abs=1e-5)
+    plane = explorer.divide(["test/0", "test/1", "test/2"], 0, None)
+    assert _wait(plane, explorer)["state"] == "done"
+    cell = explorer.planes.cell(plane["key"], 0)
+    assert cell["class"] == int(cell["outputs"][0]["value"] > 0) and decoded(cell["template"]).shape == (6,)
+    assert explorer.shelf.thumbnail("test/0").startswith(b"\x89PNG")
+
+
+def test_signals_and_pooling() -> None:
+    generator = torch.Generator().manual_seed(1)
+    split = Split(torch.randn(20, 2, 32, generator=generator), torch.arange(20) % 3)
+    data = DataSet("signals", split, replace(split), ("a", "b", "c"))
+    model = nn.Sequential(nn.Conv1d(2, 4, 5), nn.ReLU(), nn.MaxPool1d(4), nn.Flatten(), nn.Linear(28, 3))
+    explorer = Explorer(_subject(model, data), 20)
+    assert explorer.about()["kind"] == "lines" and len(explorer.explain("test/1", 0)["outputs"]) == 3
+    plane = explorer.divide(["test/0", "test/1", "test/2"], 0, None)
+    assert _wait(plane, explorer)["state"] == "done"
+    pooled = [row for row in explorer.planes.cell(plane["key"], 0)["codes"] if row["pieces"] == 4]
+    assert sum(pooled[0]["counts"]) == pooled[0]["units"] == 28
+    assert explorer.shelf.thumbnail("test/0").startswith(b"\x89PNG")
+
+
+def test_a_network_without_kinks_has_no_neighbours_by_code() -> None:
+    explorer = Explorer(_subject(nn.Linear(6, 2), _rows()), 10)
+    explorer.near.begin(0).wait(30.0)
+    found = explorer.neighbours("test/3", 0)
+    assert [row["operator"] for row in found["rows"]] == [None]
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (nn.Unflatten(1, (2, 3)), "vectors of outputs"),
+        (nn.Sequential(nn.Linear(6, 4), nn.Unflatten(1, (2, 2))), "vectors of outputs"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused(model: nn.Module, words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        _subject(model, _rows())
+
+
+def test_subjects_must_belong_together(trained: Trained) -> None:
+    data = _rows()
+    with pytest.raises(BadInput, match="takes inputs of shape"):
+        Subject("net", data, trained.subject.checkpoints)
+    with pytest.raises(BadInput, match="none is given"):
+        Subject("net", data, ())
+    two = (ma.capture(nn.Linear(6, outputs), data.test.inputs[:2]) for outputs in (2, 3))
+    with pytest.raises(BadInput, match="as many at every checkpoint"):
+        Subject("net", data, tuple(Checkpoint(str(place), net) for place, net in enumerate(two)))
+
+
+def test_a_hundred_own_inputs_are_kept(trained: Trained) -> None:
+    shelf = Explorer(trained.subject, 5).shelf
+    cards = [shelf.keep(torch.zeros(1, 8, 8), "x") for _ in range(103)]
+    assert shelf.page("own", None, 0, 200)[1] == 100
+    with pytest.raises(BadInput, match="there is no"):
+        shelf.pick(cards[0].ref)
