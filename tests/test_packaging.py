@@ -15,7 +15,20 @@ import maxaffine
 
 ROOT = Path(__file__).resolve().parents[1]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-OPTIONAL = ["faiss", "jinja2", "lance", "lance_ray", "lightning", "matplotlib", "PIL", "pyarrow", "ray", "sklearn"]
+OPTIONAL = [
+    "faiss",
+    "jinja2",
+    "lance",
+    "lance_ray",
+    "lightning",
+    "matplotlib",
+    "PIL",
+    "pyarrow",
+    "ray",
+    "sklearn",
+    "starlette",
+    "uvicorn",
+]
 IMPORT_SECONDS = 0.2
 PUBLIC_NAMES = 40
 

@@ -48,7 +48,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     (folder / "net.py").write_text(NET, encoding="utf-8")
     digits = data.load("digits")
     modules = []
-    for name, epochs in (("first", 1), ("last", 6)):
+    for name, epochs in (("first", 1), ("last", 20)):
         module = models.load_model(f"{folder / 'net.py'}:make")
         models.train(module, digits.train, epochs=epochs, seed=0, progress=False)
         models.save_weights(module, folder / f"{name}.safetensors")

@@ -57,7 +57,7 @@ def test_templates_equal_the_library_and_the_module(server: Server, trained: Tra
     assert np.array_equal(decoded(found["input"]), x[0].numpy())
     expected = ma.templates(net, x, top=2)
     for item in found["templates"]:
-        assert np.array_equal(decoded(item["slopes"]), expected.slopes[0, expected.place(item["unit"])])
+        assert np.array_equal(decoded(item["slopes"]), np.asarray(expected.template(item["unit"]))[0])
         assert item["inner"] + item["offset"] == pytest.approx(item["value"], abs=1e-4)
         gradient = torch.autograd.functional.jacobian(lambda inputs, unit=item["unit"]: module(inputs)[0, unit], x)[0]
         assert np.allclose(decoded(item["slopes"]), gradient, atol=1e-5)

@@ -48,7 +48,7 @@ function templates({ templates: [first, second], difference }) {
     tiles.push(
       tile(second.slopes, about.kind, { title: `of the runner-up, ${second.name}` }),
       tile(difference.slopes, about.kind, { title: `${first.name} minus ${second.name}` }),
-      tile(difference.shares, about.kind, { title: "what each number adds to the lead" }),
+      tile(difference.shares, about.kind, { title: `what each ${about.kind === "picture" ? "pixel" : "number"} adds to the lead` }),
     );
   }
   return tiles;
