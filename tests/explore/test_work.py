@@ -14,8 +14,9 @@ from torch import nn
 import maxaffine as ma
 from maxaffine.data import DataSet, Split
 from maxaffine.errors import BadInput
-from maxaffine.explore import Checkpoint, Desk, Explorer, Job, Subject
+from maxaffine.explore import Checkpoint, Explorer, Subject
 from maxaffine.explore import view as viewing
+from maxaffine.explore.jobs import Desk, Job
 from tests.explore.conftest import Trained
 from tests.explore.numbers import decoded
 

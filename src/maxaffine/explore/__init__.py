@@ -2,8 +2,7 @@
 
 from maxaffine.explore.explorer import TRAIN_LIMIT, Explorer
 from maxaffine.explore.gate import Gate
-from maxaffine.explore.jobs import Desk, Job
 from maxaffine.explore.serving import require, serve
 from maxaffine.explore.subject import Checkpoint, Subject
 
-__all__ = ["TRAIN_LIMIT", "Checkpoint", "Desk", "Explorer", "Gate", "Job", "Subject", "require", "serve"]
+__all__ = ["TRAIN_LIMIT", "Checkpoint", "Explorer", "Gate", "Subject", "require", "serve"]
