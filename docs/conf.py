@@ -34,8 +34,8 @@ suppress_warnings = ["myst.header"]  # A page from the repository may begin belo
 
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
-autodoc_member_order = "groupwise"
-autodoc_default_options = {"members": True, "imported-members": True, "show-inheritance": False}
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True, "imported-members": True, "special-members": "__call__"}
 autodoc_preserve_defaults = True
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False

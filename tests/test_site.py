@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -12,6 +14,10 @@ from maxaffine.cli.main import COMMANDS
 from tests.site import faults
 
 ROOT = Path(__file__).resolve().parents[1]
+# A command line has no API.
+ROOMS = sorted(
+    door.parent.name for door in (ROOT / "src" / "maxaffine").glob("*/__init__.py") if door.parent.name != "cli"
+)
 
 
 def _build(source: Path, site: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -23,12 +29,16 @@ def test_site(tmp_path: Path) -> None:
     built = _build(ROOT / "docs", tmp_path)
     assert built.returncode == 0, built.stderr
     assert faults(tmp_path) == []
-    names, home, capture, commands = (
+    names, home, commands = (
         (tmp_path / page).read_text(encoding="utf-8")
-        for page in ("api/index.html", "index.html", "api/capture.html", "project/command-line.html")
+        for page in ("api/index.html", "index.html", "project/command-line.html")
     )
     assert [name for name in maxaffine.__all__ if f">{name}</" not in names] == []
-    assert 'id="maxaffine.capture.capture"' in capture
+    for room in ROOMS:
+        page = (tmp_path / "api" / f"{room}.html").read_text(encoding="utf-8")
+        offered = importlib.import_module(f"maxaffine.{room}")
+        called = [name for name in offered.__all__ if inspect.isroutine(getattr(offered, name))]
+        assert [name for name in called if f'id="maxaffine.{room}.{name}"' not in page] == []
     assert "In twenty lines" in home and 'href="project/architecture.html"' in home  # README, its links led to pages
     assert re.findall(r"<h2>(\w+)<", commands) == [command.__name__.rpartition(".")[2] for command in COMMANDS]
 
