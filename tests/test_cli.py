@@ -11,7 +11,6 @@ import re
 import signal
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,8 +25,10 @@ from maxaffine.capture import capture
 from maxaffine.cli import main
 from maxaffine.cli.main import COMMANDS
 from maxaffine.network import SplineNetwork
-from maxaffine.report import contents as assembling
 from maxaffine.report import files
+from maxaffine.report.page import GENERATOR
+from maxaffine.report.sections import subject as capturing
+from tests.pages import check_page
 
 MODELS = """
 import torch
@@ -54,24 +55,12 @@ class Two(nn.Module):
 
 
 class Ran(NamedTuple):
-    """One report: its folder, what was printed, its page and its numbers."""
+    """One report: where its page is, what was printed, its page and its numbers."""
 
     out: Path
     printed: str
     page: str
     numbers: dict
-
-
-class Page(HTMLParser):
-    """Every tag of a page with its attributes."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
 
 
 def _run(*words: object) -> tuple[int, str, str]:
@@ -81,16 +70,16 @@ def _run(*words: object) -> tuple[int, str, str]:
 
 
 def _report(out: Path, *words: object) -> Ran:
-    code, printed, complaints = _run("report", "--out", out, "--images", 3, *words)
+    code, printed, complaints = _run("report", "-o", out, "--images", 1, "--train-limit", 50, *words)
     assert code == 0, complaints
-    page = (out / "report.html").read_text(encoding="utf-8")
-    return Ran(out, printed, page, json.loads((out / "results.json").read_text(encoding="utf-8")))
+    numbers = (report.files_of(out) / "results.json").read_text(encoding="utf-8")
+    return Ran(out, printed, out.read_text(encoding="utf-8"), json.loads(numbers))
 
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    out = tmp_path_factory.mktemp("report") / "out"
-    return _report(out, "--model", "mlp", "--epochs", 2, "--neighbors", 4, "--train-limit", 300)
+    out = tmp_path_factory.mktemp("report") / "page.html"
+    return _report(out, "--model", "mlp", "--epochs", 2, "--neighbors", 4, "--train-limit", 300, "--images", 3)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +90,7 @@ def digits() -> data.DataSet:
 @pytest.fixture(scope="module")
 def trained(ran: Ran) -> nn.Sequential:
     """The network of the report, from the weights that it left."""
-    weights = ran.out / report.WEIGHTS
+    weights = report.files_of(ran.out) / report.WEIGHTS
     model = models.load_model("maxaffine.models:mlp", weights, input_shape=(1, 8, 8), classes=10)
     assert isinstance(model, nn.Sequential)
     return model.requires_grad_(False)
@@ -128,32 +117,15 @@ def test_report_ends_by_naming_the_page(ran: Ran) -> None:
     assert lines[0] == "digits: 1438 training and 359 test inputs"
     assert lines[1].startswith("mlp: trained here: 2 epochs with seed 0")
     assert [line.split()[0] for line in lines[4:6]] == ["exact", "exact"]
-    assert lines[-1] == f"report: {ran.out.resolve() / 'report.html'}"
-    assert {path.name for path in ran.out.iterdir()} == {
-        "report.html",
-        "results.json",
-        "figures",
-        "weights.safetensors",
-    }
-    assert len(list((ran.out / "figures").iterdir())) == 6
-    assert [path.name for path in ran.out.parent.iterdir()] == ["out"]
+    assert lines[-1] == f"report: {ran.out.resolve()}"
+    assert {path.name for path in ran.out.parent.iterdir()} == {"page.html", "page_files"}
+    written = {path.name for path in report.files_of(ran.out).iterdir()}
+    assert {"results.json", "weights.safetensors", "plane.svg", "plane.png", "plane.json"} <= written
 
 
 def test_page_needs_nothing_else(ran: Ran) -> None:
-    tags = Page(ran.page).tags
-    names = {tag for tag, _ in tags}
-    assert not names & {"script", "link", "iframe", "object", "embed", "base"}
-    anchors = {attributes["id"] for _, attributes in tags if "id" in attributes}
-    for tag, attributes in tags:
-        assert not {"srcset", "background", "onload", "action"} & set(attributes)
-        if tag == "img":
-            assert (attributes["src"] or "").startswith("data:image/png;base64,")
-            assert attributes["alt"]
-        if "href" in attributes:
-            assert (attributes["href"] or "").removeprefix("#") in anchors
-    assert "url(" not in ran.page and "@import" not in ran.page and "://" not in ran.page
-    assert "default-src 'none'" in ran.page
-    assert len(ran.page) < 400_000
+    check_page(ran.page, "page_files")
+    assert len(ran.page) < 3_000_000
 
 
 def test_page_shows_the_splits_that_autograd_gives(ran: Ran, trained: nn.Sequential, digits: data.DataSet) -> None:
@@ -181,7 +153,8 @@ def test_page_shows_the_templates_that_autograd_gives(ran: Ran, trained: nn.Sequ
     for encoded, unit, number in found:
         pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded)))).astype(int)
         _, _, slopes = _split(trained, digits.test.inputs[int(number)], int(unit))
-        scale = next(one["scale"] for one in ran.numbers["explanations"] if one["index"] == int(number))
+        shown = json.loads((report.files_of(ran.out) / f"templates-{int(number):05}.json").read_text(encoding="utf-8"))
+        scale = max(np.abs(split["template"]).max() for split in shown["splits"])
         clear = np.abs(slopes[0]) > 0.05 * scale
         assert pixels.shape == (8, 8, 3) and clear.any()
         assert (np.sign(pixels[..., 0] - pixels[..., 2]) == np.sign(slopes[0]))[clear].all()
@@ -207,7 +180,7 @@ def test_neighbours_share_the_activation_patterns(ran: Ran, trained: nn.Sequenti
 def test_page_states_operators_accuracy_and_residuals(ran: Ran, trained: nn.Sequential, digits: data.DataSet) -> None:
     accuracy = models.accuracy(trained, digits.test)
     assert f"test accuracy: {accuracy:.2%}" in ran.printed
-    assert f"<dd>{100 * accuracy:.1f} %</dd>" in ran.page
+    assert f"<dd>{100 * accuracy:.1f} %</dd>" in ran.page and ran.numbers["accuracy"]["share"] == accuracy
     rows = re.findall(r'<tr class="(pieced|affine)"><td>(\d)</td><td>(\w+)</td>', ran.page)
     assert [(kind, name) for kind, name, _ in rows if kind == "pieced"] == [("pieced", "2"), ("pieced", "4")]
     for check in ran.numbers["checks"]:
@@ -216,24 +189,24 @@ def test_page_states_operators_accuracy_and_residuals(ran: Ran, trained: nn.Sequ
 
 
 def test_json_alone_on_stdout(tmp_path: Path, factories: Path) -> None:
-    ran = _report(tmp_path / "out", "--model", f"{factories}:plain", "--json")
+    ran = _report(tmp_path / "out.html", "--model", f"{factories}:plain", "--json")
     printed = json.loads(ran.printed)
-    assert printed.pop("page") == str(tmp_path / "out" / "report.html")
+    assert printed.pop("page") == str(tmp_path / "out.html")
     assert printed == ran.numbers
 
 
 def test_softmax_is_refused_and_can_be_left_out(tmp_path: Path, factories: Path, digits: data.DataSet) -> None:
     code, _, complaints = _run("report", "--out", tmp_path / "out", "--model", f"{factories}:soft")
     assert code == 1 and "softmax" in complaints and "--output pre_activation" in complaints
-    ran = _report(tmp_path / "out", "--model", f"{factories}:soft", "--output", "pre_activation")
+    ran = _report(tmp_path / "out.html", "--model", f"{factories}:soft", "--output", "pre_activation")
     model = models.load_model(f"{factories}:plain")
-    for one in ran.numbers["explanations"]:
+    for one in ran.numbers["answers"]:
         logits = model(digits.test.inputs[one["index"]][None])[0].detach()
-        assert [split["logit"] for split in one["splits"]] == pytest.approx(logits[[s["unit"] for s in one["splits"]]])
+        assert [split["value"] for split in one["splits"]] == pytest.approx(logits[[s["unit"] for s in one["splits"]]])
 
 
 def test_one_of_several_outputs(tmp_path: Path, factories: Path) -> None:
-    ran = _report(tmp_path / "out", "--model", f"{factories}:Two", "--output-index", 1)
+    ran = _report(tmp_path / "out.html", "--model", f"{factories}:Two", "--output-index", 1)
     assert ran.numbers["accuracy"] is not None
     code, _, complaints = _run("report", "--out", tmp_path / "no", "--model", f"{factories}:Two", "--output-index", 2)
     assert code == 1 and "output_index" in complaints
@@ -245,10 +218,10 @@ def test_exported_archive_and_weights_in_a_file(tmp_path: Path, factories: Path)
     archive = tmp_path / "plain.pt2"
     torch.export.save(program, archive)
     torch.save(model.state_dict(), tmp_path / "weights.pt")
-    first = _report(tmp_path / "a", "--model", archive)
-    second = _report(tmp_path / "b", "--model", f"{factories}:plain", "--state-dict", tmp_path / "weights.pt")
+    first = _report(tmp_path / "a.html", "--model", archive)
+    second = _report(tmp_path / "b.html", "--model", f"{factories}:plain", "--state-dict", tmp_path / "weights.pt")
     assert "read from weights.pt" in second.printed
-    assert first.numbers["explanations"] == second.numbers["explanations"]
+    assert first.numbers["answers"] == second.numbers["answers"]
     code, _, complaints = _run("report", "--out", tmp_path / "c", "--model", archive, "--epochs", 1)
     assert code == 1 and "--epochs" in complaints
 
@@ -258,8 +231,8 @@ def test_vectors_from_a_file(tmp_path: Path) -> None:
     labels = np.arange(40) % 2
     inputs = (generator.normal(size=(40, 5)) + labels[:, None]).astype(np.float32)
     np.savez(tmp_path / "rows.npz", inputs=inputs, labels=labels)
-    ran = _report(tmp_path / "out", "--data", tmp_path / "rows.npz", "--model", "mlp", "--epochs", 1)
-    assert "One bar stands for one number of the input" in ran.page
+    ran = _report(tmp_path / "out.html", "--data", tmp_path / "rows.npz", "--model", "mlp", "--epochs", 1)
+    assert "The templates share one scale" in ran.page
 
 
 def _pickle(path: Path) -> Path:
@@ -290,9 +263,9 @@ def _broken(path: Path) -> Path:
         (["--model", "{tmp}/factories.py:plain", "--output", "pre_activation"], "output: 'pre_activation' needs"),
         (["--size", "3"], "size: does not apply to digits"),
         (["--data", "{tmp}/signals.npz"], r'channels="first".*\n  here: --channels first'),
-        (["--out", "{tmp}"], "which is no part of a report"),
-        (["--out", "{tmp}/factories.py"], "is a file; name a folder"),
-        (["--out", "{tmp}/factories.py/out"], "cannot be written"),
+        (["--out", "{tmp}/mine.html"], "is no report and would be lost"),
+        (["--out", "{tmp}/factories.py/out.html"], "cannot be written"),
+        (["--data", "{tmp}/bare.npz", "--model", "mlp"], "bare has no labels, so there is nothing to train on"),
     ],
 )
 def test_errors_are_told_without_a_traceback(words: list[str], expected: str, tmp_path: Path, factories: Path) -> None:
@@ -301,9 +274,12 @@ def test_errors_are_told_without_a_traceback(words: list[str], expected: str, tm
     _broken(tmp_path / "broken.pt2")
     signals = np.linspace(-3, 5, 80, dtype=np.float32).reshape(20, 1, 4)
     np.savez(tmp_path / "signals.npz", inputs=signals, labels=np.arange(20) % 2)
+    (tmp_path / "mine.html").write_text("mine")
+    np.savez(tmp_path / "bare.npz", inputs=np.zeros((8, 3), np.float32))
     before = sorted(tmp_path.rglob("*"))
     filled = [word.replace("{tmp}", str(tmp_path)) for word in words]
-    code, _, complaints = _run("report", "--epochs", 0, "--out", tmp_path / "out", *filled)
+    epochs = 1 if "bare" in filled[1] else 0
+    code, _, complaints = _run("report", "--epochs", epochs, "--out", tmp_path / "out", *filled)
     assert code == 1
     assert complaints.startswith("maxaffine: ") and "Traceback" not in complaints
     assert re.search(expected, complaints), complaints
@@ -346,8 +322,8 @@ def test_inexact_is_code_1_and_said_on_the_page(
         other.get_parameter("1.bias")[0] += 0.01
         return capture(other, example)
 
-    monkeypatch.setattr(assembling, "capture", crooked)
-    code, printed, _ = _run("report", "--out", tmp_path / "out", "--model", f"{factories}:plain")
+    monkeypatch.setattr(capturing, "capture", crooked)
+    code, printed, _ = _run("report", "--out", tmp_path / "out", "--images", 1, "--model", f"{factories}:plain")
     assert code == 1 and "NOT exact" in printed
     assert "Not exact." in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
@@ -356,16 +332,16 @@ def test_inexact_is_code_1_and_said_on_the_page(
 def test_a_failure_while_writing_leaves_the_earlier_report(
     failure: BaseException, code: int, tmp_path: Path, factories: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(contents: object) -> str:
+    def fail(*arguments: object) -> str:
         raise failure
 
     monkeypatch.setattr(files, "render", fail)
     earlier = tmp_path / "out" / "report.html"
     earlier.parent.mkdir()
-    earlier.write_text("earlier")
+    earlier.write_text(f"{GENERATOR}: earlier")
     found, _, complaints = _run("report", "--out", tmp_path / "out", "--model", f"{factories}:plain", "--images", 1)
     assert found == code and ("interrupted" in complaints or "disk full" in complaints)
-    assert earlier.read_text() == "earlier"
+    assert earlier.read_text().endswith("earlier") and list(earlier.parent.iterdir()) == [earlier]
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "__pycache__") == ["factories.py", "out"]
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from maxaffine import models
 from maxaffine.data import DataSet, Split
 from maxaffine.report import Choices, Contents, assemble
 
@@ -24,12 +25,14 @@ def data() -> DataSet:
 
 
 @pytest.fixture(scope="session")
-def model() -> nn.Sequential:
+def model(data: DataSet) -> nn.Sequential:
     torch.manual_seed(3)
     layers = [nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 8), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(8, 3)).eval().requires_grad_(False)
+    network = nn.Sequential(*layers, nn.Linear(8, 3))
+    models.train(network, data.train, epochs=2, seed=0)
+    return network.eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="session")
 def contents(model: nn.Module, data: DataSet) -> Contents:
-    return assemble(model, data, Choices(images=3, neighbours=4), "a network", "drawn at random")
+    return assemble(model, data, Choices(images=3, neighbours=4, cells=300), "a network", "drawn at random")

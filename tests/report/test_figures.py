@@ -10,8 +10,9 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from maxaffine.drawing import is_image, png, shown
+from maxaffine.drawing import is_image, png, shown, svg
 from maxaffine.report import Contents, figures
+from maxaffine.report.facts import Neighbours
 
 
 def _pixels(png: bytes) -> np.ndarray:
@@ -47,9 +48,9 @@ def test_signs_and_sizes_of_a_template_are_told_by_colour() -> None:
 
 def test_the_scale_is_symmetric() -> None:
     """Opposite templates look alike but for the two colours, whatever their range."""
-    values = np.linspace(-1, 1, 9)[None]
+    values = np.linspace(-1, 1, 9)[None, None]
     legend = _pixels(figures.legend_panel())[0]
-    for pixels, position in zip(_pixels(figures.template_panel(values, 1.0))[0], (values[0] + 1) * 64, strict=True):
+    for pixels, position in zip(_pixels(figures.template_panel(values, 1.0))[0], (values[0, 0] + 1) * 64, strict=True):
         assert abs(pixels - legend[int(position)]).max() <= 2
     whole = _pixels(figures.template_panel(values / 4, 1.0))[0]
     assert abs(whole[0] - legend[48]).max() <= 2
@@ -91,17 +92,16 @@ def _texts(figure: Figure) -> list[str]:
 
 
 def test_composed_figures_say_the_numbers(contents: Contents) -> None:
-    for one in contents.explanations:
-        figure = figures.explanation_figure(one)
-        first, *titles = _texts(figure)[: 1 + len(one.splits)]
+    for one in contents.answers:
+        figure = figures.answer_figure(one)
+        first, *titles = [ax.get_title(loc="left") for ax in figure.axes if ax.get_title(loc="left")]
         assert first == f"test input {one.index}\nclass: {one.label}"
-        for title, split in zip(titles, one.splits, strict=True):
-            assert split.name in title and title.endswith(f"= {split.logit:.2f}".replace("-", "−"))
-        assert _texts(figure)[-3:] == [f"{one.scale:.2g}", "0", f"−{one.scale:.2g}"]
-        assert len(figure.axes[0].images) == 2 + len(one.splits)
+        for title, split in zip(titles, one.splits, strict=False):
+            assert split.name in title and title.endswith(f"= {split.value:.2f}".replace("-", "−"))
+        assert one.runner_up is not None and len(titles) == len(one.splits) + 2
         assert len(png(figure)) > 1000
     found = contents.neighbours
-    assert found is not None
+    assert isinstance(found, Neighbours)
     figure = figures.neighbours_figure(found.queries[0], found)
     for _, layer in found.queries[0].layers:
         assert all(any(text.endswith(f"d = {one.distance:.3f}") for text in _texts(figure)) for one in layer)
@@ -109,18 +109,24 @@ def test_composed_figures_say_the_numbers(contents: Contents) -> None:
     assert len(png(figure)) > 1000
 
 
-def test_composed_figure_of_bars(contents: Contents) -> None:
-    one = contents.explanations[0]
-    flat = [dataclasses.replace(split, template=split.template.ravel()) for split in one.splits]
-    series = dataclasses.replace(one, input=one.input.ravel(), splits=tuple(flat))
-    figure = figures.explanation_figure(series)
-    assert _texts(figure)[-1].startswith("bars from")
-    assert len(png(figure)) > 1000
+def test_bars_are_as_long_as_the_numbers() -> None:
+    figure = figures.bars_figure(["first", "$second$"], {"a": [1.0, -2.0], "b": [3.0, 0.5]}, "size", "title")
+    widths = [bar.get_width() for bars in figure.axes[0].containers for bar in bars]
+    assert widths == [1.0, -2.0, 3.0, 0.5]
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["first", "$second$"]
+    assert len(png(figure)) > 1000 and "$second$" in svg(figure)
+
+
+def test_offsets_are_drawn_with_the_rest(contents: Contents) -> None:
+    one = contents.answers[0]
+    bars = figures.offsets_figure(one).axes[0].containers
+    for split, drawn in zip(one.splits, bars, strict=True):
+        assert sum(bar.get_width() for bar in drawn) == pytest.approx(split.offset, abs=1e-6)
 
 
 def test_long_names_stay_in_their_places(contents: Contents) -> None:
     found = contents.neighbours
-    assert found is not None
+    assert isinstance(found, Neighbours)
     ((_, layer), *_), path = found.queries[0].layers, "backbone.stage4.block2.activation.relu"
     near = dataclasses.replace(layer[0], label="a class with a name that never ends")
     query = dataclasses.replace(found.queries[0], layers=((path, (near, *layer[1:])),))

@@ -15,7 +15,9 @@ from torch import nn
 from maxaffine.data import DataSet, Split
 from maxaffine.errors import BadInput
 from maxaffine.report import Choices, Contents, as_json, look_up, lookup_text, write_lookup
-from maxaffine.report.lookup import DRAWN, Lookup, audit_rows
+from maxaffine.report.audit import DRAWN, audit_rows
+from maxaffine.report.facts import Neighbours
+from maxaffine.report.lookup import Lookup
 
 NAMES = ("a network", "drawn at random")
 
@@ -34,7 +36,7 @@ def found(model: nn.Module, planted: DataSet) -> Lookup:
 
 
 def test_neighbours_are_those_of_the_report(model: nn.Module, data: DataSet, contents: Contents) -> None:
-    assert contents.neighbours is not None
+    assert isinstance(contents.neighbours, Neighbours)
     chosen = [query.index for query in contents.neighbours.queries]
     mine = look_up(model, data, Choices(neighbours=4), chosen, False, NAMES)
     assert mine.audit is None

@@ -11,10 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from maxaffine.capture import capture
-from maxaffine.data import DataSet
+from maxaffine.data import DataSet, Split
 from maxaffine.report import Choices, Contents
-from maxaffine.report.neighbours import INPUT, MEAN, find_neighbours, spaced
+from maxaffine.report.facts import Neighbours
+from maxaffine.report.neighbours import INPUT, MEAN, neighbours_among, searched_inputs
+from maxaffine.report.sections.subject import find_subject, spaced
+
+
+def _found(model: nn.Module, data: DataSet, chosen: list[int], choices: Choices) -> Neighbours | None:
+    subject = find_subject(model, data, choices)
+    searched = searched_inputs(subject, choices)
+    return None if searched is None else neighbours_among(searched, subject, chosen, choices)
 
 
 def _patterns(model: nn.Sequential, inputs: Tensor) -> dict[str, np.ndarray]:
@@ -28,7 +35,7 @@ def _patterns(model: nn.Sequential, inputs: Tensor) -> dict[str, np.ndarray]:
 
 def test_neighbours_equal_a_slow_search(contents: Contents, model: nn.Sequential, data: DataSet) -> None:
     found = contents.neighbours
-    assert found is not None
+    assert isinstance(found, Neighbours)
     train = _patterns(model, data.train.inputs)
     for query in found.queries:
         own = {name: pattern[0] for name, pattern in _patterns(model, data.test.inputs[query.index][None]).items()}
@@ -48,7 +55,7 @@ def test_neighbours_equal_a_slow_search(contents: Contents, model: nn.Sequential
 
 def test_shares_count_neighbours_of_the_same_class(contents: Contents, data: DataSet) -> None:
     found = contents.neighbours
-    assert found is not None
+    assert isinstance(found, Neighbours)
     shares = dict(found.shares)
     assert list(shares) == [INPUT, "1 (relu)", "2 (max_pool2d)", "5 (relu)", MEAN]
     hits = []
@@ -60,9 +67,7 @@ def test_shares_count_neighbours_of_the_same_class(contents: Contents, data: Dat
 
 
 def test_operators_and_training_inputs_are_spread_out(model: nn.Sequential, data: DataSet) -> None:
-    net = capture(model, data.test.inputs[:2])
-    choices = Choices(layers=2, neighbours=50, train_limit=7)
-    found = find_neighbours(net, data.train.inputs, data.test.inputs, data, [3], choices)
+    found = _found(model, data, [3], Choices(layers=2, neighbours=50, train_limit=7))
     assert found is not None
     assert (found.operators, found.available) == (("1", "5"), 3)
     assert found.encoded == found.count == 7
@@ -70,24 +75,30 @@ def test_operators_and_training_inputs_are_spread_out(model: nn.Sequential, data
 
 
 def test_one_operator_has_no_mean(data: DataSet) -> None:
-    net = capture(nn.Sequential(nn.Flatten(), nn.Linear(36, 3), nn.ReLU()), data.test.inputs[:2])
-    found = find_neighbours(net, data.train.inputs, data.test.inputs, data, [0], Choices())
+    found = _found(nn.Sequential(nn.Flatten(), nn.Linear(36, 3), nn.ReLU()), data, [0], Choices())
     assert found is not None
     assert [name for name, _ in found.queries[0].layers] == ["2 (relu)"]
 
 
 def test_affine_networks_have_none(data: DataSet) -> None:
-    net = capture(nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), data.test.inputs[:2])
-    assert find_neighbours(net, data.train.inputs, data.test.inputs, data, [0], Choices()) is None
+    assert _found(nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), data, [0], Choices()) is None
 
 
 def test_classes_missing_from_the_training_part(model: nn.Sequential, data: DataSet) -> None:
     few = dataclasses.replace(data, train=data.train.take(torch.tensor([0, 3, 6])))
-    net = capture(model, data.test.inputs[:2])
-    found = find_neighbours(net, few.train.inputs, few.test.inputs, few, [1], Choices())
+    found = _found(model, few, [1], Choices())
     assert found is not None
     assert found.chance == pytest.approx(1 / 3)
     assert not any(one.same for _, layer in found.queries[0].layers for one in layer)
+
+
+def test_test_inputs_that_are_training_inputs_are_found(model: nn.Module, data: DataSet) -> None:
+    planted = data.test.inputs.clone()
+    planted[11] = data.train.inputs[42]
+    found = _found(model, dataclasses.replace(data, test=Split(planted, data.test.labels)), [0], Choices())
+    assert found is not None and (11, 42) in found.twins
+    clean = _found(model, data, [0], Choices())
+    assert clean is not None and (11, 42) not in clean.twins
 
 
 @given(st.integers(1, 200), st.integers(1, 200))

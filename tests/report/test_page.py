@@ -1,4 +1,4 @@
-"""What the page says when a report is unusual; the usual one is read in tests/test_cli.py."""
+"""What the page says, for every kind of network; an ordinary one is read as a whole in tests/test_cli.py."""
 
 from __future__ import annotations
 
@@ -6,12 +6,33 @@ import dataclasses
 import json
 import math
 
+import numpy as np
+import pytest
 import torch
+from torch import Tensor, nn
 
+from maxaffine.data import DataSet, Split
+from maxaffine.errors import MaxAffineError
 from maxaffine.network import ExactnessReport
-from maxaffine.report import Contents, as_json, as_text
-from maxaffine.report.facts import Check
+from maxaffine.report import Choices, Contents, as_json, as_text, assemble
+from maxaffine.report import page as pages
+from maxaffine.report.audit import Audit
+from maxaffine.report.facts import Check, LeftOut
 from maxaffine.report.page import render
+from maxaffine.templates import Memorization
+from tests.pages import check_page
+
+
+@pytest.fixture(scope="module")
+def light(contents: Contents) -> Contents:
+    """The same without its costliest parts."""
+    left = LeftOut("left out")
+    return dataclasses.replace(contents, memory=left, cut=left, audit=left, hints=())
+
+
+@pytest.fixture(scope="module")
+def text(contents: Contents) -> str:
+    return render(contents, "files")
 
 
 def _wrong(contents: Contents) -> Contents:
@@ -19,31 +40,121 @@ def _wrong(contents: Contents) -> Contents:
     return dataclasses.replace(contents, checks=(Check("float32", bad), Check("float64", None, "it <cannot>")))
 
 
-def test_class_names_are_escaped(contents: Contents) -> None:
-    page = render(contents)
-    assert "$low$ &lt;b&gt;" in page
-    assert "$low$ <b>" not in page
+def _data(shape: tuple[int, ...], classes: int) -> DataSet:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(40) % max(1, classes)
+    train, test = (Split(torch.rand(count, *shape, generator=generator), labels[:count]) for count in (40, 12))
+    names = tuple(f"class {number}" for number in range(classes)) if classes else ("unlabelled",)
+    return DataSet("random", train, test, names)
 
 
-def test_an_inexact_network_is_called_so(contents: Contents) -> None:
-    page, exact = render(_wrong(contents)), render(contents)
+class Values(nn.Module):
+    """A generator: (N, 6) to pictures (N, 3, 8, 8)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers = [nn.ConvTranspose2d(6, 8, 4), nn.ReLU(), nn.ConvTranspose2d(8, 3, 4, 2, 1)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x[:, :, None, None])
+
+
+SIGNAL = (nn.Conv1d(2, 4, 5), nn.ReLU(), nn.MaxPool1d(4), nn.Flatten(), nn.Linear(60, 3))
+COLOURS = (nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(400, 3))
+TABLE = (nn.Linear(7, 9), nn.ReLU(), nn.Linear(9, 4))
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes", "model", "values"),
+    [
+        pytest.param((2, 64), 3, nn.Sequential(*SIGNAL), False, id="signal"),
+        pytest.param((7,), 4, nn.Sequential(*TABLE), False, id="tabular"),
+        pytest.param((7,), 0, nn.Sequential(*TABLE), True, id="regressor"),
+        pytest.param((6,), 0, Values(), True, id="generator"),
+        pytest.param((3, 12, 12), 3, nn.Sequential(*COLOURS), False, id="colours"),
+    ],
+)
+def test_every_kind_of_network_has_a_page(shape: tuple[int, ...], classes: int, model: nn.Module, values: bool) -> None:
+    choices = Choices(images=3, neighbours=3, cells=60, checked=4, checked_double=2, probes=5, memorised=10)
+    contents = assemble(model.eval(), _data(shape, classes), choices, "a network", "drawn at random")
+    page = check_page(render(contents, "files"), "files")
+    assert contents.exact and page.said("✓ Exact.")
+    assert page.said("There is no runner-up, because the outputs do not compete") == values
+    assert page.said("here the data has no labels") == values
+    assert page.said("How often neighbours share a class is not said, because the data has no labels.") == values
+    assert page.said("regions are coloured by the norm of their slopes") == values
+    assert page.said("What made") != values
+
+
+def test_class_names_are_escaped(text: str) -> None:
+    check_page(text, "files")
+    assert "$low$ &lt;b&gt;" in text
+    assert "$low$ <b>" not in text
+
+
+def test_an_inexact_network_is_called_so(light: Contents, text: str) -> None:
+    page, exact = render(_wrong(light), "files"), text
     assert "Not exact." in page and "✗ not exact" in page and "✓ Exact." not in page
     assert "Not checked in float64: it &lt;cannot&gt;." in page
     assert "✓ Exact." in exact and "Not exact." not in exact
 
 
-def test_a_split_that_does_not_add_up_is_marked(contents: Contents) -> None:
-    one = contents.explanations[0]
+def test_a_split_that_does_not_add_up_is_marked(light: Contents) -> None:
+    one = light.answers[0]
     split = dataclasses.replace(one.splits[0], residual=0.25)
     broken = dataclasses.replace(one, splits=(split, *one.splits[1:]))
-    page = render(dataclasses.replace(contents, explanations=(broken,)))
+    page = render(dataclasses.replace(light, answers=(broken,)), "files")
     assert "2.5e−01 ✗" in page and "Not exact." in page
 
 
-def test_parts_without_content_are_left_out(contents: Contents) -> None:
-    page = render(dataclasses.replace(contents, neighbours=None, accuracy=None, convex=True))
-    assert "nearest training inputs" not in page and "#neighbours" not in page
-    assert "not applicable" in page and "provably convex" in page
+def test_sections_that_are_left_out_say_why(contents: Contents) -> None:
+    reasons = {name: LeftOut(f"no {name} <here>") for name in ("memory", "neighbours", "audit", "cut")}
+    page = check_page(
+        render(dataclasses.replace(contents, **reasons, accuracy=None, convex=True, hints=()), "files"), "files"
+    )
+    for name in ("memory", "neighbours", "cut"):
+        assert page.said(f"no {name} <here>")
+    assert page.said("does not apply") and page.said("provably convex")
+    assert page.said("No number on this page asks for anything.")
+    assert "script" not in {tag for tag, _ in page.tags}
+
+
+def test_the_page_says_the_numbers_of_its_records(contents: Contents, text: str) -> None:
+    page = check_page(text, "files")
+    assert isinstance(contents.memory, Memorization) and isinstance(contents.audit, Audit)
+    assert page.said(f"{100 * contents.memory.score:.1f} %".replace("-", "−"))
+    for one in contents.answers:
+        up = one.runner_up
+        assert up is not None
+        assert page.said(f"the offsets {up.offset:.3f} to the margin of {up.margin:.3f}".replace("-", "−"))
+    assert not isinstance(contents.cut, LeftOut)
+    assert page.said(f"{contents.cut.partition.regions:,} of them")
+    for hint in contents.hints:
+        assert page.said(hint.finding) and page.said(hint.advice)
+    links = [attributes["href"] for tag, attributes in page.tags if tag == "a" and "href" in attributes]
+    for kind in ("png", "svg", "json"):
+        assert f"files/plane.{kind}" in links and f"files/templates-{contents.answers[0].index:05}.{kind}" in links
+
+
+def test_too_large_a_page_has_smaller_pictures(light: Contents, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(0).normal(size=(1, 448, 448))
+    one = light.answers[0]
+    large = dataclasses.replace(one, splits=tuple(dataclasses.replace(split, template=noise) for split in one.splits))
+    changed = dataclasses.replace(light, answers=(large,))
+    whole = len(render(changed, "files").encode())
+    monkeypatch.setattr(pages, "MOST_BYTES", whole - 1)
+    assert len(render(changed, "files").encode()) < whole
+    monkeypatch.setattr(pages, "MOST_BYTES", 1000)
+    with pytest.raises(MaxAffineError, match="larger than 10 MB"):
+        render(changed, "files")
+
+
+def test_a_share_that_cannot_be_told_is_not(light: Contents, contents: Contents) -> None:
+    assert isinstance(contents.memory, Memorization)
+    away = dataclasses.replace(contents.memory.train, alignments=-contents.memory.train.alignments.abs())
+    page = check_page(render(dataclasses.replace(light, memory=Memorization(away, away)), "files"), "files")
+    assert page.said("not even aligned with the training data") and not page.said("nan")
 
 
 def test_json_holds_no_pictures_and_is_strict(contents: Contents) -> None:
@@ -52,8 +163,14 @@ def test_json_holds_no_pictures_and_is_strict(contents: Contents) -> None:
     assert found["exact"] is False
     assert found["checks"][0]["report"]["affine"] == "inf"
     assert found["checks"][0]["report"]["dtype"] == "float32"
-    assert "template" not in found["explanations"][0]["splits"][0]
+    assert "template" not in found["answers"][0]["splits"][0]
     assert found["neighbours"]["queries"][0]["layers"][0][1][0]["distance"] >= 0
+    assert isinstance(contents.memory, Memorization)
+    assert found["memory"]["score"] == contents.memory.score
+    assert found["memory"]["train"]["alignment"] == pytest.approx(float(contents.memory.train.alignments.mean()))
+    assert not isinstance(contents.cut, LeftOut)
+    assert found["cut"]["partition"]["regions"] == contents.cut.partition.regions
+    assert [hint["place"] for hint in found["hints"]] == [hint.place for hint in contents.hints]
     assert "Infinity" not in text and '"source"' not in text
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,6 +16,7 @@ import maxaffine as ma
 from maxaffine import report
 from maxaffine.drawing import png
 from maxaffine.partition import PlanePartition
+from maxaffine.report.plane_page import plane_content
 
 
 def _partition(outputs: int = 3) -> PlanePartition:
@@ -33,23 +36,80 @@ def test_figure() -> None:
     report.plane_figure(_partition(1), ["class"], boundary=False, anchors=False)
 
 
+def _content(page: str) -> dict:
+    match = re.search(r'<script type="application/json">(.*?)</script>', page, re.DOTALL)
+    assert match is not None
+    return json.loads(match.group(1))
+
+
 def test_page_holds_what_the_network_says() -> None:
     found = _partition()
-    page = report.plane_page(found, ["a", "b", "c"], title="A </script> plane")
-    assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
-    assert page.count("</script>") == 1
-    match = re.search(r"const it = (.*);\n", page)
-    assert match is not None
-    content = json.loads(match.group(1))
-    assert len(content["cells"]) == found.regions
+    page = report.plane_page(found, ["a", "b", "</script>"], title="A </script> plane")
+    assert "://" not in page and "A &lt;/script&gt; plane" in page
+    assert page.count("</script>") == page.count("<script") == 2
+    content = _content(page)
+    assert len(content["cells"]) == found.regions == page.count('class="cell"')
     codes = found.codes()
+    names = ["a", "b", "</script>"]
     for number, cell in enumerate(content["cells"]):
-        assert cell["class"] == int(found.classes[number])
-        assert cell["outputs"] == pytest.approx(found.at(found.centres[[number]])[0].tolist(), rel=1e-3, abs=1e-3)
-        ((name, above, total),) = cell["codes"]
-        assert above == int(codes[name].unpack()[number].sum()) and total == 8
-    assert content["templates"]["height"] == content["templates"]["width"] == 4
-    assert len(content["boundary"]) == len(found.decision_boundary())
+        own = found.at(found.centres[[number]])[0]
+        order = own.argsort(descending=True).tolist()
+        assert content["classes"][number] == names[order[0]]
+        assert [name for name, _ in cell["outputs"]] == [names[unit] for unit in order]
+        assert [value for _, value in cell["outputs"]] == pytest.approx(own[order].tolist(), rel=1e-2, abs=1e-3)
+        ((name, part),) = codes.items()
+        assert cell["codes"] == [int(part.unpack()[number].sum())] and content["coded"] == [[name, 8]]
+    assert sum(cell["area"] for cell in content["cells"]) == pytest.approx(1, abs=0.01)
+    assert page.count("<line ") == len(found.decision_boundary())
+    assert found.frame.anchors is not None
+    assert content["start"] == int(found.locate(found.frame.anchors[:1])[0])
+
+
+def test_templates_of_the_cells_are_those_of_autograd() -> None:
+    found = _partition()
+    templates = _content(report.plane_page(found))["templates"]
+    assert (templates["height"], templates["width"], templates["square"]) == (4, 4, 1)
+    values = np.frombuffer(base64.b64decode(templates["data"]), np.uint8).reshape(found.regions, 16)
+    for number in range(0, found.regions, 5):
+        (x,) = found.frame.points(found.centres[[number]])
+        x.requires_grad_()
+        (slopes,) = torch.autograd.grad(found.graph.run([x])[0][0].max(), x)
+        end = templates["ends"][number]
+        assert end == pytest.approx(float(slopes.abs().max()), rel=0.01)
+        shown = (values[number].astype(float) - 128) / 127 * end
+        assert shown == pytest.approx(slopes.flatten().numpy(), abs=0.015 * end)
+
+
+def test_cells_of_two_classes_are_cut_at_the_boundary() -> None:
+    found = _partition()
+    content = plane_content(found, str, 0)
+    undecided = (~found.decided).nonzero()[:, 0].tolist()
+    assert undecided and [place for place, fill in enumerate(content["fills"]) if fill == "none"] == undecided
+    colours = {name: colour for colour, name in content["key"]}
+    assert set(fill for fill, _ in content["parts"]) <= set(colours.values())
+    divided = found.divided_by_class()
+    assert len(content["parts"]) == len(divided.areas) - (found.regions - len(undecided))
+
+
+def test_outputs_that_are_values_have_no_classes() -> None:
+    content = plane_content(_partition(1), None, 10**6)
+    assert content["data"]["classes"] == [] and content["data"]["templates"] is None
+    assert content["boundary"] == [] and content["key"][0][1].startswith("slope ")
+
+
+def test_large_templates_are_averaged_over_squares() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3600, 4), nn.ReLU(), nn.Linear(4, 2)).double()
+    x = torch.randn(3, 1, 60, 60, dtype=torch.float64)
+    found = ma.partition.plane(ma.capture(network, x), x)
+    most = found.regions * 31 * 31
+    templates = plane_content(found, str, most)["data"]["templates"]
+    assert (templates["height"], templates["width"], templates["square"]) == (30, 30, 2)
+    values = np.frombuffer(base64.b64decode(templates["data"]), np.uint8).reshape(-1, 30, 30)
+    slopes = torch.as_tensor(found.affine_map([0], outputs=[int(found.classes[0])]).slopes)[0, 0, 0].numpy()
+    means = slopes.reshape(30, 2, 30, 2).mean((1, 3))
+    shown = (values[0].astype(float) - 128) / 127 * np.abs(means).max()
+    assert shown == pytest.approx(means, abs=0.01 * np.abs(means).max())
+    assert plane_content(found, str, 100)["data"]["templates"] is None
 
 
 def test_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:

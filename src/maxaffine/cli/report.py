@@ -13,11 +13,13 @@ from .printing import DONE, FAILED, progress, say
 from .subject import read_data, trained_model
 
 EXAMPLES = """examples:
-  maxaffine report                                              a cnn on scikit-learn's digits, in half a minute
-  maxaffine report resnet fashion-mnist --epochs 5
-  maxaffine report mlp images/ --size 32                        a folder of images by class
+  maxaffine report                                          a cnn on scikit-learn's digits, in a minute
+  maxaffine report resnet fashion-mnist --epochs 5 -o resnet.html
+  maxaffine report mlp images/ --size 32                    a folder of images by class
   maxaffine report my_package.nets:make digits --state-dict weights.safetensors --output pre_activation
-  maxaffine report exported.pt2 mine.npz --out my-report --json
+  maxaffine report exported.pt2 signals.npz --channels first -o pages/signals.html --json
+
+Beside PAGE.html the folder PAGE_files has every figure as PNG and SVG, and its numbers as JSON.
 """
 
 
@@ -30,8 +32,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     command = add_command(commands, "report", run, "explain a network on one self-contained page", EXAMPLES)
     add_epochs(command)
     option = command.add_argument
-    folder = Path("maxaffine-report")
-    option("-o", "--out", type=Path, default=folder, metavar="DIR", help="folder to write (default: %(default)s)")
+    page = Path("maxaffine-report.html")
+    does = "page to write, or a folder that gets report.html (default: %(default)s)"
+    option("-o", "--out", type=Path, default=page, metavar="PAGE", help=does)
     option("--images", type=positive, default=6, metavar="N", help="test inputs to explain (default: %(default)s)")
     does = "nearest training inputs to show (default: %(default)s)"
     option("--neighbors", type=positive, default=6, metavar="K", help=does)
@@ -51,20 +54,20 @@ def run(arguments: argparse.Namespace) -> int:
         The exit code: a failure where the spline form is not exact.
     """
     report.require()
-    out = arguments.out.expanduser().resolve()
-    with report.staged(out) as folder:
+    out = report.page_of(arguments.out.expanduser().resolve())
+    with report.staged_page(out) as page:
         data_set = read_data(arguments)
         say(arguments, f"{data_set.name}: {len(data_set.train)} training and {len(data_set.test)} test inputs")
-        model, weights = trained_model(arguments, data_set, folder / report.WEIGHTS)
+        model, weights = trained_model(arguments, data_set, report.files_of(page) / report.WEIGHTS)
         progress("capturing, verifying and explaining ...")
         contents = report.assemble(model, data_set, _choices(arguments), arguments.model, weights)
         say(arguments, report.as_text(contents))
         progress("drawing ...")
-        report.write(contents, folder)
+        report.write(contents, page)
     if arguments.json:
-        print(json.dumps({"page": str(out / report.PAGE)} | json.loads(report.as_json(contents)), indent=1))
+        print(json.dumps({"page": str(out)} | json.loads(report.as_json(contents)), indent=1))
     else:
-        print(f"report: {out / report.PAGE}")
+        print(f"report: {out}")
     return DONE if contents.exact else FAILED
 
 

@@ -77,6 +77,11 @@ def trained_model(arguments: argparse.Namespace, data_set: data.DataSet, checkpo
     if epochs == 0:
         drawn = f"drawn at random with seed {arguments.seed}, not trained" if fresh else "as the model was loaded"
         return model, f"read from {arguments.state_dict.name}" if arguments.state_dict else drawn
+    if data_set.classes < 2:
+        raise BadInput(
+            f"data: {data_set.name} has no labels, so there is nothing to train on; pass --labels, or --epochs 0 and a"
+            " model with weights"
+        )
     start = time.perf_counter()
     result = models.train(model, data_set.train, epochs=epochs, seed=arguments.seed, checkpoint=checkpoint)
     if result.interrupted:

@@ -5,7 +5,7 @@ from maxaffine.drawing.histograms import Spread, spread_figure
 from maxaffine.drawing.panels import Panel, panel_figure
 from maxaffine.drawing.pixels import input_pixels, png_of, signed_pixels, template_pixels
 from maxaffine.drawing.shapes import Kind, is_image, kind_of, shown
-from maxaffine.drawing.sheet import DPI, png, say, short, whole_sheet
+from maxaffine.drawing.sheet import DPI, png, say, short, svg, whole_sheet
 from maxaffine.drawing.tables import html_table
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "shown",
     "signed_pixels",
     "spread_figure",
+    "svg",
     "template_pixels",
     "whole_sheet",
 ]

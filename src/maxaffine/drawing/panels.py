@@ -41,13 +41,16 @@ class Panel:
     role: Literal["input", "signed", "alone"] = "signed"
 
 
-def panel_figure(rows: Sequence[Sequence[Panel]], share: float = SHARE, common: bool = False) -> Figure:
+def panel_figure(
+    rows: Sequence[Sequence[Panel]], share: float = SHARE, common: bool = False, scale: float | None = None
+) -> Figure:
     """Draw rows of panels: pictures as they are, signed maps from blue over white to red, lines and bars about zero.
 
     Args:
         rows: The panels, row by row.
         share: Share of a row's signed values that lie within its colours, at most 1; the others are drawn as the ends.
         common: Whether all rows have one scale.
+        scale: The absolute value at its ends; found among the values by default.
 
     Returns:
         The figure.
@@ -71,15 +74,16 @@ def panel_figure(rows: Sequence[Sequence[Panel]], share: float = SHARE, common: 
     everything = [panel for row in rows for panel in row]
     for place, row in enumerate(rows):
         top = MARGIN + place * pitch + words
-        scale = _end([panel.array for panel in (everything if common else row) if panel.role == "signed"], kind, share)
+        signed = [panel.array for panel in (everything if common else row) if panel.role == "signed"]
+        row_scale = scale or _end(signed, kind, share)
         for column, panel in enumerate(row):
             left = MARGIN + ticks + column * step
             ax = _axes(figure, total, left, top, width, height)
-            ends = _end([panel.array], kind, share) if panel.role == "alone" else scale
+            ends = _end([panel.array], kind, share) if panel.role == "alone" else row_scale
             _draw(ax, panel, kind, ends)
             ax.set_title(panel.words, fontsize=7, loc="left", pad=3, linespacing=1.15, parse_math=False)
         if kind is Kind.PICTURE and any(panel.role == "signed" for panel in row):
-            _draw_scale(_axes(figure, total, MARGIN + len(row) * step, top, 0.1, height), scale)
+            _draw_scale(_axes(figure, total, MARGIN + len(row) * step, top, 0.1, height), row_scale)
     return figure
 
 
@@ -101,6 +105,8 @@ def _end(arrays: Sequence[np.ndarray], kind: Kind, share: float) -> float:
 
 
 def _draw(ax: Axes, panel: Panel, kind: Kind, end: float) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     if kind is Kind.PICTURE:
         pixels = input_pixels(panel.array) if panel.role == "input" else template_pixels(panel.array, end)
         ax.imshow(pixels, interpolation="nearest")
@@ -124,6 +130,7 @@ def _draw(ax: Axes, panel: Panel, kind: Kind, end: float) -> None:
     signed = [POSITIVE if value > 0 else NEGATIVE for value in panel.array]
     colours = [NEUTRAL] * len(panel.array) if panel.role == "input" else signed
     ax.bar(np.arange(len(panel.array)), panel.array, color=np.array(colours) / 255, width=0.8)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _draw_scale(ax: Axes, end: float) -> None:

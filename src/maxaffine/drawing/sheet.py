@@ -76,3 +76,21 @@ def png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()
+
+
+def svg(figure: Figure, tight: bool = False) -> str:
+    """Encode a figure, its words as words.
+
+    Args:
+        figure: The figure.
+        tight: Whether empty margins are cut off.
+
+    Returns:
+        An SVG file without a date, so that the same figure gives the same file.
+    """
+    from matplotlib import rc_context
+
+    buffer = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "maxaffine"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, bbox_inches="tight" if tight else None)
+    return buffer.getvalue()

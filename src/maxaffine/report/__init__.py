@@ -1,38 +1,55 @@
 """Figures and one self-contained page about a captured network; the numbers come from the other rooms."""
 
-from maxaffine.report.contents import assemble, like_model
+from maxaffine.report.contents import Contents, assemble
 from maxaffine.report.drift import drift_figure
 from maxaffine.report.extras import require
-from maxaffine.report.facts import Choices, Contents
-from maxaffine.report.files import ARRAYS, FIGURES, PAGE, RESULTS, WEIGHTS, staged, write, write_lookup
+from maxaffine.report.facts import Choices, LeftOut
+from maxaffine.report.files import (
+    ARRAYS,
+    FIGURES,
+    PAGE,
+    RESULTS,
+    WEIGHTS,
+    files_of,
+    page_of,
+    staged,
+    staged_page,
+    write,
+    write_lookup,
+)
 from maxaffine.report.hierarchy import hierarchy_figure
 from maxaffine.report.lookup import look_up, lookup_text
 from maxaffine.report.plane_page import MOST_CELLS, plane_page
 from maxaffine.report.planes import COLOURINGS, plane_figure
 from maxaffine.report.results import as_json, as_text
+from maxaffine.report.sections.subject import like_model
 
 __all__ = [
     "ARRAYS",
     "COLOURINGS",
-    "MOST_CELLS",
     "FIGURES",
-    "RESULTS",
+    "MOST_CELLS",
     "PAGE",
+    "RESULTS",
     "WEIGHTS",
     "Choices",
     "Contents",
+    "LeftOut",
     "as_json",
     "as_text",
     "assemble",
     "drift_figure",
+    "files_of",
     "hierarchy_figure",
     "like_model",
     "look_up",
+    "lookup_text",
+    "page_of",
     "plane_figure",
     "plane_page",
-    "lookup_text",
     "require",
     "staged",
+    "staged_page",
     "write",
     "write_lookup",
 ]

@@ -1,36 +1,94 @@
-"""Assemble the numbers of a report: plain calls to the other rooms."""
+"""Assemble the numbers of a report: one section after another, each by plain calls to the other rooms."""
 
 from __future__ import annotations
 
-import copy
-import platform
-import warnings
-from collections.abc import Sequence
-from importlib.metadata import version
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import prod
+from typing import TypeVar
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch import nn
 
-from maxaffine.capture import capture
 from maxaffine.data import DataSet
-from maxaffine.drawing import shown
-from maxaffine.errors import BadInput, MaxAffineError
-from maxaffine.graph import BatchAxis
-from maxaffine.maps import AffineMap
-from maxaffine.network import SplineNetwork, verify
+from maxaffine.graph import OperatorRecord
 from maxaffine.progress import progress_bar
-from maxaffine.report.facts import Check, Choices, ClassSplit, Contents, Explanation, Origin
-from maxaffine.report.neighbours import find_neighbours, spaced
-from maxaffine.report.reference import Reference
+from maxaffine.report.audit import Audit, audit_of
+from maxaffine.report.facts import Accuracy, Check, Choices, LeftOut, Neighbours, Origin
+from maxaffine.report.neighbours import neighbours_among, searched_inputs
+from maxaffine.report.sections.answers import Answer, answers_of, choose_inputs, exact
+from maxaffine.report.sections.cut import Cut, cut_of
+from maxaffine.report.sections.hints import Hint, hints_of
+from maxaffine.report.sections.memory import memory_of
+from maxaffine.report.sections.origin import checks_of, origin_of
+from maxaffine.report.sections.subject import Meaning, Subject, find_subject, spaced
+from maxaffine.templates import Memorization
 
-BATCH = 256
-LARGEST_CONTRIBUTIONS = 5
+# Numbers that answering the test set, and encoding the training set, may compute: a minute or two each.
+ANSWER_WORK, ENCODE_WORK = 1e10, 5e9
+FEWEST_SEARCHED = 12
+AFFINE = "The network has no piecewise-affine operator, so it treats all inputs alike: one affine map for all of them."
+
+_Found = TypeVar("_Found")
+
+
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """Everything that a report says.
+
+    Attributes:
+        origin: Where network and data come from.
+        choices: What was asked for; how much of it was affordable, the sections say.
+        meaning: What the outputs stand for.
+        units: Shape of one input's output.
+        operators: The operator table.
+        convex: Whether every output is provably convex in the input.
+        checks: The exactness checks.
+        accuracy: Of the answers to test inputs; None where the outputs do not say a class of the data.
+        answers: Templates, splits and runner-ups of some test inputs.
+        memory: How far the templates are those of a network that has memorised its data.
+        neighbours: Nearest training inputs at every depth.
+        audit: Near-duplicates and label errors of the training set.
+        cut: The regions of a plane through three of the inputs.
+        hints: What to try next.
+    """
+
+    origin: Origin
+    choices: Choices
+    meaning: Meaning
+    units: tuple[int, ...]
+    operators: tuple[OperatorRecord, ...]
+    convex: bool
+    checks: tuple[Check, ...]
+    accuracy: Accuracy | None
+    answers: tuple[Answer, ...]
+    memory: Memorization | LeftOut
+    neighbours: Neighbours | LeftOut
+    audit: Audit | LeftOut
+    cut: Cut | LeftOut
+    hints: tuple[Hint, ...] = ()
+
+    @property
+    def exact(self) -> bool:
+        """Whether no check found more than rounding: of the maps, of the sums at the inputs shown, of the plane."""
+        checked = all(check.report.exact for check in self.checks if check.report is not None)
+        return checked and exact(self.answers) and (isinstance(self.cut, LeftOut) or self.cut.check.passed)
+
+    @property
+    def piecewise(self) -> tuple[OperatorRecord, ...]:
+        """The operators with more than one piece."""
+        return tuple(record for record in self.operators if record.pieces > 1)
+
+    @property
+    def piecewise_units(self) -> int:
+        """How many units they have together."""
+        return sum(prod(record.units) for record in self.piecewise)
 
 
 def assemble(model: nn.Module, data: DataSet, choices: Choices, name: str, weights: str) -> Contents:
     """Capture a model, check it against itself, and collect every number that a report shows.
+
+    What a section may compute is bounded, so that a report on a large network takes minutes; a section that would take
+    more says so.
 
     Args:
         model: A piecewise-affine module in evaluation mode, from inputs (N, *input_shape).
@@ -44,179 +102,64 @@ def assemble(model: nn.Module, data: DataSet, choices: Choices, name: str, weigh
 
     Raises:
         BadInput: When a choice is impossible for this model.
+        ExactnessError: When a template misses its output by more than rounding can explain.
         NotPiecewiseAffine: When the model has no exact spline form.
-
-    Source: Balestriero and Baraniuk, "Mad Max: Affine Spline Insights into Deep Learning" (arXiv 1805.06576): templates
-    as matched filters, and the distance of partition codes.
     """
-    train, test = (like_model(split.inputs, model) for split in (data.train, data.test))
-    net = capture(model, test[:2], until=choices.until, output=choices.output)
-    reference = Reference(model, choices.until, choices.output)
-    view = _View(net, reference, choices.output_index, data)
-    right = (view.predictions(test) == data.test.labels) if view.classifies else None
-    chosen = choose_inputs(right, data.test.labels, choices.images)
-    own = verify(net, Reference(model, choices.until), test[_checked(test, choices.checked, chosen)], raises=False)
-    checks = [Check(_name(own.dtype), own)]
-    if own.dtype != torch.float64:
-        checks.append(_check_double(model, test[_checked(test, choices.checked_double, chosen)], choices))
-    return Contents(
-        origin=_origin(model, data, name, weights),
+    with progress_bar(None, "report", total=7, unit="section") as bar:
+
+        def step(does: str, find: Callable[[], _Found]) -> _Found:
+            bar.set_description(f"report: {does}")
+            found = find()
+            bar.update()
+            return found
+
+        subject = step("capture", lambda: find_subject(model, data, choices))
+        accuracy, chosen = step("test set", lambda: _chosen(subject, choices))
+        checks = step("check", lambda: checks_of(subject, chosen, choices))
+        answers = step("templates", lambda: answers_of(subject, chosen, choices.classes))
+        memory = step("memorisation", lambda: memory_of(subject, choices))
+        neighbours, audit = step("neighbours", lambda: _alike(subject, chosen, choices))
+        cut = step("plane", lambda: cut_of(subject, chosen, choices))
+    whole = Contents(
+        origin=origin_of(subject, name, weights),
         choices=choices,
-        operators=net.operators,
-        convex=net.convex,
-        checks=tuple(checks),
-        accuracy=None if right is None else float(right.double().mean()),
-        explanations=tuple(view.explanation(test, index, choices.classes, own.bound) for index in chosen),
-        neighbours=find_neighbours(net, train, test, data, chosen, choices),
+        meaning=subject.meaning,
+        units=subject.units,
+        operators=subject.net.operators,
+        convex=subject.net.convex,
+        checks=checks,
+        accuracy=accuracy,
+        answers=answers,
+        memory=memory,
+        neighbours=neighbours,
+        audit=audit,
+        cut=cut,
     )
+    return replace(whole, hints=hints_of(whole))
 
 
-def like_model(inputs: Tensor, model: nn.Module) -> Tensor:
-    """The inputs in the dtype and on the device of a model's parameters."""
-    weight = next((item for item in model.parameters() if item.is_floating_point()), inputs)
-    return inputs.to(weight.device, weight.dtype)
+def _chosen(subject: Subject, choices: Choices) -> tuple[Accuracy | None, list[int]]:
+    """How many test inputs are answered rightly, and which of them are explained."""
+    labels = subject.data.test.labels
+    if not subject.classifies:
+        return None, choose_inputs(None, labels, choices.images)
+    asked = spaced(len(labels), max(choices.images, subject.affordable(ANSWER_WORK, len(labels))))
+    right = subject.answered(subject.test[asked]) == labels[asked]
+    chosen = asked[choose_inputs(right, labels[asked], choices.images)]
+    return Accuracy(float(right.double().mean()), len(asked)), chosen.tolist()
 
 
-def choose_inputs(right: Tensor | None, labels: Tensor, count: int) -> list[int]:
-    """Choose which test inputs to explain: right answers, one class after another, then some wrong ones.
-
-    Args:
-        right: Whether each test input is classified rightly (N,); None where that is not known.
-        labels: Their classes (N,).
-        count: How many to choose.
-
-    Returns:
-        Numbers of test inputs: the first of each class in turn; up to a third of them wrong answers, at the end.
-
-    Example:
-        >>> right, labels = torch.tensor([True, True, False, True]), torch.tensor([0, 0, 0, 1])
-        >>> choose_inputs(right, labels, 3)
-        [0, 3, 2]
-    """
-    if right is None:
-        return spaced(len(labels), count).tolist()
-    wrong = (~right).nonzero().flatten().tolist()
-    turns: dict[int, int] = {}
-    ranked = []
-    for index in right.nonzero().flatten().tolist():
-        label = int(labels[index])
-        turns[label] = turns.get(label, 0) + 1
-        ranked.append((turns[label], label, index))
-    mistakes = wrong[: max(count // 3, count - len(ranked))]
-    return [index for _, _, index in sorted(ranked)][: count - len(mistakes)] + mistakes
-
-
-def _origin(model: nn.Module, data: DataSet, name: str, weights: str) -> Origin:
-    return Origin(
-        model=name,
-        weights=weights,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        data=data.name,
-        train_size=len(data.train),
-        test_size=len(data.test),
-        input_shape=data.input_shape,
-        class_names=data.class_names,
-        versions={"maxaffine": version("maxaffine"), "torch": torch.__version__, "Python": platform.python_version()},
-    )
-
-
-def _checked(inputs: Tensor, count: int, chosen: Sequence[int]) -> list[int]:
-    """Numbers of the inputs to check: some all over the data, and those that the page explains."""
-    return sorted({*spaced(len(inputs), count).tolist(), *chosen})
-
-
-def _check_double(model: nn.Module, inputs: Tensor, choices: Choices) -> Check:
-    """The same check in float64 on a copy, where rounding leaves no room for a fault to hide."""
-    try:
-        with warnings.catch_warnings():
-            # Copying an exported program makes torch warn of its own code.
-            warnings.simplefilter("ignore", FutureWarning)
-            double = copy.deepcopy(model).double()
-        net = capture(double, inputs[:2].double(), until=choices.until, output=choices.output)
-        return Check("float64", verify(net, Reference(double, choices.until), inputs.double(), raises=False))
-    except (MaxAffineError, RuntimeError, TypeError, ValueError, AttributeError, AssertionError) as error:
-        # Some modules cannot be copied, or keep a dtype of their own; the page then says so.
-        reason = (str(error).splitlines() or [""])[0]
-        return Check("float64", None, f"it cannot run in float64 ({type(error).__name__}: {reason})")
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-class _View:
-    """One output of a captured network beside the module's own values."""
-
-    def __init__(self, net: SplineNetwork, reference: Reference, output: int, data: DataSet) -> None:
-        count = len(net.graph.outputs)
-        if not 0 <= output < count:
-            raise BadInput(f"output_index: the model has {count} outputs; give a number from 0 to {count - 1}")
-        value = net.graph.values[net.graph.outputs[output]]
-        if value.batch is None or value.dtype is None or not value.dtype.is_floating_point:
-            raise BadInput(f"output_index: output {output} is no floating-point function of the input; choose another")
-        self.net = net
-        self.reference = reference
-        self.output = output
-        self.axis: BatchAxis = value.batch
-        self.data = data
-        self.classifies = value.units == (data.classes,)
-
-    def name(self, unit: int) -> str:
-        return self.data.class_names[unit] if self.classifies else f"output {unit}"
-
-    @torch.no_grad()
-    def own(self, inputs: Tensor) -> Tensor:
-        """The untouched module's output, (N, outputs)."""
-        return self.axis.to_front(tree_leaves(self.reference(inputs.clone()))[self.output]).flatten(1)
-
-    def predictions(self, inputs: Tensor) -> Tensor:
-        batches = progress_bar(None, "test set", iterable=inputs.split(BATCH), unit="batch")
-        return torch.cat([self.own(batch).argmax(1) for batch in batches]).cpu()
-
-    def explanation(self, inputs: Tensor, index: int, classes: int, rtol: float) -> Explanation:
-        x = inputs[index : index + 1]
-        own = self.own(x)[0]
-        label = int(self.data.test.labels[index])
-        top = own.argsort(descending=True, stable=True)[:classes].tolist()
-        if self.classifies and label not in top:
-            top.append(label)
-        affine_map = self.net.affine_map(x, outputs=top, output=self.output)
-        splits = self._splits(affine_map, x, own, top, label, rtol)
-        return Explanation(
-            index=index,
-            input=_array(x[0]),
-            label=self.data.class_names[label],
-            predicted=self.name(top[0]),
-            right=top[0] == label if self.classifies else None,
-            scale=max(float(np.abs(shown(split.template)).max()) for split in splits),
-            splits=tuple(splits),
-        )
-
-    def _splits(
-        self, affine_map: AffineMap, x: Tensor, own: Tensor, units: Sequence[int], label: int, rtol: float
-    ) -> list[ClassSplit]:
-        slopes, offsets = affine_map.slopes[0].double(), affine_map.offsets[0].double()
-        terms = (slopes * x.double()).flatten(1)
-        inner, sizes = terms.sum(1), terms.abs().sum(1) + offsets.abs()
-        parts = {name: part[0].double() for name, part in affine_map.offset_contributions().items()}
-        largest = sorted(parts, key=lambda name: -float(parts[name].abs().max()))[:LARGEST_CONTRIBUTIONS]
-        return [
-            ClassSplit(
-                unit=unit,
-                name=self.name(unit),
-                label=self.classifies and unit == label,
-                logit=float(own[unit]),
-                inner=float(inner[row]),
-                offset=float(offsets[row]),
-                residual=float(own[unit].double() - inner[row] - offsets[row]),
-                bound=rtol * float(sizes[row]),
-                template=_array(slopes[row]),
-                contributions=tuple((name, float(parts[name][row])) for name in largest),
-                others=float(sum(part[row] for name, part in parts.items() if name not in largest)),
-            )
-            for row, unit in enumerate(units)
-        ]
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().cpu().double().numpy()
+def _alike(subject: Subject, chosen: list[int], choices: Choices) -> tuple[Neighbours | LeftOut, Audit | LeftOut]:
+    """The nearest training inputs, and what their codes say about the training set."""
+    wanted = min(choices.train_limit, len(subject.train))
+    searched = subject.affordable(ENCODE_WORK, wanted)
+    if searched < min(FEWEST_SEARCHED, wanted):
+        costs = f"The network computes {subject.work:,} numbers per input, too much to encode {FEWEST_SEARCHED} of them"
+        reason = LeftOut(f"{costs} for a report; maxaffine encode writes codes once, to be searched later.")
+        return reason, reason
+    probes = max(1, subject.affordable(ENCODE_WORK / 4, choices.probes))
+    found = searched_inputs(subject, replace(choices, train_limit=searched))
+    if found is None:
+        return LeftOut(AFFINE), LeftOut(AFFINE)
+    near = neighbours_among(found, subject, chosen, replace(choices, probes=probes))
+    return near, audit_of(found, subject) if searched > 1 else LeftOut("There is a single training input.")

@@ -1,4 +1,4 @@
-"""What a report says, as frozen records: assembled by ``contents``, drawn by ``figures``, laid out by ``page``."""
+"""What a report looks at, and the frozen records that several of its sections and commands share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maxaffine.graph import OperatorRecord
 from maxaffine.network import ExactnessReport
 
 
@@ -23,6 +22,8 @@ class Choices:
         operators: Names of the operators to show in place of evenly spaced ones.
         train_limit: At most this many training inputs are encoded and searched.
         probes: At most this many test inputs are used to count how often neighbours share the class.
+        memorised: At most this many inputs of each part are compared with their templates.
+        cells: At most about this many regions of the plane are shown.
         checked: Number of test inputs on which exactness is checked in the model's own dtype.
         checked_double: The same in float64.
         output: ``"as_is"``, or ``"pre_activation"`` to stop before a final softmax, sigmoid or tanh.
@@ -36,12 +37,38 @@ class Choices:
     layers: int = 6
     train_limit: int = 5000
     probes: int = 200
+    memorised: int = 500
+    cells: int = 6000
     checked: int = 64
     checked_double: int = 16
     output: str = "as_is"
     until: str | None = None
     output_index: int = 0
     operators: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A section that does not apply, or costs too much.
+
+    Attributes:
+        reason: Why, in one sentence.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How many test inputs are answered rightly.
+
+    Attributes:
+        share: In [0, 1].
+        inputs: Number of test inputs that were answered.
+    """
+
+    share: float
+    inputs: int
 
 
 @dataclass(frozen=True)
@@ -84,65 +111,6 @@ class Check:
     dtype: str
     report: ExactnessReport | None
     reason: str = ""
-
-
-@dataclass(frozen=True)
-class ClassSplit:
-    """One class's logit at one input, split into its parts: logit = <A_c, x> + b_c.
-
-    Attributes:
-        unit: Flat number of the output c.
-        name: What to call it.
-        label: Whether it is the input's own class.
-        logit: The untouched module's output.
-        inner: <A_c, x>.
-        offset: b_c.
-        residual: logit - (<A_c, x> + b_c).
-        bound: What rounding explains of it: the exactness bound times sum_i |A_ci x_i| + |b_c|.
-        template: A_c, shaped as the input.
-        contributions: The largest parts of b_c by operator, as many and in the same order for every class of the input.
-        others: Sum of all further contributions to b_c.
-    """
-
-    unit: int
-    name: str
-    label: bool
-    logit: float
-    inner: float
-    offset: float
-    residual: float
-    bound: float
-    template: np.ndarray
-    contributions: tuple[tuple[str, float], ...]
-    others: float
-
-    @property
-    def exact(self) -> bool:
-        """Whether the parts add up to the module's output, but for rounding."""
-        return abs(self.residual) <= self.bound
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Why one test input gets its top outputs.
-
-    Attributes:
-        index: Its number in the test set.
-        input: x.
-        label: Name of its class.
-        predicted: Name of the largest output.
-        right: Whether they agree; None where the outputs are not the data's classes.
-        scale: Largest shown entry of all the templates in absolute value: the end of their common colour scale.
-        splits: One per shown class, the largest logit first.
-    """
-
-    index: int
-    input: np.ndarray
-    label: str
-    predicted: str
-    right: bool | None
-    scale: float
-    splits: tuple[ClassSplit, ...]
 
 
 @dataclass(frozen=True)
@@ -189,8 +157,10 @@ class Neighbours:
         encoded: Number of training inputs that were encoded and searched.
         count: Neighbours per query K.
         probes: Number of test inputs behind ``shares``.
-        shares: By the input itself, each operator and their mean: how many of the K nearest have the query's class.
+        shares: By the input itself, each operator and their mean: how many of the K nearest have the query's class;
+            empty where the data has no classes.
         chance: What that share would be if neighbours were drawn at random.
+        twins: Test and training input of every probe that lies in one region with its nearest at all the operators.
         queries: One per explained input.
         inputs: The training inputs shown, by number.
     """
@@ -202,41 +172,6 @@ class Neighbours:
     probes: int
     shares: tuple[tuple[str, float], ...]
     chance: float
+    twins: tuple[tuple[int, int], ...]
     queries: tuple[Neighbourhood, ...]
     inputs: Mapping[int, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Contents:
-    """Everything that a report says.
-
-    Attributes:
-        origin: Where network and data come from.
-        choices: What was looked at.
-        operators: The operator table.
-        convex: Whether every output is provably convex in the input.
-        checks: The exactness checks.
-        accuracy: Share of right answers on the test set, in [0, 1]; None where the outputs are not the data's classes.
-        explanations: Templates and logit splits.
-        neighbours: Nearest training inputs; None for a network without piecewise-affine operators.
-    """
-
-    origin: Origin
-    choices: Choices
-    operators: tuple[OperatorRecord, ...]
-    convex: bool
-    checks: tuple[Check, ...]
-    accuracy: float | None
-    explanations: tuple[Explanation, ...]
-    neighbours: Neighbours | None
-
-    @property
-    def exact(self) -> bool:
-        """Whether no check, and no split of a logit, found more than rounding."""
-        checked = all(check.report.exact for check in self.checks if check.report is not None)
-        return checked and all(split.exact for one in self.explanations for split in one.splits)
-
-    @property
-    def piecewise(self) -> tuple[OperatorRecord, ...]:
-        """The operators with more than one piece."""
-        return tuple(record for record in self.operators if record.pieces > 1)

@@ -1,7 +1,4 @@
-"""Pictures: inputs, and templates as signed heat maps; computes nothing but colours.
-
-Panels hold no text, so that a page can put its own beside them; the composed figures stand alone.
-"""
+"""The figures of a report, each of which stands alone; computes nothing but colours."""
 
 from __future__ import annotations
 
@@ -11,21 +8,45 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from maxaffine.drawing import input_pixels, is_image, png_of, say, short, signed_pixels, template_pixels, whole_sheet
-from maxaffine.report.facts import Explanation, Neighbourhood, Neighbours
+from maxaffine.drawing import (
+    Kind,
+    Panel,
+    input_pixels,
+    kind_of,
+    panel_figure,
+    png_of,
+    require,
+    say,
+    short,
+    signed_pixels,
+    template_pixels,
+    whole_sheet,
+)
+from maxaffine.report.facts import Neighbourhood, Neighbours
+from maxaffine.report.sections.answers import Answer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 ODD = "#b2182b"
+# Okabe and Ito's, told apart by colour-blind readers too.
+BAR, SOFT_BAR = "#0072B2", "#999999"
 LEGEND_STEPS = 129
 # Of the composed figures, in inches.
-PANEL, GAP, MARGIN, LINE = 2.0, 0.15, 0.15, 0.15
+GAP, MARGIN, LINE = 0.15, 0.15, 0.15
 THUMBNAIL, NAMES = 0.85, 1.5
+BAR_HEIGHT, BARS_WIDTH = 0.24, 6.4
+# Bars beyond these are too many to read.
+MOST_BARS = 40
 
 # Number of an input, caption, and whether the caption is a warning.
 Example = tuple[int, str, bool]
+
+
+def drawable(array: np.ndarray) -> np.ndarray:
+    """An input as the room drawing takes it for pixels: a picture, or a row of numbers."""
+    return array if len(array.shape) < 4 and kind_of(array.shape) is Kind.PICTURE else array.ravel()
 
 
 def input_panel(array: np.ndarray, largest: int | None = None) -> bytes:
@@ -38,7 +59,7 @@ def input_panel(array: np.ndarray, largest: int | None = None) -> bytes:
     Returns:
         A PNG file.
     """
-    return png_of(input_pixels(array), largest)
+    return png_of(input_pixels(drawable(array)), largest)
 
 
 def template_panel(array: np.ndarray, scale: float, largest: int | None = None) -> bytes:
@@ -52,7 +73,7 @@ def template_panel(array: np.ndarray, scale: float, largest: int | None = None) 
     Returns:
         A PNG file.
     """
-    return png_of(template_pixels(array, scale), largest)
+    return png_of(template_pixels(drawable(array), scale), largest)
 
 
 def legend_panel() -> bytes:
@@ -64,27 +85,83 @@ def legend_panel() -> bytes:
     return png_of(signed_pixels(np.linspace(-1, 1, LEGEND_STEPS)[None], 1.0))
 
 
-def explanation_figure(explanation: Explanation) -> Figure:
-    """Draw one input and the templates of its top outputs, with their scale.
+def answer_figure(answer: Answer) -> Figure:
+    """Draw one input with the templates of its outputs in one scale and, below, what decided over the runner-up.
 
     Args:
-        explanation: What to draw.
+        answer: What to draw.
 
     Returns:
         The figure.
     """
-    panels = 1 + len(explanation.splits)
-    figure, ax = whole_sheet(2 * MARGIN + panels * (PANEL + GAP) + 0.75, 2 * MARGIN + 3.5 * LINE + PANEL)
-    top = MARGIN + 3.5 * LINE
-    _place(ax, input_pixels(explanation.input), MARGIN, top, PANEL)
-    say(ax, f"test input {explanation.index}\nclass: {short(explanation.label, 24)}", MARGIN, MARGIN, size=8.5)
-    for column, split in enumerate(explanation.splits, start=1):
-        left = MARGIN + column * (PANEL + GAP)
+    words = f"test input {answer.index}" + (f"\nclass: {short(answer.label, 24)}" if answer.label else "")
+    row = [Panel(answer.input, words, "input")]
+    for split in answer.splits:
         sign = "+" if split.offset >= 0 else "−"
-        parts = f"{split.inner:.2f} {sign} {abs(split.offset):.2f} = {split.logit:.2f}".replace("-", "−")
-        say(ax, f"template of {short(split.name, 20)}\n⟨A, x⟩ + b = logit\n{parts}", left, MARGIN, size=8.5)
-        _place(ax, template_pixels(split.template, explanation.scale), left, top, PANEL)
-    _draw_scale(ax, MARGIN + panels * (PANEL + GAP), top, explanation.scale, is_image(explanation.input.shape))
+        parts = f"{split.inner:.2f} {sign} {abs(split.offset):.2f} = {split.value:.2f}".replace("-", "−")
+        row.append(Panel(split.template, f"template of {short(split.name, 20)}\n⟨A, x⟩ + b = {parts}"))
+    rows = [row]
+    if (decided := answer.runner_up) is not None:
+        names = f"{short(decided.winner, 14)} − {short(decided.loser, 14)}"
+        rows.append(
+            [
+                Panel(decided.template, f"{names}\ndifference of the templates", "alone"),
+                Panel(decided.shares, f"{names}\neach entry's share of the margin", "alone"),
+            ]
+        )
+    return panel_figure(rows, share=1.0)
+
+
+def offsets_figure(answer: Answer) -> Figure:
+    """Draw where the offsets of the shown outputs come from, a bar for each operator and output.
+
+    Args:
+        answer: What to draw.
+
+    Returns:
+        The figure.
+    """
+    names = [name for name, _ in answer.splits[0].contributions] + ["all others"]
+    series = {split.name: [*(value for _, value in split.contributions), split.others] for split in answer.splits}
+    return bars_figure(names, series, "part of the offset b", f"test input {answer.index}")
+
+
+def bars_figure(names: Sequence[str], series: Mapping[str, Sequence[int | float]], label: str, title: str) -> Figure:
+    """Draw numbers as bars from a line at zero, the first at the top.
+
+    Args:
+        names: What each bar is of.
+        series: Numbers by what they are; several stand beside each other.
+        label: What the numbers are.
+        title: What stands above.
+
+    Returns:
+        The figure.
+    """
+    require("a figure")
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    several = len(series) > 1
+    step = BAR_HEIGHT * (0.6 + 0.4 * len(series))
+    figure = Figure(figsize=(BARS_WIDTH, 0.9 + step * len(names)), layout="constrained")
+    ax = figure.subplots()
+    thick = 0.8 / len(series)
+    for place, (name, values) in enumerate(series.items()):
+        colour = colormaps["cividis"](place / len(series)) if several else BAR
+        rows = np.arange(len(names)) + (place - (len(series) - 1) / 2) * thick
+        ax.barh(rows, values, thick * 0.92, color=colour, label=f" {short(name, 24)}")
+    ax.axvline(0, color="black", linewidth=0.7)
+    ax.set_yticks(range(len(names)), [short(name, 34) for name in names], parse_math=False)
+    ax.invert_yaxis()
+    ax.set_xlabel(label, fontsize=9)
+    ax.tick_params(labelsize=8)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.set_title(title, fontsize=10, loc="left", parse_math=False)
+    if several:
+        legend = figure.legend(fontsize=8, loc="outside lower center", ncols=min(4, len(series)), frameon=False)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
     return figure
 
 
@@ -102,7 +179,7 @@ def neighbours_figure(query: Neighbourhood, found: Neighbours) -> Figure:
     left = MARGIN + NAMES
     figure, ax = whole_sheet(left + (1 + found.count) * step + MARGIN, 2 * MARGIN + len(query.layers) * row_height)
     say(ax, f"test input {query.index}\n{short(query.label, 14)}", left, MARGIN)
-    _place(ax, input_pixels(query.input), left, MARGIN + 2 * LINE, THUMBNAIL)
+    _place(ax, query.input, left, MARGIN + 2 * LINE, THUMBNAIL)
     for row, (name, layer) in enumerate(query.layers):
         top = MARGIN + row * row_height
         say(ax, textwrap.fill(name, 24), MARGIN, top + 2 * LINE)
@@ -110,7 +187,7 @@ def neighbours_figure(query: Neighbourhood, found: Neighbours) -> Figure:
             colour = "black" if near.same else ODD
             text = f"{'' if near.same else '≠ '}{short(near.label, 12)}\nd = {near.distance:.3f}"
             say(ax, text, left + column * step, top, colour)
-            _place(ax, input_pixels(found.inputs[near.index]), left + column * step, top + 2 * LINE, THUMBNAIL)
+            _place(ax, found.inputs[near.index], left + column * step, top + 2 * LINE, THUMBNAIL)
     return figure
 
 
@@ -133,24 +210,12 @@ def examples_figure(rows: Sequence[tuple[str, Sequence[Example]]], inputs: Mappi
         say(ax, words, MARGIN, top + 2 * LINE)
         for column, (number, caption, warning) in enumerate(examples):
             say(ax, caption, left + column * step, top, ODD if warning else "black")
-            _place(ax, input_pixels(inputs[number]), left + column * step, top + 2 * LINE, THUMBNAIL)
+            _place(ax, inputs[number], left + column * step, top + 2 * LINE, THUMBNAIL)
     return figure
 
 
-def _place(ax: Axes, pixels: np.ndarray, left: float, top: float, side: float) -> None:
-    """Put a picture into a square, its longer side as long as the square's."""
+def _place(ax: Axes, array: np.ndarray, left: float, top: float, side: float) -> None:
+    """Put an input into a square, its longer side as long as the square's."""
+    pixels = input_pixels(drawable(array))
     height, width = (side * length / max(pixels.shape[:2]) for length in pixels.shape[:2])
     ax.imshow(pixels, extent=(left, left + width, top + height, top), aspect="auto")
-
-
-def _draw_scale(ax: Axes, left: float, top: float, scale: float, picture: bool) -> None:
-    if not picture:
-        say(ax, f"bars from\n−{scale:.2g}\nto {scale:.2g}", left, top)
-        return
-    ax.imshow(
-        signed_pixels(np.linspace(1, -1, LEGEND_STEPS)[:, None], 1.0),
-        extent=(left, left + 0.12, top + PANEL, top),
-        aspect="auto",
-    )
-    for value, text in ((1, f"{scale:.2g}"), (0, "0"), (-1, f"−{scale:.2g}")):
-        ax.text(left + 0.18, top + PANEL * (1 - value) / 2, text, fontsize=8, va="center")

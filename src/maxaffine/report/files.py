@@ -1,46 +1,140 @@
-"""A report on disk: the whole folder appears at once, or nothing does."""
+"""Reports on disk: a page with its folder of figures, or a folder, appears as a whole or not at all."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from maxaffine.drawing import png
+from maxaffine.drawing import png, svg
 from maxaffine.errors import BadInput, MaxAffineError
+from maxaffine.progress import progress_bar
 from maxaffine.report import figures
-from maxaffine.report.facts import Contents
-from maxaffine.report.lookup import Lookup, audit_rows
-from maxaffine.report.page import render
+from maxaffine.report.audit import audit_rows
+from maxaffine.report.contents import Contents
+from maxaffine.report.illustrations import illustrations
+from maxaffine.report.lookup import Lookup
+from maxaffine.report.page import GENERATOR, render
 from maxaffine.report.results import as_json
 
 PAGE, RESULTS, FIGURES, WEIGHTS = "report.html", "results.json", "figures", "weights.safetensors"
 ARRAYS = "plane.npz"
+PAGES = (".html", ".htm")
+# What a page's folder may hold.
+OWN = (".png", ".svg", ".json", ".safetensors")
 
 
-def write(contents: Contents, folder: Path) -> None:
-    """Write the page, the numbers and the figures.
+def page_of(out: Path) -> Path:
+    """Where the page of a report goes.
+
+    Args:
+        out: A page (``.html``), or a folder, which then gets ``report.html``.
+
+    Returns:
+        The page.
+    """
+    return out if out.suffix.lower() in PAGES else out / PAGE
+
+
+def files_of(page: Path) -> Path:
+    """The folder with the figures of a page.
+
+    Args:
+        page: The page.
+
+    Returns:
+        Its name without the suffix, and ``_files``.
+    """
+    return page.with_name(f"{page.stem}_files")
+
+
+@contextmanager
+def staged_page(page: Path) -> Iterator[Path]:
+    """Give a page that takes its place, and its folder with it, when the block ends well, and vanishes otherwise.
+
+    Args:
+        page: The page to be. An earlier report there is replaced; anything else is left alone.
+
+    Yields:
+        The page to write, in a folder of its own beside the folder of its figures, which is there.
+
+    Raises:
+        BadInput: There is something else than a report at its place, or at that of its figures.
+        MaxAffineError: The file system refuses.
+    """
+    _check_page(page)
+    staging = page.with_name(f".{page.name}.{uuid4().hex}.part")
+    made = [folder for folder in (page.parent, *page.parent.parents) if not folder.exists()]
+    try:
+        with _told(page):
+            (staging / files_of(page).name).mkdir(parents=True)
+        yield staging / page.name
+        _check_page(page)
+        with _told(page):
+            _exchange(staging, page)
+        made = []
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        for folder in made:
+            # Only while it is empty.
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def write(contents: Contents, page: Path) -> None:
+    """Write a page, and beside it every figure as PNG and SVG with its numbers as JSON.
 
     Args:
         contents: What to write.
-        folder: An existing folder without a report.
+        page: The page; the folder of its figures is there.
 
     Raises:
-        MaxAffineError: The file system refuses.
+        MaxAffineError: The file system refuses, or the page would be too large.
     """
-    with _told(folder):
-        (folder / FIGURES).mkdir()
-        for explanation in contents.explanations:
-            figure = figures.explanation_figure(explanation)
-            (folder / FIGURES / f"templates-{explanation.index:05}.png").write_bytes(png(figure))
-        if (found := contents.neighbours) is not None:
-            for query in found.queries:
-                figure = figures.neighbours_figure(query, found)
-                (folder / FIGURES / f"neighbours-{query.index:05}.png").write_bytes(png(figure))
+    folder = files_of(page)
+    with _told(page):
+        drawn = list(illustrations(contents))
+        for one in progress_bar(None, "figures", iterable=drawn, unit="figure"):
+            figure = one.draw()
+            (folder / f"{one.name}.png").write_bytes(png(figure))
+            (folder / f"{one.name}.svg").write_text(svg(figure), encoding="utf-8")
+            text = json.dumps(one.numbers, ensure_ascii=False, allow_nan=False)
+            (folder / f"{one.name}.json").write_text(text, encoding="utf-8")
         (folder / RESULTS).write_text(as_json(contents), encoding="utf-8")
-        (folder / PAGE).write_text(render(contents), encoding="utf-8")
+        page.write_text(render(contents, folder.name), encoding="utf-8")
+
+
+def _check_page(page: Path) -> None:
+    """Check that writing a page destroys nothing but an earlier one."""
+    folder = files_of(page)
+    if page.is_dir():
+        raise BadInput(f"out: {page} is a folder; name a page inside it")
+    if page.exists() and GENERATOR.encode() not in page.read_bytes()[:1000]:
+        raise BadInput(f"out: {page} is no report and would be lost; name another page")
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"out: {folder}, where the figures go, is a file; name another page")
+    strangers = sorted(item.name for item in folder.iterdir() if item.suffix not in OWN) if folder.is_dir() else []
+    if strangers:
+        raise BadInput(
+            f"out: the folder {folder}, where the figures go, holds {strangers[0]!r}, which is no part of a report and"
+            " would be lost; name another page"
+        )
+
+
+def _exchange(staging: Path, page: Path) -> None:
+    """Put page and figures into their places, and the earlier ones back when that fails."""
+    with ExitStack() as undone:
+        for place in (files_of(page), page):
+            if place.exists():
+                old = staging / f"{place.name}.old"
+                place.rename(old)
+                undone.callback(old.rename, place)
+            (staging / place.name).rename(place)
+            undone.callback(place.rename, staging / place.name)
+        undone.pop_all()
 
 
 def write_lookup(lookup: Lookup, folder: Path) -> None:

@@ -13,11 +13,11 @@ from maxaffine.codes import Codes
 from maxaffine.data import DataSet
 from maxaffine.errors import BadInput
 from maxaffine.graph import OperatorRecord
-from maxaffine.network import SplineNetwork
 from maxaffine.report.facts import Choices, Neighbour, Neighbourhood, Neighbours
+from maxaffine.report.sections.subject import Subject, as_array, spaced
 from maxaffine.search import Neighbors, neighbors
 
-BATCH = 256
+BLOCK = 256
 INPUT = "the input itself"
 MEAN = "mean of these"
 
@@ -39,27 +39,12 @@ class Searched:
     available: int
 
 
-def spaced(length: int, count: int) -> Tensor:
-    """Return at most ``count`` numbers from 0 to length - 1, evenly spaced, the first and the last among them.
-
-    Data may be sorted by class, so the first ones would not do.
-
-    Example:
-        >>> spaced(100, 4).tolist()
-        [0, 33, 66, 99]
-    """
-    if count >= length:
-        return torch.arange(length)
-    return torch.linspace(0, length - 1, count, dtype=torch.float64).round().long()
-
-
-def searched_inputs(net: SplineNetwork, train: Tensor, choices: Choices) -> Searched | None:
+def searched_inputs(subject: Subject, choices: Choices) -> Searched | None:
     """Encode the training inputs that are searched.
 
     Args:
-        net: The captured network.
-        train: Training inputs (N, *input_shape), as the network takes them.
-        choices: How many of them, and at which operators.
+        subject: The captured network and the data.
+        choices: How many training inputs, and at which operators.
 
     Returns:
         Them; None for a network without piecewise-affine operators.
@@ -67,7 +52,7 @@ def searched_inputs(net: SplineNetwork, train: Tensor, choices: Choices) -> Sear
     Raises:
         BadInput: If a chosen operator is none of the network's.
     """
-    available = {record.name: record for record in net.operators if record.pieces > 1}
+    available = {record.name: record for record in subject.net.operators if record.pieces > 1}
     if not available:
         return None
     names = list(available)
@@ -77,70 +62,36 @@ def searched_inputs(net: SplineNetwork, train: Tensor, choices: Choices) -> Sear
         kept = list(choices.operators)
         if unknown := [name for name in kept if name not in available]:
             raise BadInput(f"operators: {unknown} are not piecewise-affine operators here; there are {names}")
-    numbers = spaced(len(train), choices.train_limit)
-    loader = DataLoader(TensorDataset(train[numbers]), batch_size=BATCH)
+    numbers = spaced(len(subject.train), choices.train_limit)
     titles = {name: _title(available[name]) for name in kept}
-    return Searched(numbers, net.codes(loader, kept), titles, len(available))
+    return Searched(numbers, _encoded(subject, subject.train[numbers], kept), titles, len(available))
 
 
-def find_neighbours(
-    net: SplineNetwork, train: Tensor, test: Tensor, data: DataSet, chosen: Sequence[int], choices: Choices
-) -> Neighbours | None:
+def neighbours_among(searched: Searched, subject: Subject, chosen: Sequence[int], choices: Choices) -> Neighbours:
     """Find the nearest training inputs in d_l(x, x') = share of the units of operator l with different codes.
 
     Args:
-        net: The captured network.
-        train: Training inputs (N, *input_shape), as the network takes them.
-        test: Test inputs, likewise.
-        data: The data set, for classes.
+        searched: The encoded training inputs.
+        subject: The captured network and the data.
         chosen: Numbers of the test inputs to show.
-        choices: What to look at.
+        choices: How many neighbours, and how many test inputs to count them over.
 
     Returns:
-        The neighbours; None for a network without piecewise-affine operators.
+        The neighbours.
 
     Source: the nearest neighbours in partition distance of Balestriero and Baraniuk, "A Spline Theory of Deep Networks"
     (ICML 2018).
     """
-    searched = searched_inputs(net, train, choices)
-    return None if searched is None else neighbours_among(searched, net, train, test, data, chosen, choices)
-
-
-def neighbours_among(
-    searched: Searched,
-    net: SplineNetwork,
-    train: Tensor,
-    test: Tensor,
-    data: DataSet,
-    chosen: Sequence[int],
-    choices: Choices,
-) -> Neighbours:
-    """As `find_neighbours`, among training inputs that are encoded already.
-
-    Args:
-        searched: The encoded training inputs.
-        net: As there.
-        train: As there.
-        test: As there.
-        data: As there.
-        chosen: As there.
-        choices: As there.
-
-    Returns:
-        The neighbours.
-    """
+    data, test = subject.data, subject.test
     count = min(choices.neighbours, len(searched.numbers))
     probes = spaced(len(test), choices.probes)
-    asked = test[torch.cat([probes, torch.tensor(list(chosen), dtype=torch.int64)])]
-    found = neighbors(net, asked, searched.codes, count, list(searched.titles))
+    asked = _encoded(subject, test[torch.cat([probes, torch.tensor(list(chosen), dtype=torch.int64)])], searched.titles)
+    found = neighbors(subject.net, asked, searched.codes, count, list(searched.titles))
     by_layer = {title: found[name] for name, title in searched.titles.items()}
     by_layer |= {MEAN: found.mean} if len(by_layer) > 1 else {}
     labels, wanted = data.train.labels[searched.numbers], data.test.labels[probes]
-    nearest = {INPUT: _nearest_pixels(test[probes], train[searched.numbers], count)}
-    nearest |= {title: near.ids[: len(probes)] for title, near in by_layer.items()}
-    shares = {title: float((labels[ids] == wanted[:, None]).double().mean()) for title, ids in nearest.items()}
     queries = tuple(
-        _query(len(probes) + row, index, by_layer, searched.numbers, test, data) for row, index in enumerate(chosen)
+        _query(len(probes) + row, index, by_layer, searched.numbers, subject) for row, index in enumerate(chosen)
     )
     shown = {near.index for query in queries for _, layer in query.layers for near in layer}
     return Neighbours(
@@ -149,17 +100,39 @@ def neighbours_among(
         encoded=len(searched.numbers),
         count=count,
         probes=len(probes),
-        shares=tuple(shares.items()),
+        shares=_shares(subject, searched, probes, by_layer, count) if subject.labelled else (),
         chance=_chance(labels, wanted),
+        twins=_twins(found.mean, searched.numbers, probes),
         queries=queries,
-        inputs={index: train[index].cpu().double().numpy() for index in sorted(shown)},
+        inputs={index: as_array(subject.train[index]) for index in sorted(shown)},
     )
+
+
+def _encoded(subject: Subject, inputs: Tensor, operators: Sequence[str] | Mapping[str, str]) -> Codes:
+    loader = DataLoader(TensorDataset(inputs), batch_size=subject.at_once)
+    return subject.net.codes(loader, list(operators))
+
+
+def _shares(
+    subject: Subject, searched: Searched, probes: Tensor, by_layer: Mapping[str, Neighbors], count: int
+) -> tuple[tuple[str, float], ...]:
+    """How many of the nearest have the class of the query: by the input itself, and by the codes."""
+    labels, wanted = subject.data.train.labels[searched.numbers], subject.data.test.labels[probes]
+    nearest = {INPUT: _nearest_pixels(subject.test[probes], subject.train[searched.numbers], count)}
+    nearest |= {title: near.ids[: len(probes)] for title, near in by_layer.items()}
+    return tuple((title, float((labels[ids] == wanted[:, None]).double().mean())) for title, ids in nearest.items())
+
+
+def _twins(mean: Neighbors, numbers: Tensor, probes: Tensor) -> tuple[tuple[int, int], ...]:
+    """Test and training inputs whose codes are the same at all the operators that are looked at."""
+    rows = (mean.distances[: len(probes), 0] == 0).nonzero()[:, 0]
+    return tuple(zip(probes[rows].tolist(), numbers[mean.ids[rows, 0]].tolist(), strict=True))
 
 
 def _nearest_pixels(probes: Tensor, inputs: Tensor, count: int) -> Tensor:
     """The nearest inputs in Euclidean distance, in float64 for a few inputs at a time."""
     flat = probes.double().flatten(1)
-    parts = [torch.cdist(flat, part.double().flatten(1)).cpu() for part in inputs.split(BATCH)]
+    parts = [torch.cdist(flat, part.double().flatten(1)).cpu() for part in inputs.split(BLOCK)]
     return torch.cat(parts, dim=1).argsort(dim=1, stable=True)[:, :count]
 
 
@@ -174,15 +147,14 @@ def _chance(labels: Tensor, wanted: Tensor) -> float:
     return float(frequencies[wanted].mean())
 
 
-def _query(
-    row: int, index: int, found: Mapping[str, Neighbors], numbers: Tensor, test: Tensor, data: DataSet
-) -> Neighbourhood:
+def _query(row: int, index: int, found: Mapping[str, Neighbors], numbers: Tensor, subject: Subject) -> Neighbourhood:
+    data = subject.data
     label = int(data.test.labels[index])
     layers = []
     for title, near in found.items():
         pairs = zip(numbers[near.ids[row]].tolist(), near.distances[row].tolist(), strict=True)
         layers.append((title, tuple(_neighbour(number, distance, label, data) for number, distance in pairs)))
-    return Neighbourhood(index, test[index].cpu().double().numpy(), data.class_names[label], tuple(layers))
+    return Neighbourhood(index, as_array(subject.test[index]), data.class_names[label], tuple(layers))
 
 
 def _neighbour(index: int, distance: float, label: int, data: DataSet) -> Neighbour:

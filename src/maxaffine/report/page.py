@@ -1,84 +1,187 @@
-"""The page: one HTML file that needs nothing else, no network and no script."""
+"""The page: one HTML file that needs nothing else and no network."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
-from importlib import resources
-from math import prod
+from html import escape
+from math import isfinite
 from typing import Any
 
-from maxaffine.drawing import is_image
+import numpy as np
+
+from maxaffine.drawing import Kind, Panel, kind_of, panel_figure, shown, spread_figure
+from maxaffine.errors import MaxAffineError
 from maxaffine.report import figures
-from maxaffine.report.facts import Contents
+from maxaffine.report.audit import DRAWN, Audit, audit_rows
+from maxaffine.report.contents import Contents
+from maxaffine.report.facts import Neighbours
+from maxaffine.report.illustrations import neighbours_name, offsets_name, templates_name
+from maxaffine.report.inline import inline_svg
+from maxaffine.report.layout import data_uri, laid_out, percent, short
+from maxaffine.report.plane_page import plane_content
+from maxaffine.report.sections.answers import Answer
+from maxaffine.report.sections.cut import Cut
+from maxaffine.report.sections.subject import Meaning
+from maxaffine.templates import Memorization, memorization_spreads
 
 TEMPLATE = "report.html.j2"
-PANEL_PIXELS = 448
-THUMBNAIL_PIXELS = 64
+GENERATOR = "maxaffine report"
+MOST_BYTES = 9_500_000
+# Longest side of a picture, and of a thumbnail; the next where a page is too large.
+SIZES = ((448, 64), (192, 48), (96, 32), (48, 24))
+# Of the templates of all regions of the plane.
+TEMPLATE_BYTES = 1_500_000
 # Below this side, enlarged pixels stay squares; above it, the browser smooths.
 PIXELATED = 100
 # Rows up to which the operator table is open from the start.
 OPEN_ROWS = 16
+# What the links to the sections say.
+PLACES = {
+    "exact": "is it exact?",
+    "memorised": "did it memorise?",
+    "same": "treated as the same",
+    "space": "how the space is cut",
+}
+# Inputs of a suspect's neighbourhood that the page shows; the figure beside it shows all.
+EXAMPLES = 6
 
 
-def render(contents: Contents) -> str:
+def render(contents: Contents, files: str) -> str:
     """Lay out a report.
 
     Args:
         contents: Everything that it says.
+        files: Name of the folder with its figures, which the page links to.
 
     Returns:
-        HTML that refers to no other file; every picture is inside, as base64 PNG.
-    """
-    from jinja2 import Environment, StrictUndefined
+        HTML below 10 MB that needs no other file; every picture is inside.
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(_FILTERS)
-    source = resources.files("maxaffine.report").joinpath("templates", TEMPLATE).read_text(encoding="utf-8")
-    shape = contents.origin.input_shape
-    return environment.from_string(source).render(
-        it=contents,
-        picture=is_image(shape),
-        channels=shape[0] if len(shape) == 3 else 1,
-        pixelated=is_image(shape) and max(shape[-2:]) < PIXELATED,
-        open_rows=OPEN_ROWS,
-        panel=lambda array: _uri(figures.input_panel(array, PANEL_PIXELS)),
-        thumbnail=lambda array: _uri(figures.input_panel(array, THUMBNAIL_PIXELS)),
-        template=lambda array, scale: _uri(figures.template_panel(array, scale, PANEL_PIXELS)),
-        legend=_uri(figures.legend_panel()),
+    Raises:
+        MaxAffineError: When even the smallest pictures are too many.
+    """
+    plane = _plane(contents, contents.cut) if isinstance(contents.cut, Cut) else None
+    for picture, thumbnail in SIZES:
+        page = _Pictures(contents, picture, thumbnail).page(files, plane)
+        if len(page.encode()) <= MOST_BYTES:
+            return page
+    raise MaxAffineError("images: the page would be larger than 10 MB; explain fewer test inputs")
+
+
+def scale(answer: Answer) -> float:
+    """Largest shown entry of all the templates of an answer in absolute value: the end of their common colours."""
+    return max(float(np.abs(shown(split.template)).max()) for split in answer.splits)
+
+
+def _plane(contents: Contents, cut: Cut) -> dict[str, Any]:
+    names = contents.origin.class_names
+
+    def name(number: int) -> str:
+        return names[number] if contents.meaning is not Meaning.SCORES else f"output {number}"
+
+    called = [f"test input {index}" for index in cut.anchors]
+    return plane_content(cut.partition, None if contents.meaning is Meaning.VALUES else name, TEMPLATE_BYTES, called)
+
+
+def _part(contents: Contents, cut: Cut) -> str:
+    """How much of the plane is shown, where it is not all of it."""
+    if cut.share >= 1:
+        return ""
+    a, b, _ = cut.anchors
+    middle = "the middle" if contents.meaning is Meaning.VALUES else "where the answer changes first"
+    return (
+        f"The whole rectangle around the three inputs has about {short(cut.expected)}, too many to show, so this is"
+        f" {percent(cut.share)} of its width and height, around {middle} on the way from test input {a} to {b}."
     )
 
 
-def _uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+class _Pictures:
+    """The pictures of a page in one size, as elements of HTML."""
 
+    def __init__(self, contents: Contents, picture: int, thumbnail: int) -> None:
+        shape = contents.origin.input_shape
+        self.contents = contents
+        self.pictured = kind_of(shape) is Kind.PICTURE
+        self.pixelated = self.pictured and max(shape[-2:]) < PIXELATED
+        self.largest = picture
+        self.thumbnail = thumbnail
+        self.drawn = 0
 
-def _number(value: float, digits: int = 3) -> str:
-    text = f"{value:.{digits}f}"
-    return text.replace("-", "−") if float(text) else f"{0:.{digits}f}"
+    def page(self, files: str, plane: dict[str, Any] | None) -> str:
+        it = self.contents
+        cut = it.cut if isinstance(it.cut, Cut) else None
+        audit = it.audit if isinstance(it.audit, Audit) else None
+        memory = it.memory if isinstance(it.memory, Memorization) else None
+        shape = it.origin.input_shape
+        return laid_out(
+            TEMPLATE,
+            it=it,
+            files=files,
+            places=PLACES,
+            generator=GENERATOR,
+            labelled=len(it.origin.class_names) > 1,
+            competes=it.meaning in (Meaning.CLASSES, Meaning.SCORES),
+            answers_on=it.meaning is not Meaning.VALUES,
+            memory=memory,
+            scored=memory is not None and isfinite(memory.score),
+            near=it.neighbours if isinstance(it.neighbours, Neighbours) else None,
+            audit=audit,
+            examples=audit_rows(audit) if audit else {},
+            drawn=DRAWN,
+            most_examples=EXAMPLES,
+            cut=cut,
+            plane=plane,
+            part=_part(it, cut) if cut else "",
+            areas=", ".join(f"{name} {percent(share)}" for name, share in cut.areas[:5]) if cut else "",
+            picture=self.pictured,
+            pixelated=self.pixelated,
+            channels=shape[0] if len(shape) == 3 else 1,
+            open_rows=OPEN_ROWS,
+            input=self.input,
+            image=self.image,
+            signed=self.signed,
+            scale=scale,
+            panel=lambda array: data_uri(figures.input_panel(array, self.largest)),
+            thumbnail=lambda array: data_uri(figures.input_panel(array, self.thumbnail if self.pictured else None)),
+            legend=data_uri(figures.legend_panel()),
+            histograms=self.histograms(memory) if memory else (),
+            templates_name=templates_name,
+            offsets_name=offsets_name,
+            neighbours_name=neighbours_name,
+        )
 
+    def input(self, array: np.ndarray, alt: str) -> str:
+        """An input of the network."""
+        if self.pictured:
+            return self._picture(figures.input_panel(array, self.largest), alt)
+        return self._axes(Panel(array, "", "input"), alt, None)
 
-def _residual(value: float) -> str:
-    return "0" if value == 0 else f"{value:.1e}".replace("-", "−")
+    def image(self, array: np.ndarray, alt: str) -> str:
+        """A picture that the network gives, in colours from its least to its largest value."""
+        reach = float(np.ptp(array)) or 1.0
+        return self._picture(figures.input_panel((array - array.min()) / reach, self.largest), alt)
 
+    def signed(self, array: np.ndarray, end: float | None, alt: str) -> str:
+        """A map of signed values, its ends given or those of the values."""
+        end = end or float(np.abs(shown(array)).max()) or 1.0
+        if self.pictured:
+            return self._picture(figures.template_panel(array, end, self.largest), alt)
+        return self._axes(Panel(array, "", "signed"), alt, end)
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
+    def histograms(self, memory: Memorization) -> list[tuple[str, str]]:
+        """Each measure of memorisation: its name and its drawing."""
+        found = []
+        for spread in memorization_spreads(memory):
+            alt = f"Histograms of {spread.title} over training and test inputs: {spread.label}"
+            found.append((spread.title, self._svg(lambda spread=spread: spread_figure([spread], "optimum"), alt)))
+        return found
 
+    def _picture(self, png: bytes, alt: str) -> str:
+        kind = ' class="pixels"' if self.pixelated else ""
+        return f'<img src="{data_uri(png)}" alt="{escape(alt)}"{kind}>'
 
-def _shape(units: tuple[int, ...]) -> str:
-    return " × ".join(map(str, units)) or "1"
+    def _axes(self, panel: Panel, alt: str, end: float | None) -> str:
+        return self._svg(lambda: panel_figure([[panel]], scale=end), alt)
 
-
-def _count(value: int) -> str:
-    return f"{value:,}"
-
-
-_FILTERS: dict[str, Callable[..., Any]] = {
-    "number": _number,
-    "residual": _residual,
-    "percent": _percent,
-    "shape": _shape,
-    "grouped": _count,
-    "prod": prod,
-}
+    def _svg(self, draw: Callable[[], Any], alt: str) -> str:
+        self.drawn += 1
+        return inline_svg(draw(), alt, f"drawing-{self.drawn}")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from maxaffine.drawing import input_pixels, is_image, require
+from maxaffine.drawing import Kind, input_pixels, kind_of, require
 from maxaffine.errors import BadInput
 from maxaffine.partition import PlanePartition
 from maxaffine.report.hierarchy import CLASSES
@@ -24,6 +26,8 @@ LIGHTER = 0.35
 THICK, THIN, MANY = 0.45, 0.12, 3000
 THUMBNAIL = 0.55  # inches of an anchor's picture
 BOUNDARY = "#111111"
+# Slopes held at once.
+AT_ONCE = 2**24
 
 
 def plane_figure(
@@ -55,7 +59,7 @@ def plane_figure(
 
     if not colourings or set(colourings) - set(COLOURINGS):
         raise BadInput(f"colourings: expected some of {', '.join(COLOURINGS)}, got {list(colourings)}")
-    count = partition.values.shape[1]
+    count = prod(partition.graph.values[partition.number].units)
     if class_names is not None and len(class_names) < max(2, count):
         raise BadInput(f"class_names: {len(class_names)} names for {max(2, count)} classes")
     figure = Figure(figsize=(len(colourings) * (SIDE + 0.9), SIDE + 0.9), layout="constrained")
@@ -97,8 +101,15 @@ def _classes(ax: Axes, partition: PlanePartition, names: Sequence[str] | None) -
     ax.set_title(f"class ({partition.regions} regions)", fontsize=9)
 
 
+def slope_norms(partition: PlanePartition) -> np.ndarray:
+    """The norm of the slopes within the plane of every cell, (F,); some cells at a time, for outputs may be many."""
+    size = max(1, AT_ONCE // prod(partition.graph.values[partition.number].units))
+    cells = torch.arange(partition.regions).split(size)
+    return torch.cat([partition.plane_map(part)[0].flatten(1).norm(dim=1) for part in cells]).numpy()
+
+
 def _norms(ax: Axes, partition: PlanePartition) -> None:
-    norms = partition.plane_map()[0].flatten(1).norm(dim=1).numpy()
+    norms = slope_norms(partition)
     filled = _fill(ax, partition, None)
     filled.set_array(norms)
     filled.set_cmap("viridis")
@@ -156,7 +167,7 @@ def _anchors(ax: Axes, partition: PlanePartition, anchors: Tensor) -> None:
 
     inputs = partition.frame.points(anchors)[0]
     dim = partition.frame.net.inputs.batch_dims[0]
-    pictured = len(partition.frame.origin) == 1 and is_image(tuple(inputs.movedim(dim, 0).shape[1:]))
+    pictured = len(partition.frame.origin) == 1 and _is_picture(tuple(inputs.movedim(dim, 0).shape[1:]))
     centre = anchors.mean(0)
     for place in np.flatnonzero(partition.locate(anchors).numpy() >= 0).tolist():
         x, y = anchors[place].tolist()
@@ -190,6 +201,10 @@ def _frame(ax: Axes, partition: PlanePartition) -> None:
     spanned = partition.frame.anchors is not None
     ax.set_xlabel("distance in input space" if spanned else "t₁", fontsize=8)
     ax.set_ylabel("distance in input space" if spanned else "t₂", fontsize=8)
+
+
+def _is_picture(shape: tuple[int, ...]) -> bool:
+    return len(shape) <= 3 and kind_of(shape) is Kind.PICTURE
 
 
 def _rgb(colour: str) -> tuple[float, ...]:

@@ -6,13 +6,16 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from enum import Enum
 from typing import Any
 
 import numpy as np
 import torch
 
-from maxaffine.report.facts import Contents
+from maxaffine.partition import PlanePartition
+from maxaffine.report.contents import Contents
 from maxaffine.report.lookup import Lookup
+from maxaffine.templates import Alignment, Memorization
 
 
 def as_json(contents: Contents | Lookup) -> str:
@@ -22,12 +25,12 @@ def as_json(contents: Contents | Lookup) -> str:
         contents: It.
 
     Returns:
-        JSON: the records of ``facts`` by field, less arrays and source lines; numbers that are not finite are text.
+        JSON: the records by field, less arrays and source lines; numbers that are not finite are text.
     """
-    plain = _plain(contents)
+    found = plain(contents)
     if isinstance(contents, Contents):
-        plain["exact"] = contents.exact
-    return json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False)
+        found["exact"] = contents.exact
+    return json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def as_text(contents: Contents) -> str:
@@ -39,30 +42,71 @@ def as_text(contents: Contents) -> str:
     Returns:
         The weights, the test accuracy, the size of the network and the exactness, a line each.
     """
-    units = sum(math.prod(record.units) for record in contents.piecewise)
     lines = [f"{contents.origin.model}: {contents.origin.weights}"]
-    if contents.accuracy is not None:
-        lines.append(f"test accuracy: {contents.accuracy:.2%}")
+    if (accuracy := contents.accuracy) is not None:
+        part = "" if accuracy.inputs == contents.origin.test_size else f" (of {accuracy.inputs:,} test inputs)"
+        lines.append(f"test accuracy: {accuracy.share:.2%}{part}")
     lines.append(
-        f"operators: {len(contents.operators)}, {len(contents.piecewise)} of them piecewise affine with {units:,} units"
+        f"operators: {len(contents.operators)}, {len(contents.piecewise)} of them piecewise affine with"
+        f" {contents.piecewise_units:,} units"
     )
     lines += [str(check.report or f"not checked in {check.dtype}: {check.reason}") for check in contents.checks]
     return "\n".join(lines)
 
 
-def _plain(item: Any) -> Any:
+def plain(item: Any, arrays: bool = False) -> Any:
+    """Records as dicts, lists, numbers and words.
+
+    Args:
+        item: A record, or what its fields hold.
+        arrays: Whether arrays are kept, as nested lists of six digits; they are left out otherwise.
+
+    Returns:
+        What JSON can hold.
+    """
+    if isinstance(item, Memorization):
+        return _memorization(item)
+    if isinstance(item, PlanePartition):
+        area = float(item.areas.sum())
+        return {"regions": item.regions, "vertices": len(item.vertices), "edges": len(item.edges), "area": area}
     if is_dataclass(item) and not isinstance(item, type):
-        kept = {field.name: getattr(item, field.name) for field in fields(item) if field.name != "source"}
-        return _plain(kept)
+        return plain(
+            {field.name: getattr(item, field.name) for field in fields(item) if field.name != "source"}, arrays
+        )
     if isinstance(item, Mapping):
-        return {str(key): _plain(value) for key, value in item.items() if not _holds_arrays(value)}
-    if isinstance(item, tuple):
-        return [_plain(value) for value in item]
+        return {str(key): plain(value, arrays) for key, value in item.items() if arrays or not _holds_arrays(value)}
+    if isinstance(item, tuple | list):
+        return [plain(value, arrays) for value in item]
+    if isinstance(item, np.ndarray):
+        return _rounded(item).tolist()
+    if isinstance(item, Enum):
+        return item.value
     if isinstance(item, torch.dtype):
         return str(item).removeprefix("torch.")
     if isinstance(item, float) and not math.isfinite(item):
         return str(item)
     return item
+
+
+def _rounded(array: np.ndarray) -> np.ndarray:
+    """The same to six digits."""
+    return np.array([float(f"{value:.6g}") for value in array.ravel().tolist()]).reshape(array.shape)
+
+
+def alignment_arrays(found: Alignment) -> dict[str, Any]:
+    """What is measured at each input, by name."""
+    names = ("labels", "own", "others", "ratios", "alignments", "right")
+    return {name: plain(getattr(found, name).tolist()) for name in names}
+
+
+def _memorization(found: Memorization) -> dict[str, Any]:
+    parts = {"train": found.train} | ({} if found.test is None else {"test": found.test})
+    shown = {name: {"inputs": len(part), **plain(part.summary)} for name, part in parts.items()}
+    return shown | {
+        "optimum": plain(found.train.optimum),
+        "score": plain(found.score),
+        "standard_error": plain(found.standard_error),
+    }
 
 
 def _holds_arrays(item: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from maxaffine.templates.bias import BiasReport, bias_free
 from maxaffine.templates.comparison import Comparison
+from maxaffine.templates.figures import memorization_spreads
 from maxaffine.templates.layers import LayerTemplates, layer_templates
 from maxaffine.templates.memorization import Alignment, Memorization, memorization
 from maxaffine.templates.optimum import optimal_templates
@@ -18,6 +19,7 @@ __all__ = [
     "bias_free",
     "layer_templates",
     "memorization",
+    "memorization_spreads",
     "optimal_templates",
     "templates",
 ]

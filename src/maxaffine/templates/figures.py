@@ -77,6 +77,20 @@ def memorization_figure(found: Memorization) -> Figure:
     Returns:
         The figure.
     """
+    score = None if found.test is None else f"{found.score:.3f} ± {found.standard_error:.3f}"
+    title = "" if score is None else f"memorised share of the alignment: {score}"
+    return spread_figure(memorization_spreads(found), "optimum", title)
+
+
+def memorization_spreads(found: Memorization) -> list[Spread]:
+    """The panels of the figure of a memorisation, each to be drawn alone.
+
+    Args:
+        found: The measures.
+
+    Returns:
+        How each measure spreads over training and test inputs, its optimum marked.
+    """
     parts = {"training": found.train} if found.test is None else {"training": found.train, "test": found.test}
     optimum = found.train.optimum
     panels = [
@@ -85,12 +99,10 @@ def memorization_figure(found: Memorization) -> Figure:
         ("lengths", "mean of |A_c| / |A_y|, c ≠ y", "ratios", optimum["ratio"]),
         ("all templates", "alignment with the optimum", "alignments", optimum["alignment"]),
     ]
-    spreads = [
+    return [
         Spread(title, label, {name: array(getattr(part, field)) for name, part in parts.items()}, mark)
         for title, label, field, mark in panels
     ]
-    score = None if found.test is None else f"{found.score:.3f} ± {found.standard_error:.3f}"
-    return spread_figure(spreads, "optimum", "" if score is None else f"memorised share of the alignment: {score}")
 
 
 def largest(templates: Templates, sample: int, count: int = LARGEST) -> list[int]:

@@ -1,0 +1,174 @@
+"""What the codes say about a training set: inputs that are there twice, and labels that may be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from maxaffine.report.neighbours import Searched
+from maxaffine.report.sections.subject import Subject, as_array
+from maxaffine.search import label_errors, near_duplicates
+
+# Pairs and suspects whose pictures are shown.
+DRAWN = 10
+# Neighbours that the scores of the audit look at.
+JUDGES = 10
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two training inputs that are treated almost alike.
+
+    Attributes:
+        first: Number of the earlier one in the training set.
+        second: Number of the later one.
+        labels: Names of their classes.
+        distance: Their code distance, the mean over the operators.
+        score: As `maxaffine.search.NearDuplicates` says, 1 for the same region.
+    """
+
+    first: int
+    second: int
+    labels: tuple[str, str]
+    distance: float
+    score: float
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A training input whose neighbours carry another label.
+
+    Attributes:
+        index: Its number in the training set.
+        label: Name of its class.
+        suggested: Name of the class that most of its neighbours have.
+        score: Share of its neighbours with another label.
+        neighbours: The nearest at the last operator, nearest first: number and name of the class.
+    """
+
+    index: int
+    label: str
+    suggested: str
+    score: float
+    neighbours: tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the codes say about the training set.
+
+    Attributes:
+        inputs: Number of training inputs compared.
+        pairs: Near-duplicates, the most alike first.
+        suspects: Label-error candidates, the most suspicious first.
+        operators: Where the neighbours of the latter were looked for.
+        threshold: Lowest score of a suspect.
+        pictures: The inputs of the first pairs and suspects, by number.
+    """
+
+    inputs: int
+    pairs: tuple[Pair, ...]
+    suspects: tuple[Suspect, ...]
+    operators: tuple[str, ...]
+    threshold: float
+    pictures: Mapping[int, np.ndarray]
+
+
+def audit_of(searched: Searched, subject: Subject) -> Audit:
+    """Look for near-duplicates and, where the data has classes, for wrong labels among encoded training inputs.
+
+    Args:
+        searched: The encoded training inputs.
+        subject: The data that they come from.
+
+    Returns:
+        What was found.
+
+    Raises:
+        BadInput: For a single training input.
+    """
+    data, numbers = subject.data, searched.numbers.tolist()
+    labels = data.train.labels[searched.numbers]
+    called = [data.class_names[label] for label in labels.tolist()]
+    k = min(JUDGES, max(1, len(numbers) - 1))
+    twice = near_duplicates(searched.codes, k=k)
+    rows = zip(twice.pairs.tolist(), twice.distances.tolist(), twice.scores.tolist(), strict=True)
+    pairs = tuple(Pair(numbers[a], numbers[b], (called[a], called[b]), d, score) for (a, b), d, score in rows)
+    suspects: tuple[Suspect, ...] = ()
+    operators: tuple[str, ...] = ()
+    threshold = 0.0
+    if subject.labelled:
+        errors = label_errors(searched.codes, labels, k=k)
+        operators, threshold = tuple(searched.titles[name] for name in errors.operators), errors.threshold
+        suspects = tuple(
+            Suspect(
+                numbers[i],
+                called[i],
+                data.class_names[int(errors.suggested[i])],
+                float(errors.scores[i]),
+                tuple((numbers[j], called[j]) for j in errors.neighbors[i].tolist()),
+            )
+            for i in errors.candidates.tolist()
+        )
+    drawn = {number for pair in pairs[:DRAWN] for number in (pair.first, pair.second)}
+    drawn |= {number for one in suspects[:DRAWN] for number in (one.index, *(near for near, _ in one.neighbours))}
+    pictures = {number: as_array(data.train.inputs[number]) for number in sorted(drawn)}
+    return Audit(len(numbers), pairs, suspects, operators, threshold, pictures)
+
+
+def audit_rows(audit: Audit) -> dict[str, list[tuple[str, list[tuple[int, str, bool]]]]]:
+    """The pictures of an audit, row by row, as `maxaffine.report.figures.examples_figure` draws them.
+
+    Args:
+        audit: The numbers.
+
+    Returns:
+        By name of the figure; nothing where there is nothing to draw.
+    """
+    twice = [
+        (
+            f"score {pair.score:.3f}\nd = {pair.distance:.4f}",
+            [
+                (pair.first, f"train {pair.first}\n{pair.labels[0]}", False),
+                (pair.second, f"train {pair.second}\n{pair.labels[1]}", pair.labels[0] != pair.labels[1]),
+            ],
+        )
+        for pair in audit.pairs[:DRAWN]
+    ]
+    wrong = [
+        (
+            f"score {one.score:.3f}\nlabelled {one.label}\nneighbours say\n{one.suggested}",
+            [
+                (one.index, f"train {one.index}\n{one.label}", True),
+                *((number, f"train {number}\n{label}", False) for number, label in one.neighbours),
+            ],
+        )
+        for one in audit.suspects[:DRAWN]
+    ]
+    return {name: rows for name, rows in (("near-duplicates", twice), ("label-errors", wrong)) if rows}
+
+
+def audit_lines(audit: Audit) -> list[str]:
+    """Write an audit as lines of text.
+
+    Args:
+        audit: The numbers.
+
+    Returns:
+        The lines.
+    """
+    head = f"near-duplicates among {audit.inputs:,} training inputs: {len(audit.pairs)}"
+    lines = ["", head + ("" if not audit.pairs else " (score 1: the same region)")]
+    for pair in audit.pairs[:DRAWN]:
+        labels = pair.labels[0] if len(set(pair.labels)) == 1 else " ≠ ".join(pair.labels)
+        lines.append(
+            f"  {pair.first:>6} {pair.second:>6}  score {pair.score:.3f}  distance {pair.distance:.4f}  {labels}"
+        )
+    operators = ", ".join(audit.operators)
+    head = f"label-error candidates: {len(audit.suspects)} (neighbours at {operators}; score from {audit.threshold:g})"
+    lines += ["", head]
+    for one in audit.suspects[:DRAWN]:
+        lines.append(f"  {one.index:>6}  score {one.score:.3f}  labelled {one.label}, neighbours say {one.suggested}")
+    return lines

@@ -1,0 +1,146 @@
+"""Every figure of a report by name, with the numbers that it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from maxaffine.drawing import shown
+from maxaffine.report import figures
+from maxaffine.report.audit import Audit, audit_rows
+from maxaffine.report.contents import Contents
+from maxaffine.report.facts import Neighbours
+from maxaffine.report.planes import COLOURINGS, plane_figure
+from maxaffine.report.results import alignment_arrays, plain
+from maxaffine.report.sections.answers import Answer
+from maxaffine.report.sections.cut import Cut
+from maxaffine.report.sections.subject import Meaning
+from maxaffine.templates import Memorization
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+OPERATORS, MEMORISATION, SHARES, PLANE = "operators", "memorisation", "class-shares", "plane"
+TWICE, WRONG = "near-duplicates", "label-errors"
+
+
+@dataclass(frozen=True, eq=False)
+class Illustration:
+    """One figure.
+
+    Attributes:
+        name: Name of its files, without a suffix.
+        draw: Draws it.
+        numbers: What it shows, as JSON can hold it.
+    """
+
+    name: str
+    draw: Callable[[], Figure]
+    numbers: Any
+
+
+def illustrations(contents: Contents) -> Iterator[Illustration]:
+    """Every figure of a report.
+
+    Args:
+        contents: The report.
+
+    Yields:
+        The figures in the order of the page; nothing is drawn yet.
+    """
+    yield from _operators(contents)
+    for answer in contents.answers:
+        yield from _answer(answer)
+    if isinstance(found := contents.memory, Memorization):
+        parts = {"train": found.train} | ({} if found.test is None else {"test": found.test})
+        arrays = {name: alignment_arrays(part) for name, part in parts.items()}
+        yield Illustration(MEMORISATION, found.plot, plain(found) | {"inputs": arrays})
+    if isinstance(near := contents.neighbours, Neighbours):
+        yield from _neighbours(near)
+    if isinstance(audit := contents.audit, Audit):
+        numbers = {TWICE: plain(audit.pairs), WRONG: plain(audit.suspects)}
+        for name, rows in audit_rows(audit).items():
+            yield Illustration(name, partial(figures.examples_figure, rows, audit.pictures), numbers[name])
+    if isinstance(contents.cut, Cut):
+        yield _plane(contents, contents.cut)
+
+
+def templates_name(index: int) -> str:
+    """Name of the figure of the templates at a test input."""
+    return f"templates-{index:05}"
+
+
+def offsets_name(index: int) -> str:
+    """Name of the figure of the offsets at a test input."""
+    return f"offsets-{index:05}"
+
+
+def neighbours_name(index: int) -> str:
+    """Name of the figure of the neighbours of a test input."""
+    return f"neighbours-{index:05}"
+
+
+def _operators(contents: Contents) -> Iterator[Illustration]:
+    units = {record.name: prod(record.units) for record in contents.piecewise}
+    if units:
+        draw = partial(
+            figures.bars_figure, list(units), {"units": list(units.values())}, "units", "piecewise-affine operators"
+        )
+        yield Illustration(OPERATORS, draw, plain(contents.operators))
+
+
+def _answer(answer: Answer) -> Iterator[Illustration]:
+    yield Illustration(
+        templates_name(answer.index), partial(figures.answer_figure, answer), plain(_as_shown(answer), arrays=True)
+    )
+    if answer.splits[0].contributions:
+        numbers = {
+            split.name: {**dict(split.contributions), "all others": split.others, "offset": split.offset}
+            for split in answer.splits
+        }
+        yield Illustration(offsets_name(answer.index), partial(figures.offsets_figure, answer), plain(numbers))
+
+
+def _as_shown(answer: Answer) -> Answer:
+    """The same, its templates summed over channels as they are in the figure."""
+    splits = tuple(replace(split, template=shown(split.template)) for split in answer.splits)
+    decided = answer.runner_up
+    if decided is not None:
+        decided = replace(decided, template=shown(decided.template), shares=shown(decided.shares))
+    return replace(answer, splits=splits, runner_up=decided)
+
+
+def _neighbours(near: Neighbours) -> Iterator[Illustration]:
+    if near.shares:
+        shares = dict(near.shares) | {"drawn at random": near.chance}
+        title = f"share of the {near.count} nearest with the query's class"
+        draw = partial(figures.bars_figure, list(shares), {"share": list(shares.values())}, "share", title)
+        yield Illustration(SHARES, draw, plain({"shares": shares, "neighbours": near.count, "probes": near.probes}))
+    for query in near.queries:
+        draw = partial(figures.neighbours_figure, query, near)
+        yield Illustration(neighbours_name(query.index), draw, plain(query))
+
+
+def _plane(contents: Contents, cut: Cut) -> Illustration:
+    named = contents.meaning is not Meaning.VALUES
+    names = list(contents.origin.class_names) if contents.meaning in (Meaning.CLASSES, Meaning.SIGN) else None
+    colourings = COLOURINGS if named else COLOURINGS[1:]
+    cells = cut.partition.cells
+    corners = np.split(cells.points[cells.corners], cells.starts[1:-1])
+    numbers = plain(cut) | {
+        "regions": [
+            {"corners": plain(ring), "operator": operator}
+            for ring, operator in zip(corners, cut.partition.depths.tolist(), strict=True)
+        ],
+        "operators": list(cut.partition.operators),
+    }
+    if named:
+        for region, winner in zip(numbers["regions"], cut.partition.classes.tolist(), strict=True):
+            region["answer"] = winner if names is None else names[winner]
+        numbers["boundary"] = plain(cut.partition.decision_boundary().points.numpy())
+    return Illustration(PLANE, partial(plane_figure, cut.partition, colourings, names, boundary=named), numbers)

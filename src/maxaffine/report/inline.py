@@ -1,0 +1,43 @@
+"""Figures as part of a page: drawn in the page's own colour of text, so that they are read in the dark, too."""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from typing import TYPE_CHECKING
+
+from maxaffine.drawing import svg
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# What matplotlib draws black: axes, ticks and lines that mark something.
+INK = re.compile(r"#000000|\bblack\b")
+
+
+def inline_svg(figure: Figure, alt: str, key: str) -> str:
+    """Encode a figure as an element of a page.
+
+    Args:
+        figure: The figure.
+        alt: What it shows, in words.
+        key: Tells it from the other figures of the page, in letters, digits and hyphens.
+
+    Returns:
+        An ``svg`` element that takes the width that it is given.
+    """
+    for patch in (figure.patch, *(ax.patch for ax in figure.axes)):
+        patch.set_visible(False)
+    text = svg(figure, tight=True)
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    # Names that nothing refers to go; the others must be told from those of other figures.
+    referred = set(re.findall(r'(?:url\(#|xlink:href="#)([^")]+)', text))
+    text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in referred else "", text)
+    for name in referred:
+        text = text.replace(f'id="{name}"', f'id="{key}-{name}"').replace(f"#{name}", f"#{key}-{name}")
+    text = INK.sub("currentColor", text).replace("xlink:href", "href")
+    text = re.sub(r' (?:xmlns(?::\w+)?|version)="[^"]*"', "", text)
+    text = re.sub(r'(<svg[^>]*?) (?:width|height)="[^"]*"', r"\1", text)
+    text = re.sub(r'(<svg[^>]*?) (?:width|height)="[^"]*"', r"\1", text)
+    return text.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1)

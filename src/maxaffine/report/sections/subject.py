@@ -1,0 +1,186 @@
+"""What a report is about: one output of a captured network, the untouched module beside it, and the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from maxaffine.capture import capture
+from maxaffine.data import DataSet
+from maxaffine.errors import BadInput
+from maxaffine.graph import BatchAxis
+from maxaffine.network import SplineNetwork
+from maxaffine.progress import progress_bar
+from maxaffine.report.facts import Choices
+from maxaffine.report.reference import Reference
+
+# About how many numbers the operators may hold at once.
+HELD = 2**27
+MOST_AT_ONCE = 256
+
+
+class Meaning(Enum):
+    """What the outputs stand for."""
+
+    CLASSES = "one output per class of the data"
+    SIGN = "a single output, of data with two classes: the second one where it is above 0"
+    SCORES = "a row of outputs that compete, but are not the classes of the data"
+    VALUES = "outputs that are values, not scores of classes"
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One output of a captured network, the untouched module beside it, and the data.
+
+    Attributes:
+        model: The user's module.
+        net: Its spline form.
+        reference: What the spline form must equal, computed by the module itself.
+        output: Number of the output that is looked at.
+        units: Its shape for one input.
+        axis: Where its batch is.
+        data: The data set.
+        train: Its training inputs, in the dtype and on the device of the module.
+        test: Its test inputs, likewise.
+    """
+
+    model: nn.Module
+    net: SplineNetwork
+    reference: Reference
+    output: int
+    units: tuple[int, ...]
+    axis: BatchAxis
+    data: DataSet
+    train: Tensor
+    test: Tensor
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the data has classes to tell apart."""
+        return self.data.classes > 1
+
+    @cached_property
+    def meaning(self) -> Meaning:
+        """What the outputs stand for, told by their shape and by the classes of the data."""
+        if not self.labelled:
+            return Meaning.VALUES
+        if self.units == (self.data.classes,):
+            return Meaning.CLASSES
+        if self.data.classes == 2 and prod(self.units) == 1:
+            return Meaning.SIGN
+        return Meaning.SCORES if len(self.units) == 1 and self.units[0] > 1 else Meaning.VALUES
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the outputs say a class of the data."""
+        return self.meaning in (Meaning.CLASSES, Meaning.SIGN)
+
+    @property
+    def competes(self) -> bool:
+        """Whether the largest output is the answer."""
+        return self.meaning in (Meaning.CLASSES, Meaning.SCORES)
+
+    @cached_property
+    def work(self) -> int:
+        """How many numbers the operators compute for one input."""
+        return sum(prod(record.units) for record in self.net.operators) + prod(self.data.input_shape)
+
+    @property
+    def at_once(self) -> int:
+        """Inputs handled together."""
+        return max(1, min(MOST_AT_ONCE, HELD // self.work))
+
+    def affordable(self, budget: float, wanted: int) -> int:
+        """How many of some wanted passes through the network stay within a budget of numbers computed."""
+        return int(min(wanted, budget // self.work))
+
+    def unit_name(self, unit: int) -> str:
+        """What to call one output.
+
+        Args:
+            unit: Its flat number.
+
+        Returns:
+            The class where it stands for one.
+        """
+        if self.meaning is Meaning.CLASSES:
+            return self.data.class_names[unit]
+        if self.meaning is Meaning.SIGN:
+            return f"{self.data.class_names[1]} (against {self.data.class_names[0]})"
+        if prod(self.units) == 1:
+            return "the output"
+        place = ", ".join(str(int(number)) for number in np.unravel_index(unit, self.units))
+        return f"output {place if len(self.units) == 1 else f'({place})'}"
+
+    @torch.no_grad()
+    def own(self, inputs: Tensor) -> Tensor:
+        """The untouched module's output, (N, outputs)."""
+        return self.axis.to_front(tree_leaves(self.reference(inputs.clone()))[self.output]).flatten(1)
+
+    def answers(self, own: Tensor) -> Tensor:
+        """The answer that the outputs give, (N,): the largest one, or the sign of a single one."""
+        return (own[:, 0] > 0).long() if self.meaning is Meaning.SIGN else own.argmax(1)
+
+    def answered(self, inputs: Tensor) -> Tensor:
+        """The untouched module's answers to many inputs, (N,)."""
+        batches = progress_bar(None, "test set", iterable=inputs.split(self.at_once), unit="batch")
+        return torch.cat([self.answers(self.own(batch)) for batch in batches]).cpu()
+
+
+def find_subject(model: nn.Module, data: DataSet, choices: Choices) -> Subject:
+    """Capture a model and find the output that is looked at.
+
+    Args:
+        model: A piecewise-affine module in evaluation mode, from inputs (N, *input_shape).
+        data: The data set.
+        choices: Where to stop and which output to take.
+
+    Returns:
+        Both, and the module's own values beside them.
+
+    Raises:
+        BadInput: When there is no such output, or it is no floating-point function of the input.
+        NotPiecewiseAffine: When the model has no exact spline form.
+    """
+    train, test = (like_model(split.inputs, model) for split in (data.train, data.test))
+    net = capture(model, test[:2], until=choices.until, output=choices.output)
+    reference = Reference(model, choices.until, choices.output)
+    count, chosen = len(net.graph.outputs), choices.output_index
+    if not 0 <= chosen < count:
+        raise BadInput(f"output_index: the model has {count} outputs; give a number from 0 to {count - 1}")
+    value = net.graph.values[net.graph.outputs[chosen]]
+    if value.batch is None or value.dtype is None or not value.dtype.is_floating_point:
+        raise BadInput(f"output_index: output {chosen} is no floating-point function of the input; choose another")
+    return Subject(model, net, reference, chosen, value.units, value.batch, data, train, test)
+
+
+def like_model(inputs: Tensor, model: nn.Module) -> Tensor:
+    """The inputs in the dtype and on the device of a model's parameters."""
+    weight = next((item for item in model.parameters() if item.is_floating_point()), inputs)
+    return inputs.to(weight.device, weight.dtype)
+
+
+def spaced(length: int, count: int) -> Tensor:
+    """Return at most ``count`` numbers from 0 to length - 1, evenly spaced, the first and the last among them.
+
+    Data may be sorted by class, so the first ones would not do.
+
+    Example:
+        >>> spaced(100, 4).tolist()
+        [0, 33, 66, 99]
+    """
+    if count >= length:
+        return torch.arange(length)
+    return torch.linspace(0, length - 1, count, dtype=torch.float64).round().long()
+
+
+def as_array(tensor: Tensor) -> np.ndarray:
+    """The numbers of a tensor, in double precision."""
+    return tensor.detach().cpu().double().numpy()
