@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import distance, learning, lines, page, services, slopes
+from . import distance, learning, lines, page, planes, services, slopes
 from .networks import OUTPUTS, SUBJECTS
 
 TABLES: dict[str, Callable[[list[str], int], Any]] = {
@@ -18,6 +18,8 @@ TABLES: dict[str, Callable[[list[str], int], Any]] = {
     "distance": lambda networks, rounds: distance.compare(rounds),
     "learning": lambda networks, rounds: [learning.learning(network, rounds) for network in networks],
     "line": lambda networks, rounds: lines.lines(rounds),
+    "planes": lambda networks, rounds: planes.planes(rounds),
+    "growth": lambda networks, rounds: planes.growth(),
     "capture": lambda networks, rounds: [services.capture(network, 3) for network in networks],
     "import": lambda networks, rounds: services.import_seconds(7),
 }

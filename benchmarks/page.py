@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from . import learning, lines
+from . import learning, lines, planes
 from .measure import MEMORY_LIMIT
 from .networks import OUTPUTS
 
@@ -63,6 +63,24 @@ Between two normal inputs, in float64. The floor of a line is the module's own f
 result. Exact integrated gradients hold the line and the gradient of one output on every piece; captum's
 `IntegratedGradients` (rule of middles) takes the first power of two of steps whose completeness error, relative to the
 larger output, is within the bound there and at the doubled number.
+"""
+
+PLANES = f"""
+## Exact planes
+
+All regions on a polygon of a plane, in float64, with torch's default initialisation. CPU seconds are the least of the
+rounds; "peak" is the most memory that the process has held (before the partition in brackets), "x floor" the CPU time
+over that of the module's own forward pass at every final vertex. Edge subdivision is the published neuron-by-neuron
+algorithm (Berzins, ICML 2023), written anew in float64 in `benchmarks/subdivision.py`; it finds vertices and edges
+alone, of fully connected networks. relucent searches the cells that meet the square, without its check at the end;
+affinitree builds its tree on the square; both are ended after {planes.PEER_SECONDS} CPU s. All find the same number
+of regions where the table does not say otherwise.
+"""
+
+GROWTH = """
+## Growth of planes
+
+MLP 2-wx4-1 on [-s, s]^2, streamed to disk in tiles, everything as above.
 """
 
 OURS = "maxaffine"
@@ -207,6 +225,51 @@ def line_section(results: list[dict[str, Any]]) -> str:
     return f"{LINES}\n{table([*head, f'captum at {lines.MOST_STEPS} steps'], rows)}"
 
 
+PEERS = ("edge subdivision", *planes.PACKAGES)
+
+
+def planes_section(results: list[dict[str, Any]]) -> str:
+    """Exact planes over their floor, and every peer over them."""
+    rows = []
+    for row in results:
+        if "failure" in row:
+            rows.append([row["title"], row["failure"], *[""] * (4 + len(PEERS))])
+            continue
+        seconds = min(row["cpu"])
+        peak = f"{row['peak_mib']:.0f} ({row['before_mib']:.0f})"
+        cells = [f"{row['regions']:,}", f"{row['vertices']:,}", number(seconds), number(seconds / row["floor"]), peak]
+        rows.append([row["title"], *cells, *(_peer(row, peer, seconds) for peer in PEERS)])
+    versions = next((row["versions"] for row in results if "versions" in row), {})
+    names = [f"{peer} {versions.get(peer, '')}".strip() for peer in PEERS]
+    head = ["", "regions", "vertices", "CPU s", "x floor", "peak MiB", *(f"{name}, x {OURS}" for name in names)]
+    return f"{PLANES}\n{table(head, rows)}"
+
+
+def _peer(row: dict[str, Any], peer: str, seconds: float) -> str:
+    if peer not in row:
+        return ""
+    if "failure" in row[peer]:
+        killed = "killed" in row[peer]["failure"]
+        return f"over {number(planes.PEER_SECONDS / seconds)}" if killed else row[peer]["failure"]
+    other = "" if row[peer]["regions"] == row["regions"] else f" ({row[peer]['regions']:,} regions)"
+    return f"{number(row[peer]['cpu'] / seconds)}{other}"
+
+
+def growth_section(results: list[dict[str, Any]]) -> str:
+    """How the cost of planes grows with regions and units."""
+    rows = []
+    for row in results:
+        if "failure" in row:
+            rows.append([row["failure"], *[""] * 7])
+            continue
+        peak = f"{row['peak_mib']:.0f} ({row['before_mib']:.0f})"
+        cells = [f"{row['units']:,}", f"{row['regions']:,}", f"{row['vertices']:,}", str(row["tiles"])]
+        seconds = [number(row["cpu"]), number(row["cpu"] / row["floor"]), peak]
+        rows.append([f"w = {row['width']}, s = {row['side']:g}", *cells, *seconds])
+    head = ["", "units", "regions", "vertices in all tiles", "tiles", "CPU s", "x floor", "peak MiB"]
+    return f"{GROWTH}\n{table(head, rows)}"
+
+
 def capture_section(results: list[dict[str, Any]]) -> str:
     """Seconds of the first and the second capture in a process."""
     rows = []
@@ -242,6 +305,8 @@ def page(measured: dict[str, Any], outputs: int) -> str:
         "distance": distance_section,
         "learning": learning_section,
         "line": line_section,
+        "planes": planes_section,
+        "growth": growth_section,
         "capture": capture_section,
         "import": import_section,
     }

@@ -1,35 +1,58 @@
-"""Exact partitions of planes: time and memory against one forward pass per final vertex.
-
-Run ``python -m benchmarks.planes``; every network is measured in a process of its own, on one thread, in CPU seconds.
-"""
+"""Exact planes against the least work for them, a published algorithm, and the packages that list regions."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import itertools
-import json
-import os
 import resource
-import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import maxaffine as ma
+from maxaffine.partition import PlanePartition
+
+from .measure import Failure, in_fresh_process
+from .subdivision import edge_subdivision
 
 FLOOR_VERTICES = 2000
+PEER_SECONDS = 60
+PACKAGES = ("relucent", "affinitree")
 
 
-def _mlp(*widths: int) -> nn.Sequential:
+def mlp(*widths: int) -> nn.Sequential:
+    """Linear layers with a ReLU between each two."""
     layers: list[nn.Module] = []
     for a, b in itertools.pairwise(widths):
         layers += [nn.Linear(a, b), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 
-def _convnet(pool: bool) -> nn.Sequential:
+class Residual(nn.Module):
+    """Three residual blocks of 64 units between 2 inputs and 1 output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(2, 64), nn.Linear(64, 1)
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64)) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Each block adds to what enters it."""
+        x = self.first(x).relu()
+        for block in self.blocks:
+            x = (x + block(x)).relu()
+        return self.last(x)
+
+
+def convnet(pool: bool) -> nn.Sequential:
+    """Two convolutions of 28 x 28 images, with max-pooling or strides."""
     first = [nn.Conv2d(1, 8, 3, padding=1), nn.ReLU()]
     second = [nn.Conv2d(8, 16, 3, padding=1), nn.ReLU()]
     if pool:
@@ -38,59 +61,180 @@ def _convnet(pool: bool) -> nn.Sequential:
     return nn.Sequential(*first, *strided, nn.Linear(64, 10))
 
 
-SQUARE = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0]])
-NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor], list[float] | None]] = {
-    "MLP 2-128x3-1": (lambda: _mlp(2, 128, 128, 128, 1), lambda: SQUARE, [0, 2, 0, 2]),
-    "MLP 2-256x4-1": (lambda: _mlp(2, 256, 256, 256, 256, 1), lambda: SQUARE, [0, 2, 0, 2]),
-    "MLP 784-256-256-10": (lambda: _mlp(784, 256, 256, 10), lambda: torch.rand(3, 784), None),
-    "CNN 1x28x28, strided": (lambda: _convnet(False), lambda: torch.rand(3, 1, 28, 28), [0, 4, 0, 4]),
-    "CNN 1x28x28, max-pooling": (lambda: _convnet(True), lambda: torch.rand(3, 1, 28, 28), [0, 2, 0, 2]),
+@dataclass(frozen=True)
+class Plane:
+    """A network and a polygon.
+
+    Attributes:
+        make: The network.
+        anchors: Three inputs.
+        extent: See :func:`maxaffine.partition.plane`.
+        peers: Whether the packages are tried.
+    """
+
+    make: Callable[[], nn.Module]
+    anchors: Callable[[], Tensor]
+    extent: list[float] | None
+    peers: bool = False
+
+    def build(self) -> tuple[nn.Module, Tensor, ma.SplineNetwork]:
+        """The network in float64 with torch's default initialisation, the anchors, and the network captured."""
+        torch.manual_seed(0)
+        module, x = self.make().double().eval(), self.anchors().double()
+        return module, x, ma.capture(module, x)
+
+
+def square() -> Tensor:
+    """Anchors of the plane of two inputs: coordinates are those of the inputs less (-1, -1)."""
+    return torch.tensor([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0]])
+
+
+WHOLE = [0.0, 2.0, 0.0, 2.0]
+PLANES = {
+    "MLP 2-16x2-1": Plane(lambda: mlp(2, 16, 16, 1), square, WHOLE, peers=True),
+    "MLP 2-32x3-1": Plane(lambda: mlp(2, 32, 32, 32, 1), square, WHOLE, peers=True),
+    "MLP 2-128x3-1": Plane(lambda: mlp(2, 128, 128, 128, 1), square, WHOLE),
+    "MLP 2-256x4-1": Plane(lambda: mlp(2, 256, 256, 256, 256, 1), square, WHOLE),
+    "MLP 784-256-256-10": Plane(lambda: mlp(784, 256, 256, 10), lambda: torch.rand(3, 784), None),
+    "residual MLP 2-64x7-1": Plane(Residual, square, WHOLE),
+    "CNN 28 px, strided": Plane(lambda: convnet(False), lambda: torch.rand(3, 1, 28, 28), [0.0, 2.0, 0.0, 2.0]),
+    "CNN 28 px, max-pooling": Plane(lambda: convnet(True), lambda: torch.rand(3, 1, 28, 28), [0.0, 0.5, 0.0, 0.5]),
 }
 
 
-def measure(name: str) -> dict[str, float]:
-    """Partition one plane, in this process.
+def planes(rounds: int) -> list[dict[str, Any]]:
+    """One row per network, ready for JSON."""
+    rows = []
+    for name, plane in PLANES.items():
+        found = in_fresh_process(time_plane, name, rounds)
+        row: dict[str, Any] = {"title": name}
+        if isinstance(found, Failure):
+            rows.append(row | {"failure": found.reason})
+            continue
+        row |= found | {"versions": {package: version(package) for package in PACKAGES}}
+        contestants = {"edge subdivision": time_subdivision} if isinstance(plane.make(), nn.Sequential) else {}
+        contestants |= {"relucent": time_relucent, "affinitree": time_affinitree} if plane.peers else {}
+        if "CNN" not in name:
+            for peer, measured in contestants.items():
+                result = in_fresh_process(measured, name)
+                row[peer] = {"failure": result.reason} if isinstance(result, Failure) else result
+        rows.append(row)
+    return rows
 
-    Args:
-        name: Of the network.
 
-    Returns:
-        Counts, CPU seconds, the floor and the peak of memory in MB, before and behind it.
-    """
-    torch.manual_seed(0)
-    torch.set_num_threads(1)
-    make, anchors, extent = NETWORKS[name]
-    module, x = make().double().eval(), anchors().double()
-    net = ma.capture(module, x)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def time_plane(name: str, rounds: int) -> dict[str, Any]:
+    """Partition one plane in this process: CPU seconds, the floor, and the peaks of memory before and after."""
+    module, x, net = PLANES[name].build()
+    before = peak_mib()
+    found, seconds = _timed(net, x, PLANES[name].extent)
+    peak = peak_mib()
+    while seconds[0] < 2 and len(seconds) < 2 * rounds:
+        found, again = _timed(net, x, PLANES[name].extent)
+        seconds += again
+    counts = {"regions": found.regions, "vertices": len(found.vertices), "complete": found.complete}
+    return counts | {"cpu": seconds, "floor": floor(module, found), "before_mib": before, "peak_mib": peak}
+
+
+def _timed(net: ma.SplineNetwork, x: Tensor, extent: list[float] | None) -> tuple[PlanePartition, list[float]]:
     start = time.process_time()
     found = ma.partition.plane(net, x, extent=extent, progress=False)
-    seconds = time.process_time() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return found, [time.process_time() - start]
+
+
+@torch.no_grad()
+def floor(module: nn.Module, found: PlanePartition) -> float:
+    """CPU seconds of the module's forward pass at all vertices, from that at some of them."""
     some = found.points(found.vertices[:FLOOR_VERTICES])
-    with torch.no_grad():
+    seconds = []
+    for _ in range(3):
         start = time.process_time()
         module(some)
-        floor = (time.process_time() - start) * len(found.vertices) / len(some)
-    counts = {"regions": found.regions, "vertices": len(found.vertices)}
-    return counts | {"seconds": seconds, "floor": floor, "before": before, "peak": peak}
+        seconds.append(time.process_time() - start)
+    return min(seconds) * len(found.vertices) / len(some)
 
 
-def main() -> int:
-    """Print a row per network."""
-    print("| network | regions | vertices | CPU s | of the floor | peak MB (before) |\n|---|---|---|---|---|---|")
-    for name in NETWORKS:
-        command = [sys.executable, "-m", "benchmarks.planes", name]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        found = json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
-        seconds, ratio = f"{found['seconds']:.2f}", f"{found['seconds'] / found['floor']:.2f}"
-        memory = f"{found['peak']:.0f} ({found['before']:.0f})"
-        print(f"| {name} | {found['regions']} | {found['vertices']} | {seconds} | {ratio} | {memory} |", flush=True)
-    return 0
+def peak_mib() -> float:
+    """The most memory that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        print(json.dumps(measure(sys.argv[1])))
-    else:
-        sys.exit(main())
+def time_subdivision(name: str) -> dict[str, Any]:
+    """Edge subdivision of the same polygon; a network of many inputs is restricted to the plane first."""
+    module, x, net = PLANES[name].build()
+    corner = ma.partition.plane(net, x, extent=PLANES[name].extent, progress=False)
+    low, high = corner.vertices.amin(0).tolist(), corner.vertices.amax(0).tolist()
+    assert isinstance(module, nn.Sequential) and isinstance(module[0], nn.Linear)
+    basis, origin = corner.frame.basis[0], corner.frame.origin[0][0]
+    first = nn.Linear(2, module[0].out_features).double()
+    with torch.no_grad():
+        first.bias.copy_(module[0](origin))
+        first.weight.copy_(module[0].weight @ basis.T)
+    start = time.process_time()
+    found = edge_subdivision(nn.Sequential(first, *module[1:]), (low[0], high[0], low[1], high[1]))
+    return {"cpu": time.process_time() - start, "regions": found.regions}
+
+
+def time_relucent(name: str) -> dict[str, Any]:
+    """Its breadth-first search of the cells that meet the square, in one process, without its check at the end."""
+    import relucent  # pyright: ignore[reportMissingImports]  # an extra of its own
+
+    module, _, _ = PLANES[name].build()
+    _limited()
+    start = time.process_time()
+    cells = relucent.Complex(module)
+    with contextlib.redirect_stdout(io.StringIO()):
+        cells.bfs(cube_radius=1.0, cube_mode="intersect", nworkers=1, verify=False, verbose=0)
+    return {"cpu": time.process_time() - start, "regions": len(cells)}
+
+
+def time_affinitree(name: str) -> dict[str, Any]:
+    """Its decision tree of the network on the square; terminals are the regions of the path that leads to each."""
+    from affinitree import (  # pyright: ignore[reportMissingImports]  # an extra of its own
+        AffFunc,
+        AffTree,
+        Polytope,
+        builder,
+        extract_pytorch_architecture,
+    )
+
+    module, _, _ = PLANES[name].build()
+    _limited()
+    start = time.process_time()
+    square = AffTree.from_poly(Polytope.hyperrectangle(2, [(-1.0, 1.0)] * 2), AffFunc.identity(2), None)
+    tree = builder.from_layers(extract_pytorch_architecture(2, module), square, None)
+    return {"cpu": time.process_time() - start, "regions": tree.num_terminals()}
+
+
+def _limited() -> None:
+    """End this process when it has taken too long."""
+    used = int(time.process_time()) + PEER_SECONDS
+    resource.setrlimit(resource.RLIMIT_CPU, (used, used))
+
+
+GROWING = [(width, 1.0) for width in (16, 32, 64, 128, 256)] + [(256, side) for side in (0.03, 0.1, 0.3)] + [(512, 2.5)]
+
+
+def growth() -> list[dict[str, Any]]:
+    """Planes of MLP 2-wx4-1 on [-s, s]^2, streamed to disk: a row per width w and half side s."""
+    rows = []
+    for width, side in GROWING:
+        found = in_fresh_process(time_stream, width, side)
+        rows.append({"failure": found.reason} if isinstance(found, Failure) else found)
+    return rows
+
+
+def time_stream(width: int, side: float) -> dict[str, Any]:
+    """Stream one plane to a temporary folder."""
+    task = Plane(lambda: mlp(2, *[width] * 4, 1), square, None)
+    module, x, net = task.build()
+    extent = [1 - side, 1 + side, 1 - side, 1 + side]
+    before = peak_mib()
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.process_time()
+        tiles = ma.partition.stream_plane(net, folder, x, extent=extent, progress=False)
+        seconds, peak = time.process_time() - start, peak_mib()
+        vertices = sum(len(tile.vertices) for tile in tiles)
+        forward = floor(module, tiles[0]) / len(tiles[0].vertices)
+    counts = {"width": width, "side": side, "units": 4 * width, "regions": tiles.regions, "vertices": vertices}
+    measured = {"cpu": seconds, "floor": forward * vertices, "before_mib": before, "peak_mib": peak}
+    return counts | measured | {"tiles": len(tiles), "complete": tiles.complete}
