@@ -30,7 +30,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     for some, colour, mark, name in (
-        (whole, BLUE, "o", "more units: MLP 2-w-w-w-w-1, w = 16 to 512"),
+        (whole, BLUE, "o", "more units: w = 16 to 512 (the last on side 5)"),
         (fixed, ORANGE, "s", "a larger square: w = 256, side 0.06 to 2"),
     ):
         regions = [row["regions"] for row in some]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import itertools
 import resource
@@ -161,23 +162,23 @@ def peak_mib() -> float:
 def time_subdivision(name: str) -> dict[str, Any]:
     """Edge subdivision of the same polygon; a network of many inputs is restricted to the plane first."""
     module, x, net = PLANES[name].build()
-    corner = ma.partition.plane(net, x, extent=PLANES[name].extent, progress=False)
-    low, high = corner.vertices.amin(0).tolist(), corner.vertices.amax(0).tolist()
-    assert isinstance(module, nn.Sequential) and isinstance(module[0], nn.Linear)
-    basis, origin = corner.frame.basis[0], corner.frame.origin[0][0]
-    first = nn.Linear(2, module[0].out_features).double()
+    whole = ma.partition.plane(net, x, extent=PLANES[name].extent, progress=False)
+    low, high = whole.vertices.amin(0).tolist(), whole.vertices.amax(0).tolist()
+    outer, *others = module.children()
+    if not isinstance(outer, nn.Linear):
+        raise TypeError(f"{name} starts with no linear layer")
+    first = nn.Linear(2, outer.out_features).double()
     with torch.no_grad():
-        first.bias.copy_(module[0](origin))
-        first.weight.copy_(module[0].weight @ basis.T)
+        first.bias.copy_(outer(whole.frame.origin[0][0]))
+        first.weight.copy_(outer.weight @ whole.frame.basis[0].T)
     start = time.process_time()
-    found = edge_subdivision(nn.Sequential(first, *module[1:]), (low[0], high[0], low[1], high[1]))
+    found = edge_subdivision(nn.Sequential(first, *others), (low[0], high[0], low[1], high[1]))
     return {"cpu": time.process_time() - start, "regions": found.regions}
 
 
 def time_relucent(name: str) -> dict[str, Any]:
     """Its breadth-first search of the cells that meet the square, in one process, without its check at the end."""
-    import relucent  # pyright: ignore[reportMissingImports]  # an extra of its own
-
+    relucent: Any = importlib.import_module("relucent")
     module, _, _ = PLANES[name].build()
     _limited()
     start = time.process_time()
@@ -189,19 +190,13 @@ def time_relucent(name: str) -> dict[str, Any]:
 
 def time_affinitree(name: str) -> dict[str, Any]:
     """Its decision tree of the network on the square; terminals are the regions of the path that leads to each."""
-    from affinitree import (  # pyright: ignore[reportMissingImports]  # an extra of its own
-        AffFunc,
-        AffTree,
-        Polytope,
-        builder,
-        extract_pytorch_architecture,
-    )
-
+    affinitree: Any = importlib.import_module("affinitree")
     module, _, _ = PLANES[name].build()
     _limited()
     start = time.process_time()
-    square = AffTree.from_poly(Polytope.hyperrectangle(2, [(-1.0, 1.0)] * 2), AffFunc.identity(2), None)
-    tree = builder.from_layers(extract_pytorch_architecture(2, module), square, None)
+    box = affinitree.Polytope.hyperrectangle(2, [(-1.0, 1.0)] * 2)
+    square = affinitree.AffTree.from_poly(box, affinitree.AffFunc.identity(2), None)
+    tree = affinitree.builder.from_layers(affinitree.extract_pytorch_architecture(2, module), square, None)
     return {"cpu": time.process_time() - start, "regions": tree.num_terminals()}
 
 

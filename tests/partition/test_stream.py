@@ -107,7 +107,7 @@ def test_convolutions_with_pooling_and_a_skip(tmp_path: Path) -> None:
         torch.manual_seed(0)
         model, x = Skip().double(), torch.rand(3, 1, 6, 6, dtype=torch.float64)
     net = ma.capture(model, x)
-    tiles = ma.partition.stream_plane(net, tmp_path, x, memory=2**16, progress=False)
+    tiles = ma.partition.stream_plane(net, tmp_path, x, memory=2**16, progress=True)
     expected = _by_codes(ma.partition.plane(net, x, progress=False))
     assert len(tiles) > 5
     assert {mark for tile in tiles for mark in _by_codes(tile)} == expected.keys()

@@ -74,7 +74,9 @@ class Task:
         whole = Complex.polygon(self.corners)
         total = float(whole.areas[0])
         shown = False if callable(progress) else progress
-        bar = progress_bar(shown, "plane", total=100.0, initial=100 * area / total, unit="%", bar_format=BAR)
+        bar = progress_bar(
+            shown, "plane", total=100.0, initial=min(100 * area / total, 100.0), unit="%", bar_format=BAR
+        )
         regions = 0
 
         def report(leaf: Leaf) -> None:
@@ -83,7 +85,7 @@ class Task:
             regions += len(leaf.cells.counts)
             area += float(leaf.cells.areas.sum())
             bar.set_postfix_str(f"{regions} regions", refresh=False)
-            bar.update(100 * float(leaf.cells.areas.sum()) / total)
+            bar.update(min(100 * area / total, 100.0) - bar.n)  # rounding may leave more than all of it
 
         def watch(blocks: list[Block]) -> None:
             if callable(progress):
