@@ -9,13 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import distance, learning, lines, page, planes, services, slopes
+from . import distance, learning, lines, page, planes, search, services, slopes
 from .networks import OUTPUTS, SUBJECTS
 
 TABLES: dict[str, Callable[[list[str], int], Any]] = {
     "slopes": lambda networks, rounds: [slopes.compare(network, rounds) for network in networks],
     "codes": lambda networks, rounds: [services.codes(network, 3 * rounds) for network in networks],
+    "encode": lambda networks, rounds: [services.encoding(name, rounds) for name in services.ENCODED],
     "distance": lambda networks, rounds: distance.compare(rounds),
+    "search": lambda networks, rounds: search.compare(rounds),
     "learning": lambda networks, rounds: [learning.learning(network, rounds) for network in networks],
     "line": lambda networks, rounds: lines.lines(rounds),
     "planes": lambda networks, rounds: planes.planes(rounds),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Sequence
 from datetime import date
 from functools import partial
 from importlib.metadata import version
@@ -14,6 +13,8 @@ from statistics import median
 from typing import Any
 
 from . import learning, lines, planes
+from .codes_page import encode_section, search_section
+from .markdown import number, table
 from .measure import MEMORY_LIMIT
 from .networks import OUTPUTS
 
@@ -98,17 +99,6 @@ def circumstances() -> str:
         f"Measured on {date.today()}; {model}, {os.cpu_count()} cores, {gib:.0f} GiB, "
         f"load {os.getloadavg()[0]:.1f} at the end; Python {platform.python_version()}, {packages}."
     )
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose first column is text and whose others are numbers."""
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """Significant digits, or nothing where there is no number."""
-    return "" if value is None else f"{value:.{digits}g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def slopes_section(result: dict[str, Any]) -> str:
@@ -302,7 +292,9 @@ def page(measured: dict[str, Any], outputs: int) -> str:
     sections = {
         "slopes": partial(slopes_page, outputs=outputs),
         "codes": codes_section,
+        "encode": encode_section,
         "distance": distance_section,
+        "search": search_section,
         "learning": learning_section,
         "line": line_section,
         "planes": planes_section,

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from statistics import median
 from typing import Any
 
 import torch
+from torch import nn
 
 import maxaffine
+from maxaffine import data, models, search
 
 from .measure import Failure, Timing, in_fresh_process, interleaved, peak_extra_memory
 from .networks import SUBJECTS
 
+# Inputs of a batch, as `maxaffine encode` takes them.
+BATCH = 256
+ENCODED: Mapping[str, tuple[Callable[..., nn.Module], int]] = {
+    "CNN 16-32-fc128": (models.cnn, 8192),
+    "ResNet-18": (models.resnet18, 256),
+}
 IMPORT = """
 import time
 import torch
@@ -52,6 +62,38 @@ def memory_of_codes(network: str) -> float:
     net = maxaffine.capture(model, inputs)
     net.codes(inputs[:1])
     return peak_extra_memory(lambda: net.codes(inputs))
+
+
+def encoding(name: str, rounds: int) -> dict[str, Any]:
+    """`maxaffine encode`, into a store on disk, against the module's plain forward pass in the same batches."""
+    timings = in_fresh_process(time_encoding, name, rounds)
+    row: dict[str, Any] = {"title": name, "inputs": ENCODED[name][1]}
+    if isinstance(timings, Failure):
+        return row | {"failure": timings.reason}
+    throughput = {what: 1 / timing.ratio(timings["forward"]) for what, timing in timings.items()}
+    return row | {"timings": {what: asdict(timing) for what, timing in timings.items()}, "throughput": throughput}
+
+
+def time_encoding(name: str, rounds: int) -> dict[str, Timing]:
+    """Interleaved timings of the forward pass, of the codes alone, and of the command's work."""
+    factory, count = ENCODED[name]
+    torch.manual_seed(0)
+    model = factory((1, 28, 28), 10).eval()
+    split = data.load("fashion-mnist").test.take(slice(0, count))
+    net = maxaffine.capture(model, split.inputs[:2])
+    batches = split.inputs.split(BATCH)
+
+    def encode() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            search.encode(net, split, maxaffine.CodeStore.create(f"{folder}/codes.lance", net), progress=False)
+
+    runs = {
+        "forward": lambda: [model(batch) for batch in batches],
+        "codes": lambda: [net.codes(batch) for batch in batches],
+        "encode": encode,
+    }
+    with torch.no_grad():
+        return interleaved(runs, rounds)
 
 
 def capture(network: str, rounds: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks import search
 from benchmarks.floors import input_gradients, layer_calls, work
 from benchmarks.measure import MIB, Failure, Timing, in_fresh_process, interleaved, peak_extra_memory
 
@@ -48,3 +49,18 @@ def test_the_floor_counts_every_product_once(at_once: bool, channels_last: bool)
     input_gradients(model, inputs, 4, at_once, channels_last)()
     # 2 samples x 4 outputs x 2 x (conv 16 places x 3 x 9, linear 48 x 5, last linear 5 x 4 chosen outputs)
     assert work(model, inputs, 4)["gflop"] == pytest.approx(8 * 2 * (16 * 27 + 240 + 20) / 1e9)
+
+
+def test_searches_are_compared_on_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "CASES", (search.Case(400, 77, prototypes=20),))
+    row = search.time_case(0, 1)
+    assert set(row["timings"]) == set(row["over_faiss"]) and row["over_faiss"][search.KNN_HAMMING] == 1
+    assert 0.5 < row["recall"][search.APPROXIMATE] <= 1 and row["measured"].startswith("recall@10 ")
+
+
+def test_a_wrong_exact_search_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "CASES", (search.Case(400, 77, prototypes=20),))
+    padded = search._padded
+    monkeypatch.setattr(search, "_padded", lambda codes: padded(codes) & 0x7F)
+    with pytest.raises(AssertionError):
+        search.time_case(0, 1)

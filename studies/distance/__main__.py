@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from maxaffine.data import DataSet, load
-from studies.distance import figures, held_out, network, photographs, planted, tables
+from studies.distance import figures, grid, held_out, network, photographs, planted, tables
 from studies.page import renew
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,8 +28,8 @@ def main() -> int:
     parser.add_argument("--again", nargs="*", default=[], metavar="PART", help="parts to measure anew, e.g. cnn-0")
     parser.add_argument("--page", action="store_true", help="only write the page from the results that there are")
     arguments = parser.parse_args()
+    data = _shuffled(load("fashion-mnist"))
     if not arguments.page:
-        data = _shuffled(load("fashion-mnist"))
         parts = _parts(data)
         if unknown := set(arguments.again) - set(parts):
             parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
@@ -40,6 +40,8 @@ def main() -> int:
                 _write(file, run())
     results = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(RESULTS.glob("*.json"))}
     figures.draw(results, RESULTS)
+    titles = {name: operator["title"] for name, operator in results["cnn-0"]["operators"].items()}
+    grid.draw(results["neighbours"], titles, data, RESULTS / "neighbours.png")
     renew(PAGE, tables.all_tables(results))
     return 0
 
@@ -50,6 +52,7 @@ def _parts(data: DataSet) -> dict[str, Callable[[], dict[str, Any]]]:
         for name in ("cnn", "mlp"):
             weights = WEIGHTS / f"{name}-{seed}.safetensors"
             parts[f"{name}-{seed}"] = partial(network.study, name, seed, data, weights)
+    parts["neighbours"] = partial(grid.study, 0, data, WEIGHTS / "cnn-0.safetensors")
     parts["photographs"] = partial(photographs.study, data)
     for seed in range(SEEDS):
         weights = WEIGHTS / f"held-out-{seed}.safetensors"

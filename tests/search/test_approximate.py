@@ -135,7 +135,8 @@ def test_it_reaches_the_recall_that_is_asked_for() -> None:
     # measured on other queries than those that the effort was chosen by
     for recall, target in zip(asked, (0.3, 0.9, 1.0), strict=True):
         assert recall.high >= target and recall.queries == 128
-    assert asked[0].candidates < asked[2].candidates
+    efforts = [recall.probes * recall.candidates for recall in asked]
+    assert efforts == sorted(efforts) and efforts[0] < efforts[2]
     queries = clustered(200, 5)
     exact = index.search(queries, 10)
     index.prepare()
@@ -253,6 +254,28 @@ def test_without_faiss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         loaded.prepare(k=2)
 
 
+def test_an_interrupted_preparation_leaves_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = CodeIndex(clustered(100, 1))
+    before = index.prepare(k=2)
+
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("maxaffine.search.index.settle", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        index.prepare({"x": 1.0}, k=3)
+    assert index.recall == before
+    index.search(clustered(3, 2), 2, approximate=True)
+
+
+def test_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    index = CodeIndex(clustered(100, 1))
+    index.prepare(k=2)
+    assert capsys.readouterr().err == ""
+    index.prepare(k=2, progress=True)
+    assert "preparing" in capsys.readouterr().err
+
+
 def test_bad_input() -> None:
     codes = drawn(20, 0, PLAIN)
     index = CodeIndex(codes)
@@ -266,6 +289,9 @@ def test_bad_input() -> None:
     for target in (0.0, 1.1, float("nan")):
         with pytest.raises(BadInput, match="recall="):
             index.prepare(recall=target)
+    for seed in (-1, 2**31):
+        with pytest.raises(BadInput, match="seed="):
+            index.prepare(seed=seed)
     one = codes.rows([0])
     short: list[dict[str, Any]] = [{"k": 20}, {"lists": 21}, {"queries": one}, {"k": 21, "queries": codes}]
     for options in short:
@@ -288,7 +314,7 @@ def test_a_real_network() -> None:
     model = torch.nn.Sequential(
         torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.MaxPool2d(2), torch.nn.Flatten(), torch.nn.Linear(36, 3)
     )
-    x = load("digits").train.inputs
+    x = load("digits").test.inputs
     codes = ma.capture(model, x[:2]).codes(x)
     index = CodeIndex(codes)
     recall = index.prepare(recall=0.9)

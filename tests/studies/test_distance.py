@@ -9,10 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from maxaffine.data import Split
-from studies.distance import held_out, nearest
+import maxaffine as ma
+from maxaffine.data import DataSet, Split
+from maxaffine.models import build
+from studies.distance import grid, held_out, nearest
 from studies.distance.__main__ import PAGE, RESULTS
 from studies.distance.nearest import accuracy, search
+from studies.distance.network import FEW
 from studies.distance.pictures import CHANGES, changed, digits
 from studies.distance.planted import KINDS
 from studies.distance.tables import all_tables
@@ -89,3 +92,24 @@ def test_the_page_shows_the_results() -> None:
     text = PAGE.read_text(encoding="utf-8")
     assert renewed(text, all_tables(results)) == text
     assert all(f"| {kind} |" in text for kind in KINDS)
+
+
+def test_the_grid_shows_the_nearest_in_code_distance() -> None:
+    model = build("cnn", (1, 28, 28), 10, seed=0).eval()
+    draw = torch.Generator().manual_seed(0)
+    train, test = (Split(torch.rand(n, 1, 28, 28, generator=draw), torch.arange(n) % 10) for n in (30, 12))
+    data = DataSet("random", train, test, tuple("abcdefghij"))
+    found = grid._nearest(model, data, [3, 11])
+    net = ma.capture(model, train.inputs[:2])
+    codes, queries = net.codes(train.inputs), net.codes(test.inputs[[3, 11]])
+    for name in grid.DEPTHS:
+        order = ma.code_distance(queries[name], codes[name]).sort(dim=1, stable=True).indices
+        assert found[name] == order[:, : grid.NEAREST].tolist()
+
+
+def test_the_grid_of_the_page_is_of_these_images() -> None:
+    found = json.loads((RESULTS / "neighbours.json").read_text())
+    assert len(found["queries"]) == len(grid.CLASSES) and found["before"] != found["after"]
+    for when in ("before", "after"):
+        assert set(found[when]) == set(grid.DEPTHS)
+        assert all(len(set(row)) == grid.NEAREST and max(row) < FEW for rows in found[when].values() for row in rows)

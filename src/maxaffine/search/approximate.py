@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from maxaffine.search.lists import Lists
-from maxaffine.search.nearest import Best, Metric, Part, nearest
+from maxaffine.search.nearest import Metric, Part, nearest
 from maxaffine.search.recall import Recall
 
 # Rows that are drawn as queries where none are given.
 SAMPLE = 256
-# Where the search for enough effort begins: the share of the lists, and candidates per neighbour.
-_FIRST_PROBES, _FIRST_CANDIDATES = 1 / 32, 10
+# Where the search for enough effort begins, besides one probe: candidates per neighbour.
+_FIRST_CANDIDATES = 10
 
 
 class Places:
@@ -45,6 +45,9 @@ class Places:
     def runs(self, ids: np.ndarray) -> Iterator[Part]:
         """Yield the rows of some ids, all of which must be there, part after part."""
         at = np.searchsorted(self._ids, ids)
+        if len(self._parts) == 1:
+            yield self._parts[0].chosen(np.sort(self._rows[at]))
+            return
         for number in np.unique(self._part[at]).tolist():
             yield self._parts[number].chosen(np.sort(self._rows[at[self._part[at] == number]]))
 
@@ -74,19 +77,20 @@ def compared(
     Returns:
         ids (N, k) int64 and distances (N, k) float64, nearest first, ties by the lower id.
     """
-    dtype = np.dtype(np.int32 if len(metric.terms) == 1 else np.float64)
 
-    def of(number: int) -> Best:
-        best = Best(1, k, dtype)
-        for run in places.runs(candidates[number, candidates[number] >= 0]):
-            best.add(metric.keys(queries.take(slice(number, number + 1)), run), run.ids)
-        best.settle()
-        return best
+    def of(number: int) -> tuple[np.ndarray, np.ndarray]:
+        query = queries.take(slice(number, number + 1))
+        runs = [*places.runs(candidates[number, candidates[number] >= 0])]
+        ids = np.concatenate([run.ids for run in runs])
+        keys = np.concatenate([metric.keys(query, run)[0] for run in runs])
+        order = np.lexsort((ids, keys))[:k]
+        return ids[order], keys[order]
 
     with ThreadPoolExecutor(threads) as pool:
         found = [*pool.map(of, range(len(queries)))]
-    ids = np.concatenate([np.empty((0, k), np.int64), *(best.ids for best in found)])
-    keys = np.concatenate([np.empty((0, k), dtype), *(best.keys for best in found)])
+    if not found:
+        return np.empty((0, k), np.int64), np.empty((0, k))
+    ids, keys = (np.stack(column) for column in zip(*found, strict=True))
     return ids, metric.distances(keys)
 
 
@@ -159,17 +163,25 @@ def settle(
     Returns:
         The recall.
     """
-    probes, candidates = fixed
-    lists.probes = probes or max(1, round(_FIRST_PROBES * len(lists)))
-    lists.candidates = candidates or min(_FIRST_CANDIDATES * trial.k, len(places))
-    half = 0 if probes and candidates else len(trial.bounds) // 2
+    half = 0 if all(fixed) else len(trial.bounds) // 2
     chosen_by, measured = trial.take(slice(half)), trial.take(slice(half, None))
-    while half and chosen_by.found(metric, places, lists, threads).mean() < target:
-        before = lists.probes, lists.candidates
-        lists.probes = probes or min(2 * lists.probes, len(lists))
-        lists.candidates = candidates or min(2 * lists.candidates, len(places))
-        if before == (lists.probes, lists.candidates):
-            break
+
+    def reached(effort: tuple[int, int]) -> float:
+        lists.probes, lists.candidates = effort
+        return float(chosen_by.found(metric, places, lists, threads).mean())
+
+    probes, candidates = fixed
+    most = (probes or len(lists), candidates or len(places))
+    effort = (probes or 1, candidates or min(_FIRST_CANDIDATES * trial.k, len(places)))
+    value = reached(effort) if half else target
+    while value < target and effort != most:
+        wider, deeper = (min(2 * effort[0], most[0]), effort[1]), (effort[0], min(2 * effort[1], most[1]))
+        tried = {wider: reached(wider), deeper: reached(deeper)}
+        better = max(tried, key=lambda choice: tried[choice])
+        # What helps more; both where neither helps alone.
+        effort = better if tried[better] > value else (wider[0], deeper[1])
+        value = tried[effort] if effort in tried else reached(effort)
+    lists.probes, lists.candidates = effort
     fractions = measured.found(metric, places, lists, threads)
-    lists.recall = Recall.of(fractions, trial.k, lists.probes, len(lists), lists.candidates)
+    lists.recall = Recall.of(fractions, trial.k, *effort, len(lists))
     return lists.recall

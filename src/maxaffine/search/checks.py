@@ -128,6 +128,26 @@ def positive(name: str, value: int) -> int:
     return value
 
 
+def options(recall: float, seed: int, **numbers: int | None) -> None:
+    """Check what a preparation is asked for.
+
+    Args:
+        recall: A fraction.
+        seed: Of faiss and numpy.
+        numbers: Counts by argument; None where it is to be chosen.
+
+    Raises:
+        BadInput: If the recall is none, the seed does not fit, or a count is no integer of at least 1.
+    """
+    for name, value in numbers.items():
+        if value is not None:
+            positive(name, value)
+    if not 0 < recall <= 1:
+        raise BadInput(f"recall={recall!r}; give a fraction above 0 and at most 1")
+    if not 0 <= seed < 2**31:
+        raise BadInput(f"seed={seed}; give a whole number from 0 to 2^31 - 1")
+
+
 def integers(ids: Tensor | Sequence[int] | np.ndarray) -> np.ndarray:
     """Read integers.
 

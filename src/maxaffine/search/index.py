@@ -13,8 +13,9 @@ from torch import Tensor
 
 from maxaffine.codes import Codes, PackedCodes, RowLayout, load_faiss, operator_shares
 from maxaffine.errors import BadInput
+from maxaffine.progress import progress_bar
 from maxaffine.search.approximate import SAMPLE, Places, Trial, compared, settle
-from maxaffine.search.checks import as_ids, integers, laid_out, positive
+from maxaffine.search.checks import as_ids, integers, laid_out, options, positive
 from maxaffine.search.files import read_index, write_index
 from maxaffine.search.lists import Lists
 from maxaffine.search.nearest import Metric, Neighbors, Part, nearest
@@ -110,14 +111,16 @@ class CodeIndex:
         if taken := np.intersect1d(given, present)[:5].tolist():
             raise BadInput(f"ids: {taken} are in the index already; remove them first, or give new ids")
         part = Part(given, rows)
-        if self._lists is not None:
-            self._lists.add(part)
-        self._where = None
+        new = part
         # Small neighbours are joined, so that many small additions leave few parts and copy each row a few times only.
         while self._parts and self._parts[-1].kept is None and 0 < len(self._parts[-1]) <= len(part):
             part = self._parts.pop().joined(part)
         if codes.batch:
             self._parts.append(part)
+        # Last, so that no list names a row that is not there; and first in remove.
+        self._where = None
+        if self._lists is not None:
+            self._lists.add(new)
 
     def remove(self, ids: Tensor | Sequence[int]) -> int:
         """Remove rows.
@@ -137,9 +140,9 @@ class CodeIndex:
             if part.kept is not None and 2 * part.alive < len(part):
                 part = part.chosen(np.flatnonzero(part.kept))
             parts += [part] if part.alive else []
-        self._parts, self._where = parts, None
         if self._lists is not None:
             self._lists.remove(wanted)
+        self._parts, self._where = parts, None
         return before - len(self)
 
     def prepare(
@@ -185,12 +188,7 @@ class CodeIndex:
             BadInput: If an argument is not valid, or there are too few rows or queries.
             MaxAffineError: If faiss is not installed.
         """
-        numbers = {"k": k, "bits": bits, "lists": lists, "probes": probes, "candidates": candidates, "threads": threads}
-        for name, value in numbers.items():
-            if value is not None:
-                positive(name, value)
-        if not 0 < recall <= 1:
-            raise BadInput(f"recall={recall!r}; give a fraction above 0 and at most 1")
+        options(recall, seed, k=k, bits=bits, lists=lists, probes=probes, candidates=candidates, threads=threads)
         metric = self._metric(weights)
         if not metric.terms:
             raise BadInput("weights: no operator with a weight has codes, so that all rows are at distance 0")
@@ -201,12 +199,17 @@ class CodeIndex:
                 f" queries) or lists={lists}, or there are fewer than two queries; ask for fewer, or add more"
             )
         faiss = load_faiss("approximate search")
-        places = self._places()
-        asked = places.sample(SAMPLE, seed) if queries is None else self._asked(queries, metric)
-        trial = Trial.exact(metric, self._parts, asked, k, threads, progress)
-        prepared = Lists.trained(faiss, metric, self._parts, lists or max(1, isqrt(count)), bits, seed, threads)
+        with progress_bar(progress, "preparing", unit="step", total=3) as bar:
+            places = self._places()
+            asked = places.sample(SAMPLE, seed) if queries is None else self._asked(queries, metric)
+            trial = Trial.exact(metric, self._parts, asked, k, threads, progress)
+            bar.update(1)
+            prepared = Lists.trained(faiss, metric, self._parts, lists or isqrt(count), bits, seed, threads, asked.ids)
+            bar.update(1)
+            measured = settle(prepared, metric, places, trial, recall, (probes, candidates), threads)
+            bar.update(1)
         self._lists = prepared
-        return settle(prepared, metric, places, trial, recall, (probes, candidates), threads)
+        return measured
 
     def search(
         self,

@@ -110,7 +110,15 @@ class Lists:
 
     @classmethod
     def trained(
-        cls, faiss: Any, metric: Metric, parts: Sequence[Part], lists: int, bits: int, seed: int, threads: int
+        cls,
+        faiss: Any,
+        metric: Metric,
+        parts: Sequence[Part],
+        lists: int,
+        bits: int,
+        seed: int,
+        threads: int,
+        held_out: np.ndarray,
     ) -> Lists:
         """Cluster the rows of an index.
 
@@ -122,13 +130,16 @@ class Lists:
             bits: Of a sketch.
             seed: Of the bits and of the clustering; the same seed and threads give the same lists.
             threads: Threads that cluster.
+            held_out: Ids of rows that the recall is measured with: they do not shape the lists where others are enough.
 
         Returns:
             The lists, which hold all rows.
         """
         sketch = Sketch.drawn(metric, bits, seed)
         sketches = np.concatenate([sketch.of(part)[part.alive_rows()] for part in parts])
-        chosen = np.random.default_rng(seed).permutation(len(sketches))[: _TRAINED * lists]
+        ids = np.concatenate([part.ids[part.alive_rows()] for part in parts])
+        order = np.random.default_rng(seed).permutation(len(ids))
+        chosen = order[np.argsort(np.isin(ids[order], held_out), kind="stable")][: _TRAINED * lists]
         clustering = faiss.IndexBinaryIVF(faiss.IndexBinaryFlat(8 * sketch.width), 8 * sketch.width, lists)
         clustering.cp.seed, clustering.cp.niter = seed, _ROUNDS
         # It prints a warning where a list is trained by fewer.
@@ -138,7 +149,7 @@ class Lists:
             quantizer = faiss.downcast_IndexBinary(clustering.quantizer)
             centroids = faiss.vector_to_array(quantizer.xb).reshape(lists, sketch.width)
             made = cls(faiss, sketch, metric.shares, centroids)
-            made._ivf.add_with_ids(sketches, np.concatenate([part.ids[part.alive_rows()] for part in parts]))
+            made._ivf.add_with_ids(sketches, ids)
         return made
 
     def __len__(self) -> int:

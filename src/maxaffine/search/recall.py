@@ -35,7 +35,7 @@ class Recall:
     candidates: int
 
     @classmethod
-    def of(cls, fractions: np.ndarray, k: int, probes: int, lists: int, candidates: int) -> Recall:
+    def of(cls, fractions: np.ndarray, k: int, probes: int, candidates: int, lists: int) -> Recall:
         """Summarise the fractions (queries,) that were found."""
         n, p = len(fractions), float(fractions.mean())
         middle, scale = p + _Z95**2 / (2 * n), 1 + _Z95**2 / n

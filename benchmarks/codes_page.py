@@ -1,0 +1,59 @@
+"""The sections of the page on codes: encoding them, and searching by them."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import Any
+
+from . import search
+from .markdown import number, table
+
+ENCODE = """
+## Encoding a data set into a store, beside the plain forward pass
+
+Throughput of the plain forward pass in batches of 256 is 1. "Codes" are computed and packed; "encode" is the work
+of `maxaffine encode`: codes with their checksums, appended to a store on disk. Fashion-MNIST images, all operators.
+"""
+
+SEARCH = f"""
+## Nearest neighbours in code distance
+
+The {search.K} nearest of all rows to each of {search.QUERIES} queries. Rows and queries are noisy copies of 1,000
+prototypes (15% of the bits flipped). All contestants get the same bits, padded with zeros to whole 8-byte words; the
+exact ones find the same distances. The approximate ones have as many lists: ours is prepared with its defaults, faiss'
+IVF keeps all bits and probes as many lists (a power of two) as it needs for the recall that ours reports. Recall is on
+the queries of this table; in the last column what `CodeIndex.prepare` says of it, measured on rows of the index. faiss
+alone is faster there: ours compares the candidates once more, in the code distance, from Python, query by query, which
+is what makes it right for any number of pieces, several operators and weights.
+"""
+
+
+def encode_section(results: list[dict[str, Any]]) -> str:
+    """Throughput over that of the plain forward pass."""
+    rows = []
+    for row in results:
+        title = f"{row['title']}, {row['inputs']:,} images"
+        if "failure" in row:
+            rows.append([title, row["failure"], "", "", ""])
+            continue
+        seconds = [number(median(row["timings"][what]["cpu"])) for what in ("forward", "encode")]
+        rows.append([title, *seconds, *(number(row["throughput"][what]) for what in ("codes", "encode"))])
+    head = ["", "forward CPU s", "encode CPU s", "codes, of the forward's throughput", "encode, of the forward's"]
+    return f"{ENCODE}\n{table(head, rows)}"
+
+
+def search_section(results: list[dict[str, Any]]) -> str:
+    """Every contestant over faiss' exact search, and recalls."""
+    text = SEARCH
+    for row in results:
+        if "failure" in row:
+            text += f"\n### {row['title']}\n\n{row['failure']}\n"
+            continue
+        rows = []
+        for name, timing in row["timings"].items():
+            cells = (number(median(timing["cpu"])), number(median(timing["wall"])), number(row["over_faiss"][name]))
+            recall = row["recall"].get(name, None if name == search.FLOOR else 1.0)
+            rows.append([name, *cells, number(recall), row["measured"] if name == search.APPROXIMATE else ""])
+        head = ["", "CPU s", "wall s", f"x {search.KNN_HAMMING}", "recall", "reported"]
+        text += f"\n### {row['title']}\n\n{table(head, rows)}"
+    return text
