@@ -183,5 +183,5 @@ def settle(
         value = tried[effort] if effort in tried else reached(effort)
     lists.probes, lists.candidates = effort
     fractions = measured.found(metric, places, lists, threads)
-    lists.recall = Recall.of(fractions, trial.k, *effort, len(lists))
+    lists.recall = Recall.of(fractions, trial.k, lists.probes, lists.candidates, len(lists))
     return lists.recall
