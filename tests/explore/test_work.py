@@ -14,7 +14,7 @@ from torch import nn
 import maxaffine as ma
 from maxaffine.data import DataSet, Split
 from maxaffine.errors import BadInput
-from maxaffine.explore import Checkpoint, Explorer, Subject
+from maxaffine.explore import Checkpoint, Explorer, Subject, planes
 from maxaffine.explore import view as viewing
 from maxaffine.explore.jobs import Desk, Job
 from tests.explore.conftest import Trained
@@ -40,6 +40,27 @@ def test_too_many_regions_end_the_work_with_a_way_on(trained: Trained) -> None:
     state = _wait(found.divide(IMAGES, 1, None), found)
     assert state["state"] == "failed" and "more than 5 regions" in state["words"] and "smaller part" in state["words"]
     assert state["share"] < 1
+
+
+def test_many_regions_are_looked_at_from_the_middle(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planes, "FEW_UNITS", 0)
+    net, anchors = trained.subject.checkpoints[1].net, trained.data.test.inputs[[0, 3, 7]]
+    for most in (10_000, 20):
+        found = Explorer(trained.subject, 50, most_cells=most)
+        begun = found.divide(IMAGES, 1, None)
+        state = _wait(begun, found)
+        assert state["state"] == "done"
+        expected = ma.partition.plane(net, anchors, extent=state["window"], progress=False)
+        assert state["regions"] == expected.regions
+        width, whole = (window[1] - window[0] for window in (state["window"], begun["window"]))
+        if most == 20:
+            assert state["cells"] <= 20 and 0 < width < whole
+            assert (
+                f"1/{round(whole / width)} of its sides" in state["note"]
+                and "more regions than the 20" in state["note"]
+            )
+        else:
+            assert state["note"] == "" and tuple(state["window"]) == tuple(begun["window"])
 
 
 def test_a_plane_can_be_cancelled_and_begun_again(explorer: Explorer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,6 +166,7 @@ def test_tables_and_one_output() -> None:
     found = explorer.explain("test/2", 0)
     with torch.no_grad():
         value = model(explorer.subject.data.test.inputs[2:3]).item()
+    assert not explorer.about()["classifies"]
     assert found["difference"] is None and found["predicted"] == int(value > 0)
     assert found["templates"][0]["inner"] + found["templates"][0]["offset"] == pytest.approx(value, abs=1e-5)
     plane = explorer.divide(["test/0", "test/1", "test/2"], 0, None)

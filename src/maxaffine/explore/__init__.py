@@ -1,8 +1,7 @@
 """The explorer: a page on this machine on which a network is asked about its inputs, at once and exactly."""
 
 from maxaffine.explore.explorer import TRAIN_LIMIT, Explorer
-from maxaffine.explore.gate import Gate
 from maxaffine.explore.serving import require, serve
 from maxaffine.explore.subject import Checkpoint, Subject
 
-__all__ = ["TRAIN_LIMIT", "Checkpoint", "Explorer", "Gate", "Subject", "require", "serve"]
+__all__ = ["TRAIN_LIMIT", "Checkpoint", "Explorer", "Subject", "require", "serve"]

@@ -51,6 +51,7 @@ class Explorer:
             "kind": kind_of(subject.data.input_shape).value,
             "sizes": {"test": len(subject.data.test), "train": len(subject.data.train)},
             "labels": list(subject.data.class_names) if subject.labelled else [],
+            "classifies": subject.classifies,
             "outputs": list(subject.names),
             "classes": list(subject.class_names),
             "checkpoints": [checkpoint.name for checkpoint in subject.checkpoints],

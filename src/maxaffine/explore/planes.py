@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,11 +20,19 @@ from maxaffine.explore.view import Plane, Window
 from maxaffine.explore.wire import array, number
 from maxaffine.partition import PlanePartition, plane
 
-MOST_CELLS = 500_000
+MOST_CELLS = 400_000
+# The first operator divides the whole window in one step, however many cells that makes. So a network of many units is
+# looked at through the middle of the window first, ever more of it (parts of its sides) while that promises to fit.
+PARTS = (*(4.0**-power for power in range(6, 0, -1)), 0.5, 1.0)
+FEW_UNITS = 1500
 MEMORY = 16 * 2**20
 KEPT = 3
 MARGIN = 0.15
 MOST_PIECES = 16
+
+
+class TooMany(BadInput):
+    """More cells than are kept."""
 
 
 class Planes:
@@ -145,20 +156,45 @@ class Planes:
         return found.frame.points(found.centres[cell][None])[0][0]
 
     def _divided(self, place: int, anchors: list[Picked], window: Window, tell: Tell) -> Plane:
+        """The window, or as much of its middle as has not too many regions."""
+        units = sum(math.prod(r.units) for r in self._subject.checkpoints[place].net.operators if r.pieces > 1)
+        parts = PARTS if units > FEW_UNITS else (1.0,)
+        best, before = None, 1.0
+        for turn, part in enumerate(parts):
+            if best is not None and best.regions * (part / before) ** 2 > 2 * self._most:
+                break
+            told = partial(_tell_part, tell, turn, parts)
+            try:
+                best, before = self._exactly(place, anchors, _middle(window, part), told), part
+            except TooMany:
+                if best is None:
+                    raise
+                break
+        if best is None:
+            raise TooMany("there is no part of the window to look at")
+        if before == 1:
+            return best
+        note = (
+            f"The whole window has more regions than the {self._most:,} that are kept, by all signs; this is the middle"
+            f" of it, 1/{round(1 / before)} of its sides."
+        )
+        return replace(best, note=note)
+
+    def _exactly(self, place: int, anchors: list[Picked], window: Window, tell: Tell) -> Plane:
+        """All of a window."""
         checkpoint = self._subject.checkpoints[place]
-        inputs = torch.stack([picked.tensor for picked in anchors])
 
         def watch(share: float, cells: int) -> None:
             tell(share, f"{cells:,} cells so far")
             if cells > self._most:
-                raise BadInput(
+                raise TooMany(
                     f"there are more than {self._most:,} regions here (the work was {share:.0%} done), too many to"
                     " keep; look at a smaller part of the plane"
                 )
 
         found = plane(
             checkpoint.net,
-            checkpoint.like(inputs),
+            checkpoint.like(torch.stack([picked.tensor for picked in anchors])),
             extent=window,
             output=self._subject.output,
             memory=MEMORY,
@@ -167,7 +203,7 @@ class Planes:
         tell(1.0, "looking for the decision boundary")
         cells = found.divided_by_class()
         watch(1.0, cells.regions)
-        return Plane(found.regions, cells)
+        return Plane(found.regions, cells, window)
 
     def _job(self, key: str) -> Job[Plane]:
         job = self._desk.find(key)
@@ -202,6 +238,17 @@ class Planes:
                 }
             )
         return sides
+
+
+def _tell_part(tell: Tell, turn: int, parts: tuple[float, ...], share: float, words: str) -> None:
+    where = "" if parts[turn] == 1 else f", in the middle 1/{round(1 / parts[turn])} of the sides"
+    tell((turn + share) / len(parts), f"{words}{where}")
+
+
+def _middle(window: Window, part: float) -> Window:
+    left, right, bottom, top = window
+    x, y = (right - left) * (1 - part) / 2, (top - bottom) * (1 - part) / 2
+    return left + x, right - x, bottom + y, top - y
 
 
 def _told(job: Job[Plane]) -> dict[str, Any]:

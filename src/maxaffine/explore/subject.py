@@ -61,7 +61,7 @@ class Subject:
     def names(self) -> tuple[str, ...]:
         """A name for every output."""
         count = self._outputs(self.checkpoints[0].net)[0]
-        if self.labelled and self.data.classes == count:
+        if self.classifies:
             return self.data.class_names
         return tuple(f"output {number}" for number in range(count)) if count > 1 else ("the output",)
 
@@ -74,6 +74,11 @@ class Subject:
     def labelled(self) -> bool:
         """Whether the data say which class each input has."""
         return self.data.classes > 1
+
+    @cached_property
+    def classifies(self) -> bool:
+        """Whether the outputs are the classes of the data: only then can an answer agree with a label."""
+        return self.labelled and self._outputs(self.checkpoints[0].net) == (self.data.classes,)
 
     def _outputs(self, net: SplineNetwork) -> tuple[int, ...]:
         return net.graph.values[net.target(None, self.output)].units

@@ -26,10 +26,14 @@ class Plane:
     Attributes:
         regions: Number of regions.
         cells: The regions, divided further by the decision boundary, its last operator: every cell has one class.
+        window: Left, right, bottom and top of what is divided.
+        note: Why that is less than what was asked for; empty where it is not.
     """
 
     regions: int
     cells: PlanePartition
+    window: Window
+    note: str = ""
 
     @cached_property
     def classes(self) -> np.ndarray:
@@ -63,6 +67,8 @@ class Plane:
         order = [number for number in np.argsort(-areas, kind="stable").tolist() if areas[number] > 0]
         return {
             "regions": self.regions,
+            "window": self.window,
+            "note": self.note,
             "cells": self.cells.regions,
             "operators": list(self.cells.operators[:-1]),
             "shares": [[number, float(areas[number] / areas.sum())] for number in order],

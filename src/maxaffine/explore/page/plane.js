@@ -80,8 +80,9 @@ async function divide(window = null) {
       if (number !== asked) return;
       follow(state);
       if (state.state === "done") return await draw(state);
-      if (state.state === "failed") return narrower(state.words);
       if (state.state === "cancelled") return narrower("The division was cancelled.");
+      if (state.state === "failed" && state.words.startsWith("there are more than")) return narrower(state.words);
+      if (state.state === "failed") throw new Error(state.words);
       await sleep(120);
     }
   } catch (error) {
@@ -109,6 +110,7 @@ async function draw(state) {
   $("drawn").hidden = false;
   $("plane-hint").hidden = true;
   Object.assign(now, state);
+  if (now.note) fail(new Error(now.note));
   $("cell").replaceChildren(make("p", { class: "hint" }, "Click a cell to see what the network is on it."));
   delete $("cell").dataset.cell;
   legend();

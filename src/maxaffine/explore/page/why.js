@@ -25,8 +25,8 @@ export async function show(image, checkpoint) {
 
 function verdict(found) {
   const said = about.classes[found.predicted];
-  const right = found.label === found.predicted;
-  const words = found.label === null ? "" : right ? "✓ as its label" : `✗ its label is ${about.labels[found.label]}`;
+  const right = about.classifies && found.label === found.predicted;
+  const words = found.label === null || !about.classifies ? "" : right ? "✓ as its label" : `✗ its label is ${about.labels[found.label]}`;
   const sizes = found.outputs.map(({ value }) => Math.abs(value));
   const most = Math.max(...sizes) || 1;
   const rows = found.outputs.map(({ name, value }) => {
@@ -98,7 +98,7 @@ async function neighbours(image, checkpoint, predicted, number) {
     const searched = found.searched < found.available ? `${found.searched} of ${found.available}` : `all ${found.searched}`;
     if (found.rows) {
       $("near-hint").textContent = `The nearest of ${searched} training inputs; below each, how far it is: the share of `
-        + "units with another code. Filled: of the class that the network chose.";
+        + `units with another code.${about.classifies ? " Filled: of the class that the network chose." : ""}`;
       $("near-rows").replaceChildren(...found.rows.map((row) => depth(row, predicted)));
       $("near-rows").dataset.shown = `${image} ${checkpoint}`;
       return;
@@ -113,11 +113,11 @@ function depth({ operator, near }, predicted) {
   const title = operator === null ? "the inputs themselves" : operatorName(about, operator);
   const cards = near.map(({ image, label, distance }) => {
     const link = card({ image, label, name: image.replace("train/", "training ") }, told(distance, 2));
-    if (label !== null && label === predicted && about.outputs.length > 1) link.classList.add("same");
+    if (label !== null && label === predicted && about.classifies) link.classList.add("same");
     if (label !== null) link.prepend(make("b", {}, about.labels[label]));
     return link;
   });
-  const share = about.labels.length && about.outputs.length > 1
+  const share = about.classifies
     ? make("small", {}, `${same} of ${near.length} of class ${about.classes[predicted]}`) : "";
   return make("div", { class: "depth" }, make("p", {}, make("b", {}, title), share),
     make("div", { class: "cards" }, ...cards));
