@@ -1,4 +1,4 @@
-"""Pages of the repository within the site: README, changelog, benchmarks and the help of the command line.
+"""Pages of the repository within the site: README, changelog, benchmarks and the like.
 
 Every page reads well where it lies, with links to its neighbours in the repository; here those links are turned into
 links between pages of the site.
