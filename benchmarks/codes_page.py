@@ -1,11 +1,11 @@
-"""The sections of the page on codes: encoding them, and searching by them."""
+"""The sections of the page on codes: computing, encoding, comparing and searching them."""
 
 from __future__ import annotations
 
 from statistics import median
 from typing import Any
 
-from . import search
+from . import distance, search
 from .markdown import number, table
 
 ENCODE = """
@@ -27,6 +27,28 @@ alone is faster there: ours compares the candidates once more, in the code dista
 is what makes it right for any number of pieces, several operators and weights.
 """
 
+DISTANCE = """
+## Code distances of all pairs
+
+The floor reads all the codes once and writes one float64 per pair. `faiss.hammings` counts unequal bits, which are
+unequal units for two pieces only; the matrix product multiplies the codes unpacked to one number per piece,
+`torch.cdist` compares them unpacked to one number per unit. All give the same distances.
+"""
+
+
+def codes_section(results: list[dict[str, Any]]) -> str:
+    """Codes over the forward pass."""
+    rows = []
+    for row in results:
+        name = f"{row['title']}, batch {row['batch']}"
+        if "failure" in row:
+            rows.append([name, row["failure"], "", "", ""])
+        else:
+            seconds = (number(median(row[what]["cpu"])) for what in ("forward", "codes"))
+            rows.append([name, *seconds, number(row["ratio"]), number(row["memory_mib"])])
+    head = ["", "forward CPU s", "codes CPU s", "x forward", "extra MiB"]
+    return f"\n## Codes, packing included, over the plain forward pass\n\n{table(head, rows)}"
+
 
 def encode_section(results: list[dict[str, Any]]) -> str:
     """Throughput over that of the plain forward pass."""
@@ -40,6 +62,21 @@ def encode_section(results: list[dict[str, Any]]) -> str:
         rows.append([title, *seconds, *(number(row["throughput"][what]) for what in ("codes", "encode"))])
     head = ["", "forward CPU s", "encode CPU s", "codes, of the forward's throughput", "encode, of the forward's"]
     return f"{ENCODE}\n{table(head, rows)}"
+
+
+def distance_section(results: list[dict[str, Any]]) -> str:
+    """Seconds of ours, and every contestant over the floor."""
+    names = list(dict.fromkeys(name for row in results for name in row.get("ratios", ())))
+    rows = []
+    for row in results:
+        title = f"{row['title']}, {row['pairs'][0]:,} x {row['pairs'][1]:,} pairs"
+        if "failure" in row:
+            rows.append([title, row["failure"], *[""] * (len(names) + 1)])
+            continue
+        ratios = [number(row["ratios"].get(name)) for name in names]
+        rows.append([title, number(median(row["timings"][distance.OURS]["cpu"])), *ratios, number(row["memory_mib"])])
+    head = ["", f"{distance.OURS} CPU s", *(f"{name}, x floor" for name in names), "extra MiB"]
+    return f"{DISTANCE}\n{table(head, rows)}"
 
 
 def search_section(results: list[dict[str, Any]]) -> str:

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from . import learning, lines, planes
-from .codes_page import encode_section, search_section
+from .codes_page import codes_section, distance_section, encode_section, search_section
 from .markdown import number, table
 from .measure import MEMORY_LIMIT
 from .networks import OUTPUTS
@@ -47,14 +47,6 @@ A step is the forward and the backward pass of the cross-entropy and Adam's upda
 timed alone, its own backward pass included, and set against the step; "step with maps" is a whole step with the penalty
 on the templates of {learning.SAMPLES} samples between {OUTPUTS} classes, "step, hard form" one with the rows of the
 classifier kept orthogonal, both over the plain step.
-"""
-
-DISTANCE = """
-## Code distances of all pairs
-
-The floor reads all the codes once and writes one float64 per pair. `faiss.hammings` counts unequal bits, which are
-unequal units for two pieces only; the matrix product multiplies the codes unpacked to one number per piece,
-`torch.cdist` compares them unpacked to one number per unit. All give the same distances.
 """
 
 LINES = """
@@ -142,35 +134,6 @@ def over(ours: dict[str, Any], rival: dict[str, Any], key: str) -> str:
     if key == "memory_mib":
         return number(ours[key] / rival[key], 2)
     return number(median(a / b for a, b in zip(ours[key], rival[key], strict=True)), 2)
-
-
-def codes_section(results: list[dict[str, Any]]) -> str:
-    """Codes over the forward pass."""
-    rows = []
-    for row in results:
-        name = f"{row['title']}, batch {row['batch']}"
-        if "failure" in row:
-            rows.append([name, row["failure"], "", "", ""])
-        else:
-            seconds = (number(median(row[what]["cpu"])) for what in ("forward", "codes"))
-            rows.append([name, *seconds, number(row["ratio"]), number(row["memory_mib"])])
-    head = ["", "forward CPU s", "codes CPU s", "x forward", "extra MiB"]
-    return f"\n## Codes, packing included, over the plain forward pass\n\n{table(head, rows)}"
-
-
-def distance_section(results: list[dict[str, Any]]) -> str:
-    """Seconds of ours, and every contestant over the floor."""
-    names = list(dict.fromkeys(name for row in results for name in row.get("ratios", ())))
-    rows = []
-    for row in results:
-        title = f"{row['title']}, {row['pairs'][0]:,} x {row['pairs'][1]:,} pairs"
-        if "failure" in row:
-            rows.append([title, row["failure"], *[""] * (len(names) + 1)])
-            continue
-        ratios = [number(row["ratios"].get(name)) for name in names]
-        rows.append([title, number(median(row["timings"][OURS]["cpu"])), *ratios, number(row["memory_mib"])])
-    head = ["", f"{OURS} CPU s", *(f"{name}, x floor" for name in names), "extra MiB"]
-    return f"{DISTANCE}\n{table(head, rows)}"
 
 
 def learning_section(results: list[dict[str, Any]]) -> str:
