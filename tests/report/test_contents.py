@@ -276,7 +276,8 @@ def test_ctrl_c_in_a_section_ends_the_report(
 def test_the_plane_is_the_networks(contents: Contents, model: nn.Sequential, data: DataSet) -> None:
     found = contents.cut
     assert not isinstance(found, LeftOut)
-    assert sorted(found.labels) == sorted(data.class_names)
+    assert sorted(found.anchors) == sorted(one.index for one in contents.answers)
+    assert found.labels == tuple(data.class_names[data.test.labels[index]] for index in found.anchors)
     assert found.check.passed and found.check.samples == 512
     assert sum(share for _, share in found.areas) == pytest.approx(1)
     partition = found.partition
@@ -324,3 +325,4 @@ def test_one_test_input_is_enough(model: nn.Sequential, data: DataSet) -> None:
     single = dataclasses.replace(data, test=Split(data.test.inputs[:1], data.test.labels[:1]))
     found = _assemble(model, single, images=6)
     assert [one.index for one in found.answers] == [0]
+    assert isinstance(found.memory, LeftOut) and "two of each" in found.memory.reason

@@ -193,7 +193,7 @@ def _templates(partition: PlanePartition, most: int) -> dict[str, Any] | None:
     work = partition.regions * sum(prod(record.units) for record in partition.frame.net.operators)
     if len(partition.frame.net.inputs.units) > 1 or len(shape) > 3 or work > TEMPLATE_WORK:
         return None
-    height, width = (shape[-2], shape[-1]) if kind_of(shape) is Kind.PICTURE else (1, prod(shape))
+    height, width = list(shape[-2:]) if kind_of(shape) is Kind.PICTURE else [1, prod(shape)]
     square = 1
     while partition.regions * ceil(height / square) * ceil(width / square) > most:
         square += 1
