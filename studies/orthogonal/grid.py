@@ -64,6 +64,7 @@ class Block:
 WEIGHTS = (0.01, 0.1, 1.0, 10.0, 100.0)
 NONE = (Form("none"),)
 ROWS = (*NONE, *(Form("classifier", "products", weight) for weight in WEIGHTS))
+FEW = (*NONE, *(Form("classifier", "products", weight) for weight in (0.1, 1.0, 10.0)))
 TINY = (*NONE, Form("classifier", "products", 0.001))
 HARD = (*NONE, Form("hard"))
 MAPS = (*NONE, *(Form("maps", "cosines", weight) for weight in (0.01, 0.1, 1.0)))
@@ -83,8 +84,14 @@ GRID = (
     Block("fashion-mnist",       ("cnn-small",), (500,),          WITH,       HARD),
     Block("digit-pairs",         ("cnn-small",), (2000,),         WITH,       HARD),
     Block("digit-pairs",         ("mlp",),       (2000,),         WITHOUT,    ROWS),
-    Block("digits",              ("resnet",),    (200,),          WITH,       ROWS),
     Block("fashion-mnist",       ("cnn-small",), (500,),          WITH,       MAPS),
+    Block("fashion-mnist-pairs", ("cnn-small",), (5000,),         WITH,       FEW),
+    Block("digits",              ("resnet",),    (200,),          WITH,       FEW),
+    Block("fashion-mnist",       ("cnn-large",), (500,),          WITH,       FEW),
+    Block("fashion-mnist",       ("mlp",),       (55000,),        WITHOUT,    FEW),
+    Block("fashion-mnist",       ("resnet",),    (500,),          WITH,       FEW),
+    Block("fashion-mnist",       ("cnn-small",), (55000,),        WITH,       FEW),
+    Block("digits",              ("resnet",),    (200,),          WITH,       ROWS),
     Block("digit-pairs",         ("cnn-small",), (10000,),        WITH,       ROWS),
     Block("fashion-mnist",       ("mlp",),       (10000,),        WITHOUT,    ROWS),
     Block("digits",              ("cnn-large",), (200,),          WITH,       ROWS),

@@ -50,11 +50,12 @@ def summary(chosen: Sequence[Comparison]) -> str:
 
 
 def pooled(results: Results, cells: Sequence[Cell]) -> str:
-    """Every weight, averaged over the cells of 10 and of 100 classes that have all: nothing is chosen here."""
+    """Every weight, averaged over those cells of 10 and of 100 classes that have it: nothing is chosen here."""
     body = []
     for classes, chosen in by_classes(cells).items():
         for weight in WEIGHTS:
-            found = [results.compare(cell, Form("classifier", "products", weight)) for cell in chosen]
+            form = Form("classifier", "products", weight)
+            found = [results.compare(cell, form) for cell in chosen if results.complete(cell, form)]
             if len(found) > 1:
                 means = {o.name: [item.differences[o.name].mean for item in found] for o in OUTCOMES}
                 intervals = [_marked(paired([0.0] * len(found), means[o.name]), o) for o in OUTCOMES]
