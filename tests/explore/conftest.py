@@ -117,15 +117,7 @@ def start(*words: object) -> Server:
     """Start the command."""
     command = [sys.executable, "-m", "maxaffine", "explore", *map(str, words), "--json"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    # A shell that starts the tests in the background leaves Ctrl-C ignored, and children inherit that.
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     line = process.stdout.readline() if process.stdout else ""
     if not line:
         raise RuntimeError(process.communicate()[1])

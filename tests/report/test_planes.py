@@ -22,6 +22,8 @@ from maxaffine.report.plane_page import plane_content
 def _partition(outputs: int = 3) -> PlanePartition:
     network = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, outputs)).double()
     x = torch.randn(3, 1, 4, 4, dtype=torch.float64)
+    with torch.no_grad():  # the decision boundary passes through the middle
+        network[-1].bias -= network(x.mean(0, keepdim=True))[0]
     return ma.partition.plane(ma.capture(network, x), x)
 
 

@@ -169,7 +169,7 @@ def as_script(content: Any) -> str:
         The text.
 
     >>> as_script(["</script>"])
-    '["\\\\u003c/script>"]'
+    '["\\u003c/script>"]'
     """
     return json.dumps(content, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
 

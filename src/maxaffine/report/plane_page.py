@@ -191,7 +191,7 @@ def _templates(partition: PlanePartition, most: int) -> dict[str, Any] | None:
     """Every cell's template as bytes about 128, and the value at the ends of the scale; None where there is none."""
     shape = partition.frame.net.inputs.units[0]
     work = partition.regions * sum(prod(record.units) for record in partition.frame.net.operators)
-    if len(partition.frame.net.inputs.units) > 1 or len(shape) > 3 or work > TEMPLATE_WORK:
+    if len(partition.frame.net.inputs.units) > 1 or len(shape) > 3 or work > TEMPLATE_WORK or partition.regions > most:
         return None
     height, width = list(shape[-2:]) if kind_of(shape) is Kind.PICTURE else [1, prod(shape)]
     square = 1

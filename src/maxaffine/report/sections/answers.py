@@ -123,7 +123,8 @@ def choose_inputs(right: Tensor | None, labels: Tensor, count: int) -> list[int]
         Numbers of test inputs: the first of each class in turn; up to a third of them wrong answers, at the end.
 
     Example:
-        >>> right, labels = torch.tensor([True, True, False, True]), torch.tensor([0, 0, 0, 1])
+        >>> from torch import tensor
+        >>> right, labels = tensor([True, True, False, True]), tensor([0, 0, 0, 1])
         >>> choose_inputs(right, labels, 3)
         [0, 3, 2]
     """
