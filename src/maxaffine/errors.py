@@ -75,7 +75,7 @@ class PartitionError(MaxAffineError):
         place: tuple[float, ...] = (),
         unit: int | None = None,
         operator: str = "",
-        cure: str = "move the plane or its rim a little, or capture the network in float64",
+        cure: str = "move the plane or its rim a little, or raise tolerance",
     ) -> None:
         self.reason = reason
         self.place = place

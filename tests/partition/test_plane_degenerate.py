@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from maxaffine.partition.planes.complex import Complex
+from maxaffine.partition.planes.extremes import Boundary, divided_by_extremes
 from tests.partition.planes import linear, mlp, plane_of
 
 
@@ -49,6 +52,17 @@ def test_a_line_along_the_rim() -> None:
 def test_lines_closer_than_the_tolerance_become_one() -> None:
     assert plane_of(_relu([[1.0, 0.0], [1.0, 0.0]], [0.0, 1e-14])).regions == 2
     assert plane_of(_relu([[1.0, 0.0], [1.0, 0.0]], [0.0, 1e-8])).regions == 3
+
+
+def test_a_corner_closer_than_the_tolerance_to_a_chord_of_two_winners() -> None:
+    """As a trained network had it: the chord ends at two corners, and a third one beside it loses by rounding."""
+    points = np.array([[0.0, 0.0], [3.398e-4, 9.531e-4], [-1.974e-4, 8.244e-4], [-1.359e-13, 5.684e-13]])
+    entries = np.array([[-8.61e-14, 0.0], [0.0, 0.0], [0.0, -1.249e-4], [0.0, 0.0]])
+    windows, least = np.array([[0, 1]]), np.full(2, 4e-14)
+    cells, _ = divided_by_extremes(Complex.polygon(points), entries, windows, least, Boundary(0, False, 5e-13))
+    assert len(cells.counts) == 1
+    finer, _ = divided_by_extremes(Complex.polygon(points), entries, windows, least, Boundary(0, False, 1e-14))
+    assert len(finer.counts) == 2
 
 
 def test_a_unit_that_vanishes_on_cells() -> None:

@@ -19,7 +19,7 @@ from maxaffine.partition.planes.frame import Frame, directed, polygon, spanned
 from maxaffine.partition.planes.levels import Level, flattened, levels
 from maxaffine.progress import progress_bar
 
-TOLERANCE = 1e-12
+TOLERANCE = 1e-10
 MEMORY = 64 * 2**20
 ROUNDING = 8 * float(np.finfo(np.float64).eps)
 KEPT_OUTPUTS = 128

@@ -111,7 +111,7 @@ class Zeros:
             place = tuple(float(t) for t in self.cells.centres[cell])
             raise PartitionError("a unit changes sign more than twice around a cell", place, function)
         ends, function = np.concatenate(found), np.concatenate(functions)
-        kept = self._proper(ends)
+        kept = self._proper(ends, function)
         return ends[kept], function[kept]
 
     def _transitions(
@@ -147,8 +147,8 @@ class Zeros:
         whole[changes == 2] = ends
         return whole[regular], regular
 
-    def _proper(self, ends: np.ndarray) -> np.ndarray:
-        """Which chords leave corners on both sides that are farther away than the tolerance."""
+    def _proper(self, ends: np.ndarray, function: np.ndarray) -> np.ndarray:
+        """Which chords leave corners on both sides beyond the tolerance; beside the others, corners become zeros."""
         cells = self.result.cells
         cell = cells.cell_of[ends[:, 0]]
         start, end = cells.points[cells.corners[ends[:, 0]]], cells.points[cells.corners[ends[:, 1]]]
@@ -161,7 +161,12 @@ class Zeros:
         least = self.tolerance * length
         left = np.maximum.reduceat(away, rows) > least if len(rows) else length > 0
         right = np.minimum.reduceat(away, rows) < -least if len(rows) else length > 0
-        return left & right & (ends[:, 0] != ends[:, 1])
+        apart = ends[:, 0] != ends[:, 1]
+        beside = ((away > 0) & ~left[chord] | (away < 0) & ~right[chord]) & apart[chord]
+        # Points that this division added have no row: they lie on a chord.
+        beside &= cells.corners[half] < len(self.table)
+        self.table[cells.corners[half[beside]], function[chord[beside]]] = 0
+        return left & right & apart
 
 
 def _among(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
