@@ -118,6 +118,24 @@ def test_anchors_span_an_isometric_plane() -> None:
     assert listed.regions == found.regions
 
 
+def test_inputs_come_one_by_one_or_as_a_batch() -> None:
+    net = ma.capture(mlp(3, 5, 2), torch.zeros(1, 3, dtype=torch.float64))
+    x = torch.randn(3, 3, dtype=torch.float64)
+    batches = tuple(x.split(1))
+    planes = [ma.partition.plane(net, given) for given in (x, tuple(x), list(x), batches)]
+    planes += [
+        ma.partition.plane(net, origin=start, basis=pair, extent=planes[0].cells.points[[0, 1, 2]])
+        for start, pair in ((x[:1], x[1:]), (x[0], tuple(x[1:])), (batches[0], list(batches[1:])))
+    ]
+    t = torch.randn(4, 2, dtype=torch.float64)
+    for same in (planes[:4], planes[4:]):
+        for plane in same[1:]:
+            assert plane.regions == same[0].regions
+            torch.testing.assert_close(plane.frame.points(t), same[0].frame.points(t))
+    with pytest.raises(ma.ShapeMismatch, match="basis: inputs of different shapes"):
+        ma.partition.plane(net, origin=x[0], basis=(x[1], x[1:]))
+
+
 def test_exports(found: PlanePartition) -> None:
     arrays = found.to_numpy()
     assert arrays["vertices"].shape == (len(found.vertices), 2)

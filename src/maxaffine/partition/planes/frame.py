@@ -77,7 +77,7 @@ def spanned(net: SplineNetwork, anchors: Any) -> Frame:
 
     Args:
         net: The network.
-        anchors: A batch of three inputs as at capture, or a list of three batches of one.
+        anchors: A batch of three inputs as at capture, or three of them, with or without the dimension of the batch.
 
     Returns:
         The plane.
@@ -85,7 +85,7 @@ def spanned(net: SplineNetwork, anchors: Any) -> Frame:
     Raises:
         BadInput: When they are not three inputs, lie on a line, or differ in an input that is not floating point.
     """
-    tensors = widened(net, _stacked(net, anchors), "anchors")
+    tensors = widened(net, _stacked(net, anchors, "anchors"), "anchors")
     dims = net.inputs.batch_dims
     if tensors[0].shape[dims[0]] != 3:
         raise BadInput(f"anchors: a plane goes through three inputs, got {tensors[0].shape[dims[0]]}")
@@ -110,8 +110,8 @@ def directed(net: SplineNetwork, origin: Any, basis: Any) -> Frame:
 
     Args:
         net: The network.
-        origin: A batch of one input, as at capture.
-        basis: A batch of two directions, shaped as inputs.
+        origin: A batch of one input, as at capture, or without that dimension.
+        basis: A batch of two directions, shaped as inputs, or two of them.
 
     Returns:
         The plane.
@@ -119,7 +119,7 @@ def directed(net: SplineNetwork, origin: Any, basis: Any) -> Frame:
     Raises:
         BadInput: When these are not one input and two directions that differ.
     """
-    start, axes = widened(net, origin, "origin"), widened(net, _stacked(net, basis), "basis")
+    start, axes = (widened(net, _stacked(net, x, name), name) for x, name in ((origin, "origin"), (basis, "basis")))
     dims = net.inputs.batch_dims
     for tensors, name, count in ((start, "origin", 1), (axes, "basis", 2)):
         if tensors[0].shape[dims[0]] != count:
@@ -132,16 +132,16 @@ def directed(net: SplineNetwork, origin: Any, basis: Any) -> Frame:
     return plane
 
 
-def _stacked(net: SplineNetwork, given: Any) -> Any:
-    """A list of batches of one as one batch."""
-    single = len(net.inputs.names) == 1
-    if isinstance(given, list) and single and given and all(isinstance(item, Tensor) for item in given):
-        dim, rank = net.inputs.batch_dims[0], len(net.inputs.units[0])
-        items = [item.unsqueeze(dim) if item.dim() == rank else item for item in given]
-        if len({item.shape for item in items}) > 1:
-            raise ShapeMismatch(f"anchors: inputs of different shapes {[tuple(item.shape) for item in items]}")
-        return torch.cat(items, dim)
-    return given
+def _stacked(net: SplineNetwork, given: Any, name: str) -> Any:
+    """One batch of what may be a list or tuple of inputs, with or without the dimension of the batch."""
+    items = list(given) if isinstance(given, list | tuple) else [given]
+    if len(net.inputs.names) > 1 or not items or not all(isinstance(item, Tensor) for item in items):
+        return given
+    dim, rank = net.inputs.batch_dims[0], len(net.inputs.units[0])
+    items = [item.unsqueeze(dim) if item.dim() == rank else item for item in items]
+    if len({item.shape for item in items}) > 1:
+        raise ShapeMismatch(f"{name}: inputs of different shapes {[tuple(item.shape) for item in items]}")
+    return torch.cat(items, dim)
 
 
 def _combined(turn: Tensor, gap: Tensor, dim: int) -> Tensor:

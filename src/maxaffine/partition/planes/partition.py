@@ -173,7 +173,8 @@ class PlanePartition(PlaneGeometry):
         parts = []
         for tensors in self.batches(t):
             count = tensors[0].shape[self.frame.net.inputs.batch_dims[0]]
-            amap = AffineMap(self.graph, tensors)
+            # One block, whose codes the value and both directions share.
+            amap = AffineMap(self.graph, tensors, chunk_bytes=8 * INPUT_BYTES)
             pushed = [amap.mv(self._direction(axis, count)).reshape(count, -1) for axis in (0, 1)]
             parts.append((torch.stack(pushed, -1), amap.value.reshape(count, -1)))
         slopes, value = (torch.cat(items) for items in zip(*parts, strict=True))

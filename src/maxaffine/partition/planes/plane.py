@@ -35,10 +35,10 @@ def plane(
 
     Args:
         net: The network. One captured in another type is computed in float64, with the parameters as they are.
-        anchors: Three inputs that span the plane: a batch of three, or a list of three. Coordinates then are distances
+        anchors: Three inputs that span the plane: (x0, x1, x2), or a batch of three. Coordinates then are distances
             in input space, the first anchor at (0, 0) and the second on the first axis.
-        origin: In place of anchors, one input (a batch of one),
-        basis: and two directions, shaped as a batch of two inputs; coordinates count these directions.
+        origin: In place of anchors, one input,
+        basis: and two directions, shaped as inputs: a pair, or a batch of two; coordinates count these directions.
         extent: What to partition, in coordinates: r for [-r, r]^2, (left, right, bottom, top), or the corners (n, 2) of
             a convex polygon. By default the rectangle around the anchors with a margin, or [-1, 1]^2.
         until: Name of an operator or module to stop behind; the boundaries of what follows it are left out.
