@@ -35,6 +35,15 @@ def explorer(trained: Trained) -> Explorer:
 IMAGES = ["test/0", "test/3", "test/7"]
 
 
+def test_closing_says_whether_the_work_has_ended() -> None:
+    desk: Desk[bool] = Desk(2)
+    stuck = threading.Event()
+    job = desk.ask("deaf", lambda tell: stuck.wait())
+    assert not desk.close() and not desk.close(0.01) and job.state == "running"
+    stuck.set()
+    assert desk.close(10.0)
+
+
 def test_too_many_regions_end_the_work_with_a_way_on(trained: Trained) -> None:
     found = Explorer(trained.subject, 50, most_cells=5)
     state = _wait(found.divide(IMAGES, 1, None), found)

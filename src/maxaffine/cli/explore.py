@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
 import webbrowser
 from pathlib import Path
 
@@ -27,6 +29,8 @@ It answers on 127.0.0.1 alone, and only by the address that it prints. Ctrl-C en
 """
 # Moments of a training that are kept: before it, after these epochs, and after the last.
 KEPT_EPOCHS = (1, 2, 3, 5, 8, 12, 20, 30)
+# Seconds that work in the background has to end in.
+PATIENCE = 3.0
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -76,6 +80,10 @@ def run(arguments: argparse.Namespace) -> int:
             webbrowser.open(address)
 
     explore.serve(explorer, arguments.port, ready)
+    if not explorer.close(PATIENCE):
+        # A thread that is in the middle of PyTorch when Python takes itself down aborts the process.
+        sys.stdout.flush()
+        os._exit(DONE)
     return DONE
 
 

@@ -2,7 +2,7 @@
 
 from maxaffine.drawing.extras import require
 from maxaffine.drawing.histograms import Spread, spread_figure
-from maxaffine.drawing.panels import Panel, panel_figure
+from maxaffine.drawing.panels import Panel, panel_figure, scale_end
 from maxaffine.drawing.pixels import input_pixels, png_of, signed_pixels, template_pixels
 from maxaffine.drawing.shapes import Kind, is_image, kind_of, shown
 from maxaffine.drawing.sheet import DPI, png, say, short, svg, whole_sheet
@@ -22,6 +22,7 @@ __all__ = [
     "png_of",
     "require",
     "say",
+    "scale_end",
     "short",
     "shown",
     "signed_pixels",

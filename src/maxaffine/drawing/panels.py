@@ -75,11 +75,11 @@ def panel_figure(
     for place, row in enumerate(rows):
         top = MARGIN + place * pitch + words
         signed = [panel.array for panel in (everything if common else row) if panel.role == "signed"]
-        row_scale = scale or _end(signed, kind, share)
+        row_scale = scale or scale_end(signed, share)
         for column, panel in enumerate(row):
             left = MARGIN + ticks + column * step
             ax = _axes(figure, total, left, top, width, height)
-            ends = _end([panel.array], kind, share) if panel.role == "alone" else row_scale
+            ends = scale_end([panel.array], share) if panel.role == "alone" else row_scale
             _draw(ax, panel, kind, ends)
             ax.set_title(panel.words, fontsize=7, loc="left", pad=3, linespacing=1.15, parse_math=False)
         if kind is Kind.PICTURE and any(panel.role == "signed" for panel in row):
@@ -87,21 +87,29 @@ def panel_figure(
     return figure
 
 
+def scale_end(arrays: Sequence[np.ndarray], share: float = SHARE) -> float:
+    """The absolute value at the ends of a scale; for lines and bars every value lies within.
+
+    Args:
+        arrays: Signed arrays of one kind, as in :class:`Panel`.
+        share: Share of the values of pictures that lie within the colours.
+
+    Returns:
+        The value, above 0.
+    """
+    if not arrays:
+        return 1.0
+    picture = kind_of(arrays[0].shape) is Kind.PICTURE
+    joined = np.concatenate([np.abs(shown(array) if picture else array).ravel() for array in arrays])
+    end = np.quantile(joined, share) if picture else joined.max()
+    return float(end) or float(joined.max()) or 1.0
+
+
 def _axes(figure: Figure, total: tuple[float, float], left: float, top: float, width: float, height: float) -> Axes:
     """Axes by inches from the top left corner."""
     return figure.add_axes(
         (left / total[0], 1 - (top + height) / total[1], width / total[0], height / total[1]),
     )
-
-
-def _end(arrays: Sequence[np.ndarray], kind: Kind, share: float) -> float:
-    """The absolute value at the ends of a scale; lines and bars keep every value within."""
-    sizes = [np.abs(shown(array) if kind is Kind.PICTURE else array).ravel() for array in arrays]
-    if not sizes:
-        return 1.0
-    joined = np.concatenate(sizes)
-    end = np.quantile(joined, share) if kind is Kind.PICTURE else joined.max()
-    return float(end) or float(joined.max()) or 1.0
 
 
 def _draw(ax: Axes, panel: Panel, kind: Kind, end: float) -> None:

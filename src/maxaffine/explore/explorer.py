@@ -91,10 +91,9 @@ class Explorer:
         self.planes.cell(key, cell)
         return _card(self.shelf.keep(self.planes.centre(key, cell), f"centre of cell {cell}"))
 
-    def close(self) -> None:
-        """End what goes on in the background."""
-        self.near.close()
-        self.planes.close()
+    def close(self, seconds: float = 0.0) -> bool:
+        """End what goes on in the background; the argument and the answer are those of `Desk.close`."""
+        return all([self.near.close(seconds), self.planes.close(seconds)])
 
     def _place(self, checkpoint: int) -> int:
         count = len(self.subject.checkpoints)

@@ -118,8 +118,17 @@ class Desk(Generic[T]):
         with self._lock:
             return self._jobs.get(key)
 
-    def close(self) -> None:
-        """End all jobs."""
+    def close(self, seconds: float = 0.0) -> bool:
+        """End all jobs.
+
+        Args:
+            seconds: How long to wait for each at most.
+
+        Returns:
+            Whether they have ended.
+        """
         with self._lock:
-            for job in self._jobs.values():
-                job.cancel()
+            jobs = list(self._jobs.values())
+        for job in jobs:
+            job.cancel()
+        return all([job.wait(seconds) for job in jobs])

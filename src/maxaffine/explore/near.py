@@ -87,9 +87,9 @@ class Near:
                 rows.append({"operator": name, "kind": kinds[name], "near": near})
         return told | {"rows": rows}
 
-    def close(self) -> None:
-        """End the encoding."""
-        self._desk.close()
+    def close(self, seconds: float = 0.0) -> bool:
+        """End the encoding; the argument and the answer are those of `Desk.close`."""
+        return self._desk.close(seconds)
 
     def _encoded(self, checkpoint: Checkpoint, tell: Tell) -> Searched:
         names = [record.name for record in checkpoint.net.operators if record.pieces > 1]

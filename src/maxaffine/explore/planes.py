@@ -95,9 +95,9 @@ class Planes:
         job.cancel()
         return _told(job)
 
-    def close(self) -> None:
-        """Give all planes up."""
-        self._desk.close()
+    def close(self, seconds: float = 0.0) -> bool:
+        """Give all planes up; the argument and the answer are those of `Desk.close`."""
+        return self._desk.close(seconds)
 
     def view(self, key: str, window: Window, width: int, height: int) -> dict[str, Any]:
         """What is seen of a divided plane; the arguments are those of `Plane.view`, behind the plane's key."""

@@ -100,7 +100,7 @@ def residual(value: float) -> str:
 
 
 def percent(value: float) -> str:
-    """A share in per cent.
+    """A share in per cent; a tiny one is not called zero.
 
     Args:
         value: The share, in [0, 1].
@@ -108,10 +108,11 @@ def percent(value: float) -> str:
     Returns:
         Its text.
 
-    >>> percent(0.5)
-    '50.0 %'
+    >>> percent(0.5), percent(0.00002)
+    ('50.0 %', '0.002 %')
     """
-    return f"{100 * value:.1f} %".replace("-", MINUS)
+    share = 100 * value
+    return (f"{share:.1g} %" if 0 < abs(share) < 0.05 else f"{share:.1f} %").replace("-", MINUS)
 
 
 def shape(units: tuple[int, ...]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from maxaffine.drawing import Kind, Panel, kind_of, panel_figure, shown, spread_figure
+from maxaffine.drawing import Kind, Panel, kind_of, panel_figure, scale_end, spread_figure
 from maxaffine.errors import MaxAffineError
 from maxaffine.report import figures
 from maxaffine.report.audit import DRAWN, Audit, audit_rows
@@ -68,8 +68,8 @@ def render(contents: Contents, files: str) -> str:
 
 
 def scale(answer: Answer) -> float:
-    """Largest shown entry of all the templates of an answer in absolute value: the end of their common colours."""
-    return max(float(np.abs(shown(split.template)).max()) for split in answer.splits)
+    """The absolute value at the ends of the colours that all templates of an answer share."""
+    return scale_end([split.template for split in answer.splits])
 
 
 def _plane(contents: Contents, cut: Cut) -> dict[str, Any]:
@@ -162,7 +162,7 @@ class _Pictures:
 
     def signed(self, array: np.ndarray, end: float | None, alt: str) -> str:
         """A map of signed values, its ends given or those of the values."""
-        end = end or float(np.abs(shown(array)).max()) or 1.0
+        end = end or scale_end([array])
         if self.pictured:
             return self._picture(figures.template_panel(array, end, self.largest), alt)
         return self._axes(Panel(array, "", "signed"), alt, end)
