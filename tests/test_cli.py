@@ -263,6 +263,7 @@ def _broken(path: Path) -> Path:
         (["--model", "{tmp}/factories.py:plain", "--output", "pre_activation"], "output: 'pre_activation' needs"),
         (["--size", "3"], "size: does not apply to digits"),
         (["--data", "{tmp}/signals.npz"], r'channels="first".*\n  here: --channels first'),
+        (["--data", "{tmp}/sizes"], r"resize the images, or pass size=.*\n  here: --size N"),
         (["--out", "{tmp}/mine.html"], "is no report and would be lost"),
         (["--out", "{tmp}/factories.py/out.html"], "cannot be written"),
         (["--data", "{tmp}/bare.npz", "--model", "mlp"], "bare has no labels, so there is nothing to train on"),
@@ -276,6 +277,9 @@ def test_errors_are_told_without_a_traceback(words: list[str], expected: str, tm
     np.savez(tmp_path / "signals.npz", inputs=signals, labels=np.arange(20) % 2)
     (tmp_path / "mine.html").write_text("mine")
     np.savez(tmp_path / "bare.npz", inputs=np.zeros((8, 3), np.float32))
+    (tmp_path / "sizes").mkdir()
+    for side in (4, 5):
+        Image.new("L", (side, side)).save(tmp_path / "sizes" / f"{side}.png")
     before = sorted(tmp_path.rglob("*"))
     filled = [word.replace("{tmp}", str(tmp_path)) for word in words]
     epochs = 1 if "bare" in filled[1] else 0
@@ -292,6 +296,7 @@ def test_errors_are_told_without_a_traceback(words: list[str], expected: str, tm
         ([], "COMMAND"),
         (["explain"], "invalid choice"),
         (["report", "--bogus"], "--bogus"),
+        (["encode", "cnn", "digits", "--store", "x"], "unrecognized arguments: digits; see maxaffine encode --help"),
         (["report", "--images", "0"], "0 is too few"),
         (["report", "--epochs", "-1"], "expected one argument|whole number"),
         (["report", "--seed", "x"], "'x' is no whole number"),

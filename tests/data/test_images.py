@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from maxaffine.data import load
+from maxaffine.data.images import image_files
 from maxaffine.errors import BadInput, DataError
 
 
@@ -145,6 +146,17 @@ def test_folders_that_are_not_images_by_class(tmp_path):
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(DataError, match="e.g. notes.txt"):
         load(tmp_path)
+
+
+def test_images_without_class_folders_have_no_labels(tmp_path):
+    two_classes(tmp_path)
+    found = load(tmp_path / "a")
+    assert found.class_names == ("unlabelled",) and found.set_aside
+    paths = image_files(tmp_path / "a", None).paths
+    assert len(found.train) + len(found.test) == len(paths) and {path.parent.name for path in paths} == {"a"}
+    (tmp_path / "a" / "notes.txt").write_text("no image")
+    with pytest.raises(DataError, match="notes.txt: unreadable as an image"):
+        load(tmp_path / "a")
 
 
 def test_without_pillow_the_error_says_what_to_install(tmp_path, monkeypatch):

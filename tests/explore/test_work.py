@@ -91,6 +91,31 @@ def test_a_plane_can_be_cancelled_and_begun_again(explorer: Explorer, monkeypatc
     assert _wait(explorer.divide(IMAGES, 0, None), explorer)["state"] == "done"
 
 
+def test_a_plane_that_is_cancelled_keeps_the_middle_that_is_done(
+    trained: Trained, explorer: Explorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planes, "FEW_UNITS", 0)
+    exactly = explorer.planes._exactly
+
+    def cancelled_later(place, anchors, window, tell):
+        if window[1] - window[0] > 0.05 * (begun["window"][1] - begun["window"][0]):
+            explorer.planes.cancel(begun["key"])
+        return exactly(place, anchors, window, tell)
+
+    go_on = threading.Event()
+    with monkeypatch.context() as patched:
+        patched.setattr(explorer.planes, "_exactly", lambda *given: go_on.wait(30.0) and cancelled_later(*given))
+        begun = explorer.divide(IMAGES, 0, [-1.0, 3.0, -1.0, 3.0])
+        go_on.set()
+        state = _wait(begun, explorer)
+    assert state["state"] == "cancelled" and "not divided to the end" in state["note"] and "1/64" in state["note"]
+    net, anchors = trained.subject.checkpoints[0].net, trained.data.test.inputs[[0, 3, 7]]
+    assert state["regions"] == ma.partition.plane(net, anchors, extent=state["window"], progress=False).regions
+    assert explorer.planes.cell(begun["key"], 0)["cell"] == 0
+    again = _wait(explorer.divide(IMAGES, 0, [-1.0, 3.0, -1.0, 3.0]), explorer)
+    assert again["state"] == "done" and again["note"] == ""
+
+
 def test_progress_is_told(explorer: Explorer) -> None:
     seen = []
     anchors = [explorer.shelf.pick(image) for image in IMAGES]

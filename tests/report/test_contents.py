@@ -92,6 +92,15 @@ def test_accuracy_is_that_of_the_module(contents: Contents, model: nn.Sequential
         assert one.right == (answers[one.index] == data.test.labels[one.index])
 
 
+def test_inputs_set_aside_here_are_doubtful_tests_of_what_was_trained_elsewhere(
+    model: nn.Sequential, data: DataSet
+) -> None:
+    subject = capturing.find_subject(model, data, ONE)
+    drawn = dataclasses.replace(subject, data=dataclasses.replace(data, set_aside=True))
+    for one, fresh, doubtful in [(drawn, False, True), (drawn, True, False), (subject, False, False)]:
+        assert origin.origin_of(one, "a network", "read", fresh).doubtful_test == doubtful
+
+
 def test_broken_capture_is_found(model: nn.Sequential, data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
     def crooked(module: nn.Sequential, example: Tensor, **options: Any) -> SplineNetwork:
         last = nn.Linear(3, 3, dtype=example.dtype).requires_grad_(False)

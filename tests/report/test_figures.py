@@ -71,6 +71,14 @@ def test_large_pictures_are_reduced() -> None:
     assert _pixels(figures.template_panel(np.zeros((1, 30, 20)), 1.0, largest=60)).shape[:2] == (30, 20)
 
 
+def test_the_channels_of_a_signal_stand_one_below_the_other() -> None:
+    pixels = _pixels(figures.input_panel(np.stack([np.linspace(-1, 1, 40), np.full(40, 0.5)])))
+    first, second = np.split(pixels[..., 3] > 0, 2)
+    middle = len(first) // 2
+    assert first[:middle, -1].all() and not first[:middle, 0].any(), "from below the line to above it"
+    assert second[:middle].sum(0) == pytest.approx(middle / 2, abs=1) and not second[middle + 1 :].any()
+
+
 @pytest.mark.parametrize("shape", [(7,), (500,), (2, 3, 4, 5)])
 def test_other_inputs_become_bars(shape: tuple[int, ...]) -> None:
     assert not is_image(shape)

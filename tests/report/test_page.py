@@ -157,6 +157,23 @@ def test_a_share_that_cannot_be_told_is_not(light: Contents, contents: Contents)
     assert page.said("not even aligned with the training data") and not page.said("nan")
 
 
+def test_what_chance_explains_is_not_called_memorised(light: Contents, contents: Contents) -> None:
+    assert isinstance(contents.memory, Memorization)
+    alike = Memorization(contents.memory.train, contents.memory.train)
+    page = check_page(render(dataclasses.replace(light, memory=alike), "files"), "files")
+    assert page.said("none of the templates' fit") and page.said("no more than chance explains")
+    assert not page.said("so much is memorised")
+
+
+def test_test_inputs_that_may_be_known_are_called_so(contents: Contents) -> None:
+    for doubtful in (True, False):
+        changed = dataclasses.replace(contents, origin=dataclasses.replace(contents.origin, doubtful_test=doubtful))
+        page = check_page(render(changed, "files"), "files")
+        assert page.said("unless it was trained on them") == doubtful
+        assert page.said("may have been trained on") == doubtful
+        assert ("was it trained on them?" in as_text(changed)) == doubtful
+
+
 def test_json_holds_no_pictures_and_is_strict(contents: Contents) -> None:
     text = as_json(_wrong(contents))
     found = json.loads(text, parse_constant=lambda name: math.nan)

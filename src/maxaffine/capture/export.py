@@ -87,11 +87,11 @@ def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any], batch_dims: Any
             with torch.inference_mode():  # for autograd PyTorch takes hardshrink and softshrink apart
                 program = program.run_decompositions(decompositions())
         except Exception as error:
-            raise CaptureError(_explanation(error)) from error
+            raise CaptureError(_explanation(error, tree_leaves((args, kwargs)))) from error
     return _frozen(program)
 
 
-def _explanation(error: Exception) -> str:
+def _explanation(error: Exception, example: list[Tensor]) -> str:
     """The cause of a failed trace in the user's terms."""
     text = str(error).strip()
     kind = type(error).__name__
@@ -112,8 +112,10 @@ def _explanation(error: Exception) -> str:
     for sign, explanation in KNOWN.items():
         if sign in text:
             return f"model: {explanation}"
+    shapes = " and ".join(str(tuple(tensor.shape)) for tensor in example)
     return (
-        f"model: it failed on the example ({kind}: {first}){f' at {where}' if where else ''}."
+        f"model: it failed on the example, of shape {shapes} ({kind}: {first})"
+        f"{f' at {where}' if where else ''}."
         " Cure: check that model(example) runs, with the example's shapes, dtype and device, and that batch_dim= is the"
         " axis of the samples"
     )

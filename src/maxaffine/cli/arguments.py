@@ -77,7 +77,7 @@ def add_command(
     add("--output", choices=("as_is", "pre_activation"), default="as_is", help=stops)
     add("--until", metavar="NAME", help="stop behind this module")
     add = command.add_argument_group("data").add_argument
-    forms = "a folder of images by class or of IDX files, an .npz, .npy or IDX file"
+    forms = "a folder of images (by class, or without labels) or of IDX files, an .npz, .npy or IDX file"
     does = f"{', '.join(data.NAMES)}, {forms} (default: %(default)s)"
     add("--data", action=_Once, default="digits", metavar="DATA", help=does)
     add("--labels", type=Path, metavar="FILE", help="labels of an .npy or IDX file")

@@ -16,8 +16,8 @@ from .printing import DONE, FAILED, INTERRUPTED
 COMMANDS = (report, explore, train, neighbors, partition, encode, operators)
 # Refusals speak of capture's arguments, which are options of a command.
 REFUSAL_OPTIONS = "\n  here: --output pre_activation, --until NAME"
-# And those of data speak of an argument of load.
-CHANNELS_OPTION = "\n  here: --channels first, --channels last"
+# And those of data speak of arguments of load.
+LOAD_OPTIONS = {"channels=": "\n  here: --channels first, --channels last", "size=": "\n  here: --size N"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 when it did what was asked, 1 for a refusal, an error or an inexact result, 2 for wrong usage, 130 for Ctrl-C.
     """
     try:
-        arguments = _parser().parse_args(argv)
+        parser = _parser()
+        arguments, others = parser.parse_known_args(argv)
+        if others:
+            parser.error(f"unrecognized arguments: {' '.join(others)}; see maxaffine {arguments.command} --help")
         return arguments.run(arguments)
     except SystemExit as stop:
         return int(stop.code or DONE)
@@ -50,7 +53,8 @@ def _options(error: MaxAffineError) -> str:
     """The options of a command for what an error calls by the names of arguments."""
     if isinstance(error, NotPiecewiseAffine):
         return REFUSAL_OPTIONS
-    return CHANNELS_OPTION if isinstance(error, DataError) and "channels=" in str(error) else ""
+    named = (option for name, option in LOAD_OPTIONS.items() if isinstance(error, DataError) and name in str(error))
+    return next(named, "")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="maxaffine COMMAND --help shows examples.",
     )
     parser.add_argument("--version", action="version", version=f"maxaffine {version('maxaffine')}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add(commands)
     return parser

@@ -10,7 +10,7 @@ from maxaffine import report
 
 from .arguments import add_command, add_epochs, natural, positive
 from .printing import DONE, FAILED, progress, say
-from .subject import read_data, trained_model
+from .subject import is_fresh, read_data, trained_model
 
 EXAMPLES = """examples:
   maxaffine report                                          a cnn on scikit-learn's digits, in a minute
@@ -60,7 +60,9 @@ def run(arguments: argparse.Namespace) -> int:
         say(arguments, f"{data_set.name}: {len(data_set.train)} training and {len(data_set.test)} test inputs")
         model, weights = trained_model(arguments, data_set, report.files_of(page) / report.WEIGHTS)
         progress("capturing, verifying and explaining ...")
-        contents = report.assemble(model, data_set, _choices(arguments), arguments.model, weights)
+        contents = report.assemble(
+            model, data_set, _choices(arguments), arguments.model, weights, fresh=is_fresh(arguments)
+        )
         say(arguments, report.as_text(contents))
         progress("drawing ...")
         report.write(contents, page)

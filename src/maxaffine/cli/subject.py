@@ -72,7 +72,7 @@ def trained_model(arguments: argparse.Namespace, data_set: data.DataSet, checkpo
         KeyboardInterrupt: If the training was interrupted.
     """
     model = first_model(arguments, data_set.input_shape, data_set.classes)
-    fresh = _ours(arguments) and arguments.state_dict is None
+    fresh = is_fresh(arguments)
     epochs = asked_epochs(arguments, len(data_set.train))
     if epochs == 0:
         drawn = f"drawn at random with seed {arguments.seed}, not trained" if fresh else "as the model was loaded"
@@ -105,7 +105,7 @@ def asked_epochs(arguments: argparse.Namespace, examples: int) -> int:
         BadInput: If an exported archive is to be trained.
     """
     if arguments.epochs is None:
-        return default_epochs(examples) if _ours(arguments) and arguments.state_dict is None else 0
+        return default_epochs(examples) if is_fresh(arguments) else 0
     if arguments.epochs and arguments.model.endswith(".pt2"):
         raise BadInput("--epochs: an exported archive cannot be trained; give a factory, or leave --epochs out")
     return arguments.epochs
@@ -123,6 +123,18 @@ def captured(arguments: argparse.Namespace, model: nn.Module, example: Tensor) -
         The captured network.
     """
     return capture(model, report.like_model(example, model), until=arguments.until, output=arguments.output)
+
+
+def is_fresh(arguments: argparse.Namespace) -> bool:
+    """Whether the model is one of ours with weights drawn here, so that it has seen no data but what it is given.
+
+    Args:
+        arguments: The parsed options.
+
+    Returns:
+        Whether it is.
+    """
+    return _ours(arguments) and arguments.state_dict is None
 
 
 def _ours(arguments: argparse.Namespace) -> bool:

@@ -124,7 +124,8 @@ def _as_labels(array: np.ndarray, where: str) -> Tensor:
     flat = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
     if flat.ndim != 1:
         raise DataError(
-            f"{where}: the labels' shape is {array.shape}, not (N,); one-hot rows become numbers with .argmax(1)"
+            f"{where}: the labels' shape is {array.shape}, not (N,); one-hot rows become numbers with .argmax(1); "
+            "leave the labels out for a network that is no classifier"
         )
     if flat.dtype.kind not in "iub":
         raise DataError(

@@ -63,6 +63,8 @@ class DataSet:
         train: The part to learn from.
         test: The part to judge by; inputs of the same shape.
         class_names: C names; label c is called ``class_names[c]``. A single one where nothing is labelled.
+        set_aside: Whether the test part was drawn from one whole when it was read: a network that was trained on all
+            of it elsewhere knows these inputs.
 
     Raises:
         DataError: The two parts have other shapes, or a label has no name.
@@ -72,6 +74,7 @@ class DataSet:
     train: Split
     test: Split
     class_names: tuple[str, ...]
+    set_aside: bool = False
 
     def __post_init__(self) -> None:
         """Check that the parts belong together."""
@@ -131,7 +134,7 @@ def split_by_class(name: str, whole: Split, class_names: tuple[str, ...], test_f
             f"{name}: no class has two members, so no test part can be set aside; provide a test part of its own"
         )
     train, test = (whole.take(torch.from_numpy(np.flatnonzero(chosen))) for chosen in (~in_test, in_test))
-    return DataSet(name, train, test, class_names)
+    return DataSet(name, train, test, class_names, set_aside=True)
 
 
 def _check_split(split: Split) -> None:

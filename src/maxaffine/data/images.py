@@ -1,4 +1,4 @@
-"""A folder of images by class, read with Pillow (the extra ``maxaffine[data]``)."""
+"""A folder of images, by class or without labels, read with Pillow (the extra ``maxaffine[data]``)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 from tqdm import tqdm
 
 from ..errors import BadInput, DataError
+from .arrays import UNLABELLED
 from .dataset import DataSet, Split, split_by_class
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ _PARTS = ({"train", "test"}, {"train", "val"})
 
 def load_images(folder: Path, size: int | tuple[int, int] | None, test_fraction: float, seed: int) -> DataSet:
     """Read ``folder/<class>/<image>``, or ``folder/train/<class>/<image>`` beside ``folder/test`` (or ``val``).
+
+    Images without class folders have no labels.
 
     Classes and files are in natural order ("a2" before "a10"). Images are grey (C = 1) when every file is grey, else
     RGB (C = 3) without transparency; 16-bit grey keeps its precision. Hidden files are skipped, every other file must
@@ -49,14 +52,14 @@ def load_images(folder: Path, size: int | tuple[int, int] | None, test_fraction:
     target = _target(size)
     parts = _entries(folder)
     if {path.name for path in parts} not in _PARTS:
-        names = _class_names(folder)
-        (whole,) = _read([_files(folder, names)], target)
+        names, files = _listed(folder)
+        (whole,) = _read([files], target)
         return split_by_class(folder.name, whole, names, test_fraction, seed)
     train_folder, test_folder = sorted(parts, key=lambda path: path.name != "train")
-    names = _class_names(train_folder)
-    if names != _class_names(test_folder):
+    (names, train_files), (test_names, test_files) = _listed(train_folder), _listed(test_folder)
+    if names != test_names:
         raise DataError(f"{folder}: {train_folder.name} and {test_folder.name} hold other classes; name them alike")
-    train, test = _read([_files(train_folder, names), _files(test_folder, names)], target)
+    train, test = _read([train_files, test_files], target)
     return DataSet(folder.name, train, test, names)
 
 
@@ -106,8 +109,8 @@ def image_files(folder: Path, size: int | tuple[int, int] | None, part: str = "t
     """List the images of a folder by class, or of one part of it, in the order in which `load` reads them.
 
     Args:
-        folder: ``folder/<class>/<image>``, all of which is listed, or the same inside ``folder/train`` beside
-            ``folder/test`` (or ``val``).
+        folder: ``folder/<class>/<image>`` or ``folder/<image>``, all of which is listed, or the same inside
+            ``folder/train`` beside ``folder/test`` (or ``val``).
         size: As for `load`.
         part: ``train`` or ``test``, of a folder that has these.
 
@@ -119,8 +122,8 @@ def image_files(folder: Path, size: int | tuple[int, int] | None, part: str = "t
     """
     if {path.name for path in _entries(folder)} in _PARTS:
         folder = next(path for path in _entries(folder) if (path.name == "train") == (part == "train"))
-    names = _class_names(folder)
-    paths, labels = zip(*_files(folder, names), strict=True)
+    names, files = _listed(folder)
+    paths, labels = zip(*files, strict=True)
     return ImageFiles(paths, labels, names, max(map(_channels, paths)), _target(size))
 
 
@@ -142,12 +145,24 @@ def _entries(folder: Path) -> list[Path]:
     return sorted((path for path in folder.iterdir() if not path.name.startswith(".")), key=_natural)
 
 
+def _listed(folder: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
+    """The names of the classes, and every image with its label; a folder of images alone has no labels."""
+    images = _entries(folder)
+    if images and all(path.is_file() for path in images):
+        return UNLABELLED, [(path, 0) for path in images]
+    names = _class_names(folder)
+    return names, _files(folder, names)
+
+
 def _class_names(folder: Path) -> tuple[str, ...]:
     entries = _entries(folder)
     strays = [path.name for path in entries if not path.is_dir()]
     if strays or not entries:
         problem = f"has files beside its class folders, e.g. {strays[0]}" if strays else "is empty"
-        raise DataError(f"{folder}: {problem}; give one folder per class with the images of that class, nothing else")
+        raise DataError(
+            f"{folder}: {problem}; give one folder per class with the images of that class, nothing else; "
+            "or images alone, which have no labels then"
+        )
     return tuple(path.name for path in entries)
 
 

@@ -31,7 +31,8 @@ def load(
     | ``digits`` | scikit-learn's 8 x 8 digits (bundled with it; no download) |
     | ``fashion-mnist`` | its IDX files, from `folder`, MAXAFFINE_DATA, or Debian's package ``dataset-fashion-mnist`` |
     | a folder with IDX files | the four files of an MNIST-like set, plain or .gz |
-    | any other folder | images by class: ``folder/<class>/<image>``, or the same inside ``train/`` and ``test/`` |
+    | any other folder | images by class: ``folder/<class>/<image>``, or the same inside ``train/`` and ``test/``; \
+images without class folders have no labels |
     | ``*.npz`` | ``inputs`` and ``labels`` (or ``x``, ``y``); or ``train_inputs``, ``train_labels``, ``test_inputs``, \
 ``test_labels`` (or ``x_train``, ``y_train``, ``x_test``, ``y_test``); optionally ``class_names`` |
     | ``*.npy`` or one IDX file | the inputs; `labels` names the file of their labels |

@@ -52,7 +52,7 @@ def _image(content: bytes, name: str, shape: tuple[int, ...]) -> np.ndarray:
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise DataError(f"{name}: is no .npy file, and inputs of shape {shape} are no images; save one with np.save")
     try:
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
     except ModuleNotFoundError as error:
         raise DataError("reading images needs Pillow, which is absent; pip install 'maxaffine[data]'") from error
     try:
@@ -62,6 +62,8 @@ def _image(content: bytes, name: str, shape: tuple[int, ...]) -> np.ndarray:
                 raise DataError(f"{name}: {size} are more than {MOST_PIXELS:,}; make the image smaller")
             checked_mode(image, name)
             return pixels_of(image, shape[0], (shape[1], shape[2]))
+    except UnidentifiedImageError as error:
+        raise DataError(f"{name}: is none of {', '.join(FORMATS)} and .npy; save it as one of these") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{name}: more pixels than {MOST_PIXELS:,}; make the image smaller") from error
     # What Pillow's decoders raise on bad bytes is not one family.

@@ -19,7 +19,8 @@ def input_pixels(array: np.ndarray) -> np.ndarray:
     """An input as pixels.
 
     Args:
-        array: (C, H, W) or (H, W) image, in colours where it has three channels; any other shape becomes bars.
+        array: (C, H, W) or (H, W) image, in colours where it has three channels; a signal (C, T) becomes bars
+            channel by channel, one below the other, and any other shape one row of bars.
 
     Returns:
         (H, W, 3) or, for bars, (height, width, 4) bytes.
@@ -87,10 +88,15 @@ def _colours(array: np.ndarray) -> np.ndarray:
 
 def _bars(array: np.ndarray, scale: float, negative: tuple[int, ...], positive: tuple[int, ...]) -> np.ndarray:
     """Return numbers as bars up and down from a line at zero: (H, W, 4) bytes, transparent around them."""
-    heights = np.repeat(array.ravel() / (scale or 1.0), max(1, BARS_WIDTH // array.size))[None]
-    levels = np.linspace(1, -1, BARS_HEIGHT)[:, None]
-    pixels = np.zeros((BARS_HEIGHT, heights.shape[1], 4), np.uint8)
-    pixels[(0 < levels) & (levels <= heights)] = (*positive, 255)
-    pixels[(heights <= levels) & (levels < 0)] = (*negative, 255)
-    pixels[BARS_HEIGHT // 2] = (*NEUTRAL, 255)
-    return pixels
+    rows = array if array.ndim == 2 else array.reshape(1, -1)
+    height = BARS_HEIGHT // len(rows) // 2 * 2 + 1  # odd, for a line in the middle
+    levels = np.linspace(1, -1, height)[:, None]
+    strips = []
+    for row in rows:
+        heights = np.repeat(row / (scale or 1.0), max(1, BARS_WIDTH // row.size))[None]
+        pixels = np.zeros((height, heights.shape[1], 4), np.uint8)
+        pixels[(0 < levels) & (levels <= heights)] = (*positive, 255)
+        pixels[(heights <= levels) & (levels < 0)] = (*negative, 255)
+        pixels[height // 2] = (*NEUTRAL, 255)
+        strips.append(pixels)
+    return np.concatenate(strips)

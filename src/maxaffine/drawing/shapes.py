@@ -21,8 +21,8 @@ class Kind(Enum):
 
 
 def is_image(shape: tuple[int, ...]) -> bool:
-    """Whether inputs of a shape are shown as pictures: (C, H, W) or (H, W); all others are shown as bars."""
-    return len(shape) in (2, 3)
+    """Whether inputs of a shape are shown as pictures: (C, H, W), or (H, W) unless that is a few long signals."""
+    return len(shape) == 3 or (len(shape) == 2 and not _is_signal(shape))
 
 
 def kind_of(shape: tuple[int, ...]) -> Kind:
@@ -43,13 +43,17 @@ def kind_of(shape: tuple[int, ...]) -> Kind:
     """
     if len(shape) == 1:
         return Kind.BARS if shape[0] <= MOST_BARS else Kind.LINES
-    if len(shape) == 2 and shape[0] <= MOST_LINES and shape[1] >= 8 * shape[0]:
+    if _is_signal(shape):
         return Kind.LINES
     if is_image(shape):
         return Kind.PICTURE
     raise BadInput(
         f"inputs: one of shape {shape} has no plain picture; take the numbers instead (`slopes`), and draw a slice"
     )
+
+
+def _is_signal(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 2 and shape[0] <= MOST_LINES and shape[1] >= 8 * shape[0]
 
 
 def shown(template: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ class Job(Generic[T]):
             raises `Ended` when the job was cancelled.
 
     Attributes:
-        state: ``running``, ``done``, ``failed`` or ``cancelled``.
+        state: ``running``, ``done``, ``failed`` or ``cancelled``; work that was cancelled may still return what it has.
         share: How much is done, in [0, 1].
         words: What is being done, or why it failed.
     """
@@ -40,9 +40,9 @@ class Job(Generic[T]):
         self._thread.start()
 
     @property
-    def result(self) -> T:
-        """What the work returned, once the state is ``done``."""
-        return self._result[0]
+    def result(self) -> T | None:
+        """What the work returned, None until then."""
+        return self._result[0] if self._result else None
 
     def cancel(self) -> None:
         """End the work at its next step; nothing happens where it has ended already."""
@@ -70,7 +70,7 @@ class Job(Generic[T]):
         state, words = "failed", INTERNAL
         try:
             self._result.append(work(self._tell))
-            state, words = "done", ""
+            state, words = ("cancelled", "cancelled") if self._cancelled.is_set() else ("done", "")
         except Ended:
             state, words = "cancelled", "cancelled"
         except MaxAffineError as error:

@@ -74,7 +74,7 @@ class Near:
         job = self.begin(place)
         told = {"state": job.state, "share": job.share, "words": job.words}
         told |= {"searched": len(self.numbers), "available": len(self._subject.data.train)}
-        if job.state != "done":
+        if job.result is None:
             return told
         checkpoint, searched = self._subject.checkpoints[place], job.result
         rows = [{"operator": None, "kind": "", "near": self._listed(*self._in_inputs(picked), picked)}]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from maxaffine.errors import BadInput
 from maxaffine.explore.answers import ranked
-from maxaffine.explore.jobs import Desk, Job, Tell
+from maxaffine.explore.jobs import Desk, Ended, Job, Tell
 from maxaffine.explore.shelf import Picked
 from maxaffine.explore.subject import Subject
 from maxaffine.explore.view import Plane, Window
@@ -83,7 +83,7 @@ class Planes:
         return _told(self._job(key))
 
     def cancel(self, key: str) -> dict[str, Any]:
-        """Give a plane up.
+        """Give a plane up; the largest part of its middle that was divided already is kept.
 
         Args:
             key: Its key.
@@ -159,26 +159,25 @@ class Planes:
         """The window, or as much of its middle as has not too many regions."""
         units = sum(math.prod(r.units) for r in self._subject.checkpoints[place].net.operators if r.pieces > 1)
         parts = PARTS if units > FEW_UNITS else (1.0,)
-        best, before = None, 1.0
+        best, before, why = None, 1.0, f"has more regions than the {self._most:,} that are kept, by all signs"
         for turn, part in enumerate(parts):
             if best is not None and best.regions * (part / before) ** 2 > 2 * self._most:
                 break
             told = partial(_tell_part, tell, turn, parts)
             try:
                 best, before = self._exactly(place, anchors, _middle(window, part), told), part
-            except TooMany:
+            except (TooMany, Ended) as ended:
                 if best is None:
                     raise
+                why = "was not divided to the end" if isinstance(ended, Ended) else why
                 break
         if best is None:
             raise TooMany("there is no part of the window to look at")
         if before == 1:
             return best
-        note = (
-            f"The whole window has more regions than the {self._most:,} that are kept, by all signs; this is the middle"
-            f" of it, 1/{round(1 / before)} of its sides."
+        return replace(
+            best, note=f"The whole window {why}; this is the middle of it, 1/{round(1 / before)} of its sides."
         )
-        return replace(best, note=note)
 
     def _exactly(self, place: int, anchors: list[Picked], window: Window, tell: Tell) -> Plane:
         """All of a window."""
@@ -213,7 +212,7 @@ class Planes:
 
     def _done(self, key: str) -> Plane:
         job = self._job(key)
-        if job.state != "done":
+        if job.result is None:
             raise BadInput(f"plane: it is {job.state}; wait until it is done")
         return job.result
 
@@ -253,7 +252,7 @@ def _middle(window: Window, part: float) -> Window:
 
 def _told(job: Job[Plane]) -> dict[str, Any]:
     told = {"state": job.state, "share": job.share, "words": job.words}
-    return told | job.result.summary() if told["state"] == "done" else told
+    return told | job.result.summary() if told["state"] != "running" and job.result is not None else told
 
 
 def _coordinates(anchors: Tensor) -> Tensor:

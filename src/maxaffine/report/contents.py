@@ -84,7 +84,9 @@ class Contents:
         return sum(prod(record.units) for record in self.piecewise)
 
 
-def assemble(model: nn.Module, data: DataSet, choices: Choices, name: str, weights: str) -> Contents:
+def assemble(
+    model: nn.Module, data: DataSet, choices: Choices, name: str, weights: str, *, fresh: bool = False
+) -> Contents:
     """Capture a model, check it against itself, and collect every number that a report shows.
 
     What a section may compute is bounded, so that a report on a large network takes minutes; a section that would take
@@ -96,6 +98,8 @@ def assemble(model: nn.Module, data: DataSet, choices: Choices, name: str, weigh
         choices: What to look at.
         name: What to call the model.
         weights: One sentence on where its weights come from.
+        fresh: Whether these were drawn here and trained on ``data.train`` alone. Otherwise the report says so where the
+            test inputs were set aside from data that it may have been trained on.
 
     Returns:
         The numbers. Whether the check found more than rounding is in ``exact``; nothing is raised for that.
@@ -121,7 +125,7 @@ def assemble(model: nn.Module, data: DataSet, choices: Choices, name: str, weigh
         neighbours, audit = step("neighbours", lambda: _alike(subject, chosen, choices))
         cut = step("plane", lambda: cut_of(subject, chosen, choices))
     whole = Contents(
-        origin=origin_of(subject, name, weights),
+        origin=origin_of(subject, name, weights, fresh),
         choices=choices,
         meaning=subject.meaning,
         units=subject.units,

@@ -85,6 +85,8 @@ class Origin:
         input_shape: Shape of one input.
         class_names: C names.
         versions: Version of each program involved, by name.
+        doubtful_test: Whether the network may have been trained on the test inputs: they were set aside when the data
+            was read, and it was not trained since.
     """
 
     model: str
@@ -96,6 +98,7 @@ class Origin:
     input_shape: tuple[int, ...]
     class_names: tuple[str, ...]
     versions: Mapping[str, str]
+    doubtful_test: bool = False
 
 
 @dataclass(frozen=True)

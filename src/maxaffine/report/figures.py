@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from maxaffine.drawing import (
-    Kind,
     Panel,
     input_pixels,
-    kind_of,
     panel_figure,
     png_of,
     require,
@@ -44,11 +42,6 @@ MOST_BARS = 40
 Example = tuple[int, str, bool]
 
 
-def drawable(array: np.ndarray) -> np.ndarray:
-    """An input as the room drawing takes it for pixels: a picture, or a row of numbers."""
-    return array if len(array.shape) < 4 and kind_of(array.shape) is Kind.PICTURE else array.ravel()
-
-
 def input_panel(array: np.ndarray, largest: int | None = None) -> bytes:
     """Draw one input without any text.
 
@@ -59,7 +52,7 @@ def input_panel(array: np.ndarray, largest: int | None = None) -> bytes:
     Returns:
         A PNG file.
     """
-    return png_of(input_pixels(drawable(array)), largest)
+    return png_of(input_pixels(array), largest)
 
 
 def template_panel(array: np.ndarray, scale: float, largest: int | None = None) -> bytes:
@@ -73,7 +66,7 @@ def template_panel(array: np.ndarray, scale: float, largest: int | None = None) 
     Returns:
         A PNG file.
     """
-    return png_of(template_pixels(drawable(array), scale), largest)
+    return png_of(template_pixels(array, scale), largest)
 
 
 def legend_panel() -> bytes:
@@ -216,6 +209,6 @@ def examples_figure(rows: Sequence[tuple[str, Sequence[Example]]], inputs: Mappi
 
 def _place(ax: Axes, array: np.ndarray, left: float, top: float, side: float) -> None:
     """Put an input into a square, its longer side as long as the square's."""
-    pixels = input_pixels(drawable(array))
+    pixels = input_pixels(array)
     height, width = (side * length / max(pixels.shape[:2]) for length in pixels.shape[:2])
     ax.imshow(pixels, extent=(left, left + width, top + height, top), aspect="auto")

@@ -21,6 +21,7 @@ from maxaffine.report.layout import data_uri, laid_out, percent, short
 from maxaffine.report.plane_page import plane_content
 from maxaffine.report.sections.answers import Answer
 from maxaffine.report.sections.cut import Cut
+from maxaffine.report.sections.hints import ERRORS
 from maxaffine.report.sections.subject import Meaning
 from maxaffine.templates import Memorization, memorization_spreads
 
@@ -123,6 +124,7 @@ class _Pictures:
             answers_on=it.meaning is not Meaning.VALUES,
             memory=memory,
             scored=memory is not None and isfinite(memory.score),
+            told=memory is not None and memory.score > ERRORS * memory.standard_error,
             near=it.neighbours if isinstance(it.neighbours, Neighbours) else None,
             audit=audit,
             examples=audit_rows(audit) if audit else {},
@@ -133,6 +135,7 @@ class _Pictures:
             part=_part(it, cut) if cut else "",
             areas=", ".join(f"{name} {percent(share)}" for name, share in cut.areas[:5]) if cut else "",
             picture=self.pictured,
+            lines=kind_of(shape) is Kind.LINES,
             pixelated=self.pixelated,
             channels=shape[0] if len(shape) == 3 else 1,
             open_rows=OPEN_ROWS,

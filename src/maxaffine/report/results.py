@@ -45,7 +45,8 @@ def as_text(contents: Contents) -> str:
     lines = [f"{contents.origin.model}: {contents.origin.weights}"]
     if (accuracy := contents.accuracy) is not None:
         part = "" if accuracy.inputs == contents.origin.test_size else f" (of {accuracy.inputs:,} test inputs)"
-        lines.append(f"test accuracy: {accuracy.share:.2%}{part}")
+        doubt = ", set aside here: was it trained on them?" if contents.origin.doubtful_test else ""
+        lines.append(f"test accuracy: {accuracy.share:.2%}{part}{doubt}")
     lines.append(
         f"operators: {len(contents.operators)}, {len(contents.piecewise)} of them piecewise affine with"
         f" {contents.piecewise_units:,} units"

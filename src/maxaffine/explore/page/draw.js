@@ -40,7 +40,7 @@ export function told(value, digits = 3) {
 // An operator's name with its kind: "relu layer1.0.relu".
 export function operatorName(about, name) {
   const kind = about.operators.find((record) => record.name === name)?.kind;
-  return kind && !name.endsWith(kind) ? `${kind} ${name}` : name;
+  return kind && !name.replace(/#\d+$/, "").endsWith(kind) ? `${kind} ${name}` : name;
 }
 
 // An element: tag, attributes (functions are listeners), children.

@@ -76,10 +76,11 @@ async function divide(window = null) {
     const begun = await post("plane", {}, JSON.stringify({ images, checkpoint, window }));
     if (number !== asked) return;
     now = { ...begun, images };
+    $("plane-hint").hidden = true;
     for (let state = begun; ; state = await get("plane", { key: begun.key })) {
       if (number !== asked) return;
       follow(state);
-      if (state.state === "done") return await draw(state);
+      if (state.state === "done" || state.cells) return await draw(state);
       if (state.state === "cancelled") return narrower("The division was cancelled.");
       if (state.state === "failed" && state.words.startsWith("there are more than")) return narrower(state.words);
       if (state.state === "failed") throw new Error(state.words);
@@ -108,7 +109,6 @@ function narrower(words) {
 
 async function draw(state) {
   $("drawn").hidden = false;
-  $("plane-hint").hidden = true;
   Object.assign(now, state);
   if (now.note) fail(new Error(now.note));
   $("cell").replaceChildren(make("p", { class: "hint" }, "Click a cell to see what the network is on it."));

@@ -22,13 +22,14 @@ from maxaffine.report.sections.subject import Subject, spaced
 WORK = 2e8
 
 
-def origin_of(subject: Subject, name: str, weights: str) -> Origin:
+def origin_of(subject: Subject, name: str, weights: str, fresh: bool) -> Origin:
     """Say where a network and its data come from.
 
     Args:
         subject: Both.
         name: What to call the network.
         weights: One sentence on where its weights come from.
+        fresh: Whether they were drawn here, so that it has seen nothing but training inputs.
 
     Returns:
         The record.
@@ -44,6 +45,7 @@ def origin_of(subject: Subject, name: str, weights: str) -> Origin:
         input_shape=data.input_shape,
         class_names=data.class_names,
         versions={"maxaffine": version("maxaffine"), "torch": torch.__version__, "Python": platform.python_version()},
+        doubtful_test=data.set_aside and not fresh,
     )
 
 
