@@ -117,6 +117,18 @@ def test_tiles_meet(memory: int) -> None:
     _same(plane_of(network, memory=memory), plane_of(network, memory=2**30))
 
 
+@pytest.mark.parametrize("gap", [1e-9, 1e-8])
+def test_tiles_meet_where_boundaries_lie_close(gap: float) -> None:
+    """Two vertices of one side of a border, a few tolerances apart, are not one."""
+    network = mlp(2, 40, 40, 40, 3, seed=1)
+    layer = network[4]
+    assert isinstance(layer, nn.Linear)
+    with torch.no_grad():
+        layer.weight[20:] = layer.weight[:20]
+        layer.bias[20:] = layer.bias[:20] + gap * layer.weight[:20].norm(dim=1)
+    _same(plane_of(network, memory=2**16), plane_of(network, memory=2**30))
+
+
 def test_tiles_of_a_convolutional_network_meet() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

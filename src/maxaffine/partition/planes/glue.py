@@ -16,8 +16,8 @@ def glue(leaves: Sequence[Leaf], tolerance: float) -> tuple[Complex, np.ndarray 
 
     Args:
         leaves: The leaves.
-        tolerance: Vertices of both sides of an edge closer than this are one; any other vertex of one side becomes a
-            corner of the cell on the other side too.
+        tolerance: A vertex of one side of an edge and one of the other closer than this are one; any other vertex of
+            one side becomes a corner of the cell on the other side too.
 
     Returns:
         The whole complex without unused vertices, the values at its vertices, and the level of each cell.
@@ -37,7 +37,9 @@ def glue(leaves: Sequence[Leaf], tolerance: float) -> tuple[Complex, np.ndarray 
         borders = Borders.joined([leaf.borders for leaf in leaves])
         chain = np.where(whole.chain >= 0, np.searchsorted(borders.names, whole.chain), -1)
         whole = replace(whole, chain=chain)
-        same, pieces = _meet(points, ends[shared], chain[shared], borders.ends, tolerance)
+        left = np.zeros(len(ends), dtype=bool)
+        left[whole.sides] = whole.forward  # a shared edge has one cell in its own leaf
+        same, pieces = _meet(points, ends[shared], left[shared], chain[shared], borders.ends, tolerance)
         kept, compact = np.unique(same, return_inverse=True)
         source, points = source[kept], points[kept]
         ends, corners = compact[ends], compact[corners]
@@ -70,13 +72,14 @@ def _stacked(leaves: Sequence[Leaf]) -> tuple[Complex, np.ndarray]:
 
 
 def _meet(
-    points: np.ndarray, ends: np.ndarray, chain: np.ndarray, chains: np.ndarray, tolerance: float
+    points: np.ndarray, ends: np.ndarray, left: np.ndarray, chain: np.ndarray, chains: np.ndarray, tolerance: float
 ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
     """Along each shared edge, which vertices are one, and the vertices in order.
 
     Args:
         points: Coordinates of the vertices.
         ends: (n, 2) the pieces of shared edges, from both sides.
+        left: (n,) whether the piece's cell lies on its left.
         chain: (n,) the shared edge of each.
         chains: Both ends of every shared edge.
         tolerance: A distance.
@@ -84,19 +87,20 @@ def _meet(
     Returns:
         For every vertex the one that it becomes; and (chain, vertex) in order along the chains, each vertex once.
     """
-    pairs = np.unique(np.stack([np.repeat(chain, 2), ends.ravel()], 1), axis=0)
-    which, vertex = pairs.T
+    keys, row = np.unique(np.repeat(chain, 2) * len(points) + ends.ravel(), return_inverse=True)
+    which, vertex = np.divmod(keys, len(points))
     start, direction = chains[which, 0], chains[which, 1] - chains[which, 0]
-    length = np.hypot(*direction.T)
-    at = ((points[vertex] - start) * direction).sum(1) / length
+    at = ((points[vertex] - start) * direction).sum(1) / np.hypot(*direction.T)
+    along = at[row[1::2]] > at[row[::2]]
+    sides = np.zeros((len(keys), 2), dtype=bool)
+    sides[row, np.repeat(np.where(left == along, 0, 1), 2)] = True
     order = np.lexsort((at, which))
-    which, vertex, at = which[order], vertex[order], at[order]
-    # Each side tells its own vertices apart, so that of two that are close one is the other's twin; of a longer run,
-    # every second one.
-    close = np.zeros(len(at), dtype=bool)
-    close[1:] = (which[1:] == which[:-1]) & (at[1:] - at[:-1] <= tolerance)
-    run = np.arange(len(at)) - np.maximum.accumulate(np.where(close, 0, np.arange(len(at))))
-    close &= run % 2 == 1
+    which, vertex, at, sides = which[order], vertex[order], at[order], sides[order]
+    # A vertex of one side and its nearest of the other are twins, however close a side's own vertices are.
+    facing = (which[1:] == which[:-1]) & (sides[1:] != sides[:-1]).all(1)
+    gap = np.concatenate([[np.inf], np.where(facing, at[1:] - at[:-1], np.inf), [np.inf]])
+    close = (gap[:-1] <= tolerance) & (gap[:-1] <= gap[1:])
+    close[1:] &= gap[1:-1] < gap[:-2]
     same = np.arange(len(points))
     twins = np.flatnonzero(close)
     same[vertex[twins]] = vertex[twins - 1]

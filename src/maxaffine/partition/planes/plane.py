@@ -9,7 +9,7 @@ from maxaffine.network import SplineNetwork
 from maxaffine.partition.planes.blocks import Leaf
 from maxaffine.partition.planes.glue import glue
 from maxaffine.partition.planes.partition import PlanePartition
-from maxaffine.partition.planes.task import GLUE, MEMORY, TOLERANCE, Watch, task
+from maxaffine.partition.planes.task import MEMORY, TOLERANCE, Watch, task
 
 
 def plane(
@@ -78,7 +78,7 @@ def plane(
         rest.pop()  # interrupted just behind its last leaf
     if rest:
         warnings.warn("interrupted: the partition returned has unfinished cells", UserWarning, stacklevel=2)
-    cells, values, level = glue([*leaves, *rest], GLUE * asked.tolerance)
+    cells, values, level = glue([*leaves, *rest], asked.tolerance)
     found = PlanePartition(
         asked.frame, asked.operators, cells, level, asked.tolerance, asked.number, values, asked.dtype
     )

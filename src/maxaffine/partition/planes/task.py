@@ -25,7 +25,6 @@ ROUNDING = 8 * float(np.finfo(np.float64).eps)
 KEPT_OUTPUTS = 128
 BAR = "{desc}: {percentage:3.0f}% of the area |{bar}| [{elapsed}<{remaining}{postfix}]"
 Watch = Callable[[float, int], object]
-GLUE = 100  # two blocks may place the same vertex a few roundings apart
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,6 @@ from maxaffine.partition.planes.folder import HEAD, TENSORS, Entry, read_lines, 
 from maxaffine.partition.planes.frame import Frame
 from maxaffine.partition.planes.glue import glue
 from maxaffine.partition.planes.partition import PlanePartition
-from maxaffine.partition.planes.task import GLUE
 from maxaffine.partition.planes.verify import PlaneReport, compared, random_points
 
 FORMAT, VERSION = "maxaffine.plane", 1
@@ -211,7 +210,7 @@ class PlaneTiles:
     def _partition(self, leaves: list[Leaf], glued: bool) -> PlanePartition:
         width, number, dtype = self.head["tolerance"], self.head["number"], getattr(torch, self.head["dtype"])
         if glued:
-            cells, values, level = glue(leaves, GLUE * width)
+            cells, values, level = glue(leaves, width)
         else:
             cells, values = leaves[0].cells, leaves[0].values
             level = np.full(len(cells.counts), leaves[0].level)
