@@ -36,6 +36,7 @@ def add_command(
     does: str,
     examples: str,
     places: Sequence[str] = ("model", "data"),
+    normalised: bool = True,
 ) -> argparse.ArgumentParser:
     """A command with the options on model and data that every command has.
 
@@ -46,6 +47,7 @@ def add_command(
         does: The same in a few words, for the list of commands.
         examples: The end of its help.
         places: Options that can also be given without their names, in this order.
+        normalised: Whether it takes networks that were trained on normalised inputs.
 
     Returns:
         Its parser, for options of its own.
@@ -76,6 +78,11 @@ def add_command(
     stops = "pre_activation stops before a final softmax, sigmoid or tanh (default: %(default)s)"
     add("--output", choices=("as_is", "pre_activation"), default="as_is", help=stops)
     add("--until", metavar="NAME", help="stop behind this module")
+    command.set_defaults(mean=None, std=None)
+    if normalised:
+        does = "what the network takes is (x - mean) / std: a number, or one per channel (default: 0)"
+        add("--mean", type=numbers, metavar="M,M,M", help=does)
+        add("--std", type=numbers, metavar="S,S,S", help="see --mean (default: 1)")
     add = command.add_argument_group("data").add_argument
     forms = "a folder of images (by class, or without labels) or of IDX files, an .npz, .npy or IDX file"
     does = f"{', '.join(data.NAMES)}, {forms} (default: %(default)s)"
@@ -149,6 +156,24 @@ def not_negative(text: str) -> float:
     if not 0 <= number < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 0")
     return number
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Read numbers.
+
+    Args:
+        text: The word on the command line, such as ``0.485,0.456,0.406``.
+
+    Returns:
+        The numbers.
+
+    Raises:
+        argparse.ArgumentTypeError: If one is none.
+    """
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers such as 0.5,0.5,0.5") from error
 
 
 def shape(text: str) -> tuple[int, ...]:

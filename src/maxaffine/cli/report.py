@@ -17,6 +17,7 @@ EXAMPLES = """examples:
   maxaffine report resnet fashion-mnist --epochs 5 -o resnet.html
   maxaffine report mlp images/ --size 32                    a folder of images by class
   maxaffine report my_package.nets:make digits --state-dict weights.safetensors --output pre_activation
+  maxaffine report my_package.nets:make images/ --size 224 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
   maxaffine report exported.pt2 signals.npz --channels first -o pages/signals.html --json
 
 Beside PAGE.html the folder PAGE_files has every figure as PNG and SVG, and its numbers as JSON.

@@ -46,8 +46,24 @@ def first_model(arguments: argparse.Namespace, input_shape: Sequence[int], class
         classes: Outputs of one of our own networks.
 
     Returns:
-        The model.
+        The model, behind the normalisation that the options ask for.
+
+    Raises:
+        BadInput: If that is of another number of channels, or the model an exported archive.
     """
+    if arguments.mean is None and arguments.std is None:
+        return _loaded(arguments, input_shape, classes)
+    if arguments.model.endswith(".pt2"):
+        instead = "export models.Normalized(model, mean, std) in its place"
+        raise BadInput(f"--mean, --std: they do not apply to an exported archive; {instead}")
+    mean, std = arguments.mean or (0.0,), arguments.std or (1.0,)
+    for name, given in (("mean", mean), ("std", std)):
+        if len(given) not in (1, input_shape[0]):
+            raise BadInput(f"--{name}: {len(given)} numbers, but {input_shape[0]} channels; give one, or one for each")
+    return models.Normalized(_loaded(arguments, input_shape, classes), mean, std)
+
+
+def _loaded(arguments: argparse.Namespace, input_shape: Sequence[int], classes: int) -> nn.Module:
     if not _ours(arguments):
         return models.load_model(arguments.model, arguments.state_dict)
     if arguments.state_dict is None:
@@ -102,13 +118,16 @@ def asked_epochs(arguments: argparse.Namespace, examples: int) -> int:
         How many; without a number 0, but for one of our own networks that has no weights.
 
     Raises:
-        BadInput: If an exported archive is to be trained.
+        BadInput: If an exported archive, or a network that takes normalised inputs, is to be trained.
     """
-    if arguments.epochs is None:
-        return default_epochs(examples) if is_fresh(arguments) else 0
-    if arguments.epochs and arguments.model.endswith(".pt2"):
+    epochs = arguments.epochs
+    if epochs is None:
+        epochs = default_epochs(examples) if is_fresh(arguments) else 0
+    if epochs and arguments.model.endswith(".pt2"):
         raise BadInput("--epochs: an exported archive cannot be trained; give a factory, or leave --epochs out")
-    return arguments.epochs
+    if epochs and (arguments.mean or arguments.std):
+        raise BadInput("--mean, --std: they do not apply to a network that is trained here; leave them out")
+    return epochs
 
 
 def captured(arguments: argparse.Namespace, model: nn.Module, example: Tensor) -> SplineNetwork:

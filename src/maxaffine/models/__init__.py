@@ -10,6 +10,7 @@ from .convex import input_convex
 from .loading import load_model
 from .measuring import LabelledData, accuracy
 from .mobile import mobilenet
+from .normalized import Normalized
 from .plain import cnn, mlp
 from .recurrent import relu_rnn
 from .registry import FACTORIES, build
@@ -21,6 +22,7 @@ __all__ = [
     "SUFFIXES",
     "Epoch",
     "LabelledData",
+    "Normalized",
     "TrainingResult",
     "accuracy",
     "build",
