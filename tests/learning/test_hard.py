@@ -107,3 +107,35 @@ def test_bad_input_is_named() -> None:
     orthogonal_classifier(model, X)
     with pytest.raises(ma.BadInput, match="parametrised weight already"):
         orthogonal_classifier(model, X)
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside, self.head = nn.Linear(5, 5, bias=False), nn.Linear(5, 5, bias=False)
+        self.head.weight = self.inside.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.inside(x)))
+
+
+def test_tied_weights_are_not_torn_apart() -> None:
+    model = Tied()
+    with pytest.raises(ma.BadInput, match=r"'head' is tied to \['inside.weight'\]"):
+        orthogonal_classifier(model, torch.rand(3, 5))
+    assert model.head.weight is model.inside.weight
+
+
+def test_a_layer_under_two_names_is_found_by_either() -> None:
+    model = nn.ModuleDict({"a": nn.Linear(5, 3)})
+    model["b"] = model["a"]
+    assert orthogonal_classifier(model, layer="b") == "b"
+    assert model["a"] is model["b"] and _angles(model["a"].weight) < 1e-6  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_refused(dtype: torch.dtype) -> None:
+    model = nn.Linear(5, 3, dtype=dtype)
+    with pytest.raises(ma.BadInput, match=str(dtype)):
+        orthogonal_classifier(model, layer="")
+    assert isinstance(model.weight, nn.Parameter)

@@ -90,6 +90,32 @@ def test_the_finite_differences_catch_a_cut_graph() -> None:
     assert gradient.abs().max() > 1e-4
 
 
+class Scaling(nn.Module):
+    """Changes its inputs in place, as data that ask for no gradient allow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.ReLU(inplace=True), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x.mul_(2).sub_(1))
+
+
+@pytest.mark.parametrize("on", ["classifier", "maps"])
+def test_inputs_that_the_model_changes_in_place(on: str) -> None:
+    torch.manual_seed(2)
+    model, x = Scaling(), torch.rand(4, 2, 3)
+    before = x.clone()
+    penalty = ma.OrthogonalTemplates(1.0, on=on)(model, x)
+    penalty.backward()
+    assert torch.equal(x, before)
+    layers = copy.deepcopy(model.layers).double()
+    rows = templates(lambda y: layers(2 * y - 1), x.double())
+    weight = [*layers.parameters()][-2]
+    expected = pair_sum(weight, "products") if on == "classifier" else sum(pair_sum(r, "cosines") for r in rows) / 4
+    assert penalty.item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_only_some_classes_and_samples() -> None:
     model = NETWORKS["mlp"]()
     found = ma.OrthogonalTemplates(1.0, on="maps", compare="products", samples=2, classes=[3, 1])(model, X).item()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -116,6 +117,81 @@ def test_bad_input(net: SplineNetwork, split: Split, tmp_path: Path) -> None:
         encode(net, Split(torch.zeros(3, 1, 9, 9), torch.zeros(3, dtype=torch.int64)), store)
 
 
+def test_other_inputs_under_the_same_ids_are_refused(net: SplineNetwork, split: Split, tmp_path: Path) -> None:
+    store = CodeStore.create(tmp_path / "s", net)
+    encode(net, split, store, first_id=7)
+    order = torch.arange(103).roll(1)
+    pixel, label = split.inputs.clone(), split.labels.clone()
+    pixel[50, 0, 3, 3] += 1e-6
+    label[50] += 1
+    others = {
+        r"\[0, 1, 2, 3, 4\] .* \[7, 8, 9": split.take(order),
+        r"\[50\] .* \[57\]": Split(pixel, split.labels),
+        r"\[50\] are": Split(split.inputs, label),
+    }
+    for words, other in others.items():
+        with pytest.raises(BadInput, match=words):
+            encode(net, other, store, first_id=7)
+    with pytest.raises(BadInput, match="not what the store holds"):
+        encode(net, split, store, first_id=0)  # the rows 7 to 102 would be of other inputs
+    assert len(store) == 103
+    assert encode(net, split.take(slice(0, 60)), store, first_id=7) == Encoded(0, 60)
+    assert encode(net, split.take(order), store, first_id=110) == Encoded(103, 0)
+    store.delete([57])
+    assert encode(net, Split(pixel, split.labels), store, first_id=7) == Encoded(1, 102)
+
+
+def test_rows_without_marks_are_not_taken_for_inputs(net: SplineNetwork, split: Split, tmp_path: Path) -> None:
+    store = CodeStore.create(tmp_path / "s", net)
+    store.append(net.codes(split.inputs[:5]))
+    with pytest.raises(BadInput, match=r"\[0, 1, 2, 3, 4\]"):
+        encode(net, split, store)
+
+
+def test_marks_are_compared_in_runs(
+    net: SplineNetwork, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoding, "COMMIT_ROWS", 10)
+    store = CodeStore.create(tmp_path / "s", net)
+    encode(net, split, store, batch_size=4)
+    store.delete(range(15, 42))
+    assert encode(net, split, store, batch_size=4) == Encoded(27, 76)
+    store.delete([0, 1, 2, 39])
+    changed = split.inputs.clone()
+    changed[101] = 0
+    with pytest.raises(BadInput, match=r"\[101\] are"):
+        encode(net, Split(changed, split.labels), store, batch_size=4)
+
+
+def test_a_changed_folder_is_refused(net: SplineNetwork, tmp_path: Path) -> None:
+    folder, store = _folder(tmp_path / "images"), CodeStore.create(tmp_path / "s", net)
+    assert encode(net, data.load_part(folder)[0], store) == Encoded(24, 0)
+    assert encode(net, data.load_part(shutil.copytree(folder, tmp_path / "same"))[0], store) == Encoded(0, 24)
+    for change in ("added", "removed", "renamed", "another", "class"):
+        changed = shutil.copytree(folder, tmp_path / change)
+        image = changed / "dog" / "3.png"
+        if change == "added":
+            shutil.copy(image, changed / "cat" / "5b.png")
+        elif change == "removed":
+            image.unlink()
+        elif change == "renamed":
+            image.rename(changed / "dog" / "30.png")
+        elif change == "another":
+            Image.new("L", (8, 8)).save(image)
+        else:
+            shutil.copytree(changed / "dog", changed / "ant")
+        with pytest.raises(BadInput, match="not what the store holds"):
+            encode(net, data.load_part(changed)[0], store)
+    assert len(store) == 24
+
+
+def test_an_image_that_is_gone(tmp_path: Path) -> None:
+    files, _ = data.load_part(_folder(tmp_path / "images"))
+    (tmp_path / "images" / "dog" / "3.png").unlink()
+    with pytest.raises(DataError, match=r"3\.png"):
+        files.marks(slice(0, 24))
+
+
 def _folder(path: Path) -> Path:
     draw = np.random.default_rng(0)
     for label in ("cat", "dog"):
@@ -155,6 +231,9 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert CodeStore(tmp_path / "one").operators == ("2",)
     assert main([*words, "--seed", "1"]) == 1
     assert "another network, or other weights" in capsys.readouterr().err
+    (tmp_path / "images" / "cat" / "3.png").unlink()
+    assert main(words) == 1
+    assert "not what the store holds" in capsys.readouterr().err
 
 
 def test_command_captures_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

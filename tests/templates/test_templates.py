@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -243,6 +244,9 @@ def test_a_split_that_misses_the_offset_is_caught() -> None:
 
 BAD: list[tuple[str, Callable[[ma.SplineNetwork, Tensor], object]]] = [
     (r"classes: the output has the units 0..4, got 5", lambda net, x: ma.templates(net, x, [5])),
+    (r"got \[0, 1\]", lambda net, x: ma.templates(net, x, torch.tensor([[0, 1]]))),
+    ("got True", lambda net, x: ma.templates(net, x, torch.tensor([True, False, True, False, False]))),
+    ("got 1.5", lambda net, x: ma.templates(net, x, torch.tensor([1.5]))),
     ("classes: expected different units", lambda net, x: ma.templates(net, x, [])),
     ("classes: expected different units", lambda net, x: ma.templates(net, x, [1, 1])),
     ("classes: no unit is called 'cat'; names= gave none", lambda net, x: ma.templates(net, x, "cat")),
@@ -258,6 +262,15 @@ BAD: list[tuple[str, Callable[[ma.SplineNetwork, Tensor], object]]] = [
     ("layers: expected at least one", lambda net, x: layer_templates(net, x, [])),
     ("NaN", lambda net, x: ma.templates(net, x * torch.nan)),
 ]
+
+
+def test_classes_by_numpy_numbers() -> None:
+    _, x, net, _ = found()
+    expected = ma.templates(net, x, [3, 1])
+    for classes in (np.array([3, 1]), [np.int64(3), np.uint8(1)], torch.tensor([3, 1])):
+        given = ma.templates(net, x, classes)
+        assert given.units == (3, 1) and torch.equal(given.inner, expected.inner)
+    assert ma.templates(net, x, np.int64(3)).units == (3,)
 
 
 @pytest.mark.parametrize(("words", "call"), BAD, ids=[words for words, _ in BAD])

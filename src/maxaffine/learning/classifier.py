@@ -169,6 +169,7 @@ def find_classifier(model: nn.Module, x: Any) -> str:
         values = {name: _leaf(item.detach()) for name, item in model.named_parameters()}
         buffers = {name: item.clone() for name, item in model.named_buffers()}
         args, kwargs = tree_map(_leaf_of_its_own, first_samples(x, 2))
+        args, kwargs = tree_map(writable, (args, kwargs))
         logits = logits_of(functional_call(model, {**values, **buffers}, args, kwargs))
     paths, leaves = _sources(logits, nodes)
     if len(paths) == 1 and not leaves:
@@ -179,6 +180,18 @@ def find_classifier(model: nn.Module, x: Any) -> str:
     else:
         cause = f"{sorted(paths)} make the outputs together" if paths else "no linear layer or 1 x 1 convolution does"
     raise BadInput(f"model: no single layer makes the outputs: {cause}; {_choice(model)}")
+
+
+def writable(item: Any) -> Any:
+    """A copy that a module may change in place, where a leaf of the graph may not be; what is no tensor stays.
+
+    Args:
+        item: An input.
+
+    Returns:
+        The copy, which passes gradients on.
+    """
+    return item.clone() if isinstance(item, Tensor) else item
 
 
 def _recorder(nodes: dict[Any, str], path: str) -> Any:

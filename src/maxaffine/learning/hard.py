@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -56,7 +57,8 @@ def orthogonal_classifier(model: nn.Module, x: Any = None, *, layer: str | None 
         The path of the layer.
 
     Raises:
-        BadInput: The layer cannot be found, is parametrised already, has more rows than columns or dependent rows.
+        BadInput: The layer cannot be found, is parametrised already, is tied to another one, is in half precision, has
+            more rows than columns or dependent rows.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
@@ -74,10 +76,20 @@ def orthogonal_classifier(model: nn.Module, x: Any = None, *, layer: str | None 
         raise BadInput('x: without inputs the classifier cannot be found; pass x, or name it by layer="..."')
     path = find_classifier(module, x) if layer is None else layer
     rows = named_weight(module, path).detach()
-    owner = dict(module.named_modules()).get(path)
+    owner = dict(module.named_modules(remove_duplicate=False)).get(path)
     weight = None if owner is None else owner.weight
     if owner is None or not isinstance(weight, nn.Parameter):
         raise BadInput(f"layer: {path!r} is no module or has a parametrised weight already; name a plain layer")
+    if others := [name for name, other in _other_owners(module, owner) if other is weight]:
+        raise BadInput(
+            f"layer: the weight of {path!r} is tied to {others}, and the two would come apart; give the classifier a"
+            " weight of its own, or use the penalty"
+        )
+    if weight.dtype not in (torch.float32, torch.float64):
+        raise BadInput(
+            f"layer: the weight of {path!r} is {weight.dtype}, in which rows cannot be kept orthogonal; use .float(),"
+            " and autocast for mixed precision"
+        )
     if rows.shape[0] > rows.shape[1] or torch.linalg.matrix_rank(rows.double()) < rows.shape[0]:
         raise BadInput(
             f"layer: the {rows.shape[0]} rows of {rows.shape[1]} numbers of {path!r} cannot be made orthogonal; widen "
@@ -91,3 +103,10 @@ def orthogonal_classifier(model: nn.Module, x: Any = None, *, layer: str | None 
     parametrize.register_parametrization(owner, "weight", RowNorms(rows.norm(dim=1), weight.shape), unsafe=True)
     owner.get_submodule("parametrizations").get_submodule("weight").requires_grad_(weight.requires_grad)
     return path
+
+
+def _other_owners(model: nn.Module, owner: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """The parameters of all modules but one, with their paths."""
+    for path, module in model.named_modules():
+        if module is not owner:
+            yield from module.named_parameters(prefix=path, recurse=False)

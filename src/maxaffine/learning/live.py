@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from maxaffine.capture import capture
 from maxaffine.errors import BadInput
-from maxaffine.learning.classifier import evaluating, first_samples, logits_of, recording_gradients
+from maxaffine.learning.classifier import evaluating, first_samples, logits_of, recording_gradients, writable
 
 
 def require_piecewise_affine(model: nn.Module, x: Any) -> None:
@@ -51,7 +51,8 @@ def live_templates(model: nn.Module, x: Any, samples: int, classes: Sequence[int
         leaves = [item.requires_grad_() for item in tree_leaves((args, kwargs)) if _is_floating(item)]
         # Copies: a training pass between this one and its backward would change the running statistics in place.
         buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-        logits = logits_of(functional_call(model, buffers, args, kwargs))
+        own_args, own_kwargs = tree_map(writable, (args, kwargs))
+        logits = logits_of(functional_call(model, buffers, own_args, own_kwargs))
         chosen = _chosen(logits, classes)
         totals = logits.sum(0)
         grads = [torch.autograd.grad(totals[c], leaves, create_graph=recording, retain_graph=True) for c in chosen]

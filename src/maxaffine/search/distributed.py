@@ -90,7 +90,7 @@ def encode_with_ray(
         How many inputs were encoded and how many were there.
 
     Raises:
-        BadInput: If the store is of another network, or an argument is not valid.
+        BadInput: As `encode`, or if another argument is not valid.
         MaxAffineError: If Ray or lance-ray is not installed, or a worker failed.
         DataError: If the store cannot be written.
 
@@ -99,7 +99,7 @@ def encode_with_ray(
     for name, value in (("workers", workers), ("threads", threads), ("commit_rows", commit_rows)):
         positive(name, value)
     store.require(make(), "make")
-    work = Work.left(inputs, store, batch_size, first_id)
+    work = Work.left(inputs, store, batch_size, first_id, progress)
     batches, total, left = work.batches(), len(inputs), int(work.missing.sum())
     step = max(1, commit_rows // batch_size)
     with (

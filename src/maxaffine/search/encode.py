@@ -39,11 +39,16 @@ class LabelledInputs(Protocol):
 
 @runtime_checkable
 class Inputs(Protocol):
-    """Inputs that can be taken in runs: a `Split`, or `ImageFiles`, which are read when they are taken."""
+    """Inputs that can be taken in runs: a `Split`, or `ImageFiles`, which are read when they are taken.
+
+    ``marks`` gives a uint32 for each, another one where the input or its label is another.
+    """
 
     def __len__(self) -> int: ...  # noqa: D105
 
     def take(self, indices: slice, /) -> LabelledInputs: ...  # noqa: D102
+
+    def marks(self, indices: slice, /) -> np.ndarray: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,9 @@ class Work:
     missing: np.ndarray
 
     @classmethod
-    def left(cls, inputs: Inputs, store: CodeStore, batch_size: int, first_id: int) -> Work:
+    def left(
+        cls, inputs: Inputs, store: CodeStore, batch_size: int, first_id: int, progress: bool | None = None
+    ) -> Work:
         """Find out what is left to do.
 
         Args:
@@ -87,19 +94,23 @@ class Work:
             store: Where their codes go.
             batch_size: Inputs of a batch.
             first_id: The id of input 0.
+            progress: As for `encode`.
 
         Returns:
             It.
 
         Raises:
-            BadInput: If the batch size is no positive number, or the first id is negative.
+            BadInput: If the batch size is no positive number, the first id is negative, or a row of the store is not of
+                the input that has its id.
         """
         positive("batch_size", batch_size)
         if first_id < 0:
             raise BadInput(f"first_id={first_id}; ids count from 0")
-        present = store.ids().numpy() - first_id
-        missing = np.ones(len(inputs), dtype=bool)
-        missing[present[(present >= 0) & (present < len(inputs))]] = False
+        ids, marks = (column.numpy() for column in store.marks())
+        here = (ids >= first_id) & (ids - first_id < len(inputs))
+        present, missing = ids[here] - first_id, np.ones(len(inputs), dtype=bool)
+        missing[present] = False
+        _require_same_inputs(inputs, present, marks[here], first_id, progress)
         return cls(inputs, batch_size, first_id, missing)
 
     def batches(self) -> list[int]:
@@ -124,7 +135,7 @@ class Work:
         wanted = np.flatnonzero(self.missing[rows])
         ids = self.first_id + rows.start + wanted
         missing = codes if len(wanted) == codes.batch else codes.rows(wanted)
-        return store.layout.table(ids, part.labels.numpy()[wanted], missing)
+        return store.layout.table(ids, part.labels.numpy()[wanted], missing, self.inputs.marks(rows)[wanted])
 
 
 def encode(
@@ -139,7 +150,9 @@ def encode(
 ) -> Encoded:
     """Write the codes of all inputs into a store; inputs whose ids are there already are left out.
 
-    A run that was killed, or stopped by Ctrl-C, goes on where it was when it is started again.
+    A run that was killed, or stopped by Ctrl-C, goes on where it was when it is started again. What was encoded before
+    is compared with the inputs by their marks, so that no id comes to stand for another input: of arrays a checksum,
+    of image files the names, the size in bytes and the label (pixels that change within the same size go unnoticed).
 
     Args:
         net: The network, the one that the store was made for.
@@ -154,7 +167,8 @@ def encode(
         How many inputs were encoded and how many were there.
 
     Raises:
-        BadInput: If the store is of another network, or an argument is not valid.
+        BadInput: If the store is of another network, holds rows of other inputs under these ids, or an argument is not
+            valid.
         DataError: If an input cannot be read, or the store not be written.
 
     Example:
@@ -170,7 +184,7 @@ def encode(
     Deep Learning" (arXiv 1805.06576).
     """
     store.require(net, "net")
-    work = Work.left(inputs, store, batch_size, first_id)
+    work = Work.left(inputs, store, batch_size, first_id, progress)
     total, left = len(inputs), int(work.missing.sum())
     before = torch.get_num_threads()
     torch.set_num_threads(positive("threads", threads) if threads is not None else before)
@@ -182,6 +196,24 @@ def encode(
     finally:
         torch.set_num_threads(before)
     return Encoded(left, total - left)
+
+
+def _require_same_inputs(
+    inputs: Inputs, present: np.ndarray, marks: np.ndarray, first_id: int, progress: bool | None
+) -> None:
+    """Refuse inputs that are not those whose rows the store holds: at ``present`` (n,), marked with ``marks`` (n,)."""
+    order = present.argsort(kind="stable")
+    present, marks = present[order], marks[order]
+    starts = np.unique(present // COMMIT_ROWS) * COMMIT_ROWS
+    for start in progress_bar(progress, "comparing", iterable=starts.tolist(), unit_scale=COMMIT_ROWS, unit="input"):
+        low, high = np.searchsorted(present, [start, start + COMMIT_ROWS])
+        now = inputs.marks(slice(start, min(start + COMMIT_ROWS, len(inputs))))
+        if changed := present[low:high][now[present[low:high] - start] != marks[low:high]][:5].tolist():
+            raise BadInput(
+                f"inputs: those numbered {changed} are not what the store holds under the ids"
+                f" {[first_id + i for i in changed]}: the data, their order or their labels have changed, or the rows"
+                " are of another set; encode into a new store, or with another first_id"
+            )
 
 
 def _commits(work: Work, net: SplineNetwork, store: CodeStore) -> Iterator[list[Any]]:

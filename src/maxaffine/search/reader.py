@@ -15,7 +15,7 @@ from maxaffine.progress import progress_bar
 from maxaffine.search.checks import positive
 from maxaffine.search.index import CodeIndex
 from maxaffine.search.lance import load_lance, naming_store
-from maxaffine.search.schema import StoredCodes, StoreLayout
+from maxaffine.search.schema import NO_MARK, StoredCodes, StoreLayout
 
 # Bytes that one batch of a scan takes.
 _BATCH_BYTES = 1 << 26
@@ -83,6 +83,13 @@ class StoreReader:
         """(N,) int64: the ids of all rows at this moment."""
         with self._reading():
             return torch.from_numpy(self._latest().to_table(columns=["id"]).column("id").to_numpy().copy())
+
+    def marks(self) -> tuple[Tensor, Tensor]:
+        """(N,) int64 twice: the ids of all rows at this moment, and the marks of their inputs, -1 without one."""
+        with self._reading():
+            rows = self._latest().to_table(columns=["id", "mark"])
+            marks = rows.column("mark").cast("int64").fill_null(NO_MARK)
+            return torch.from_numpy(rows.column("id").to_numpy().copy()), torch.from_numpy(marks.to_numpy().copy())
 
     def batches(
         self,

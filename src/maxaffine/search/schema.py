@@ -4,6 +4,7 @@
 | --- | --- | --- |
 | ``id`` | int64 | the input's number |
 | ``label`` | int64, may be null | its class |
+| ``mark`` | uint32, may be null | by which `encode` notices that the id stands for another input now |
 | ``crc32`` | fixed_size_list<uint32>[L] | per operator a CRC-32 of id, label and the operator's bytes |
 | ``codes_0`` ... | fixed_size_list<uint8>[bytes] | an operator's bit planes, as in `PackedCodes.packed` |
 
@@ -27,8 +28,8 @@ from maxaffine.errors import BadInput, DataError
 from maxaffine.network import SplineNetwork
 
 _KEY = b"maxaffine"
-_FORMAT, _VERSION = "maxaffine.store", 1
-NO_LABEL = -1
+_FORMAT, _VERSION = "maxaffine.store", 2
+NO_LABEL = NO_MARK = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +121,7 @@ class StoreLayout:
         head = [
             pa.field("id", pa.int64(), False),
             pa.field("label", pa.int64()),
+            pa.field("mark", pa.uint32()),
             pa.field("crc32", pa.list_(pa.uint32(), len(self.operators)), False),
         ]
         operators = [{"name": name, "pieces": pieces, "units": units} for name, pieces, units in self.operators]
@@ -137,7 +139,7 @@ class StoreLayout:
             The layout.
 
         Raises:
-            DataError: If it was written by something else, by a newer version, or is damaged.
+            DataError: If it was written by something else, by another version, or is damaged.
         """
         text = (schema.metadata or {}).get(_KEY)
         if text is None:
@@ -146,8 +148,9 @@ class StoreLayout:
             description = json.loads(text)
             if description["format"] != _FORMAT:
                 raise DataError(f"it holds {description['format']!r}, not {_FORMAT!r}")
-            if description["version"] > _VERSION:
-                raise DataError(f"its format version {description['version']} is newer than {_VERSION}; upgrade")
+            if (version := description["version"]) != _VERSION:
+                cure = "upgrade maxaffine" if version > _VERSION else "encode the inputs again"
+                raise DataError(f"its format version is {version}, and this one reads {_VERSION}; {cure}")
             operators = tuple((x["name"], x["pieces"], tuple(x["units"])) for x in description["operators"])
             layout = cls(operators, tuple(sorted(description["metadata"].items())))
             present = {field.name: field.type for field in schema}
@@ -158,13 +161,14 @@ class StoreLayout:
             raise DataError(f"its description is damaged ({error!r})") from error
         return layout
 
-    def table(self, ids: np.ndarray, labels: np.ndarray, codes: Codes) -> Any:
+    def table(self, ids: np.ndarray, labels: np.ndarray, codes: Codes, marks: np.ndarray | None = None) -> Any:
         """Codes as an Arrow table.
 
         Args:
             ids: (n,) int64.
             labels: (n,) int64, -1 where an input has none.
             codes: Of the n inputs.
+            marks: (n,) uint32 of the inputs, if they have any.
 
         Returns:
             The table.
@@ -174,7 +178,8 @@ class StoreLayout:
         rows = [codes[name].packed.numpy().reshape(len(ids), -1) for name in self.names]
         heads = _checksums(np.stack([ids, labels], axis=1))
         sums = np.stack([_checksums(row, heads) for row in rows], axis=1)
-        columns = [pa.array(ids), pa.array(labels, mask=labels == NO_LABEL)]
+        marked = pa.nulls(len(ids), pa.uint32()) if marks is None else pa.array(marks)
+        columns = [pa.array(ids), pa.array(labels, mask=labels == NO_LABEL), marked]
         for width, array in [(len(rows), sums), *((row.shape[1], row) for row in rows if row.shape[1])]:
             flat = pa.array(np.ascontiguousarray(array).reshape(-1))
             columns.append(pa.FixedSizeListArray.from_arrays(flat, width))

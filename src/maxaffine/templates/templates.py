@@ -16,12 +16,13 @@ from maxaffine.templates.measuring import Measured, double, measure
 from maxaffine.templates.result import Templates
 
 Names = Sequence[str] | Mapping[int, str]
+Unit = int | np.integer | str
 
 
 def templates(
     net: SplineNetwork,
     x: Any,
-    classes: int | str | Sequence[int | str] | Tensor | None = None,
+    classes: Unit | Sequence[Unit] | Tensor | np.ndarray | None = None,
     until: str | None = None,
     *,
     output: int | None = None,
@@ -86,14 +87,14 @@ def templates(
 def _chosen(
     layer: Layer,
     values: Tensor,
-    classes: int | str | Sequence[int | str] | Tensor | None,
+    classes: Unit | Sequence[Unit] | Tensor | np.ndarray | None,
     top: int | None,
     names: Mapping[int, str] | None,
 ) -> list[int]:
     """Flat numbers of the units to look at, in increasing order where ``top`` chose them."""
     units = list(range(layer.count))
     if classes is not None:
-        items = classes.tolist() if isinstance(classes, Tensor) else classes
+        items = classes.tolist() if isinstance(classes, Tensor | np.ndarray | np.generic) else classes
         listed = [items] if isinstance(items, int | str) else list(items)
         units = [_number(item, layer, names) for item in listed]
         if not units or len(set(units)) < len(units):
@@ -106,16 +107,16 @@ def _chosen(
     return [units[place] for place in sorted(set(order.flatten().tolist()))]
 
 
-def _number(item: int | str, layer: Layer, names: Mapping[int, str] | None) -> int:
+def _number(item: Any, layer: Layer, names: Mapping[int, str] | None) -> int:
     if isinstance(item, str):
         found = [number for number, name in (names or {}).items() if name == item]
         if not found:
             known = "names= gave none" if names is None else f"there are {', '.join(list(names.values())[:12])}"
             raise BadInput(f"classes: no unit is called {item!r}; {known}")
         return found[0]
-    if not 0 <= item < layer.count:
+    if isinstance(item, bool) or not isinstance(item, int | np.integer) or not 0 <= item < layer.count:
         raise BadInput(f"classes: {layer.words} has the units 0..{layer.count - 1}, got {item}")
-    return item
+    return int(item)
 
 
 def _names(layer: Layer, names: Names | None) -> Mapping[int, str] | None:
