@@ -92,6 +92,32 @@ def test_a_difference_that_cancels() -> None:
     assert plane_of(Nothing()).regions == 4
 
 
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.MaxPool1d(2, 1), "maximum"])
+def test_units_far_smaller_than_others(activation: nn.Module | str) -> None:
+    """Every unit's boundary counts, whatever its scale: multiples of the units have the same regions."""
+
+    class Scaled(nn.Module):
+        def __init__(self, scales: torch.Tensor) -> None:
+            super().__init__()
+            self.first, self.second, self.scales = linear(first, bias), linear(second, bias), scales
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.scales * self.first(x)
+            y = self.scales.flip(0) * self.second(torch.relu(y) / self.scales)
+            if isinstance(activation, str):
+                return torch.maximum(y, 0.5 * y)
+            return activation(y.reshape(-1, 4, 2)).flatten(1)
+
+    generator = torch.Generator().manual_seed(5)
+    first, second = (torch.randn(8, size, generator=generator, dtype=torch.float64) for size in (2, 8))
+    bias = torch.randn(8, generator=generator, dtype=torch.float64) / 3
+    scales = torch.tensor([1.0, 1.0, 1e-20, 1e-20, 1e6, 1e6, 1e-9, 1e-9], dtype=torch.float64)
+    even, uneven = Scaled(torch.ones(8, dtype=torch.float64)), Scaled(scales)
+    found = plane_of(uneven)
+    assert found.regions == plane_of(even).regions > 20
+    found.verify(uneven)
+
+
 def test_a_boundary_again_in_a_deeper_layer() -> None:
     """A unit of the second layer changes sign exactly where one of the first does."""
     first = linear([[1.0, 0.3], [0.2, -1.0]], [0.1, 0.0])

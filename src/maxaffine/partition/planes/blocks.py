@@ -16,7 +16,7 @@ from maxaffine.errors import PartitionError
 from maxaffine.partition.planes.complex import Complex
 from maxaffine.partition.planes.divide import Division, divide
 from maxaffine.partition.planes.growth import Growth
-from maxaffine.partition.planes.levels import Level, Rows
+from maxaffine.partition.planes.levels import Level, Rows, probes
 
 OVERHEAD = 1024  # bytes of a vertex with its share of edges and cells while a complex is divided
 
@@ -190,9 +190,10 @@ class Builder:
             if before is None:
                 self._finish(block)
             return []
-        rows = level.run(block.carried.made())
+        made = block.carried.made()
+        rows = level.run(made)
         try:
-            division = divide(block.cells, level, rows, block.level, self.tolerance)
+            division = divide(block.cells, level, rows, lambda: level.run(probes(made)), block.level, self.tolerance)
         except PartitionError as error:
             raise PartitionError(error.reason, error.place, error.unit, level.name) from error
         if before is not None and before.vertices != len(division.cells.points):

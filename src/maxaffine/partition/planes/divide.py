@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,9 +17,12 @@ from maxaffine.partition.planes.levels import Level, Rows, operand_gap
 from maxaffine.partition.planes.windows import smallest
 
 # A unit is taken for zero at a vertex where it is this small beside its largest value over the complex, or so small
-# beside the largest entry of its operator's input that rounding of sums of such entries leaves as much.
+# beside the largest entry of its operator's input that rounding of sums of such entries leaves as much. Where that
+# would take much of the unit, as of a channel that weight decay has all but ended, its own sums are looked at instead.
 RELATIVE = 1e-12
 ROUNDING = 64 * float(np.finfo(np.float64).eps)
+MUCH = 1e-10
+Probe = Callable[[], Rows]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,13 +38,14 @@ class Division:
     growth: Growth
 
 
-def divide(cells: Complex, level: Level, rows: Rows, operator: int, tolerance: float) -> Division:
+def divide(cells: Complex, level: Level, rows: Rows, probe: Probe, operator: int, tolerance: float) -> Division:
     """Divide a complex by the boundaries of the operator that follows a level.
 
     Args:
         cells: The complex.
         level: The level.
         rows: Its values at the vertices.
+        probe: Gives its values where nothing cancels.
         operator: Number of the operator.
         tolerance: A distance in the plane.
 
@@ -51,15 +56,20 @@ def divide(cells: Complex, level: Level, rows: Rows, operator: int, tolerance: f
     if step is None:
         return Division(cells, Growth(len(cells.points), ()))
     if isinstance(step.operator, MaxPool | AxisSelection):
-        x = rows[step.inputs[0]].numpy()
+        x = rows[step.inputs[0]]
+        size = _largest(x)
+        least = zeros_below(size, size, lambda: _largest(probe()[step.inputs[0]])).numpy()
         boundary = Boundary(operator, smallest(step.operator), tolerance)
-        cells, stages = divided_by_extremes(cells, x, level.windows, too_small(x), boundary)
+        cells, stages = divided_by_extremes(cells, x.numpy(), level.windows, least, boundary)
         return Division(cells, Growth(len(x), stages))
     if isinstance(step.operator, Elementwise):
-        columns = _knotted(step.operator, step.inputs[0], rows[step.inputs[0]])
+        number = step.inputs[0]
+        columns = _knotted(step.operator, number, rows[number], lambda: _largest(probe()[number]))
         return divided_by_columns(cells, *columns, operator, tolerance)
-    gap, scale = operand_gap(level, rows)
-    table, unit = _active(gap, gap.amin(0), gap.amax(0), 0.0, scale)
+    gap, size = operand_gap(level, rows)
+    low, high = gap.amin(0), gap.amax(0)
+    least = zeros_below(torch.maximum(-low, high), size, lambda: operand_gap(level, probe())[1])
+    table, unit = _active(gap, low, high, 0.0, least)
     return divided_by_columns(cells, table, unit, None, operator, tolerance)
 
 
@@ -96,19 +106,46 @@ def too_small(x: np.ndarray) -> np.ndarray:
     return np.maximum(RELATIVE * largest, ROUNDING * largest.max(initial=0.0))
 
 
-def _knotted(operator: Elementwise, number: int, x: Tensor) -> tuple[np.ndarray, np.ndarray, Knots]:
+def zeros_below(largest: Tensor, size: Tensor, probe: Callable[[], Tensor]) -> Tensor:
+    """What counts as zero of each function.
+
+    Args:
+        largest: (K,) the largest magnitude of each.
+        size: (K,) the largest entry that it is the difference of.
+        probe: Gives (K,) the largest entries where nothing cancels.
+
+    Returns:
+        (K,).
+    """
+    noise = (ROUNDING * size.max()).expand_as(size) if len(size) else size
+    doubtful = (largest > 0) & (noise > MUCH * largest)
+    if doubtful.any():
+        noise = torch.where(doubtful, torch.minimum(noise, ROUNDING * torch.maximum(size, probe())), noise)
+    return torch.maximum(RELATIVE * largest, noise)
+
+
+def _largest(x: Tensor) -> Tensor:
+    return torch.maximum(x.amax(0), -x.amin(0))
+
+
+def _knotted(
+    operator: Elementwise, number: int, x: Tensor, probe: Callable[[], Tensor]
+) -> tuple[np.ndarray, np.ndarray, Knots]:
     """The entries less each knot, for the units that lie on both sides of it."""
     low, high = x.amin(0), x.amax(0)
-    scale = float(torch.maximum(low.abs(), high.abs()).max())
-    found = [_active(x, low - knot, high - knot, knot, max(scale, abs(knot))) for knot in operator.spline.knots]
+    size = torch.maximum(low.abs(), high.abs())
+    found = []
+    for knot in operator.spline.knots:
+        below, above = low - knot, high - knot
+        least = zeros_below(torch.maximum(below.abs(), above.abs()), size.clamp(min=abs(knot)), probe)
+        found.append(_active(x, below, above, knot, least))
     units = np.concatenate([unit for _, unit in found])
     knots = np.repeat(np.array(operator.spline.knots), [len(unit) for _, unit in found])
     return np.concatenate([table for table, _ in found], 1), units, Knots(number, units, knots)
 
 
-def _active(x: Tensor, low: Tensor, high: Tensor, knot: float, scale: float) -> tuple[np.ndarray, np.ndarray]:
+def _active(x: Tensor, low: Tensor, high: Tensor, knot: float, least: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """X - knot for the units with both signs, what is too small to have a sign set to zero; and which units."""
-    least = torch.clamp(RELATIVE * torch.maximum(low.abs(), high.abs()), min=ROUNDING * scale)
     unit = torch.nonzero((low < -least) & (high > least)).flatten()
     table = x.index_select(1, unit)
     if knot:

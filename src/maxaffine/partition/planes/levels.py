@@ -17,6 +17,7 @@ from maxaffine.partition.planes.windows import EXTREMES, windows
 Rows = dict[int, Tensor]  # values by number, (V, K): a row per point, the units of one sample flattened
 
 CHUNK_BYTES = 2**24
+PROBES = 8
 
 
 @dataclass(frozen=True)
@@ -86,15 +87,15 @@ def _with_values(graph: Graph, tensors: list[Tensor]) -> list[tuple[Tensor, Valu
     return [(tensor, graph.values[number]) for tensor, number in zip(tensors, graph.outputs, strict=True)]
 
 
-def operand_gap(level: Level, rows: Rows) -> tuple[Tensor, float]:
-    """First operand less second of a maximum or minimum of two, (V, K), and the largest entry of both.
+def operand_gap(level: Level, rows: Rows) -> tuple[Tensor, Tensor]:
+    """First operand less second of a maximum or minimum of two, (V, K), and the larger magnitude of both, (K,).
 
     Args:
         level: The level in front of it.
         rows: Its values.
 
     Returns:
-        The difference and the largest entry.
+        The difference, and the largest entry of each unit's operands.
 
     Raises:
         TypeError: When another operator follows the level.
@@ -104,8 +105,29 @@ def operand_gap(level: Level, rows: Rows) -> tuple[Tensor, float]:
         raise TypeError(f"{level.name} does not choose between two operands")
     inputs = [laid_out(rows[number], level.operands.values[number]) for number in level.operands.inputs]
     first, second = step.operator.sides(level.operands.run(inputs))
-    largest = max(float(torch.as_tensor(side).abs().max()) for side in (first, second))
-    return flattened(first - second, level.operands.values[step.result]), largest
+    gap, value = first - second, level.operands.values[step.result]
+    sizes = [flattened(torch.as_tensor(side).abs().expand_as(gap), value).amax(0) for side in (first, second)]
+    return flattened(gap, value), torch.maximum(*sizes)
+
+
+def probes(rows: Rows) -> Rows:
+    """A few rows with every entry drawn anew, up to its largest magnitude: nothing that cancels in rows does in them.
+
+    Args:
+        rows: Values at points.
+
+    Returns:
+        Values of the same kind.
+    """
+    generator = torch.Generator().manual_seed(0)
+    found = {}
+    for number, table in rows.items():
+        if table.is_floating_point():
+            drawn = 2 * torch.rand(PROBES, table.shape[1], generator=generator, dtype=table.dtype) - 1
+            found[number] = drawn * torch.maximum(table.amax(0), -table.amin(0))
+        else:
+            found[number] = table[:1].expand(PROBES, -1)
+    return found
 
 
 def laid_out(rows: Tensor, value: Value) -> Tensor:
