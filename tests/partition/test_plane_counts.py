@@ -129,12 +129,26 @@ def test_tiles_meet_where_boundaries_lie_close(gap: float) -> None:
     _same(plane_of(network, memory=2**16), plane_of(network, memory=2**30))
 
 
-def test_tiles_of_a_convolutional_network_meet() -> None:
+def test_a_few_units_of_a_maximum_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, x = _convolutional()
+    net = ma.capture(network, x)
+    whole = ma.partition.plane(net, x, progress=False)
+    monkeypatch.setattr("maxaffine.partition.planes.extremes.ENTRIES", 1)
+    one_by_one = ma.partition.plane(net, x, progress=False)
+    _same(whole, one_by_one)
+    assert one_by_one.verify(network).passed
+
+
+def _convolutional() -> tuple[nn.Sequential, torch.Tensor]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         body = [nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(3, 4, 3), nn.LeakyReLU(0.1)]
         network = nn.Sequential(*body, nn.MaxPool2d(3, 1, 1), nn.Flatten(), nn.Linear(16, 3)).double()
-        x = torch.randn(3, 1, 8, 8, dtype=torch.float64)
+        return network, torch.randn(3, 1, 8, 8, dtype=torch.float64)
+
+
+def test_tiles_of_a_convolutional_network_meet() -> None:
+    network, x = _convolutional()
     net = ma.capture(network, x)
     whole, tiled = (ma.partition.plane(net, x, memory=memory, progress=False) for memory in (2**30, 2**17))
     _same(whole, tiled)

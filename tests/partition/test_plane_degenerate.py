@@ -26,6 +26,16 @@ def test_lines_through_one_point(count: int) -> None:
     assert len(found.vertices) == 1 + 2 * count + 4
 
 
+def test_lines_at_small_angles_almost_through_one_point() -> None:
+    """Where they cross is known to the tolerance over the angle: 60 lines at 1e-3 cross in few places, not in 1770."""
+    generator = torch.Generator().manual_seed(0)
+    angles = 1e-3 * torch.rand(60, generator=generator, dtype=torch.float64)
+    shifts = 1e-11 * torch.randn(60, generator=generator, dtype=torch.float64)
+    found = plane_of(_relu(torch.stack([angles.cos(), angles.sin()], 1), shifts))
+    assert 120 <= found.regions < 400
+    found.verify()
+
+
 @pytest.mark.parametrize("factor", [1.0, -2.0, 1e-7, 1 / 3])
 def test_a_unit_again(factor: float) -> None:
     rows = torch.tensor([[0.3, 1.0], [1.0, -0.7], [0.2, 0.1]], dtype=torch.float64)

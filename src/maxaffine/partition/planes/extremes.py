@@ -9,7 +9,7 @@ taken out again.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from maxaffine.partition.planes.complex import Complex, Functions, Stage, dissol
 from maxaffine.partition.planes.growth import grown_table
 
 CHUNK_ENTRIES = 2**22
+ENTRIES = 2**25  # held of the units that are divided by together
 MANY_ROUNDS = 200
 
 
@@ -54,13 +55,31 @@ def divided_by_extremes(
     Raises:
         PartitionError: When rounding leaves a cell whose winners cannot be told apart.
     """
-    first, stages = len(cells.points), []
-    contest = _Contest.of(x, windows, least, boundary.smallest)
+    first, stages = len(cells.points), ()
+    waiting = _Contest.of(x, windows, least, boundary.smallest).units
+    while len(waiting):
+        chosen, waiting = np.split(waiting, [_at_once(len(cells.points), windows.shape[1])])
+        used, place = np.unique(windows[chosen], return_inverse=True)
+        entries = grown_table(x[:, used], stages)
+        contest = _Contest.of(entries, place.reshape(len(chosen), -1), least[used], boundary.smallest)
+        cells, made = _settled(cells, replace(contest, units=chosen[contest.units]), boundary, first)
+        stages += made
+    return cells, stages
+
+
+def _at_once(vertices: int, size: int) -> int:
+    """Units that are divided by together: all of their boundaries may cross one another."""
+    return max(1, min(ENTRIES // (vertices * size), int((ENTRIES / size) ** (1 / 3))))
+
+
+def _settled(cells: Complex, contest: _Contest, boundary: Boundary, first: int) -> tuple[Complex, tuple[Stage, ...]]:
+    """Divide by some of the units; see :func:`divided_by_extremes`."""
+    stages: tuple[Stage, ...] = ()
     for _ in range(MANY_ROUNDS):
         cell, unit = contest.undecided(cells)
         if not len(cell):
-            dropped = contest.same_winner(cells, np.flatnonzero(cells.operator == boundary.operator))
-            return dissolve(cells, dropped, first), tuple(stages)
+            own = (cells.operator == boundary.operator) & np.isin(cells.unit, contest.units)
+            return dissolve(cells, contest.same_winner(cells, np.flatnonzero(own)), first), stages
         pairs, functions = contest.duels(cells, cell, unit)
         table = contest.table(functions)
         before = table != 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from maxaffine.partition.planes.complex.signs import Signs
 
 # Corners this much closer to zero than the farthest one are taken for zeros, one after the other, where rounding made
 # the signs around a cell alternate more than twice, which no affine function does.
-LENIENCE = (0.0, 1e-11, 1e-9, 1e-7)
+LENIENCE = (0.0, 1e-11, 1e-9, 1e-7, 1e-5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,6 +207,10 @@ class Crossings:
     on_first: np.ndarray
     on_second: np.ndarray
 
+    def chosen(self, kept: np.ndarray) -> Crossings:
+        """Those where the mask is true."""
+        return Crossings(self.first[kept], self.second[kept], self.on_first[kept], self.on_second[kept])
+
 
 def find_crossings(cells: Complex, chords: Chords, tolerance: float) -> tuple[Chords, Crossings, np.ndarray]:
     """Find the crossings, and put off chords whose crossings could not be told apart.
@@ -231,12 +235,18 @@ def find_crossings(cells: Complex, chords: Chords, tolerance: float) -> tuple[Ch
     with np.errstate(divide="ignore", invalid="ignore"):
         on_first, on_second = cross(gap, along[second]) / span, cross(gap, along[first]) / span
     found = Crossings(first, second, on_first, on_second)
-    waiting = _too_close(found, np.hypot(*along.T), chords.function, tolerance)
+    length = np.hypot(*along.T)
+    # Ends are known to the tolerance; crossings at a small angle are known to as much the less.
+    reach = tolerance * length[first] * length[second] / np.maximum(np.abs(span), np.finfo(float).tiny)
+    waiting = np.zeros(len(length), dtype=bool)
+    while (further := _too_close(found, length, chords.function, reach)).any():
+        waiting |= further
+        kept = ~(waiting[found.first] | waiting[found.second])
+        found, reach = found.chosen(kept), reach[kept]
     if not waiting.any():
         return chords, found, np.zeros(0, dtype=np.int64)
-    kept = ~(waiting[first] | waiting[second])
     number = np.cumsum(~waiting) - 1
-    found = Crossings(number[first[kept]], number[second[kept]], on_first[kept], on_second[kept])
+    found = replace(found, first=number[found.first], second=number[found.second])
     put_off = np.unique(np.concatenate([chords.function[waiting], _waiting_too(chords, waiting)]))
     return chords.chosen(~waiting), found, put_off
 
@@ -262,19 +272,20 @@ def _interleaved(chords: Chords) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(firsts), np.concatenate(seconds)
 
 
-def _too_close(found: Crossings, length: np.ndarray, function: np.ndarray, tolerance: float) -> np.ndarray:
-    """Which chords must wait."""
+def _too_close(found: Crossings, length: np.ndarray, function: np.ndarray, reach: np.ndarray) -> np.ndarray:
+    """Which chords must wait; ``reach`` says how exactly each crossing is known."""
     waiting = np.zeros(len(length), dtype=bool)
     later = np.where(function[found.first] > function[found.second], found.first, found.second)
     for chord, at in ((found.first, found.on_first), (found.second, found.on_second)):
-        inside = (at * length[chord] > tolerance) & ((1 - at) * length[chord] > tolerance)
+        inside = (at * length[chord] > reach) & ((1 - at) * length[chord] > reach)
         waiting[later[~inside]] = True
     chord, other = np.concatenate([found.first, found.second]), np.concatenate([found.second, found.first])
     at = np.concatenate([found.on_first, found.on_second])
     order = np.lexsort((at, chord))
-    chord, other, at = chord[order], other[order], at[order]
+    chord, other, at, reach = chord[order], other[order], at[order], np.concatenate([reach, reach])[order]
     apart = np.ones(len(chord), dtype=bool)
-    apart[1:] = ~((chord[1:] == chord[:-1]) & ((at[1:] - at[:-1]) * length[chord[1:]] <= tolerance))
+    near = (at[1:] - at[:-1]) * length[chord[1:]] <= np.maximum(reach[1:], reach[:-1])
+    apart[1:] = (chord[1:] != chord[:-1]) | ~near
     if apart.all():
         return waiting
     cluster = np.cumsum(apart) - 1
