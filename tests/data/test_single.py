@@ -69,12 +69,12 @@ def test_arrays(array: np.ndarray, shape: tuple[int, ...]) -> None:
 
 FALSE_HEADER = _npy(np.zeros((8, 8))).replace(b"(8, 8)", b"(9, 9)")
 BAD = [
-    (b"", "is none of PNG"),
-    (b"hello", "is none of PNG"),
-    (_png(np.zeros((30, 30), np.uint8))[:48], "unreadable as PNG|is none of"),
+    (b"", "unreadable, none of PNG"),
+    (b"hello", "unreadable, none of PNG"),
+    (_png(np.zeros((30, 30), np.uint8))[:48], "unreadable"),
     (_claiming(20_000, 5_000), "more pixels than|are more than"),
     (_claiming(30_000, 30_000), "more pixels than"),
-    (b"%PDF-1.4", "is none of"),
+    (b"%PDF-1.4", "unreadable, none of"),
     (b"\x93NUMPY", "npy"),
     (b"\x93NUMPY\x09\x00aaaa", "npy"),
     (_npy(np.zeros((8, 8)))[:-1], "cut short"),
@@ -84,7 +84,7 @@ BAD = [
     (_npy(np.zeros((8, 8), dtype="U3")), "not numbers"),
     (_npy(np.full((8, 8), np.nan)), "NaN"),
     (_npy(np.full((8, 8), 2.0)), r"not in \[0, 1\]"),
-    (pickle.dumps({"a": 1}), "is none of"),
+    (pickle.dumps({"a": 1}), "unreadable, none of"),
     (bytes(17 * 2**20), "make the file smaller"),
 ]
 
