@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from . import learning, lines, planes
+from . import learning, lines, plane_peers
 from .codes_page import codes_section, distance_section, encode_section, search_section
 from .markdown import number, table
 from .measure import MEMORY_LIMIT
@@ -64,10 +64,11 @@ PLANES = f"""
 All regions on a polygon of a plane, in float64, with torch's default initialisation. CPU seconds are the least of the
 rounds; "peak" is the most memory that the process has held (before the partition in brackets), "x floor" the CPU time
 over that of the module's own forward pass at every final vertex. Edge subdivision is the published neuron-by-neuron
-algorithm (Berzins, ICML 2023), written anew in float64 in `benchmarks/subdivision.py`; it finds vertices and edges
-alone, of fully connected networks. relucent searches the cells that meet the square, without its check at the end;
-affinitree builds its tree on the square; both are ended after {planes.PEER_SECONDS} CPU s. All find the same number
-of regions where the table does not say otherwise.
+algorithm (Berzins, ICML 2023), written anew in `benchmarks/subdivision.py`, and leaner there than in its author's
+program, which copies all signs and values with every unit (run in float64, from the folder that `{plane_peers.FOLDER}`
+names); both find vertices and edges alone, of fully connected networks. relucent searches the cells that meet the
+square, without its check at the end; affinitree builds its tree on the square; these two are ended after
+{plane_peers.PEER_SECONDS} CPU s. All find the same number of regions where the table does not say otherwise.
 """
 
 GROWTH = """
@@ -178,22 +179,19 @@ def line_section(results: list[dict[str, Any]]) -> str:
     return f"{LINES}\n{table([*head, f'captum at {lines.MOST_STEPS} steps'], rows)}"
 
 
-PEERS = ("edge subdivision", *planes.PACKAGES)
-
-
 def planes_section(results: list[dict[str, Any]]) -> str:
     """Exact planes over their floor, and every peer over them."""
     rows = []
     for row in results:
         if "failure" in row:
-            rows.append([row["title"], row["failure"], *[""] * (4 + len(PEERS))])
+            rows.append([row["title"], row["failure"], *[""] * (4 + len(plane_peers.PEERS))])
             continue
         seconds = min(row["cpu"])
         peak = f"{row['peak_mib']:.0f} ({row['before_mib']:.0f})"
         cells = [f"{row['regions']:,}", f"{row['vertices']:,}", number(seconds), number(seconds / row["floor"]), peak]
-        rows.append([row["title"], *cells, *(_peer(row, peer, seconds) for peer in PEERS)])
+        rows.append([row["title"], *cells, *(_peer(row, peer, seconds) for peer in plane_peers.PEERS)])
     versions = next((row["versions"] for row in results if "versions" in row), {})
-    names = [f"{peer} {versions.get(peer, '')}".strip() for peer in PEERS]
+    names = [f"{peer} {versions.get(peer, '')}".strip() for peer in plane_peers.PEERS]
     head = ["", "regions", "vertices", "CPU s", "x floor", "peak MiB", *(f"{name}, x {OURS}" for name in names)]
     return f"{PLANES}\n{table(head, rows)}"
 
@@ -203,7 +201,7 @@ def _peer(row: dict[str, Any], peer: str, seconds: float) -> str:
         return ""
     if "failure" in row[peer]:
         killed = "killed" in row[peer]["failure"]
-        return f"over {number(planes.PEER_SECONDS / seconds)}" if killed else row[peer]["failure"]
+        return f"over {number(plane_peers.PEER_SECONDS / seconds)}" if killed else row[peer]["failure"]
     other = "" if row[peer]["regions"] == row["regions"] else f" ({row[peer]['regions']:,} regions)"
     return f"{number(row[peer]['cpu'] / seconds)}{other}"
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import io
 import itertools
 import resource
 import tempfile
@@ -21,11 +18,9 @@ import maxaffine as ma
 from maxaffine.partition import PlanePartition
 
 from .measure import Failure, in_fresh_process
-from .subdivision import edge_subdivision
+from .plane_peers import PACKAGES, PEERS, SUBDIVISIONS, run_peer
 
 FLOOR_VERTICES = 2000
-PEER_SECONDS = 60
-PACKAGES = ("relucent", "affinitree")
 
 
 def mlp(*widths: int) -> nn.Sequential:
@@ -70,13 +65,13 @@ class Plane:
         make: The network.
         anchors: Three inputs.
         extent: See :func:`maxaffine.partition.plane`.
-        peers: Whether the packages are tried.
+        peers: Names of the peers that take it.
     """
 
     make: Callable[[], nn.Module]
     anchors: Callable[[], Tensor]
     extent: list[float] | None
-    peers: bool = False
+    peers: tuple[str, ...] = ()
 
     def build(self) -> tuple[nn.Module, Tensor, ma.SplineNetwork]:
         """The network in float64 with torch's default initialisation, the anchors, and the network captured."""
@@ -92,11 +87,11 @@ def square() -> Tensor:
 
 WHOLE = [0.0, 2.0, 0.0, 2.0]
 PLANES = {
-    "MLP 2-16x2-1": Plane(lambda: mlp(2, 16, 16, 1), square, WHOLE, peers=True),
-    "MLP 2-32x3-1": Plane(lambda: mlp(2, 32, 32, 32, 1), square, WHOLE, peers=True),
-    "MLP 2-128x3-1": Plane(lambda: mlp(2, 128, 128, 128, 1), square, WHOLE),
-    "MLP 2-256x4-1": Plane(lambda: mlp(2, 256, 256, 256, 256, 1), square, WHOLE),
-    "MLP 784-256-256-10": Plane(lambda: mlp(784, 256, 256, 10), lambda: torch.rand(3, 784), None),
+    "MLP 2-16x2-1": Plane(lambda: mlp(2, 16, 16, 1), square, WHOLE, PEERS),
+    "MLP 2-32x3-1": Plane(lambda: mlp(2, 32, 32, 32, 1), square, WHOLE, PEERS),
+    "MLP 2-128x3-1": Plane(lambda: mlp(2, 128, 128, 128, 1), square, WHOLE, SUBDIVISIONS),
+    "MLP 2-256x4-1": Plane(lambda: mlp(2, 256, 256, 256, 256, 1), square, WHOLE, SUBDIVISIONS),
+    "MLP 784-256-256-10": Plane(lambda: mlp(784, 256, 256, 10), lambda: torch.rand(3, 784), None, SUBDIVISIONS),
     "residual MLP 2-64x7-1": Plane(Residual, square, WHOLE),
     "CNN 28 px, strided": Plane(lambda: convnet(False), lambda: torch.rand(3, 1, 28, 28), [0.0, 2.0, 0.0, 2.0]),
     "CNN 28 px, max-pooling": Plane(lambda: convnet(True), lambda: torch.rand(3, 1, 28, 28), [0.0, 0.5, 0.0, 0.5]),
@@ -113,12 +108,9 @@ def planes(rounds: int) -> list[dict[str, Any]]:
             rows.append(row | {"failure": found.reason})
             continue
         row |= found | {"versions": {package: version(package) for package in PACKAGES}}
-        contestants = {"edge subdivision": time_subdivision} if isinstance(plane.make(), nn.Sequential) else {}
-        contestants |= {"relucent": time_relucent, "affinitree": time_affinitree} if plane.peers else {}
-        if "CNN" not in name:
-            for peer, measured in contestants.items():
-                result = in_fresh_process(measured, name)
-                row[peer] = {"failure": result.reason} if isinstance(result, Failure) else result
+        for peer in plane.peers:
+            result = in_fresh_process(time_peer, name, peer)
+            row[peer] = {"failure": result.reason} if isinstance(result, Failure) else result
         rows.append(row)
     return rows
 
@@ -159,51 +151,18 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def time_subdivision(name: str) -> dict[str, Any]:
-    """Edge subdivision of the same polygon; a network of many inputs is restricted to the plane first."""
+def time_peer(name: str, peer: str) -> dict[str, Any]:
+    """One peer on the same polygon of the network, restricted to the plane: CPU seconds and regions."""
     module, x, net = PLANES[name].build()
-    whole = ma.partition.plane(net, x, extent=PLANES[name].extent, progress=False)
-    low, high = whole.vertices.amin(0).tolist(), whole.vertices.amax(0).tolist()
+    found = ma.partition.plane(net, x, extent=PLANES[name].extent, progress=False)
     outer, *others = module.children()
     if not isinstance(outer, nn.Linear):
         raise TypeError(f"{name} starts with no linear layer")
     first = nn.Linear(2, outer.out_features).double()
     with torch.no_grad():
-        first.bias.copy_(outer(whole.frame.origin[0][0]))
-        first.weight.copy_(outer.weight @ whole.frame.basis[0].T)
-    start = time.process_time()
-    found = edge_subdivision(nn.Sequential(first, *others), (low[0], high[0], low[1], high[1]))
-    return {"cpu": time.process_time() - start, "regions": found.regions}
-
-
-def time_relucent(name: str) -> dict[str, Any]:
-    """Its breadth-first search of the cells that meet the square, in one process, without its check at the end."""
-    relucent: Any = importlib.import_module("relucent")
-    module, _, _ = PLANES[name].build()
-    _limited()
-    start = time.process_time()
-    cells = relucent.Complex(module)
-    with contextlib.redirect_stdout(io.StringIO()):
-        cells.bfs(cube_radius=1.0, cube_mode="intersect", nworkers=1, verify=False, verbose=0)
-    return {"cpu": time.process_time() - start, "regions": len(cells)}
-
-
-def time_affinitree(name: str) -> dict[str, Any]:
-    """Its decision tree of the network on the square; terminals are the regions of the path that leads to each."""
-    affinitree: Any = importlib.import_module("affinitree")
-    module, _, _ = PLANES[name].build()
-    _limited()
-    start = time.process_time()
-    box = affinitree.Polytope.hyperrectangle(2, [(-1.0, 1.0)] * 2)
-    square = affinitree.AffTree.from_poly(box, affinitree.AffFunc.identity(2), None)
-    tree = affinitree.builder.from_layers(affinitree.extract_pytorch_architecture(2, module), square, None)
-    return {"cpu": time.process_time() - start, "regions": tree.num_terminals()}
-
-
-def _limited() -> None:
-    """End this process when it has taken too long."""
-    used = int(time.process_time()) + PEER_SECONDS
-    resource.setrlimit(resource.RLIMIT_CPU, (used, used))
+        first.bias.copy_(outer(found.frame.origin[0][0]))
+        first.weight.copy_(outer.weight @ found.frame.basis[0].T)
+    return run_peer(peer, nn.Sequential(first, *others), found.vertices.amin(0), found.vertices.amax(0))
 
 
 GROWING = [(width, 1.0) for width in (16, 32, 64, 128, 256)] + [(256, side) for side in (0.03, 0.1, 0.3)] + [(512, 2.5)]

@@ -52,20 +52,20 @@ def _at_least_float32(rows: Tensor) -> Tensor:
 
 
 class _SumOfPairs(torch.autograd.Function):
-    """sum_{c1 != c2} g_c1c2^2 of G = R R^T, whose gradient 4 (G - diag G) R takes one product more, not two."""
+    """sum_{c1 != c2} g_c1c2^2 of G = R R^T, with its gradient 4 (G - diag G) R made from the same products."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
         products = _products(rows)
-        ctx.save_for_backward(rows, products)
+        ctx.save_for_backward(rows, 4 * products @ rows if ctx.needs_input_grad[0] else None)
         return products.square().sum((-2, -1))
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
-        rows, products = ctx.saved_tensors
-        if torch.is_grad_enabled():  # for second derivatives the products have to depend on the rows
-            products = _products(rows)
-        return (4 * grad_outputs[0])[..., None, None] * (products @ rows)
+        rows, gradient = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for second derivatives it has to depend on the rows
+            gradient = 4 * _products(rows) @ rows
+        return grad_outputs[0][..., None, None] * gradient
 
 
 def _products(rows: Tensor) -> Tensor:
