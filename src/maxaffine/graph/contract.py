@@ -20,6 +20,13 @@ class Sign(Enum):
     NONPOSITIVE = -1
     MIXED = 0
 
+    @classmethod
+    def of(cls, slopes: Tensor) -> Sign:
+        """The sign that all entries share."""
+        if bool((slopes >= 0).all()):
+            return cls.NONNEGATIVE
+        return cls.NONPOSITIVE if bool((slopes <= 0).all()) else cls.MIXED
+
 
 @dataclass(frozen=True)
 class OperatorRecord:

@@ -65,6 +65,19 @@ class FrozenFunction(LocalMap):
         self.signatures = tuple(signatures)
         self.homogeneous = homogeneous
 
+    @classmethod
+    def of(cls, function: Callable, inputs: Sequence[Any], active: Sequence[int], homogeneous: bool) -> FrozenFunction:
+        """The map of a function of a list of inputs, those that are not active held fixed."""
+        held = [None if position in active else item for position, item in enumerate(inputs)]
+
+        def of_active(*leaves: Tensor) -> Any:
+            filled = list(held)
+            for position, leaf in zip(active, leaves, strict=True):
+                filled[position] = leaf
+            return function(filled)
+
+        return cls(of_active, [Signature.of(inputs[position]) for position in active], homogeneous)
+
     def mv(self, tangents: Sequence[Tensor]) -> Tensors:
         if self.homogeneous:
             return as_tuple(self.function(*tangents))
@@ -141,16 +154,7 @@ class Affine(Operator):
         return self.target(*fill(self.args, inputs), **{k: fill(v, inputs) for k, v in self.kwargs.items()})
 
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
-        held = [None if position in self.active else item for position, item in enumerate(inputs)]
-        signatures = [Signature.of(inputs[position]) for position in self.active]
-
-        def function(*leaves: Tensor):
-            filled = list(held)
-            for position, leaf in zip(self.active, leaves, strict=True):
-                filled[position] = leaf
-            return self(*filled)
-
-        return FrozenFunction(function, signatures, self.homogeneous)
+        return FrozenFunction.of(lambda filled: self(*filled), inputs, self.active, self.homogeneous)
 
     def signs(self) -> tuple[Sign, ...]:
         return self.sign or (Sign.MIXED,) * len(self.active)

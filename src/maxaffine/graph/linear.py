@@ -16,13 +16,6 @@ from maxaffine.graph.frozen import Traced
 aten = torch.ops.aten
 
 
-def sign_of(weight: Tensor) -> Sign:
-    """The sign shared by all entries of a weight."""
-    if bool((weight >= 0).all()):
-        return Sign.NONNEGATIVE
-    return Sign.NONPOSITIVE if bool((weight <= 0).all()) else Sign.MIXED
-
-
 def fastest_layout(tensor: Tensor) -> torch.memory_format:
     """The memory layout in which PyTorch's CPU convolutions run fastest: channels last in float32 and below."""
     slow = tensor.dim() != 4 or tensor.device.type != "cpu" or tensor.dtype == torch.float64
@@ -57,18 +50,16 @@ class Convolution(Operator):
         return ConvolutionMap(self, inputs[0].shape)
 
     def signs(self) -> tuple[Sign, ...]:
-        return (sign_of(self.weight),)
+        return (Sign.of(self.weight),)
 
     def scaled(self, scale: Tensor, shift: Tensor) -> Convolution:
         """The convolution followed by y -> scale * y + shift per channel, as one convolution."""
-        axis = 1 if self.transposed else 0
+        ones = self.channel_shape()
         if self.transposed:
-            columns = self.weight.unflatten(0, (self.groups, -1)) * scale.view(
-                self.groups, 1, -1, *self.channel_shape()
-            )
-            weight = columns.flatten(0, 1)
+            grouped = self.weight.unflatten(0, (self.groups, -1))
+            weight = (grouped * scale.view(self.groups, 1, -1, *ones)).flatten(0, 1)
         else:
-            weight = self.weight * scale.view(-1, *([1] * (self.weight.dim() - axis - 1)))
+            weight = self.weight * scale.view(-1, 1, *ones)
         return replace(self, weight=weight, bias=shift if self.bias is None else self.bias * scale + shift)
 
     @property
@@ -133,7 +124,7 @@ class MatrixProduct(Traced):
         return MatrixMap(self)
 
     def signs(self) -> tuple[Sign, ...]:
-        return (sign_of(self.weight),)
+        return (Sign.of(self.weight),)
 
 
 class MatrixMap(LocalMap):
@@ -171,7 +162,7 @@ class ChannelAffine(Traced):
         return Scaling(self.scale.view(-1, *ones), self.shift.view(-1, *ones))
 
     def signs(self) -> tuple[Sign, ...]:
-        return (sign_of(self.scale),)
+        return (Sign.of(self.scale),)
 
 
 class Scaling(LocalMap):

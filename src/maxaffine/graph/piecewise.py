@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from maxaffine.graph.contract import LocalMap, Sign, Tensors, Traits
-from maxaffine.graph.frozen import FrozenFunction, Signature, Traced, as_tuple, fill
+from maxaffine.graph.frozen import FrozenFunction, Traced, as_tuple, fill
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,18 +173,13 @@ class Choice(Traced):
 
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         codes = self.codes(inputs, value)
-        active = self.traced.active
-        held = [None if position in active else item for position, item in enumerate(inputs)]
 
-        def function(*leaves: Tensor) -> Tensor:
-            filled = list(held)
-            for position, leaf in zip(active, leaves, strict=True):
-                filled[position] = leaf
+        def chosen(filled: list[Any]) -> Tensor:
             first, second = self.sides(filled)
             return torch.where(codes, second, first)
 
-        signatures = [Signature.of(inputs[position]) for position in active]
-        return FrozenFunction(function, signatures, homogeneous=len(active) == 2)
+        active = self.traced.active
+        return FrozenFunction.of(chosen, inputs, active, homogeneous=len(active) == 2)
 
     def signs(self) -> tuple[Sign, ...]:
         return (Sign.NONNEGATIVE,) * len(self.traced.active)

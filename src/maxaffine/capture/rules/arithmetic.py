@@ -66,12 +66,7 @@ def div(call: Call) -> Operator:
 
 
 def _sign(factor: object) -> Sign:
-    if isinstance(factor, Ref):
-        return Sign.MIXED
-    tensor = torch.as_tensor(factor)
-    if bool((tensor >= 0).all()):
-        return Sign.NONNEGATIVE
-    return Sign.NONPOSITIVE if bool((tensor <= 0).all()) else Sign.MIXED
+    return Sign.MIXED if isinstance(factor, Ref) else Sign.of(torch.as_tensor(factor))
 
 
 @rule(aten.pow.Tensor_Scalar, batch=pointwise)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 
 import torch
 from torch import Tensor
@@ -52,14 +53,8 @@ def _reduced(call: Call, winners: Callable, convex: bool) -> Operator:
     listed = range(sample.dim()) if dims is None or dims == [] else leaves([dims])
     axes = tuple(sorted({int(item) % sample.dim() for item in listed}))
     keep = axes if call["keepdim"] else ()
-    return AxisSelection(call.affine(), winners, axes, keep, _count(sample, axes), convex)
-
-
-def _count(sample: Tensor, axes: tuple[int, ...]) -> int:
-    count = 1
-    for axis in axes:
-        count *= sample.shape[axis]
-    return count
+    pieces = prod(sample.shape[axis] for axis in axes)
+    return AxisSelection(call.affine(), winners, axes, keep, pieces, convex)
 
 
 @rule(
