@@ -123,6 +123,9 @@ def test_several_inputs() -> None:
     named = ma.capture(module, {"x": x, "y": y})
     assert_close(ma.memorization(named, [({"x": x, "y": y}, labels)]).train.own, own)
     assert_close(ma.memorization(named, ({"x": x, "y": y}, labels), batch_size=4).train.own, own)
+    assert_close(ma.memorization(named, [(x, y, labels)]).train.own, own)
+    with pytest.raises(ma.BadInput, match="loader: a batch has 4 entries"):
+        ma.memorization(named, [(x, y, x, labels)])
 
 
 def test_the_score_is_what_does_not_carry_over() -> None:
@@ -240,6 +243,7 @@ BAD = [
     ("loader: expected a data loader .* got Tensor", X),
     ("loader: expected a data loader .* got int", 3),
     ("loader: expected a data loader .* a batch was Tensor", DataLoader(X, batch_size=2)),  # pyright: ignore
+    ("loader: a batch has 3 entries; give one for each input", [(X, X, Y)]),
     ("loader: it gave no batch", []),
     ("loader: give one part of the data set, data.train", SimpleNamespace(train=1, test=2)),
 ]

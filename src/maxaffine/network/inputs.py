@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +52,12 @@ class InputSpec:
         if len(counts) > 1:
             raise ShapeMismatch(f"x: the inputs {self.names} hold different numbers of samples: {sorted(counts)}")
         return items
+
+    def given(self, tensors: Sequence[Tensor]) -> Any:
+        """One tensor per input as the network takes them: alone, as a tuple, or as a dict by name."""
+        if self.keyword:
+            return dict(zip(self.names, tensors, strict=True))
+        return tensors[0] if len(tensors) == 1 else tuple(tensors)
 
     def _listed(self, x: Any) -> tuple[Any, ...]:
         if self.keyword:

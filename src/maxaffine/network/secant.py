@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,13 +37,13 @@ def slope_error(
     Returns:
         The relative error of the slopes along v, and how much of it rounding explains; infinite where no h was found.
     """
-    here = net.codes(_packed(net, tensors))
+    here = net.codes(net.inputs.given(tensors))
     direction = [torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.device) for x in tensors]
     for power in range(HALVINGS):
         h = 2.0**-power
         pairs = zip(tensors, direction, strict=True)
         moved = tuple((x + h * v).to(x.dtype) if x.is_floating_point() else x for x, v in pairs)
-        if net.codes(_packed(net, moved)) == here:
+        if net.codes(net.inputs.given(moved)) == here:
             break
     else:
         return float("inf"), 0.0
@@ -58,7 +57,3 @@ def slope_error(
     size = max(float(expected.abs().max()), float(products.abs().sum(1).max()))
     rounding = bound * float((u.double().abs() * end.abs()).reshape(len(u), -1).sum(1).max())
     return float((products.sum(1) - expected).abs().max()) / (size or 1.0), rounding / (size or 1.0)
-
-
-def _packed(net: SplineNetwork, tensors: tuple[Tensor, ...]) -> Any:
-    return dict(zip(net.inputs.names, tensors, strict=True)) if net.inputs.keyword else tensors

@@ -140,7 +140,7 @@ def _check(
     generator: torch.Generator,
     bound: float,
 ) -> tuple[float, float, float, float]:
-    x = dict(zip(net.inputs.names, tensors, strict=True)) if net.inputs.keyword else tensors
+    x = net.inputs.given(tensors)
     with torch.no_grad():
         truth = _front(net, place, call(tensors)[place])
         value = _front(net, place, tree_leaves(net(x))[place])
@@ -203,7 +203,7 @@ def _jacobian_residual(
             )
         except RuntimeError:  # an operator of the module has no derivative
             return math.inf
-    x = dict(zip(net.inputs.names, tensors, strict=True)) if net.inputs.keyword else tensors
+    x = net.inputs.given(tensors)
     affine_map = net.affine_map(x, output=place)
     if net.endings:  # the chain rule through the activation that was left out
         with torch.enable_grad():
@@ -241,7 +241,7 @@ def _arbitrated(
     jacobian: float,
 ) -> float:
     """The module's own differences, where they contradict its autograd: detach, no_grad, a gradient made up."""
-    x = dict(zip(net.inputs.names, tensors, strict=True)) if net.inputs.keyword else tensors
+    x = net.inputs.given(tensors)
     own = net.affine_map(x, output=place).rmv(u)
     own = own if isinstance(own, tuple) else (own,)
 

@@ -64,7 +64,7 @@ def _cut(net: SplineNetwork, inputs: Any, labels: Tensor, argument: str, size: i
         raise BadInput(f"{argument}: {count} inputs and {len(labels)} labels; give one label per input")
     pieces = zip(*(item.split(size, axis) for item, axis in zip(tensors, axes, strict=True)), strict=True)
     for part, numbers in zip(pieces, labels.split(size), strict=True):
-        yield _as_taken(net, part), numbers
+        yield net.inputs.given(part), numbers
 
 
 def _taken_apart(net: SplineNetwork, item: Any, argument: str) -> tuple[Any, Tensor]:
@@ -72,13 +72,10 @@ def _taken_apart(net: SplineNetwork, item: Any, argument: str) -> tuple[Any, Ten
         raise BadInput(f"{argument}: {FORMS}; a batch was {type(item).__name__}")
     if len(item) == 2:
         return item[0], item[1]
-    return _as_taken(net, tuple(item[:-1])), item[-1]
-
-
-def _as_taken(net: SplineNetwork, tensors: tuple[Tensor, ...]) -> Any:
-    if net.inputs.keyword:
-        return dict(zip(net.inputs.names, tensors, strict=True))
-    return tensors[0] if len(tensors) == 1 else tensors
+    names = net.inputs.names
+    if len(item) != len(names) + 1:
+        raise BadInput(f"{argument}: a batch has {len(item)} entries; give one for each input of {names}, and labels")
+    return net.inputs.given(item[:-1]), item[-1]
 
 
 def _class_numbers(labels: Tensor, argument: str) -> Tensor:
