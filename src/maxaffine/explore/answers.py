@@ -10,6 +10,7 @@ from torch import Tensor
 from maxaffine.explore.shelf import Picked
 from maxaffine.explore.subject import Checkpoint, Subject
 from maxaffine.explore.wire import array, number
+from maxaffine.graph import as_tuple
 from maxaffine.templates import Templates, templates
 
 SHOWN_OUTPUTS = 10
@@ -63,11 +64,10 @@ def ranked(subject: Subject, values: Tensor) -> list[dict[str, Any]]:
 
 def _template(found: Templates, place: int) -> dict[str, Any]:
     unit = found.units[place]
-    slopes = found.template(unit)
     return {
         "unit": unit,
         "name": found.names[place],
-        "slopes": array((slopes if isinstance(slopes, Tensor) else slopes[0])[0]),
+        "slopes": array(as_tuple(found.template(unit))[0][0]),
         "inner": number(found.inner[0, place]),
         "offset": number(found.offsets[0, place]),
         "value": number(found.values[0, place]),
@@ -78,12 +78,11 @@ def _template(found: Templates, place: int) -> dict[str, Any]:
 
 def _difference(found: Templates) -> dict[str, Any]:
     against = found.runner_up()
-    slopes, shares = against.slopes, against.shares
     return {
         "winner": against.winners[0],
         "loser": against.losers[0],
-        "slopes": array((slopes if isinstance(slopes, Tensor) else slopes[0])[0]),
-        "shares": array((shares if isinstance(shares, Tensor) else shares[0])[0]),
+        "slopes": array(as_tuple(against.slopes)[0][0]),
+        "shares": array(as_tuple(against.shares)[0][0]),
         "inner": number(against.inner[0]),
         "offset": number(against.offsets[0]),
         "margin": number(against.margins[0]),

@@ -18,6 +18,7 @@ from maxaffine.explore.shelf import Picked
 from maxaffine.explore.subject import Subject
 from maxaffine.explore.view import Plane, Window
 from maxaffine.explore.wire import array, number
+from maxaffine.graph import as_tuple
 from maxaffine.partition import PlanePartition, plane
 
 MOST_CELLS = 400_000
@@ -123,8 +124,7 @@ class Planes:
         winner = int(found.classes[cell])
         row = winner if len(self._subject.names) > 1 else 0
         amap = found.affine_map([cell], outputs=[row])
-        x, slopes, offset = self.centre(key, cell), amap.slopes, amap.offsets
-        template = (slopes if isinstance(slopes, Tensor) else slopes[0])[0, 0]
+        x, template, offset = self.centre(key, cell), as_tuple(amap.slopes)[0][0, 0], amap.offsets
         values = found.at(found.centres[cell][None])[0]
         return {
             "cell": cell,

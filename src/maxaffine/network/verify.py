@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from maxaffine.errors import BadInput, ExactnessError
-from maxaffine.graph import BatchAxis, Dependence, Linearization
+from maxaffine.graph import BatchAxis, Dependence, Linearization, as_tuple
 from maxaffine.maps import AffineMap
 from maxaffine.network.rerun import Rerun, rerun
 from maxaffine.network.secant import slope_error
@@ -209,8 +209,7 @@ def _jacobian_residual(
         with torch.enable_grad():
             value = affine_map.value.requires_grad_()
             (u,) = torch.autograd.grad(_finished(net, place, value), value, u)
-    own = affine_map.rmv(u)
-    own = own if isinstance(own, tuple) else (own,)
+    own = as_tuple(affine_map.rmv(u))
     axes = [axis for item, axis in zip(leaves, net.inputs.batch_dims, strict=True) if item.requires_grad]
     directions = [torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x) for x in floating]
     fronts = [v.movedim(axis, 0) for v, axis in zip(directions, axes, strict=True)]
@@ -242,8 +241,7 @@ def _arbitrated(
 ) -> float:
     """The module's own differences, where they contradict its autograd: detach, no_grad, a gradient made up."""
     x = net.inputs.given(tensors)
-    own = net.affine_map(x, output=place).rmv(u)
-    own = own if isinstance(own, tuple) else (own,)
+    own = as_tuple(net.affine_map(x, output=place).rmv(u))
 
     def run(moved: tuple[Tensor, ...]) -> Tensor:
         return _front(net, place, call(moved)[place])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from maxaffine.drawing import Panel, Spread, panel_figure, short, spread_figure
 from maxaffine.errors import BadInput
+from maxaffine.graph import as_tuple
 from maxaffine.templates.comparison import array
 
 if TYPE_CHECKING:
@@ -123,8 +124,7 @@ def _row(templates: Templates, n: int, places: Sequence[int], part: int) -> list
     row = [Panel(array(templates.inputs[part][n]), f"input x\n(sample {n})", "input")]
     for place in places:
         # One pull per unit: the templates that are not drawn are not built.
-        found = templates.template(templates.units[place])
-        values = (found if isinstance(found, tuple) else (found,))[part][n]
+        values = as_tuple(templates.template(templates.units[place]))[part][n]
         inner, offset = float(templates.inner[n, place]), float(templates.offsets[n, place])
         sign = "+" if offset >= 0 else "−"
         numbers = f"{inner:.2f} {sign} {abs(offset):.2f} = {float(templates.values[n, place]):.2f}".replace("-", "−")

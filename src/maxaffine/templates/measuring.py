@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from maxaffine.graph import as_tuple
 from maxaffine.maps import AffineMap
 from maxaffine.progress import progress_bar
 
@@ -62,8 +63,7 @@ def gram(affine_map: AffineMap, inputs: Inputs, progress: bool | None = None) ->
         (N, K, K) in double precision.
     """
     if _fits(affine_map, inputs):
-        slopes = affine_map.slopes
-        parts = slopes if isinstance(slopes, tuple) else (slopes,)
+        parts = as_tuple(affine_map.slopes)
         return torch.stack([_square([part[n] for part in parts]) for n in range(affine_map.batch)])
     columns = [
         double(affine_map.mv([part[:, row] for part in block]))
@@ -76,8 +76,7 @@ def gram(affine_map: AffineMap, inputs: Inputs, progress: bool | None = None) ->
 def blocks(affine_map: AffineMap, inputs: Inputs, progress: bool | None) -> Iterator[tuple[Tensor, ...]]:
     """The rows of A in blocks: per floating-point input a tensor (N, rows, *in)."""
     if _fits(affine_map, inputs):
-        slopes = affine_map.slopes
-        yield slopes if isinstance(slopes, tuple) else (slopes,)
+        yield as_tuple(affine_map.slopes)
         return
     with progress_bar(progress, "templates", total=affine_map.out_shape[0], unit="row") as bar:
         for block in affine_map.rows():

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from maxaffine.errors import BadInput, ExactnessError
+from maxaffine.graph import as_tuple
 from maxaffine.maps import AffineMap, OffsetContributions
 from maxaffine.templates import figures
 from maxaffine.templates.comparison import Comparison, checked_place, compared
@@ -201,8 +202,7 @@ class Templates:
         """
         one_hot = torch.zeros(self.values.shape, dtype=self.inputs[0].dtype, device=self.inputs[0].device)
         one_hot.scatter_(1, places.to(one_hot.device)[:, None], 1)
-        found = self.affine_map.rmv(one_hot)
-        return found if isinstance(found, tuple) else (found,)
+        return as_tuple(self.affine_map.rmv(one_hot))
 
     def __repr__(self) -> str:
         shapes = ", ".join(str(tuple(item.shape[1:])) for item in self.inputs)

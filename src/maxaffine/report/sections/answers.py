@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from maxaffine.drawing import is_image
+from maxaffine.graph import as_tuple
 from maxaffine.progress import progress_bar
 from maxaffine.report.sections.subject import Meaning, Subject, as_array, spaced
 from maxaffine.templates import Comparison, Templates, templates
@@ -236,7 +237,7 @@ def _runner_up(found: Comparison, x: Tensor) -> RunnerUp:
 
 def _of_first(rows: Tensor | tuple[Tensor, ...]) -> np.ndarray:
     """What is found at the first sample of the batch, for the network's one input."""
-    return as_array((rows if isinstance(rows, Tensor) else rows[0])[0])
+    return as_array(as_tuple(rows)[0][0])
 
 
 def exact(answers: tuple[Answer, ...]) -> bool:
