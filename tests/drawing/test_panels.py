@@ -62,6 +62,8 @@ def test_zeros_are_drawn() -> None:
 def test_missing_packages_are_named() -> None:
     with pytest.raises(errors.MaxAffineError, match="a map needs nowhere and nobody, which are not installed"):
         require("a map", ("nowhere", "nobody"))
+    with pytest.raises(errors.MaxAffineError, match=r"a page needs nowhere, which is not installed; .*\[explore\]"):
+        require("a page", ("nowhere",), "explore")
 
 
 def test_names_are_cut() -> None:

@@ -1,4 +1,4 @@
-"""The optional packages that draw, asked for in one place."""
+"""The optional packages that draw and show, asked for in one place."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from maxaffine.errors import MaxAffineError
 
 
-def require(what: str, packages: Sequence[str] = ("matplotlib",)) -> None:
-    """Check, before any work is spent, that the packages which draw are installed.
+def require(what: str, packages: Sequence[str] = ("matplotlib",), extra: str = "report") -> None:
+    """Check, before any work is spent, that the packages of an extra are installed.
 
     Args:
         what: What needs them, e.g. ``"a report"``.
         packages: The modules that they install.
+        extra: The extra that holds them.
 
     Raises:
         MaxAffineError: When one of them is absent; names it and the extra that holds it.
@@ -22,5 +23,5 @@ def require(what: str, packages: Sequence[str] = ("matplotlib",)) -> None:
     if missing:
         raise MaxAffineError(
             f"{what} needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed; "
-            "run pip install 'maxaffine[report]'"
+            f"run pip install 'maxaffine[{extra}]'"
         )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import socket
 from collections.abc import Callable
 
-from maxaffine.errors import BadInput, MaxAffineError
+from maxaffine import drawing
+from maxaffine.errors import BadInput
 from maxaffine.explore.explorer import Explorer
 from maxaffine.explore.gate import HOST, Gate, new_token
 from maxaffine.explore.web import application
@@ -21,11 +21,7 @@ def require() -> None:
     Raises:
         MaxAffineError: When one of them is absent.
     """
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise MaxAffineError(
-            f"the explorer needs {' and '.join(missing)}, not installed; run pip install 'maxaffine[explore]'"
-        )
+    drawing.require("the explorer", PACKAGES, "explore")
 
 
 def serve(explorer: Explorer, port: int = 0, ready: Callable[[str], object] = print) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ODD = "#b2182b"
 # Okabe and Ito's, told apart by colour-blind readers too.
-BAR, SOFT_BAR = "#0072B2", "#999999"
+BAR = "#0072B2"
 LEGEND_STEPS = 129
 # Of the composed figures, in inches.
 GAP, MARGIN, LINE = 0.15, 0.15, 0.15

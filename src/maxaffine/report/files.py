@@ -15,7 +15,7 @@ from maxaffine.progress import progress_bar
 from maxaffine.report import figures
 from maxaffine.report.audit import audit_rows
 from maxaffine.report.contents import Contents
-from maxaffine.report.illustrations import illustrations
+from maxaffine.report.illustrations import illustrations, neighbours_name
 from maxaffine.report.lookup import Lookup
 from maxaffine.report.page import GENERATOR, render
 from maxaffine.report.results import as_json
@@ -152,7 +152,7 @@ def write_lookup(lookup: Lookup, folder: Path) -> None:
         (folder / FIGURES).mkdir()
         for query in found.queries:
             figure = figures.neighbours_figure(query, found)
-            (folder / FIGURES / f"neighbours-{query.index:05}.png").write_bytes(png(figure))
+            (folder / FIGURES / f"{neighbours_name(query.index)}.png").write_bytes(png(figure))
         if audit is not None:
             for name, rows in audit_rows(audit).items():
                 figure = figures.examples_figure(rows, audit.pictures)

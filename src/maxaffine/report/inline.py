@@ -38,6 +38,5 @@ def inline_svg(figure: Figure, alt: str, key: str) -> str:
         text = text.replace(f'id="{name}"', f'id="{key}-{name}"').replace(f"#{name}", f"#{key}-{name}")
     text = INK.sub("currentColor", text).replace("xlink:href", "href")
     text = re.sub(r' (?:xmlns(?::\w+)?|version)="[^"]*"', "", text)
-    text = re.sub(r'(<svg[^>]*?) (?:width|height)="[^"]*"', r"\1", text)
-    text = re.sub(r'(<svg[^>]*?) (?:width|height)="[^"]*"', r"\1", text)
+    text = re.sub(r"<svg[^>]*", lambda head: re.sub(r' (?:width|height)="[^"]*"', "", head[0]), text, count=1)
     return text.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1)

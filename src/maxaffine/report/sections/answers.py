@@ -170,12 +170,11 @@ def _answers(subject: Subject, chosen: list[int], count: int) -> Iterator[Answer
         units = _units(subject, own[0], label, count)
         names = {unit: subject.unit_name(unit) for unit in units}
         found = templates(subject.net, x, units, output=subject.output, names=names, progress=False)
-        meant = subject.data.class_names[answer] if subject.classifies else subject.unit_name(answer)
         yield Answer(
             index=index,
             input=as_array(x[0]),
             label=subject.data.class_names[label] if subject.labelled else "",
-            predicted=meant if subject.meaning is not Meaning.VALUES else "",
+            predicted=subject.answer_name(answer) if subject.meaning is not Meaning.VALUES else "",
             right=answer == label if subject.classifies else None,
             splits=_splits(found, own[0].double(), label if subject.meaning is Meaning.CLASSES else None),
             runner_up=_runner_up(found.runner_up(), x) if subject.competes and len(units) > 1 else None,

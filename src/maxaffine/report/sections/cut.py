@@ -13,7 +13,7 @@ from torch import Tensor
 from maxaffine.errors import MaxAffineError
 from maxaffine.partition import PlanePartition, PlaneReport, plane
 from maxaffine.report.facts import Choices, LeftOut
-from maxaffine.report.sections.subject import Subject
+from maxaffine.report.sections.subject import Meaning, Subject
 
 # Numbers that the vertices of the plane may compute, and those that count codes on the triangle's sides and check.
 WORK, CHECK_WORK = 3e9, 1e9
@@ -92,16 +92,6 @@ def cut_of(subject: Subject, chosen: list[int], choices: Choices) -> Cut | LeftO
     )
 
 
-def cell_name(subject: Subject, winner: int) -> str:
-    """What to call the answer of a cell, from the number that a partition gives it."""
-    return subject.data.class_names[winner] if subject.classifies else subject.unit_name(winner)
-
-
-def answers_on(subject: Subject) -> bool:
-    """Whether the cells of a plane have answers, and not only values."""
-    return subject.competes or subject.classifies
-
-
 def _anchors(subject: Subject, chosen: list[int]) -> tuple[list[int], np.ndarray] | None:
     """Three of the explained inputs, of different classes where there are, and their coordinates on the plane."""
     labels = subject.data.test.labels.tolist()
@@ -172,14 +162,14 @@ def _change(subject: Subject, first: Tensor, second: Tensor) -> float:
     t = torch.linspace(0, 1, STEPS // 2 + 1, dtype=first.dtype, device=first.device)
     points = first + t.view(-1, *[1] * first.dim()) * (second - first)
     answers = torch.cat([subject.answers(subject.own(part)) for part in points.split(subject.at_once)])
-    changes = (answers[1:] != answers[:-1]).nonzero()[:, 0].tolist() if answers_on(subject) else []
+    changes = (answers[1:] != answers[:-1]).nonzero()[:, 0].tolist() if subject.meaning is not Meaning.VALUES else []
     return float(t[changes[0]] + t[changes[0] + 1]) / 2 if changes else 0.5
 
 
 def _areas(subject: Subject, found: PlanePartition) -> tuple[tuple[str, float], ...]:
-    if not answers_on(subject):
+    if subject.meaning is Meaning.VALUES:
         return ()
     decided = found.divided_by_class()
     sums = np.bincount(decided.classes.numpy(), weights=decided.areas.numpy())
     present = [number for number in np.argsort(-sums, kind="stable").tolist() if sums[number] > 0]
-    return tuple((cell_name(subject, number), float(sums[number] / sums.sum())) for number in present)
+    return tuple((subject.answer_name(number), float(sums[number] / sums.sum())) for number in present)

@@ -119,6 +119,10 @@ class Subject:
         place = ", ".join(str(int(number)) for number in np.unravel_index(unit, self.units))
         return f"output {place if len(self.units) == 1 else f'({place})'}"
 
+    def answer_name(self, answer: int) -> str:
+        """What to call an answer: the class, or the output that is the largest."""
+        return self.data.class_names[answer] if self.classifies else self.unit_name(answer)
+
     @torch.no_grad()
     def own(self, inputs: Tensor) -> Tensor:
         """The untouched module's output, (N, outputs)."""
