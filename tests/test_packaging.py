@@ -12,23 +12,10 @@ import tomllib
 from pathlib import Path
 
 import maxaffine
+from tests.architecture import OPTIONAL
 
 ROOT = Path(__file__).resolve().parents[1]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-OPTIONAL = [
-    "faiss",
-    "jinja2",
-    "lance",
-    "lance_ray",
-    "lightning",
-    "matplotlib",
-    "PIL",
-    "pyarrow",
-    "ray",
-    "sklearn",
-    "starlette",
-    "uvicorn",
-]
 IMPORT_SECONDS = 0.2
 PUBLIC_NAMES = 40
 
@@ -95,7 +82,7 @@ def test_metadata_of_the_installed_package() -> None:
 def test_import_is_light_and_changes_nothing() -> None:
     first = _probe("import maxaffine")
     loaded = {module.split(".")[0] for module in first["modules"]}
-    assert not loaded & set(OPTIONAL)
+    assert not loaded & OPTIONAL
     assert first["changed"] == []
     # A busy machine can slow any one of them.
     assert any(_probe("import maxaffine")["seconds"] < IMPORT_SECONDS for _ in range(10))

@@ -11,6 +11,7 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable
+from contextlib import nullcontext
 from textwrap import dedent
 from typing import Any
 
@@ -147,11 +148,8 @@ def test_nothing_has_changed(name: str, capsys: pytest.CaptureFixture[str]) -> N
     module, example = prepared(ending), numbers(1)
     ma.capture(nn.ReLU(), example)  # PyTorch's own set-up at its first trace
     before, around = state(module, example), surroundings()
-    if error is None:
+    with nullcontext() if error is None else pytest.raises(error):
         ma.capture(module, example)
-    else:
-        with pytest.raises(error):
-            ma.capture(module, example)
     assert state(module, example) == before
     assert surroundings() == around
     assert capsys.readouterr() == ("", "")
@@ -169,11 +167,8 @@ def test_settings_of_the_users_own_are_kept(name: str) -> None:
         logger.disabled = True
         with torch.no_grad():
             before, around = state(module, example), surroundings()
-            if error is None:
+            with nullcontext() if error is None else pytest.raises(error):
                 ma.capture(module, example)
-            else:
-                with pytest.raises(error):
-                    ma.capture(module, example)
             assert state(module, example) == before and surroundings() == around
     finally:
         torch.use_deterministic_algorithms(False)

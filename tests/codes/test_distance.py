@@ -13,19 +13,13 @@ from hypothesis import strategies as st
 
 from maxaffine.codes import Codes, PackedCodes, code_distance, code_distance_blocks, distance, pack, rows
 from maxaffine.errors import BadInput
+from tests.search.drawn import drawn
 
 LAYOUT = {"relu": (2, (70,)), "pool": (9, (3, 5)), "wide": (300, (2, 2)), "affine": (1, (6,)), "nothing": (2, (0,))}
 
 
 def random_codes(batch: int, seed: int) -> Codes:
-    """Codes that agree often, so that zero and small distances occur too."""
-    generator = torch.Generator().manual_seed(seed)
-    tensors = {}
-    for name, (pieces, units) in LAYOUT.items():
-        values = torch.randint(0, pieces, (batch, *units), generator=generator)
-        keep = torch.rand(batch, *[1] * len(units), generator=generator) < 0.5
-        tensors[name] = (torch.where(keep, values, torch.zeros_like(values)), pieces)
-    return Codes.from_tensors(tensors, batch=batch)
+    return drawn(batch, seed, LAYOUT)
 
 
 def naive_distance(a: Codes, b: Codes, weights: dict[str, float]) -> list[list[float]]:

@@ -12,22 +12,13 @@ from torch.testing import assert_close
 
 import maxaffine as ma
 from tests.blocks import only
-from tests.zoo.networks import Net, mlp, randomise
+from tests.network.captured import capture, vectors
+from tests.zoo.networks import Net, mlp
 
 
 class Two(NamedTuple):
     values: Tensor
     sizes: Tensor
-
-
-def capture(module: nn.Module, *inputs: Tensor) -> ma.SplineNetwork:
-    torch.manual_seed(0)
-    randomise(module)
-    return ma.capture(module.to(inputs[0].dtype).eval(), inputs)
-
-
-def vectors(batch: int, seed: int = 0) -> Tensor:
-    return torch.randn(batch, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 @cache

@@ -13,7 +13,8 @@ from torch.testing import assert_close
 import maxaffine as ma
 from tests import oracles
 from tests.blocks import only
-from tests.zoo.networks import CellLoop, Net, ResidualMLP, mlp, randomise
+from tests.network.captured import capture, vectors
+from tests.zoo.networks import CellLoop, Net, ResidualMLP, mlp
 
 
 class Block(nn.Module):
@@ -40,16 +41,6 @@ class Shared(nn.Module):
         x = self.first(x)
         x = self.second(self.first(x))
         return F.relu(self.relu(x).flatten(1) - 1)
-
-
-def capture(module: nn.Module, *inputs: Tensor) -> ma.SplineNetwork:
-    torch.manual_seed(0)
-    randomise(module)
-    return ma.capture(module.to(inputs[0].dtype).eval(), inputs)
-
-
-def vectors(batch: int, seed: int = 0) -> Tensor:
-    return torch.randn(batch, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 class TestRecords:
