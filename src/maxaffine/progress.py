@@ -1,4 +1,4 @@
-"""The one way in which the library shows progress."""
+"""The one way in which rooms show progress, but for data and models: those import errors only, and ask tqdm itself."""
 
 from __future__ import annotations
 

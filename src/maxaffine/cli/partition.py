@@ -14,7 +14,7 @@ from maxaffine.drawing import png
 from maxaffine.errors import BadInput
 from maxaffine.partition import PlanePartition, plane
 
-from .arguments import add_command, add_epochs, natural
+from .arguments import add_command, add_epochs, natural, numbers
 from .printing import DONE, FAILED, INTERRUPTED, progress, say
 from .subject import captured, read_data, trained_model
 
@@ -93,10 +93,10 @@ def three(text: str) -> tuple[int, int, int]:
     Raises:
         argparse.ArgumentTypeError: If they are not three, or not different.
     """
-    numbers = tuple(natural(word) for word in text.split(","))
-    if len(set(numbers)) != 3 or len(numbers) != 3:
+    places = tuple(natural(word) for word in text.split(","))
+    if len(set(places)) != 3 or len(places) != 3:
         raise argparse.ArgumentTypeError(f"{text!r} names no three different inputs; give e.g. 0,1,2")
-    return numbers[0], numbers[1], numbers[2]
+    return places[0], places[1], places[2]
 
 
 def rectangle(text: str) -> tuple[float, ...]:
@@ -111,10 +111,7 @@ def rectangle(text: str) -> tuple[float, ...]:
     Raises:
         argparse.ArgumentTypeError: If they are not four numbers.
     """
-    try:
-        sides = tuple(float(word) for word in text.split(","))
-    except ValueError:
-        sides = ()
+    sides = numbers(text)
     if len(sides) != 4:
         raise argparse.ArgumentTypeError(f"{text!r} is no left,right,bottom,top")
     return sides

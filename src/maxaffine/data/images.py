@@ -98,11 +98,10 @@ class ImageFiles:
         Raises:
             DataError: If one is unreadable, or they have several sizes.
         """
-        pixels = [_pixels(path, self.channels, self.size) for path in self.paths[rows]]
-        for path, image in zip(self.paths[rows], pixels, strict=True):
-            if image.shape != pixels[0].shape:
-                sizes = f"{image.shape[1:]} pixels, not {pixels[0].shape[1:]} like {self.paths[rows][0]}"
-                raise DataError(f"{path}: has {sizes}; resize the images, or pass size=(height, width)")
+        paths = self.paths[rows]
+        pixels = [_pixels(path, self.channels, self.size) for path in paths]
+        for path, image in zip(paths, pixels, strict=True):
+            _check_size(path, image, paths[0], pixels[0])
         return Split(torch.from_numpy(np.stack(pixels)), torch.tensor(self.labels[rows]))
 
     def marks(self, rows: slice) -> np.ndarray:
@@ -213,13 +212,17 @@ def _read(parts: list[list[tuple[Path, int]]], target: tuple[int, int] | None) -
             inputs = np.empty((len(part), *first.shape), dtype=np.float32)
             for row, (path, _) in enumerate(part):
                 pixels = _pixels(path, channels, target)
-                if pixels.shape != first.shape:
-                    sizes = f"{pixels.shape[1:]} pixels, not {first.shape[1:]} like {everything[0]}"
-                    raise DataError(f"{path}: has {sizes}; resize the images, or pass size=(height, width)")
+                _check_size(path, pixels, everything[0], first)
                 inputs[row] = pixels
                 bar.update()
             splits.append(Split(torch.from_numpy(inputs), torch.tensor([label for _, label in part])))
     return splits
+
+
+def _check_size(path: Path, image: np.ndarray, first_path: Path, first: np.ndarray) -> None:
+    if image.shape != first.shape:
+        sizes = f"{image.shape[1:]} pixels, not {first.shape[1:]} like {first_path}"
+        raise DataError(f"{path}: has {sizes}; resize the images, or pass size=(height, width)")
 
 
 @contextmanager
