@@ -9,8 +9,10 @@ from pathlib import Path
 
 import torch
 
+from studies.page import renew
+
 from .measuring import measured, runs
-from .page import renew
+from .page import draw, measures
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 RUNS = DOCS / "studies" / "complexity" / "runs.jsonl"
@@ -31,7 +33,8 @@ def main() -> int:
             print("interrupted: the finished trainings are kept, and the next call goes on behind them")
     rows = [row for training in finished(arguments.runs) for row in training]
     if arguments.runs == RUNS and rows:
-        renew(DOCS / "local-complexity.md", RUNS.parent, rows)
+        draw(rows, RUNS.parent / "local-complexity.png")
+        renew(DOCS / "local-complexity.md", {"measures": measures(rows)})
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The page of the study: its figure and its table, from the finished trainings."""
+"""The figure and the table of the page, from the finished trainings alone."""
 
 from __future__ import annotations
 
@@ -10,31 +10,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from studies.page import table
+
 from .measuring import EPOCHS, LABELS, RADIUS
 
 COLOURS = {"true": "#0072B2", "random": "#D55E00"}
 STYLES = {"train": "-", "test": "--", "noise": ":", "same": "-", "different": "--", "near": "-", "away": ":"}
-MARK = ("<!-- table -->", "<!-- end of table -->")
-
-
-def renew(page: Path, folder: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Draw the figure and put the table between the marks of the page.
-
-    Args:
-        page: The page.
-        folder: Where the figure goes.
-        rows: One per training and epoch.
-
-    Raises:
-        ValueError: Where the page has no marks.
-    """
-    draw(rows, folder / "local-complexity.png")
-    text = page.read_text(encoding="utf-8")
-    before, found, rest = text.partition(MARK[0])
-    _, end, after = rest.partition(MARK[1])
-    if not found or not end:
-        raise ValueError(f"{page}: the marks {MARK} of the table are gone")
-    page.write_text(f"{before}{MARK[0]}\n{table(rows)}\n{MARK[1]}{after}", encoding="utf-8")
+# As density, on segments of length one.
+TWICE = ("crossed_near", "crossed_away")
 
 
 def series(rows: Sequence[dict[str, Any]], labels: str, name: str) -> np.ndarray:
@@ -91,16 +74,15 @@ def _panel(axes: Axes, rows: Sequence[dict[str, Any]], names: dict[str, str]) ->
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
+def measures(rows: Sequence[dict[str, Any]]) -> str:
     """First, lowest and last value of every measure, the mean over the seeds."""
-    names = [name for name in rows[0] if name not in ("labels", "seed", "epoch")]
-    lines = ["| measure | labels | epoch 0 | lowest (epoch) | last |", "| --- | --- | --- | --- | --- |"]
-    for name in names:
-        for labels in LABELS:
+    body = []
+    for name in rows[0]:
+        for labels in LABELS if name not in ("labels", "seed", "epoch", *TWICE) else ():
             values = series(rows, labels, name)
             if len(values):
                 mean = values.mean(0)
                 lowest = int(mean.argmin())
                 cells = [f"{mean[0]:.3g}", f"{mean[lowest]:.3g} ({EPOCHS[lowest]})", f"{mean[-1]:.3g}"]
-                lines.append(f"| {name.replace('_', ' ')} | {labels} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+                body.append([name.replace("_", " "), labels, *cells])
+    return table(["measure", "labels", "epoch 0", "lowest (epoch)", "last"], body, numbers=False)

@@ -26,10 +26,10 @@ def main() -> int:
     """Run the parts in turn; each is kept in a file of its own, so that the study goes on where it was stopped."""
     parser = argparse.ArgumentParser(prog="python -m studies.distance", description=__doc__)
     parser.add_argument("--again", nargs="*", default=[], metavar="PART", help="parts to measure anew, e.g. cnn-0")
-    parser.add_argument("--page", action="store_true", help="only write the page from the results that there are")
+    parser.add_argument("--report-only", action="store_true", help="run nothing, renew tables and figures")
     arguments = parser.parse_args()
     data = _shuffled(load("fashion-mnist"))
-    if not arguments.page:
+    if not arguments.report_only:
         parts = _parts(data)
         if unknown := set(arguments.again) - set(parts):
             parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(parts)}")

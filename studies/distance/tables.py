@@ -9,6 +9,7 @@ from typing import Any
 from studies.distance.pictures import CHANGES
 from studies.distance.planted import KINDS
 from studies.distance.views import MEAN
+from studies.page import table
 
 Results = dict[str, dict[str, Any]]
 DISTANCES = {"code": "code", "l2": "feature L2", "cosine": "feature cosine"}
@@ -65,11 +66,6 @@ def all_tables(results: Results) -> dict[str, str]:
     return tables
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
 def _depth(found: list[dict[str, Any]]) -> str:
     head = ["distance at", "units", *DISTANCES.values(), *(f"{name}, all 60,000" for name in DISTANCES.values())]
     rows = []
@@ -81,7 +77,7 @@ def _depth(found: list[dict[str, Any]]) -> str:
     few, all_ = (
         values(part, lambda one, size=size: one["after"][size][key]) for part, size in ((found, FEW), (found[:1], ALL))
     )
-    return _table(head, [*rows, ["mean over the operators", "", few, "", "", all_, "", ""]])
+    return table(head, [*rows, ["mean over the operators", "", few, "", "", all_, "", ""]])
 
 
 def _training(found: list[dict[str, Any]]) -> str:
@@ -94,7 +90,7 @@ def _training(found: list[dict[str, Any]]) -> str:
             cells.append(values(found, lambda one, key=key: one["before"][key]))
             cells.append(values(found, lambda one, key=key: one["after"][FEW][key]))
         rows.append([operator["title"], *cells, values(found, lambda one, key=f"code|{name}": one["kept"][key])])
-    return _table([*head, "neighbours kept (code)"], rows)
+    return table([*head, "neighbours kept (code)"], rows)
 
 
 def _baselines(results: Results) -> str:
@@ -111,7 +107,7 @@ def _baselines(results: Results) -> str:
     for name, title in ARCHITECTURES.items():
         accuracy = values(runs(results, name), lambda one: one["query_accuracy"])
         rows.append([f"the {title}'s own answers (trained on all 60,000)", accuracy])
-    return _table(["", "accuracy, %"], rows)
+    return table(["", "accuracy, %"], rows)
 
 
 def _sensitivity(found: list[dict[str, Any]]) -> str:
@@ -128,7 +124,7 @@ def _sensitivity(found: list[dict[str, Any]]) -> str:
             both = [mean(one["sensitivity"][kind][key][what][SHOWN] for one in found) for what in ("moved", "found")]
             cells.append(f"{both[0]:.2f} / {100 * both[1]:.0f}%")
         rows.append([title, *cells])
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _outliers(results: Results) -> str:
@@ -147,7 +143,7 @@ def _outliers(results: Results) -> str:
         ]
         for key, title in titles.items()
     ]
-    return _table(["score", "digits, resized", "digits, padded", "held-out classes"], rows)
+    return table(["score", "digits, resized", "digits, padded", "held-out classes"], rows)
 
 
 def _labels(found: list[dict[str, Any]]) -> str:
@@ -160,10 +156,10 @@ def _labels(found: list[dict[str, Any]]) -> str:
         "auroc_pixels": "AUROC of the same score in pixels, L2",
     }
     rows = [[title, values(found, lambda one, key=key: one["labels"][key])] for key, title in titles.items()]
-    return _table(["", "%"], rows)
+    return table(["", "%"], rows)
 
 
 def _duplicates(found: list[dict[str, Any]]) -> str:
     rows = [[kind, values(found, lambda one, kind=kind: one["duplicates"]["rates"][kind])] for kind in KINDS]
     others = mean(one["duplicates"]["others"] for one in found)
-    return _table(["planted copy", "found, %"], [*rows, ["pairs of originals listed too (number)", f"{others:.0f}"]])
+    return table(["planted copy", "found, %"], [*rows, ["pairs of originals listed too (number)", f"{others:.0f}"]])

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import mean, stdev
 from typing import Any
 
+from studies.page import table
+
 from .runs import DATA, EPOCHS, NETWORKS
 
 Record = dict[str, Any]
@@ -39,7 +41,9 @@ def regions(records: Sequence[Record]) -> str:
             body.append(
                 [data, f"1 to {depth + 1}", *(f"{a} → {b}" for a, b in zip(cells[::2], cells[1::2], strict=True))]
             )
-    return _table(["data", "operators", "occupied regions", "entropy (bits)", "purity", "pair purity"], body)
+    return table(
+        ["data", "operators", "occupied regions", "entropy (bits)", "purity", "pair purity"], body, numbers=False
+    )
 
 
 def operators(records: Sequence[Record]) -> str:
@@ -62,7 +66,7 @@ def operators(records: Sequence[Record]) -> str:
                 ]
             )
     head = ["data", "network", "operator", "occupied regions", "inputs alone", "8 units: entropy (bits)"]
-    return _table([*head, "8 units: pair purity"], body)
+    return table([*head, "8 units: pair purity"], body, numbers=False)
 
 
 def settling(records: Sequence[Record]) -> str:
@@ -80,7 +84,7 @@ def settling(records: Sequence[Record]) -> str:
         moments = [f"{min(found):.2f} to {max(found):.2f}" for found in (first, after_one)]
         body.append([data, network, *accuracies, *moments, f"{min(settled)} to {max(settled)} of {EPOCHS[data]}"])
     head = ["data", "network", "accuracy after epoch 1 (%)", "at the end (%)", "distance to the end: untrained"]
-    return _table([*head, "after epoch 1", f"epoch from which it is below {TOLERANCE}"], body)
+    return table([*head, "after epoch 1", f"epoch from which it is below {TOLERANCE}"], body, numbers=False)
 
 
 def _groups(records: Sequence[Record]) -> Iterable[tuple[str, str, list[Record]]]:
@@ -112,10 +116,3 @@ def _spread(values: Sequence[float | None], digits: int) -> str:
         return "–"
     spread = f" ± {stdev(numbers):.{digits}f}" if len(numbers) > 1 else ""
     return f"{mean(numbers):.{digits}f}{spread}"
-
-
-def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
-    rows = list(body)
-    if not rows:
-        return "Nothing here is complete yet.\n"
-    return "".join(f"| {' | '.join(line)} |\n" for line in (head, ["---"] * len(head), *rows))

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
+from studies.page import table
+
 Record = dict[str, Any]
 
 # What could tell a network trained on random labels from one trained on true ones.
@@ -53,7 +55,7 @@ def cells(found: Sequence[Record]) -> str:
         outcomes = [r["outcomes"] for r in found if _cell(r["run"]) == (data, size, name)]
         numbers = [_spread([o[column] for o in outcomes]) for column in COLUMNS]
         rows.append([f"{data}, {size}, {name}", str(len(outcomes)), *numbers])
-    return _markdown(["data, training images, treatment", "seeds", *HEADS], rows)
+    return table(["data, training images, treatment", "seeds", *HEADS], rows)
 
 
 def separation(found: Sequence[Record]) -> str:
@@ -69,7 +71,7 @@ def separation(found: Sequence[Record]) -> str:
                 ranges = [f"{min(g):.3f} to {max(g):.3f}" for g in groups]
                 area = areas(groups[0], groups[2])
                 rows.append([f"{data}: {title}", *ranges, f"{area:.2f}", _verdict(groups[0], groups[2])])
-    return _markdown(["measure", "true labels", "half random", "random labels", "AUC", "random against true"], rows)
+    return table(["measure", "true labels", "half random", "random labels", "AUC", "random against true"], rows)
 
 
 def areas(true: Sequence[float], random: Sequence[float]) -> float:
@@ -96,7 +98,7 @@ def decay(found: Sequence[Record]) -> str:
                 numbers = [_spread([column[place] for column in pairs]) for place in range(3)]
                 rows.append([f"{data}, {name}", str(len(pairs)), *numbers])
     differences = [f"{name}: with decay − without" for name in ("score", "alignment, training", "accuracy, test")]
-    return _markdown(["data, labels", "pairs", *differences], rows)
+    return table(["data, labels", "pairs", *differences], rows)
 
 
 def _pairs(found: Sequence[Record], data: str, random: float) -> list[tuple[float, float, float]]:
@@ -133,8 +135,3 @@ def _distinct(found: Sequence[Record]) -> list[tuple[str, int, str]]:
 def _spread(values: Sequence[float]) -> str:
     spread = f" ± {stdev(values):.3f}" if len(values) > 1 else ""
     return f"{fmean(values):.3f}{spread}".replace("-", "−")
-
-
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"

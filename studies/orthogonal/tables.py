@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+
+from studies.page import table
 
 from .analysis import BASELINE, OUTCOMES, Comparison, Difference, Outcome, Results, holm, paired
 from .grid import GRID, SEEDS, WEIGHTS, Block, Cell, Form, possible
@@ -46,7 +48,7 @@ def summary(chosen: Sequence[Comparison]) -> str:
         corrected = f"{lasting.count(1)} / {lasting.count(-1)}"
         body.append([_title(outcome), better, worse, len(found) - better - worse, corrected, _interval(over_cells)])
     head = ["outcome (unit)", "better", "worse", "undecided", "better / worse after Holm", "mean over cells"]
-    return table(head, body)
+    return table(head, body, numbers=False)
 
 
 def pooled(results: Results, cells: Sequence[Cell]) -> str:
@@ -60,7 +62,7 @@ def pooled(results: Results, cells: Sequence[Cell]) -> str:
                 means = {o.name: [item.differences[o.name].mean for item in found] for o in OUTCOMES}
                 intervals = [_marked(paired([0.0] * len(found), means[o.name]), o) for o in OUTCOMES]
                 body.append([classes, len(found), f"{weight:g}", *intervals])
-    return table(["classes", "cells", "λ", *(_title(outcome) for outcome in OUTCOMES)], body)
+    return table(["classes", "cells", "λ", *(_title(outcome) for outcome in OUTCOMES)], body, numbers=False)
 
 
 def by_classes(cells: Sequence[Cell]) -> dict[int, list[Cell]]:
@@ -81,7 +83,7 @@ def comparisons(chosen: Sequence[Comparison]) -> str:
         ]
         for item in chosen
     ]
-    return table(head, body)
+    return table(head, body, numbers=False)
 
 
 def weights(results: Results) -> str:
@@ -91,7 +93,7 @@ def weights(results: Results) -> str:
         [cell_name(item.cell), form_name(item.form), _marked(item.differences[accuracy.name], accuracy)]
         for item in results.comparisons()
     ]
-    return table(["cell", "form", _title(accuracy)], body)
+    return table(["cell", "form", _title(accuracy)], body, numbers=False)
 
 
 def angles(results: Results) -> str:
@@ -102,7 +104,7 @@ def angles(results: Results) -> str:
             cosines = [results.mean(cell, form, name) ** 0.5 for name in ("row_cosine", "template_cosine")]
             body.append([cell_name(cell), form_name(form), *(f"{cosine:.3f}" for cosine in cosines)])
     body.sort(key=lambda row: row[0])
-    return table(["cell", "form", "rows of W", "templates"], body)
+    return table(["cell", "form", "rows of W", "templates"], body, numbers=False)
 
 
 def status(results: Results) -> str:
@@ -115,7 +117,7 @@ def status(results: Results) -> str:
         state = "done" if done == total else "to run" if not done else "begun"
         body.append([*_block(block), f"{done} of {total}", state])
     head = ["task", "networks", "training sizes", "batch-norm", "forms", "runs", ""]
-    return table(head, body)
+    return table(head, body, numbers=False)
 
 
 def cell_name(cell: Cell) -> str:
@@ -128,15 +130,6 @@ def form_name(form: Form) -> str:
     if form == BASELINE:
         return "none"
     return "hard" if form.on == "hard" else f"{form.on}, {form.compare}, {form.weight:g}"
-
-
-def table(head: Sequence[str], body: Iterable[Sequence[object]]) -> str:
-    """A markdown table, or a line that says that there is nothing yet."""
-    rows = [[str(entry) for entry in row] for row in body]
-    if not rows:
-        return "Nothing here is complete yet.\n"
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _block(block: Block) -> list[str]:

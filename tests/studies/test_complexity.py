@@ -9,7 +9,8 @@ import pytest
 
 from studies.complexity import __main__ as command
 from studies.complexity import measuring
-from studies.complexity.page import MARK, renew, table
+from studies.complexity.page import draw, measures
+from studies.page import renew, renewed, table
 
 
 @pytest.fixture
@@ -43,15 +44,21 @@ def test_page_keeps_its_text(tmp_path: Path) -> None:
         for epoch in measuring.EPOCHS
     ]
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{MARK[0]}\nold\n{MARK[1]}\nafter\n")
-    renew(page, tmp_path, rows)
+    page.write_text("before\n<!-- table measures -->\nold\n<!-- end -->\nafter\n")
+    renew(page, {"measures": measures(rows)})
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
-    assert "| complexity train | random | 2.5 | 2.5 (0) | 2.5 |" in table(rows)
+    assert "| complexity train | random | 2.5 | 2.5 (0) | 2.5 |\n" in text
+    draw(rows, tmp_path / "local-complexity.png")
     assert (tmp_path / "local-complexity.png").stat().st_size > 10_000
-    page.write_text("no marks")
     with pytest.raises(ValueError, match="marks"):
-        renew(page, tmp_path, rows)
+        renewed("no marks", {})
+
+
+def test_tables() -> None:
+    assert table(["a", "b"], [[1, "x"]]) == "| a | b |\n| --- | ---: |\n| 1 | x |\n"
+    assert table(["a", "b"], [[1, "x"]], numbers=False) == "| a | b |\n| --- | --- |\n| 1 | x |\n"
+    assert table(["a"], []) == "Nothing here is complete yet.\n"
 
 
 def test_finished_trainings_survive_a_cut_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
