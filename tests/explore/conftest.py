@@ -29,7 +29,6 @@ def make():
     return nn.Sequential(*parts)
 """
 TRAIN_LIMIT = 300
-START_SECONDS = 240
 
 
 @dataclass(frozen=True)

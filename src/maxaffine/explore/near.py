@@ -44,8 +44,7 @@ class Near:
 
     def __init__(self, subject: Subject, limit: int) -> None:
         self._subject = subject
-        count = len(subject.data.train)
-        self.numbers = torch.linspace(0, count - 1, min(limit, count), dtype=torch.float64).round().long()
+        self.numbers = _spaced(len(subject.data.train), limit)
         self._inputs = subject.data.train.inputs[self.numbers]
         self._desk: Desk[Searched] = Desk(KEPT)
 
@@ -95,8 +94,7 @@ class Near:
         names = [record.name for record in checkpoint.net.operators if record.pieces > 1]
         if not names:
             return Searched(None, ())
-        places = torch.linspace(0, len(names) - 1, min(DEPTHS, len(names)), dtype=torch.float64).round().long()
-        kept = [names[place] for place in places.tolist()]
+        kept = [names[place] for place in _spaced(len(names), DEPTHS).tolist()]
         batches: list[Codes] = []
         for start in range(0, len(self._inputs), BATCH):
             tell(start / len(self._inputs), "encoding the training inputs")
@@ -122,3 +120,8 @@ class Near:
                 label = int(labels[index]) if self._subject.labelled else None
                 near.append({"image": ref, "label": label, "distance": number(distance)})
         return near[:NEAREST]
+
+
+def _spaced(count: int, most: int) -> Tensor:
+    """At most so many of the numbers below ``count``, evenly spaced, the first and the last among them."""
+    return torch.linspace(0, count - 1, min(most, count), dtype=torch.float64).round().long()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from maxaffine.codes import FINGERPRINT, Codes, RowLayout
 from maxaffine.errors import BadInput
+from maxaffine.search.nearest import NO_ID
 
 
 def same_network(here: Mapping[str, str], there: Mapping[str, str], argument: str) -> None:
@@ -82,8 +83,7 @@ def as_ids(ids: Tensor | Sequence[int] | np.ndarray, count: int) -> np.ndarray:
     array = integers(ids)
     if len(array) != count:
         raise BadInput(f"ids are {len(array)}, but there are {count} inputs; give one id per input")
-    # The highest int64 marks "none yet" in a search.
-    if count and (array.min() < 0 or array.max() == np.iinfo(np.int64).max):
+    if count and (array.min() < 0 or array.max() == NO_ID):
         raise BadInput(f"ids run from {array.min()} to {array.max()}; give integers from 0 to 2^63 - 2")
     unique, counts = np.unique(array, return_counts=True)
     if len(unique) < count:

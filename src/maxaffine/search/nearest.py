@@ -18,7 +18,8 @@ _BLOCK_PAIRS, _BLOCK_BYTES = 1 << 16, 1 << 19
 _QUERIES = 256
 # Byte comparisons of one task, about a second: as often progress is shown and Ctrl-C heard.
 _TASK_BYTES = 1 << 34
-_LAST_ID = np.iinfo(np.int64).max
+# In place of an id where none is found yet.
+NO_ID = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +167,7 @@ class Best:
     def __init__(self, queries: int, k: int, dtype: np.dtype) -> None:
         worst = np.inf if dtype.kind == "f" else np.iinfo(dtype).max
         self.keys = np.full((queries, k), worst, dtype)
-        self.ids = np.full((queries, k), _LAST_ID)
+        self.ids = np.full((queries, k), NO_ID)
         # Candidates as (query, key, id): sorting them in rarely costs less than sorting them in at once.
         self._waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         self._count = 0
@@ -182,7 +183,7 @@ class Best:
         if not queries:
             return
         bound = self.keys[:, -1]
-        if self.ids[0, -1] == _LAST_ID and keys.shape[1] > k:
+        if self.ids[0, -1] == NO_ID and keys.shape[1] > k:
             # Still filling up: only the k smallest of this block can win.
             bound = np.minimum(bound, np.partition(keys, k - 1, axis=1)[:, k - 1])
         places = np.flatnonzero(keys <= bound[:, None])
@@ -194,7 +195,7 @@ class Best:
         wins = (values < self.keys[query, -1]) | (found < self.ids[query, -1])
         self._waiting.append((query[wins], values[wins], found[wins]))
         self._count += len(places)
-        if self._count > queries * k or self.ids[0, -1] == _LAST_ID:
+        if self._count > queries * k or self.ids[0, -1] == NO_ID:
             self.settle()
 
     def settle(self) -> None:

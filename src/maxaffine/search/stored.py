@@ -11,7 +11,7 @@ from maxaffine.codes import Codes, operator_shares
 from maxaffine.errors import BadInput, DataError
 from maxaffine.search.checks import positive
 from maxaffine.search.index import CodeIndex, Weights
-from maxaffine.search.nearest import Best, Neighbors
+from maxaffine.search.nearest import NO_ID, Best, Neighbors
 from maxaffine.search.store import CodeStore
 
 
@@ -77,7 +77,7 @@ def merged(results: Sequence[tuple[np.ndarray, np.ndarray]]) -> Neighbors:
     queries, k = results[0][0].shape
     best = Best(queries, k, np.dtype(np.float64))
     for ids, distances in results:
-        best.add(distances, np.where(np.isinf(distances), np.iinfo(np.int64).max, ids))
+        best.add(distances, np.where(np.isinf(distances), NO_ID, ids))
     best.settle()
     filled = np.isfinite(best.keys)
     for row, full in zip(best.ids, filled, strict=True):
