@@ -63,7 +63,9 @@ def _image(content: bytes, name: str, shape: tuple[int, ...]) -> np.ndarray:
             checked_mode(image, name)
             return pixels_of(image, shape[0], (shape[1], shape[2]))
     except UnidentifiedImageError as error:
-        raise DataError(f"{name}: unreadable, none of {', '.join(FORMATS)} and .npy; save it as one of these") from error
+        raise DataError(
+            f"{name}: unreadable, none of {', '.join(FORMATS)} and .npy; save it as one of these"
+        ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{name}: more pixels than {MOST_PIXELS:,}; make the image smaller") from error
     # What Pillow's decoders raise on bad bytes is not one family.

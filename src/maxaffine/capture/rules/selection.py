@@ -73,4 +73,5 @@ def ordered(call: Call) -> Operator:
     def winners(flat: Tensor, value: Sequence[Tensor]) -> Tensor:
         return value[1].movedim(axis, -1)
 
-    return AxisSelection(call.affine(), winners, (axis,), None, sample.shape[axis], call.kind == "cummax")
+    in_order = bool(call.arguments.get("sorted", True))
+    return AxisSelection(call.affine(), winners, (axis,), None, sample.shape[axis], call.kind == "cummax", in_order)
