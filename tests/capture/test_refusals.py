@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -53,7 +54,7 @@ def shrinking(m: Any, x: Tensor) -> Tensor:
 
 BATCH_SIZE = "its value depends on the number of samples.*cure: .*batch size"
 BUFFER = "changes its buffer 'n'.*cure: call model.eval"
-SINGLE = r"single sample in another way than several.*x\.shape\[0\].*Cure: let every number of samples"
+SINGLE = r"gives a single sample another output.*x\.shape\[0\].*Cure: let every number of samples"
 TWICE = "several values into one place.*cure: write each place once"
 UNPROVED = "indexes by a value computed from the input.*cure: use torch.gather.*F.embedding.*torch.where"
 ONE_SIZE = r"one batch size only.*Cure: write shapes with x.shape\[0\]"
@@ -94,6 +95,12 @@ MODULES: dict[str, tuple[Callable[..., Any], type[ma.MaxAffineError], str]] = {
     "times_complex": (lambda m, x: (x.to(torch.complex128) @ m.i).real, ma.NotPiecewiseAffine, "complex.*cure: "),
     "one_sample": (lambda m, x: x if x.shape[0] == 1 else m.a(x), ma.CaptureError, SINGLE),
     "several_samples": (lambda m, x: m.a(x) if x.shape[0] > 1 else x, ma.CaptureError, SINGLE),
+    "one_sample_and_dropout": (
+        lambda m, x: F.dropout(x, 0.5, False) if x.shape[0] == 1 else F.dropout(m.a(x), 0.5, False),
+        ma.CaptureError,
+        SINGLE,
+    ),
+    "throws_dice": (lambda m, x: m.a(x) * random.random(), ma.CaptureError, "Python's own random numbers"),
     "a_small_input": (lambda m, x: x if x.numel() <= 6 else m.a(x), ma.CaptureError, SINGLE),
     "the_fifth_sample": (lambda m, x: x.index_select(0, torch.tensor([4])), ma.NotPiecewiseAffine, "fails on a batch"),
     "written_twice": (lambda m, x: x.index_copy(1, torch.tensor([0, 0]), x[:, :2]), ma.NotPiecewiseAffine, TWICE),

@@ -152,6 +152,7 @@ EXACT: dict[str, Callable[[], nn.Module]] = {
     "appended": lambda: net(appended),
     "vmap": lambda: net(lambda m, x: torch.vmap(lambda v: m.a(v).relu())(x)),
     "squeezed": lambda: net(lambda m, x: m.a(x).relu().unsqueeze(1).squeeze()),
+    "squeezed_too_far": lambda: net(lambda m, x: m.a(x).relu().unsqueeze(1).squeeze().sum(1)),
     "flattened_batch": lambda: net(lambda m, x: m.a(x).relu().flatten()),
     "grouped_samples": lambda: net(
         lambda m, x: m.c(x.reshape(-1, 2)).relu().reshape(x.shape[0], -1), c=nn.Linear(2, 2)
