@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -90,7 +90,7 @@ def _beside(src: Tensor, index: Tensor) -> Tensor:
     return src[tuple(map(slice, index.shape))]
 
 
-WITH_DERIVATIVE = {aten.scatter.src: scattered, aten.scatter_add.default: _scatter_added}
+WITH_DERIVATIVE: dict[Callable, Callable] = {aten.scatter.src: scattered, aten.scatter_add.default: _scatter_added}
 
 
 def _rows(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
