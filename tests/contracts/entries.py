@@ -86,11 +86,11 @@ SELECTION = (
             lambda x: x.sort(1).values,
             lambda x: x.sort(stable=True, dim=2, descending=True).values,
             lambda x: x.topk(2, 1).values,
-            lambda x: x.cummax(1).values,
-            lambda x: x.cummin(2).values,
+            lambda x: x.topk(3, 2, largest=False, sorted=False).values,
         ),
         (STEPS,),
     ),
+    Contract("selection.running", each(lambda x: x.cummax(1).values, lambda x: x.cummin(2).values), (STEPS,)),
 )
 
 
