@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ import maxaffine as ma
 from tests.zoo.networks import Net, mlp
 
 X = torch.randn(3, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+OWN = torch.ones(6, dtype=torch.float64)
 
 
 @dataclass
@@ -44,8 +46,17 @@ def mistaken(m: Any, x: Tensor) -> Tensor:
     raise LookupError("no such layer")
 
 
+def shrinking(m: Any, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        m.a.weight.mul_(0.9)
+    return m.a(x)
+
+
 BATCH_SIZE = "its value depends on the number of samples.*cure: .*batch size"
 BUFFER = "changes its buffer 'n'.*cure: call model.eval"
+SINGLE = r"gives a single sample another output.*x\.shape\[0\].*Cure: let every number of samples"
+TWICE = "several values into one place.*cure: write each place once"
+UNPROVED = "indexes by a value computed from the input.*cure: use torch.gather.*F.embedding.*torch.where"
 ONE_SIZE = r"one batch size only.*Cure: write shapes with x.shape\[0\]"
 RUNS = r"Cure: check that model\(example\) runs"
 MODULES: dict[str, tuple[Callable[..., Any], type[ma.MaxAffineError], str]] = {
@@ -55,6 +66,16 @@ MODULES: dict[str, tuple[Callable[..., Any], type[ma.MaxAffineError], str]] = {
     "counts_in_a_buffer": (lambda m, x: (m.n.add_(1), m.a(x))[1], ma.NotPiecewiseAffine, BUFFER),
     "keeps_in_a_buffer": (lambda m, x: (m.n.copy_(x.mean(0)), m.a(x))[1], ma.NotPiecewiseAffine, BUFFER),
     "replaces_a_buffer": (reassigned, ma.NotPiecewiseAffine, BUFFER),
+    "changes_a_parameter": (
+        shrinking,
+        ma.NotPiecewiseAffine,
+        "changes its parameter 'a.weight'.*cure: call model.eval",
+    ),
+    "changes_a_tensor": (
+        lambda m, x: m.a(x) * OWN.add_(1),
+        ma.CaptureError,
+        "changes a tensor of its own.*Cure: leave",
+    ),
     "data_attribute": (lambda m, x: m.a(x.data).relu(), ma.CaptureError, r"\.data.*Cure: write \.detach\(\)"),
     "numpy": (lambda m, x: torch.from_numpy(m.a(x).detach().numpy()), ma.CaptureError, r"\.numpy\(\).*Cure"),
     "gradient_inside": (gradient, ma.CaptureError, r"torch\.autograd\.grad.*Cure"),
@@ -70,6 +91,23 @@ MODULES: dict[str, tuple[Callable[..., Any], type[ma.MaxAffineError], str]] = {
     "rounds": (lambda m, x: m.a(x).int().double(), ma.NotPiecewiseAffine, "infinitely many pieces.*cure: keep"),
     "complex": (lambda m, x: torch.view_as_real(torch.complex(x, x)), ma.NotPiecewiseAffine, "complex.*cure: "),
     "sparse": (lambda m, x: torch.sparse.mm(m.a.weight.to_sparse(), x.T).T, ma.CaptureError, "sparse"),
+    "times_i": (lambda m, x: (x * 1j).imag, ma.NotPiecewiseAffine, "complex.*cure: "),
+    "times_complex": (lambda m, x: (x.to(torch.complex128) @ m.i).real, ma.NotPiecewiseAffine, "complex.*cure: "),
+    "one_sample": (lambda m, x: x if x.shape[0] == 1 else m.a(x), ma.CaptureError, SINGLE),
+    "several_samples": (lambda m, x: m.a(x) if x.shape[0] > 1 else x, ma.CaptureError, SINGLE),
+    "one_sample_and_dropout": (
+        lambda m, x: F.dropout(x, 0.5, False) if x.shape[0] == 1 else F.dropout(m.a(x), 0.5, False),
+        ma.CaptureError,
+        SINGLE,
+    ),
+    "throws_dice": (lambda m, x: m.a(x) * random.random(), ma.CaptureError, "Python's own random numbers"),
+    "a_small_input": (lambda m, x: x if x.numel() <= 6 else m.a(x), ma.CaptureError, SINGLE),
+    "the_fifth_sample": (lambda m, x: x.index_select(0, torch.tensor([4])), ma.NotPiecewiseAffine, "fails on a batch"),
+    "written_twice": (lambda m, x: x.index_copy(1, torch.tensor([0, 0]), x[:, :2]), ma.NotPiecewiseAffine, TWICE),
+    "chosen_samples": (lambda m, x: F.embedding((x[:, :2] > 0).long(), x), ma.NotPiecewiseAffine, UNPROVED),
+    "constant_samples": (lambda m, x: F.embedding(torch.tensor([0, 1]), x), ma.NotPiecewiseAffine, "mixes the samples"),
+    "assigned_by_a_mask": (lambda m, x: (y := m.a(x), y.__setitem__(y > 0, 0.0))[0], ma.NotPiecewiseAffine, UNPROVED),
+    "quantised": (lambda m, x: torch.fake_quantize_per_tensor_affine(x, 0.1, 0, -8, 7), ma.CaptureError, "dense"),
     "sum_over_everything": (
         lambda m, x: m.a(x).sum(),
         ma.NotPiecewiseAffine,
@@ -84,6 +122,7 @@ PLACES: dict[str, Callable[..., Any]] = {
     "further_samples_cut_off_again": lambda m, x: F.pad(x, (0, 0, 0, 3))[:-3],
     "triangle_over_the_batch": lambda m, x: x.tril(),
     "first_sample_overwritten": lambda m, x: x.index_fill(0, torch.tensor([0]), 0.0),
+    "first_sample_moved_a_little": lambda m, x: x.index_add(0, torch.tensor([0]), torch.full((1, 6), 1e-6).double()),
     "first_sample_assigned": lambda m, x: (y := x.clone(), y.__setitem__(0, 0.0), y)[2],
     "diagonal_over_the_batch": lambda m, x: x.diagonal(0, 0, 1),
     "one_row_of_places": lambda m, x: x.gather(1, torch.tensor([[0, 1]])),
@@ -102,7 +141,7 @@ def test_samples_treated_by_their_place(name: str) -> None:
 def test_modules(name: str) -> None:
     function, error, words = MODULES[name]
     with pytest.raises(error, match=f"(?s){words}"):
-        ma.capture(net(function, n=torch.zeros(6)), X)
+        ma.capture(net(function, n=torch.zeros(6), i=torch.ones(6, 6, dtype=torch.complex128)), X)
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")

@@ -19,6 +19,8 @@ import maxaffine as ma
 from tests.zoo.networks import Net, mlp
 
 UNREGISTERED = torch.linspace(-1, 1, 6, dtype=torch.float64)
+KEPT = torch.tensor([True, False, True, True, False, False])
+LOWEST = torch.finfo(torch.float64).min
 X = torch.randn(3, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
@@ -150,6 +152,7 @@ EXACT: dict[str, Callable[[], nn.Module]] = {
     "appended": lambda: net(appended),
     "vmap": lambda: net(lambda m, x: torch.vmap(lambda v: m.a(v).relu())(x)),
     "squeezed": lambda: net(lambda m, x: m.a(x).relu().unsqueeze(1).squeeze()),
+    "squeezed_too_far": lambda: net(lambda m, x: m.a(x).relu().unsqueeze(1).squeeze().sum(1)),
     "flattened_batch": lambda: net(lambda m, x: m.a(x).relu().flatten()),
     "grouped_samples": lambda: net(
         lambda m, x: m.c(x.reshape(-1, 2)).relu().reshape(x.shape[0], -1), c=nn.Linear(2, 2)
@@ -157,6 +160,14 @@ EXACT: dict[str, Callable[[], nn.Module]] = {
     "double_and_back": lambda: net(lambda m, x: m.a(x).relu().float().double()),
     "minus_infinity": lambda: net(lambda m, x: F.pad(m.a(x), (1, 1), value=-torch.inf).unfold(1, 3, 1).amax(2)),
     "clipped_infinity": lambda: net(lambda m, x: F.pad(m.a(x), (1, 1), value=torch.inf).clamp(-1, 1)),
+    "lowest_number": lambda: net(lambda m, x: m.a(x).masked_fill(KEPT, LOWEST).amax(1)),
+    "lowest_number_by_condition": lambda: net(lambda m, x: m.a(x).masked_fill(m.b(x) > 0.2, LOWEST).amax(1)),
+    "read_by_a_mask": lambda: net(lambda m, x: m.c(m.a(x)[:, m.k].relu()), k=KEPT, c=nn.Linear(3, 2)),
+    "read_where_a_mask_is_set": lambda: net(lambda m, x: m.a(x)[:, m.k.nonzero().squeeze(1)].relu(), k=KEPT),
+    "sliced_by_a_buffer": lambda: net(
+        lambda m, x: torch.cat([m.a(x)[:, i : i + 2] for i in m.k.tolist()], 1), k=torch.tensor([3, 0])
+    ),
+    "open_bounds": lambda: net(lambda m, x: m.a(x).clamp(0, torch.inf) - F.hardtanh(x, -torch.inf, 1.0)),
     "large_constants": lambda: net(lambda m, x: (m.a(x) + 1e8).relu() - 1e8),
     "prints": lambda: net(lambda m, x: (print("hello"), m.a(x).relu())[1]),
     "assertion": lambda: net(lambda m, x: _checked(m.a(x))),
@@ -179,6 +190,32 @@ def test_exact(name: str) -> None:
     assert ma.verify(network, module, X).exact
     for own, expected in zip(tree_leaves(network(X)), tree_leaves(module(X.clone())), strict=True):
         assert torch.equal(own, expected)
+
+
+@pytest.mark.parametrize("names", ["ab", "ba"])
+def test_keywords_of_any_name(names: str) -> None:
+    """PyTorch cannot trace ``**kwargs``; the wrapper's own hooks and attributes take part, and are let be."""
+    module = Wrapper(net(lambda m, a, b: m.a(a).relu() - b)).double()
+    module.register_forward_hook(lambda m, args, out: torch.mul(out, 2))  # pyright: ignore[reportArgumentType]
+    before, given = dict(vars(module)), dict(zip(names, (X, X + 1), strict=True))
+    network = ma.capture(module, given)
+    assert torch.equal(network(given), module(**given)) and ma.verify(network, module, given).exact
+    assert [record.name for record in network.operators] == ["module.a", "module.relu", "module.sub", "mul"]
+    assert vars(module) == before
+
+
+def test_infinite_bounds_are_no_kinks() -> None:
+    module = net(lambda m, x: (x.clamp(0, torch.inf), x.clamp(-torch.inf, torch.inf))).double()
+    network = ma.capture(module, X)
+    assert network.convex and [(record.pieces, record.continuous) for record in network.operators] == [
+        (2, True),
+        (1, True),
+    ]
+
+
+def test_entries_in_no_order_are_not_continuous() -> None:
+    module = net(lambda m, x: (x.topk(3, 1).values, x.topk(3, 1, sorted=False).values)).double()
+    assert [record.continuous for record in ma.capture(module, X).operators] == [True, False]
 
 
 def test_compiled_modules_are_traced_like_their_own() -> None:

@@ -15,8 +15,16 @@ PLACES = {"i": torch.tensor([4, 1])}
 
 
 def indexed(m: Any, x: Tensor) -> Tensor:
-    """Entries read and written at constant places along axis 1."""
-    return beside(x[:, m.i], x.index_select(1, m.i), aten.index_put.default(x, [None, m.i], x[:, :2] + 1))
+    """Entries read at constant places along axis 1."""
+    return beside(x[:, m.i], x.index_select(1, m.i))
+
+
+def put(m: Any, x: Tensor) -> Tensor:
+    """Entries written at constant places along axis 1, and added there, twice to one place."""
+    twice = torch.tensor([3, 3])
+    return beside(
+        aten.index_put.default(x, [None, m.i], x[:, :2] + 1), aten.index_put.default(x, [None, twice], x[:, :2], True)
+    )
 
 
 def gathered(m: Any, x: Tensor) -> Tensor:
@@ -25,17 +33,24 @@ def gathered(m: Any, x: Tensor) -> Tensor:
 
 
 def scattered(m: Any, x: Tensor) -> Tensor:
-    """Entries written at constant places, and at places that the input chooses."""
+    """Entries written at constant places, and at places that the input chooses: one twice, from a part of a source."""
     fixed, chosen = m.i.expand(x.shape[0], -1), x.argmax(1, keepdim=True)
     constant = x.scatter(1, fixed, 2 * x[:, :2]), x.scatter_add(1, fixed, x[:, :2])
-    return beside(*constant, aten.scatter.value(x, 1, chosen, 5.0), x.scatter_add(1, chosen, x[:, :1]))
+    shared = x.scatter(1, (x > 0).long(), 2 * x), x.scatter(1, chosen, x + 1)
+    return beside(*constant, *shared, aten.scatter.value(x, 1, chosen, 5.0), x.scatter_add(1, chosen, x))
+
+
+def looked_up(m: Any, x: Tensor) -> Tensor:
+    """Rows of a constant table, and of one computed from the input, of which no gradient leaves any out."""
+    return beside(x * F.embedding(x.argmax(1), m.table), F.embedding(m.i, x.t(), padding_idx=1).t())
 
 
 INDEXING = (
     Contract("indexing.index", indexed, parts=PLACES),
+    Contract("indexing.index_put", put, parts=PLACES),
     Contract("indexing.gather", gathered, parts=PLACES),
     Contract("indexing.scatter", scattered, parts=PLACES),
-    Contract("indexing.embedding", lambda m, x: x * F.embedding(x.argmax(1), m.table), parts={"table": (6, 6)}),
+    Contract("indexing.embedding", looked_up, parts=PLACES | {"table": (6, 6)}),
 )
 
 
@@ -71,11 +86,11 @@ SELECTION = (
             lambda x: x.sort(1).values,
             lambda x: x.sort(stable=True, dim=2, descending=True).values,
             lambda x: x.topk(2, 1).values,
-            lambda x: x.cummax(1).values,
-            lambda x: x.cummin(2).values,
+            lambda x: x.topk(3, 2, largest=False, sorted=False).values,
         ),
         (STEPS,),
     ),
+    Contract("selection.running", each(lambda x: x.cummax(1).values, lambda x: x.cummin(2).values), (STEPS,)),
 )
 
 

@@ -33,11 +33,13 @@ def pooled(m: Any, x: Tensor) -> Tensor:
 
 
 def unpooled(m: Any, x: Tensor) -> Tensor:
-    """The winners of max-pooling, put back."""
+    """The winners of max-pooling, put back: an entry twice where it wins two windows."""
     image, places = F.max_pool2d_with_indices(x, 2)
     volume, deep = F.max_pool3d_with_indices(as_volume(x), (1, 2, 2))
+    overlapping, shared = F.max_pool2d_with_indices(x, 3, 1)
     back = F.max_unpool2d(image, places, 2, output_size=x.shape[2:])
-    return beside(back, F.max_unpool3d(volume, deep, (1, 2, 2), output_size=(1, 5, 6)))
+    again = F.max_unpool2d(overlapping + overlapping.mean(3, keepdim=True), shared, 3, 1)
+    return beside(back, again, F.max_unpool3d(volume, deep, (1, 2, 2), output_size=(1, 5, 6)))
 
 
 def resized(x: Tensor, mode: str) -> list[Tensor]:

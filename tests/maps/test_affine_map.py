@@ -185,6 +185,18 @@ def test_minus_infinity_in_front_of_a_maximum_is_no_offset() -> None:
     assert amap.offsets.tolist() == [0.0] and amap.offset_contributions().sum().tolist() == [0.0]
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("low", [-1e4, torch.finfo])
+def test_low_numbers_in_front_of_a_maximum_leave_the_slopes_alone(dtype: torch.dtype, low: Any) -> None:
+    """Neither overflow nor lost digits, however far beyond the inputs the constant lies."""
+    mask, lowest = torch.tensor([True, False, False]), low if isinstance(low, float) else low(dtype).min
+    net = ma.capture(Net(lambda m, x: x.masked_fill(mask, lowest).amax(1)), torch.zeros(1, 3, dtype=dtype))
+    x = torch.tensor([[5.0, 1.0, 2.0]], dtype=dtype)
+    amap = net.affine_map(x)
+    assert amap(x).tolist() == [2.0] and amap.mv(x / 1024).tolist() == [2 / 1024]
+    assert only(amap.slopes).tolist() == [[0.0, 0.0, 1.0]] and amap.offsets.tolist() == [0.0]
+
+
 def test_an_output_without_slopes_is_all_offset() -> None:
     net = ma.capture(Net(lambda m, x: (m.c.expand(x.shape[0], -1), x.sign()), c=torch.arange(3.0)), torch.zeros(1, 4))
     x = torch.tensor([[1.0, -2.0, 0.5, 0.0]])

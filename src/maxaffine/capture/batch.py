@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -94,10 +95,36 @@ def probed(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     if None in axes:
         call.refuse(MIXED, MIXED_CURE)
     axis = _agreed(call, {axis for axis in axes if axis is not None})
-    alike = operator(*(_alike(ref, item) for ref, item in zip(call.refs, stand_ins, strict=True)))
-    if not all(_treated_alike(axis.to_front(item)) for item in as_tuple(alike) if item.is_floating_point()):
-        call.refuse(PLACED, MIXED_CURE)
+    for generic in (False, True):
+        alike = operator(*(_alike(ref, item, generic) for ref, item in zip(call.refs, stand_ins, strict=True)))
+        fronts = [axis.to_front(item) for item in as_tuple(alike) if item.is_floating_point()]
+        if not all(_treated_alike(front, rounded=generic) for front in fronts):
+            call.refuse(PLACED, MIXED_CURE)
     return axis
+
+
+def grows(sizes: Sequence[Any], batch: BatchAxis, counts: set[Any]) -> bool:
+    """Whether the axis of the samples, and no other, is as many times as long for as many times the samples.
+
+    Args:
+        sizes: The traced sizes of a value.
+        batch: Where it keeps its samples.
+        counts: What stands for the number of samples in traced sizes; what else is unknown there is a constant.
+
+    Returns:
+        The answer.
+    """
+    few, many = (tuple(_size_at(size, count, counts) for size in sizes) for count in (PROBES, 1000 * PROBES))
+    factors = [1000 if dim == batch.dim else 1 for dim in range(len(sizes))]
+    return many == tuple(size * factor for size, factor in zip(few, factors, strict=True))
+
+
+def _size_at(size: Any, count: int, counts: set[Any]) -> int:
+    """A traced size, for this many samples."""
+    if isinstance(size, int):
+        return size
+    expression = size.node.expr
+    return int(expression.subs({symbol: count if symbol in counts else 1 for symbol in expression.free_symbols}))
 
 
 def _float(ref: Ref) -> object:
@@ -114,18 +141,21 @@ def _marked(ref: Ref, item: object, sample: int) -> object:
     return marked
 
 
-def _alike(ref: Ref, item: object) -> object:
-    """The same generic numbers in every sample, others in every argument."""
+def _alike(ref: Ref, item: object, generic: bool) -> object:
+    """The same in every sample: generic numbers, others in every argument, or zeros, which leave the constants."""
     if ref.value.batch is None or ref.value.dependence is Dependence.HELD or not isinstance(item, Tensor):
         return item
+    if not generic:
+        return torch.zeros_like(item)
     units = ref.value.units
     places = torch.arange(1, prod(units) + 1, device=item.device, dtype=torch.float64)
     numbers = (places + ref.number / 7).sin().to(item.dtype)
     return ref.value.batch.from_front(numbers.expand(PROBES, -1).reshape(PROBES, *units), item.shape)
 
 
-def _treated_alike(front: Tensor) -> bool:
-    return torch.allclose(front, front[:1].expand_as(front), rtol=1e-2, atol=1e-3)
+def _treated_alike(front: Tensor, rounded: bool) -> bool:
+    rtol, atol = (1e-2, 1e-3) if rounded else (0.0, 0.0)
+    return torch.allclose(front, front[:1].expand_as(front), rtol, atol, equal_nan=True)
 
 
 def _slab(marks: list[Tensor]) -> BatchAxis | None:

@@ -16,6 +16,7 @@ from maxaffine.capture.batch import PROBES
 from maxaffine.capture.export import Traced, trace
 from maxaffine.capture.freeze import Freezer
 from maxaffine.capture.names import Name, find_node, name_nodes
+from maxaffine.capture.single import check_single
 from maxaffine.errors import BadInput, ShapeMismatch
 from maxaffine.network import Ending, InputSpec, SplineNetwork
 
@@ -63,13 +64,23 @@ def capture(
     if output not in ("as_is", "pre_activation"):
         raise BadInput(f"output: expected 'as_is' or 'pre_activation', got {output!r}")
     spec = _input_spec(example, batch_dim)
-    tensors = spec.tensors(example)
+    gradients = torch.is_grad_enabled()
+    # Constants made in inference mode could not take part in a derivative later.
+    with torch.inference_mode(False), torch.set_grad_enabled(gradients):
+        return _captured(model, spec, spec.tensors(example), until, output)
+
+
+def _captured(
+    model: nn.Module, spec: InputSpec, tensors: tuple[Tensor, ...], until: str | None, output: str
+) -> SplineNetwork:
     _check_module(model, spec, tensors)
     traced = _traced(model, spec, tensors)
     names = name_nodes(model, traced.nodes, traced.inputs)
     targets, output_spec, endings = _targets(traced, names, until, output)
     probe = [_take(item.detach(), axis, PROBES) for item, axis in zip(tensors, spec.batch_dims, strict=True)]
     graph = Freezer(traced, names, spec.batch_dims).graph(probe, targets)
+    sample = tuple(_take(item.detach(), axis, 1) for item, axis in zip(tensors, spec.batch_dims, strict=True))
+    check_single(model, traced, sample, spec.names if spec.keyword else ())
     return SplineNetwork(graph, spec, output_spec, _places(graph, names), endings)
 
 
@@ -80,6 +91,10 @@ def _input_spec(example: Any, batch_dim: int | tuple[int, ...]) -> InputSpec:
         raise BadInput("example: expected a tensor, a tuple of tensors or a dict of tensors")
     if any(item.is_complex() for item in items):
         raise BadInput("example: complex inputs have no real affine map; split them into real and imaginary parts")
+    if any(item.is_nested for item in items):
+        raise BadInput("example: nested tensors are not supported; pad them with .to_padded_tensor(0.0)")
+    if any(item.is_floating_point() and item.element_size() == 1 for item in items):
+        raise BadInput("example: 8-bit floats only store numbers; convert model and example, e.g. to bfloat16")
     if not any(item.is_floating_point() for item in items):
         raise BadInput("example: no input is floating point, so there is nothing to be affine in; use .float()")
     axes = (batch_dim,) * len(items) if isinstance(batch_dim, int) else tuple(batch_dim)

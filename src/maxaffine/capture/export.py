@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import inspect
 import io
 import logging
 import operator as python_operator
@@ -11,6 +13,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from inspect import Parameter, Signature
 from typing import Any
 
 import numpy as np
@@ -18,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.export.dynamic_shapes import ShapesCollection
-from torch.fx import Node
+from torch.fx import GraphModule, Node
 from torch.utils._pytree import tree_leaves
 
 from maxaffine.capture.decompositions import decompositions
@@ -31,13 +34,20 @@ OUTSIDE = (
     "it computes outside the traced graph (.data, .numpy(), torch.autograd.grad). Cure: write .detach() for .data,"
     " and use tensor operations throughout"
 )
+CHANGES = {"BUFFER_MUTATION": "buffer", "PARAMETER_MUTATION": "parameter"}
 # What PyTorch says, and what it means for the user.
 KNOWN = {
     "Exporting a ScriptModule": "TorchScript cannot be traced. Cure: capture the nn.Module that it was made from",
     "not a known type": "it takes or returns objects of a class that PyTorch cannot look into. Cure: return tensors in"
     " a tuple, a dict or a named tuple, or register the class with torch.export.register_dataclass",
+    "is mutated in the forward method": "it changes a tensor of its own while it runs, so one input does not give one"
+    " output. Cure: leave that out in evaluation mode",
     "fake tensor in the exported program": OUTSIDE,
     ".numpy() is not supported": OUTSIDE,
+    "UnsupportedOperator": "PyTorch cannot trace {first} on the tensors it is given (sparse, quantised?). Cure: use"
+    " dense floating-point tensors and operators",
+    "__obj_flatten__": "it holds quantised parts, which PyTorch cannot trace. Cure: capture the floating-point module"
+    " that it was made from",
 }
 
 
@@ -51,6 +61,7 @@ class Traced:
         inputs: Placeholder names of the user's inputs, in order.
         outputs: The user's outputs, each a node or a constant.
         output_spec: How the outputs are nested.
+        module: The graph as a module.
     """
 
     nodes: tuple[Node, ...]
@@ -58,6 +69,7 @@ class Traced:
     inputs: tuple[str, ...]
     outputs: tuple[Any, ...]
     output_spec: Any
+    module: GraphModule
 
 
 def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any], batch_dims: Any) -> Traced:
@@ -80,15 +92,30 @@ def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any], batch_dims: Any
     shapes = ShapesCollection()
     for tensor, axis in zip(tree_leaves((args, kwargs)), tree_leaves(batch_dims), strict=True):
         shapes[tensor] = {axis: batch}
-    with _untouched(model):
+    with untouched(model):
         try:
             dynamic: Any = shapes  # PyTorch's annotation leaves it out
-            program = torch.export.export(model, args, kwargs, dynamic_shapes=dynamic, strict=False)
+            program = torch.export.export(_named(model, kwargs), args, kwargs, dynamic_shapes=dynamic, strict=False)
             with torch.inference_mode():  # for autograd PyTorch takes hardshrink and softshrink apart
                 program = program.run_decompositions(decompositions())
         except Exception as error:
             raise CaptureError(_explanation(error, tree_leaves((args, kwargs)))) from error
     return _frozen(program)
+
+
+def _named(model: nn.Module, kwargs: dict[str, Any]) -> nn.Module:
+    """The module, its keyword inputs named one by one: PyTorch cannot trace ``**kwargs`` with a dynamic batch."""
+    known = inspect.signature(model.forward).parameters.values()
+    if not kwargs or all(item.kind is not Parameter.VAR_KEYWORD for item in known):
+        return model
+
+    def forward(**inputs: Tensor) -> Any:
+        return model.forward(**inputs)
+
+    forward.__signature__ = Signature([Parameter(name, Parameter.KEYWORD_ONLY) for name in kwargs])
+    named = copy.copy(model)
+    named.forward = forward
+    return named
 
 
 def _explanation(error: Exception, example: list[Tensor]) -> str:
@@ -110,8 +137,8 @@ def _explanation(error: Exception, example: list[Tensor]) -> str:
             " program again with a dynamic batch"
         )
     for sign, explanation in KNOWN.items():
-        if sign in text:
-            return f"model: {explanation}"
+        if sign in text or kind.startswith(sign):
+            return f"model: {explanation.format(first=first)}"
     shapes = " and ".join(str(tuple(tensor.shape)) for tensor in example)
     return (
         f"model: it failed on the example, of shape {shapes} ({kind}: {first})"
@@ -135,13 +162,14 @@ def _user_frame(error: Exception) -> str:
 def _frozen(program: ExportedProgram) -> Traced:
     """Copy the constants once each (shared parameters stay shared) and pick out what the user gives and gets."""
     signature = program.graph_signature
-    if signature.buffers_to_mutate:
-        result, buffer = next(iter(signature.buffers_to_mutate.items()))
+    changed = [spec for spec in signature.output_specs if spec.kind.name in CHANGES]
+    if changed:
+        kind, name = CHANGES[changed[0].kind.name], str(changed[0].target)
         raise NotPiecewiseAffine(
-            _operator(next(node for node in program.graph.nodes if node.name == result)),
-            f"the module changes its buffer {buffer!r} while it runs, so one input does not give one output",
-            "call model.eval() before capture; a module that updates buffers in evaluation mode has no spline form",
-            buffer.rpartition(".")[0],
+            _operator(next(node for node in program.graph.nodes if node.name == changed[0].arg.name)),
+            f"the module changes its {kind} {name!r} while it runs, so one input does not give one output",
+            f"call model.eval() before capture; a module that changes a {kind} in evaluation mode has no spline form",
+            name.rpartition(".")[0],
         )
     copies: dict[Any, Tensor] = {}
     constants = {}
@@ -158,6 +186,7 @@ def _frozen(program: ExportedProgram) -> Traced:
         inputs=tuple(str(name) for name in signature.user_inputs),
         outputs=tuple(kept),
         output_spec=program.call_spec.out_spec,
+        module=program.graph_module,
     )
 
 
@@ -177,7 +206,7 @@ def _copy(tensor: Tensor, copies: dict[Any, Tensor]) -> Tensor:
 
 
 @contextlib.contextmanager
-def _untouched(model: nn.Module) -> Iterator[None]:
+def untouched(model: nn.Module) -> Iterator[None]:
     """Put back whatever tracing could change: random states, gradient mode, and every attribute of the modules."""
     python, numeric, gradient = random.getstate(), np.random.get_state(), torch.is_grad_enabled()
     saved = [(vars(module), {k: (v, _contents(v)) for k, v in vars(module).items()}) for module in model.modules()]

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from maxaffine.capture.batch import MIXED, MIXED_CURE, PROBES, pointwise
-from maxaffine.capture.call import Call, Ref
+from maxaffine.capture.batch import MIXED, MIXED_CURE, PROBES, grows, pointwise
+from maxaffine.capture.call import Call, Ref, leaves
 from maxaffine.capture.export import Traced
 from maxaffine.capture.names import Name
 from maxaffine.capture.registry import Rule, find
-from maxaffine.capture.rules.refused import refuse
+from maxaffine.capture.rules.refused import REASONS, refuse
 from maxaffine.errors import CaptureError
 from maxaffine.graph import BatchAxis, Dependence, Graph, Held, Operator, OperatorRecord, Step, Value, as_tuple
 
@@ -68,6 +68,7 @@ class Freezer:
     values: dict[int, Value] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     known: dict[Node, Any] = field(default_factory=dict)
+    counts: set[Any] = field(default_factory=set)  # what stands for the number of samples in traced sizes
 
     def graph(self, probe: Sequence[Tensor], targets: Sequence[Any]) -> Graph:
         """Freeze what the target nodes need.
@@ -106,6 +107,7 @@ class Freezer:
             ref = self._new(dependence, tensor, BatchAxis(axis))
             numbers.append(ref.number)
             self.known[placeholders[name]] = ref
+            self.counts.add(placeholders[name].meta["val"].shape[axis].node.expr)
         return tuple(numbers)
 
     def _new(self, dependence: Dependence, sample: Any, batch: BatchAxis | None) -> Ref:
@@ -153,14 +155,16 @@ class Freezer:
     def _step(self, call: Call, name: Name, node: Node) -> Any:
         if call.target in (aten.sym_size.int, aten.full_like.default) or all(ref.size for ref in call.refs):
             return self._sized(call)
+        if _complex([*leaves(list(call.arguments.values())), *as_tuple(node.meta["val"])]):
+            call.refuse(*REASONS["complex"])
         rule = find(call.target) or _entrywise(call)
         if any(ref.size for ref in call.refs) and not rule.sizes:
             call.refuse(*BATCH_SIZE)
         operator = rule.build(call) if call.active else _held(call)
-        value = operator(*(ref.sample for ref in call.refs))
+        value = _on_probe(call, operator)
         outputs = as_tuple(value)
         batch = rule.batch(call, [item for item in outputs if isinstance(item, Tensor)])
-        if not _grows(as_tuple(node.meta["val"])[0].shape, batch):
+        if not grows(as_tuple(node.meta["val"])[0].shape, batch, self.counts):
             call.refuse(MIXED, MIXED_CURE)
         refs = [self._new(_dependence(call, operator, item), item, batch) for item in outputs]
         records = () if not call.active else (_record(operator, name, refs[0].value.units),)
@@ -190,19 +194,19 @@ class Freezer:
         return ref.number
 
 
-def _grows(sizes: Sequence[Any], batch: BatchAxis) -> bool:
-    """Whether the axis of the samples, and no other, is as many times as long for as many times the samples."""
-    few, many = (tuple(_size_at(size, count) for size in sizes) for count in (PROBES, 1000 * PROBES))
-    factors = [1000 if dim == batch.dim else 1 for dim in range(len(sizes))]
-    return many == tuple(size * factor for size, factor in zip(few, factors, strict=True))
+def _on_probe(call: Call, operator: Operator) -> Any:
+    """The operator's value on the probe batch."""
+    try:
+        return operator(*(ref.sample for ref in call.refs))
+    except (RuntimeError, IndexError, ValueError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        call.refuse(f"it fails on a batch of {PROBES} samples ({first})", MIXED_CURE)
 
 
-def _size_at(size: Any, count: int) -> int:
-    """A traced size, for this many samples."""
-    if isinstance(size, int):
-        return size
-    expression = size.node.expr
-    return int(expression.subs(dict.fromkeys(expression.free_symbols, count)))
+def _complex(items: Sequence[Any]) -> bool:
+    """Whether complex numbers are among them."""
+    samples = [item.sample if isinstance(item, Ref) else item for item in items]
+    return any(item.is_complex() if isinstance(item, Tensor) else isinstance(item, complex) for item in samples)
 
 
 def _tagged(call: Call, tag: torch.Tag) -> bool:

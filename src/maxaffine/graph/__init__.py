@@ -10,6 +10,7 @@ from maxaffine.graph.linearization import Linearization
 from maxaffine.graph.piecewise import Choice, Comparison, Elementwise, ScalarSpline
 from maxaffine.graph.precision import in_float64
 from maxaffine.graph.selection import AxisSelection, MaxPool
+from maxaffine.graph.undisturbed import undisturbed
 
 __all__ = [
     "Affine",
@@ -46,4 +47,5 @@ __all__ = [
     "fill",
     "fuse",
     "in_float64",
+    "undisturbed",
 ]

@@ -112,7 +112,11 @@ def _magnification(tangents: Sequence[Tensor], offsets: Sequence[Tensor]) -> flo
     size = max(float(tangent.abs().max()) if tangent.numel() else 0.0 for tangent in tangents)
     finite = [offset[offset.isfinite()].abs() for offset in offsets if offset.is_floating_point()]
     largest = max((float(offset.max()) for offset in finite if offset.numel()), default=0.0)
-    return 2.0 ** ceil(log2(largest / size)) if 0 < size < largest else 1.0
+    if not 0 < size < largest:
+        return 1.0
+    # Not beyond half the exponents there are: finfo.min in front of a maximum is no scale to compute at.
+    most = log2(min(torch.finfo(tangent.dtype).max for tangent in tangents)) / 2
+    return 2.0 ** min(max(0, ceil(min(log2(largest), most) - log2(size))), int(most))
 
 
 def _less(value: Tensor, offset: Tensor, factor: float) -> Tensor | None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from maxaffine.graph.contract import LocalMap, Tensors
 from maxaffine.graph.graph import BatchAxis, Dependence, Graph, Step
+from maxaffine.graph.undisturbed import recordable, undisturbed
 
 CONSTANT = "constant"  # an output that no slope leads to is all offset, and no operator's
 
@@ -28,7 +29,9 @@ class Linearization:
     def __init__(self, graph: Graph, inputs: Sequence[Tensor]) -> None:
         self.graph = graph
         self.locals: list[tuple[Step, LocalMap]] = []
-        with torch.no_grad():
+        self._device = inputs[0].device
+        with undisturbed(self._device):
+            inputs = [recordable(item) for item in inputs]
             values = dict(zip(graph.inputs, inputs, strict=True))
             for step, arguments, value, current in graph.walk(inputs):
                 values = current
@@ -36,9 +39,12 @@ class Linearization:
                     self.locals.append((step, step.operator.local(arguments, value)))
             self.outputs = [values[number] for number in graph.outputs]
 
-    @torch.no_grad()
     def push(self, tangents: Sequence[Tensor], offset: bool) -> list[Tensor]:
         """A v, or A v + b with ``offset``: one tensor per output, in the layout of the values themselves."""
+        with undisturbed(self._device):
+            return self._forward(tangents, offset)
+
+    def _forward(self, tangents: Sequence[Tensor], offset: bool) -> list[Tensor]:
         values = dict(zip(self.graph.inputs, tangents, strict=True))
         for step, local in self.locals:
             outgoing = local.mv([values[number] for number in _active(step)])
@@ -52,17 +58,20 @@ class Linearization:
         held = (lambda like: like) if offset else torch.zeros_like
         return [values[number] if number in values else held(like) for number, like in pairs]
 
-    @torch.no_grad()
     def pull(self, cotangents: Sequence[Tensor | None]) -> dict[int, Tensor]:
         """A^T u: cotangents (R, *output) to (R, *input), by the number of the graph input."""
-        values = self._start(cotangents)
-        for _ in self._backward(values):
-            pass
+        with undisturbed(self._device):
+            values = self._start(cotangents)
+            for _ in self._backward(values):
+                pass
         return values
 
-    @torch.no_grad()
     def contributions(self, cotangents: Sequence[Tensor | None]) -> dict[str, Tensor]:
         """<u, what follows the operator times its own offset>, (R, N) for every operator that has an offset."""
+        with undisturbed(self._device):
+            return self._split(cotangents)
+
+    def _split(self, cotangents: Sequence[Tensor | None]) -> dict[str, Tensor]:
         parts: dict[str, Tensor] = {}
         for number, like, item in zip(self.graph.outputs, self.outputs, cotangents, strict=True):
             value = self.graph.values[number]
@@ -79,6 +88,7 @@ class Linearization:
         values: dict[int, Tensor] = {}
         for number, item in zip(self.graph.outputs, cotangents, strict=True):
             if item is not None:
+                item = recordable(item)
                 values[number] = values[number] + item if number in values else item
         return values
 

@@ -26,6 +26,7 @@ class AxisSelection(Traced):
         kept: The axes that the value keeps with size one; None when m entries stay along the single axis.
         pieces: Number of entries along the axes.
         convex: True for the maximum.
+        continuous: False where the entries come in no particular order.
     """
 
     winners: Callable[[Tensor, Any], Tensor]
@@ -33,10 +34,11 @@ class AxisSelection(Traced):
     kept: tuple[int, ...] | None
     pieces: int
     convex: bool
+    continuous: bool = True
 
     @property
     def traits(self) -> Traits:
-        return Traits(self.traced.kind, pieces=self.pieces, convex=self.convex)
+        return Traits(self.traced.kind, pieces=self.pieces, convex=self.convex, continuous=self.continuous)
 
     def flat(self, x: Tensor) -> Tensor:
         """The input with the axes selected from flattened at its end."""

@@ -1,8 +1,18 @@
 """SplineNetwork, the captured network, and its check against the user's untouched module."""
 
 from maxaffine.network.inputs import InputSpec
-from maxaffine.network.rerun import Rerun, rerun
+from maxaffine.network.rerun import Rerun, rerun, run_on_copies
 from maxaffine.network.spline_network import Ending, SplineNetwork
 from maxaffine.network.verify import ExactnessReport, rounding_bound, verify
 
-__all__ = ["Ending", "ExactnessReport", "InputSpec", "Rerun", "SplineNetwork", "rerun", "rounding_bound", "verify"]
+__all__ = [
+    "Ending",
+    "ExactnessReport",
+    "InputSpec",
+    "Rerun",
+    "SplineNetwork",
+    "rerun",
+    "rounding_bound",
+    "run_on_copies",
+    "verify",
+]

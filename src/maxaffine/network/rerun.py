@@ -15,6 +15,28 @@ from maxaffine.network.spline_network import SplineNetwork
 Rerun = Callable[[tuple[Tensor, ...]], list[Tensor]]
 
 
+def run_on_copies(model: nn.Module, tensors: tuple[Tensor, ...], names: tuple[str, ...] = ()) -> list[Tensor]:
+    """Run a module on copies of its inputs and of its buffers, and leave the random state as it was.
+
+    Args:
+        model: The module.
+        tensors: Its inputs.
+        names: Their names, where it takes them by name.
+
+    Returns:
+        The tensors that it returns.
+    """
+    # It holds the module that was captured, and takes no copies of buffers.
+    inner = model.module if isinstance(model, nn.DataParallel) else model
+    # Fresh copies: an in-place first operator, or a module in training mode, writes into them.
+    inputs = tuple(item.clone() for item in tensors)
+    buffers = {name: buffer.clone() for name, buffer in inner.named_buffers()}
+    devices = sorted({item.device.index or 0 for item in tensors if item.device.type == "cuda"})
+    with torch.random.fork_rng(devices):
+        named = dict(zip(names, inputs, strict=True)) if names else {}
+        return tree_leaves(functional_call(inner, buffers, () if named else inputs, named))
+
+
 def rerun(net: SplineNetwork, model: nn.Module) -> Rerun:
     """Make the function that runs the module as it was captured.
 
@@ -26,25 +48,17 @@ def rerun(net: SplineNetwork, model: nn.Module) -> Rerun:
         A function from input tensors to the list of output tensors. Where the module fails, or returns another number
         of tensors than the network, it raises BadInput.
     """
-    # It holds the module that was captured, and takes no copies of buffers.
-    inner = model.module if isinstance(model, nn.DataParallel) else model
+    names = net.inputs.names if net.inputs.keyword else ()
 
     def call(tensors: tuple[Tensor, ...]) -> list[Tensor]:
-        # Fresh copies: an in-place first operator, or a module in training mode, writes into them.
-        inputs = [item.clone() for item in tensors]
-        buffers = {name: buffer.clone() for name, buffer in inner.named_buffers()}
-        named = dict(zip(net.inputs.names, inputs, strict=True)) if net.inputs.keyword else {}
-        devices = sorted({item.device.index or 0 for item in tensors if item.device.type == "cuda"})
         try:
-            with torch.random.fork_rng(devices):
-                result = functional_call(inner, buffers, () if named else tuple(inputs), named)
+            leaves = run_on_copies(model, tensors, names)
         except Exception as error:
             cause = (str(error).strip().splitlines() or [""])[0]
             raise BadInput(
                 f"model: it failed on x ({type(error).__name__}: {cause}). Cure: check that model(x) runs; capture it"
                 " again if it was moved or converted since"
             ) from error
-        leaves = tree_leaves(result)
         if len(leaves) != len(net.graph.outputs):
             raise BadInput(
                 f"model: it returns {len(leaves)} tensors, the network {len(net.graph.outputs)}; capture it without"

@@ -13,7 +13,7 @@ from torch.utils._pytree import TreeSpec, tree_structure, tree_unflatten
 
 from maxaffine.codes import FINGERPRINT, Codes
 from maxaffine.errors import BadInput
-from maxaffine.graph import BatchAxis, Curvature, Graph, OperatorRecord, curvatures, fuse, in_float64
+from maxaffine.graph import BatchAxis, Curvature, Graph, OperatorRecord, curvatures, fuse, in_float64, undisturbed
 from maxaffine.maps import AffineMap
 from maxaffine.network.fingerprint import fingerprint
 from maxaffine.network.inputs import InputSpec
@@ -67,7 +67,6 @@ class SplineNetwork:
         self.places = places
         self.endings = endings
 
-    @torch.no_grad()
     def __call__(self, x: Any) -> Any:
         """The network's own output, nested as the user's module returns it.
 
@@ -81,7 +80,8 @@ class SplineNetwork:
             BadInput: For NaN, infinity or an empty batch.
             ShapeMismatch: For another shape, dtype or device than at capture.
         """
-        return tree_unflatten(self.graph.run(self.inputs.tensors(x)), self.output_spec)
+        with undisturbed(self.inputs.device):
+            return tree_unflatten(self.graph.run(self.inputs.tensors(x)), self.output_spec)
 
     @cached_property
     def operators(self) -> tuple[OperatorRecord, ...]:
@@ -163,15 +163,15 @@ class SplineNetwork:
             raise BadInput("x: the loader gave no batch")
         return Codes.concat(batches)
 
-    @torch.no_grad()
     def _batch_codes(self, graph: Graph, x: Any, operators: Sequence[str] | None) -> Codes:
         tensors = self.inputs.tensors(x)
         axis = self.inputs.batch_dims[0]
-        found = {
-            record.name: (codes, record.pieces)
-            for record, codes in graph.codes(tensors)
-            if operators is None or record.name in operators
-        }
+        with undisturbed(self.inputs.device):
+            found = {
+                record.name: (codes, record.pieces)
+                for record, codes in graph.codes(tensors)
+                if operators is None or record.name in operators
+            }
         return Codes.from_tensors(found, tensors[0].shape[axis], {FINGERPRINT: self.fingerprint})
 
     def _inputs_of(self, loader: Iterable, progress: bool | None) -> Iterator[Any]:

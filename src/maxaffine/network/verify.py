@@ -61,6 +61,7 @@ class ExactnessReport:
 AUTOGRAD_ERROR = {"hardsigmoid": 2.0**-23}
 
 
+@torch.inference_mode(False)
 def verify(
     net: SplineNetwork,
     model: nn.Module,
@@ -149,6 +150,11 @@ def _check(
         raise BadInput(
             f"model: output {place} has shape {tuple(truth.shape)}, the network's {tuple(own.shape)}; check the module"
             " that was captured, and give squeeze() a dim, for without one it drops the axis of a single sample"
+        )
+    if truth.dtype != own.dtype:
+        raise BadInput(
+            f"model: output {place} is {truth.dtype}, the network's {own.dtype}; verify it as it was captured, inside"
+            " autocast or outside"
         )
     affine_map = net.affine_map(x, output=place)
     floating = [item for item in tensors if item.is_floating_point()]

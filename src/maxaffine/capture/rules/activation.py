@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import torch
 
 from maxaffine.capture.batch import pointwise
@@ -66,6 +68,9 @@ def clamp(call: Call) -> Operator:
 def _clipped(call: Call, low: float | int | None, high: float | int | None) -> Operator:
     if low is not None and high is not None and low > high:
         call.refuse("its lower bound is above its upper one, so it is constant", "order the bounds")
+    low, high = None if low == -inf else low, None if high == inf else high
+    if low is None and high is None:
+        return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)
     knots = tuple(float(bound) for bound in (low, high) if bound is not None)
     slopes = (0.0,) * (low is not None) + (1.0,) + (0.0,) * (high is not None)
     below = () if low is None else (float(low),)

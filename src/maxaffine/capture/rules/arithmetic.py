@@ -30,10 +30,9 @@ def add(call: Call) -> Operator:
     factor = -float(call["alpha"]) if call.name == "aten.sub" else float(call["alpha"])
     if len(call.refs) == 2 and len(call.active) == 2 and _alike(call.active):
         return Sum(call.affine(homogeneous=True), factor, kind=call.kind)
-    sign = Sign.NONNEGATIVE if factor >= 0 or not call.depends("other") else Sign.MIXED
-    if call.active == (call["other"],) and factor < 0:
-        sign = Sign.NONPOSITIVE
-    return call.affine(sign=sign)
+    if factor >= 0 or not call.depends("other"):
+        return call.affine(sign=Sign.NONNEGATIVE)
+    return call.affine(sign=Sign.MIXED if call.depends("self") else Sign.NONPOSITIVE)
 
 
 def _alike(refs: tuple[Ref, ...]) -> bool:

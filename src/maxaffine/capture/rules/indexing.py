@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,20 +23,35 @@ def _constant_index(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     if integers:
         call.refuse(
             "it indexes by a value computed from the input, and which samples meet cannot be proved",
-            "use torch.gather along an axis other than the batch",
+            "use torch.gather along an axis other than the batch, F.embedding for a table, torch.where for a mask",
         )
     return probed(call, outputs)
 
 
-@rule(
-    aten.index.Tensor,
-    aten.index_select.default,
-    aten.index_put.default,
-    batch=_constant_index,
-)
+@rule(aten.index.Tensor, aten.index_select.default, batch=_constant_index)
 def index(call: Call) -> Operator:
-    """Entries read or written at constant places."""
+    """Entries read at constant places."""
+    return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)
+
+
+@rule(aten.index_put.default, batch=_constant_index)
+def index_put(call: Call) -> Operator:
+    """Entries written at constant places, or added there."""
+    if call.depends("values") and not call["accumulate"] and _written_twice(call):
+        call.refuse(
+            "it writes several values into one place, and which of them stays is not defined",
+            "write each place once, or add the values up with accumulate=True",
+        )
     return call.affine(homogeneous=call.joint, sign=Sign.NONNEGATIVE)
+
+
+def _written_twice(call: Call) -> bool:
+    places = call["indices"]
+    if any(isinstance(item, Ref) for item in places):
+        return False  # refused for another reason
+    whole = call["self"].sample if isinstance(call["self"], Ref) else call["self"]
+    ones = torch.ones((), dtype=torch.int64, device=whole.device)
+    return bool((aten.index_put(torch.zeros_like(whole, dtype=torch.int64), places, ones, True) > 1).any())
 
 
 def _along_axis(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
@@ -50,15 +67,43 @@ def gather(call: Call) -> Operator:
 
 @rule(aten.scatter.src, aten.scatter.value, aten.scatter_add.default, batch=_along_axis)
 def scatter(call: Call) -> Operator:
-    """Entries written along an axis."""
-    return call.affine(sign=Sign.NONNEGATIVE)
+    """Entries written along an axis, or added there."""
+    traced = call.affine(sign=Sign.NONNEGATIVE)
+    return replace(traced, target=WITH_DERIVATIVE.get(call.target, call.target))
+
+
+def scattered(whole: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    """As aten.scatter, whose derivative credits all that is written to one place, while only one entry stays there."""
+    numbers = torch.arange(index.numel(), device=index.device).view(index.shape)
+    last = torch.full(whole.shape, -1, device=index.device).scatter(dim, index, numbers)
+    stays = last.gather(dim, index) == numbers
+    return torch.where(last < 0, whole, 0).scatter_add(dim, index, torch.where(stays, _beside(src, index), 0))
+
+
+def _scatter_added(whole: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    """As aten.scatter_add, whose derivative fails where the source is larger than the index."""
+    return whole.scatter_add(dim, index, _beside(src, index))
+
+
+def _beside(src: Tensor, index: Tensor) -> Tensor:
+    """The part of the source that is read: as much of it as there is of the index."""
+    return src[tuple(map(slice, index.shape))]
+
+
+WITH_DERIVATIVE: dict[Callable, Callable] = {aten.scatter.src: scattered, aten.scatter_add.default: _scatter_added}
 
 
 def _rows(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
-    return call["indices"].value.batch
+    places = call["indices"]
+    return _constant_index(call, outputs) if isinstance(call["weight"], Ref) else places.value.batch
 
 
 @rule(aten.embedding.default, batch=_rows)
 def embedding(call: Call) -> Operator:
-    """A table read at integer places: constant in every float input."""
-    return call.affine()
+    """A table read at integer places: constant in every float input where the table is a parameter."""
+    return replace(call.affine(homogeneous=True, sign=Sign.NONNEGATIVE), target=_looked_up)
+
+
+def _looked_up(table: Tensor, places: Tensor, *_: Any) -> Tensor:
+    """As aten.embedding, whose derivative leaves out or rescales rows on request (padding_idx, scale_grad_by_freq)."""
+    return table[places]

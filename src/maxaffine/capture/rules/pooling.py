@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from maxaffine.capture.batch import leading
 from maxaffine.capture.call import Call
 from maxaffine.capture.registry import rule
+from maxaffine.capture.rules.indexing import scattered
 from maxaffine.graph import MaxPool, Operator, Sign
 
 aten = torch.ops.aten
@@ -55,4 +60,11 @@ def _per_axis(value: Sequence[int] | int, axes: int) -> tuple[int, ...]:
 @rule(aten.max_unpool2d.default, aten.max_unpool3d.default, batch=leading)
 def max_unpool(call: Call) -> Operator:
     """Entries put back where the given indices say, zeros elsewhere."""
-    return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)
+    return replace(call.affine(homogeneous=True, sign=Sign.NONNEGATIVE), target=_unpooled)
+
+
+def _unpooled(x: Tensor, indices: Tensor, output_size: Sequence[int], *_: Any) -> Tensor:
+    """As aten.max_unpool, whose derivative is wrong where windows overlap and put several entries into one place."""
+    axes = len(output_size)
+    zeros = x.new_zeros(*x.shape[:-axes], prod(output_size))
+    return scattered(zeros, -1, indices.flatten(-axes), x.flatten(-axes)).unflatten(-1, tuple(output_size))

@@ -47,8 +47,9 @@ LANCZOS = (
     aten.upsample_trilinear3d.vec,
 )
 def average(call: Call) -> Operator:
-    """Weighted means with non-negative weights."""
-    return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)
+    """Weighted means with non-negative weights, unless the divisor that is given is negative."""
+    negative = (call.arguments.get("divisor_override") or 1) < 0
+    return call.affine(homogeneous=True, sign=Sign.NONPOSITIVE if negative else Sign.NONNEGATIVE)
 
 
 @rule(

@@ -36,13 +36,13 @@ def smallest(call: Call) -> Operator:
 
 @rule(aten.median.dim, aten.nanmedian.dim, aten.kthvalue.default, batch=along("dim"))
 def ranked(call: Call) -> Operator:
-    """The entry of one rank along an axis."""
+    """The entry of one rank along an axis; the lowest one at a tie, which PyTorch's own place is not."""
     kept = bool(call["keepdim"])
     axis = int(call["dim"])
 
     def winners(flat: Tensor, value: Sequence[Tensor]) -> Tensor:
-        index = value[1] if kept else value[1].unsqueeze(axis)
-        return index.movedim(axis, -1)
+        picked = value[0] if kept else value[0].unsqueeze(axis)
+        return (flat == picked.movedim(axis, -1)).to(torch.uint8).argmax(-1, keepdim=True)
 
     return _reduced(call, winners, convex=False)
 
@@ -57,15 +57,32 @@ def _reduced(call: Call, winners: Callable, convex: bool) -> Operator:
     return AxisSelection(call.affine(), winners, axes, keep, pieces, convex)
 
 
-@rule(
-    aten.sort.default, aten.sort.stable, aten.topk.default, aten.cummax.default, aten.cummin.default, batch=along("dim")
-)
+@rule(aten.sort.default, aten.sort.stable, aten.topk.default, batch=along("dim"))
 def ordered(call: Call) -> Operator:
-    """Several entries along an axis, in order or as the running extreme."""
+    """Several entries along an axis in order; in the order of their places at a tie, which PyTorch's own is not."""
+    sample = call["self"].sample
+    axis = int(call["dim"]) % sample.dim()
+    count = call.arguments.get("k", sample.shape[axis])
+    falling = bool(call.arguments.get("descending", call.arguments.get("largest")))
+    in_order = bool(call.arguments.get("sorted", True))
+
+    def winners(flat: Tensor, value: Sequence[Tensor]) -> Tensor:
+        if not in_order:
+            return value[1].movedim(axis, -1)
+        return flat.sort(dim=-1, descending=falling, stable=True).indices[..., :count]
+
+    return AxisSelection(call.affine(), winners, (axis,), None, sample.shape[axis], False, in_order)
+
+
+@rule(aten.cummax.default, aten.cummin.default, batch=along("dim"))
+def running(call: Call) -> Operator:
+    """The running extreme along an axis; it stays where it is at a tie, while PyTorch's own place moves on."""
     sample = call["self"].sample
     axis = int(call["dim"]) % sample.dim()
 
     def winners(flat: Tensor, value: Sequence[Tensor]) -> Tensor:
-        return value[1].movedim(axis, -1)
+        extreme = value[0].movedim(axis, -1)
+        places = torch.arange(extreme.shape[-1], device=extreme.device)
+        return torch.where(extreme != extreme.roll(1, -1), places, 0).cummax(-1).values
 
     return AxisSelection(call.affine(), winners, (axis,), None, sample.shape[axis], call.kind == "cummax")
