@@ -104,7 +104,7 @@ class Memorization:
 
     @property
     def standard_error(self) -> float:
-        """The standard error of ``score`` over the inputs, of first order; the network is held fixed. NaN for one input.
+        """The standard error of ``score`` over the inputs, of first order, the network held fixed; NaN for one input.
 
         Raises:
             BadInput: When no test data was given.
