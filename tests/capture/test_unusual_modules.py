@@ -226,6 +226,16 @@ def test_compiled_modules_are_traced_like_their_own() -> None:
     assert [record.kind for record in network.operators] == ["linear", "relu", "linear", "relu", "linear"]
 
 
+def test_compiled_parts_are_traced_like_their_own() -> None:
+    """A compiled module has a length only where the module in it has one."""
+    module: Any = mlp(nn.ReLU).double().eval()
+    expected = module(X)
+    module[0] = torch.compile(module[0], backend="eager")
+    network = ma.capture(module, X)
+    assert torch.equal(network(X), expected)
+    assert [record.kind for record in network.operators] == ["linear", "relu", "linear", "relu", "linear"]
+
+
 def test_exported_programs_with_a_dynamic_batch() -> None:
     module = mlp(nn.ReLU).double().eval()
     shapes = ({0: torch.export.Dim("n")},)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 from maxaffine.errors import BadInput
 from maxaffine.learning.classifier import find_classifier, logits_of, named_weight, unwrapped
@@ -52,6 +54,45 @@ def _pooled() -> nn.Module:
     )
 
 
+class Adapted(nn.Linear):
+    """W + B A with B of zeros, as low-rank adapters begin."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        self.a, self.b = nn.Parameter(torch.randn(2, in_features)), nn.Parameter(torch.zeros(out_features, 2))
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input) + input @ self.a.T @ self.b.T
+
+
+class Directions(nn.Linear):
+    """Cosines in the place of products."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.linear(F.normalize(input), F.normalize(self.weight))
+
+
+class Masked(nn.Linear):
+    def forward(self, input: Tensor) -> Tensor:
+        return F.linear(input, self.weight * torch.tensor([1.0, 0.0, 1.0, 1.0]), self.bias)
+
+
+class Casting(nn.Linear):
+    def forward(self, input: Tensor) -> Tensor:
+        return F.linear(input.double(), self.weight.double(), self.bias.double()).float()
+
+
+class Pair(nn.Linear):
+    def forward(self, input: Tensor) -> Any:
+        return super().forward(input), self.bias
+
+
+def _scaled() -> nn.Module:
+    layer = nn.Linear(4, 3)
+    layer.register_forward_hook(lambda module, inputs, output: 3 * output)
+    return nn.Sequential(nn.Linear(4, 4), nn.ReLU(), layer)
+
+
 X = torch.rand(4, 4, generator=torch.Generator().manual_seed(0))
 IMAGES = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 FOUND = {
@@ -70,6 +111,9 @@ FOUND = {
     "used twice": (lambda: Heads(lambda m, h, x: m.left(h) + m.left(-h)), X, "left"),
     "positional inputs": (lambda: Heads(lambda m, h, x: m.left(h)), (X,), "left"),
     "keyword inputs": (lambda: Heads(lambda m, h, x: m.left(h)), {"x": X}, "left"),
+    "called by keyword": (lambda: Heads(lambda m, h, x: m.left(input=h)), X, "left"),
+    "a subclass that casts": (lambda: nn.Sequential(nn.Linear(4, 4), nn.ReLU(), Casting(4, 3)), X, "2"),
+    "parametrised": (lambda: nn.Sequential(nn.Linear(4, 4), parametrizations.weight_norm(nn.Linear(4, 3))), X, "1"),
     "token inputs": (
         lambda: nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(8, 3)),
         torch.ones(2, 2).long(),
@@ -176,3 +220,46 @@ def test_wrappers_are_looked_through() -> None:
     model = nn.Linear(4, 3)
     assert unwrapped(nn.DataParallel(torch.compile(model, backend="eager"))) is model  # pyright: ignore[reportArgumentType]
     assert unwrapped(model) is model
+
+
+ODD: dict[str, Callable[[], nn.Module]] = {
+    "adapted": lambda: nn.Sequential(nn.Linear(4, 4), nn.ReLU(), Adapted(4, 3)),
+    "directions": lambda: nn.Sequential(nn.Linear(4, 4), nn.ReLU(), Directions(4, 3)),
+    "masked": lambda: nn.Sequential(nn.Linear(4, 4), nn.ReLU(), Masked(4, 3)),
+    "a hook behind it": _scaled,
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_layers_that_are_not_their_weight_times_their_input_are_refused(name: str) -> None:
+    torch.manual_seed(0)
+    with pytest.raises(BadInput, match=r"'2' gives something else than its weight times its input; name one with"):
+        find_classifier(ODD[name](), X)
+
+
+def test_a_layer_that_returns_more_than_its_outputs_is_refused() -> None:
+    model = Heads(lambda m, h, x: m.left(h)[0])
+    model.left = Pair(4, 3)
+    with pytest.raises(BadInput, match="'left' gives something else"):
+        find_classifier(model, X)
+
+
+RENEWED: dict[str, Callable[[nn.Linear], Any]] = {
+    "pruned": lambda layer: prune.l1_unstructured(layer, "weight", 0.3),
+    "weight_norm": weight_norm,
+    "spectral_norm": spectral_norm,
+}
+
+
+@pytest.mark.parametrize("name", RENEWED)
+@pytest.mark.parametrize("layer", ["2", "2.weight"])
+def test_weights_that_a_hook_renews_are_refused(name: str, layer: str) -> None:
+    """Their tensor is that of the last pass: its gradient may lead nowhere, and its values are old after a step."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        RENEWED[name](model[2])
+    model(X)
+    assert find_classifier(model, X) == "2"
+    with pytest.raises(BadInput, match=rf"the weight of '{layer}' is a tensor that the last pass has left there"):
+        named_weight(model, layer)

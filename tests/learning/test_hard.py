@@ -8,7 +8,9 @@ from torch.nn.utils import parametrize
 
 import maxaffine as ma
 from maxaffine.learning import orthogonal_classifier
+from maxaffine.learning.hard import OrthogonalRows
 from maxaffine.models import mlp
+from tests.learning.oracles import slope_of
 
 X = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -29,8 +31,8 @@ def _angles(weight: Tensor) -> Tensor:
     return (rows @ rows.T - torch.eye(len(rows))).abs().max()
 
 
-def _train(model: nn.Module, steps: int = 30) -> None:
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+def _train(model: nn.Module, steps: int = 30, optimizer: torch.optim.Optimizer | None = None) -> None:
+    optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=1e-2)
     for _ in range(steps):
         optimizer.zero_grad()
         F.cross_entropy(model(X), torch.arange(6) % 4).backward()
@@ -51,6 +53,70 @@ def test_rows_stay_orthogonal_with_free_norms(classes: int) -> None:
         assert _angles(_weight(model)) < 1e-5
         assert (_weight(model).norm(dim=1) - norms).abs().min() > 1e-2
         assert (F.normalize(_weight(model)[0], dim=0) - first).norm() > 0.05
+
+
+def _gram_schmidt(rows: Tensor) -> Tensor:
+    """Row after row, less its parts along those before it."""
+    kept: list[Tensor] = []
+    for row in rows:
+        for other in kept:
+            row = row - (row @ other) / (other @ other) * other
+        kept.append(row)
+    return torch.stack(kept)
+
+
+def test_rows_are_those_of_gram_and_schmidt_and_so_are_gradients() -> None:
+    rows = torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    weights = torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    found, expected = OrthogonalRows()(rows), _gram_schmidt(rows)
+    torch.testing.assert_close(found, expected)
+    pairs = [torch.autograd.grad((weights * value).sum(), rows)[0] for value in (found, expected)]
+    torch.testing.assert_close(*pairs)
+    for shape in ((4, 6), (3, 3), (2, 4, 1, 1)):
+        again = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(OrthogonalRows(), again) and torch.autograd.gradgradcheck(
+            OrthogonalRows(), again
+        )
+
+
+@pytest.mark.parametrize("decay", [0.01, 1.0])
+def test_weight_decay_shortens_the_rows_and_turns_none(decay: float) -> None:
+    """AdamW's default took Householder vectors apart, whose signs are entries that must not shrink."""
+    model = _mlp(4)
+    orthogonal_classifier(model, X)
+    before = _weight(model).clone()
+    optimizer = torch.optim.SGD([*model[3].parameters()], lr=0.1, weight_decay=decay)
+    for weight in model.parameters():
+        weight.grad = torch.zeros_like(weight)
+    optimizer.step()
+    torch.testing.assert_close(_weight(model), (1 - 0.1 * decay) * before)
+    _train(model, 60, torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=decay))
+    assert _angles(_weight(model)) < 1e-5 and _weight(model).norm(dim=1).min() > 0.05
+    assert model(X).argmax(1).tolist() == [0, 1, 2, 3, 0, 1]
+
+
+def test_the_optimizer_may_be_older_and_the_weight_may_be_assigned() -> None:
+    model = _mlp(4)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    orthogonal_classifier(model, X)
+    before = _weight(model).clone()
+    _train(model, 5, optimizer)
+    assert (_weight(model) - before).abs().max() > 1e-2
+    rows = torch.randn(4, 16)
+    model[3].weight = rows
+    torch.testing.assert_close(_weight(model), _gram_schmidt(rows), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("on", ["classifier", "maps"])
+def test_the_penalty_differentiates_through_it(on: str) -> None:
+    model = _mlp(4).double()
+    orthogonal_classifier(model, X.double())
+    penalty = ma.OrthogonalTemplates(1.0, on=on)
+    rows = next(weight for name, weight in model[3].named_parameters() if name.endswith("original"))
+    (gradient,) = torch.autograd.grad(penalty(model, X.double()), rows)
+    place = (1, 2)
+    expected = slope_of(lambda: penalty(model, X.double()), rows, place)
+    assert gradient[place].item() == pytest.approx(expected, rel=1e-5, abs=1e-8)
 
 
 def test_the_plain_layer_does_not_stay_orthogonal() -> None:

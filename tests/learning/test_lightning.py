@@ -3,7 +3,7 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ with warnings.catch_warnings():
 pytestmark = pytest.mark.filterwarnings("ignore")
 INPUTS = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(8) % 4
+PENALTIES = (ma.OrthogonalTemplates(0.3), ma.OrthogonalTemplates(0.2, on="maps"))
 
 
 class Classifier(LightningModule):
@@ -57,10 +58,12 @@ def _quiet() -> Iterator[None]:
     logger.setLevel(level)
 
 
-def _fit(module: LightningModule, callback: Any, folder: Path, data: Any = None, **options: Any) -> Trainer:
+def _fit(
+    module: LightningModule, callback: Any, folder: Path, data: Any = None, more: Any = (), **options: Any
+) -> Trainer:
     trainer = Trainer(
         max_epochs=2,
-        callbacks=[callback],
+        callbacks=[callback, *more],
         accelerator="cpu",
         default_root_dir=folder,
         logger=False,
@@ -73,10 +76,10 @@ def _fit(module: LightningModule, callback: Any, folder: Path, data: Any = None,
     return trainer
 
 
-def _by_hand(penalty: ma.OrthogonalTemplates, accumulate: int = 1) -> nn.Sequential:
+def _by_hand(penalty: Callable[..., Any], accumulate: int = 1, epochs: int = 2) -> nn.Sequential:
     model = Classifier().net
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    for _ in range(2):
+    for _ in range(epochs):
         for place, (x, y) in enumerate(zip(INPUTS.split(4), LABELS.split(4), strict=True)):
             ((F.cross_entropy(model(x), y) + penalty(model, x)) / accumulate).backward()
             if (place + 1) % accumulate == 0:
@@ -133,6 +136,21 @@ def test_the_training_step_is_given_back_after_an_error(tmp_path: Path) -> None:
     module.__dict__["training_step"] = own
     _fit(module, OrthogonalTemplatesCallback(ma.OrthogonalTemplates(0.3)), tmp_path)
     assert module.__dict__["training_step"] is own
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_several_penalties_add_up_and_all_of_them_go(tmp_path: Path, wrapped: bool) -> None:
+    module = Classifier()
+    own = module.training_step
+    if wrapped:
+        module.__dict__["training_step"] = own
+    for _ in range(2):
+        rows = OrthogonalTemplatesCallback(ma.OrthogonalTemplates(0.3), "net", log_as=None)
+        maps = OrthogonalTemplatesCallback(ma.OrthogonalTemplates(0.2, on="maps"), "net", log_as=None)
+        _fit(module, rows, tmp_path, more=[maps])
+    expected = _by_hand(lambda model, x: sum(penalty(model, x) for penalty in PENALTIES), epochs=4)
+    torch.testing.assert_close(dict(module.net.state_dict()), dict(expected.state_dict()))
+    assert module.__dict__.get("training_step") == (own if wrapped else None)
 
 
 def test_bad_input_is_named(tmp_path: Path) -> None:

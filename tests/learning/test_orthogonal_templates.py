@@ -3,11 +3,13 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import maxaffine as ma
 from maxaffine.models import build
@@ -273,6 +275,113 @@ def test_maps_of_what_is_not_piecewise_affine_are_refused(name: str) -> None:
     with pytest.raises(ma.NotPiecewiseAffine, match=operator):
         ma.OrthogonalTemplates(1.0, on="maps")(model, X.float())
     assert ma.OrthogonalTemplates(1.0)(model, X.float()).item() > 0
+
+
+class Sign(torch.autograd.Function):
+    """A step with the derivative of the identity."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return (x > 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        return grad_outputs[0]
+
+
+class Split(nn.Module):
+    """Two branches, the hidden one of which a function changes."""
+
+    def __init__(self, change: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.body, self.head, self.skip = nn.Linear(64, 7), nn.Linear(7, 3), nn.Linear(64, 3)
+        self.change = change
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        return self.head(self.change(self.body, x).relu()) + self.skip(x)
+
+
+def _without_graph(body: nn.Module, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        return body(x)
+
+
+CUT: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
+    "detached": lambda body, x: body(x).detach(),
+    "no_grad": _without_graph,
+    "straight through": lambda body, x: Sign.apply(body(x)),
+    "checkpointed": lambda body, x: checkpoint(body, x, use_reentrant=True),
+}
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_maps_that_autograd_does_not_give_are_refused(name: str) -> None:
+    torch.manual_seed(0)
+    model = Split(CUT[name]).double()
+    with pytest.raises(ma.BadInput, match="model: autograd does not give its templates"):
+        ma.OrthogonalTemplates(1.0, on="maps")(model, X)
+    whole = Split(lambda body, x: checkpoint(body, x, use_reentrant=False)).double()
+    assert ma.OrthogonalTemplates(1.0, on="maps")(whole, X).item() > 0
+
+
+def test_an_input_without_influence_has_no_template() -> None:
+    class First(nn.Linear):
+        def forward(self, input: Tensor, mask: Tensor) -> Tensor:
+            return super().forward(input)
+
+    torch.manual_seed(0)
+    model, x = First(6, 3), torch.rand(4, 6)
+    found = ma.OrthogonalTemplates(1.0, on="maps", compare="products")(model, (x, torch.rand(4, 2)))
+    assert found.item() == pytest.approx(pair_sum(model.weight, "products"), rel=1e-5)
+
+
+class Keeping(nn.Module):
+    """Keeps what a term of the loss needs, and counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(64, 7), nn.Linear(7, 3)
+        self.calls, self.seen = 0, list[Tensor]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.hidden = self.body(x.flatten(1)).relu()
+        self.calls += 1
+        self.seen.append(self.hidden)
+        return self.head(self.hidden)
+
+
+@pytest.mark.parametrize("on", ["classifier", "maps"])
+def test_what_the_model_keeps_of_its_own_pass_stays(on: str) -> None:
+    model = Keeping().double()
+    model(X)
+    hidden = model.hidden
+    ma.OrthogonalTemplates(1.0, on=on, samples=2)(model, X)
+    assert model.hidden is hidden and model.calls == 1 and len(model.seen) == 1
+    hidden.sum().backward()
+
+
+@pytest.mark.filterwarnings("ignore")  # torch.compile warns of what it does not trace, the checks of annotations too
+@pytest.mark.parametrize(
+    ("part", "on"), [("step", "maps"), ("model", "classifier"), ("layer", "classifier"), ("layer", "maps")]
+)
+def test_torch_compile(part: str, on: str) -> None:
+    def step(model: nn.Module, penalty: ma.OrthogonalTemplates) -> Tensor:
+        return F.cross_entropy(model(X), torch.arange(5) % 4) + penalty(model, X)
+
+    plain, model = NETWORKS["mlp"](), NETWORKS["mlp"]()
+    expected = step(plain, ma.OrthogonalTemplates(0.5, on=on))
+    expected.backward()
+    own: Any = model
+    if part == "layer":
+        own[1] = torch.compile(own[1], backend="aot_eager")
+    run = torch.compile(step, backend="aot_eager") if part == "step" else step
+    compiled: Any = torch.compile(model, backend="aot_eager") if part == "model" else model
+    found = run(compiled, ma.OrthogonalTemplates(0.5, on=on))
+    found.backward()
+    torch.testing.assert_close(found, expected)
+    for one, other in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
 
 
 BAD = {

@@ -240,6 +240,17 @@ def test_lambda_is_chosen_by_validation_data_and_differences_are_paired() -> Non
     assert chosen.form.weight == 10.0
 
 
+def test_of_weights_that_differ_by_the_records_digits_the_smallest_is_chosen() -> None:
+    """281 and 282 of 300 images, in another order: 1407 of 1500 both times."""
+    records, counts = _records(), {0.1: (281, 282, 281, 282, 281), 1.0: (282, 281, 282, 281, 281)}
+    counts[10.0] = (280, 280, 283, 283, 281)
+    for record in records:
+        count = counts.get(record["run"]["weight"], [0] * 5)[record["run"]["seed"]]
+        record["outcomes"]["validation_accuracy"] = float(f"{count / 300:.5g}")
+    (chosen,) = Results(records).chosen()
+    assert chosen.form.weight == 0.1
+
+
 def test_unfinished_cells_and_other_recipes_are_left_out() -> None:
     records = _records()
     assert Results(records[:-1]).chosen() == []

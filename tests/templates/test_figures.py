@@ -57,6 +57,18 @@ def test_the_map_is_the_template_in_a_symmetric_scale() -> None:
     assert scale == [f"−{end}", "0", end]
 
 
+def test_a_single_sample_and_unit_may_stand_alone() -> None:
+    result = _templates(1, 6, 6)
+    assert _titles(result.plot(np.int64(1), "name 2"))[1].startswith("name 2\n")
+    for units in (3, np.int64(3), torch.tensor(3), torch.tensor([3]), [np.int64(3)]):
+        titles = _titles(result.plot(0, units))
+        assert len(titles) == 2 and titles[1].startswith("name 3\n")
+    with pytest.raises(ma.BadInput, match="unit: 'name' is not among"):
+        result.plot(units="name")
+    with pytest.raises(ma.BadInput, match="samples: expected at least one"):
+        result.plot([])
+
+
 def test_channels_are_summed_or_shown_one_by_one() -> None:
     result = _templates(3, 6, 6)
     assert len(_titles(result.plot())) == 4

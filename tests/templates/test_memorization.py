@@ -157,6 +157,12 @@ def test_the_standard_error_is_the_spread_over_draws() -> None:
     assert float(torch.tensor([item.standard_error for item in drawn]).mean()) == pytest.approx(spread, rel=0.35)
 
 
+def test_a_single_input_has_a_score_and_no_standard_error() -> None:
+    best = _network()(X).argmax(1)
+    found = ma.memorization(NET, (X[:1], best[:1]), test=(X, best))
+    assert found.score == found.score and math.isnan(found.standard_error)
+
+
 def test_zero_templates_and_zero_inputs_count_as_no_match() -> None:
     layer = nn.Linear(2, 2, bias=False).eval()
     with torch.no_grad():
@@ -230,7 +236,10 @@ def test_one_class_is_refused() -> None:
     with pytest.raises(ma.BadInput, match="classes: 1 is less than 2"):
         optimal_templates(X, Y, 1)
     with pytest.raises(ma.BadInput, match="x: an input is zero"):
-        optimal_templates(X * 0, Y, 3)
+        optimal_templates(X * 0, Y, 4)
+    for labels, budget in ((Y + 1, 1.0), (Y - 1, 1.0), (Y, -1.0)):
+        with pytest.raises(ma.BadInput, match=r"budget, labels: expected a budget of at least 0, and labels in 0..3"):
+            optimal_templates(X, labels, 4, budget)
 
 
 BAD = [
@@ -240,6 +249,9 @@ BAD = [
     ("loader: 7 inputs and 3 labels", [(X, Y[:3])]),
     ("loader: labels are class numbers", (X, Y.double())),
     ("loader: labels are class numbers of shape .* one-hot rows", [(X, torch.eye(7))]),
+    ("loader: labels are class numbers of shape .* one-hot rows", (X, torch.eye(7))),
+    ("loader: labels are class numbers of shape .* got .7, 1.", (X, Y[:, None])),
+    ("loader: labels are class numbers of shape .* got ..", (X[:1], Y[0])),
     ("loader: expected a data loader .* got Tensor", X),
     ("loader: expected a data loader .* got int", 3),
     ("loader: expected a data loader .* a batch was Tensor", DataLoader(X, batch_size=2)),  # pyright: ignore

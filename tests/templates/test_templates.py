@@ -125,6 +125,18 @@ def test_of_equal_units_the_lower_wins() -> None:
     assert float(comparison.margins) == 0
 
 
+def test_distances_of_a_draw_are_zero() -> None:
+    """Also where both templates are the same, or both units are dead."""
+    net = ma.capture(nn.Sequential(nn.Linear(2, 1, bias=False), Repeat()).eval(), torch.zeros(1, 2))
+    assert ma.templates(net, torch.ones(1, 2)).runner_up().distances.tolist() == [0]
+    layer = nn.Linear(2, 2).eval()
+    with torch.no_grad():
+        layer.weight.fill_(1.0)
+        layer.bias.copy_(torch.tensor([1.0, 0.0]))
+    parallel = ma.templates(ma.capture(layer, torch.ones(1, 2)), torch.ones(1, 2)).runner_up()
+    assert parallel.distances.tolist() == [torch.inf], "they never meet"
+
+
 class Repeat(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.repeat(1, 3)
@@ -180,6 +192,19 @@ def test_names() -> None:
     assert_close(result.compare("b", "d").inner, whole.inner[:, 1] - whole.inner[:, 3])
     assert ma.templates(net, x, 2, names={2: "cat"}).names == ("cat",)
     assert ma.templates(net, x, torch.tensor([2]), names={3: "cat"}).names == ("class 2",)
+
+
+def test_a_name_that_several_units_have_chooses_none_of_them() -> None:
+    """ImageNet has two classes that are called crane."""
+    _, x, net, _ = found()
+    names = ["crane", "kite", "crane", "owl", "gull"]
+    with pytest.raises(ma.BadInput, match=r"classes: 2 units are called 'crane': \[0, 2\]; choose one by its number"):
+        ma.templates(net, x, "crane", names=names)
+    result = ma.templates(net, x, [4, 2, 0], names=names)
+    for call in (lambda: result.template("crane"), lambda: result.compare("gull", "crane")):
+        with pytest.raises(ma.BadInput, match=r"unit: 2 units are called 'crane': \[2, 0\]; name one by its number"):
+            call()
+    assert_close(ma.templates(net, x, ["kite", 0, 2], names=names).template("kite"), found()[3].template(1))
 
 
 def test_layers() -> None:
@@ -255,6 +280,8 @@ BAD: list[tuple[str, Callable[[ma.SplineNetwork, Tensor], object]]] = [
     ("until: no operator or module is called 'nine'", lambda net, x: ma.templates(net, x, until="nine")),
     ("output: there is no output 3. There are: output=0", lambda net, x: ma.templates(net, x, output=3)),
     ("output: it chooses among", lambda net, x: ma.templates(net, x, until="5", output=0)),
+    ("classes: the output has the units 0..4, got 1.5", lambda net, x: ma.templates(net, x, 1.5)),
+    ("classes: the output has the units 0..4, got slice", lambda net, x: ma.templates(net, x, slice(0, 2))),
     ("top: 0 is less than 1", lambda net, x: ma.templates(net, x, top=0)),
     ("classes: a single unit was chosen", lambda net, x: ma.templates(net, x, 3).runner_up()),
     ("unit: 3 is not among the chosen units 1, 2", lambda net, x: ma.templates(net, x, [1, 2]).template(3)),

@@ -10,7 +10,6 @@ import logging
 import operator as python_operator
 import random
 import warnings
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from inspect import Parameter, Signature
@@ -24,6 +23,7 @@ from torch.export.dynamic_shapes import ShapesCollection
 from torch.fx import GraphModule, Node
 from torch.utils._pytree import tree_leaves
 
+from maxaffine.capture.attributes import kept_attributes
 from maxaffine.capture.decompositions import decompositions
 from maxaffine.errors import CaptureError, NotPiecewiseAffine
 
@@ -209,11 +209,11 @@ def _copy(tensor: Tensor, copies: dict[Any, Tensor]) -> Tensor:
 def untouched(model: nn.Module) -> Iterator[None]:
     """Put back whatever tracing could change: random states, gradient mode, and every attribute of the modules."""
     python, numeric, gradient = random.getstate(), np.random.get_state(), torch.is_grad_enabled()
-    saved = [(vars(module), {k: (v, _contents(v)) for k, v in vars(module).items()}) for module in model.modules()]
     devices = {p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"}
     logs = [logging.getLogger(name) for name in NOISY]
     silent = [log.disabled for log in logs]
-    with torch.random.fork_rng(devices=sorted(devices)), warnings.catch_warnings(), _quiet():
+    random_states = torch.random.fork_rng(devices=sorted(devices))
+    with random_states, warnings.catch_warnings(), _quiet(), kept_attributes(model):
         warnings.simplefilter("ignore")
         for log in logs:
             log.disabled = True
@@ -225,9 +225,6 @@ def untouched(model: nn.Module) -> Iterator[None]:
             torch.set_grad_enabled(gradient)
             random.setstate(python)
             np.random.set_state(numeric)
-            for attributes, before in saved:
-                attributes.clear()
-                attributes.update((key, _refilled(value, contents)) for key, (value, contents) in before.items())
 
 
 @contextlib.contextmanager
@@ -235,15 +232,3 @@ def _quiet() -> Iterator[None]:
     """torch.export prints the graph when it fails; our own error says what matters."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield
-
-
-def _contents(value: Any) -> Any:
-    return value.copy() if isinstance(value, dict | list | set | deque) else None
-
-
-def _refilled(value: Any, contents: Any) -> Any:
-    """A container with its earlier contents, the container itself the same object."""
-    if contents is not None:
-        value.clear()
-        value.extend(contents) if isinstance(value, list | deque) else value.update(contents)
-    return value

@@ -43,7 +43,7 @@ def name_nodes(model: nn.Module, nodes: Sequence[Node], inputs: Sequence[str]) -
         A name per node.
     """
     modules = model.named_modules(remove_duplicate=False)
-    leaf = {path for path, module in modules if not any(module.children())}
+    leaf = {path for path, module in modules if next(module.children(), None) is None}
     dependent = _dependent(nodes, inputs)
     calls = Counter(_stack(node)[0] for node in dependent)
     seen: Counter[str] = Counter()

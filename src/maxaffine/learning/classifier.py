@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from operator import attrgetter
 from typing import Any
@@ -14,10 +15,13 @@ from torch.func import functional_call
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.utils._pytree import tree_map
 
+from maxaffine.capture import kept_attributes
 from maxaffine.errors import BadInput
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _LISTED = 12
+# How the names of a layer's own parameters begin: whole, split by a parametrisation, or by an old hook.
+_OWN = ("weight", "bias", "parametrizations.")
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -38,9 +42,29 @@ def unwrapped(model: nn.Module) -> nn.Module:
             return model
 
 
+def as_written(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function that torch.compile is not to trace, with compiled modules run as they are written.
+
+    Compiled code has no double backward and may pass hooks by, and a trace cannot look into a capture.
+
+    Args:
+        function: The function.
+        *arguments: Its arguments.
+
+    Returns:
+        What it returns.
+    """
+    if torch.compiler.is_compiling():
+        return torch.compiler.disable(as_written)(function, *arguments)
+    if "torch._dynamo" not in sys.modules:  # then nothing is compiled, and setting the stance would load it
+        return function(*arguments)
+    with torch.compiler.set_stance("force_eager"):
+        return function(*arguments)
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block, and every module's own mode again after it.
+    """Evaluation mode inside the block; behind it every part has the mode, and what it keeps of a pass, as before.
 
     Args:
         model: The module.
@@ -48,14 +72,10 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     Yields:
         Nothing.
     """
-    training = [module for module in model.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
+    with kept_attributes(model):
+        for module in model.modules():
+            module.training = False
         yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 @contextmanager
@@ -124,7 +144,7 @@ def named_weight(model: nn.Module, layer: str) -> Tensor:
         (C, d), differentiable.
 
     Raises:
-        BadInput: There is no such layer or parameter, it has no (C, d) weight, or only one row.
+        BadInput: There is no such layer or parameter, it has no (C, d) weight or only one row, or a hook renews it.
     """
     try:
         found = attrgetter(layer)(model) if layer else model
@@ -133,6 +153,12 @@ def named_weight(model: nn.Module, layer: str) -> Tensor:
     weight = found.weight if isinstance(found, nn.Module) and _is_candidate(found) else found
     if not isinstance(weight, Tensor) or weight.ndim < 2 or math.prod(weight.shape[2:]) != 1:
         raise BadInput(f"layer: {layer!r} is no linear layer, 1 x 1 convolution or (C, d) parameter; {_choice(model)}")
+    if not isinstance(weight, nn.Parameter) and _is_left_over(weight, model):
+        raise BadInput(
+            f"layer: the weight of {layer!r} is a tensor that the last pass has left there, as pruning and the old "
+            "weight_norm and spectral_norm do, and not the parameters behind it; use torch.nn.utils.parametrizations, "
+            "or torch.nn.utils.prune.remove"
+        )
     if weight.shape[0] < 2:
         raise BadInput(
             f"layer: {layer!r} has one row, and one class has nothing to be orthogonal to; give a classifier of two or "
@@ -157,11 +183,28 @@ def find_classifier(model: nn.Module, x: Any) -> str:
 
     Raises:
         BadInput: There is not exactly one such layer; names the candidates.
+    """  # noqa: DOC502
+    return as_written(_found, model, x)
+
+
+def writable(item: Any) -> Any:
+    """A copy that a module may change in place, where a leaf of the graph may not be; what is no tensor stays.
+
+    Args:
+        item: An input.
+
+    Returns:
+        The copy, which passes gradients on.
     """
+    return item.clone() if isinstance(item, Tensor) else item
+
+
+def _found(model: nn.Module, x: Any) -> str:
     nodes: dict[Any, str] = {}
+    odd: list[str] = []
     with ExitStack() as stack:
         for path, module in _candidates(model):
-            stack.callback(module.register_forward_hook(_recorder(nodes, path)).remove)
+            stack.callback(module.register_forward_hook(_recorder(nodes, odd, path), with_kwargs=True).remove)
         stack.enter_context(evaluating(model))
         stack.enter_context(torch.random.fork_rng(devices=[]))
         stack.enter_context(recording_gradients())
@@ -179,26 +222,31 @@ def find_classifier(model: nn.Module, x: Any) -> str:
         cause = f"{', '.join(others) or 'the inputs'} reach the outputs past {sorted(paths)[0]!r}"
     else:
         cause = f"{sorted(paths)} make the outputs together" if paths else "no linear layer or 1 x 1 convolution does"
+    if odd:
+        cause += f", and {odd[-1]!r} gives something else than its weight times its input"
     raise BadInput(f"model: no single layer makes the outputs: {cause}; {_choice(model)}")
 
 
-def writable(item: Any) -> Any:
-    """A copy that a module may change in place, where a leaf of the graph may not be; what is no tensor stays.
-
-    Args:
-        item: An input.
-
-    Returns:
-        The copy, which passes gradients on.
-    """
-    return item.clone() if isinstance(item, Tensor) else item
-
-
-def _recorder(nodes: dict[Any, str], path: str) -> Any:
-    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-        nodes[output.grad_fn] = path
+def _recorder(nodes: dict[Any, str], odd: list[str], path: str) -> Any:
+    def hook(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Any) -> None:
+        if _is_product(module, [*args, *kwargs.values()][0], output):
+            nodes[output.grad_fn] = path
+        else:
+            odd.append(path)
 
     return hook
+
+
+def _is_product(module: Any, x: Tensor, output: Any) -> bool:
+    """Whether a layer gave W x + b and nothing else, as a subclass may that adapts, masks or normalises W."""
+    names = [name for name, _ in module.named_parameters()]
+    if not isinstance(output, Tensor) or not all(name.startswith(_OWN) for name in names):
+        return False
+    plain = next(kind for kind in (nn.Linear, *_CONVOLUTIONS) if isinstance(module, kind))
+    with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        expected = plain.forward(module, x.to(module.weight.dtype))
+        bound = torch.finfo(output.dtype).eps ** 0.5 * expected.norm()
+        return bool((output.to(expected.dtype) - expected).norm() <= bound)
 
 
 def _leaf(tensor: Tensor) -> Tensor:
@@ -237,6 +285,11 @@ def _is_candidate(module: nn.Module) -> bool:
     if isinstance(module, _CONVOLUTIONS):
         return math.prod(module.kernel_size) == 1 and module.groups == 1
     return isinstance(module, nn.Linear)
+
+
+def _is_left_over(weight: Tensor, model: nn.Module) -> bool:
+    """Whether a module keeps a tensor as a plain attribute, where a hook renews it at the next pass."""
+    return any(weight is value for module in model.modules() for value in vars(module).values())
 
 
 def _choice(model: nn.Module) -> str:

@@ -8,45 +8,47 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
-from torch.nn.utils.parametrizations import orthogonal
 
 from maxaffine.errors import BadInput
 from maxaffine.learning.classifier import find_classifier, named_weight, unwrapped
 
 
-class RowNorms(nn.Module):
-    """Gives each of C orthonormal rows a free factor, W_c = norms_c Q_c.
+class OrthogonalRows(nn.Module):
+    """The rows r_c of a weight made orthogonal in their order, W_c = r_c - sum_{j<c} <r_c, q_j> q_j (Gram-Schmidt)."""
 
-    Args:
-        norms: (C,) the factors to begin with.
-        shape: Shape of the weight, (C, d) or (C, d, 1, ...).
-    """
-
-    def __init__(self, norms: Tensor, shape: torch.Size) -> None:
-        super().__init__()
-        self.norms = nn.Parameter(norms)
-        self.shape = shape
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """Scale the rows.
+    def forward(self, weight: Tensor) -> Tensor:
+        """Leave of each row what is orthogonal to those before it: the R_cc q_c of the rows' QR decomposition.
 
         Args:
-            rows: (C, d).
+            weight: (C, d) or (C, d, 1, ...), of rank C.
 
         Returns:
-            The weight.
+            The same shape.
         """
-        return (self.norms[:, None] * rows).reshape(self.shape)
+        columns, triangle = torch.linalg.qr(weight.flatten(1).mT)
+        return (columns * triangle.diagonal()).mT.reshape(weight.shape)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """What is assigned to the weight becomes the rows to begin with.
+
+        Args:
+            weight: Likewise.
+
+        Returns:
+            The same.
+        """
+        return weight
 
 
 def orthogonal_classifier(model: nn.Module, x: Any = None, *, layer: str | None = None) -> str:
     """Keep the rows of the classifier orthogonal from now on, whatever the optimizer does; their norms stay free.
 
-    W = diag(norms) Q,  Q Q^T = I,  Q a product of Householder reflections
+    W_c = r_c - sum_{j<c} <r_c, q_j> q_j,     q_j = W_j / |W_j|
 
-    Call it before the optimizer is built, since the parameters become others. Q begins as the rows made orthonormal in
-    their order (Gram-Schmidt), the norms as they are. ``torch.nn.utils.parametrize.remove_parametrizations`` on the
-    layer turns the weight back into a plain one.
+    The rows r stay the layer's parameters, so that learning rates and weight decay mean what they mean without: decay
+    shortens the rows and turns none. At the beginning they are the present rows made orthogonal in their order, each
+    with its present norm. ``torch.nn.utils.parametrize.remove_parametrizations`` on the layer makes the weight a plain
+    one again.
 
     Args:
         model: A classifier with C <= d: not more classes than features of its last layer. Changed in place.
@@ -68,8 +70,8 @@ def orthogonal_classifier(model: nn.Module, x: Any = None, *, layer: str | None 
         >>> torch.allclose(gram, gram.diag().diag(), atol=1e-6)
         True
 
-    Source: ``torch.nn.utils.parametrizations.orthogonal``; the soft form is in Balestriero and Baraniuk, "Mad Max:
-    Affine Spline Insights into Deep Learning" (arXiv 1805.06576).
+    Source: our own; the soft form is in Balestriero and Baraniuk, "Mad Max: Affine Spline Insights into Deep Learning"
+    (arXiv 1805.06576).
     """
     module = unwrapped(model)
     if layer is None and x is None:
@@ -95,13 +97,10 @@ def orthogonal_classifier(model: nn.Module, x: Any = None, *, layer: str | None 
             f"layer: the {rows.shape[0]} rows of {rows.shape[1]} numbers of {path!r} cannot be made orthogonal; widen "
             "the layer before it, use the penalty, or initialise it anew"
         )
-    # torch's own start makes columns orthonormal where the matrix is square: given orthonormal rows it keeps them.
     columns, triangle = torch.linalg.qr(rows.T)
-    owner.weight = nn.Parameter((columns * triangle.diagonal().sign()).T.contiguous())
-    # Householder without the trivialisation draws no random numbers and keeps no d x d matrix.
-    orthogonal(owner, "weight", orthogonal_map="householder", use_trivialization=False)
-    parametrize.register_parametrization(owner, "weight", RowNorms(rows.norm(dim=1), weight.shape), unsafe=True)
-    owner.get_submodule("parametrizations").get_submodule("weight").requires_grad_(weight.requires_grad)
+    with torch.no_grad():
+        weight.copy_((columns * triangle.diagonal().sign() * rows.norm(dim=1)).T.reshape(weight.shape))
+    parametrize.register_parametrization(owner, "weight", OrthogonalRows())
     return path
 
 

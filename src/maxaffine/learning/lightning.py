@@ -46,7 +46,7 @@ class OrthogonalTemplatesCallback(Callback):
         self.module = module
         self.inputs = _first if inputs is None else inputs
         self.log_as = log_as
-        self._own: dict[str, Any] | None = None
+        self._wrapper: Callable[..., Any] | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Wrap the training step.
@@ -80,8 +80,9 @@ class OrthogonalTemplatesCallback(Callback):
                 pl_module.log(self.log_as, value.detach())
             return _added(result, value)
 
-        self._own = {name: pl_module.__dict__[name] for name in ("training_step",) if name in pl_module.__dict__}
-        pl_module.__dict__["training_step"] = with_penalty
+        own = {name: pl_module.__dict__[name] for name in ("training_step",) if name in pl_module.__dict__}
+        vars(with_penalty).update(own=own, finished=False)
+        pl_module.__dict__["training_step"] = self._wrapper = with_penalty
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the training step back."""
@@ -92,10 +93,14 @@ class OrthogonalTemplatesCallback(Callback):
         self._restore(pl_module)
 
     def _restore(self, pl_module: LightningModule) -> None:
-        if self._own is not None:
-            pl_module.__dict__.pop("training_step", None)
-            pl_module.__dict__.update(self._own)
-            self._own = None
+        if self._wrapper is None:
+            return
+        vars(self._wrapper)["finished"] = True
+        self._wrapper = None
+        # Of several such callbacks the first one ends first, while its wrapper is still inside the others'.
+        while getattr(step := pl_module.__dict__.get("training_step"), "finished", False):
+            del pl_module.__dict__["training_step"]
+            pl_module.__dict__.update(vars(step)["own"])
 
 
 def _first(batch: Any) -> Any:

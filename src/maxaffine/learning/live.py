@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,11 +12,22 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from maxaffine.capture import capture
 from maxaffine.errors import BadInput
-from maxaffine.learning.classifier import evaluating, first_samples, logits_of, recording_gradients, writable
+from maxaffine.learning.classifier import (
+    as_written,
+    evaluating,
+    first_samples,
+    logits_of,
+    recording_gradients,
+    writable,
+)
 
 
 def require_piecewise_affine(model: nn.Module, x: Any) -> None:
-    """Refuse a module that `capture` refuses: what has no affine map has no templates.
+    """Refuse a module without templates, which `capture` refuses, and one whose gradients are not its templates.
+
+    A module may cut its graph (detach, no_grad) or put other derivatives in the place of its own (straight-through
+    estimators), so one combination of its templates is compared with that of the captured network. The inputs for that
+    are normal random numbers, at which no unit stands on a kink.
 
     Args:
         model: The module, not wrapped.
@@ -24,10 +35,9 @@ def require_piecewise_affine(model: nn.Module, x: Any) -> None:
 
     Raises:
         NotPiecewiseAffine: At the first operator that has no exact piecewise-affine form.
-    """
-    args, kwargs = first_samples(x, 2)
-    with evaluating(model), torch.autocast(_device(model), enabled=False):
-        capture(model, tree_map(_like(model), kwargs or args))
+        BadInput: Its gradients are not the slopes of what it computes.
+    """  # noqa: DOC502
+    as_written(_compare_with_captured, model, x)
 
 
 def live_templates(model: nn.Module, x: Any, samples: int, classes: Sequence[int] | None) -> Tensor:
@@ -44,19 +54,64 @@ def live_templates(model: nn.Module, x: Any, samples: int, classes: Sequence[int
 
     Raises:
         BadInput: The outputs are no (N, C) logits of two or more classes, or a class is not among them.
-    """
+    """  # noqa: DOC502
+    return as_written(_rows, model, first_samples(x, samples), classes)
+
+
+def _compare_with_captured(model: nn.Module, x: Any) -> None:
+    with evaluating(model), torch.autocast(_device(model), enabled=False):
+        args, kwargs = tree_map(_like(model), first_samples(x, 2))
+        net = capture(model, kwargs or args)
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(item: Any) -> Any:
+        return torch.randn(item.shape, generator=generator).to(item) if _is_floating(item) else item
+
+    args, kwargs = tree_map(normal, (args, kwargs))
+    outputs = net(kwargs or args)
+    logits = logits_of(outputs)
+    place = next(number for number, item in enumerate(tree_leaves(outputs)) if item is logits)
+    weights = normal(logits)
+    expected = _joined(net.affine_map(kwargs or args, output=place).rmv(weights))
+    try:
+        found = _joined(_gradients(model, (args, kwargs), lambda own: [(weights * own).sum()])[0])
+    except RuntimeError as error:
+        raise BadInput(f"model: autograd does not give its templates: {error}") from error
+    if (found - expected).norm() > torch.finfo(logits.dtype).eps ** 0.5 * expected.norm():
+        raise BadInput(
+            "model: autograd does not give its templates: the gradients of its outputs are not the slopes of what it"
+            " computes. Does it cut the graph (detach, no_grad), or define a derivative of its own? Let it be"
+            ' differentiable from the inputs on, or use on="classifier"'
+        )
+
+
+def _rows(model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]], classes: Sequence[int] | None) -> Tensor:
+    def wanted(logits: Tensor) -> list[Tensor]:
+        totals = logits.sum(0)
+        return [totals[c] for c in _chosen(logits, classes)]
+
+    rows = _gradients(model, inputs, wanted)
+    return torch.stack([torch.cat([part.flatten(1) for part in row], dim=1) for row in rows], dim=1)
+
+
+def _gradients(
+    model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]], wanted: Callable[[Tensor], list[Tensor]]
+) -> list[tuple[Tensor, ...]]:
+    """The gradients of some functions of the logits with respect to the floating-point inputs, each in turn."""
     recording = torch.is_grad_enabled()
     with recording_gradients(), evaluating(model), torch.autocast(_device(model), enabled=False):
-        args, kwargs = tree_map(_like(model), first_samples(x, samples))
+        args, kwargs = tree_map(_like(model), inputs)
         leaves = [item.requires_grad_() for item in tree_leaves((args, kwargs)) if _is_floating(item)]
         # Copies: a training pass between this one and its backward would change the running statistics in place.
         buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
         own_args, own_kwargs = tree_map(writable, (args, kwargs))
-        logits = logits_of(functional_call(model, buffers, own_args, own_kwargs))
-        chosen = _chosen(logits, classes)
-        totals = logits.sum(0)
-        grads = [torch.autograd.grad(totals[c], leaves, create_graph=recording, retain_graph=True) for c in chosen]
-    return torch.stack([torch.cat([grad.flatten(1) for grad in row], dim=1) for row in grads], dim=1)
+        values = wanted(logits_of(functional_call(model, buffers, own_args, own_kwargs)))
+        options = {"create_graph": recording, "retain_graph": True, "materialize_grads": True}
+        return [torch.autograd.grad(value, leaves, **options) for value in values]
+
+
+def _joined(parts: Tensor | Sequence[Tensor]) -> Tensor:
+    return torch.cat([part.detach().double().flatten() for part in ([parts] if isinstance(parts, Tensor) else parts)])
 
 
 def _chosen(logits: Tensor, classes: Sequence[int] | None) -> Sequence[int]:

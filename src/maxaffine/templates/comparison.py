@@ -74,8 +74,8 @@ class Comparison:
 
     @property
     def distances(self) -> Tensor:
-        """|margin| / |A_c - A_d|, (N,): how far x is from c = d, as long as its region reaches so far."""
-        return self.margins.abs() / self.norms
+        """|margin| / |A_c - A_d|, (N,): how far x is from c = d, as long as its region reaches so far; 0 on it."""
+        return torch.where(self.margins == 0, 0.0, self.margins.abs() / self.norms)
 
     def plot(self, sample: int = 0, input: int = 0, share: float = 0.995) -> Figure:
         """Draw the input, both templates, their difference, and what each entry of the input adds to the margin.

@@ -43,7 +43,8 @@ def labelled_batches(
     if not isinstance(data, Iterable) or isinstance(data, Tensor | dict | str):
         raise BadInput(f"{argument}: {FORMS}; got {type(data).__name__}")
     if isinstance(data, tuple | list) and _is_pair(data):
-        batches, total = _cut(net, data[0], data[1], argument, batch_size), -(-len(data[1]) // batch_size)
+        numbers = _class_numbers(data[1], argument)
+        batches, total = _cut(net, data[0], numbers, argument, batch_size), -(-len(numbers) // batch_size)
     else:
         batches = (_taken_apart(net, item, argument) for item in data)
         total = len(data) if hasattr(data, "__len__") else None  # pyright: ignore[reportArgumentType]
@@ -53,7 +54,7 @@ def labelled_batches(
 
 def _is_pair(data: tuple | list) -> bool:
     """Whether this is (inputs, labels) itself, and no sequence of such batches."""
-    return len(data) == 2 and isinstance(data[1], Tensor) and data[1].dim() == 1
+    return len(data) == 2 and isinstance(data[1], Tensor)
 
 
 def _cut(net: SplineNetwork, inputs: Any, labels: Tensor, argument: str, size: int) -> Iterator[tuple[Any, Tensor]]:

@@ -104,13 +104,13 @@ class Memorization:
 
     @property
     def standard_error(self) -> float:
-        """The standard error of ``score`` over the inputs, of first order; the network is held fixed.
+        """The standard error of ``score`` over the inputs, of first order, the network held fixed; NaN for one input.
 
         Raises:
             BadInput: When no test data was given.
         """
         train, test = self._means()
-        if train <= 0 or self.test is None:
+        if train <= 0 or self.test is None or min(len(self.train), len(self.test)) < 2:
             return math.nan
         errors = [float(part.alignments.std()) / math.sqrt(len(part)) for part in (self.train, self.test)]
         return math.hypot(errors[1] / train, test * errors[0] / train**2)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -96,7 +97,7 @@ class Templates:
         lengths = self.norms * sizes[:, None]
         return torch.where(lengths > 0, self.inner / lengths, torch.zeros_like(lengths)).clamp(-1, 1)
 
-    def template(self, unit: int | str) -> Tensor | tuple[Tensor, ...]:
+    def template(self, unit: SupportsIndex | str) -> Tensor | tuple[Tensor, ...]:
         """The templates of one unit; nothing else is built.
 
         Args:
@@ -126,7 +127,7 @@ class Templates:
         order = self.values.argsort(dim=1, descending=True, stable=True)
         return compared(self, order[:, 0], order[:, 1])
 
-    def compare(self, c: int | str, d: int | str) -> Comparison:
+    def compare(self, c: SupportsIndex | str, d: SupportsIndex | str) -> Comparison:
         """A_c - A_d at each input.
 
         Args:
@@ -144,8 +145,8 @@ class Templates:
 
     def plot(
         self,
-        samples: int | Sequence[int] = 0,
-        units: Sequence[int | str] | None = None,
+        samples: SupportsIndex | Iterable[SupportsIndex] = 0,
+        units: SupportsIndex | str | Iterable[SupportsIndex | str] | None = None,
         *,
         input: int = 0,
         channels: str = "sum",
@@ -167,13 +168,14 @@ class Templates:
             BadInput: When the input has no plain picture, or there is no such sample, unit or input.
             MaxAffineError: When matplotlib is absent.
         """
-        chosen = [samples] if isinstance(samples, int) else list(samples)
-        rows = [checked_place(sample, len(self), "samples") for sample in chosen]
-        places = None if units is None else [self.place(unit) for unit in units]
+        rows = [checked_place(sample, len(self), "samples") for sample in several(samples)]
+        if not rows:
+            raise BadInput("samples: expected at least one")
+        places = None if units is None else [self.place(unit) for unit in several(units)]
         part = checked_place(input, len(self.inputs), "input")
         return figures.templates_figure(self, rows, places, part, channels, share)
 
-    def place(self, unit: int | str) -> int:
+    def place(self, unit: SupportsIndex | str) -> int:
         """Where a unit stands among the chosen ones.
 
         Args:
@@ -183,12 +185,15 @@ class Templates:
             Its place.
 
         Raises:
-            BadInput: When it is not among them.
+            BadInput: When it is not among them, or several have its name.
         """
         known = self.names if isinstance(unit, str) else self.units
         if unit not in known:
             few = ", ".join(map(str, known[:12])) + (", ..." if len(known) > 12 else "")
             raise BadInput(f"unit: {unit!r} is not among the chosen units {few}; choose it with classes=")
+        if (count := known.count(unit)) > 1:
+            same = [number for number, name in zip(self.units, self.names, strict=True) if name == unit]
+            raise BadInput(f"unit: {count} units are called {unit!r}: {same}; name one by its number")
         return known.index(unit)
 
     def rows_at(self, places: Tensor) -> tuple[Tensor, ...]:
@@ -214,3 +219,17 @@ class Templates:
 
     def _repr_html_(self) -> str:
         return page(self)
+
+
+def several(items: Any) -> list[Any]:
+    """Some items, or a single one that stands alone.
+
+    Args:
+        items: A number, a name, or a collection of them, such as a tensor.
+
+    Returns:
+        The items.
+    """
+    if isinstance(items, Tensor | np.ndarray | np.generic):
+        items = items.tolist()
+    return list(items) if isinstance(items, Iterable) and not isinstance(items, str) else [items]

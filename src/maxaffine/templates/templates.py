@@ -13,7 +13,7 @@ from maxaffine.errors import BadInput, ExactnessError
 from maxaffine.network import SplineNetwork
 from maxaffine.templates.layer import Layer, find_layer
 from maxaffine.templates.measuring import Measured, double, measure
-from maxaffine.templates.result import Templates
+from maxaffine.templates.result import Templates, several
 
 Names = Sequence[str] | Mapping[int, str]
 Unit = int | np.integer | str
@@ -94,9 +94,7 @@ def _chosen(
     """Flat numbers of the units to look at, in increasing order where ``top`` chose them."""
     units = list(range(layer.count))
     if classes is not None:
-        items = classes.tolist() if isinstance(classes, Tensor | np.ndarray | np.generic) else classes
-        listed = [items] if isinstance(items, int | str) else list(items)
-        units = [_number(item, layer, names) for item in listed]
+        units = [_number(item, layer, names) for item in several(classes)]
         if not units or len(set(units)) < len(units):
             raise BadInput(f"classes: expected different units, at least one, got {classes!r}")
     if top is None:
@@ -110,6 +108,8 @@ def _chosen(
 def _number(item: Any, layer: Layer, names: Mapping[int, str] | None) -> int:
     if isinstance(item, str):
         found = [number for number, name in (names or {}).items() if name == item]
+        if len(found) > 1:
+            raise BadInput(f"classes: {len(found)} units are called {item!r}: {found}; choose one by its number")
         if not found:
             known = "names= gave none" if names is None else f"there are {', '.join(list(names.values())[:12])}"
             raise BadInput(f"classes: no unit is called {item!r}; {known}")
