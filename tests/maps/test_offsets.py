@@ -60,6 +60,12 @@ def test_a_network_without_offsets_has_an_empty_split() -> None:
     assert len(parts) == 0 and parts.sum().shape == (5, 3) and not parts.sum().any()
 
 
+def test_an_output_of_true_and_false_is_all_offset() -> None:
+    net = ma.capture(Net(lambda m, x: x > 0), torch.zeros(1, 4))
+    amap = net.affine_map(torch.randn(5, 4))
+    assert torch.equal(amap.offset_contributions().sum().bool(), amap.value)
+
+
 def test_reads_as_a_table() -> None:
     net = ma.capture(nn.Linear(4, 3), torch.zeros(1, 4))
     text = repr(net.affine_map(torch.randn(5, 4)).offset_contributions())

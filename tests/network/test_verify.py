@@ -216,6 +216,29 @@ def test_nothing_of_the_users_is_touched() -> None:
     assert all(torch.equal(a, b) for a, b in zip(left, grads, strict=True)) and len(left) == 6
 
 
+@pytest.mark.parametrize("far", [1e-6, 1.0, 1e9])
+def test_a_sample_far_out_does_not_hide_the_others(far: float) -> None:
+    """In single precision a billionth of one sample is below any rounding, and all of another."""
+    module = mlp(nn.ReLU)
+    randomise(module)
+    x = X.float()
+    x[0] *= far
+    net = ma.capture(module, x)
+    assert ma.verify(net, module, x).exact
+
+    def change(step: Step) -> Step:
+        return replace(step, operator=Broken(step.operator, lambda local: Spoiled(local, offset=1.01)))
+
+    assert ma.verify(with_step(net, "0", change), module, x, raises=False).affine > 1e-4
+
+
+def test_terms_that_cancel_are_no_fault() -> None:
+    """A hat: beyond its foot all slopes and offsets cancel, but for their rounding."""
+    module = Net(lambda m, x: 0.3 * x.relu() - 0.6 * (x - 1.1).relu() + 0.3 * (x - 2.2).relu()).double()
+    x = torch.linspace(-1, 5, 40, dtype=torch.float64)[:, None]
+    assert ma.verify(ma.capture(module, x), module, x).exact
+
+
 def test_the_bound_is_an_argument() -> None:
     module, net = captured()
     broken = spoiled("2", rmv=1 + 1e-6)

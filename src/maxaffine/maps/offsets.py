@@ -35,7 +35,7 @@ class OffsetContributions(Mapping[str, Tensor]):
         """The offsets b[x], (N, *out)."""
         total = self._zero.clone()
         for part in self._parts.values():
-            total += part
+            total = total + part  # of another type where the output is true or false
         return total
 
     def __repr__(self) -> str:

@@ -14,6 +14,7 @@ from maxaffine.errors import BadInput, ExactnessError
 from maxaffine.graph import BatchAxis, Dependence, Linearization, as_tuple
 from maxaffine.maps import AffineMap
 from maxaffine.network.rerun import Rerun, rerun
+from maxaffine.network.residuals import relative, scales, size
 from maxaffine.network.secant import slope_error
 from maxaffine.network.spline_network import SplineNetwork
 
@@ -23,7 +24,7 @@ class ExactnessReport:
     """How far the spline form and the user's module are apart, relative to the size of the terms involved.
 
     Attributes:
-        output: max |net(x) - model(x)|: the frozen graph against the module.
+        output: max |net(x) - model(x)|, relative to each sample's terms: the frozen graph against the module.
         affine: max |A x + b - model(x)|: the affine map, its offset found on its own, against the module.
         split: max |sum of offset contributions - b|, seen through one random weighting of the outputs.
         jacobian: max |A^T u - autograd's vector-Jacobian product of the module| for a random u (the module's own
@@ -97,7 +98,7 @@ def verify(
     """
     if not isinstance(model, nn.Module):
         raise BadInput(f"model: expected the torch.nn.Module that was captured, got {type(model).__name__}")
-    tensors = net.inputs.tensors(x)
+    tensors = tuple(item.detach() for item in net.inputs.tensors(x))
     floating = next(item for item in tensors if item.is_floating_point())
     call = rerun(net, model)
     bound = rounding_bound(net) if rtol is None else rtol
@@ -159,12 +160,13 @@ def _check(
     affine_map = net.affine_map(x, output=place)
     floating = [item for item in tensors if item.is_floating_point()]
     applied, offsets = affine_map(floating), affine_map.offsets
-    scale = max(_size(value), _size(offsets), _size(applied - offsets))
+    fronts = [x.movedim(a, 0) for x, a in zip(tensors, net.inputs.batch_dims, strict=True) if x.is_floating_point()]
+    scale = scales(fronts, (value, offsets, applied - offsets))
     applied = _finished(net, place, applied)
     u = torch.randn(truth.shape, generator=generator, dtype=torch.float64).to(truth)
     weighed = (u * offsets).reshape(len(u), -1).sum(1)
     split = _split(net, tensors, place, u)
-    weight = max(_size(split), _size(u) * _size(offsets) * max(1, offsets[0].numel()) ** 0.5)
+    weight = max(size(split), size(u) * size(offsets) * max(1, offsets[0].numel()) ** 0.5)
     jacobian = _jacobian_residual(net, call, tensors, place, u, generator)
     if jacobian > bound:
         tensors = _beside(tensors, generator)
@@ -172,9 +174,9 @@ def _check(
     if jacobian > bound and not net.endings:
         jacobian = _arbitrated(net, call, tensors, place, u, bound, generator, jacobian)
     return (
-        _relative(own - truth, scale),
-        _relative(applied - truth, scale),
-        _relative(split.sum(0) - weighed, weight),
+        relative(own - truth, scale),
+        relative(applied - truth, scale),
+        relative(split.sum(0) - weighed, weight),
         jacobian,
     )
 
@@ -222,7 +224,7 @@ def _jacobian_residual(
     residual = _transpose_residual(affine_map, list(own), u, directions, fronts)
     for mine, theirs, axis in zip(own, found, axes, strict=True):
         expected = torch.zeros_like(mine) if theirs is None else theirs.movedim(axis, 0)
-        residual = max(residual, _relative(mine - expected, max(_size(expected), _size(mine))))
+        residual = max(residual, relative(mine - expected, max(size(expected), size(mine))))
     return max(0.0, residual - sum(AUTOGRAD_ERROR.get(record.kind, 0.0) for record in net.operators))
 
 
@@ -232,7 +234,7 @@ def _transpose_residual(
     """<A^T u, v> against <u, A v>: autograd may be cut where A is not, and vouches for A^T only."""
     ahead = (u * affine_map.mv(directions)).double()
     back = torch.cat([(mine * front).double().flatten() for mine, front in zip(pulled, fronts, strict=True)])
-    return _relative(ahead.sum() - back.sum(), float(max(ahead.abs().sum(), back.abs().sum())))
+    return relative((ahead.sum() - back.sum())[None], float(max(ahead.abs().sum(), back.abs().sum())))
 
 
 def _arbitrated(
@@ -282,15 +284,3 @@ def _finished(net: SplineNetwork, place: int, front: Tensor) -> Tensor:
 def _front(net: SplineNetwork, place: int, output: Tensor) -> Tensor:
     batch = net.graph.values[net.graph.outputs[place]].batch
     return output if batch is None else batch.to_front(output)
-
-
-def _size(tensor: Tensor) -> float:
-    """The largest entry in absolute value; infinite when the tensor holds NaN."""
-    largest = tensor.abs().max().item() if tensor.numel() else 0.0
-    return math.inf if math.isnan(largest) else largest
-
-
-def _relative(difference: Tensor, scale: float) -> float:
-    """The largest difference over the scale; zero when there is none."""
-    size = _size(difference)
-    return size / scale if size and 0 < scale < math.inf else size

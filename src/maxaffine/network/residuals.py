@@ -1,0 +1,53 @@
+"""How far apart two tensors of samples (N, ...) are, relative to the terms that they come from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def size(tensor: Tensor) -> float:
+    """The largest entry in absolute value; infinite when the tensor holds NaN."""
+    return float(sizes(tensor).max()) if tensor.numel() else 0.0
+
+
+def sizes(tensor: Tensor) -> Tensor:
+    """The same for each sample, (N,) in float64."""
+    if not tensor.numel():
+        return torch.zeros(len(tensor), dtype=torch.float64, device=tensor.device)
+    return tensor.abs().reshape(len(tensor), -1).amax(1).double().nan_to_num(math.inf, math.inf)
+
+
+def scales(inputs: Sequence[Tensor], terms: Sequence[Tensor]) -> Tensor:
+    r"""The size of each sample's terms, in whose rounding two computations of it may differ.
+
+    .. math:: s_n = \max\left(t_n,\; \max_m t_m \cdot \frac{\max(|x_n|, \mathrm{median}_m |x_m|)}{\max_m |x_m|}\right)
+
+    A sample's own terms t may cancel, so it is measured by the largest sample's too, but in proportion to the inputs:
+    one sample far out does not make up for errors in all others.
+
+    Args:
+        inputs: The network's floating-point inputs, (N, ...) each.
+        terms: What the outputs are sums of, (N, ...) each.
+
+    Returns:
+        (N,), in float64.
+    """
+    own = torch.stack([sizes(term) for term in terms]).amax(0)
+    shares = []
+    for x in inputs:
+        far = sizes(x)
+        share = torch.maximum(far, far.median()) / far.max()
+        shares.append(share.nan_to_num(1.0))
+    return torch.maximum(own, own.max() * torch.stack(shares).amax(0))
+
+
+def relative(difference: Tensor, scale: Tensor | float) -> float:
+    """The largest difference over its sample's scale; zero where there is none."""
+    found = sizes(difference)
+    by = torch.as_tensor(scale, dtype=torch.float64, device=found.device).expand_as(found)
+    ratio = torch.where((found > 0) & (by > 0) & by.isfinite(), found / by, found)
+    return float(ratio.max()) if len(ratio) else 0.0
