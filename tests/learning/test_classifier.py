@@ -87,9 +87,13 @@ class Pair(nn.Linear):
         return super().forward(input), self.bias
 
 
+def _tripled(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+    return 3 * output
+
+
 def _scaled() -> nn.Module:
     layer = nn.Linear(4, 3)
-    layer.register_forward_hook(lambda module, inputs, output: 3 * output)
+    layer.register_forward_hook(_tripled)
     return nn.Sequential(nn.Linear(4, 4), nn.ReLU(), layer)
 
 
@@ -244,7 +248,7 @@ def test_a_layer_that_returns_more_than_its_outputs_is_refused() -> None:
         find_classifier(model, X)
 
 
-RENEWED: dict[str, Callable[[nn.Linear], Any]] = {
+RENEWED: dict[str, Callable[[nn.Module], Any]] = {
     "pruned": lambda layer: prune.l1_unstructured(layer, "weight", 0.3),
     "weight_norm": weight_norm,
     "spectral_norm": spectral_norm,

@@ -327,7 +327,7 @@ def test_maps_that_autograd_does_not_give_are_refused(name: str) -> None:
 
 def test_an_input_without_influence_has_no_template() -> None:
     class First(nn.Linear):
-        def forward(self, input: Tensor, mask: Tensor) -> Tensor:
+        def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:
             return super().forward(input)
 
     torch.manual_seed(0)

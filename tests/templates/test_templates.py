@@ -280,8 +280,6 @@ BAD: list[tuple[str, Callable[[ma.SplineNetwork, Tensor], object]]] = [
     ("until: no operator or module is called 'nine'", lambda net, x: ma.templates(net, x, until="nine")),
     ("output: there is no output 3. There are: output=0", lambda net, x: ma.templates(net, x, output=3)),
     ("output: it chooses among", lambda net, x: ma.templates(net, x, until="5", output=0)),
-    ("classes: the output has the units 0..4, got 1.5", lambda net, x: ma.templates(net, x, 1.5)),
-    ("classes: the output has the units 0..4, got slice", lambda net, x: ma.templates(net, x, slice(0, 2))),
     ("top: 0 is less than 1", lambda net, x: ma.templates(net, x, top=0)),
     ("classes: a single unit was chosen", lambda net, x: ma.templates(net, x, 3).runner_up()),
     ("unit: 3 is not among the chosen units 1, 2", lambda net, x: ma.templates(net, x, [1, 2]).template(3)),

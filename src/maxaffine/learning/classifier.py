@@ -242,7 +242,7 @@ def _is_product(module: Any, x: Tensor, output: Any) -> bool:
     names = [name for name, _ in module.named_parameters()]
     if not isinstance(output, Tensor) or not all(name.startswith(_OWN) for name in names):
         return False
-    plain = next(kind for kind in (nn.Linear, *_CONVOLUTIONS) if isinstance(module, kind))
+    plain: Any = next(kind for kind in (nn.Linear, *_CONVOLUTIONS) if isinstance(module, kind))
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
         expected = plain.forward(module, x.to(module.weight.dtype))
         bound = torch.finfo(output.dtype).eps ** 0.5 * expected.norm()

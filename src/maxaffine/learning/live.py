@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -106,8 +107,8 @@ def _gradients(
         buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
         own_args, own_kwargs = tree_map(writable, (args, kwargs))
         values = wanted(logits_of(functional_call(model, buffers, own_args, own_kwargs)))
-        options = {"create_graph": recording, "retain_graph": True, "materialize_grads": True}
-        return [torch.autograd.grad(value, leaves, **options) for value in values]
+        gradient = partial(torch.autograd.grad, create_graph=recording, retain_graph=True, materialize_grads=True)
+        return [gradient(value, leaves) for value in values]
 
 
 def _joined(parts: Tensor | Sequence[Tensor]) -> Tensor:
