@@ -110,7 +110,7 @@ def test_boundary_of_a_single_output() -> None:
 
 
 def test_boundaries_along_edges_of_the_partition() -> None:
-    """f = relu(x) - relu(-x) = x changes its sign on an edge, |x| has its zeros there, and relu(x) is flat beside it."""
+    """The sign of relu(x) - relu(-x) changes on an edge, |x| has its zeros there, and relu(x) is flat beside it."""
     relus = nn.Sequential(linear([[1.0, 0.0], [-1.0, 0.0]]), nn.ReLU())
     sign, size = (plane_of(nn.Sequential(relus, linear([[1.0, factor]]))) for factor in (-1.0, 1.0))
     for lines in (sign.decision_boundary(), sign.level_set(), size.level_set(), plane_of(relus).level_set(0.0, 1)):
