@@ -22,7 +22,6 @@ from maxaffine.partition.planes.levels import flattened
 if TYPE_CHECKING:
     from maxaffine.partition.planes.partition import PlanePartition
 
-LOOKED_INTO = 1000  # points whose codes differ from their cell's
 THIN = 1e-9  # of the polygon's size: codes closer than this to a boundary are those of rounding
 AGREEMENT = {torch.float64: 1e-9, torch.float32: 1e-4}
 DIGEST = np.dtype([("high", np.uint64), ("low", np.uint64)])
@@ -97,9 +96,10 @@ def compared(
     counts = np.unique(own[thick], return_counts=True)[1]
     missed = clear & ~np.isin(seen, own)
     misplaced = clear & (own[row] != seen)
-    for place in np.flatnonzero(missed | misplaced)[:LOOKED_INTO].tolist():
-        if not _crossed(partition, t[place], partition.centres[cell[place]], room[cell[place]] / 2):
-            clear[place] = missed[place] = misplaced[place] = False
+    for place in np.flatnonzero(missed | misplaced).tolist():
+        if _crossed(partition, t[place], partition.centres[cell[place]], room[cell[place]] / 2):
+            break  # the others no longer matter
+        clear[place] = missed[place] = misplaced[place] = False
     error, agrees = (
         (None, True)
         if model is None
