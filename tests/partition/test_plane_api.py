@@ -33,6 +33,11 @@ def _points(count: int) -> torch.Tensor:
     return torch.rand(count, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
+def test_locate_far_away(found: PlanePartition) -> None:
+    far = torch.tensor([[1e300, 0.0], [-1e9, 3.0], [0.0, -1e18]], dtype=torch.float64)
+    assert found.locate(far).tolist() == [-1, -1, -1]
+
+
 def test_locate(found: PlanePartition) -> None:
     t = _points(300)
     cell = found.locate(t)
@@ -102,6 +107,42 @@ def test_boundary_of_a_single_output() -> None:
     boundary = plane_of(linear([[1.0, 1.0]], [0.0])).decision_boundary()
     assert boundary.length == pytest.approx(2 * math.sqrt(2))
     assert boundary.classes.tolist() in ([[0, 1]], [[1, 0]])
+
+
+def test_boundaries_along_edges_of_the_partition() -> None:
+    """The sign of relu(x) - relu(-x) changes on an edge, |x| has its zeros there, and relu(x) is flat beside it."""
+    relus = nn.Sequential(linear([[1.0, 0.0], [-1.0, 0.0]]), nn.ReLU())
+    sign, size = (plane_of(nn.Sequential(relus, linear([[1.0, factor]]))) for factor in (-1.0, 1.0))
+    for lines in (sign.decision_boundary(), sign.level_set(), size.level_set(), plane_of(relus).level_set(0.0, 1)):
+        assert lines.length == pytest.approx(2.0)
+        assert not lines.points[..., 0].any()
+    assert sign.decision_boundary().classes.tolist() in ([[0, 1]], [[1, 0]])
+    assert size.level_set().classes.tolist() == [[1, 1]]
+    assert len(size.decision_boundary()) == 0
+    two = plane_of(relus)  # of two outputs: the first is larger on the right, the second on the left
+    assert sorted(two.classes.tolist()) == [0, 1] and two.decided.all()
+    assert two.decision_boundary().length == pytest.approx(2.0)
+    assert len(plane_of(linear([[0.0, 0.0]])).level_set()) == 0  # zero all over, and no edge within
+
+
+def test_the_lowest_class_wins_ties_whatever_rounding_says() -> None:
+    rows = torch.tensor([[0.1, 0.7], [1 / 3, -0.2], [0.6, 0.5]], dtype=torch.float64)
+    first = nn.Sequential(linear(rows, [0.05, 0.02, -0.1]), nn.ReLU())
+    second = linear([[1 / 3, 0.7, 0.1], [1 / 3 + 0.4, 1.1, 0.5]])
+
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = first, second
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.first(x)
+            z = self.second(y)
+            return torch.stack([z[:, 0], z[:, 1] - 0.4 * y.sum(1), -1 - y.sum(1)], 1)
+
+    found = plane_of(Tied())
+    assert not found.classes.any() and found.decided.all()
+    assert len(found.decision_boundary()) == 0
 
 
 def test_anchors_span_an_isometric_plane() -> None:

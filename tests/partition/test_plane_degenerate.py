@@ -128,6 +128,55 @@ def test_units_far_smaller_than_others(activation: nn.Module | str) -> None:
     found.verify(uneven)
 
 
+def test_verify_does_not_take_rounding_for_a_missing_boundary() -> None:
+    """The codes of units that cancel are those of rounding, at points of one cell now this and now that."""
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(3, 2, generator=generator, dtype=torch.float64)
+
+    class Cancelling(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rows = linear(rows)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.rows(x)
+            return torch.relu(torch.relu(y) - torch.relu(-y) - 0.1 * y - 0.9 * y)
+
+    found = plane_of(Cancelling())
+    report = found.verify(samples=200)
+    assert report.passed and report.edgy > 20
+
+
+def test_verify_sees_boundaries_of_units_too_small_for_their_block() -> None:
+    """Behind six leaky layers all negative values are a billionth of a thousandth: no boundary is found among them."""
+    layers = [layer for _ in range(6) for layer in (linear(torch.eye(2)), nn.LeakyReLU(0.01))]
+    found = plane_of(nn.Sequential(*layers, linear([[1.0, -1.0]]), nn.ReLU()))
+    assert found.regions == 5
+    report = found.verify(samples=200, raises=False)
+    assert report.misplaced > 10
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_units_that_cancel_leave_no_noise_to_the_layers_behind(seed: int) -> None:
+    """Nothing but zeros enters the last layers, which have no offsets: they cut nothing."""
+    generator = torch.Generator().manual_seed(seed)
+    first, weight = (torch.randn(6, size, generator=generator, dtype=torch.float64) for size in (2, 6))
+
+    class Cancelling(nn.Module):
+        def __init__(self, tail: nn.Module) -> None:
+            super().__init__()
+            self.rows, self.tail = linear(first, 0.2 * first[:, 0] + 0.1), tail
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.rows(x)
+            return self.tail(torch.relu(torch.relu(y) - torch.relu(-y) - 0.1 * y - 0.9 * y))
+
+    lines = plane_of(_relu(first, 0.2 * first[:, 0] + 0.1))
+    for memory in (2**16, 2**26):
+        found = plane_of(Cancelling(nn.Sequential(linear(weight), nn.ReLU(), linear(weight), nn.ReLU())), memory=memory)
+        assert found.regions == lines.regions
+
+
 def test_a_boundary_again_in_a_deeper_layer() -> None:
     """A unit of the second layer changes sign exactly where one of the first does."""
     first = linear([[1.0, 0.3], [0.2, -1.0]], [0.1, 0.0])
@@ -189,6 +238,36 @@ def test_equal_entries_of_a_maximum() -> None:
             return self.rows(x).amax(1, keepdim=True)
 
     assert plane_of(Same()).regions == 2
+
+
+def test_an_edge_is_named_after_a_unit_that_changes_there() -> None:
+    """max(x, -x, y) ends on the axis where y wins, along which max(x, -x) goes on."""
+
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rows = linear([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [-1.0, 0.0], [1.0, 0.0]])
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.rows(x).reshape(-1, 2, 3).amax(2)
+
+    found = plane_of(Two())
+    assert found.regions == 4
+    inner = (found.edge_cells >= 0).all(1)
+    codes = found.codes()["amax"].unpack()
+    left, right = (codes[cells, found.edge_units[inner]] for cells in found.edge_cells[inner].T)
+    assert (left != right).all()
+
+
+def test_no_vertices_are_left_of_chords_that_lose() -> None:
+    """Small integers: chords meet in common points, wait for one another, and are found to divide nothing."""
+    rows = [[1, 2, -1], [0, -1, 0], [1, 2, 0], [-1, 2, 0], [0, -2, 0], [-1, 1, 1], [-2, 1, -1], [0, 2, -1], [-1, 2, 0]]
+    square = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
+    entries = np.column_stack([square, np.ones(4)]) @ np.array(rows, dtype=float).T
+    windows, least = np.arange(9).reshape(3, 3), np.full(9, 1e-13)
+    cells, _ = divided_by_extremes(Complex.polygon(square), entries, windows, least, Boundary(0, False, 1e-10))
+    edges = np.bincount(cells.ends.ravel())
+    assert (edges[:4] == 2).any() and not (edges[4:] == 2).any()
 
 
 def test_maximum_behind_dead_units() -> None:

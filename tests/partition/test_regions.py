@@ -96,6 +96,15 @@ def test_essential_halfspaces_by_two_algorithms(size: int) -> None:
     assert {int(n) if n < 60 + 2 * size else int(n) - 60 - 2 * size for n in found} == first
 
 
+def test_a_halfspace_that_meets_the_others_in_a_corner_is_redundant() -> None:
+    """Three lines through one corner: rays along the normal of the middle one end in the corner itself."""
+    normals = np.array([[1.0, 0.0], [0.5**0.5, 0.5**0.5], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
+    slack = np.array([1.0, 2**0.5, 1.0, 1.0, 1.0])
+    for order in ([0, 1, 2, 3, 4], [1, 0, 2, 3, 4], [4, 3, 2, 1, 0]):
+        found = essential(normals[order], slack[order])
+        assert sorted(np.array(order)[found].tolist()) == [0, 2, 3, 4]
+
+
 def test_a_halfspace_that_is_dropped_in_error_is_noticed() -> None:
     """Without one of the essential halfspaces the polytope is larger: the check above can fail."""
     normals = np.concatenate([np.eye(3), -np.eye(3)])
@@ -141,6 +150,19 @@ def test_units_that_coincide_are_one_facet() -> None:
     (facet,) = found.facets
     assert set(facet.units) == {("1", 0), ("1", 1)}
     assert found.neighbours()[0].flipped == (("1", 0), ("1", 1))
+
+
+def test_a_unit_that_is_zero_behind_a_facet_keeps_its_code() -> None:
+    """Where x > 0 the second layer reads x alone; -x is negative, and zero behind the facet: piece 0 on both sides."""
+    first, second = nn.Linear(2, 2, bias=False).double(), nn.Linear(2, 2, bias=False).double()
+    with torch.no_grad():
+        first.weight.copy_(torch.eye(2))
+        second.weight.copy_(torch.tensor([[-1.0, 0.0], [2.0, 0.0]]))
+    net = ma.capture(nn.Sequential(first, nn.ReLU(), second, nn.ReLU()), torch.zeros(1, 2, dtype=F64))
+    found = region(net, torch.tensor([[1.0, 2.0]], dtype=F64), bounds=(-3, 3))
+    (across,) = (n for n in found.neighbours() if ("1", 0) in found.facets[n.facet].units)
+    assert set(found.facets[across.facet].units) == {("1", 0), ("3", 0), ("3", 1)}
+    assert across.flipped == (("1", 0), ("3", 1))
 
 
 def test_neighbours_are_mutual_and_flip_one_unit() -> None:
@@ -225,6 +247,15 @@ def test_max_pool_and_kinks_of_three_pieces() -> None:
     net = ma.capture(Mixed(), torch.zeros(1, 2, dtype=F64))
     # three strips each way, and the diagonal splits the three squares on it
     assert len(regions(net, (-4, 5))) == 9 + 3
+
+
+def test_boundaries_along_the_sides_of_the_box() -> None:
+    layer = nn.Linear(2, 4).double()
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
+        layer.bias.copy_(torch.tensor([-2.0, -2.0, 2.0, 0.0]))
+    found = regions(ma.capture(nn.Sequential(layer, nn.ReLU()), torch.zeros(1, 2, dtype=F64)), (-2, 2))
+    assert found.volumes.tolist() == pytest.approx([8.0, 8.0])
 
 
 def test_medians_are_refused_by_name() -> None:

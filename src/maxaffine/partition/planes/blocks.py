@@ -16,7 +16,7 @@ from maxaffine.errors import PartitionError
 from maxaffine.partition.planes.complex import Complex
 from maxaffine.partition.planes.divide import Division, divide
 from maxaffine.partition.planes.growth import Growth
-from maxaffine.partition.planes.levels import Level, Rows, probes
+from maxaffine.partition.planes.levels import Level, Rows
 
 OVERHEAD = 1024  # bytes of a vertex with its share of edges and cells while a complex is divided
 
@@ -193,7 +193,7 @@ class Builder:
         made = block.carried.made()
         rows = level.run(made)
         try:
-            division = divide(block.cells, level, rows, lambda: level.run(probes(made)), block.level, self.tolerance)
+            division = divide(block.cells, level, made, rows, block.level, self.tolerance)
         except PartitionError as error:
             raise PartitionError(error.reason, error.place, error.unit, level.name) from error
         if before is not None and before.vertices != len(division.cells.points):

@@ -13,7 +13,7 @@ from maxaffine.errors import BadInput
 from maxaffine.partition.planes.complex import Complex
 from maxaffine.partition.planes.divide import divided_by_columns, too_small
 from maxaffine.partition.planes.extremes import Boundary, divided_by_extremes
-from maxaffine.partition.planes.growth import Growth
+from maxaffine.partition.planes.growth import Growth, Knots
 
 if TYPE_CHECKING:
     from maxaffine.partition.planes.partition import PlanePartition
@@ -23,12 +23,12 @@ DECISION = "decision"
 
 @dataclass(frozen=True, eq=False)
 class Segments:
-    """Pieces of a boundary, each within one cell of the partition.
+    """Pieces of a boundary, each within one cell of the partition or along an edge between two.
 
     Attributes:
         points: (S, 2, 2) coordinates of both ends.
-        cells: (S,) cell that it passes through.
-        classes: (S, 2) class on its left and on its right; for a level set 1 above the level and 0 below.
+        cells: (S,) cell that it passes through; of an edge one of the two.
+        classes: (S, 2) class on its left and on its right; for a level set 1 above the level and 0 elsewhere.
     """
 
     points: Tensor
@@ -46,7 +46,9 @@ class Segments:
 
 def decision_segments(partition: PlanePartition) -> Segments:
     """The decision boundary, see :meth:`PlanePartition.decision_boundary`."""
-    return _segments(partition, *_divided(partition))
+    cells, values = _divided(partition)
+    classes, _ = winners(cells, values)
+    return _segments(partition, cells, classes, np.not_equal(*classes[cells.edge_cells].T))
 
 
 def divided_by_class(partition: PlanePartition) -> PlanePartition:
@@ -65,7 +67,28 @@ def level_segments(partition: PlanePartition, level: float, output: int) -> Segm
     if not 0 <= output < values.shape[1]:
         raise BadInput(f"output: numbers run from 0 to {values.shape[1] - 1}, got {output}")
     cells, values = _cut_at(partition, values[:, [output]] - level)
-    return _segments(partition, cells, values)
+    reached = (values == 0)[:, 0]
+    flat = np.logical_and.reduceat(reached[cells.corners], cells.starts[:-1])
+    kept = reached[cells.ends].all(1) & ~flat[cells.edge_cells].all(1)
+    return _segments(partition, cells, winners(cells, values)[0], kept)
+
+
+def winners(cells: Complex, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The class of every cell, and whether it is the same all over.
+
+    Args:
+        cells: The cells.
+        values: (V, C) outputs at the vertices.
+
+    Returns:
+        (F,) the lowest class that wins all over the cell, or the one at its centre where none does; and which have one.
+    """
+    scores = np.concatenate([-values, values], 1) if values.shape[1] == 1 else values
+    wins = scores >= scores.max(1, keepdims=True) - too_small(values).max(initial=0.0)
+    common = np.logical_and.reduceat(wins[cells.corners], cells.starts[:-1])
+    means = np.add.reduceat(scores[cells.corners], cells.starts[:-1])
+    decided = common.any(1)
+    return np.where(decided, common.argmax(1), means.argmax(1)), decided
 
 
 def _divided(partition: PlanePartition) -> tuple[Complex, np.ndarray]:
@@ -87,7 +110,8 @@ def _divided(partition: PlanePartition) -> tuple[Complex, np.ndarray]:
 def _cut_at(partition: PlanePartition, values: np.ndarray) -> tuple[Complex, np.ndarray]:
     table = np.where(np.abs(values) <= too_small(values), 0, values)
     unit = np.zeros(values.shape[1], dtype=np.int64)
-    done = divided_by_columns(partition.cells, table, unit, None, len(partition.operators), partition.tolerance)
+    knots = Knots(0, unit, np.zeros(len(unit)))
+    done = divided_by_columns(partition.cells, table, unit, knots, len(partition.operators), partition.tolerance)
     return _trimmed(done.cells, _grown(table, done.growth))
 
 
@@ -103,10 +127,8 @@ def _trimmed(cells: Complex, values: np.ndarray) -> tuple[Complex, np.ndarray]:
     return replace(cells, points=cells.points[used], ends=number[cells.ends], corners=corners), values[used]
 
 
-def _segments(partition: PlanePartition, cells: Complex, values: np.ndarray) -> Segments:
-    edge = np.flatnonzero(cells.operator == len(partition.operators))
-    sides = cells.edge_cells[edge]
-    means = np.add.reduceat(values[cells.corners], cells.starts[:-1]) / cells.counts[:, None]
-    winner = (means[:, 0] > 0).astype(np.int64) if means.shape[1] == 1 else means.argmax(1)
+def _segments(partition: PlanePartition, cells: Complex, classes: np.ndarray, kept: np.ndarray) -> Segments:
+    """The edges between cells where the mask is true."""
+    edge = np.flatnonzero(kept & (cells.edge_cells >= 0).all(1))
     points = torch.from_numpy(cells.points[cells.ends[edge]])
-    return Segments(points, partition.locate(points.mean(1)), torch.from_numpy(winner[sides]))
+    return Segments(points, partition.locate(points.mean(1)), torch.from_numpy(classes[cells.edge_cells[edge]]))

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from maxaffine.graph import AxisSelection, Elementwise, MaxPool
+from maxaffine.graph import AxisSelection, Choice, Elementwise, MaxPool
 from maxaffine.partition.planes.complex import Complex, Functions, subdivide
 from maxaffine.partition.planes.extremes import Boundary, divided_by_extremes
 from maxaffine.partition.planes.growth import Growth, Knots, grown_table
-from maxaffine.partition.planes.levels import Level, Rows, operand_gap
+from maxaffine.partition.planes.levels import Level, Rows, operand_gap, probes
 from maxaffine.partition.planes.windows import smallest
 
 # A unit is taken for zero at a vertex where it is this small beside its largest value over the complex, or so small
 # beside the largest entry of its operator's input that rounding of sums of such entries leaves as much. Where that
-# would take much of the unit, as of a channel that weight decay has all but ended, its own sums are looked at instead.
+# would take much of the unit, as of a channel that weight decay has all but ended, its own sums are looked at instead;
+# and so they are where all of the input is so much smaller than what it is made of that it may have cancelled.
 RELATIVE = 1e-12
 ROUNDING = 64 * float(np.finfo(np.float64).eps)
 MUCH = 1e-10
-Probe = Callable[[], Rows]
+FAINT = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,14 +38,14 @@ class Division:
     growth: Growth
 
 
-def divide(cells: Complex, level: Level, rows: Rows, probe: Probe, operator: int, tolerance: float) -> Division:
+def divide(cells: Complex, level: Level, made: Rows, rows: Rows, operator: int, tolerance: float) -> Division:
     """Divide a complex by the boundaries of the operator that follows a level.
 
     Args:
         cells: The complex.
         level: The level.
-        rows: Its values at the vertices.
-        probe: Gives its values where nothing cancels.
+        made: The values at the vertices that it reads.
+        rows: Those that it makes of them. Units that count as zero are put on the knots of an operator of one entry.
         operator: Number of the operator.
         tolerance: A distance in the plane.
 
@@ -55,20 +55,20 @@ def divide(cells: Complex, level: Level, rows: Rows, probe: Probe, operator: int
     step = level.step
     if step is None:
         return Division(cells, Growth(len(cells.points), ()))
+    sums = _Sums(level, made)
+    if isinstance(step.operator, Elementwise):
+        columns = _knotted(step.operator, step.inputs[0], rows[step.inputs[0]], sums)
+        return divided_by_columns(cells, *columns, operator, tolerance)
     if isinstance(step.operator, MaxPool | AxisSelection):
         x = rows[step.inputs[0]]
         size = _largest(x)
-        least = zeros_below(size, size, lambda: _largest(probe()[step.inputs[0]])).numpy()
+        least = sums.zeros_below(size, size).numpy()
         boundary = Boundary(operator, smallest(step.operator), tolerance)
         cells, stages = divided_by_extremes(cells, x.numpy(), level.windows, least, boundary)
         return Division(cells, Growth(len(x), stages))
-    if isinstance(step.operator, Elementwise):
-        number = step.inputs[0]
-        columns = _knotted(step.operator, number, rows[number], lambda: _largest(probe()[number]))
-        return divided_by_columns(cells, *columns, operator, tolerance)
     gap, size = operand_gap(level, rows)
     low, high = gap.amin(0), gap.amax(0)
-    least = zeros_below(torch.maximum(-low, high), size, lambda: operand_gap(level, probe())[1])
+    least = sums.zeros_below(torch.maximum(-low, high), size)
     table, unit = _active(gap, low, high, 0.0, least)
     return divided_by_columns(cells, table, unit, None, operator, tolerance)
 
@@ -106,38 +106,59 @@ def too_small(x: np.ndarray) -> np.ndarray:
     return np.maximum(RELATIVE * largest, ROUNDING * largest.max(initial=0.0))
 
 
-def zeros_below(largest: Tensor, size: Tensor, probe: Callable[[], Tensor]) -> Tensor:
-    """What counts as zero of each function.
+@dataclass(frozen=True, eq=False)
+class _Sums:
+    """How exactly a level's values are known, which are sums of those of the level before.
 
-    Args:
-        largest: (K,) the largest magnitude of each.
-        size: (K,) the largest entry that it is the difference of.
-        probe: Gives (K,) the largest entries where nothing cancels.
-
-    Returns:
-        (K,).
+    Attributes:
+        level: The level.
+        made: The values at the vertices that it reads.
     """
-    noise = (ROUNDING * size.max()).expand_as(size) if len(size) else size
-    doubtful = (largest > 0) & (noise > MUCH * largest)
-    if doubtful.any():
-        noise = torch.where(doubtful, torch.minimum(noise, ROUNDING * torch.maximum(size, probe())), noise)
-    return torch.maximum(RELATIVE * largest, noise)
+
+    level: Level
+    made: Rows
+
+    def zeros_below(self, largest: Tensor, size: Tensor) -> Tensor:
+        """What counts as zero of each function of the operator that follows.
+
+        Args:
+            largest: (K,) the largest magnitude of each.
+            size: (K,) the largest entry that it is the difference of.
+
+        Returns:
+            (K,).
+        """
+        noise = (ROUNDING * size.max()).expand_as(size) if len(size) else size
+        faint = (size < FAINT * self._peak()).all()
+        doubtful = (largest > 0) & (noise > MUCH * largest)
+        if faint or doubtful.any():
+            own = ROUNDING * torch.maximum(size, self._uncancelled())
+            noise = own if faint else torch.where(doubtful, torch.minimum(noise, own), noise)
+        return torch.maximum(RELATIVE * largest, noise)
+
+    def _peak(self) -> float:
+        tables = [table for table in self.made.values() if table.is_floating_point() and table.numel()]
+        return max((float(torch.stack(table.aminmax()).abs().max()) for table in tables), default=0.0)
+
+    def _uncancelled(self) -> Tensor:
+        """(K,) the largest entries where nothing cancels."""
+        rows, step = self.level.run(probes(self.made)), self.level.step
+        choice = step is None or isinstance(step.operator, Choice)
+        return operand_gap(self.level, rows)[1] if choice else _largest(rows[step.inputs[0]])
 
 
 def _largest(x: Tensor) -> Tensor:
     return torch.maximum(x.amax(0), -x.amin(0))
 
 
-def _knotted(
-    operator: Elementwise, number: int, x: Tensor, probe: Callable[[], Tensor]
-) -> tuple[np.ndarray, np.ndarray, Knots]:
+def _knotted(operator: Elementwise, number: int, x: Tensor, sums: _Sums) -> tuple[np.ndarray, np.ndarray, Knots]:
     """The entries less each knot, for the units that lie on both sides of it."""
     low, high = x.amin(0), x.amax(0)
     size = torch.maximum(low.abs(), high.abs())
     found = []
     for knot in operator.spline.knots:
         below, above = low - knot, high - knot
-        least = zeros_below(torch.maximum(below.abs(), above.abs()), size.clamp(min=abs(knot)), probe)
+        least = sums.zeros_below(torch.maximum(below.abs(), above.abs()), size.clamp(min=abs(knot)))
         found.append(_active(x, below, above, knot, least))
     units = np.concatenate([unit for _, unit in found])
     knots = np.repeat(np.array(operator.spline.knots), [len(unit) for _, unit in found])
@@ -145,10 +166,20 @@ def _knotted(
 
 
 def _active(x: Tensor, low: Tensor, high: Tensor, knot: float, least: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """X - knot for the units with both signs, what is too small to have a sign set to zero; and which units."""
-    unit = torch.nonzero((low < -least) & (high > least)).flatten()
+    """X - knot for the units with both signs, and which these are; what is too small for a sign is zero, in x too."""
+    unit = torch.nonzero((low <= least) & (high >= -least)).flatten()
     table = x.index_select(1, unit)
     if knot:
         table -= knot
-    table[table.abs() <= least[unit]] = 0
+    small = np.flatnonzero((table.abs() <= least[unit]).numpy())
+    entries = table.numpy().reshape(-1)
+    # Where units cancel, noise would be all that a next layer without offsets reads in x.
+    noise = small[entries[small] != 0]
+    entries[small] = 0
+    if len(noise):
+        vertex, place = np.divmod(noise, len(unit))
+        x[torch.from_numpy(vertex), unit[torch.from_numpy(place)]] = knot
+    both = ((low < -least) & (high > least))[unit]
+    if not both.all():
+        table, unit = table[:, both], unit[both]
     return table.numpy(), unit.numpy()

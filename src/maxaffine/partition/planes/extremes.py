@@ -78,8 +78,7 @@ def _settled(cells: Complex, contest: _Contest, boundary: Boundary, first: int) 
     for _ in range(MANY_ROUNDS):
         cell, unit = contest.undecided(cells)
         if not len(cell):
-            own = (cells.operator == boundary.operator) & np.isin(cells.unit, contest.units)
-            return dissolve(cells, contest.same_winner(cells, np.flatnonzero(own)), first), stages
+            return _without_losers(cells, contest, boundary, first), stages
         pairs, functions = contest.duels(cells, cell, unit)
         table = contest.table(functions)
         before = table != 0
@@ -91,6 +90,15 @@ def _settled(cells: Complex, contest: _Contest, boundary: Boundary, first: int) 
     cell, unit = contest.undecided(cells)
     place = tuple(cells.centres[cell[0]].tolist())
     raise PartitionError("the winners of a maximum cannot be told apart", place, int(contest.units[unit[0]]))
+
+
+def _without_losers(cells: Complex, contest: _Contest, boundary: Boundary, first: int) -> Complex:
+    """Without the pieces of chords along which a third entry wins; the others are named after a unit that changes."""
+    own = np.flatnonzero((cells.operator == boundary.operator) & np.isin(cells.unit, contest.units))
+    changing, dropped, unit = contest.changing(cells, own), np.zeros(len(cells.ends), dtype=bool), cells.unit.copy()
+    dropped[own[changing < 0]] = True
+    unit[own[changing >= 0]] = contest.units[changing[changing >= 0]]
+    return dissolve(replace(cells, unit=unit), dropped, first)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,18 +149,15 @@ class _Contest:
         wins = entries >= entries.max(2, keepdims=True) - self.least[units][:, None]
         return np.logical_and.reduceat(wins[cells.corners], cells.starts[:-1], axis=0)
 
-    def same_winner(self, cells: Complex, edges: np.ndarray) -> np.ndarray:
-        """(E,) bool, for the given edges: whether an entry of each unit wins on both sides."""
-        dropped = np.zeros(len(cells.ends), dtype=bool)
-        dropped[edges] = True
+    def changing(self, cells: Complex, edges: np.ndarray) -> np.ndarray:
+        """(n,) the place of a unit of which no entry wins on both sides of each edge between cells; -1 for none."""
         left, right = cells.edge_cells[edges].T
-        inner = (left >= 0) & (right >= 0)
-        dropped[edges[~inner]] = False
-        edges, left, right = edges[inner], left[inner], right[inner]
+        found = np.full(len(edges), -1)
         for units in _parts(np.arange(len(self.units)), len(cells.corners) * self.entries.shape[2]):
             common = self._common(cells, units)
-            dropped[edges] &= (common[left] & common[right]).any(2).all(-1)
-        return dropped
+            changes = ~(common[left] & common[right]).any(2)
+            found = np.where((found < 0) & changes.any(1), units[changes.argmax(1)], found)
+        return found
 
     def duels(
         self, cells: Complex, cell: np.ndarray, unit: np.ndarray

@@ -40,7 +40,7 @@ class Locator:
         self.starts = starts_of(np.bincount(key, minlength=self.bins**2))
 
     def _bin(self, points: np.ndarray) -> np.ndarray:
-        return np.clip(((points - self.origin) / self.size).astype(np.int64), 0, self.bins - 1)
+        return np.clip((points - self.origin) / self.size, 0, self.bins - 1).astype(np.int64)
 
     def locate(self, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The cell of each point (N, 2), -1 in none; and how far inside of it the point lies."""

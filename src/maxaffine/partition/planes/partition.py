@@ -16,8 +16,7 @@ from maxaffine.codes import Codes
 from maxaffine.errors import BadInput
 from maxaffine.graph import Graph
 from maxaffine.maps import AffineMap
-from maxaffine.partition.planes.boundary import Segments, decision_segments, divided_by_class, level_segments
-from maxaffine.partition.planes.divide import too_small
+from maxaffine.partition.planes.boundary import Segments, decision_segments, divided_by_class, level_segments, winners
 from maxaffine.partition.planes.export import as_arrays, as_geojson, as_networkx
 from maxaffine.partition.planes.geometry import PlaneGeometry
 from maxaffine.partition.planes.levels import flattened
@@ -49,28 +48,22 @@ class PlanePartition(PlaneGeometry):
             return torch.from_numpy(self.kept_values)
         return self.at(self.vertices)
 
-    @cached_property
+    @property
     def classes(self) -> Tensor:
-        """(F,) the class at the centre of each cell: the largest output, or for a single one whether it is above 0."""
-        return self._winners(self._centre_values)
+        """(F,) the class at the centre of each cell: the largest output, or for a single one whether it is above 0.
 
-    @cached_property
+        The lowest class wins a tie all over a cell.
+        """
+        return torch.from_numpy(self._winners[0])
+
+    @property
     def decided(self) -> Tensor:
         """(F,) whether the class is the same all over the cell: no decision boundary passes through it."""
-        values = self.values.numpy()
-        scores = np.concatenate([-values, values], 1) if values.shape[1] == 1 else values
-        lead = scores[self.cells.corners, self.classes.numpy()[self.cells.cell_of]] - scores.max(1)[self.cells.corners]
-        wins = lead >= -too_small(values).max(initial=0.0)
-        return torch.from_numpy(np.logical_and.reduceat(wins, self.cells.starts[:-1]))
-
-    def _winners(self, values: Tensor) -> Tensor:
-        return (values[:, 0] > 0).long() if values.shape[1] == 1 else values.argmax(1)
+        return torch.from_numpy(self._winners[1])
 
     @cached_property
-    def _centre_values(self) -> Tensor:
-        rows = self.values.numpy()[self.cells.corners]
-        means = np.add.reduceat(rows, self.cells.starts[:-1]) / self.cells.counts[:, None]
-        return torch.from_numpy(means)
+    def _winners(self) -> tuple[np.ndarray, np.ndarray]:
+        return winners(self.cells, self.values.numpy())
 
     @cached_property
     def graph(self) -> Graph:
@@ -186,10 +179,10 @@ class PlanePartition(PlaneGeometry):
         return [item.narrow(dim, axis, 1).repeat_interleave(count, dim) for item, dim in pairs]
 
     def decision_boundary(self) -> Segments:
-        """The decision boundary: where the largest output changes, or a single output is 0.
+        """The decision boundary: where the class changes, the largest output or the sign of a single one.
 
         Returns:
-            Its segments, each within one cell.
+            Its segments, each within one cell or along an edge between two.
 
         Raises:
             BadInput: When the followed value is no vector of outputs.
@@ -204,7 +197,8 @@ class PlanePartition(PlaneGeometry):
             output: Flat number of the output.
 
         Returns:
-            The segments, each within one cell. A cell on which the output equals the level all over has none.
+            The segments, each within one cell or along an edge between two. A cell on which the output equals the level
+            all over has none inside.
 
         Raises:
             BadInput: When there is no such output.

@@ -17,7 +17,7 @@ from maxaffine.errors import BadInput, PartitionError
 from maxaffine.maps import AffineMap
 from maxaffine.network import SplineNetwork
 from maxaffine.partition.space.halfspaces import Halfspaces, Space, box, input_space, sides
-from maxaffine.partition.space.polytope import corners
+from maxaffine.partition.space.polytope import SAME, corners
 from maxaffine.partition.space.region import LIMIT, STEPS
 from maxaffine.progress import progress_bar
 
@@ -205,15 +205,15 @@ class _Search:
 
     def _behind(self, found: Halfspaces, places: np.ndarray, on: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """A place on every facet but those of the box, and the facets' normals; equal halfspaces count once."""
-        sides_of_box = found.operator == len(found.operators) - 1
         facets: dict[bytes, int] = {}
         for number, corners_of in enumerate(on):
-            if len(corners_of) >= places.shape[1] and not sides_of_box[number]:
+            if len(corners_of) >= places.shape[1]:
                 facets.setdefault(corners_of.tobytes(), number)
-        boxed = {corners_of.tobytes() for corners_of, side in zip(on, sides_of_box, strict=True) if side}
-        kept = [number for key, number in facets.items() if key not in boxed]
-        rows = np.array([places[on[number]].mean(0) for number in kept]).reshape(-1, places.shape[1])
-        return rows, found.normals[kept]
+        kept = list(facets.values())
+        rows = np.array([places[on[number]].mean(0) for number in kept])
+        rim = SAME * (self.high - self.low)  # units' boundaries may lie along the box's sides
+        inner = ((rows > self.low + rim) & (rows < self.high - rim)).all(1)
+        return rows[inner], found.normals[kept][inner]
 
     def _crossed(self, point: np.ndarray, rows: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A place just behind every facet and its codes, at the longest step that changes as little as the shortest."""

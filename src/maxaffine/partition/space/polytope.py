@@ -33,34 +33,46 @@ def essential(normals: np.ndarray, slack: np.ndarray, seed: int = 0, progress: b
         return np.zeros(0, dtype=int)
     random = np.random.default_rng(seed)
     rays = np.concatenate([normals, random.standard_normal((RAYS_PER_HALFSPACE * count, size))])
-    found = set(_first_hits(normals, slack, rays).tolist())
-    if size == 1:
-        return np.array(sorted(found), dtype=int)
-    rest = [number for number in range(count) if number not in found]
+    hits, clear = _first_hits(normals, slack, rays)
+    found, certain = set(hits.tolist()), set(hits[clear].tolist())
+    rest = [number for number in range(count) if number not in found] if size > 1 else []
     number: int
     for number in progress_bar(progress, "halfspaces", iterable=rest):
         while number not in found:
-            kept = sorted(found)
-            furthest, reach = _furthest(normals[number], normals[kept], slack[kept], slack[number])
-            if reach <= slack[number] + SAME:
+            furthest = _beyond(number, sorted(found), normals, slack)
+            if furthest is None:
                 break
-            (new,) = _first_hits(normals, slack, furthest[None])
-            if int(new) in found:  # a tie at a corner, up to rounding
-                new = number
+            (new,), (sure,) = _first_hits(normals, slack, furthest[None])
+            if int(new) in found:
+                new, sure = number, False
             found.add(int(new))
+            certain.update([int(new)] if sure else [])
+    # A ray that ends where boundaries meet, or coincide, may have named one that matters nowhere else.
+    for number in sorted(found - certain):
+        if len(found) > 1 and _beyond(number, sorted(found - {number}), normals, slack) is None:
+            found.discard(number)
     return np.array(sorted(found), dtype=int)
 
 
-def _first_hits(normals: np.ndarray, slack: np.ndarray, rays: np.ndarray) -> np.ndarray:
-    """The boundary that each ray from the origin meets first; rays that meet none are left out."""
-    hits = []
+def _first_hits(normals: np.ndarray, slack: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The boundary that each ray meets first, and whether it meets no other there; rays that meet none are left out."""
+    hits, clear = [], []
     for part in np.array_split(rays, max(1, len(rays) * len(normals) // 2**23)):
         with np.errstate(divide="ignore"):
             ahead = part @ normals.T
             wait = np.where(ahead > 0, slack / np.where(ahead > 0, ahead, 1), np.inf)
         first = wait.argmin(1)
-        hits.append(first[np.isfinite(wait[np.arange(len(part)), first])])
-    return np.unique(np.concatenate(hits))
+        nearest = wait[np.arange(len(part)), first]
+        met = np.isfinite(nearest)
+        hits.append(first[met])
+        clear.append((wait[met] <= nearest[met, None] * (1 + SAME)).sum(1) == 1)
+    return np.concatenate(hits), np.concatenate(clear)
+
+
+def _beyond(number: int, kept: list[int], normals: np.ndarray, slack: np.ndarray) -> np.ndarray | None:
+    """The furthest that one can go against a halfspace within others, or None where that is no further than it lets."""
+    furthest, reach = _furthest(normals[number], normals[kept], slack[kept], slack[number])
+    return furthest if reach > slack[number] + SAME else None
 
 
 def _furthest(direction: np.ndarray, normals: np.ndarray, slack: np.ndarray, own: float) -> tuple[np.ndarray, float]:

@@ -146,11 +146,13 @@ class Region:
     def neighbours(self) -> tuple[Neighbour, ...]:
         """The regions behind all facets but those of the box; which codes flip is checked at each.
 
+        Of several units whose boundary a facet is, some may keep their code: a negative one that is zero behind it.
+
         Returns:
             One neighbour per facet, in the order of :attr:`facets`.
 
         Raises:
-            PartitionError: Where behind a facet the codes do not flip as its units say; names the place.
+            PartitionError: Where behind a facet the codes of none of its units flip; names the place.
         """
         normals, slack = self.halfspaces.normals, self._slack
         found = []
@@ -185,10 +187,14 @@ class Region:
         expected = set(side.units)
         labels = [set(self._labels(flip)) for flip in flips]
         exact = [n for n, label in enumerate(labels) if label == expected]
-        # units that are zero all over one of the two regions may change as well
-        chosen = exact[0] if exact else max((n for n, label in enumerate(labels) if label >= expected), default=None)
+        # units that are zero all over one of the two regions may change as well, or stay as they are
+        differing = np.flatnonzero((flips != flips[-1]).any(1))
+        stable = int(differing.max(initial=-1)) + 1 if labels[-1] & expected else None
+        chosen = exact[0] if exact else max((n for n, label in enumerate(labels) if label >= expected), default=stable)
         if chosen is None:
-            reason = f"behind facet {facet} the units {sorted(expected)} should change, but {sorted(labels[-1])} do"
+            reason = (
+                f"behind facet {facet} of the units {sorted(expected)} some should change, but {sorted(labels[-1])} do"
+            )
             raise PartitionError(reason, tuple(place.tolist()), cure=CURE)
         return Neighbour(
             facet, torch.as_tensor(place), torch.as_tensor(rows[chosen]), tuple(self._labels(flips[chosen]))

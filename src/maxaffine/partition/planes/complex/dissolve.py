@@ -15,13 +15,13 @@ def dissolve(cells: Complex, dropped: np.ndarray, first: int) -> Complex:
     Args:
         cells: The complex.
         dropped: (E,) bool, the edges between cells that become one; what they unite must be convex.
-        first: New vertices, counted from this one on, go where only two edges are left at them; no vertex is
-            renumbered.
+        first: New vertices, counted from this one on, go where only two edges are left at them, whether or not any
+            edge was dropped; no vertex is renumbered.
 
     Returns:
         The complex without them.
     """
-    if not dropped.any():
+    if not dropped.any() and not (np.bincount(cells.ends.ravel())[first:] == 2).any():
         return cells
     twin = np.full((len(cells.ends), 2), -1)
     twin[cells.sides, cells.forward.astype(np.int64)] = np.arange(len(cells.sides))
