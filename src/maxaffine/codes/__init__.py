@@ -1,6 +1,7 @@
 """Codes: which affine piece won at every unit of every operator, packed into bits, compared and kept on disk."""
 
 from maxaffine.codes.changes import code_changes
+from maxaffine.codes.classes import as_classes
 from maxaffine.codes.distance import code_distance, code_distance_blocks, operator_shares
 from maxaffine.codes.drift import Drift, code_drift
 from maxaffine.codes.hierarchy import Occupancy, RegionHierarchy, RegionLevel, region_hierarchy
@@ -17,6 +18,7 @@ __all__ = [
     "RegionHierarchy",
     "RegionLevel",
     "RowLayout",
+    "as_classes",
     "code_changes",
     "code_distance",
     "code_distance_blocks",
