@@ -211,6 +211,15 @@ def test_huge_weights_do_not_overflow() -> None:
     torch.testing.assert_close(code_distance(a, b, [1.7e308] * 5), code_distance(a, b))
 
 
+def test_the_smallest_weight_still_tells_regions_apart() -> None:
+    a, b = (
+        Codes.from_tensors({"wide": (row, 2), "one": (torch.zeros(1, 1).long(), 2)})
+        for row in torch.eye(1000)[:2, None].long()
+    )
+    found = code_distance(a, b, {"wide": 1e-200, "one": 1.0})
+    assert found.item() == pytest.approx(2e-203) and found.item() > 0
+
+
 def test_a_flipped_bit_is_noticed() -> None:
     packed = pack(torch.randint(0, 16, (1, 1000)), 16)
     for plane in range(4):
@@ -229,6 +238,8 @@ def test_a_flipped_bit_is_noticed() -> None:
         ({"relu": float("inf")}, "finite"),
         ([0.0] * 5, "all zero"),
         ({}, "all zero"),
+        ({"relu": 1e-300, "pool": 1e300}, "less far apart"),
+        ({"relu": 1e-320, "pool": 1.0}, "less far apart"),
     ],
 )
 def test_weights_are_checked(weights: dict[str, float] | list[float], message: str) -> None:
@@ -241,7 +252,7 @@ def test_refuses_other_operators() -> None:
     codes = random_codes(2, 0)
     with pytest.raises(BadInput, match="'pool': absent instead of"):
         code_distance(codes, Codes({name: codes[name] for name in codes if name != "pool"}))
-    with pytest.raises(BadInput, match="one of a and b is Codes"):
+    with pytest.raises(BadInput, match="a is Codes and b is PackedCodes"):
         code_distance(codes, codes["relu"])
     with pytest.raises(BadInput, match="b holds other operators"):
         code_distance(codes["pool"], codes["relu"])

@@ -147,8 +147,9 @@ def test_tables() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"labels": [0, 1]}, r"labels is torch.int64 of shape \(2,\); give 3 integers"),
-        ({"labels": torch.zeros(3)}, "labels is torch.float32"),
+        ({"labels": [0, 1]}, r"labels are torch.int64 of shape \(2,\); give 3 integers"),
+        ({"labels": torch.zeros(3)}, "labels are torch.float32"),
+        ({"labels": [0, 1, 2**64]}, "labels cannot be read"),
         ({"labels": torch.zeros(3, 1).long()}, r"shape \(3, 1\)"),
         ({"operators": ["relu", "typo"]}, r"unknown \['typo'\]; the codes have \['relu'"),
         ({"operators": ["relu", "relu"]}, "each once"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import product
 from math import ceil, floor, prod
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import maxaffine as ma
+from maxaffine.graph import MaxPool
 from tests.blocks import only
 from tests.zoo.networks import Net
 
@@ -125,3 +127,27 @@ def test_each_output_is_one_entry_of_the_input(group: int, name: str) -> None:
     assert bool(((rows == 0) | (rows == 1)).all()) and bool((rows.sum(2) == 1).all())
     assert not amap.offsets.any()
     assert_close((rows @ x.reshape(3, -1, 1)).flatten(1), GROUPS[group][0][name](x).flatten(1))
+
+
+@pytest.mark.parametrize("name", [*FIXED, *ADAPTIVE])
+def test_many_channels_are_pooled_side_by_side_to_the_same_bits(name: str) -> None:
+    """Ties, both zeros and infinities included; what leaves the operator lies in memory as the module's own would."""
+    pool = (FIXED | ADAPTIVE)[name]
+    choices = torch.tensor([-torch.inf, -1.0, -0.0, 0.0, 1.0, torch.inf])
+    x = choices[torch.randint(len(choices), (3, 9, 7, 8), generator=torch.Generator().manual_seed(0))]
+    (operator,) = (step.operator for step in ma.capture(pool, torch.ones_like(x)).graph.steps)
+    assert isinstance(operator, MaxPool)
+    seen = []
+
+    def traced(*inputs: Tensor) -> Any:
+        seen.append(inputs[0].is_contiguous(memory_format=torch.channels_last))
+        return operator.traced(*inputs)
+
+    spied = replace(operator, traced=traced)
+    for found, expected in zip(spied(x), operator.traced(x), strict=True):
+        assert found.numpy().tobytes() == expected.numpy().tobytes() and found.is_contiguous()
+    few = x[:, :2].contiguous(), x.double(), x.mT
+    for other in few:
+        for found, expected in zip(spied(other), operator.traced(other), strict=True):
+            assert torch.equal(found, expected)
+    assert seen == [True] + [False] * len(few)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 import maxaffine as ma
-from maxaffine.graph import ScalarSpline, Sign
+from maxaffine.graph import Elementwise, ScalarSpline, Sign
 from tests.blocks import only
 from tests.zoo.networks import Net
 
@@ -87,6 +87,31 @@ def test_two_pieces_are_a_bit() -> None:
     codes = spline.codes(torch.tensor([-1.0, 0.0, -0.0, 1e-45, 1.0]))
     assert codes.dtype == torch.bool
     assert codes.tolist() == [False, False, False, True, True]
+
+
+RECTIFIERS: dict[str, Activation] = {
+    "relu": F.relu,
+    "clamp": lambda x: x.clamp(min=0),
+    "threshold": lambda x: F.threshold(x, 0.0, 0.0),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("name", RECTIFIERS)
+def test_the_value_of_a_rectifier_tells_its_code(name: str, dtype: torch.dtype) -> None:
+    """Down to the smallest number."""
+    net = ma.capture(Net(lambda m, x: RECTIFIERS[name](x)), torch.zeros(1, 8, dtype=dtype))
+    (operator,) = (step.operator for step in net.graph.steps)
+    smallest = torch.finfo(dtype).smallest_normal
+    x = torch.tensor([[-torch.inf, -1.0, -smallest, -0.0, 0.0, smallest, 1.0, torch.inf]], dtype=dtype)
+    assert isinstance(operator, Elementwise) and operator.spline.rectifies
+    assert torch.equal(operator.codes([x], operator(x)), x > 0)
+
+
+def test_only_a_relu_rectifies() -> None:
+    operators = [step.operator for step in captured().graph.steps]
+    found = [isinstance(operator, Elementwise) and operator.spline.rectifies for operator in operators]
+    assert found == [name == "relu" for name in ACTIVATIONS]
 
 
 def test_parametric_slopes_have_a_sign_and_a_shape_of_their_own() -> None:

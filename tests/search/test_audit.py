@@ -121,6 +121,16 @@ def test_label_scores_equal_a_loop(n: int, k: int, seed: int, threshold: float) 
     assert found.candidates.tolist() == sorted(wanted, key=lambda i: (-scores[i], i))
 
 
+@given(st.integers(5, 9), st.integers(1, 4), st.integers(0, 50))
+def test_names_of_classes_do_not_matter(n: int, k: int, seed: int) -> None:
+    """However large they are: nothing is kept for the classes between them."""
+    codes = drawn(n, seed)
+    labels = torch.randint(0, 3, (n,), generator=torch.Generator().manual_seed(seed))
+    small, large = (label_errors(codes, given, k=k, threshold=0.5) for given in (labels, labels * 2**61))
+    assert torch.equal(large.suggested, small.suggested * 2**61)
+    assert torch.equal(large.scores, small.scores) and torch.equal(large.candidates, small.candidates)
+
+
 def test_inputs_of_one_region_are_not_their_own_neighbours() -> None:
     codes = Codes.from_tensors({"relu": (torch.tensor([[0, 1]] * 6 + [[1, 1]]), 2)})
     found = near_duplicates(codes, k=2)
@@ -158,7 +168,7 @@ def test_bad_input() -> None:
         near_duplicates(codes, k=6)
     with pytest.raises(BadInput, match="k=10, but an input has 5 others"):
         label_errors(codes, [0] * 6)
-    with pytest.raises(BadInput, match="labels are 5, but there are 6 inputs"):
+    with pytest.raises(BadInput, match=r"labels are torch.int64 of shape \(5,\); give 6"):
         label_errors(codes, [0] * 5)
     with pytest.raises(BadInput, match="-1 is negative"):
         label_errors(codes, [0, 0, 0, 0, 0, -1])

@@ -307,3 +307,15 @@ def test_an_interrupted_save_leaves_the_old_file(tmp_path: Path, monkeypatch: py
     with pytest.raises(KeyboardInterrupt):
         CodeIndex(drawn(9, 0)).save(path)
     assert path.read_bytes() == content and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_read_only_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it refuses to remove what was never written."""
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    for name in ("touch", "unlink"):
+        monkeypatch.setattr(Path, name, refuse)
+    with pytest.raises(ma.DataError, match="a.codeindex could not be written: .* Read-only"):
+        CodeIndex(drawn(3, 0)).save(tmp_path / "a.codeindex")

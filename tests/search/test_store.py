@@ -17,7 +17,8 @@ import torch
 import maxaffine as ma
 from maxaffine.codes import Codes
 from maxaffine.errors import BadInput, DataError
-from maxaffine.search import CodeIndex, CodeStore
+from maxaffine.search import CodeIndex, CodeStore, search_store
+from maxaffine.search.lance import naming_store
 from tests.search.drawn import LAYOUT, drawn
 
 ROWS = 50
@@ -123,8 +124,9 @@ def test_delete_and_compact(store: CodeStore) -> None:
     assert ids == list(range(3, 10 * ROWS))
     assert codes == Codes.concat([batch(n) for n in range(0, 10 * ROWS, ROWS)]).rows(ids)
     store.append(batch(0, 3), [0, 1, 2])
-    with pytest.raises(BadInput, match="at least 0"):
-        store.compact(keep_seconds=-1.0)
+    for seconds in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(BadInput, match="at least 0"):
+            store.compact(keep_seconds=seconds)
 
 
 def test_any_number_of_deletions(store: CodeStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,6 +183,7 @@ def test_bad_input(store: CodeStore, tmp_path: Path) -> None:
         (range(-1, ROWS - 1), None, "from -1"),
         (range(100, 100 + ROWS), [1, 2], "got 2"),
         (range(100, 100 + ROWS), [-2] * ROWS, "at least 0"),
+        (range(100, 100 + ROWS), torch.zeros(ROWS), "labels have shape"),
     ]:
         with pytest.raises(BadInput, match=message):
             store.append(codes, ids, labels)
@@ -230,8 +233,23 @@ def test_an_empty_store_has_no_index(store: CodeStore) -> None:
 def test_two_rows_of_one_id_are_noticed(store: CodeStore) -> None:
     store.append(batch(0))
     store.append(batch(1), range(ROWS), check=False)
-    with pytest.raises(DataError, match="rows of one id"):
-        store.index()
+    for _ in range(2):  # in two files, and in one
+        with pytest.raises(DataError, match="one id"):
+            store.index()
+        with pytest.raises(DataError, match="one id"):
+            search_store(store, batch(0, 1), 2 * ROWS)
+        store.compact(keep_seconds=0.0)
+
+
+def test_files_that_were_compacted_are_not_taken_for_empty_ones(store: CodeStore) -> None:
+    for n in (0, ROWS):
+        store.append(batch(n), range(n, n + ROWS))
+    first, second = store.files()
+    found = search_store(store, batch(0, 3), 2, files=[second, second])
+    assert torch.equal(found.ids, CodeIndex(batch(ROWS), range(ROWS, 2 * ROWS)).search(batch(0, 3), 2).ids)
+    store.compact(keep_seconds=0.0)
+    with pytest.raises(DataError, match=rf"compacted meanwhile and has no files \[{first}\]"):
+        search_store(store, batch(0, 3), 2, files=[first])
 
 
 def _damage(path: Path, how: str, draw: random.Random) -> None:
@@ -279,9 +297,25 @@ def test_a_damaged_manifest_is_an_error(store: CodeStore) -> None:
         newest.write_bytes(damaged)
         with pytest.raises(DataError, match="codes.lance"):
             CodeStore(store.path).index()
+    # Lance panics where the type of a column is not one that it knows.
+    newest.write_bytes(content.replace(b"fixed_size_list:", b"fixed_size_list*", 1))
+    with pytest.raises(DataError, match="codes.lance"):
+        CodeStore(store.path).index()
     shutil.rmtree(Path(store.path, "_versions"))
     with pytest.raises(DataError, match="codes.lance"):
         CodeStore(store.path)
+
+
+def test_what_lance_says_is_told_without_its_own_source(store: CodeStore) -> None:
+    with pytest.raises(DataError) as told:
+        CodeStore(f"{store.path}.absent")
+    assert "not found" in str(told.value) and ".rs:" not in str(told.value)
+
+
+def test_a_conflict_says_that_it_can_be_done_again() -> None:
+    words = "a.lance was changed by another process at the same moment; nothing is lost, do it again"
+    with pytest.raises(DataError, match=words), naming_store("a.lance"):
+        raise OSError("Retryable commit conflict for version 7: This Rewrite transaction was preempted")
 
 
 def test_swapped_rows_are_noticed(store: CodeStore) -> None:

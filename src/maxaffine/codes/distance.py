@@ -23,6 +23,8 @@ from maxaffine.progress import progress_bar
 _BLOCK_NUMBERS = 1 << 23
 # A tile compares at most this many rows with columns whose words of one operator about fit a second-level cache.
 _TILE_ROWS, _TILE_COLUMNS, _TILE_WORDS = 64, 4096, 1 << 18
+# From here on one unequal unit of any number of units is a distance above 0.
+_LEAST_SHARE = 1e-200
 
 
 def code_distance(
@@ -45,7 +47,8 @@ def code_distance(
 
     Raises:
         BadInput: If the operators differ, or the weights name an unknown operator, have another length, are negative or
-            not finite, or are all zero; or if the result is larger than the machine's memory.
+            not finite, are all zero or further than a factor of 1e200 apart; or if the result is larger than the
+            machine's memory.
 
     Example:
         >>> a = Codes.from_tensors({"relu": (torch.tensor([[0, 1, 1, 0]]), 2)})
@@ -176,9 +179,10 @@ def _layout(codes: PackedCodes) -> RowLayout:
 def _pairs(
     a: Codes | PackedCodes, b: Codes | PackedCodes, weights: Mapping[str, float] | Sequence[float] | None
 ) -> _Pairs:
-    if isinstance(a, Codes) != isinstance(b, Codes):
+    if not any(isinstance(a, kind) and isinstance(b, kind) for kind in (Codes, PackedCodes)):
         raise BadInput(
-            "one of a and b is Codes, the other PackedCodes; take the same operator from both, e.g. a['relu']"
+            f"a is {type(a).__name__} and b is {type(b).__name__}; give Codes of both, e.g. net.codes(x), or"
+            " PackedCodes of both, e.g. codes['relu']"
         )
     codes_a = a if isinstance(a, Codes) else {"codes": a}
     codes_b = b if isinstance(b, Codes) else {"codes": b}
@@ -215,20 +219,29 @@ def operator_shares(weights: Mapping[str, float] | Sequence[float] | None, names
         w_l / max w by operator name, in that order.
 
     Raises:
-        BadInput: If a weight is unknown, missing or no finite number of at least 0, or all are zero.
+        BadInput: If a weight is unknown, missing or no finite number of at least 0, all are zero, or one is so small
+            beside another that distances by it would round to 0.
     """
     if weights is None:
         return dict.fromkeys(names, 1.0)
     if isinstance(weights, Mapping):
         if unknown := [name for name in weights if name not in names]:
             raise BadInput(f"weights name unknown operators {unknown}; the codes have {names}")
-        values = [float(weights.get(name, 0.0)) for name in names]
-    else:
+        weights = [weights.get(name, 0.0) for name in names]
+    try:
         values = [float(weight) for weight in weights]
-        if len(values) != len(names):
-            raise BadInput(f"weights has {len(values)} entries for {len(names)} operators {names}; give one for each")
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BadInput(f"weights cannot be read as numbers ({error}); give one for each of {names}") from error
+    if len(values) != len(names):
+        raise BadInput(f"weights has {len(values)} entries for {len(names)} operators {names}; give one for each")
     if any(not math.isfinite(value) or value < 0 for value in values):
         raise BadInput(f"weights are {values}; give finite numbers of at least 0")
     if not any(values):
         raise BadInput("weights are all zero; give at least one operator a positive weight")
-    return {name: value / max(values) for name, value in zip(names, values, strict=True)}
+    largest = max(values)
+    if min(value for value in values if value) < _LEAST_SHARE * largest:
+        raise BadInput(
+            f"weights are {values}: beside the largest the smallest rounds to nothing; leave its operator out, or give"
+            " weights that are less far apart"
+        )
+    return {name: value / largest for name, value in zip(names, values, strict=True)}

@@ -11,7 +11,7 @@ import json
 import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -59,7 +59,7 @@ def write(
     arrays = {_key(i): np.ascontiguousarray(codes.packed.numpy()) for i, codes in enumerate(operators.values())}
     text = json.dumps(header)
     try:
-        with _replacing(path) as temporary:
+        with replacing(path) as temporary:
             save(temporary, {_HEADER: text, _CHECKSUM: _checksum(text, arrays)}, arrays)
     except (OSError, SafetensorError) as error:
         raise DataError(f"{path} could not be written: {error}; check folder, permissions and free space") from error
@@ -135,8 +135,15 @@ def _checksum(text: str, arrays: Arrays) -> str:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Yield a file beside ``path`` that takes its place once it is complete and on disk, or vanishes."""
+def replacing(path: Path) -> Iterator[Path]:
+    """Write a file completely or not at all.
+
+    Args:
+        path: The file.
+
+    Yields:
+        An empty file beside it, which takes its place once it is complete and on disk, or vanishes.
+    """
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     try:
         temporary.touch(exist_ok=False)
@@ -148,7 +155,9 @@ def _replacing(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        # A read-only disk refuses this too; what it refused first is the error to show.
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def _save_safetensors(path: Path, strings: Strings, arrays: Arrays) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from maxaffine.codes.classes import as_classes
 from maxaffine.codes.mapping import Codes
 from maxaffine.drawing import html_table
 from maxaffine.errors import BadInput
@@ -175,7 +176,7 @@ def region_hierarchy(
         raise BadInput(f"operators is {names}; give at least one operator, and each once")
     if codes.batch == 0:
         raise BadInput("codes hold no input; give those of at least one")
-    classes = None if labels is None else _checked(labels, codes.batch)
+    classes = None if labels is None else as_classes(labels, codes.batch).numpy()
     levels: list[RegionLevel] = []
     together = np.zeros(codes.batch, np.int64)
     for name in names:
@@ -185,14 +186,6 @@ def region_hierarchy(
         both = (_occupancy(together, classes), _occupancy(itself, classes))
         levels.append(RegionLevel(name, codes[name].unit_count, codes[name].pieces, *both))
     return RegionHierarchy(tuple(levels), None if classes is None else torch.from_numpy(classes))
-
-
-def _checked(labels: torch.Tensor | Sequence[int], batch: int) -> np.ndarray:
-    classes = torch.as_tensor(labels).cpu()
-    if classes.shape != (batch,) or classes.is_floating_point() or classes.is_complex():
-        found = f"{classes.dtype} of shape {tuple(classes.shape)}"
-        raise BadInput(f"labels is {found}; give {batch} integers, one per input")
-    return classes.long().numpy()
 
 
 def _in_order_of_appearance(keys: np.ndarray) -> np.ndarray:

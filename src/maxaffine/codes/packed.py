@@ -179,7 +179,7 @@ def pack(codes: torch.Tensor, pieces: int) -> PackedCodes:
     bits = (pieces - 1).bit_length()
     planes = np.empty((batch, bits, -(-flat.shape[1] // 8)), dtype=np.uint8)
     for j in range(bits):
-        plane = flat if pieces == 2 else (flat & (1 << j)) != 0
+        plane = flat if pieces == 2 else flat & (1 << j)
         planes[:, j] = np.packbits(plane, axis=-1, bitorder="little")
     return PackedCodes(pieces, tuple(units), torch.from_numpy(planes))
 

@@ -42,6 +42,12 @@ class ScalarSpline:
             codes += item
         return codes
 
+    @property
+    def rectifies(self) -> bool:
+        """Whether the function is max(x, 0), the lower piece winning at 0."""
+        fixed = not any(isinstance(slope, Tensor) for slope in self.slopes)
+        return fixed and not any((*self.knots, *self.offsets, *self.reached)) and self.slopes == (0.0, 1.0)
+
     def scale(self, codes: Tensor, dtype: torch.dtype) -> Tensor:
         """slopes[codes]; a mask where the slopes are zeros and ones."""
         if all(not isinstance(slope, Tensor) and slope in (0.0, 1.0) for slope in self.slopes):
@@ -102,7 +108,8 @@ class Elementwise(Traced):
         return Traits(self.traced.kind, pieces=len(spline.slopes), convex=spline.convex, continuous=spline.continuous)
 
     def codes(self, inputs: Sequence[Any], value: Any) -> Tensor:
-        return self.spline.codes(inputs[0])
+        # max(x, 0) is zero exactly on its lower piece, and PyTorch casts to bool several times faster than it compares.
+        return value.bool() if self.spline.rectifies else self.spline.codes(inputs[0])
 
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         return ElementwiseMap(self.spline, self.spline.codes(inputs[0]), inputs[0].dtype)

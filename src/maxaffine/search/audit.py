@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from maxaffine.codes import Codes, operator_shares
+from maxaffine.codes import Codes, as_classes, operator_shares
 from maxaffine.drawing import html_table
 from maxaffine.errors import BadInput
 from maxaffine.search.checks import positive
@@ -211,18 +211,16 @@ def label_errors(
         raise BadInput("operators is empty; name at least one operator")
     if not 0 < threshold <= 1:
         raise BadInput(f"threshold={threshold!r}; give the lowest score of a candidate, above 0 and at most 1")
-    given = _labels(labels, codes.batch)
-    votes = torch.zeros(codes.batch, max(given.tolist(), default=0) + 1, dtype=torch.float64)
-    last = torch.empty(0)
-    for name in names:
-        last = _others(codes, k, {name: 1.0}, threads, progress).ids
-        votes += torch.zeros_like(votes).scatter_add_(1, given[last], torch.ones(last.shape, dtype=torch.float64))
-    # Whole numbers so far, so that ties are ties.
-    suggested = votes.argmax(1)
-    scores = 1 - votes.gather(1, given[:, None])[:, 0] / (k * len(names))
+    given = as_classes(labels, codes.batch)
+    if codes.batch and int(given.min()) < 0:
+        raise BadInput(f"labels: {int(given.min())} is negative; number the classes from 0")
+    nearest = [_others(codes, k, {name: 1.0}, threads, progress).ids for name in names]
+    around = given[torch.cat(nearest, dim=1)]
+    suggested = _commonest(around)
+    scores = (around != given[:, None]).sum(1).double() / around.shape[1]
     candidates = ((scores >= threshold) & (suggested != given)).nonzero()[:, 0]
     candidates = candidates[scores[candidates].argsort(descending=True, stable=True)]
-    return LabelErrors(scores, given, suggested, candidates, last, threshold, tuple(names))
+    return LabelErrors(scores, given, suggested, candidates, nearest[-1], threshold, tuple(names))
 
 
 def _others(codes: Codes, k: int, shares: Mapping[str, float], threads: int, progress: bool | None) -> Neighbors:
@@ -239,19 +237,18 @@ def _others(codes: Codes, k: int, shares: Mapping[str, float], threads: int, pro
     return Neighbors(found.ids[~own].view(-1, k), found.distances[~own].view(-1, k))
 
 
+def _commonest(labels: Tensor) -> Tensor:
+    """The label (N,) that occurs most often in each row (N, m), the lowest of several."""
+    ordered = labels.sort(dim=1).values
+    begins = torch.ones_like(ordered, dtype=torch.bool)
+    begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    places = torch.arange(ordered.shape[1]).expand_as(ordered)
+    since = places - torch.where(begins, places, 0).cummax(dim=1).values
+    return ordered.gather(1, since.argmax(dim=1, keepdim=True))[:, 0]
+
+
 def _unique(pairs: Tensor) -> tuple[Tensor, Tensor]:
     """Distinct pairs, ascending, and where each first occurs."""
     unique, inverse = pairs.unique(dim=0, return_inverse=True)
     place = torch.full((len(unique),), len(pairs)).scatter_reduce_(0, inverse, torch.arange(len(pairs)), "amin")
     return unique, place
-
-
-def _labels(labels: Tensor | Sequence[int], count: int) -> Tensor:
-    given = torch.as_tensor(labels).cpu()
-    if given.dim() != 1 or given.is_floating_point() or given.is_complex():
-        raise BadInput(f"labels are {given.dtype} of shape {tuple(given.shape)}; give (N,) integers")
-    if len(given) != count:
-        raise BadInput(f"labels are {len(given)}, but there are {count} inputs; give one label per input")
-    if count and int(given.min()) < 0:
-        raise BadInput(f"labels: {int(given.min())} is negative; number the classes from 0")
-    return given.long()

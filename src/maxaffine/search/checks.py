@@ -104,7 +104,7 @@ def as_labels(labels: Tensor | Sequence[int], count: int) -> np.ndarray:
     Raises:
         BadInput: If they are something else.
     """
-    array = integers(labels)
+    array = integers(labels, "labels")
     if len(array) != count or (array < -1).any():
         raise BadInput(f"labels: expected {count} integers of at least 0, or -1 for none; got {len(array)}")
     return array
@@ -148,11 +148,12 @@ def options(recall: float, seed: int, **numbers: int | None) -> None:
         raise BadInput(f"seed={seed}; give a whole number from 0 to 2^31 - 1")
 
 
-def integers(ids: Tensor | Sequence[int] | np.ndarray) -> np.ndarray:
+def integers(values: Tensor | Sequence[int] | np.ndarray, name: str = "ids") -> np.ndarray:
     """Read integers.
 
     Args:
-        ids: They.
+        values: They.
+        name: The argument, for the message.
 
     Returns:
         (N,) int64, a copy.
@@ -161,11 +162,11 @@ def integers(ids: Tensor | Sequence[int] | np.ndarray) -> np.ndarray:
         BadInput: If they are of another kind, do not fit, or are no plain list.
     """
     try:
-        array = ids.cpu().numpy() if isinstance(ids, Tensor) else np.array(ids)
+        array = values.cpu().numpy() if isinstance(values, Tensor) else np.array(values)
     except (TypeError, ValueError) as error:
-        raise BadInput(f"ids cannot be read as integers ({error}); give (N,) int64") from error
+        raise BadInput(f"{name} cannot be read as integers ({error}); give (N,) int64") from error
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        raise BadInput(f"ids have shape {array.shape} and dtype {array.dtype}; give (N,) int64")
+        raise BadInput(f"{name} have shape {array.shape} and dtype {array.dtype}; give (N,) int64")
     if array.size and array.max() > np.iinfo(np.int64).max:
-        raise BadInput(f"ids: {array.max()} does not fit int64; number the inputs from 0")
+        raise BadInput(f"{name}: {array.max()} does not fit int64; number them from 0")
     return array.astype(np.int64)

@@ -22,12 +22,11 @@ from itertools import chain
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
-from uuid import uuid4
 
 import numpy as np
 from tqdm import tqdm
 
-from maxaffine.codes import RowLayout, load_faiss
+from maxaffine.codes import RowLayout, load_faiss, replacing
 from maxaffine.errors import BadInput, DataError
 from maxaffine.progress import progress_bar
 from maxaffine.search.lists import Lists
@@ -80,16 +79,12 @@ def write_index(
         size = prod(shape) * _ITEM_BYTES[dtype]
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, start + size]}
         start += size
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     bar = progress_bar(progress, "writing index", unit="B", unit_scale=True, total=start)
     try:
-        with bar, temporary.open("xb") as file:
+        with bar, replacing(path) as temporary, temporary.open("r+b") as file:
             _write(file, header, chain(_blocks(parts, len(layouts)), arrays.values()), bar)
-        os.replace(temporary, path)
     except OSError as error:
         raise DataError(f"{path} could not be written: {error}; check folder, permissions and free space") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _blocks(parts: Sequence[Part], operators: int) -> Iterator[np.ndarray]:
@@ -114,8 +109,6 @@ def _write(file: BinaryIO, header: dict[str, Any], blocks: Iterator[np.ndarray],
     header["__metadata__"]["crc32"] = f"{checksum:08x}"
     file.seek(0)
     file.write(_header_bytes(header))
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _header_bytes(header: dict[str, Any]) -> bytes:

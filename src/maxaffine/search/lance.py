@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -45,7 +46,14 @@ def naming_store(path: str) -> Iterator[None]:
         if isinstance(error, DataError) and path not in str(error):
             raise DataError(f"{path}: {error}; restore it, or encode the inputs again") from error
         raise
-    except Exception as error:
+    except BaseException as error:
+        # A panic of Lance, which some damage causes, is no Exception.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        if "commit conflict" in str(error):
+            raise DataError(
+                f"{path} was changed by another process at the same moment; nothing is lost, do it again"
+            ) from error
         raise DataError(
             f"{path} could not be read or written: {first_line(error)}; check the path, that it is a store, permissions"
             " and free space; a damaged one has to be restored, or the inputs encoded again"
@@ -53,5 +61,5 @@ def naming_store(path: str) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, without the trace that Lance adds."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """What an error says, without the trace and the places in its own source that Lance adds."""
+    return re.sub(r",? \S+\.rs:\d+(:\d+)?", "", (str(error).strip().splitlines() or [type(error).__name__])[0])

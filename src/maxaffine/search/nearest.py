@@ -14,7 +14,7 @@ from maxaffine.codes import RowLayout
 from maxaffine.progress import progress_bar
 
 # Distances of one block and bytes of its rows: both stay in a second-level cache.
-_BLOCK_PAIRS, _BLOCK_BYTES = 1 << 16, 1 << 19
+_BLOCK_PAIRS, _BLOCK_BYTES = 1 << 17, 1 << 19
 _QUERIES = 256
 # Byte comparisons of one task, about a second: as often progress is shown and Ctrl-C heard.
 _TASK_BYTES = 1 << 34

@@ -111,7 +111,8 @@ class StoreReader:
             The rows.
 
         Raises:
-            BadInput: For an unknown operator. What is absent or not as it was written is a DataError.
+            BadInput: For an unknown operator.
+            DataError: If a file is no longer there, or something is not as it was written.
         """
         names = [operators] if isinstance(operators, str) else operators
         if unknown := [name for name in names or () if name not in self.operators]:
@@ -121,7 +122,12 @@ class StoreReader:
         rows = positive("batch_size", batch_size) if batch_size is not None else max(1, _BATCH_BYTES // (width + 32))
         with self._reading():
             dataset = self._latest()
-            chosen = [part for part in dataset.get_fragments() if files is None or part.fragment_id in files]
+            present = {part.fragment_id: part for part in dataset.get_fragments()}
+            if gone := [number for number in files or () if number not in present]:
+                raise DataError(
+                    f"{self._path} was compacted meanwhile and has no files {gone} now; name those of files()"
+                )
+            chosen = [part for number, part in present.items() if files is None or number in files]
             scan = dataset.scanner(
                 columns=self._layout.columns(names), batch_size=rows, batch_readahead=2, fragments=chosen
             )

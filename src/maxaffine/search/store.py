@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from math import inf
 from os import PathLike, fspath
 from typing import Any, Self
 
@@ -167,11 +168,11 @@ class CodeStore(StoreReader):
                 fails. 0 frees the space at once.
 
         Raises:
-            BadInput: If it is negative.
+            BadInput: If it is negative or not finite.
             DataError: If another process compacts or deletes at the same moment; nothing is lost, do it again later.
         """
-        if keep_seconds < 0:
-            raise BadInput(f"keep_seconds={keep_seconds}; give a number of at least 0")
+        if not 0 <= keep_seconds < inf:
+            raise BadInput(f"keep_seconds={keep_seconds}; give a finite number of at least 0")
         with self._reading():
             self._latest().optimize.compact_files()
             self._latest().cleanup_old_versions(older_than=timedelta(seconds=keep_seconds))

@@ -44,19 +44,21 @@ def search_store(
 
     Raises:
         BadInput: If the codes are of other operators or another network, or k, the weights or threads are not valid.
-        DataError: If the store is damaged, or two neighbours have one id.
+        DataError: If the store is damaged, one of the files is no longer there, or two neighbours have one id.
     """
     positive("threads", threads)
     if positive("k", k) > len(store) and files is None:
         raise BadInput(f"k={k}, but the store holds {len(store)} rows; ask for fewer, or append more")
     shares = operator_shares(weights, list(store.operators))
     # All operators' weights count, also those without codes; they read nothing.
-    names = [name for name, share in shares.items() if share]
+    wanted = {name: share for name, share in shares.items() if share}
     best = Best(codes.batch, k, np.dtype(np.float64))
-    for part in store.batches(names, files=files, progress=progress):
-        found = CodeIndex(part.codes, part.ids).search(
-            codes, min(k, len(part.ids)), {name: shares[name] for name in names}, threads=threads, progress=False
-        )
+    for part in store.batches(list(wanted), files=files, progress=progress):
+        try:
+            index = CodeIndex(part.codes, part.ids)
+        except BadInput as error:
+            raise DataError(f"{store.path} holds rows of one id ({error})") from error
+        found = index.search(codes, min(k, len(part.ids)), wanted, threads=threads, progress=False)
         best.add(found.distances.numpy(), found.ids.numpy())
     best.settle()
     return merged([(best.ids, best.keys)])
