@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 import pytest
@@ -43,6 +44,9 @@ def soft():
 
 def smooth():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Tanh(), nn.Linear(8, 10))
+
+def leaves():
+    raise SystemExit("no accelerator")
 
 class Two(nn.Module):
     def __init__(self):
@@ -270,6 +274,12 @@ def _broken(path: Path) -> Path:
         (["--data", "{tmp}/sizes"], r"resize the images, or pass size=.*\n  here: --size N"),
         (["--out", "{tmp}/mine.html"], "is no report and would be lost"),
         (["--out", "{tmp}/factories.py/out.html"], "cannot be written"),
+        (["--out", "{tmp}/" + 300 * "x" + ".html"], "cannot be written .*too long"),
+        (["--out", "{tmp}/circle/out.html"], "cannot be written"),
+        (["--out", "{tmp}/pictures.html"], "holds '4.png', which no report put there and which would be lost"),
+        (["--data", 300 * "x"], "cannot be read .*too long"),
+        (["--data", "~nobody-of-this-name"], "lies in the home of nobody here"),
+        (["--model", "{tmp}/factories.py:leaves"], "calling it failed .SystemExit: no accelerator"),
         (["--data", "{tmp}/bare.npz", "--model", "mlp"], "bare has no labels, so there is nothing to train on"),
     ],
 )
@@ -281,9 +291,11 @@ def test_errors_are_told_without_a_traceback(words: list[str], expected: str, tm
     np.savez(tmp_path / "signals.npz", inputs=signals, labels=np.arange(20) % 2)
     (tmp_path / "mine.html").write_text("mine")
     np.savez(tmp_path / "bare.npz", inputs=np.zeros((8, 3), np.float32))
-    (tmp_path / "sizes").mkdir()
-    for side in (4, 5):
-        Image.new("L", (side, side)).save(tmp_path / "sizes" / f"{side}.png")
+    for folder in ("sizes", "pictures_files"):
+        (tmp_path / folder).mkdir()
+        for side in (4, 5):
+            Image.new("L", (side, side)).save(tmp_path / folder / f"{side}.png")
+    (tmp_path / "circle").symlink_to("circle")
     before = sorted(tmp_path.rglob("*"))
     filled = [word.replace("{tmp}", str(tmp_path)) for word in words]
     epochs = 1 if "bare" in filled[1] else 0
@@ -307,6 +319,8 @@ def test_errors_are_told_without_a_traceback(words: list[str], expected: str, tm
         (["train", "--mean", "0.5"], "unrecognized arguments: --mean"),
         (["report", "--seed", "x"], "'x' is no whole number"),
         (["report", "--output", "soft"], "invalid choice"),
+        (["report", "--out", "~nobody-of-this-name/x.html"], "lies in the home of nobody here"),
+        (["neighbors", "--state-dict", "~nobody-of-this-name/x.pt"], "lies in the home of nobody here"),
         (["operators", "--input-shape", "3,,8"], "whole number"),
     ],
 )
@@ -354,6 +368,50 @@ def test_a_failure_while_writing_leaves_the_earlier_report(
     assert found == code and ("interrupted" in complaints or "disk full" in complaints)
     assert earlier.read_text().endswith("earlier") and list(earlier.parent.iterdir()) == [earlier]
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "__pycache__") == ["factories.py", "out"]
+
+
+@pytest.mark.parametrize("command", ["report", "neighbors", "partition"])
+def test_weights_beside_an_earlier_report_are_read_and_kept(command: str, tmp_path: Path, factories: Path) -> None:
+    out = tmp_path / "out.html" if command == "report" else tmp_path / "out"
+    kept = (report.files_of(out) if command == "report" else out) / report.WEIGHTS
+    words = [command, "mlp", "--out", out, "--images", 1] if command != "partition" else [command, "mlp", "--out", out]
+    small = ["--data", tmp_path / "small.npz"]
+    rows = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
+    np.savez(tmp_path / "small.npz", inputs=rows, labels=np.arange(30) % 3)
+    assert _run(*words, *small, "--epochs", 1)[0] == 0
+    content = kept.read_bytes()
+    code, printed, _ = _run(*words, *small, "--state-dict", kept)
+    assert code == 0 and kept.read_bytes() == content and "read from weights.safetensors" in printed
+    assert _run(*words, *small, "--epochs", 1)[0] == 0
+    (kept.parent / "mine.safetensors").write_bytes(content)
+    code, _, complaints = _run(*words, *small, "--state-dict", kept)
+    assert code == 1 and "holds 'mine.safetensors', which no report put there" in complaints
+    assert kept.read_bytes() == content
+
+
+def test_links_lead_to_the_figures_whatever_the_pages_name_is(tmp_path: Path, factories: Path) -> None:
+    for name in ("100%25 #1?.html", "a:b é.html", os.fsdecode(b"caf\xe9.html")):
+        ran = _report(tmp_path / name, "--model", f"{factories}:plain")
+        links = set(re.findall(r'href="([^"#][^"]*)"', ran.page))
+        assert len(links) > 10 and not [link for link in links if set(link) & set("?#: ")]
+        found = {os.path.join(os.fsencode(tmp_path), unquote_to_bytes(link)) for link in links}
+        assert all(os.path.isfile(path) for path in found)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_other_encodings_than_utf8(encoding: str, tmp_path: Path, factories: Path) -> None:
+    """A terminal, or a file that the output goes to, may lack the sign for another class, and those of names."""
+    for name in (b"caf\xe9", "ж".encode()):
+        (tmp_path / "images" / os.fsdecode(name)).mkdir(parents=True)
+        for number in range(3):
+            place = tmp_path / "images" / os.fsdecode(name) / f"{number}.png"
+            Image.fromarray(np.full((8, 8), 40 * number, np.uint8)).save(place)
+    words = [sys.executable, "-m", "maxaffine", "neighbors", f"{factories}:plain", tmp_path / "images", "--count", "3"]
+    ran = subprocess.run(
+        words, cwd=tmp_path, env=os.environ | {"PYTHONIOENCODING": encoding}, capture_output=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert rb"\u2260" in ran.stdout and rb"\u0436" in ran.stdout
 
 
 def test_ctrl_c_while_training_leaves_nothing(tmp_path: Path) -> None:

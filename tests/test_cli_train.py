@@ -8,6 +8,7 @@ import json
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -79,6 +80,12 @@ def test_ctrl_c_keeps_the_best_weights_so_far(tmp_path: Path, monkeypatch: pytes
     [
         (["mlp", "--epochs", "0"], "epochs: 0 is not a positive number"),
         (["mlp", "-o", "absent/w.pt"], "cannot be written"),
+        (["exported.pt2"], "--model: an exported archive cannot be trained; give a factory"),
+        (["mlp", "bare.npz"], "bare has no labels, so there is nothing to train on"),
+        (["mlp", "--checkpoints", "bare.npz"], "--checkpoints: bare.npz is no folder and cannot be made one"),
+        (["mlp", "--checkpoints", "bare.npz/epochs"], "is no folder and cannot be made one"),
+        (["mlp", "--until", "1"], "unrecognized arguments: --until"),
+        (["mlp", "--seed", str(2**64)], "seed: 18446744073709551616 is no whole number below"),
         (["mlp", "-o", "w.onnx"], "ends in none of"),
         (["mlp", "--lr", "nan"], "no number of at least 0"),
         (["mlp", "--orthogonal", "-1"], "no number of at least 0"),
@@ -88,9 +95,21 @@ def test_ctrl_c_keeps_the_best_weights_so_far(tmp_path: Path, monkeypatch: pytes
 )
 def test_bad_input(words: list[str], complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    np.savez("bare.npz", inputs=np.zeros((8, 3), np.float32))
     code, printed, complaints = _run("train", *words)
     assert code in (1, 2) and complaint in complaints and "weights:" not in printed
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["bare.npz"]
+
+
+def test_ctrl_c_behind_the_training_says_where_the_weights_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def press(*arguments: object) -> float:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command.models, "accuracy", press)
+    out = tmp_path / "w.safetensors"
+    code, _, complaints = _run("train", "mlp", "--epochs", 1, "-o", out)
+    assert code == 130 and complaints.endswith(f"maxaffine: interrupted; the weights are in {out}\n")
+    assert load_file(out)
 
 
 def test_a_model_and_data_by_place_or_by_name() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -247,6 +249,8 @@ class TestArguments:
             (X[:0], "x: the batch is empty"),
             (X * torch.nan, "x: it holds NaN or infinity"),
             (X.to("meta"), "x: a meta tensor holds no numbers"),
+            (X.to_sparse(), "x: a torch.sparse_coo tensor; give a dense one"),
+            (X.float().to_mkldnn(), "x: a torch._mkldnn tensor; give a dense one"),
             (torch.tensor(1.0), "batch_dim: 0 is not an axis"),
         ],
     )
@@ -267,6 +271,31 @@ class TestArguments:
             ma.capture(mlp(nn.ReLU).double(), {"nope": X})
         with pytest.raises(ma.CaptureError, match="(?s)it failed on the example.*Cure"):
             ma.capture(mlp(nn.ReLU).double(), (X, X))
+
+    @pytest.mark.parametrize("place", ["0.weight", "0.bias"])
+    @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+    @pytest.mark.parametrize("layer", [nn.Linear(6, 3), nn.Conv1d(6, 3, 1)])
+    def test_weights_that_are_no_numbers(self, layer: nn.Module, value: float, place: str) -> None:
+        module = nn.Sequential(copy.deepcopy(layer), nn.ReLU()).double()
+        module.get_parameter(place).data.view(-1)[1] = value
+        example = X if isinstance(layer, nn.Linear) else X[:, :, None]
+        with pytest.raises(
+            ma.BadInput, match=f"model: its parameter '{place}' holds NaN or infinity, .*; load weights"
+        ):
+            ma.capture(module, example)
+        module.get_parameter(place).data.view(-1)[1] = 1e300
+        assert ma.capture(module, example).operators
+
+    def test_infinite_limits_in_buffers_are_no_fault(self) -> None:
+        class Limited(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.register_buffer("highest", torch.full((6,), math.inf, dtype=torch.float64))
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return torch.minimum(x, self.get_buffer("highest"))
+
+        assert torch.equal(ma.capture(Limited(), X)(X), X)
 
     @pytest.mark.parametrize("batch_dim", [2, -1, (0, 0), ()])
     def test_batch_axes(self, batch_dim: Any) -> None:

@@ -44,6 +44,12 @@ def test_test_fraction_outside_the_open_unit_interval_is_refused(fraction):
         split_by_class("s", numbered([0, 0, 1, 1]), ("a", "b"), fraction, 0)
 
 
+@pytest.mark.parametrize("seed", [-1, True])
+def test_an_impossible_seed_is_refused(seed):
+    with pytest.raises(BadInput, match=f"seed: {seed} is no whole number of at least 0"):
+        split_by_class("s", numbered([0, 0, 1, 1]), ("a", "b"), 0.5, seed)
+
+
 @pytest.mark.parametrize(
     ("inputs", "labels", "message"),
     [

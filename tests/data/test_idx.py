@@ -90,6 +90,17 @@ def test_malformed_files_name_the_file_and_the_cause(tmp_path, content, message)
     assert str(path) in str(raised.value)
 
 
+@pytest.mark.parametrize("content", [b"", bytes([0, 0, 8, 1, 0, 0, 0, 9])])
+def test_no_more_is_read_than_the_header_speaks_of(tmp_path, content):
+    """Files that are no IDX files may be of any size: this one is sparse, of a tebibyte."""
+    path = tmp_path / "vast"
+    with path.open("wb") as stream:
+        stream.write(content)
+        stream.truncate(2**40)
+    with pytest.raises(DataError, match="longer than its header says.*holds more" if content else "not an IDX file"):
+        read_idx(path)
+
+
 def test_an_absent_file_is_a_data_error(tmp_path):
     with pytest.raises(DataError, match="unreadable"):
         read_idx(tmp_path / "absent")

@@ -1,11 +1,12 @@
 import builtins
+import os
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from maxaffine.data import load
+from maxaffine.data import images, load, load_part
 from maxaffine.data.images import image_files
 from maxaffine.errors import BadInput, DataError
 
@@ -90,8 +91,30 @@ def test_size_resizes_and_without_it_sizes_must_agree(tmp_path):
     assert str(tmp_path / "b" / "2.png") in str(raised.value)
     assert load(tmp_path, size=(3, 7)).input_shape == (3, 3, 7)
     assert load(tmp_path, size=5).input_shape == (3, 5, 5)
-    with pytest.raises(BadInput, match="size"):
-        load(tmp_path, size=0)
+    for size in (0, -3, (4, 0)):
+        with pytest.raises(BadInput, match="size: .* is neither a positive whole number nor two of them"):
+            load(tmp_path, size=size)
+
+
+def test_images_too_large_for_the_memory_are_told(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise MemoryError
+
+    two_classes(tmp_path)
+    monkeypatch.setattr(images, "_pixels", refuse)
+    with pytest.raises(DataError, match="cannot be read .MemoryError.; check its name, permissions and size"):
+        load(tmp_path, size=60_000)
+
+
+def test_names_that_are_no_text_become_such(tmp_path):
+    """As in an archive that was packed where names are in Latin-1."""
+    folder = tmp_path / os.fsdecode(b"caf\xe9s")
+    for name in (b"caf\xe9", "thé".encode()):
+        for number in range(2):
+            paint(folder / os.fsdecode(name) / f"{number}.png", (1, 2, 3))
+    data = load(folder)
+    assert (data.name, data.class_names) == ("caf\\xe9s", ("caf\\xe9", "thé"))
+    assert load_part(folder)[1] == data.class_names
 
 
 def test_an_image_on_its_side_is_turned_as_its_tag_says(tmp_path):

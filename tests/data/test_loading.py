@@ -1,12 +1,15 @@
+import errno
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from maxaffine.data import NAMES, load, named
+from maxaffine.data import NAMES, load, load_part, named
 from maxaffine.errors import BadInput, DataError
 
 from .test_idx import write_mnist_like
@@ -97,6 +100,34 @@ def test_options_that_do_not_apply_are_refused(tmp_path, monkeypatch, source, op
     (tmp_path / "file.npy").touch()
     with pytest.raises(BadInput, match=f"^{next(iter(options))}: does not apply"):
         load(source, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("~nobody-of-this-name/x", "lies in the home of nobody here"), ("x" * 300, "cannot be read .*too long")],
+)
+def test_names_that_the_system_refuses_are_told(name, message):
+    for read in (load, load_part):
+        with pytest.raises(DataError, match=f"^{name}: {message}"):
+            read(name)
+
+
+def test_a_folder_that_may_not_be_read_is_told(tmp_path, monkeypatch):
+    def refuse(folder):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)  # the superuser, who may run this, may read everything
+    for read in (load, load_part):
+        with pytest.raises(DataError, match=f"{tmp_path}: cannot be read .*denied.*; check its name, permissions"):
+            read(tmp_path)
+
+
+def test_links_that_lead_in_circles_are_no_data(tmp_path):
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(DataError, match="circle: neither a data set"):
+        load(tmp_path / "circle")
+    with pytest.raises(DataError, match="files beside its class folders, e.g. circle"):
+        load(tmp_path)
 
 
 def test_an_unknown_channel_order_is_refused():

@@ -225,6 +225,12 @@ def test_weights_of_a_wrong_shape_are_refused(shape: tuple[int, ...]) -> None:
         net.affine_map(images(3)).rmv(torch.zeros(shape, dtype=torch.float64))
 
 
+def test_weights_that_are_no_tensor_are_refused() -> None:
+    _, net = convnet()
+    with pytest.raises(ma.BadInput, match=r"u: expected a torch.Tensor, got ndarray; use torch.as_tensor"):
+        net.affine_map(images(3)).rmv(torch.zeros(3, 4, 2, 2, dtype=torch.float64).numpy())
+
+
 @pytest.mark.parametrize("argument", ["v", "x"])
 def test_points_of_a_wrong_kind_are_refused(argument: str) -> None:
     _, net = convnet()

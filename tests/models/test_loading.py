@@ -27,6 +27,9 @@ def make(width=4):
 def broken():
     return 3
 
+def leaves():
+    raise SystemExit("no accelerator")
+
 network = nn.Linear(2, 2)
 number = 3
 """
@@ -88,6 +91,7 @@ def test_weights_are_loaded_strictly(folder, suffix):
         ("my_factories:number", "is a int, not a factory"),
         ("my_factories:broken", "returned a int, not an nn.Module"),
         ("torch.nn:Linear", "calling it failed .TypeError"),
+        ("my_factories:leaves", "calling it failed .SystemExit: no accelerator"),
     ],
 )
 def test_what_is_no_factory_is_refused_with_the_reason(folder, source, message):
@@ -120,6 +124,7 @@ def test_a_pickled_module_is_refused_and_never_run(folder):
     ("content", "message"),
     [
         ({"epoch": 3, "state_dict": {}}, "its entry 'epoch' is no tensor"),
+        ({0: torch.zeros(3)}, "its entry 0 has no name"),
         (torch.zeros(3), "holds one Tensor, not tensors by name"),
         (b"garbage", "unpickling can run any code"),
         (b"", "unreadable as weights"),

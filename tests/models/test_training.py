@@ -256,6 +256,9 @@ def test_progress_is_shown_when_asked_and_not_without_a_terminal(capfd):
         ({"epochs": 1, "lr": float("nan")}, "lr: nan"),
         ({"epochs": 1, "device": "cuda:99"}, "device: cuda:99"),
         ({"epochs": 1, "device": "nowhere"}, "device: nowhere"),
+        ({"epochs": 1, "seed": 2**64}, "seed: 18446744073709551616 is no whole number below"),
+        ({"epochs": 1, "seed": True}, "seed: True"),
+        ({"epochs": 1, "checkpoint": f"{'x' * 300}.pt"}, "checkpoint: x+.pt cannot be written"),
     ],
 )
 def test_impossible_options_are_refused(options, message):
@@ -267,6 +270,8 @@ def test_data_that_the_model_cannot_take_is_refused():
     model, data = small(), blobs()
     with pytest.raises(BadInput, match=r"split: the model does not take inputs of shape \(1, 4, 4\)"):
         train(build("mlp", (9,), 3), data, epochs=1)
+    with pytest.raises(BadInput, match=r"split: the model does not take .* \(expected 2D or 3D input"):
+        train(nn.Sequential(nn.BatchNorm1d(1), nn.Flatten(), nn.Linear(16, 3)), data, epochs=1)
     with pytest.raises(BadInput, match="not .1, C. logits with C >= 3"):
         train(build("mlp", (1, 4, 4), 2), data, epochs=1)
     with pytest.raises(BadInput, match="model: it gives"):

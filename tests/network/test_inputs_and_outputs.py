@@ -156,6 +156,7 @@ class TestRefusals:
             (lambda x: x[:0], ma.BadInput, "x: the batch is empty; give at least one"),
             (lambda x: x * torch.nan, ma.BadInput, "x: it holds NaN or infinity, .* clean the data"),
             (lambda x: x / 0, ma.BadInput, "x: it holds NaN or infinity"),
+            (lambda x: x.to_sparse(), ma.BadInput, "x: a torch.sparse_coo tensor; give a dense one"),
             (lambda x: (x, x), ma.BadInput, r"x: the network takes 1 inputs \('x',\), got 2"),
             (lambda x: {"x": x}, ma.BadInput, "x: expected a torch.Tensor, got dict"),
             (lambda x: x.numpy(), ma.BadInput, "x: expected a torch.Tensor, got ndarray; use torch.as_tensor"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from math import comb
 
 import numpy as np
@@ -297,3 +298,17 @@ def test_x_on_a_boundary() -> None:
     assert {n.flipped for n in found.neighbours()} == {(("relu", 0),), (("relu", 1),)}
     with pytest.raises(ma.BadInput, match="outside the box"):
         region(net, torch.tensor([[5.0, 1.0]]), bounds=(-2, 2))
+
+
+def test_without_scipy_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = ma.capture(mlp(2, 6, 2), torch.zeros(1, 2, dtype=F64))
+    found = region(net, torch.ones(1, 2, dtype=F64))
+    for name in ("scipy.optimize", "scipy.spatial"):
+        monkeypatch.setitem(sys.modules, name, None)
+    message = r"need scipy, which is absent; pip install 'maxaffine\[partition\]'"
+    for name in ("ball", "essential", "facets"):
+        with pytest.raises(ma.MaxAffineError, match=message):
+            getattr(found, name)
+    with pytest.raises(ma.MaxAffineError, match=message):
+        regions(net, (-1.0, 1.0))
+    assert found.distance > 0

@@ -39,7 +39,7 @@ def test_everything_is_written(contents: Contents, page: Path) -> None:
         names += [f"{kind}-{one.index:05}" for kind in ("templates", "offsets", "neighbours")]
     assert isinstance(contents.audit, Audit)
     names += list(audit_rows(contents.audit))
-    expected = {"results.json", *(f"{name}.{kind}" for name in names for kind in KINDS)}
+    expected = {"results.json", files.LIST, *(f"{name}.{kind}" for name in names for kind in KINDS)}
     assert {path.name for path in files_of(page).iterdir()} == expected
     for name in names:
         drawing, vectors, numbers = (files_of(page) / f"{name}.{kind}" for kind in KINDS)
@@ -106,7 +106,7 @@ def test_failures_leave_the_page_that_was_there(tmp_path: Path, failure: type[Ba
         _write(staging, "half")
         raise failure
     left = {path.name for path in tmp_path.rglob("*")}
-    assert left == ({"new", "page.html", "page_files", "plane.png"} if earlier else set())
+    assert left == ({"new", "page.html", "page_files", "plane.png", files.LIST} if earlier else set())
     assert not earlier or _read(page) == ("earlier", "earlier")
 
 
@@ -143,13 +143,18 @@ def test_a_failed_exchange_puts_the_earlier_page_back(
 
 def test_nothing_but_a_page_of_ours_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "mine.html").write_text("<title>mine</title>")
-    (tmp_path / "page_files").mkdir()
+    with staged_page(tmp_path / "page.html") as staging:
+        _write(staging, "earlier")
     (tmp_path / "page_files" / "notes.txt").touch()
+    # What a report writes has such names, too.
+    (tmp_path / "pictures_files").mkdir()
+    (tmp_path / "pictures_files" / "plane.png").touch()
     (tmp_path / "other_files").touch()
     (tmp_path / "folder.html").mkdir()
     for name, words in {
         "mine": "is no report",
         "page": "holds 'notes.txt'",
+        "pictures": "holds 'plane.png', which no report put there and which would be lost; name another page",
         "other": "is a file",
         "folder": "is a folder",
     }.items():
@@ -180,12 +185,11 @@ def _read(page: Path) -> tuple[str, str]:
 def test_failures_leave_what_was_there(tmp_path: Path, failure: type[BaseException], earlier: bool) -> None:
     out = tmp_path / "report"
     if earlier:
-        out.mkdir()
-        (out / PAGE).write_text("earlier")
+        _earlier(out)
     with pytest.raises(failure), staged(out) as folder:
         (folder / PAGE).write_text("half")
         raise failure
-    assert [path.name for path in tmp_path.rglob("*")] == (["report", PAGE] if earlier else [])
+    assert {path.name for path in tmp_path.rglob("*")} == ({"report", PAGE, files.LIST} if earlier else set())
     assert not earlier or (out / PAGE).read_text() == "earlier"
 
 
@@ -195,15 +199,14 @@ def test_an_earlier_report_is_replaced(tmp_path: Path) -> None:
         with staged(out) as folder:
             (folder / PAGE).write_text(text)
             (folder / f"{files.RESULTS if text == 'first' else files.WEIGHTS}").touch()
-    assert {path.name for path in out.iterdir()} == {PAGE, files.WEIGHTS}
+    assert {path.name for path in out.iterdir()} == {PAGE, files.WEIGHTS, files.LIST}
     assert (out / PAGE).read_text() == "second"
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
 
 
 def test_a_failed_exchange_puts_the_earlier_report_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "report"
-    out.mkdir()
-    (out / PAGE).write_text("earlier")
+    _earlier(out)
     rename = Path.rename
 
     def fail(self: Path, target: Path) -> Path:
@@ -214,17 +217,59 @@ def test_a_failed_exchange_puts_the_earlier_report_back(tmp_path: Path, monkeypa
     monkeypatch.setattr(Path, "rename", fail)
     with pytest.raises(MaxAffineError, match="cannot be written .*no space"), staged(out) as folder:
         (folder / PAGE).write_text("new")
-    assert [path.name for path in tmp_path.rglob("*")] == ["report", PAGE]
+    assert {path.name for path in tmp_path.rglob("*")} == {"report", PAGE, files.LIST}
     assert (out / PAGE).read_text() == "earlier"
 
 
-def test_nothing_but_a_report_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(BadInput, match="holds 'notes.txt'"), staged(tmp_path):
+@pytest.mark.parametrize("name", ["notes.txt", "weights.safetensors", "figures/plane.png", "results.json"])
+@pytest.mark.parametrize("earlier", [True, False])
+def test_nothing_but_a_report_is_replaced(tmp_path: Path, name: str, earlier: bool) -> None:
+    """Whatever its name is: weights of one's own, and folders of figures, have the names that a report uses."""
+    out = tmp_path / "out"
+    if earlier:
+        _earlier(out)
+    (out / name).parent.mkdir(parents=True, exist_ok=True)
+    (out / name).write_text("mine")
+    with pytest.raises(BadInput, match=f"holds '{name}', which no report put there"), staged(out):
         pytest.fail("the block must not run")
-    with pytest.raises(BadInput, match="is a file"), staged(tmp_path / "notes.txt"):
+    with pytest.raises(BadInput, match="is a file"), staged(out / name):
         pytest.fail("the block must not run")
-    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert (out / name).read_text() == "mine"
+
+
+def test_what_comes_while_a_report_is_made_is_left_alone(tmp_path: Path) -> None:
+    out, page = tmp_path / "out", tmp_path / "page.html"
+    _earlier(out)
+    with pytest.raises(BadInput, match="holds 'notes.txt'"), staged(out) as folder:
+        (folder / PAGE).write_text("new")
+        (out / "notes.txt").write_text("mine")
+    with pytest.raises(BadInput, match="holds 'notes.txt'"), staged_page(page) as staging:
+        _write(staging, "new")
+        files_of(page).mkdir()
+        (files_of(page) / "notes.txt").write_text("mine")
+    assert (out / "notes.txt").read_text() == (files_of(page) / "notes.txt").read_text() == "mine"
+    assert (out / PAGE).read_text() == "earlier" and not page.exists()
+
+
+def test_weights_that_are_read_are_not_lost(tmp_path: Path) -> None:
+    page, out = tmp_path / "page.html", tmp_path / "out"
+    weights, other = files_of(page) / files.WEIGHTS, out / files.WEIGHTS
+    with staged_page(page) as staging, staged(out) as folder:
+        _write(staging, "first")
+        (files_of(staging) / files.WEIGHTS).write_text("trained")
+        (folder / files.WEIGHTS).write_text("trained, too")
+    with staged_page(page, weights) as staging, staged(out, other) as folder:
+        _write(staging, "second")
+    assert _read(page) == ("second", "second")
+    assert weights.read_text() == "trained" and other.read_text() == "trained, too"
+    with staged_page(page, other) as staging, staged(out) as folder:
+        _write(staging, "third")
+    assert not weights.exists() and [path.name for path in out.iterdir()] == [files.LIST]
+
+
+def _earlier(out: Path) -> None:
+    with staged(out) as folder:
+        (folder / PAGE).write_text("earlier")
 
 
 def test_impossible_places_are_told(tmp_path: Path) -> None:

@@ -110,6 +110,7 @@ def test_bad_input(net: SplineNetwork, split: Split, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="another network"):
         encode(ma.capture(model()[:2], EXAMPLE), split, store)
     bad: list[tuple[str, Any]] = [("batch_size", 0), ("first_id", -1), ("threads", 0)]
+    bad += [("batch_size", 10**20), ("first_id", 2**63), ("first_id", 2**63 - 103), ("threads", 2**31)]
     for name, value in bad:
         with pytest.raises(BadInput, match=f"{name}={value}"):
             encode(net, split, store, **{name: value})

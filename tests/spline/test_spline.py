@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from torch.func import functional_call
 
 from maxaffine.errors import BadInput, ShapeMismatch
 from maxaffine.spline import LocalMap, MaxAffineSpline
+from maxaffine.spline.checks import check_dense
 
 RELU = torch.tensor([[[0.0], [1.0]]], dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64)
 
@@ -243,6 +245,8 @@ GOOD = torch.zeros(5, 2, dtype=torch.float64)
         (torch.zeros(0, 2, dtype=torch.float64), BadInput, "empty batch"),
         (GOOD / 0, BadInput, "NaN"),
         (GOOD + torch.inf, BadInput, "infinite"),
+        (GOOD.to_sparse(), BadInput, "x: a torch.sparse_coo tensor on cpu; give a dense one"),
+        (GOOD.to("meta"), BadInput, "x: a torch.strided tensor on meta; give a dense one, on a real device"),
     ],
 )
 def test_bad_inputs_are_refused(x: Tensor, error: type[Exception], words: str) -> None:
@@ -264,6 +268,10 @@ def test_bad_inputs_are_refused(x: Tensor, error: type[Exception], words: str) -
         (lambda: MaxAffineSpline(torch.zeros(4, 1, 1), torch.zeros(4, 1), output_shape=(3, 2)), ShapeMismatch, "K = 4"),
         (lambda: MaxAffineSpline(*RELU, present=torch.ones(1, 3)), ShapeMismatch, "present"),
         (lambda: MaxAffineSpline(*RELU, present=torch.zeros(1, 2).bool()), BadInput, "without any piece"),
+        (lambda: MaxAffineSpline(RELU[0].to_sparse(), RELU[1]), BadInput, "slopes: a torch.sparse_coo tensor"),
+        (lambda: MaxAffineSpline(RELU[0].to("meta"), RELU[1].to("meta")), BadInput, "slopes: .* on meta; give"),
+        (lambda: MaxAffineSpline.from_centroids(torch.zeros(3, 2, device="meta")), BadInput, "centroids: .* on meta"),
+        (lambda: check_dense("offsets", np.zeros((3, 2))), BadInput, "offsets: .* got ndarray; use torch.as_tensor"),
         (lambda: SPLINE.soft(GOOD, 1.5), BadInput, "beta is 1.5"),
         (lambda: SPLINE.soft(GOOD, float("nan")), BadInput, "beta is nan"),
     ],

@@ -123,6 +123,13 @@ def _check_module(model: nn.Module, spec: InputSpec, tensors: tuple[Tensor, ...]
             raise ShapeMismatch(
                 f"example: dtype {floating}, but the model's {name!r} is {tensor.dtype}; convert one of them with .to()"
             )
+    for name, parameter in model.named_parameters():
+        # A finite sum proves every entry finite. Buffers may hold infinity, in masks and as limits.
+        if not (parameter.detach().sum().isfinite() or torch.isfinite(parameter).all()):
+            raise BadInput(
+                f"model: its parameter {name!r} holds NaN or infinity, as a training that diverged leaves it; load"
+                " weights that are finite"
+            )
 
 
 def _traced(model: nn.Module, spec: InputSpec, tensors: tuple[Tensor, ...]) -> Traced:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def add_command(
     does: str,
     examples: str,
     places: Sequence[str] = ("model", "data"),
-    normalised: bool = True,
+    captures: bool = True,
 ) -> argparse.ArgumentParser:
     """A command with the options on model and data that every command has.
 
@@ -47,7 +48,7 @@ def add_command(
         does: The same in a few words, for the list of commands.
         examples: The end of its help.
         places: Options that can also be given without their names, in this order.
-        normalised: Whether it takes networks that were trained on normalised inputs.
+        captures: Whether it captures the network, and takes the options that only then have a meaning.
 
     Returns:
         Its parser, for options of its own.
@@ -72,14 +73,14 @@ def add_command(
     forms = "package.module:factory, file.py:factory, or an exported file.pt2"
     does = f"one of ours ({own}), {forms} (default: %(default)s)"
     add("--model", action=_Once, default="cnn", metavar="MODEL", help=does)
-    add("--state-dict", type=Path, metavar="FILE", help="weights: .safetensors, or .pt and .pth of tensors alone")
+    add("--state-dict", type=path, metavar="FILE", help="weights: .safetensors, or .pt and .pth of tensors alone")
     does = "of first weights, training and split (default: %(default)s)"
     add("--seed", type=natural, default=0, metavar="N", help=does)
-    stops = "pre_activation stops before a final softmax, sigmoid or tanh (default: %(default)s)"
-    add("--output", choices=("as_is", "pre_activation"), default="as_is", help=stops)
-    add("--until", metavar="NAME", help="stop behind this module")
     command.set_defaults(mean=None, std=None)
-    if normalised:
+    if captures:
+        stops = "pre_activation stops before a final softmax, sigmoid or tanh (default: %(default)s)"
+        add("--output", choices=("as_is", "pre_activation"), default="as_is", help=stops)
+        add("--until", metavar="NAME", help="stop behind this module")
         does = "what the network takes is (x - mean) / std: a number, or one per channel (default: 0)"
         add("--mean", type=numbers, metavar="M,M,M", help=does)
         add("--std", type=numbers, metavar="S,S,S", help="see --mean (default: 1)")
@@ -87,7 +88,7 @@ def add_command(
     forms = "a folder of images (by class, or without labels) or of IDX files, an .npz, .npy or IDX file"
     does = f"{', '.join(data.NAMES)}, {forms} (default: %(default)s)"
     add("--data", action=_Once, default="digits", metavar="DATA", help=does)
-    add("--labels", type=Path, metavar="FILE", help="labels of an .npy or IDX file")
+    add("--labels", type=path, metavar="FILE", help="labels of an .npy or IDX file")
     add("--size", type=positive, metavar="N", help="side to which the images of a folder are resized")
     add("--channels", choices=("first", "last"), help="where arrays of images keep their channels")
     return command
@@ -101,6 +102,36 @@ def add_epochs(command: argparse.ArgumentParser) -> None:
     """
     does = "passes of training (0: none; default: by the size of the data)"
     command.add_argument("--epochs", type=natural, metavar="N", help=does)
+
+
+def path(text: str) -> Path:
+    """Read the name of a file or folder.
+
+    Args:
+        text: The word on the command line, which may begin with ``~``.
+
+    Returns:
+        The path.
+
+    Raises:
+        argparse.ArgumentTypeError: If there is no such home.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} lies in the home of nobody here") from error
+
+
+def place(text: str) -> Path:
+    """Read where to write.
+
+    Args:
+        text: The word on the command line.
+
+    Returns:
+        The whole path, without links.
+    """
+    return Path(os.path.realpath(path(text)))
 
 
 def natural(text: str) -> int:

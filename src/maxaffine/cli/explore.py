@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from maxaffine import data, explore, models
 from maxaffine.errors import BadInput
 
-from .arguments import add_command, add_epochs, natural, positive
+from .arguments import add_command, add_epochs, natural, path, positive
 from .printing import DONE, progress, say
 from .subject import asked_epochs, captured, first_model, read_data
 
@@ -44,7 +44,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     add_epochs(command)
     option = command.add_argument
     does = "weights at several moments, in this order; of a folder all files of weights, by name"
-    option("--checkpoints", type=Path, nargs="+", metavar="FILE", help=does)
+    option("--checkpoints", type=path, nargs="+", metavar="FILE", help=does)
     option("--port", type=natural, default=0, metavar="N", help="where to listen (default: a free one)")
     option("--open", action="store_true", help="open it in the browser")
     does = "training inputs to search for neighbours (default: %(default)s)"
@@ -96,23 +96,25 @@ def _files(arguments: argparse.Namespace) -> list[Path]:
     if arguments.model.endswith(".pt2"):
         raise BadInput("--checkpoints: an exported archive holds its own weights; give a factory in its place")
     files: list[Path] = []
-    for path in arguments.checkpoints:
-        found = sorted(item for item in path.iterdir() if item.suffix in models.SUFFIXES) if path.is_dir() else [path]
+    for given in arguments.checkpoints:
+        found = [given]
+        if given.is_dir():
+            found = sorted(item for item in given.iterdir() if item.suffix in models.SUFFIXES)
         if not found:
-            raise BadInput(f"--checkpoints: {path} holds no files that end in {', '.join(models.SUFFIXES)}")
+            raise BadInput(f"--checkpoints: {given} holds no files that end in {', '.join(models.SUFFIXES)}")
         files += found
-    if absent := [path for path in files if not path.is_file()]:
+    if absent := [file for file in files if not file.is_file()]:
         raise BadInput(f"--checkpoints: there is no file {absent[0]}")
     return files
 
 
 def _read(arguments: argparse.Namespace, data_set: data.DataSet, files: list[Path]) -> list[explore.Checkpoint]:
     moments = []
-    for path in files:
-        progress(f"capturing {path.name} ...")
-        arguments.state_dict = path
+    for file in files:
+        progress(f"capturing {file.name} ...")
+        arguments.state_dict = file
         model = first_model(arguments, data_set.input_shape, data_set.classes)
-        moments.append(_moment(arguments, path.stem, model, data_set.test.inputs[:2]))
+        moments.append(_moment(arguments, file.stem, model, data_set.test.inputs[:2]))
     return moments
 
 
@@ -120,7 +122,7 @@ def _trained(arguments: argparse.Namespace, data_set: data.DataSet) -> list[expl
     """The model; where it is trained here, at several moments of its training."""
     model = first_model(arguments, data_set.input_shape, data_set.classes)
     example = data_set.test.inputs[:2]
-    epochs = asked_epochs(arguments, len(data_set.train))
+    epochs = asked_epochs(arguments, data_set)
     if epochs == 0:
         return [_moment(arguments, "as it is", model, example)]
     moments = [_moment(arguments, "before training", model, example)]

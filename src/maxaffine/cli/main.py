@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -29,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 when it did what was asked, 1 for a refusal, an error or an inexact result, 2 for wrong usage, 130 for Ctrl-C.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files, and signs such as the one for "not equal", are more than every encoding has.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         parser = _parser()
         arguments, others = parser.parse_known_args(argv)
@@ -46,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
     except MaxAffineError as error:
         print(f"maxaffine: {error}{_options(error)}", file=sys.stderr)
+        return FAILED
+    except OSError as error:
+        print(f"maxaffine: {error}; check the name, the permissions and the free space", file=sys.stderr)
         return FAILED
 
 

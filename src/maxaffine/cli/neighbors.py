@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from maxaffine import report
 from maxaffine.data import DataSet
 
-from .arguments import add_command, add_epochs, natural, positive
+from .arguments import add_command, add_epochs, natural, place, positive
 from .printing import DONE, progress, say
 from .subject import read_data, trained_model
 
@@ -30,8 +29,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     command = add_command(commands, "neighbors", run, DOES, EXAMPLES)
     add_epochs(command)
     option = command.add_argument
-    folder = Path("maxaffine-neighbors")
-    option("-o", "--out", type=Path, default=folder, metavar="DIR", help="folder to write (default: %(default)s)")
+    does = "folder to write (default: %(default)s)"
+    option("-o", "--out", type=place, default="maxaffine-neighbors", metavar="DIR", help=does)
     option("--query", type=natural, nargs="+", metavar="I", help="numbers of test inputs (default: evenly spaced ones)")
     does = "how many test inputs, where none is named (default: %(default)s)"
     option("--images", type=positive, default=6, metavar="N", help=does)
@@ -54,8 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
         The exit code.
     """
     report.require()
-    out = arguments.out.expanduser().resolve()
-    with report.staged(out) as folder:
+    out = arguments.out
+    with report.staged(out, arguments.state_dict) as folder:
         data_set = read_data(arguments)
         say(arguments, f"{data_set.name}: {len(data_set.train)} training and {len(data_set.test)} test inputs")
         model, weights = trained_model(arguments, data_set, folder / report.WEIGHTS)

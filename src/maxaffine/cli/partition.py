@@ -14,7 +14,7 @@ from maxaffine.drawing import png
 from maxaffine.errors import BadInput
 from maxaffine.partition import PlanePartition, plane
 
-from .arguments import add_command, add_epochs, natural, numbers
+from .arguments import add_command, add_epochs, natural, numbers, place
 from .printing import DONE, FAILED, INTERRUPTED, progress, say
 from .subject import captured, read_data, trained_model
 
@@ -38,8 +38,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     command = add_command(commands, "partition", run, does, EXAMPLES)
     add_epochs(command)
     option = command.add_argument
-    folder = Path("maxaffine-partition")
-    option("-o", "--out", type=Path, default=folder, metavar="DIR", help="folder to write (default: %(default)s)")
+    does = "folder to write (default: %(default)s)"
+    option("-o", "--out", type=place, default="maxaffine-partition", metavar="DIR", help=does)
     does = "test inputs that span the plane (default: the first three of different classes)"
     option("--anchors", type=three, metavar="I,J,K", help=does)
     does = "what to partition, distances from the first anchor towards the second (default: around the anchors)"
@@ -58,8 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
         The exit code: a failure where the partition and the network disagree, 130 where it was interrupted.
     """
     report.require()
-    out = arguments.out.expanduser().resolve()
-    with report.staged(out) as folder:
+    out = arguments.out
+    with report.staged(out, arguments.state_dict) as folder:
         data_set = read_data(arguments)
         model, weights = trained_model(arguments, data_set, folder / report.WEIGHTS)
         say(arguments, f"{arguments.model} on {data_set.name}: {weights}")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from maxaffine import report
 
-from .arguments import add_command, add_epochs, natural, positive
+from .arguments import add_command, add_epochs, natural, place, positive
 from .printing import DONE, FAILED, progress, say
 from .subject import is_fresh, read_data, trained_model
 
@@ -33,9 +32,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     command = add_command(commands, "report", run, "explain a network on one self-contained page", EXAMPLES)
     add_epochs(command)
     option = command.add_argument
-    page = Path("maxaffine-report.html")
     does = "page to write, or a folder that gets report.html (default: %(default)s)"
-    option("-o", "--out", type=Path, default=page, metavar="PAGE", help=does)
+    option("-o", "--out", type=place, default="maxaffine-report.html", metavar="PAGE", help=does)
     option("--images", type=positive, default=6, metavar="N", help="test inputs to explain (default: %(default)s)")
     does = "nearest training inputs to show (default: %(default)s)"
     option("--neighbors", type=positive, default=6, metavar="K", help=does)
@@ -55,8 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
         The exit code: a failure where the spline form is not exact.
     """
     report.require()
-    out = report.page_of(arguments.out.expanduser().resolve())
-    with report.staged_page(out) as page:
+    out = report.page_of(arguments.out)
+    with report.staged_page(out, arguments.state_dict) as page:
         data_set = read_data(arguments)
         say(arguments, f"{data_set.name}: {len(data_set.train)} training and {len(data_set.test)} test inputs")
         model, weights = trained_model(arguments, data_set, report.files_of(page) / report.WEIGHTS)

@@ -84,20 +84,14 @@ def trained_model(arguments: argparse.Namespace, data_set: data.DataSet, checkpo
         The model, and one sentence on where its weights come from.
 
     Raises:
-        BadInput: If an exported archive is to be trained.
         KeyboardInterrupt: If the training was interrupted.
     """
     model = first_model(arguments, data_set.input_shape, data_set.classes)
     fresh = is_fresh(arguments)
-    epochs = asked_epochs(arguments, len(data_set.train))
+    epochs = asked_epochs(arguments, data_set)
     if epochs == 0:
         drawn = f"drawn at random with seed {arguments.seed}, not trained" if fresh else "as the model was loaded"
         return model, f"read from {arguments.state_dict.name}" if arguments.state_dict else drawn
-    if data_set.classes < 2:
-        raise BadInput(
-            f"data: {data_set.name} has no labels, so there is nothing to train on; pass --labels, or --epochs 0 and a"
-            " model with weights"
-        )
     start = time.perf_counter()
     result = models.train(model, data_set.train, epochs=epochs, seed=arguments.seed, checkpoint=checkpoint)
     if result.interrupted:
@@ -107,27 +101,46 @@ def trained_model(arguments: argparse.Namespace, data_set: data.DataSet, checkpo
     return model, f"trained here: {passes} with seed {arguments.seed} in {seconds:.1f} s (kept in {checkpoint.name})"
 
 
-def asked_epochs(arguments: argparse.Namespace, examples: int) -> int:
+def asked_epochs(arguments: argparse.Namespace, data_set: data.DataSet) -> int:
     """Passes of training that the options ask for.
 
     Args:
         arguments: The parsed options, ``epochs`` among them.
-        examples: Number of training inputs.
+        data_set: What it would be trained on.
 
     Returns:
         How many; without a number 0, but for one of our own networks that has no weights.
 
     Raises:
-        BadInput: If an exported archive, or a network that takes normalised inputs, is to be trained.
+        BadInput: If a network that takes normalised inputs is to be trained.
     """
     epochs = arguments.epochs
     if epochs is None:
-        epochs = default_epochs(examples) if is_fresh(arguments) else 0
-    if epochs and arguments.model.endswith(".pt2"):
-        raise BadInput("--epochs: an exported archive cannot be trained; give a factory, or leave --epochs out")
+        epochs = default_epochs(len(data_set.train)) if is_fresh(arguments) else 0
+    if epochs:
+        require_trainable(arguments, data_set)
     if epochs and (arguments.mean or arguments.std):
         raise BadInput("--mean, --std: they do not apply to a network that is trained here; leave them out")
     return epochs
+
+
+def require_trainable(arguments: argparse.Namespace, data_set: data.DataSet) -> None:
+    """Check, before any work is spent, that there is something to train, and something to train it on.
+
+    Args:
+        arguments: The parsed options.
+        data_set: What it would be trained on.
+
+    Raises:
+        BadInput: If the model is an exported archive, or the data has no labels.
+    """
+    if arguments.model.endswith(".pt2"):
+        raise BadInput("--model: an exported archive cannot be trained; give a factory, or no --epochs")
+    if data_set.classes < 2:
+        raise BadInput(
+            f"data: {data_set.name} has no labels, so there is nothing to train on; pass --labels, or --epochs 0 and a"
+            " model with weights"
+        )
 
 
 def captured(arguments: argparse.Namespace, model: nn.Module, example: Tensor) -> SplineNetwork:

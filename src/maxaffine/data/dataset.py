@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from dataclasses import dataclass
 
@@ -111,6 +112,21 @@ class DataSet:
         return f"DataSet({self.name!r}, input_shape={self.input_shape}, {sizes}, {self.classes} classes)"
 
 
+def printable(name: str) -> str:
+    r"""The name of a file as text that can be printed, whatever bytes it has.
+
+    Args:
+        name: The name, as Python gives it.
+
+    Returns:
+        The same; what is no UTF-8 as its number.
+
+    >>> printable(os.fsdecode(b"caf\xe9"))
+    'caf\\xe9'
+    """
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def split_by_class(name: str, whole: Split, class_names: tuple[str, ...], test_fraction: float, seed: int) -> DataSet:
     """Set a share of every class aside for testing, the same share for the same seed.
 
@@ -128,7 +144,7 @@ def split_by_class(name: str, whole: Split, class_names: tuple[str, ...], test_f
         The data set with both parts.
 
     Raises:
-        BadInput: The share is not strictly between 0 and 1.
+        BadInput: The share is not strictly between 0 and 1, or the seed is no whole number of at least 0.
         DataError: No class has two members, so nothing could be set aside.
 
     >>> whole = Split(torch.zeros(10, 2), torch.arange(10) % 2)
@@ -137,6 +153,8 @@ def split_by_class(name: str, whole: Split, class_names: tuple[str, ...], test_f
     """
     if not 0 < test_fraction < 1:
         raise BadInput(f"test_fraction: {test_fraction} is not strictly between 0 and 1; the default is 0.2")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise BadInput(f"seed: {seed!r} is no whole number of at least 0")
     labels = whole.labels.numpy()
     generator = np.random.default_rng(seed)
     in_test = np.zeros(len(labels), dtype=bool)

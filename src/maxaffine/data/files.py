@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import DataError
 from .arrays import UNLABELLED, as_split, number_names
-from .dataset import DataSet, Split, split_by_class
+from .dataset import DataSet, Split, printable, split_by_class
 from .idx import read_idx
 
 _WHOLE = (("inputs", "labels"), ("x", "y"))
@@ -60,14 +60,16 @@ def load_npz(path: Path, channels: str | None, test_fraction: float, seed: int) 
     for keys in _WHOLE:
         if keys[0] in arrays:
             whole = _pair(arrays, keys, path, channels)
-            return split_by_class(path.stem, whole, names or _names(arrays, keys[1:], whole), test_fraction, seed)
+            return split_by_class(
+                printable(path.stem), whole, names or _names(arrays, keys[1:], whole), test_fraction, seed
+            )
     for train_keys, test_keys in _PARTS:
         if {train_keys[0], test_keys[0]} <= arrays.keys():
             labels = (train_keys[1], test_keys[1])
             if sum(key in arrays for key in labels) == 1:
                 raise DataError(f"{path}: only one of {labels[0]} and {labels[1]} is there; give both, or none")
             train, test = (_pair(arrays, keys, path, channels) for keys in (train_keys, test_keys))
-            return DataSet(path.stem, train, test, names or _names(arrays, labels, train, test))
+            return DataSet(printable(path.stem), train, test, names or _names(arrays, labels, train, test))
     raise DataError(f"{path}: its keys are {sorted(arrays)}; {_KEYS}")
 
 
@@ -86,9 +88,9 @@ def load_array(path: Path, labels: Path | None, channels: str | None, test_fract
     """
     if labels is None:
         whole = as_split(_read_array(path), None, str(path), channels)
-        return split_by_class(path.stem, whole, UNLABELLED, test_fraction, seed)
+        return split_by_class(printable(path.stem), whole, UNLABELLED, test_fraction, seed)
     whole = as_split(_read_array(path), _read_array(labels), f"{path} with {labels}", channels)
-    return split_by_class(path.stem, whole, number_names(whole), test_fraction, seed)
+    return split_by_class(printable(path.stem), whole, number_names(whole), test_fraction, seed)
 
 
 def _class_names(array: np.ndarray, path: Path) -> tuple[str, ...]:

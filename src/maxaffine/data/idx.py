@@ -8,6 +8,9 @@ import os
 import re
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,8 @@ from ..errors import DataError
 _ELEMENTS = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MEMBER = re.compile(r"(?P<part>train|t10k|test)-(?P<what>images|labels)[-.]idx\d-ubyte(\.gz)?")
 _GZIP_MAGIC = b"\x1f\x8b"
+_CHUNK = 1 << 22
+_Stream = BufferedReader | gzip.GzipFile
 
 
 def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
@@ -42,24 +47,22 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
 
     Source: Y. LeCun, C. Cortes, C. Burges, The MNIST database, section "File formats".
     """
-    content = _content(Path(path))
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _ELEMENTS or not 1 <= content[3] <= 8:
-        raise DataError(
-            f"{path}: not an IDX file (it begins with {content[:4].hex(' ') or 'nothing'}, not with 00 00, an element "
-            "type and a number of dimensions); known files are IDX (plain or .gz), .npz and .npy"
-        )
-    element, header = np.dtype(_ELEMENTS[content[2]]), 4 + 4 * content[3]
-    if len(content) < header:
-        raise DataError(f"{path}: truncated inside its {header}-byte header; copy or download it again")
-    shape = struct.unpack(f">{content[3]}I", content[4:header])
-    expected, found = math.prod(shape) * element.itemsize, len(content) - header
+    try:
+        with _opened(Path(path)) as stream:
+            element, shape = _header(stream, path)
+            expected = math.prod(shape) * element.itemsize
+            # One byte more shows whether it is longer; not all of it, for what is no IDX file may be of any size.
+            content = _up_to(stream, expected + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: unreadable ({error}); check its permissions, or copy or download it again") from error
+    found = len(content)
     if found != expected or expected == 0:
         problem = "truncated" if found < expected else "longer than its header says" if expected else "empty"
         raise DataError(
             f"{path}: {problem}; the header says {shape} of {element.itemsize} bytes = {expected} bytes, the file "
-            f"holds {found}; copy or download it again"
+            f"holds {'more' if found > expected else found}; copy or download it again"
         )
-    return np.frombuffer(content, element, offset=header).reshape(shape).astype(element.newbyteorder("="))
+    return np.frombuffer(content, element).reshape(shape).astype(element.newbyteorder("="))
 
 
 def members(folder: Path) -> dict[tuple[str, str], Path]:
@@ -80,9 +83,34 @@ def members(folder: Path) -> dict[tuple[str, str], Path]:
     return found
 
 
-def _content(path: Path) -> bytes:
-    try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if content.startswith(_GZIP_MAGIC) else content
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: unreadable ({error}); check its permissions, or copy or download it again") from error
+@contextmanager
+def _opened(path: Path) -> Iterator[_Stream]:
+    with path.open("rb") as stream:
+        compressed = stream.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+        stream.seek(0)
+        if not compressed:
+            yield stream
+            return
+        with gzip.open(stream, "rb") as content:
+            yield content
+
+
+def _header(stream: _Stream, path: str | os.PathLike[str]) -> tuple[np.dtype, tuple[int, ...]]:
+    first = stream.read(4)
+    if len(first) < 4 or first[:2] != b"\0\0" or first[2] not in _ELEMENTS or not 1 <= first[3] <= 8:
+        raise DataError(
+            f"{path}: not an IDX file (it begins with {first.hex(' ') or 'nothing'}, not with 00 00, an element "
+            "type and a number of dimensions); known files are IDX (plain or .gz), .npz and .npy"
+        )
+    sizes = stream.read(4 * first[3])
+    if len(sizes) < 4 * first[3]:
+        raise DataError(f"{path}: truncated inside its {4 + 4 * first[3]}-byte header; copy or download it again")
+    return np.dtype(_ELEMENTS[first[2]]), struct.unpack(f">{first[3]}I", sizes)
+
+
+def _up_to(stream: _Stream, count: int) -> bytearray:
+    """As many bytes, or all there are; in chunks, for a header may promise more than there is memory."""
+    content = bytearray()
+    while len(content) < count and (chunk := stream.read(min(_CHUNK, count - len(content)))):
+        content += chunk
+    return content

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ..errors import BadInput, DataError
 from .arrays import UNLABELLED
-from .dataset import DataSet, Split, split_by_class
+from .dataset import DataSet, Split, printable, split_by_class
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -55,13 +55,13 @@ def load_images(folder: Path, size: int | tuple[int, int] | None, test_fraction:
     if {path.name for path in parts} not in _PARTS:
         names, files = _listed(folder)
         (whole,) = _read([files], target)
-        return split_by_class(folder.name, whole, names, test_fraction, seed)
+        return split_by_class(printable(folder.name), whole, names, test_fraction, seed)
     train_folder, test_folder = sorted(parts, key=lambda path: path.name != "train")
     (names, train_files), (test_names, test_files) = _listed(train_folder), _listed(test_folder)
     if names != test_names:
         raise DataError(f"{folder}: {train_folder.name} and {test_folder.name} hold other classes; name them alike")
     train, test = _read([train_files, test_files], target)
-    return DataSet(folder.name, train, test, names)
+    return DataSet(printable(folder.name), train, test, names)
 
 
 @dataclass(frozen=True)
@@ -151,10 +151,10 @@ def image_files(folder: Path, size: int | tuple[int, int] | None, part: str = "t
 def _target(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     if size is None:
         return None
-    height, width = (size, size) if isinstance(size, int) else size
-    if height < 1 or width < 1:
-        raise BadInput(f"size: {size!r} is neither a positive number nor (height, width)")
-    return height, width
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    if len(sides) != 2 or not all(isinstance(side, int) and side >= 1 for side in sides):
+        raise BadInput(f"size: {size!r} is neither a positive whole number nor two of them, (height, width)")
+    return sides[0], sides[1]
 
 
 def _natural(path: Path) -> tuple[list[str | int], str]:
@@ -171,11 +171,11 @@ def _listed(folder: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
     images = _entries(folder)
     if images and all(path.is_file() for path in images):
         return UNLABELLED, [(path, 0) for path in images]
-    names = _class_names(folder)
-    return names, _files(folder, names)
+    classes = _classes(folder)
+    return tuple(printable(path.name) for path in classes), _files(classes)
 
 
-def _class_names(folder: Path) -> tuple[str, ...]:
+def _classes(folder: Path) -> list[Path]:
     entries = _entries(folder)
     strays = [path.name for path in entries if not path.is_dir()]
     if strays or not entries:
@@ -184,15 +184,15 @@ def _class_names(folder: Path) -> tuple[str, ...]:
             f"{folder}: {problem}; give one folder per class with the images of that class, nothing else; "
             "or images alone, which have no labels then"
         )
-    return tuple(path.name for path in entries)
+    return entries
 
 
-def _files(folder: Path, names: Sequence[str]) -> list[tuple[Path, int]]:
+def _files(classes: Sequence[Path]) -> list[tuple[Path, int]]:
     files = []
-    for label, name in enumerate(names):
-        images = _entries(folder / name)
+    for label, folder in enumerate(classes):
+        images = _entries(folder)
         if not images:
-            raise DataError(f"{folder / name}: is empty; put images into it or remove it")
+            raise DataError(f"{folder}: is empty; put images into it or remove it")
         if subfolders := [path for path in images if path.is_dir()]:
             raise DataError(
                 f"{subfolders[0]}: is a folder inside a class folder, which holds images only (train and test are "

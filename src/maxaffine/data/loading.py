@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import BadInput, DataError
-from .dataset import DataSet, Split
+from .dataset import DataSet, Split, printable
 from .files import load_array, load_npz
 from .idx import members
 from .images import ImageFiles, image_files, load_images
@@ -65,28 +67,31 @@ images without class folders have no labels |
     if channels not in (None, "first", "last"):
         raise BadInput(f"channels: {channels!r} is none of None, 'first' and 'last'")
     given = {"folder": folder, "labels": labels, "size": size, "channels": channels}
-    path = Path(name_or_path).expanduser()
-    if name_or_path == "digits":
-        _only(given, "digits")
-        return load_digits(test_fraction, seed)
-    if name_or_path == "fashion-mnist":
-        _only(given, "fashion-mnist", "folder")
-        return load_fashion_mnist(Path(folder).expanduser() if folder else None)
-    if not path.exists():
-        close = difflib.get_close_matches(str(name_or_path), NAMES, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise DataError(f"{name_or_path}: neither a data set ({', '.join(NAMES)}) nor a file or folder; {hint}check it")
-    if path.is_dir():
-        if members(path):
-            _only(given, "a folder of IDX files")
-            return load_idx_folder(path, path.name)
-        _only(given, "a folder of images", "size")
-        return load_images(path, size, test_fraction, seed)
-    if path.suffix == ".npz":
-        _only(given, "a .npz file", "channels")
-        return load_npz(path, channels, test_fraction, seed)
-    _only(given, "a .npy or IDX file", "labels", "channels")
-    return load_array(path, Path(labels).expanduser() if labels else None, channels, test_fraction, seed)
+    with _told(name_or_path):
+        path = _path(name_or_path)
+        if name_or_path == "digits":
+            _only(given, "digits")
+            return load_digits(test_fraction, seed)
+        if name_or_path == "fashion-mnist":
+            _only(given, "fashion-mnist", "folder")
+            return load_fashion_mnist(_path(folder) if folder else None)
+        if not path.exists():
+            close = difflib.get_close_matches(str(name_or_path), NAMES, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise DataError(
+                f"{name_or_path}: neither a data set ({', '.join(NAMES)}) nor a file or folder; {hint}check it"
+            )
+        if path.is_dir():
+            if members(path):
+                _only(given, "a folder of IDX files")
+                return load_idx_folder(path, printable(path.name))
+            _only(given, "a folder of images", "size")
+            return load_images(path, size, test_fraction, seed)
+        if path.suffix == ".npz":
+            _only(given, "a .npz file", "channels")
+            return load_npz(path, channels, test_fraction, seed)
+        _only(given, "a .npy or IDX file", "labels", "channels")
+        return load_array(path, _path(labels) if labels else None, channels, test_fraction, seed)
 
 
 def load_part(
@@ -120,13 +125,31 @@ def load_part(
     """
     if part not in ("train", "test"):
         raise BadInput(f"part: {part!r} is neither 'train' nor 'test'")
-    path = Path(name_or_path).expanduser()
-    if name_or_path not in NAMES and path.is_dir() and not members(path):
-        _only({"labels": labels, "channels": channels}, "a folder of images")
-        files = image_files(path, size, part)
-        return files, files.class_names
+    with _told(name_or_path):
+        path = _path(name_or_path)
+        if name_or_path not in NAMES and path.is_dir() and not members(path):
+            _only({"labels": labels, "channels": channels}, "a folder of images")
+            files = image_files(path, size, part)
+            return files, files.class_names
     whole = load(name_or_path, labels=labels, size=size, channels=channels, seed=seed)
     return (whole.train if part == "train" else whole.test), whole.class_names
+
+
+def _path(name: str | os.PathLike[str]) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{name}: lies in the home of nobody here; check the name behind ~") from error
+
+
+@contextmanager
+def _told(source: str | os.PathLike[str]) -> Iterator[None]:
+    """Say of which source the machine has refused something."""
+    try:
+        yield
+    except (OSError, MemoryError) as error:
+        reason = str(error) or type(error).__name__
+        raise DataError(f"{source}: cannot be read ({reason}); check its name, permissions and size") from error
 
 
 def _only(given: dict[str, object], source: str, *applicable: str) -> None:

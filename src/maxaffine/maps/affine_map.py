@@ -131,7 +131,7 @@ class AffineMap:
         """
         return self._push(self._like_inputs(x, "x"), offset=True)
 
-    def rmv(self, u: Tensor) -> Tensor | tuple[Tensor, ...]:
+    def rmv(self, u: Any) -> Tensor | tuple[Tensor, ...]:
         """A^T u, without A.
 
         Args:
@@ -141,8 +141,11 @@ class AffineMap:
             (N, *in); one tensor per floating-point input where there are several.
 
         Raises:
+            BadInput: When ``u`` is no tensor.
             ShapeMismatch: When ``u`` is not of shape (N, *out).
         """
+        if not isinstance(u, Tensor):
+            raise BadInput(f"u: expected a torch.Tensor, got {type(u).__name__}; use torch.as_tensor")
         if u.shape != (self.batch, *self.out_shape):
             raise ShapeMismatch(f"u: shape {tuple(u.shape)}, expected {(self.batch, *self.out_shape)}")
         full = self._scattered(u.to(self.value).reshape(self.batch, -1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pickle
@@ -43,12 +44,19 @@ def writable(path: Path) -> Path:
         The same path.
 
     Raises:
-        BadInput: The suffix is unknown, or the folder is absent or not writable.
+        BadInput: The suffix is unknown, the path is a folder, or the file system refuses a file beside it.
     """
     if path.suffix not in SUFFIXES:
         raise BadInput(f"checkpoint: {path} ends in none of {', '.join(SUFFIXES)}; the suffix decides the format")
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise BadInput(f"checkpoint: {path} cannot be written; give a file in an existing, writable folder")
+    part = _part_of(path)
+    try:
+        part.touch()
+        part.unlink()
+        reason = os.strerror(errno.EISDIR) if path.is_dir() else ""
+    except OSError as error:
+        reason = error.strerror
+    if reason:
+        raise BadInput(f"checkpoint: {path} cannot be written ({reason}); give a file in an existing, writable folder")
     return path
 
 
@@ -77,7 +85,7 @@ def write_weights(state: Mapping[str, Tensor], path: Path) -> None:
         content.write(safetensors.torch.save(dict(state)))
     else:
         torch.save(dict(state), content)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = _part_of(path)
     try:
         with part.open("wb") as stream:
             stream.write(content.getbuffer())
@@ -88,6 +96,11 @@ def write_weights(state: Mapping[str, Tensor], path: Path) -> None:
         raise ModelError(f"{path}: cannot be written ({error}); free some space or choose another folder") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _part_of(path: Path) -> Path:
+    """The file beside a path that holds its new content until it is whole."""
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -116,8 +129,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise ModelError(f"{path}: unreadable as weights ({told}); check the path, or save them again") from error
     if not isinstance(state, Mapping):
         raise ModelError(f"{path}: holds one {type(state).__name__}, not tensors by name; save model.state_dict()")
-    if others := [str(name) for name, value in state.items() if not isinstance(value, Tensor)]:
-        raise ModelError(
-            f"{path}: its entry {others[0]!r} is no tensor (a training checkpoint?); save model.state_dict() alone"
-        )
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            what = "is no tensor" if isinstance(name, str) else "has no name"
+            raise ModelError(
+                f"{path}: its entry {name!r} {what} (a training checkpoint?); save model.state_dict() alone"
+            )
     return dict(state)

@@ -80,7 +80,7 @@ def _call(text: str, module_name: str, factory_name: str, arguments: dict[str, o
         factory = _factory(module, module_name, factory_name)
         try:
             model = factory(**arguments)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ModelError(f"{text}: calling it failed ({_told(error)}); check its arguments {arguments}") from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"{text}: returned a {type(model).__name__}, not an nn.Module; let it return the model")

@@ -68,7 +68,7 @@ def check_data(model: nn.Module, data: LabelledData, argument: str) -> None:
     try:
         with _eval_mode(model), torch.no_grad():
             logits = model(like_weights(data.inputs[:1], model))
-    except RuntimeError as error:
+    except Exception as error:  # a module may check its inputs itself, and raise anything
         raise BadInput(
             f"{argument}: the model does not take inputs of shape {shape} ({error}); build it for them"
         ) from error

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
+from ..errors import BadInput
+
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
@@ -19,12 +21,17 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     Yields:
         Nothing.
 
+    Raises:
+        BadInput: The seed is none that a generator takes.
+
     >>> before = torch.get_rng_state()
     >>> with seeded(0, torch.device("cpu")):
     ...     _ = torch.rand(3)
     >>> torch.equal(before, torch.get_rng_state())
     True
     """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not -(2**63) <= seed < 2**64:
+        raise BadInput(f"seed: {seed!r} is no whole number below 2^64")
     # Not torch.manual_seed, which would also reseed every other accelerator, whose states are not kept here.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

@@ -74,8 +74,8 @@ class InputSpec:
         name = self.names[place]
         if not isinstance(item, Tensor):
             raise BadInput(f"{name}: expected a torch.Tensor, got {type(item).__name__}; use torch.as_tensor")
-        if item.layout is not torch.strided:
-            raise BadInput(f"{name}: a sparse tensor; give a dense one, with .to_dense()")
+        if item.layout is not torch.strided or item.is_nested:
+            raise BadInput(f"{name}: a {item.layout} tensor; give a dense one, .to_dense() or .to_padded_tensor(0)")
         axis, units = self.batch_dims[place], self.units[place]
         own = tuple(item.shape[:axis]) + tuple(item.shape[axis + 1 :])
         if item.dim() != len(units) + 1 or own != units:

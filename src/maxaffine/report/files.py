@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,8 +24,8 @@ from maxaffine.report.results import as_json
 PAGE, RESULTS, FIGURES, WEIGHTS = "report.html", "results.json", "figures", "weights.safetensors"
 ARRAYS = "plane.npz"
 PAGES = (".html", ".htm")
-# What a page's folder may hold.
-OWN = (".png", ".svg", ".json", ".safetensors")
+# In a folder that a report made: the names of all that it put there, so that nothing else is ever removed.
+LIST = ".maxaffine-report"
 
 
 def page_of(out: Path) -> Path:
@@ -52,11 +53,12 @@ def files_of(page: Path) -> Path:
 
 
 @contextmanager
-def staged_page(page: Path) -> Iterator[Path]:
+def staged_page(page: Path, keep: Path | None = None) -> Iterator[Path]:
     """Give a page that takes its place, and its folder with it, when the block ends well, and vanishes otherwise.
 
     Args:
         page: The page to be. An earlier report there is replaced; anything else is left alone.
+        keep: The weights that the report reads. Those that an earlier report left in the folder are taken along.
 
     Yields:
         The page to write, in a folder of its own beside the folder of its figures, which is there.
@@ -65,23 +67,26 @@ def staged_page(page: Path) -> Iterator[Path]:
         BadInput: There is something else than a report at its place, or at that of its figures.
         MaxAffineError: The file system refuses.
     """
-    _check_page(page)
-    staging = page.with_name(f".{page.name}.{uuid4().hex}.part")
-    made = [folder for folder in (page.parent, *page.parent.parents) if not folder.exists()]
+    folder, staging = files_of(page), page.with_name(f".{page.name}.{uuid4().hex}.part")
+    made = []
     try:
         with _told(page):
-            (staging / files_of(page).name).mkdir(parents=True)
+            _check_page(page)
+            made = [parent for parent in page.parents if not parent.exists()]
+            (staging / folder.name).mkdir(parents=True)
+            _take_along(keep, folder, staging / folder.name)
         yield staging / page.name
-        _check_page(page)
         with _told(page):
+            _check_page(page)
+            _list(staging / folder.name)
             _exchange(staging, page)
         made = []
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-        for folder in made:
+        for parent in made:
             # Only while it is empty.
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
+            if parent.is_dir() and not any(parent.iterdir()):
+                parent.rmdir()
 
 
 def write(contents: Contents, page: Path) -> None:
@@ -100,11 +105,15 @@ def write(contents: Contents, page: Path) -> None:
         for one in progress_bar(None, "figures", iterable=drawn, unit="figure"):
             figure = one.draw()
             (folder / f"{one.name}.png").write_bytes(png(figure))
-            (folder / f"{one.name}.svg").write_text(svg(figure), encoding="utf-8")
-            text = json.dumps(one.numbers, ensure_ascii=False, allow_nan=False)
-            (folder / f"{one.name}.json").write_text(text, encoding="utf-8")
-        (folder / RESULTS).write_text(as_json(contents), encoding="utf-8")
-        page.write_text(render(contents, folder.name), encoding="utf-8")
+            _write(folder / f"{one.name}.svg", svg(figure))
+            _write(folder / f"{one.name}.json", json.dumps(one.numbers, ensure_ascii=False, allow_nan=False))
+        _write(folder / RESULTS, as_json(contents))
+        _write(page, render(contents, folder.name))
+
+
+def _write(path: Path, text: str) -> None:
+    """Write text, of which names of files may be that are no text."""
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _check_page(page: Path) -> None:
@@ -116,12 +125,42 @@ def _check_page(page: Path) -> None:
         raise BadInput(f"out: {page} is no report and would be lost; name another page")
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"out: {folder}, where the figures go, is a file; name another page")
-    strangers = sorted(item.name for item in folder.iterdir() if item.suffix not in OWN) if folder.is_dir() else []
-    if strangers:
+    if stranger := _stranger(folder):
         raise BadInput(
-            f"out: the folder {folder}, where the figures go, holds {strangers[0]!r}, which is no part of a report and"
+            f"out: the folder {folder}, where the figures go, holds {stranger!r}, which no report put there and which"
             " would be lost; name another page"
         )
+
+
+def _stranger(folder: Path) -> str | None:
+    """A file in a folder that no report put there."""
+    if not folder.is_dir():
+        return None
+    listed = folder / LIST
+    own = {LIST, *listed.read_text(encoding="utf-8", errors="replace").splitlines()} if listed.is_file() else set()
+    return next((name for name in _names(folder) if name not in own), None)
+
+
+def _names(folder: Path) -> Iterator[str]:
+    """The names of all files in a folder and those inside it, one after another: there may be very many."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for parent, folders, names in os.walk(folder, onerror=refuse):
+        folders.sort()
+        yield from (Path(parent, name).relative_to(folder).as_posix() for name in sorted(names))
+
+
+def _list(folder: Path) -> None:
+    """Write down what a report put into its folder."""
+    (folder / LIST).write_text("\n".join(_names(folder)), encoding="utf-8")
+
+
+def _take_along(weights: Path | None, folder: Path, staging: Path) -> None:
+    """Copy the weights that an earlier report left, where this one reads them."""
+    if weights is not None and os.path.realpath(weights) == os.path.realpath(folder / WEIGHTS) and weights.is_file():
+        shutil.copy2(weights, staging / WEIGHTS)
 
 
 def _exchange(staging: Path, page: Path) -> None:
@@ -157,15 +196,16 @@ def write_lookup(lookup: Lookup, folder: Path) -> None:
             for name, rows in audit_rows(audit).items():
                 figure = figures.examples_figure(rows, audit.pictures)
                 (folder / FIGURES / f"{name}.png").write_bytes(png(figure))
-        (folder / RESULTS).write_text(as_json(lookup), encoding="utf-8")
+        _write(folder / RESULTS, as_json(lookup))
 
 
 @contextmanager
-def staged(out: Path) -> Iterator[Path]:
+def staged(out: Path, keep: Path | None = None) -> Iterator[Path]:
     """Give a folder beside ``out`` that takes its place when the block ends well, and vanishes when it does not.
 
     Args:
         out: The folder to be. An earlier report (or lookup) there is replaced; anything else is left alone.
+        keep: As for `staged_page`.
 
     Yields:
         The folder to write into.
@@ -174,14 +214,16 @@ def staged(out: Path) -> Iterator[Path]:
         BadInput: ``out`` is a file, or a folder that holds something else than a report.
         MaxAffineError: The file system refuses.
     """
-    check_replaceable(out)
     staging = out.with_name(f".{out.name}.{uuid4().hex}.part")
     try:
         with _told(out):
+            _check_folder(out)
             staging.mkdir(parents=True)
+            _take_along(keep, out, staging)
         yield staging
-        check_replaceable(out)
         with _told(out):
+            _check_folder(out)
+            _list(staging)
             _replace(staging, out)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -195,25 +237,15 @@ def _told(path: Path) -> Iterator[None]:
         raise MaxAffineError(f"out: {path} cannot be written ({error}); free some space or choose another") from error
 
 
-def check_replaceable(out: Path) -> None:
-    """Check that writing a report to a folder destroys nothing but an earlier report.
-
-    Args:
-        out: The folder to be.
-
-    Raises:
-        BadInput: It is a file, or holds something that no report writes.
-    """
-    if out.exists() and not out.is_dir():
+def _check_folder(out: Path) -> None:
+    """Check that writing a report to a folder destroys nothing but an earlier one."""
+    if os.path.lexists(out) and not out.is_dir():
         raise BadInput(f"out: {out} is a file; name a folder")
-    if out.is_dir():
-        own = {PAGE, RESULTS, FIGURES, WEIGHTS, ARRAYS}
-        strangers = sorted(entry.name for entry in out.iterdir() if entry.name not in own)
-        if strangers:
-            raise BadInput(
-                f"out: the folder {out} holds {strangers[0]!r}, which is no part of a report and would be lost; name a "
-                "new or empty folder"
-            )
+    if stranger := _stranger(out):
+        raise BadInput(
+            f"out: the folder {out} holds {stranger!r}, which no report put there and which would be lost; name a new"
+            " or empty folder"
+        )
 
 
 def _replace(staging: Path, out: Path) -> None:

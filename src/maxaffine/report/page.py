@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from html import escape
 from math import isfinite
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -63,7 +65,7 @@ def render(contents: Contents, files: str) -> str:
     plane = _plane(contents, contents.cut) if isinstance(contents.cut, Cut) else None
     for picture, thumbnail in SIZES:
         page = _Pictures(contents, picture, thumbnail).page(files, plane)
-        if len(page.encode()) <= MOST_BYTES:
+        if len(page.encode(errors="backslashreplace")) <= MOST_BYTES:
             return page
     raise MaxAffineError("images: the page would be larger than 10 MB; explain fewer test inputs")
 
@@ -117,6 +119,7 @@ class _Pictures:
             TEMPLATE,
             it=it,
             files=files,
+            link=quote(os.fsencode(files)),
             places=PLACES,
             generator=GENERATOR,
             labelled=len(it.origin.class_names) > 1,

@@ -121,10 +121,10 @@ def positive(name: str, value: int) -> int:
         It.
 
     Raises:
-        BadInput: If it is no integer of at least 1.
+        BadInput: If it is no integer of at least 1, or one that no count of anything reaches.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise BadInput(f"{name}={value!r}; give an integer of at least 1")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
+        raise BadInput(f"{name}={value!r}; give an integer of at least 1, and below 2^31")
     return value
 
 

@@ -100,12 +100,12 @@ class Work:
             It.
 
         Raises:
-            BadInput: If the batch size is no positive number, the first id is negative, or a row of the store is not of
+            BadInput: If the batch size is no positive number, the ids do not fit, or a row of the store is not of
                 the input that has its id.
         """
         positive("batch_size", batch_size)
-        if first_id < 0:
-            raise BadInput(f"first_id={first_id}; ids count from 0")
+        if not 0 <= first_id < 2**63 - len(inputs):
+            raise BadInput(f"first_id={first_id}; ids run from 0 to 2^63 - 2")
         ids, marks = (column.numpy() for column in store.marks())
         here = (ids >= first_id) & (ids - first_id < len(inputs))
         present, missing = ids[here] - first_id, np.ones(len(inputs), dtype=bool)

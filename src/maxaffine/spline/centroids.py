@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from maxaffine.errors import BadInput, ShapeMismatch
-from maxaffine.spline.checks import check_finite
+from maxaffine.spline.checks import check_dense, check_finite
 
 # Rows of centroids scored against their codebook at a time: bounds the memory of large codebooks.
 _ROWS = 1024
@@ -24,8 +24,9 @@ def quantizer(centroids: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
 
     Raises:
         ShapeMismatch: Not two or three dimensions.
-        BadInput: Not floating point, empty, not finite, or not told apart in their dtype.
+        BadInput: No dense tensor, not floating point, empty, not finite, or not told apart in their dtype.
     """
+    check_dense("centroids", centroids)
     if centroids.ndim not in (2, 3):
         raise ShapeMismatch(f"centroids has shape {tuple(centroids.shape)}; give (K, R, D) or (R, D)")
     if not centroids.is_floating_point() or centroids.numel() == 0:

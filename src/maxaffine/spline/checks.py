@@ -8,6 +8,22 @@ from torch import Tensor
 from maxaffine.errors import BadInput, ShapeMismatch
 
 
+def check_dense(name: str, value: object) -> None:
+    """Refuse what is no ordinary tensor: an array, a list, a sparse or nested tensor, one without numbers.
+
+    Args:
+        name: Argument to name in the error.
+        value: Its value.
+
+    Raises:
+        BadInput: It is none.
+    """
+    if not isinstance(value, Tensor):
+        raise BadInput(f"{name}: expected a torch.Tensor, got {type(value).__name__}; use torch.as_tensor")
+    if value.layout is not torch.strided or value.is_nested or value.is_meta:
+        raise BadInput(f"{name}: a {value.layout} tensor on {value.device}; give a dense one, on a real device")
+
+
 def check_finite(name: str, value: Tensor) -> None:
     """Refuse NaN and infinities (not while torch traces or compiles: the answer would depend on the data).
 
@@ -31,8 +47,9 @@ def check_rows(x: Tensor, like: Tensor) -> None:
 
     Raises:
         ShapeMismatch: Another shape, dtype or device.
-        BadInput: An empty batch, NaN or infinity.
+        BadInput: No dense tensor; an empty batch, NaN or infinity.
     """
+    check_dense("x", x)
     if x.ndim != 2 or x.shape[1] != like.shape[-1]:
         raise ShapeMismatch(
             f"x has shape {tuple(x.shape)} but (N, {like.shape[-1]}) is needed; flatten each input to a row"
@@ -56,8 +73,11 @@ def check_spline(slopes: Tensor, offsets: Tensor, present: Tensor | None) -> Non
 
     Raises:
         ShapeMismatch: The shapes, dtypes or devices do not agree.
-        BadInput: No unit, piece or input; NaN or infinity; not floating point; a unit without any piece.
+        BadInput: No dense tensors; no unit, piece or input; NaN or infinity; not floating point; a unit without any
+            piece.
     """
+    check_dense("slopes", slopes)
+    check_dense("offsets", offsets)
     if slopes.ndim != 3 or offsets.shape != slopes.shape[:2]:
         raise ShapeMismatch(
             f"slopes {tuple(slopes.shape)} and offsets {tuple(offsets.shape)} must have shapes (K, R, D) and (K, R)"

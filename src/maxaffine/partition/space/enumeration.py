@@ -17,7 +17,7 @@ from maxaffine.errors import BadInput, PartitionError
 from maxaffine.maps import AffineMap
 from maxaffine.network import SplineNetwork
 from maxaffine.partition.space.halfspaces import Halfspaces, Space, box, input_space, sides
-from maxaffine.partition.space.polytope import SAME, corners
+from maxaffine.partition.space.polytope import SAME, corners, scipy
 from maxaffine.partition.space.region import LIMIT, STEPS
 from maxaffine.progress import progress_bar
 
@@ -229,8 +229,6 @@ class _Search:
 
 
 def _volume(places: np.ndarray) -> float:
-    from scipy.spatial import ConvexHull
-
     if places.shape[1] == 1:
         return float(np.ptp(places))
-    return float(ConvexHull(places).volume)
+    return float(scipy("spatial").ConvexHull(places).volume)

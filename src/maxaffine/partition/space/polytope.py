@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 import numpy as np
 
-from maxaffine.errors import BadInput
+from maxaffine.errors import BadInput, MaxAffineError
 from maxaffine.progress import progress_bar
 
 SAME = 1e-9  # boundaries closer than this, on unit normals, are one
 RAYS_PER_HALFSPACE = 4
 FAR = 1e6
+
+
+def scipy(part: str) -> Any:
+    """Import a part of scipy, which only polytopes of the input space need.
+
+    Args:
+        part: Its name, such as ``optimize``.
+
+    Returns:
+        The module.
+
+    Raises:
+        MaxAffineError: If scipy is absent.
+    """
+    try:
+        return import_module(f"scipy.{part}")
+    except ModuleNotFoundError as error:
+        raise MaxAffineError(
+            "regions as polytopes of the input space need scipy, which is absent; pip install 'maxaffine[partition]'"
+        ) from error
 
 
 def essential(normals: np.ndarray, slack: np.ndarray, seed: int = 0, progress: bool | None = None) -> np.ndarray:
@@ -76,8 +99,7 @@ def _beyond(number: int, kept: list[int], normals: np.ndarray, slack: np.ndarray
 
 
 def _furthest(direction: np.ndarray, normals: np.ndarray, slack: np.ndarray, own: float) -> tuple[np.ndarray, float]:
-    from scipy.optimize import linprog
-
+    linprog = scipy("optimize").linprog
     # one step behind its own boundary is far enough, and keeps the program bounded
     result = linprog(
         -direction,
@@ -105,8 +127,7 @@ def largest_ball(
     Returns:
         The centre and the radius; the radius is infinite where balls of every size fit, and negative where none does.
     """
-    from scipy.optimize import linprog
-
+    linprog = scipy("optimize").linprog
     count, size = normals.shape
     widths = np.ones(count)
     if on is not None:
@@ -138,8 +159,6 @@ def nearest(normals: np.ndarray, slack: np.ndarray, plane: np.ndarray, gap: floa
     Returns:
         d, by non-negative least squares (Lawson and Hanson, "Solving Least Squares Problems", chapter 23).
     """
-    from scipy.optimize import nnls
-
     length = np.linalg.norm(plane)
     if length == 0:
         return None
@@ -148,7 +167,7 @@ def nearest(normals: np.ndarray, slack: np.ndarray, plane: np.ndarray, gap: floa
     levels = np.append(-slack / unit, 1.0)
     matrix = np.concatenate([sides.T, levels[None]])
     wanted = np.append(np.zeros(len(plane)), 1.0)
-    weights, _ = nnls(matrix, wanted, maxiter=30 * matrix.shape[1] + 100)
+    weights, _ = scipy("optimize").nnls(matrix, wanted, maxiter=30 * matrix.shape[1] + 100)
     rest = matrix @ weights - wanted
     if abs(rest[-1]) < 1e-9:
         return None
@@ -167,14 +186,12 @@ def corners(normals: np.ndarray, slack: np.ndarray) -> tuple[np.ndarray, list[np
     Returns:
         (corners, in_features), and for every halfspace the numbers of the corners on it (none where it is redundant).
     """
-    from scipy.spatial import HalfspaceIntersection
-
     if normals.shape[1] == 1:
         ends = np.array([[(slack[normals[:, 0] > 0]).min()], [-(slack[normals[:, 0] < 0]).min()]])
         return ends, [
             np.flatnonzero(np.abs(ends @ n - s) <= SAME * (1 + s)) for n, s in zip(normals, slack, strict=True)
         ]
-    found = HalfspaceIntersection(np.column_stack([normals, -slack]), np.zeros(normals.shape[1]))
+    found = scipy("spatial").HalfspaceIntersection(np.column_stack([normals, -slack]), np.zeros(normals.shape[1]))
     places = found.intersections
     on = np.abs(places @ normals.T - slack) <= SAME * (1 + np.abs(slack))
     facets = set(np.concatenate([np.asarray(f) for f in found.dual_facets]).tolist())
