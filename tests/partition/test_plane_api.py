@@ -210,6 +210,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"origin": torch.zeros(1, 2), "basis": torch.ones(2, 2)}, "parallel"),
     ({"origin": torch.zeros(2, 2), "basis": torch.eye(2)}, "batch of 1"),
     ({"extent": [1.0, 0.0, 0.0, 1.0]}, "span an area"),
+    ({"extent": [0.0, 1e-300, 0.0, 1e-300]}, "neither 0 nor infinite"),
+    ({"extent": 1e200}, "neither 0 nor infinite"),
     ({"extent": [[0.0, 0.0], [1.0, 0.0], [0.2, 0.2], [0.0, 1.0]]}, "convex"),
     ({"extent": "wide"}, "numbers"),
     ({"extent": math.nan}, "NaN"),
