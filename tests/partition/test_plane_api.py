@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+import sys
 import warnings
 from typing import Any
 
@@ -55,6 +57,14 @@ def test_maps_are_the_network(found: PlanePartition, network: nn.Sequential) -> 
     torch.testing.assert_close(amap(found.points(t)), expected)
     torch.testing.assert_close(found.values, network(found.vertices).detach())
     torch.testing.assert_close(found.at(t), expected)
+
+
+def test_slope_norms_are_those_of_the_maps(found: PlanePartition, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[type(found).__module__], "SLOPES_AT_ONCE", 7)
+    fresh = dataclasses.replace(found)
+    assert fresh.slope_norms.shape == (found.regions,)
+    torch.testing.assert_close(fresh.slope_norms, found.plane_map()[0].flatten(1).norm(dim=1))
+    assert fresh.slope_norms is fresh.slope_norms
 
 
 def test_codes_are_the_networks(found: PlanePartition, network: nn.Sequential) -> None:

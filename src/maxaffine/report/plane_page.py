@@ -15,7 +15,7 @@ from maxaffine.errors import BadInput
 from maxaffine.partition import PlanePartition
 from maxaffine.report.hierarchy import CLASSES
 from maxaffine.report.layout import laid_out
-from maxaffine.report.planes import slope_norms
+from maxaffine.report.sections.subject import title_of
 
 TEMPLATE = "plane.html.j2"
 PIXELS = 640
@@ -91,9 +91,10 @@ def plane_content(
     outputs = _outputs(partition, name)
     places = [] if partition.frame.anchors is None else placed(partition.frame.anchors.numpy())
     inside = [0 <= x <= width and 0 <= y <= height for x, y in places]
+    titles = {record.name: title_of(record) for record in partition.frame.net.operators}
     data = {
-        "operators": list(partition.operators),
-        "coded": [[title, part.unit_count] for title, part in codes.items()],
+        "operators": [titles.get(name, name) for name in partition.operators],
+        "coded": [[titles[name], part.unit_count] for name, part in codes.items()],
         "cells": [
             {
                 "area": _short(areas[number]),
@@ -161,7 +162,7 @@ def _by_norm(partition: PlanePartition) -> tuple[list[str], list[list[str]]]:
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
-    norms = slope_norms(partition)
+    norms = partition.slope_norms.numpy()
     low, high = float(norms.min()), float(norms.max())
     shades = (norms - low) / ((high - low) or 1.0)
     ends = [[to_hex(colormaps["viridis"](place)), f"slope {value:.3g}"] for place, value in ((0.0, low), (1.0, high))]
