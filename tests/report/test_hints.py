@@ -56,11 +56,12 @@ def test_nothing_is_said_where_nothing_is_asked_for(calm: Contents) -> None:
 
 def test_labels_and_copies(calm: Contents) -> None:
     assert isinstance(calm.audit, Audit)
-    pairs = (Pair(3, 9, ("a", "b"), 0.0, 1.0), Pair(4, 5, ("a", "a"), 0.0, 1.0))
+    pairs = (Pair(3, 9, ("a", "b"), 0.0, 1.0, True), Pair(4, 5, ("a", "a"), 0.02, 0.7, False))
     suspect = Suspect(7, "a", "b", 1.0, ((1, "b"),))
     clash, wrong, twice = _first(calm, audit=dataclasses.replace(calm.audit, pairs=pairs, suspects=(suspect,)))
     assert "1 pair of training inputs" in clash.finding and "3 and 9 (a / b)" in clash.advice
     assert "1 training input of 60" in wrong.finding and "7 (a, or b?)" in wrong.advice
+    assert "2.0% of the codes differ, or less. In 0 of these pairs" in twice.finding
     assert "4 and 5" in twice.advice and {clash.place, wrong.place, twice.place} == {"same"}
     many = dataclasses.replace(calm.audit, suspects=(suspect,) * 8)
     assert "and 3 more" in _first(calm, audit=many)[0].advice

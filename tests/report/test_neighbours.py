@@ -119,7 +119,7 @@ def test_inputs_of_one_large_region_are_no_copies(data: DataSet) -> None:
     assert found.together == found.probes == 30 and found.twins == ((11, 7),)
     # Which ten others of the region are looked at is left to chance, so the pair may be there or not.
     assert audit.crowded == audit.inputs == 61
-    assert {(pair.first, pair.second) for pair in audit.pairs} <= {(7, 60)}
+    assert {(pair.first, pair.second, pair.equal) for pair in audit.pairs} <= {(7, 60, True)}
 
 
 def test_wrong_labels_are_looked_for_only_where_classes_are_told_apart(data: DataSet) -> None:

@@ -36,7 +36,7 @@ def add_command(
     does: str,
     examples: str,
     places: Sequence[str] = ("model", "data"),
-    normalised: bool = True,
+    looks_inside: bool = True,
 ) -> argparse.ArgumentParser:
     """A command with the options on model and data that every command has.
 
@@ -47,7 +47,7 @@ def add_command(
         does: The same in a few words, for the list of commands.
         examples: The end of its help.
         places: Options that can also be given without their names, in this order.
-        normalised: Whether it takes networks that were trained on normalised inputs.
+        looks_inside: Whether it captures the network, so that it can stop inside, or put a normalisation before.
 
     Returns:
         Its parser, for options of its own.
@@ -75,22 +75,27 @@ def add_command(
     add("--state-dict", type=Path, metavar="FILE", help="weights: .safetensors, or .pt and .pth of tensors alone")
     does = "of first weights, training and split (default: %(default)s)"
     add("--seed", type=natural, default=0, metavar="N", help=does)
-    stops = "pre_activation stops before a final softmax, sigmoid or tanh (default: %(default)s)"
-    add("--output", choices=("as_is", "pre_activation"), default="as_is", help=stops)
-    add("--until", metavar="NAME", help="stop behind this module")
-    command.set_defaults(mean=None, std=None)
-    if normalised:
-        does = "what the network takes is (x - mean) / std: a number, or one per channel (default: 0)"
-        add("--mean", type=numbers, metavar="M,M,M", help=does)
-        add("--std", type=numbers, metavar="S,S,S", help="see --mean (default: 1)")
+    command.set_defaults(output="as_is", until=None, mean=None, std=None)
+    if looks_inside:
+        _add_inside(add)
     add = command.add_argument_group("data").add_argument
     forms = "a folder of images (by class, or without labels) or of IDX files, an .npz, .npy or IDX file"
     does = f"{', '.join(data.NAMES)}, {forms} (default: %(default)s)"
     add("--data", action=_Once, default="digits", metavar="DATA", help=does)
     add("--labels", type=Path, metavar="FILE", help="labels of an .npy or IDX file")
     add("--size", type=positive, metavar="N", help="side to which the images of a folder are resized")
-    add("--channels", choices=("first", "last"), help="where arrays of images keep their channels")
+    add("--channels", choices=("first", "last"), help="where arrays of images or signals keep their channels")
     return command
+
+
+def _add_inside(add: Callable[..., object]) -> None:
+    """What is taken for the network: how far, and behind which normalisation."""
+    stops = "pre_activation stops before a final softmax, sigmoid or tanh (default: %(default)s)"
+    add("--output", choices=("as_is", "pre_activation"), default="as_is", help=stops)
+    add("--until", metavar="NAME", help="stop behind this module")
+    does = "what the network takes is (x - mean) / std: a number, or one per channel (default: 0)"
+    add("--mean", type=numbers, metavar="M,M,M", help=does)
+    add("--std", type=numbers, metavar="S,S,S", help="see --mean (default: 1)")
 
 
 def add_epochs(command: argparse.ArgumentParser) -> None:

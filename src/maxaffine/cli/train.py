@@ -29,7 +29,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     Args:
         commands: Where it is added.
     """
-    command = add_command(commands, "train", run, "train a classifier and keep its weights", EXAMPLES, normalised=False)
+    command = add_command(
+        commands, "train", run, "train a classifier and keep its weights", EXAMPLES, looks_inside=False
+    )
     add_epochs(command)
     option = command.add_argument
     does = "file of the weights: .safetensors, .pt or .pth (default: %(default)s)"

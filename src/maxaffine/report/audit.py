@@ -11,7 +11,7 @@ from torch import Tensor
 
 from maxaffine.report.neighbours import Searched, fingerprints
 from maxaffine.report.sections.subject import Meaning, Subject, as_array
-from maxaffine.search import NearDuplicates, label_errors, near_duplicates
+from maxaffine.search import label_errors, near_duplicates
 
 # Pairs and suspects whose pictures are shown.
 DRAWN = 10
@@ -29,6 +29,7 @@ class Pair:
         labels: Names of their classes.
         distance: Their code distance, the mean over the operators.
         score: As `maxaffine.search.NearDuplicates` says, 1 for the same region.
+        equal: Whether the inputs are equal number by number.
     """
 
     first: int
@@ -36,6 +37,7 @@ class Pair:
     labels: tuple[str, str]
     distance: float
     score: float
+    equal: bool
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,12 @@ def audit_of(searched: Searched, subject: Subject) -> Audit:
     called = [data.class_names[label] for label in labels.tolist()]
     k = min(JUDGES, max(1, len(numbers) - 1))
     twice = near_duplicates(searched.codes, k=k)
-    crowded, told = _told(twice, data.train.inputs[searched.numbers], k)
-    rows = zip(twice.pairs[told].tolist(), twice.distances[told].tolist(), twice.scores[told].tolist(), strict=True)
-    pairs = tuple(Pair(numbers[a], numbers[b], (called[a], called[b]), d, score) for (a, b), d, score in rows)
+    equal = _equal(data.train.inputs[searched.numbers], twice.pairs)
+    # An input with k others in its region: being one of them says nothing about copies.
+    crowded = torch.bincount(twice.pairs[twice.distances == 0].flatten(), minlength=twice.inputs) >= k
+    told = ~crowded[twice.pairs].any(1) | (twice.distances > 0) | equal
+    rows = zip(*(part[told].tolist() for part in (twice.pairs, twice.distances, twice.scores, equal)), strict=True)
+    pairs = tuple(Pair(numbers[a], numbers[b], (called[a], called[b]), *rest) for (a, b), *rest in rows)
     suspects: tuple[Suspect, ...] = ()
     operators: tuple[str, ...] = ()
     threshold = 0.0
@@ -121,18 +126,14 @@ def audit_of(searched: Searched, subject: Subject) -> Audit:
     drawn = {number for pair in pairs[:DRAWN] for number in (pair.first, pair.second)}
     drawn |= {number for one in suspects[:DRAWN] for number in (one.index, *(near for near, _ in one.neighbours))}
     pictures = {number: as_array(data.train.inputs[number]) for number in sorted(drawn)}
-    return Audit(len(numbers), crowded, pairs, suspects, operators, threshold, pictures)
+    return Audit(len(numbers), int(crowded.sum()), pairs, suspects, operators, threshold, pictures)
 
 
-def _told(found: NearDuplicates, inputs: Tensor, k: int) -> tuple[int, Tensor]:
-    """How many inputs have k others in their region, and which pairs (M,) are more than two inputs of such a region."""
-    counts = torch.bincount(found.pairs[found.distances == 0].flatten(), minlength=found.inputs)
-    crowded = counts >= k
-    kept = ~crowded[found.pairs].any(1) | (found.distances > 0)
-    if not kept.all():
-        prints = fingerprints(inputs)
-        kept |= torch.tensor([prints[a] == prints[b] for a, b in found.pairs.tolist()])
-    return int(crowded.sum()), kept
+def _equal(inputs: Tensor, pairs: Tensor) -> Tensor:
+    """Which pairs (M,) of inputs are equal number by number."""
+    paired = pairs.unique()
+    prints = dict(zip(paired.tolist(), fingerprints(inputs[paired]), strict=True))
+    return torch.tensor([prints[a] == prints[b] for a, b in pairs.tolist()], dtype=torch.bool)
 
 
 def audit_rows(audit: Audit) -> dict[str, list[tuple[str, list[tuple[int, str, bool]]]]]:
@@ -146,7 +147,7 @@ def audit_rows(audit: Audit) -> dict[str, list[tuple[str, list[tuple[int, str, b
     """
     twice = [
         (
-            f"score {pair.score:.3f}\nd = {pair.distance:.4f}",
+            f"score {pair.score:.3f}\nd = {pair.distance:.4f}" + ("\nequal inputs" if pair.equal else ""),
             [
                 (pair.first, f"train {pair.first}\n{pair.labels[0]}", False),
                 (pair.second, f"train {pair.second}\n{pair.labels[1]}", pair.labels[0] != pair.labels[1]),
@@ -184,6 +185,7 @@ def audit_lines(audit: Audit) -> list[str]:
         labels = pair.labels[0] if len(set(pair.labels)) == 1 else " ≠ ".join(pair.labels)
         lines.append(
             f"  {pair.first:>6} {pair.second:>6}  score {pair.score:.3f}  distance {pair.distance:.4f}  {labels}"
+            + (", equal inputs" if pair.equal else "")
         )
     if not audit.operators:
         return lines

@@ -202,12 +202,13 @@ def _templates(partition: PlanePartition, most: int) -> dict[str, Any] | None:
         return None
     if height == 1 and square > 1:
         return None
+    single = prod(partition.graph.values[partition.number].units) == 1
     rows = np.zeros((partition.regions, ceil(height / square) * ceil(width / square)), dtype=np.uint8)
     ends = np.ones(partition.regions)
     classes = partition.classes.numpy()
     for number in np.unique(classes).tolist():
         of = np.flatnonzero(classes == number)
-        row = number if prod(partition.graph.values[partition.number].units) > 1 else 0
+        row = 0 if single else number
         step = max(1, min(AT_ONCE, 2**24 // prod(shape)))
         for chosen in (of[start : start + step] for start in range(0, len(of), step)):
             slopes = torch.as_tensor(partition.affine_map(chosen, outputs=[row]).slopes)[:, 0].numpy()
@@ -216,6 +217,7 @@ def _templates(partition: PlanePartition, most: int) -> dict[str, Any] | None:
             rows[chosen] = np.round(128 + 127 * maps / np.maximum(ends[chosen], 1e-300)[:, None])
     data = base64.b64encode(rows.tobytes()).decode("ascii")
     return {
+        "of": "the output" if single else "the answer",
         "height": ceil(height / square),
         "width": ceil(width / square),
         "square": square,

@@ -96,7 +96,8 @@ def _data(audit: Audit) -> Iterator[Hint]:
         pairs = ", ".join(f"{pair.first} and {pair.second}" for pair in twice[:NAMED])
         yield Hint(
             f"{_count(len(twice), 'pair')} of training inputs are at most half as far from each other as from the"
-            f" inputs around them: {max(pair.distance for pair in twice):.1%} of the codes differ, or less.",
+            f" inputs around them: {max(pair.distance for pair in twice):.1%} of the codes differ, or less. In"
+            f" {sum(pair.equal for pair in twice)} of these pairs the inputs are equal number by number.",
             f"See whether {pairs}{_more(twice)} are copies that could go.",
             "same",
         )

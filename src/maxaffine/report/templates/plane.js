@@ -5,7 +5,7 @@
   const make = (tag, text) => Object.assign(document.createElement(tag), text === undefined ? {} : { textContent: text });
 
   function drawTemplate(templates, bytes, cell) {
-    const { width, height, square, ends } = templates, canvas = make("canvas");
+    const { of, width, height, square, ends } = templates, canvas = make("canvas");
     const value = place => (bytes[cell * width * height + place] - 128) / 127;
     const bars = height === 1, tall = bars ? 61 : height, wide = bars ? width * Math.max(1, Math.round(160 / width)) : width;
     canvas.width = wide; canvas.height = tall;
@@ -23,7 +23,7 @@
     }
     canvas.setAttribute("role", "img");
     const means = square > 1 ? `, means over ${square} × ${square} pixels` : "";
-    const note = `template of the answer, from −${ends[cell]} (blue) to ${ends[cell]} (red)${means}`;
+    const note = `template of ${of}, from −${ends[cell]} (blue) to ${ends[cell]} (red)${means}`;
     canvas.setAttribute("aria-label", note);
     return [canvas, make("div", note)];
   }
@@ -44,7 +44,7 @@
       } else title.textContent = `region ${place + 1}`;
       cell.outputs.forEach(([name, value]) => row(name, String(value).replace("-", "−")));
       row("share of the area", `${Number((100 * cell.area).toPrecision(2))} %`);
-      row("deepest operator that cuts here", cell.depth < 0 ? "none" : it.operators[cell.depth]);
+      row("deepest cut", cell.depth < 0 ? "none" : it.operators[cell.depth]);
       const codes = make("details"), list = make("table");
       codes.append(make("summary", "Its codes: units not on their first piece (ReLUs that are on)"), list);
       codes.open = it.coded.length <= 8;
