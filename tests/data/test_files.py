@@ -30,7 +30,11 @@ def test_npz_without_a_test_part_is_split(tmp_path, keys):
 
 @pytest.mark.parametrize(
     "keys",
-    [("train_inputs", "train_labels", "test_inputs", "test_labels"), ("x_train", "y_train", "x_test", "y_test")],
+    [
+        ("train_inputs", "train_labels", "test_inputs", "test_labels"),
+        ("x_train", "y_train", "x_test", "y_test"),
+        ("X_train", "y_train", "X_test", "y_test"),
+    ],
 )
 def test_npz_with_both_parts_and_class_names(tmp_path, keys):
     arrays = (IMAGES[:15], LABELS[:15, None], IMAGES[15:], LABELS[15:])
@@ -59,6 +63,11 @@ def test_three_dimensions_with_channels_are_signals(tmp_path):
     assert torch.equal(first.test.inputs, last.test.inputs)
     with pytest.raises(DataError, match='for signals .* pass channels="first"'):
         load(tmp_path / "first.npz")
+
+
+def test_keys_that_differ_by_case_alone_are_refused(tmp_path):
+    with pytest.raises(DataError, match="'X', 'x', 'y'.* two differ by upper and lower case alone; rename one"):
+        load(save(tmp_path / "twice.npz", x=IMAGES, X=IMAGES, y=LABELS))
 
 
 @pytest.mark.parametrize("keys", [("inputs",), ("x",), ("x_train", "x_test"), ("train_inputs", "test_inputs")])

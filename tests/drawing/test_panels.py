@@ -68,3 +68,14 @@ def test_missing_packages_are_named() -> None:
 
 def test_names_are_cut() -> None:
     assert (short("abc", 3), short("abcd", 3)) == ("abc", "ab\u2026")
+
+
+def test_names_of_channels_hide_no_line() -> None:
+    panels = [Panel(np.ones((2, 40)) * [[1.0], [-1.0]], "words") for _ in range(3)]
+    figure = panel_figure([panels])
+    figure.draw_without_rendering()
+    assert [ax.get_legend() is None for ax in figure.axes] == [True, True, False]
+    last = figure.axes[-1]
+    box, whole = last.get_legend().get_window_extent(), figure.bbox
+    assert last.get_window_extent().x1 <= box.x0 + 0.5 and box.x1 <= whole.x1
+    assert panel_figure([[Panel(np.ones((1, 40)), "words")]]).axes[0].get_legend() is None

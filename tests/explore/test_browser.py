@@ -158,10 +158,10 @@ def test_uploads(page: Page, server: Server, trained: Trained, tmp_path: Path) -
 
 def test_a_phone_in_dark_mode(page: Page, server: Server, pictures: Path) -> None:
     page.emulate_media(color_scheme="dark")
-    page.set_viewport_size({"width": 400, "height": 850})
+    page.set_viewport_size({"width": 320, "height": 700})
     page.goto(server.address)
     _explained(page, "test/0", 1)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
     assert _shot(page, pictures / "explore-phone.png").mean() < 110
 
 

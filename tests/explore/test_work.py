@@ -51,6 +51,13 @@ def test_too_many_regions_end_the_work_with_a_way_on(trained: Trained) -> None:
     assert state["share"] < 1
 
 
+def test_many_outputs_leave_room_for_fewer_regions(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planes, "MOST_OUTPUTS", 5 * len(trained.subject.names))
+    found = Explorer(trained.subject, 50)
+    state = _wait(found.divide(IMAGES, 1, None), found)
+    assert state["state"] == "failed" and "more than 5 regions" in state["words"]
+
+
 def test_many_regions_are_looked_at_from_the_middle(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planes, "FEW_UNITS", 0)
     net, anchors = trained.subject.checkpoints[1].net, trained.data.test.inputs[[0, 3, 7]]

@@ -65,6 +65,10 @@ class TestRecords:
         assert relus == ["first.0.relu", *(f"first.0.relu#{n}" for n in (2, 3, 4))]
         assert names[-4:] == ["relu", "view", "sub", "relu#2"]
 
+    def test_kinds_are_those_of_torch_nn(self) -> None:
+        net = capture(nn.Sequential(nn.Linear(3, 2), nn.PReLU()), torch.zeros(1, 3))
+        assert [record.kind for record in net.operators] == ["linear", "prelu"]
+
     def test_every_module_path_exists(self) -> None:
         module = Shared()
         paths = {path for path, _ in module.named_modules(remove_duplicate=False)}

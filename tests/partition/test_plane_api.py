@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+import sys
 import warnings
 from typing import Any
 
@@ -60,6 +62,14 @@ def test_maps_are_the_network(found: PlanePartition, network: nn.Sequential) -> 
     torch.testing.assert_close(amap(found.points(t)), expected)
     torch.testing.assert_close(found.values, network(found.vertices).detach())
     torch.testing.assert_close(found.at(t), expected)
+
+
+def test_slope_norms_are_those_of_the_maps(found: PlanePartition, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[type(found).__module__], "SLOPES_AT_ONCE", 7)
+    fresh = dataclasses.replace(found)
+    assert fresh.slope_norms.shape == (found.regions,)
+    torch.testing.assert_close(fresh.slope_norms, found.plane_map()[0].flatten(1).norm(dim=1))
+    assert fresh.slope_norms is fresh.slope_norms
 
 
 def test_codes_are_the_networks(found: PlanePartition, network: nn.Sequential) -> None:
@@ -251,6 +261,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"origin": torch.zeros(1, 2), "basis": torch.ones(2, 2)}, "parallel"),
     ({"origin": torch.zeros(2, 2), "basis": torch.eye(2)}, "batch of 1"),
     ({"extent": [1.0, 0.0, 0.0, 1.0]}, "span an area"),
+    ({"extent": [0.0, 1e-300, 0.0, 1e-300]}, "neither 0 nor infinite"),
+    ({"extent": 1e200}, "neither 0 nor infinite"),
     ({"extent": [[0.0, 0.0], [1.0, 0.0], [0.2, 0.2], [0.0, 1.0]]}, "convex"),
     ({"extent": "wide"}, "numbers"),
     ({"extent": math.nan}, "NaN"),

@@ -127,7 +127,10 @@ def test_bars_are_as_long_as_the_numbers() -> None:
 
 def test_offsets_are_drawn_with_the_rest(contents: Contents) -> None:
     one = contents.answers[0]
-    bars = figures.offsets_figure(one).axes[0].containers
+    axes = figures.offsets_figure(one, contents.titles).axes[0]
+    names = [contents.titles.get(name, name) for name, _ in one.splits[0].contributions]
+    assert [text.get_text() for text in axes.get_yticklabels()] == [*names, "all others"] and "6 (linear)" in names
+    bars = axes.containers
     for split, drawn in zip(one.splits, bars, strict=True):
         assert sum(bar.get_width() for bar in drawn) == pytest.approx(split.offset, abs=1e-6)
 

@@ -56,11 +56,12 @@ def test_nothing_is_said_where_nothing_is_asked_for(calm: Contents) -> None:
 
 def test_labels_and_copies(calm: Contents) -> None:
     assert isinstance(calm.audit, Audit)
-    pairs = (Pair(3, 9, ("a", "b"), 0.0, 1.0), Pair(4, 5, ("a", "a"), 0.0, 1.0))
+    pairs = (Pair(3, 9, ("a", "b"), 0.0, 1.0, True), Pair(4, 5, ("a", "a"), 0.02, 0.7, False))
     suspect = Suspect(7, "a", "b", 1.0, ((1, "b"),))
     clash, wrong, twice = _first(calm, audit=dataclasses.replace(calm.audit, pairs=pairs, suspects=(suspect,)))
     assert "1 pair of training inputs" in clash.finding and "3 and 9 (a / b)" in clash.advice
     assert "1 training input of 60" in wrong.finding and "7 (a, or b?)" in wrong.advice
+    assert "2.0% of the codes differ, or less. In 0 of these pairs" in twice.finding
     assert "4 and 5" in twice.advice and {clash.place, wrong.place, twice.place} == {"same"}
     many = dataclasses.replace(calm.audit, suspects=(suspect,) * 8)
     assert "and 3 more" in _first(calm, audit=many)[0].advice
@@ -69,7 +70,7 @@ def test_labels_and_copies(calm: Contents) -> None:
 def test_twins(calm: Contents) -> None:
     assert isinstance(calm.neighbours, Neighbours)
     (hint,) = _first(calm, neighbours=dataclasses.replace(calm.neighbours, twins=((2, 31),)))
-    assert "1 of 30 test inputs" in hint.finding and "test 2 and training 31" in hint.advice
+    assert "1 of 30 test inputs equal a training input" in hint.finding and "test 2 and training 31" in hint.advice
 
 
 def test_memorisation_counts_beyond_chance(calm: Contents) -> None:
@@ -88,7 +89,11 @@ def test_memorisation_counts_beyond_chance(calm: Contents) -> None:
 @pytest.mark.parametrize(
     ("changes", "finding", "advice"),
     [
-        ({"distance": 0.01, "margin": 0.01}, "1 of 3 explained inputs lie within 1%", "0.50%"),
+        (
+            {"distance": 0.01, "margin": 0.01},
+            "1 of 3 explained answers the runner-up would win",
+            "0.50%",
+        ),
         ({"offset": 2.5}, "In 1 of 3 explained answers the offsets add more", "bias=False"),
         ({"cosine": 0.95}, "In 1 of 3 explained answers winner and runner-up have almost one", "OrthogonalTemplates"),
     ],
@@ -109,7 +114,11 @@ def test_wrong_answers(calm: Contents) -> None:
 
 @pytest.mark.parametrize(
     ("shares", "finding"),
-    [((0.9, 0.6, 0.9), "by their plain numbers"), ((0.5, 0.9, 0.9), "share the class at 1 (relu) already (90.0%)")],
+    [
+        ((0.9, 0.6, 0.9), "as often as those"),
+        ((0.95, 0.6, 0.9), "more often than those"),
+        ((0.5, 0.9, 0.9), "share the class at 1 (relu) already (90.0%)"),
+    ],
 )
 def test_depth(calm: Contents, shares: tuple[float, ...], finding: str) -> None:
     assert isinstance(calm.neighbours, Neighbours)

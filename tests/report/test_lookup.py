@@ -50,7 +50,7 @@ def test_planted_pair_and_label_are_found(found: Lookup, planted: DataSet) -> No
     first = found.audit.pairs[0]
     names = [planted.class_names[int(planted.train.labels[i])] for i in (7, 60)]
     assert (first.first, first.second, first.labels) == (7, 60, tuple(names))
-    assert first.distance == 0 and first.score == 1
+    assert first.distance == 0 and first.score == 1 and first.equal
     assert found.audit.inputs == 61 and found.audit.operators == ("2 (max_pool2d)", "5 (relu)")
     for suspect in found.audit.suspects:
         votes = [planted.class_names[int(planted.train.labels[i])] for i, _ in suspect.neighbours]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from maxaffine.data import DataSet, Split
 from maxaffine.report import Choices, Contents
+from maxaffine.report.audit import audit_lines, audit_of
 from maxaffine.report.facts import Neighbours
 from maxaffine.report.neighbours import INPUT, MEAN, neighbours_among, searched_inputs
 from maxaffine.report.sections.subject import find_subject, spaced
@@ -101,6 +102,34 @@ def test_test_inputs_that_are_training_inputs_are_found(model: nn.Module, data: 
     assert found is not None and (11, 42) in found.twins
     clean = _found(model, data, [0], Choices())
     assert clean is not None and (11, 42) not in clean.twins
+
+
+def test_inputs_of_one_large_region_are_no_copies(data: DataSet) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(36, 2), nn.ReLU(), nn.Linear(2, 3))
+    nn.init.constant_(network[1].bias, 100.0)
+    inputs = torch.cat([data.train.inputs, data.train.inputs[7:8]])
+    copied = dataclasses.replace(data, train=Split(inputs, torch.cat([data.train.labels, data.train.labels[7:8]])))
+    planted = data.test.inputs.clone()
+    planted[11] = data.train.inputs[7]
+    copied = dataclasses.replace(copied, test=Split(planted, data.test.labels))
+    subject = find_subject(network.eval(), copied, Choices())
+    searched = searched_inputs(subject, Choices())
+    assert searched is not None
+    found, audit = neighbours_among(searched, subject, [0], Choices()), audit_of(searched, subject)
+    assert found.together == found.probes == 30 and found.twins == ((11, 7),)
+    # Which ten others of the region are looked at is left to chance, so the pair may be there or not.
+    assert audit.crowded == audit.inputs == 61
+    assert {(pair.first, pair.second, pair.equal) for pair in audit.pairs} <= {(7, 60, True)}
+
+
+def test_wrong_labels_are_looked_for_only_where_classes_are_told_apart(data: DataSet) -> None:
+    layers = [nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.Conv2d(2, 1, 3, padding=1)]
+    subject = find_subject(nn.Sequential(*layers).eval(), data, Choices())
+    searched = searched_inputs(subject, Choices())
+    assert searched is not None
+    audit = audit_of(searched, subject)
+    assert audit.suspects == () and audit.operators == ()
+    assert not [line for line in audit_lines(audit) if "label-error" in line]
 
 
 @given(st.integers(1, 200), st.integers(1, 200))

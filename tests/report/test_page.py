@@ -83,7 +83,7 @@ def test_every_kind_of_network_has_a_page(shape: tuple[int, ...], classes: int, 
     assert page.said("There is no runner-up, because the outputs do not compete") == values
     assert page.said("here the data has no labels") == values
     assert page.said("How often neighbours share a class is not said, because the data has no labels.") == values
-    assert page.said("regions are coloured by the norm of their slopes") == values
+    assert page.said("regions are coloured by how steeply they change within the plane") == values
     assert page.said("What made") != values
 
 
@@ -116,7 +116,7 @@ def test_sections_that_are_left_out_say_why(contents: Contents) -> None:
     for name in ("memory", "neighbours", "cut"):
         assert page.said(f"no {name} <here>")
     assert page.said("does not apply") and page.said("provably convex")
-    assert page.said("No number on this page asks for anything.")
+    assert page.said("no number on this page calls for a next step")
     assert "script" not in {tag for tag, _ in page.tags}
 
 
@@ -127,7 +127,10 @@ def test_the_page_says_the_numbers_of_its_records(contents: Contents, text: str)
     for one in contents.answers:
         up = one.runner_up
         assert up is not None
-        assert page.said(f"the offsets {up.offset:.3f} to the margin of {up.margin:.3f}".replace("-", "−"))
+        parts = f"It leads by {up.margin:.3f}: {up.inner:.3f} by the match and {up.offset:.3f} by the offsets"
+        assert page.said(parts.replace("-", "−"))
+        for name, _ in one.splits[0].contributions:
+            assert page.said(contents.titles.get(name, name))
     assert not isinstance(contents.cut, LeftOut)
     assert page.said(f"{contents.cut.partition.regions:,} of them")
     for hint in contents.hints:
@@ -154,7 +157,7 @@ def test_a_share_that_cannot_be_told_is_not(light: Contents, contents: Contents)
     assert isinstance(contents.memory, Memorization)
     away = dataclasses.replace(contents.memory.train, alignments=-contents.memory.train.alignments.abs())
     page = check_page(render(dataclasses.replace(light, memory=Memorization(away, away)), "files"), "files")
-    assert page.said("not even aligned with the training data") and not page.said("nan")
+    assert page.said("do not even fit the training inputs") and not page.said("nan")
 
 
 def test_what_chance_explains_is_not_called_memorised(light: Contents, contents: Contents) -> None:

@@ -60,7 +60,7 @@ def test_page_holds_what_the_network_says() -> None:
         assert [name for name, _ in cell["outputs"]] == [names[unit] for unit in order]
         assert [value for _, value in cell["outputs"]] == pytest.approx(own[order].tolist(), rel=1e-2, abs=1e-3)
         ((name, part),) = codes.items()
-        assert cell["codes"] == [int(part.unpack()[number].sum())] and content["coded"] == [[name, 8]]
+        assert cell["codes"] == [int(part.unpack()[number].sum())] and content["coded"] == [[f"{name} (relu)", 8]]
     assert sum(cell["area"] for cell in content["cells"]) == pytest.approx(1, abs=0.01)
     assert page.count("<line ") == len(found.decision_boundary())
     assert found.frame.anchors is not None
@@ -70,7 +70,7 @@ def test_page_holds_what_the_network_says() -> None:
 def test_templates_of_the_cells_are_those_of_autograd() -> None:
     found = _partition()
     templates = _content(report.plane_page(found))["templates"]
-    assert (templates["height"], templates["width"], templates["square"]) == (4, 4, 1)
+    assert (templates["height"], templates["width"], templates["square"], templates["of"]) == (4, 4, 1, "the answer")
     values = np.frombuffer(base64.b64decode(templates["data"]), np.uint8).reshape(found.regions, 16)
     for number in range(0, found.regions, 5):
         (x,) = found.frame.points(found.centres[[number]])
@@ -94,6 +94,7 @@ def test_cells_of_two_classes_are_cut_at_the_boundary() -> None:
 
 
 def test_outputs_that_are_values_have_no_classes() -> None:
+    assert plane_content(_partition(1), str, 10**6)["data"]["templates"]["of"] == "the output"
     content = plane_content(_partition(1), None, 10**6)
     assert content["data"]["classes"] == [] and content["data"]["templates"] is None
     assert content["boundary"] == [] and content["key"][0][1].startswith("slope ")

@@ -93,7 +93,7 @@ class Call:
     @property
     def kind(self) -> str:
         """The operator's short name, e.g. ``relu``."""
-        return self.name.rpartition(".")[2].strip("_")
+        return self.name.rpartition(".")[2].strip("_").removesuffix("_kernel")
 
     @property
     def refs(self) -> tuple[Ref, ...]:

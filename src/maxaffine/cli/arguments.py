@@ -76,22 +76,27 @@ def add_command(
     add("--state-dict", type=path, metavar="FILE", help="weights: .safetensors, or .pt and .pth of tensors alone")
     does = "of first weights, training and split (default: %(default)s)"
     add("--seed", type=natural, default=0, metavar="N", help=does)
-    command.set_defaults(mean=None, std=None)
+    command.set_defaults(output="as_is", until=None, mean=None, std=None)
     if captures:
-        stops = "pre_activation stops before a final softmax, sigmoid or tanh (default: %(default)s)"
-        add("--output", choices=("as_is", "pre_activation"), default="as_is", help=stops)
-        add("--until", metavar="NAME", help="stop behind this module")
-        does = "what the network takes is (x - mean) / std: a number, or one per channel (default: 0)"
-        add("--mean", type=numbers, metavar="M,M,M", help=does)
-        add("--std", type=numbers, metavar="S,S,S", help="see --mean (default: 1)")
+        _add_inside(add)
     add = command.add_argument_group("data").add_argument
     forms = "a folder of images (by class, or without labels) or of IDX files, an .npz, .npy or IDX file"
     does = f"{', '.join(data.NAMES)}, {forms} (default: %(default)s)"
     add("--data", action=_Once, default="digits", metavar="DATA", help=does)
     add("--labels", type=path, metavar="FILE", help="labels of an .npy or IDX file")
     add("--size", type=positive, metavar="N", help="side to which the images of a folder are resized")
-    add("--channels", choices=("first", "last"), help="where arrays of images keep their channels")
+    add("--channels", choices=("first", "last"), help="where arrays of images or signals keep their channels")
     return command
+
+
+def _add_inside(add: Callable[..., object]) -> None:
+    """What is taken for the network: how far, and behind which normalisation."""
+    stops = "pre_activation stops before a final softmax, sigmoid or tanh (default: %(default)s)"
+    add("--output", choices=("as_is", "pre_activation"), default="as_is", help=stops)
+    add("--until", metavar="NAME", help="stop behind this module")
+    does = "what the network takes is (x - mean) / std: a number, or one per channel (default: 0)"
+    add("--mean", type=numbers, metavar="M,M,M", help=does)
+    add("--std", type=numbers, metavar="S,S,S", help="see --mean (default: 1)")
 
 
 def add_epochs(command: argparse.ArgumentParser) -> None:

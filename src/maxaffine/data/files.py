@@ -22,7 +22,8 @@ _PARTS = (
 )
 _KEYS = (
     "expected the keys inputs and labels (or x and y), or train_inputs, train_labels, test_inputs and test_labels "
-    "(or x_train, y_train, x_test and y_test), and optionally class_names; the keys of labels may be left out"
+    "(or x_train, y_train, x_test and y_test), and optionally class_names, in upper or lower case; the keys of "
+    "labels may be left out"
 )
 # What numpy and zipfile raise on damaged files; RuntimeError is an encrypted archive, KeyError a member that is gone.
 _READ_ERRORS = (
@@ -54,7 +55,10 @@ def load_npz(path: Path, channels: str | None, test_fraction: float, seed: int) 
     Raises:
         DataError: The file or one of its arrays is unreadable or malformed, or the keys are others.
     """
-    arrays = _read_npz(path)
+    found = _read_npz(path)
+    arrays = {key.lower(): array for key, array in found.items()}
+    if len(arrays) < len(found):
+        raise DataError(f"{path}: of its keys {sorted(found)} two differ by upper and lower case alone; rename one")
     named = arrays.get("class_names")
     names = None if named is None else _class_names(named, path)
     for keys in _WHOLE:
@@ -70,7 +74,7 @@ def load_npz(path: Path, channels: str | None, test_fraction: float, seed: int) 
                 raise DataError(f"{path}: only one of {labels[0]} and {labels[1]} is there; give both, or none")
             train, test = (_pair(arrays, keys, path, channels) for keys in (train_keys, test_keys))
             return DataSet(printable(path.stem), train, test, names or _names(arrays, labels, train, test))
-    raise DataError(f"{path}: its keys are {sorted(arrays)}; {_KEYS}")
+    raise DataError(f"{path}: its keys are {sorted(found)}; {_KEYS}")
 
 
 def load_array(path: Path, labels: Path | None, channels: str | None, test_fraction: float, seed: int) -> DataSet:

@@ -82,6 +82,8 @@ def panel_figure(
             ends = scale_end([panel.array], share) if panel.role == "alone" else row_scale
             _draw(ax, panel, kind, ends)
             ax.set_title(panel.words, fontsize=7, loc="left", pad=3, linespacing=1.15, parse_math=False)
+        if kind is Kind.LINES:
+            _name_lines(figure.axes[-1])
         if kind is Kind.PICTURE and any(panel.role == "signed" for panel in row):
             _draw_scale(_axes(figure, total, MARGIN + len(row) * step, top, 0.1, height), row_scale)
     return figure
@@ -132,13 +134,19 @@ def _draw(ax: Axes, panel: Panel, kind: Kind, end: float) -> None:
     if kind is Kind.LINES:
         for line, values in enumerate(np.atleast_2d(panel.array)):
             ax.plot(values, color=LINES[line % len(LINES)], linewidth=0.9, label=f"channel {line}")
-        if panel.array.ndim == 2 and len(panel.array) > 1:
-            ax.legend(fontsize=5.5, frameon=False, borderpad=0, handlelength=1)
         return
     signed = [POSITIVE if value > 0 else NEGATIVE for value in panel.array]
     colours = [NEUTRAL] * len(panel.array) if panel.role == "input" else signed
     ax.bar(np.arange(len(panel.array)), panel.array, color=np.array(colours) / 255, width=0.8)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _name_lines(ax: Axes) -> None:
+    """Name the channels, where there are several, beside the last panel of a row: there, nothing is hidden."""
+    lines = [line for line in ax.get_lines() if line.get_label().startswith("channel")]
+    if len(lines) > 1:
+        place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
+        ax.legend(handles=lines, fontsize=5.5, frameon=False, borderpad=0, handlelength=1, **place)
 
 
 def _draw_scale(ax: Axes, end: float) -> None:

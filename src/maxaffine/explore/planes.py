@@ -21,7 +21,8 @@ from maxaffine.explore.wire import array, number
 from maxaffine.graph import as_tuple
 from maxaffine.partition import PlanePartition, plane
 
-MOST_CELLS = 400_000
+# The outputs at all vertices are held a few times over, so that many outputs leave room for fewer cells.
+MOST_CELLS, MOST_OUTPUTS = 400_000, 4e7
 # The first operator divides the whole window in one step, however many cells that makes. So a network of many units is
 # looked at through the middle of the window first, ever more of it (parts of its sides) while that promises to fit.
 PARTS = (*(4.0**-power for power in range(6, 0, -1)), 0.5, 1.0)
@@ -41,12 +42,12 @@ class Planes:
 
     Args:
         subject: What is explored.
-        most_cells: A plane of more cells is refused.
+        most_cells: A plane of more cells is refused; fewer of a network of more than a hundred outputs.
     """
 
     def __init__(self, subject: Subject, most_cells: int = MOST_CELLS) -> None:
         self._subject = subject
-        self._most = most_cells
+        self._most = min(most_cells, int(MOST_OUTPUTS / len(subject.names)))
         self._desk: Desk[Plane] = Desk(KEPT)
 
     def begin(self, place: int, anchors: list[Picked], window: Window | None) -> dict[str, Any]:

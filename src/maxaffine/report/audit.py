@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from maxaffine.report.neighbours import Searched
-from maxaffine.report.sections.subject import Subject, as_array
+from maxaffine.report.neighbours import Searched, fingerprints
+from maxaffine.report.sections.subject import Meaning, Subject, as_array
 from maxaffine.search import label_errors, near_duplicates
 
 # Pairs and suspects whose pictures are shown.
@@ -27,6 +29,7 @@ class Pair:
         labels: Names of their classes.
         distance: Their code distance, the mean over the operators.
         score: As `maxaffine.search.NearDuplicates` says, 1 for the same region.
+        equal: Whether the inputs are equal number by number.
     """
 
     first: int
@@ -34,6 +37,7 @@ class Pair:
     labels: tuple[str, str]
     distance: float
     score: float
+    equal: bool
 
 
 @dataclass(frozen=True)
@@ -61,14 +65,17 @@ class Audit:
 
     Attributes:
         inputs: Number of training inputs compared.
-        pairs: Near-duplicates, the most alike first.
+        crowded: How many of them share a region with so many others that this says nothing about copies.
+        pairs: Near-duplicates, the most alike first; of crowded regions those that are equal number by number.
         suspects: Label-error candidates, the most suspicious first.
-        operators: Where the neighbours of the latter were looked for.
+        operators: Where the neighbours of the latter were looked for; nowhere without labels, or where the outputs are
+            values, for then nothing says that neighbours should share a class.
         threshold: Lowest score of a suspect.
         pictures: The inputs of the first pairs and suspects, by number.
     """
 
     inputs: int
+    crowded: int
     pairs: tuple[Pair, ...]
     suspects: tuple[Suspect, ...]
     operators: tuple[str, ...]
@@ -77,7 +84,7 @@ class Audit:
 
 
 def audit_of(searched: Searched, subject: Subject) -> Audit:
-    """Look for near-duplicates and, where the data has classes, for wrong labels among encoded training inputs.
+    """Look for near-duplicates and, where classes are told apart, for wrong labels among encoded training inputs.
 
     Args:
         searched: The encoded training inputs.
@@ -94,12 +101,16 @@ def audit_of(searched: Searched, subject: Subject) -> Audit:
     called = [data.class_names[label] for label in labels.tolist()]
     k = min(JUDGES, max(1, len(numbers) - 1))
     twice = near_duplicates(searched.codes, k=k)
-    rows = zip(twice.pairs.tolist(), twice.distances.tolist(), twice.scores.tolist(), strict=True)
-    pairs = tuple(Pair(numbers[a], numbers[b], (called[a], called[b]), d, score) for (a, b), d, score in rows)
+    equal = _equal(data.train.inputs[searched.numbers], twice.pairs)
+    # An input with k others in its region: being one of them says nothing about copies.
+    crowded = torch.bincount(twice.pairs[twice.distances == 0].flatten(), minlength=twice.inputs) >= k
+    told = ~crowded[twice.pairs].any(1) | (twice.distances > 0) | equal
+    rows = zip(*(part[told].tolist() for part in (twice.pairs, twice.distances, twice.scores, equal)), strict=True)
+    pairs = tuple(Pair(numbers[a], numbers[b], (called[a], called[b]), *rest) for (a, b), *rest in rows)
     suspects: tuple[Suspect, ...] = ()
     operators: tuple[str, ...] = ()
     threshold = 0.0
-    if subject.labelled:
+    if subject.labelled and subject.meaning is not Meaning.VALUES:
         errors = label_errors(searched.codes, labels, k=k)
         operators, threshold = tuple(searched.titles[name] for name in errors.operators), errors.threshold
         suspects = tuple(
@@ -115,7 +126,14 @@ def audit_of(searched: Searched, subject: Subject) -> Audit:
     drawn = {number for pair in pairs[:DRAWN] for number in (pair.first, pair.second)}
     drawn |= {number for one in suspects[:DRAWN] for number in (one.index, *(near for near, _ in one.neighbours))}
     pictures = {number: as_array(data.train.inputs[number]) for number in sorted(drawn)}
-    return Audit(len(numbers), pairs, suspects, operators, threshold, pictures)
+    return Audit(len(numbers), int(crowded.sum()), pairs, suspects, operators, threshold, pictures)
+
+
+def _equal(inputs: Tensor, pairs: Tensor) -> Tensor:
+    """Which pairs (M,) of inputs are equal number by number."""
+    paired = pairs.unique()
+    prints = dict(zip(paired.tolist(), fingerprints(inputs[paired]), strict=True))
+    return torch.tensor([prints[a] == prints[b] for a, b in pairs.tolist()], dtype=torch.bool)
 
 
 def audit_rows(audit: Audit) -> dict[str, list[tuple[str, list[tuple[int, str, bool]]]]]:
@@ -129,7 +147,7 @@ def audit_rows(audit: Audit) -> dict[str, list[tuple[str, list[tuple[int, str, b
     """
     twice = [
         (
-            f"score {pair.score:.3f}\nd = {pair.distance:.4f}",
+            f"score {pair.score:.3f}\nd = {pair.distance:.4f}" + ("\nequal inputs" if pair.equal else ""),
             [
                 (pair.first, f"train {pair.first}\n{pair.labels[0]}", False),
                 (pair.second, f"train {pair.second}\n{pair.labels[1]}", pair.labels[0] != pair.labels[1]),
@@ -161,11 +179,16 @@ def audit_lines(audit: Audit) -> list[str]:
     """
     head = f"near-duplicates among {audit.inputs:,} training inputs: {len(audit.pairs)}"
     lines = ["", head + ("" if not audit.pairs else " (score 1: the same region)")]
+    if audit.crowded:
+        lines.append(f"  ({audit.crowded:,} inputs share their region with so many others that only equal ones count)")
     for pair in audit.pairs[:DRAWN]:
         labels = pair.labels[0] if len(set(pair.labels)) == 1 else " ≠ ".join(pair.labels)
         lines.append(
             f"  {pair.first:>6} {pair.second:>6}  score {pair.score:.3f}  distance {pair.distance:.4f}  {labels}"
+            + (", equal inputs" if pair.equal else "")
         )
+    if not audit.operators:
+        return lines
     operators = ", ".join(audit.operators)
     head = f"label-error candidates: {len(audit.suspects)} (neighbours at {operators}; score from {audit.threshold:g})"
     lines += ["", head]

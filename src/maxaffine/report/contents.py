@@ -20,7 +20,7 @@ from maxaffine.report.sections.cut import Cut, cut_of
 from maxaffine.report.sections.hints import Hint, hints_of
 from maxaffine.report.sections.memory import memory_of
 from maxaffine.report.sections.origin import checks_of, origin_of
-from maxaffine.report.sections.subject import Meaning, Subject, find_subject, spaced
+from maxaffine.report.sections.subject import Meaning, Subject, find_subject, spaced, title_of
 from maxaffine.templates import Memorization
 
 # Numbers that answering the test set, and encoding the training set, may compute: a minute or two each.
@@ -72,6 +72,11 @@ class Contents:
         """Whether no check found more than rounding: of the maps, of the sums at the inputs shown, of the plane."""
         checked = all(check.report.exact for check in self.checks if check.report is not None)
         return checked and exact(self.answers) and (isinstance(self.cut, LeftOut) or self.cut.check.passed)
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """What to call each operator, by its name."""
+        return {record.name: title_of(record) for record in self.operators}
 
     @property
     def piecewise(self) -> tuple[OperatorRecord, ...]:

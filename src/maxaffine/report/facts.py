@@ -163,7 +163,9 @@ class Neighbours:
         shares: By the input itself, each operator and their mean: how many of the K nearest have the query's class;
             empty where the data has no classes.
         chance: What that share would be if neighbours were drawn at random.
-        twins: Test and training input of every probe that lies in one region with its nearest at all the operators.
+        together: How many probes lie in one region with a training input at all the operators.
+        twins: Test and training input of every probe that equals a training input, or lies in one region with less
+            than K of them.
         queries: One per explained input.
         inputs: The training inputs shown, by number.
     """
@@ -175,6 +177,7 @@ class Neighbours:
     probes: int
     shares: tuple[tuple[str, float], ...]
     chance: float
+    together: int
     twins: tuple[tuple[int, int], ...]
     queries: tuple[Neighbourhood, ...]
     inputs: Mapping[int, np.ndarray]

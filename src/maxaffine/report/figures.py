@@ -79,7 +79,7 @@ def legend_panel() -> bytes:
 
 
 def answer_figure(answer: Answer) -> Figure:
-    """Draw one input with the templates of its outputs in one scale and, below, what decided over the runner-up.
+    """Draw one input with the templates of its outputs in one scale and, below, what each entry of the input adds.
 
     Args:
         answer: What to draw.
@@ -102,19 +102,22 @@ def answer_figure(answer: Answer) -> Figure:
                 Panel(decided.shares, f"{names}\neach entry's share of the margin", "alone"),
             ]
         )
+    elif answer.shares is not None:
+        rows.append([Panel(answer.shares, "each entry's share of the match", "alone")])
     return panel_figure(rows, share=1.0)
 
 
-def offsets_figure(answer: Answer) -> Figure:
+def offsets_figure(answer: Answer, titles: Mapping[str, str]) -> Figure:
     """Draw where the offsets of the shown outputs come from, a bar for each operator and output.
 
     Args:
         answer: What to draw.
+        titles: What to call the operators, where not by their names.
 
     Returns:
         The figure.
     """
-    names = [name for name, _ in answer.splits[0].contributions] + ["all others"]
+    names = [titles.get(name, name) for name, _ in answer.splits[0].contributions] + ["all others"]
     series = {split.name: [*(value for _, value in split.contributions), split.others] for split in answer.splits}
     return bars_figure(names, series, "part of the offset b", f"test input {answer.index}")
 

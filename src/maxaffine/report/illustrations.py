@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -55,7 +55,7 @@ def illustrations(contents: Contents) -> Iterator[Illustration]:
     """
     yield from _operators(contents)
     for answer in contents.answers:
-        yield from _answer(answer)
+        yield from _answer(answer, contents.titles)
     if isinstance(found := contents.memory, Memorization):
         parts = {"train": found.train} | ({} if found.test is None else {"test": found.test})
         arrays = {name: alignment_arrays(part) for name, part in parts.items()}
@@ -86,7 +86,7 @@ def neighbours_name(index: int) -> str:
 
 
 def _operators(contents: Contents) -> Iterator[Illustration]:
-    units = {record.name: prod(record.units) for record in contents.piecewise}
+    units = {contents.titles[record.name]: prod(record.units) for record in contents.piecewise}
     if units:
         draw = partial(
             figures.bars_figure, list(units), {"units": list(units.values())}, "units", "piecewise-affine operators"
@@ -94,7 +94,7 @@ def _operators(contents: Contents) -> Iterator[Illustration]:
         yield Illustration(OPERATORS, draw, plain(contents.operators))
 
 
-def _answer(answer: Answer) -> Iterator[Illustration]:
+def _answer(answer: Answer, titles: Mapping[str, str]) -> Iterator[Illustration]:
     yield Illustration(
         templates_name(answer.index), partial(figures.answer_figure, answer), plain(_as_shown(answer), arrays=True)
     )
@@ -103,7 +103,7 @@ def _answer(answer: Answer) -> Iterator[Illustration]:
             split.name: {**dict(split.contributions), "all others": split.others, "offset": split.offset}
             for split in answer.splits
         }
-        yield Illustration(offsets_name(answer.index), partial(figures.offsets_figure, answer), plain(numbers))
+        yield Illustration(offsets_name(answer.index), partial(figures.offsets_figure, answer, titles), plain(numbers))
 
 
 def _as_shown(answer: Answer) -> Answer:
@@ -112,7 +112,8 @@ def _as_shown(answer: Answer) -> Answer:
     decided = answer.runner_up
     if decided is not None:
         decided = replace(decided, template=shown(decided.template), shares=shown(decided.shares))
-    return replace(answer, splits=splits, runner_up=decided)
+    shares = None if answer.shares is None else shown(answer.shares)
+    return replace(answer, splits=splits, runner_up=decided, shares=shares)
 
 
 def _neighbours(near: Neighbours) -> Iterator[Illustration]:

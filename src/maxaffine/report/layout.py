@@ -84,6 +84,21 @@ def short(value: int | float) -> str:
     return text.replace("-", MINUS)
 
 
+def rough(value: int) -> str:
+    """An estimate with two digits.
+
+    Args:
+        value: The estimate.
+
+    Returns:
+        Its text.
+
+    >>> rough(18102143), rough(87)
+    ('18,000,000', '87')
+    """
+    return f"{float(f'{value:.2g}'):,.0f}"
+
+
 def residual(value: float) -> str:
     """A residual as a power of ten.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,9 +13,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from maxaffine.codes import Codes
 from maxaffine.data import DataSet
 from maxaffine.errors import BadInput
-from maxaffine.graph import OperatorRecord
 from maxaffine.report.facts import Choices, Neighbour, Neighbourhood, Neighbours
-from maxaffine.report.sections.subject import Subject, as_array, spaced
+from maxaffine.report.sections.subject import Subject, as_array, spaced, title_of
 from maxaffine.search import Neighbors, neighbors
 
 BLOCK = 256
@@ -63,7 +63,7 @@ def searched_inputs(subject: Subject, choices: Choices) -> Searched | None:
         if unknown := [name for name in kept if name not in available]:
             raise BadInput(f"operators: {unknown} are not piecewise-affine operators here; there are {names}")
     numbers = spaced(len(subject.train), choices.train_limit)
-    titles = {name: _title(available[name]) for name in kept}
+    titles = {name: title_of(available[name]) for name in kept}
     return Searched(numbers, _encoded(subject, subject.train[numbers], kept), titles, len(available))
 
 
@@ -102,7 +102,8 @@ def neighbours_among(searched: Searched, subject: Subject, chosen: Sequence[int]
         probes=len(probes),
         shares=_shares(subject, searched, probes, by_layer, count) if subject.labelled else (),
         chance=_chance(labels, wanted),
-        twins=_twins(found.mean, searched.numbers, probes),
+        together=int((found.mean.distances[: len(probes), 0] == 0).sum()),
+        twins=_twins(found.mean, searched.numbers, probes, data),
         queries=queries,
         inputs={index: as_array(subject.train[index]) for index in sorted(shown)},
     )
@@ -123,10 +124,24 @@ def _shares(
     return tuple((title, float((labels[ids] == wanted[:, None]).double().mean())) for title, ids in nearest.items())
 
 
-def _twins(mean: Neighbors, numbers: Tensor, probes: Tensor) -> tuple[tuple[int, int], ...]:
-    """Test and training inputs whose codes are the same at all the operators that are looked at."""
-    rows = (mean.distances[: len(probes), 0] == 0).nonzero()[:, 0]
-    return tuple(zip(probes[rows].tolist(), numbers[mean.ids[rows, 0]].tolist(), strict=True))
+def _twins(mean: Neighbors, numbers: Tensor, probes: Tensor, data: DataSet) -> tuple[tuple[int, int], ...]:
+    """Test and training inputs that are equal, or have one region almost to themselves."""
+    training = zip(fingerprints(data.train.inputs[numbers]), numbers.tolist(), strict=True)
+    equal = dict(reversed(list(training)))
+    pairs = []
+    for row, (probe, own) in enumerate(zip(probes.tolist(), fingerprints(data.test.inputs[probes]), strict=True)):
+        distances = mean.distances[row]
+        if own in equal:
+            pairs.append((probe, equal[own]))
+        elif distances[0] == 0 < distances[-1]:
+            pairs.append((probe, int(numbers[mean.ids[row, 0]])))
+    return tuple(pairs)
+
+
+def fingerprints(inputs: Tensor) -> list[bytes]:
+    """What tells inputs (N, *shape) apart: equal for inputs that are equal number by number."""
+    # Adding 0 makes -0 and 0 the same bytes.
+    return [hashlib.sha256((one + 0.0).cpu().contiguous().numpy().tobytes()).digest() for one in inputs]
 
 
 def _nearest_pixels(probes: Tensor, inputs: Tensor, count: int) -> Tensor:
@@ -134,11 +149,6 @@ def _nearest_pixels(probes: Tensor, inputs: Tensor, count: int) -> Tensor:
     flat = probes.double().flatten(1)
     parts = [torch.cdist(flat, part.double().flatten(1)).cpu() for part in inputs.split(BLOCK)]
     return torch.cat(parts, dim=1).argsort(dim=1, stable=True)[:, :count]
-
-
-def _title(record: OperatorRecord) -> str:
-    """The operator's name, with its kind where the name does not tell it: ``2 (relu)``."""
-    return record.name if record.kind in record.name else f"{record.name} ({record.kind})"
 
 
 def _chance(labels: Tensor, wanted: Tensor) -> float:

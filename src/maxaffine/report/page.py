@@ -19,7 +19,7 @@ from maxaffine.report.contents import Contents
 from maxaffine.report.facts import Neighbours
 from maxaffine.report.illustrations import neighbours_name, offsets_name, templates_name
 from maxaffine.report.inline import inline_svg
-from maxaffine.report.layout import data_uri, laid_out, percent, short
+from maxaffine.report.layout import data_uri, laid_out, percent, rough
 from maxaffine.report.plane_page import plane_content
 from maxaffine.report.sections.answers import Answer
 from maxaffine.report.sections.cut import Cut
@@ -92,7 +92,7 @@ def _part(contents: Contents, cut: Cut) -> str:
     a, b, _ = cut.anchors
     middle = "the middle" if contents.meaning is Meaning.VALUES else "where the answer changes first"
     return (
-        f"The whole rectangle around the three inputs has about {short(cut.expected)}, too many to show, so this is"
+        f"The whole rectangle around the three inputs has about {rough(cut.expected)}, too many to show, so this is"
         f" {percent(cut.share)} of its width and height, around {middle} on the way from test input {a} to {b}."
     )
 
@@ -120,6 +120,7 @@ class _Pictures:
             it=it,
             files=files,
             link=quote(os.fsencode(files)),
+            title=lambda name: it.titles.get(name, name),
             places=PLACES,
             generator=GENERATOR,
             labelled=len(it.origin.class_names) > 1,

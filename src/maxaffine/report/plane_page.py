@@ -15,7 +15,7 @@ from maxaffine.errors import BadInput
 from maxaffine.partition import PlanePartition
 from maxaffine.report.hierarchy import CLASSES
 from maxaffine.report.layout import laid_out
-from maxaffine.report.planes import slope_norms
+from maxaffine.report.sections.subject import title_of
 
 TEMPLATE = "plane.html.j2"
 PIXELS = 640
@@ -91,9 +91,10 @@ def plane_content(
     outputs = _outputs(partition, name)
     places = [] if partition.frame.anchors is None else placed(partition.frame.anchors.numpy())
     inside = [0 <= x <= width and 0 <= y <= height for x, y in places]
+    titles = {record.name: title_of(record) for record in partition.frame.net.operators}
     data = {
-        "operators": list(partition.operators),
-        "coded": [[title, part.unit_count] for title, part in codes.items()],
+        "operators": [titles.get(name, name) for name in partition.operators],
+        "coded": [[titles[name], part.unit_count] for name, part in codes.items()],
         "cells": [
             {
                 "area": _short(areas[number]),
@@ -161,7 +162,7 @@ def _by_norm(partition: PlanePartition) -> tuple[list[str], list[list[str]]]:
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
-    norms = slope_norms(partition)
+    norms = partition.slope_norms.numpy()
     low, high = float(norms.min()), float(norms.max())
     shades = (norms - low) / ((high - low) or 1.0)
     ends = [[to_hex(colormaps["viridis"](place)), f"slope {value:.3g}"] for place, value in ((0.0, low), (1.0, high))]
@@ -201,12 +202,13 @@ def _templates(partition: PlanePartition, most: int) -> dict[str, Any] | None:
         return None
     if height == 1 and square > 1:
         return None
+    single = prod(partition.graph.values[partition.number].units) == 1
     rows = np.zeros((partition.regions, ceil(height / square) * ceil(width / square)), dtype=np.uint8)
     ends = np.ones(partition.regions)
     classes = partition.classes.numpy()
     for number in np.unique(classes).tolist():
         of = np.flatnonzero(classes == number)
-        row = number if prod(partition.graph.values[partition.number].units) > 1 else 0
+        row = 0 if single else number
         step = max(1, min(AT_ONCE, 2**24 // prod(shape)))
         for chosen in (of[start : start + step] for start in range(0, len(of), step)):
             slopes = torch.as_tensor(partition.affine_map(chosen, outputs=[row]).slopes)[:, 0].numpy()
@@ -215,6 +217,7 @@ def _templates(partition: PlanePartition, most: int) -> dict[str, Any] | None:
             rows[chosen] = np.round(128 + 127 * maps / np.maximum(ends[chosen], 1e-300)[:, None])
     data = base64.b64encode(rows.tobytes()).decode("ascii")
     return {
+        "of": "the output" if single else "the answer",
         "height": ceil(height / square),
         "width": ceil(width / square),
         "square": square,

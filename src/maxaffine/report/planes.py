@@ -7,7 +7,6 @@ from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from maxaffine.drawing import Kind, input_pixels, kind_of, require
@@ -26,8 +25,6 @@ LIGHTER = 0.35
 THICK, THIN, MANY = 0.45, 0.12, 3000
 THUMBNAIL = 0.55  # inches of an anchor's picture
 BOUNDARY = "#111111"
-# Slopes held at once.
-AT_ONCE = 2**24
 
 
 def plane_figure(
@@ -101,17 +98,9 @@ def _classes(ax: Axes, partition: PlanePartition, names: Sequence[str] | None) -
     ax.set_title(f"class ({partition.regions} regions)", fontsize=9)
 
 
-def slope_norms(partition: PlanePartition) -> np.ndarray:
-    """The norm of the slopes within the plane of every cell, (F,); some cells at a time, for outputs may be many."""
-    size = max(1, AT_ONCE // prod(partition.graph.values[partition.number].units))
-    cells = torch.arange(partition.regions).split(size)
-    return torch.cat([partition.plane_map(part)[0].flatten(1).norm(dim=1) for part in cells]).numpy()
-
-
 def _norms(ax: Axes, partition: PlanePartition) -> None:
-    norms = slope_norms(partition)
     filled = _fill(ax, partition, None)
-    filled.set_array(norms)
+    filled.set_array(partition.slope_norms.numpy())
     filled.set_cmap("viridis")
     _edges(ax, partition, "white")
     ax.set_title("norm of the slopes within the plane", fontsize=9)

@@ -176,8 +176,13 @@ def polygon(extent: Any, anchors: Tensor | None) -> np.ndarray:
         given = np.array([-given, given, -given, given])
     if given.shape == (4,):
         left, right, bottom, top = given
-        if not (left < right and bottom < top):
-            raise BadInput(f"extent: (left, right, bottom, top) must span an area, got {tuple(given.tolist())}")
+        with np.errstate(over="ignore", under="ignore"):
+            area = (right - left) * (top - bottom)
+        if not (left < right and bottom < top and np.finfo(float).tiny <= area < np.inf):
+            raise BadInput(
+                "extent: (left, right, bottom, top) must span an area, neither 0 nor infinite in float64, got"
+                f" {tuple(given.tolist())}"
+            )
         return np.array([[left, bottom], [right, bottom], [right, top], [left, top]])
     return _convex(given)
 

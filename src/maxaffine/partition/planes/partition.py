@@ -25,6 +25,8 @@ from maxaffine.partition.planes.verify import PlaneReport, verify
 
 Chosen = Sequence[int] | Tensor | np.ndarray | slice | None
 INPUT_BYTES = 64 * 2**20
+# Slopes that are held together where only their norms are kept.
+SLOPES_AT_ONCE = 2**24
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -172,6 +174,13 @@ class PlanePartition(PlaneGeometry):
             parts.append((torch.stack(pushed, -1), amap.value.reshape(count, -1)))
         slopes, value = (torch.cat(items) for items in zip(*parts, strict=True))
         return slopes, value - (slopes * t[:, None]).sum(2)
+
+    @cached_property
+    def slope_norms(self) -> Tensor:
+        """(F,) how steep each cell is: the norm of its slopes within the plane, over all outputs."""
+        size = max(1, SLOPES_AT_ONCE // prod(self.graph.values[self.number].units))
+        parts = torch.arange(self.regions).split(size)
+        return torch.cat([self.plane_map(part)[0].flatten(1).norm(dim=1) for part in parts])
 
     def _direction(self, axis: int, count: int) -> list[Tensor]:
         dims = self.frame.net.inputs.batch_dims

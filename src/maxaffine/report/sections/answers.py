@@ -99,6 +99,7 @@ class Answer:
         right: Whether they agree; None where the outputs do not say a class of the data.
         splits: One per shown output.
         runner_up: What decided between the two largest; None where outputs do not compete.
+        shares: A x entry by entry, shaped as the input, of a single output; None where there are several.
         picture: The whole output, where it is a picture.
     """
 
@@ -109,6 +110,7 @@ class Answer:
     right: bool | None
     splits: tuple[UnitSplit, ...]
     runner_up: RunnerUp | None
+    shares: np.ndarray | None
     picture: np.ndarray | None
 
 
@@ -170,14 +172,16 @@ def _answers(subject: Subject, chosen: list[int], count: int) -> Iterator[Answer
         units = _units(subject, own[0], label, count)
         names = {unit: subject.unit_name(unit) for unit in units}
         found = templates(subject.net, x, units, output=subject.output, names=names, progress=False)
+        splits = _splits(found, own[0].double(), label if subject.meaning is Meaning.CLASSES else None)
         yield Answer(
             index=index,
             input=as_array(x[0]),
             label=subject.data.class_names[label] if subject.labelled else "",
             predicted=subject.answer_name(answer) if subject.meaning is not Meaning.VALUES else "",
             right=answer == label if subject.classifies else None,
-            splits=_splits(found, own[0].double(), label if subject.meaning is Meaning.CLASSES else None),
+            splits=splits,
             runner_up=_runner_up(found.runner_up(), x) if subject.competes and len(units) > 1 else None,
+            shares=splits[0].template * as_array(x[0]) if own.shape[1] == 1 else None,
             picture=as_array(own[0]).reshape(subject.units) if is_image(subject.units) else None,
         )
 

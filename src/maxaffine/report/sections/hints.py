@@ -79,7 +79,8 @@ def _data(audit: Audit) -> Iterator[Hint]:
     if clashing:
         pairs = ", ".join(f"{pair.first} and {pair.second} ({' / '.join(pair.labels)})" for pair in clashing[:NAMED])
         yield Hint(
-            f"{_count(len(clashing), 'pair')} of training inputs are treated almost alike but carry different labels.",
+            f"{_count(len(clashing), 'pair')} of training inputs are at most half as far from each other as from the"
+            " inputs around them, but carry different labels.",
             f"Look at the labels of {pairs}{_more(clashing)}.",
             "same",
         )
@@ -94,8 +95,9 @@ def _data(audit: Audit) -> Iterator[Hint]:
     if twice := [pair for pair in audit.pairs if len(set(pair.labels)) == 1]:
         pairs = ", ".join(f"{pair.first} and {pair.second}" for pair in twice[:NAMED])
         yield Hint(
-            f"{_count(len(twice), 'pair')} of training inputs are treated almost alike, far more than the inputs around"
-            " them.",
+            f"{_count(len(twice), 'pair')} of training inputs are at most half as far from each other as from the"
+            f" inputs around them: {max(pair.distance for pair in twice):.1%} of the codes differ, or less. In"
+            f" {sum(pair.equal for pair in twice)} of these pairs the inputs are equal number by number.",
             f"See whether {pairs}{_more(twice)} are copies that could go.",
             "same",
         )
@@ -105,8 +107,8 @@ def _twins(found: Neighbours) -> Iterator[Hint]:
     if found.twins:
         pairs = ", ".join(f"test {test} and training {train}" for test, train in found.twins[:NAMED])
         yield Hint(
-            f"{len(found.twins)} of {found.probes} test inputs have all their codes in common with a training input, at"
-            " every operator looked at.",
+            f"{len(found.twins)} of {found.probes} test inputs equal a training input, or share all their codes with it"
+            f" and with fewer than {found.count} training inputs in all.",
             f"See whether they are in both parts of the data, which flatters the test: {pairs}{_more(found.twins)}.",
             "same",
         )
@@ -117,8 +119,8 @@ def _memory(found: Memorization) -> Iterator[Hint]:
         return
     train, test = found.train.summary["accuracy"], found.test.summary["accuracy"]
     yield Hint(
-        f"{found.score:.1%} (± {found.standard_error:.1%}) of the templates' alignment with the training inputs is not"
-        f" there on test inputs; {train:.1%} and {test:.1%} of them are answered rightly.",
+        f"{found.score:.1%} (± {found.standard_error:.1%}) of the templates' fit to the training inputs is not there on"
+        f" test inputs; {train:.1%} of the former and {test:.1%} of the latter are answered rightly.",
         "Train once more with weight decay or more varied data, and compare this number and the test accuracy.",
         "memorised",
     )
@@ -141,9 +143,9 @@ def _answers(contents: Contents) -> Iterator[Hint]:
             f"test input {index} ({up.winner} or {up.loser}, {up.distance / up.size:.2%})" for index, up in near[:NAMED]
         )
         yield Hint(
-            f"{len(near)} of {len(decided)} explained inputs lie within {NEAR:.0%} of their own length from where the"
-            " runner-up wins, on the map of their region.",
-            f"Take these answers as undecided: {named}.",
+            f"In {len(near)} of {len(decided)} explained answers the runner-up would win after a move of less than"
+            f" {NEAR:.0%} of the input's own length, if the weights at the input held so far.",
+            f"Ask whether your inputs vary by so much: {named}.",
             f"input-{near[0][0]}",
         )
     biased = [index for index, up in decided if up.offset > up.inner]
@@ -151,7 +153,8 @@ def _answers(contents: Contents) -> Iterator[Hint]:
         yield Hint(
             f"In {len(biased)} of {len(decided)} explained answers the offsets add more to the margin over the"
             " runner-up than the match with the input does.",
-            "Train once more with bias=False and compare the test accuracy: then the templates alone decide.",
+            "Train once more with bias=False (batch-norm and ReLU6 bring offsets of their own, too) and compare the"
+            " test accuracy: without offsets the templates alone decide.",
             f"input-{biased[0]}",
         )
     alike = [(index, up) for index, up in decided if up.cosine > ALIKE]
@@ -172,9 +175,10 @@ def _depth(found: Neighbours) -> Iterator[Hint]:
     *earlier, last = shares
     pixels = dict(found.shares)[INPUT]
     if pixels >= shares[last] - EQUAL:
+        often = "as often as" if pixels <= shares[last] + EQUAL else "more often than"
         yield Hint(
-            f"The nearest inputs by their plain numbers share the class as often ({pixels:.1%}) as those by the codes"
-            f" of the last operator ({shares[last]:.1%}).",
+            f"The nearest inputs by their plain numbers share the class {often} those by the codes of the last"
+            f" operator: {pixels:.1%} and {shares[last]:.1%}.",
             "For finding inputs of one class, this network's last codes are no better than the inputs themselves.",
             "same",
         )

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from maxaffine.capture import capture
 from maxaffine.data import DataSet
 from maxaffine.errors import BadInput
-from maxaffine.graph import BatchAxis
+from maxaffine.graph import BatchAxis, OperatorRecord
 from maxaffine.network import SplineNetwork
 from maxaffine.progress import progress_bar
 from maxaffine.report.facts import Choices
@@ -183,6 +183,11 @@ def spaced(length: int, count: int) -> Tensor:
     if count >= length:
         return torch.arange(length)
     return torch.linspace(0, length - 1, count, dtype=torch.float64).round().long()
+
+
+def title_of(record: OperatorRecord) -> str:
+    """The operator's name, with its kind where the name does not tell it: ``2 (relu)``."""
+    return record.name if record.kind in record.name else f"{record.name} ({record.kind})"
 
 
 def as_array(tensor: Tensor) -> np.ndarray:

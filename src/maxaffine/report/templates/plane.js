@@ -1,10 +1,11 @@
 (() => {
   const signed = [[33, 102, 172], [178, 24, 43]];
   const blend = (end, share) => end.map(part => Math.round(255 + (part - 255) * share));
+  const ways = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   const make = (tag, text) => Object.assign(document.createElement(tag), text === undefined ? {} : { textContent: text });
 
   function drawTemplate(templates, bytes, cell) {
-    const { width, height, square, ends } = templates, canvas = make("canvas");
+    const { of, width, height, square, ends } = templates, canvas = make("canvas");
     const value = place => (bytes[cell * width * height + place] - 128) / 127;
     const bars = height === 1, tall = bars ? 61 : height, wide = bars ? width * Math.max(1, Math.round(160 / width)) : width;
     canvas.width = wide; canvas.height = tall;
@@ -22,7 +23,7 @@
     }
     canvas.setAttribute("role", "img");
     const means = square > 1 ? `, means over ${square} × ${square} pixels` : "";
-    const note = `template of the answer, from −${ends[cell]} (blue) to ${ends[cell]} (red)${means}`;
+    const note = `template of ${of}, from −${ends[cell]} (blue) to ${ends[cell]} (red)${means}`;
     canvas.setAttribute("aria-label", note);
     return [canvas, make("div", note)];
   }
@@ -43,9 +44,9 @@
       } else title.textContent = `region ${place + 1}`;
       cell.outputs.forEach(([name, value]) => row(name, String(value).replace("-", "−")));
       row("share of the area", `${Number((100 * cell.area).toPrecision(2))} %`);
-      row("cut last by", cell.depth < 0 ? "nothing" : it.operators[cell.depth]);
+      row("deepest cut", cell.depth < 0 ? "none" : it.operators[cell.depth]);
       const codes = make("details"), list = make("table");
-      codes.append(make("summary", "Its codes: units beyond their first piece"), list);
+      codes.append(make("summary", "Its codes: units not on their first piece (ReLUs that are on)"), list);
       codes.open = it.coded.length <= 8;
       it.coded.forEach(([name, total], number) => {
         const line = list.insertRow(), head = make("th", name);
@@ -55,6 +56,7 @@
       const template = bytes ? drawTemplate(it.templates, bytes, place) : [];
       aside.replaceChildren(title, table, ...template, codes);
     };
+    const svg = root.querySelector("svg"), at = svg.createSVGPoint();
     let last = null;
     const choose = place => {
       if (place < 0 || place === last) return;
@@ -63,8 +65,22 @@
       cells[place].classList.add("on");
       show(place);
     };
-    root.querySelector("svg").addEventListener("pointerover", event => choose(cells.indexOf(event.target)));
-    root.querySelector("svg").addEventListener("click", event => choose(cells.indexOf(event.target)));
-    choose(it.start);
+    const point = place => {
+      if (place < 0) return;
+      choose(place);
+      const box = cells[place].getBBox();
+      at.x = box.x + box.width / 2; at.y = box.y + box.height / 2;
+    };
+    svg.addEventListener("pointerover", event => point(cells.indexOf(event.target)));
+    svg.addEventListener("click", event => point(cells.indexOf(event.target)));
+    svg.addEventListener("keydown", event => {
+      if (!(event.key in ways)) return;
+      event.preventDefault();
+      const { width, height } = svg.viewBox.baseVal, step = event.shiftKey ? 40 : 5;
+      at.x = Math.min(width, Math.max(0, at.x + step * ways[event.key][0]));
+      at.y = Math.min(height, Math.max(0, at.y + step * ways[event.key][1]));
+      choose(cells.findIndex(cell => cell.isPointInFill(at)));
+    });
+    point(it.start);
   }
 })();
