@@ -95,21 +95,13 @@ class Region:
     @cached_property
     def facets(self) -> tuple[Facet, ...]:
         """The sides of the region, the nearest to x first."""
-        normals, slack = self.halfspaces.normals, self._slack
-        order = sorted(self.essential.tolist(), key=lambda number: slack[number])
+        normals, bounds, slack = self.halfspaces.normals, self.halfspaces.bounds, self._slack
         found = []
-        for number in order:
-            same = (normals @ normals[number] > 1 - SAME) & (
-                np.abs(slack - slack[number]) <= SAME * (1 + slack[number])
-            )
-            found.append(
-                Facet(
-                    torch.as_tensor(normals[number]),
-                    float(self.halfspaces.bounds[number]),
-                    tuple(self._label(place) for place in np.flatnonzero(same).tolist()),
-                    float(slack[number]),
-                )
-            )
+        for number in sorted(self.essential.tolist(), key=lambda number: slack[number]):
+            parallel = normals @ normals[number] > 1 - SAME
+            same = parallel & (np.abs(slack - slack[number]) <= SAME * (1 + slack[number]))
+            units = tuple(self._label(place) for place in np.flatnonzero(same).tolist())
+            found.append(Facet(torch.as_tensor(normals[number]), float(bounds[number]), units, float(slack[number])))
         return tuple(found)
 
     @property
