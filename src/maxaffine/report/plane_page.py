@@ -84,17 +84,37 @@ def plane_content(
 
     fills, key = _by_norm(partition) if name is None else _by_class(partition, name)
     whole, parts = (None, []) if name is None else _parts(partition, placed)
-    codes = partition.codes()
-    above = np.stack([(part.unpack().flatten(1) > 0).sum(1).numpy() for part in codes.values()], 1) if codes else None
     corners, starts = placed(partition.cells.points[partition.cells.corners]), partition.cells.starts
-    areas = partition.areas.numpy() / float(partition.areas.sum())
-    outputs = _outputs(partition, name)
     places = [] if partition.frame.anchors is None else placed(partition.frame.anchors.numpy())
     inside = [0 <= x <= width and 0 <= y <= height for x, y in places]
+    return {
+        "width": width,
+        "height": height,
+        "key": key,
+        "cells": [corners[starts[number] : starts[number + 1]] for number in range(partition.regions)],
+        "fills": fills if whole is None else [fill if one else "none" for fill, one in zip(fills, whole, strict=True)],
+        "parts": parts,
+        "boundary": placed(partition.decision_boundary().points.numpy()) if name is not None else [],
+        "anchors": [[*place, word] for place, word, seen in zip(places, anchors, inside, strict=False) if seen],
+        "data": _words(partition, name)
+        | {
+            "fills": fills,
+            "templates": None if name is None else _templates(partition, template_bytes),
+            "start": _start(partition),
+        },
+    }
+
+
+def _words(partition: PlanePartition, name: Callable[[int], str] | None) -> dict[str, Any]:
+    """What is said of every cell, and of the operators."""
+    codes = partition.codes()
+    above = np.stack([(part.unpack().flatten(1) > 0).sum(1).numpy() for part in codes.values()], 1) if codes else None
+    areas = partition.areas.numpy() / float(partition.areas.sum())
+    outputs = _outputs(partition, name)
     titles = {record.name: title_of(record) for record in partition.frame.net.operators}
-    data = {
-        "operators": [titles.get(name, name) for name in partition.operators],
-        "coded": [[titles[name], part.unit_count] for name, part in codes.items()],
+    return {
+        "operators": [titles.get(operator, operator) for operator in partition.operators],
+        "coded": [[titles[operator], part.unit_count] for operator, part in codes.items()],
         "cells": [
             {
                 "area": _short(areas[number]),
@@ -105,20 +125,6 @@ def plane_content(
             for number in range(partition.regions)
         ],
         "classes": [] if name is None else [name(number) for number in partition.classes.tolist()],
-        "fills": fills,
-        "templates": None if name is None else _templates(partition, template_bytes),
-        "start": _start(partition),
-    }
-    return {
-        "width": width,
-        "height": height,
-        "key": key,
-        "cells": [corners[starts[number] : starts[number + 1]] for number in range(partition.regions)],
-        "fills": fills if whole is None else [fill if one else "none" for fill, one in zip(fills, whole, strict=True)],
-        "parts": parts,
-        "boundary": placed(partition.decision_boundary().points.numpy()) if name is not None else [],
-        "anchors": [[*place, word] for place, word, seen in zip(places, anchors, inside, strict=False) if seen],
-        "data": data,
     }
 
 
