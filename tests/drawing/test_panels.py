@@ -76,6 +76,8 @@ def test_names_of_channels_hide_no_line() -> None:
     figure.draw_without_rendering()
     assert [ax.get_legend() is None for ax in figure.axes] == [True, True, False]
     last = figure.axes[-1]
-    box, whole = last.get_legend().get_window_extent(), figure.bbox
+    legend = last.get_legend()
+    assert legend is not None
+    box, whole = legend.get_window_extent(), figure.bbox
     assert last.get_window_extent().x1 <= box.x0 + 0.5 and box.x1 <= whole.x1
     assert panel_figure([[Panel(np.ones((1, 40)), "words")]]).axes[0].get_legend() is None

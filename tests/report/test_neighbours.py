@@ -105,8 +105,9 @@ def test_test_inputs_that_are_training_inputs_are_found(model: nn.Module, data: 
 
 
 def test_inputs_of_one_large_region_are_no_copies(data: DataSet) -> None:
-    network = nn.Sequential(nn.Flatten(), nn.Linear(36, 2), nn.ReLU(), nn.Linear(2, 3))
-    nn.init.constant_(network[1].bias, 100.0)
+    wide = nn.Linear(36, 2)
+    nn.init.constant_(wide.bias, 100.0)
+    network = nn.Sequential(nn.Flatten(), wide, nn.ReLU(), nn.Linear(2, 3))
     inputs = torch.cat([data.train.inputs, data.train.inputs[7:8]])
     copied = dataclasses.replace(data, train=Split(inputs, torch.cat([data.train.labels, data.train.labels[7:8]])))
     planted = data.test.inputs.clone()

@@ -143,7 +143,7 @@ def _draw(ax: Axes, panel: Panel, kind: Kind, end: float) -> None:
 
 def _name_lines(ax: Axes) -> None:
     """Name the channels, where there are several, beside the last panel of a row: there, nothing is hidden."""
-    lines = [line for line in ax.get_lines() if line.get_label().startswith("channel")]
+    lines = [line for line in ax.get_lines() if str(line.get_label()).startswith("channel")]
     if len(lines) > 1:
         place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
         ax.legend(handles=lines, fontsize=5.5, frameon=False, borderpad=0, handlelength=1, **place)

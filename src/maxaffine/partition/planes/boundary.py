@@ -87,7 +87,7 @@ def winners(cells: Complex, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     wins = scores >= scores.max(1, keepdims=True) - too_small(values).max(initial=0.0)
     common = np.logical_and.reduceat(wins[cells.corners], cells.starts[:-1])
     means = np.add.reduceat(scores[cells.corners], cells.starts[:-1])
-    decided = common.any(1)
+    decided = np.asarray(common.any(1))
     return np.where(decided, common.argmax(1), means.argmax(1)), decided
 
 

@@ -143,8 +143,9 @@ class _Sums:
     def _uncancelled(self) -> Tensor:
         """(K,) the largest entries where nothing cancels."""
         rows, step = self.level.run(probes(self.made)), self.level.step
-        choice = step is None or isinstance(step.operator, Choice)
-        return operand_gap(self.level, rows)[1] if choice else _largest(rows[step.inputs[0]])
+        if step is None or isinstance(step.operator, Choice):
+            return operand_gap(self.level, rows)[1]
+        return _largest(rows[step.inputs[0]])
 
 
 def _largest(x: Tensor) -> Tensor:

@@ -155,7 +155,7 @@ class _Contest:
         found = np.full(len(edges), -1)
         for units in _parts(np.arange(len(self.units)), len(cells.corners) * self.entries.shape[2]):
             common = self._common(cells, units)
-            changes = ~(common[left] & common[right]).any(2)
+            changes = ~np.asarray((common[left] & common[right]).any(2))
             found = np.where((found < 0) & changes.any(1), units[changes.argmax(1)], found)
         return found
 
