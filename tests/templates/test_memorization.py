@@ -142,6 +142,7 @@ def test_the_score_is_what_does_not_carry_over() -> None:
     least_matched = (blocks[0].reshape(7, CLASSES, -1) @ X.reshape(7, -1, 1)).argmin(1).flatten()
     worst = ma.memorization(NET, (X, least_matched), test=(X, Y))
     assert math.isnan(worst.score) and math.isnan(worst.standard_error)
+    assert "not aligned" in worst.plot().get_suptitle()
 
 
 def test_the_standard_error_is_the_spread_over_draws() -> None:

@@ -61,7 +61,9 @@ def spread_figure(panels: Sequence[Spread], mark: str, title: str = "") -> Figur
     for ax, panel in zip(axes, panels, strict=True):
         _draw(ax, panel, mark)
     axes[0].set_ylabel("share of the inputs", fontsize=8)
-    axes[0].legend(fontsize=7, frameon=False)
+    handles, labels = axes[0].get_legend_handles_labels()
+    columns = min(len(labels), 2 * len(panels))
+    figure.legend(handles, labels, fontsize=7, frameon=False, loc="outside lower center", ncols=columns)
     if title:
         figure.suptitle(title, fontsize=9)
     return figure

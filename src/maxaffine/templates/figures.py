@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -78,8 +79,12 @@ def memorization_figure(found: Memorization) -> Figure:
     Returns:
         The figure.
     """
-    score = None if found.test is None else f"{found.score:.3f} ± {found.standard_error:.3f}"
-    title = "" if score is None else f"memorised share of the alignment: {score}"
+    if found.test is None:
+        title = ""
+    elif math.isnan(found.score):
+        title = "the training inputs are not aligned with their templates, so no share of it is memorised"
+    else:
+        title = f"memorised share of the alignment: {found.score:.3f} ± {found.standard_error:.3f}"
     return spread_figure(memorization_spreads(found), "optimum", title)
 
 
