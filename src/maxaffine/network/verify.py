@@ -144,7 +144,7 @@ def _check(
 ) -> tuple[float, float, float, float]:
     x = net.inputs.given(tensors)
     with torch.no_grad():
-        truth = _front(net, place, call(tensors)[place])
+        truth = _front(net, place, call(tensors)[place]).detach()  # a view of a parameter may require gradients
         value = _front(net, place, tree_leaves(net(x))[place])
         own = _finished(net, place, value)
     if truth.shape != own.shape:
