@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import maxaffine as ma
 from tests.operator_table import SECTIONS
@@ -33,44 +33,54 @@ AFFINE = ("operator", "options", "pieces", "convex", "continuous")
 REFUSED = ("operator", "options", "why", "what to do")
 
 
-def page() -> str:
-    """The whole page, with one section per family of operators."""
+def page(cells: Callable[[Row], Sequence[str]] | None = None) -> str:
+    """The whole page, with one section per family of operators.
+
+    Args:
+        cells: What stands in the line of a row, in place of what capture answers to it.
+
+    Returns:
+        Markdown.
+    """
+    cells = cells or cells_of
     rows = [row for section in SECTIONS.values() for row in section]
     exact = sum(row.exact for row in rows)
     parts = [HEAD.format(version=".".join(map(str, TORCH)), exact=exact, refused=len(rows) - exact)]
     for title, section in SECTIONS.items():
-        parts += [f"## {title}\n", *_tables(section)]
+        parts += [f"## {title}\n", *_tables(section, cells)]
     parts += ["## Left out\n", _table(("name", "why"), ((f"`{name}`", reason) for name, reason in EXCLUDED.items()))]
     return "\n".join(parts)
 
 
-def _tables(rows: Sequence[Row]) -> list[str]:
-    exact = [line for row in rows if row.exact for line in _exact_line(row)]
-    refused = [line for row in rows if not row.exact for line in _refused_line(row)]
+def line(cells: Sequence[str]) -> str:
+    """A line of a table."""
+    return f"| {' | '.join(cells)} |\n"
+
+
+def cells_of(row: Row) -> tuple[str, ...]:
+    """What capture answers to a row, beside its name and its options."""
+    answer = outcome(row)
+    if isinstance(answer, ma.SplineNetwork):
+        pieces = max((record.pieces for record in answer.operators), default=1)
+        continuous = all(record.continuous for record in answer.operators)
+        return (*named(row), str(pieces), _yes(answer.convex), _yes(continuous))
+    reason, cure = explained(answer)
+    limit = f" (a known limit: {row.though_affine})" if row.though_affine else ""
+    return (*named(row), reason + limit, cure)
+
+
+def named(row: Row) -> tuple[str, str]:
+    """The name and the options of a row."""
+    return f"`{row.operator}`", row.variant
+
+
+def _tables(rows: Sequence[Row], cells: Callable[[Row], Sequence[str]]) -> list[str]:
+    exact, refused = ([cells(row) for row in rows if row.exact is which] for which in (True, False))
     return [_table(AFFINE, exact)] * bool(exact) + ["Refused:\n", _table(REFUSED, refused)] * bool(refused)
 
 
 def _table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    rows = [header, ["---"] * len(header), *lines]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
-
-
-def _exact_line(row: Row) -> list[tuple[str, ...]]:
-    net = outcome(row)
-    if not isinstance(net, ma.SplineNetwork):
-        return []
-    pieces = max((record.pieces for record in net.operators), default=1)
-    continuous = all(record.continuous for record in net.operators)
-    return [(f"`{row.operator}`", row.variant, str(pieces), _yes(net.convex), _yes(continuous))]
-
-
-def _refused_line(row: Row) -> list[tuple[str, ...]]:
-    error = outcome(row)
-    if not isinstance(error, ma.MaxAffineError):
-        return []
-    reason, cure = explained(error)
-    limit = f" (a known limit: {row.though_affine})" if row.though_affine else ""
-    return [(f"`{row.operator}`", row.variant, reason + limit, cure)]
+    return "".join(map(line, [header, ["---"] * len(header), *lines]))
 
 
 def explained(error: ma.MaxAffineError) -> tuple[str, str]:
