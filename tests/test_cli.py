@@ -374,7 +374,8 @@ def test_a_failure_while_writing_leaves_the_earlier_report(
 def test_weights_beside_an_earlier_report_are_read_and_kept(command: str, tmp_path: Path, factories: Path) -> None:
     out = tmp_path / "out.html" if command == "report" else tmp_path / "out"
     kept = (report.files_of(out) if command == "report" else out) / report.WEIGHTS
-    words = [command, "mlp", "--out", out, "--images", 1] if command != "partition" else [command, "mlp", "--out", out]
+    little = ["--extent=0,0.1,0,0.1"] if command == "partition" else ["--images", 1]
+    words = [command, "mlp", "--out", out, *little]
     small = ["--data", tmp_path / "small.npz"]
     rows = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
     np.savez(tmp_path / "small.npz", inputs=rows, labels=np.arange(30) % 3)
