@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGE = "maxaffine"
-MODULE_LINES = 300
 FUNCTION_LINES = 50
 # Packages behind an extra: the only ones that a function may import for itself.
 OPTIONAL = frozenset(
@@ -102,7 +101,7 @@ def _check_file(path: Path, package: Path, rooms: Rooms) -> Iterator[Violation]:
     checks = [
         _imports(tree, relative, package, rooms),
         _local_imports(tree, relative),
-        _sizes(tree, text),
+        _sizes(tree),
         _state(tree, room),
         _errors(tree),
     ]
@@ -171,10 +170,7 @@ def _is_hidden_module(room: Path, name: str) -> bool:
     return name not in {alias.asname or alias.name for node in imports for alias in node.names}
 
 
-def _sizes(tree: ast.Module, text: str) -> Iterator[_Finding]:
-    lines = len(text.splitlines())
-    if lines > MODULE_LINES:
-        yield "module-length", lines, f"{lines} lines; split it (limit {MODULE_LINES})"
+def _sizes(tree: ast.Module) -> Iterator[_Finding]:
     for node in ast.walk(tree):
         if isinstance(node, _Function):
             docstring = node.body[0] if ast.get_docstring(node, clean=False) is not None else None
