@@ -201,7 +201,8 @@ def test_decisions_by_hand() -> None:
     found = line(ma.capture(layer, point(0.0)), point(0.0), point(1.0)).decisions()
     assert_close(found.t, torch.tensor([0.3, 0.7], dtype=F64))
     assert found.classes.tolist() == [1, 2, 0]
-    single = line(ma.capture(nn.Sequential(nn.ReLU(), linear([[1.0]], [-0.5])), point(0.0)), point(-1.0), point(1.0))
+    logit = nn.Sequential(nn.ReLU(), linear([[1.0]], [-0.5]))
+    single = line(ma.capture(logit, point(0.0), task="classes"), point(-1.0), point(1.0))
     assert_close(single.decisions().t, torch.tensor([0.75], dtype=F64))
     assert single.decisions(threshold=-0.6).classes.tolist() == [1]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -30,6 +30,7 @@ def capture(
     until: str | None = None,
     output: str = "as_is",
     batch_dim: int | tuple[int, ...] = 0,
+    task: str | Sequence[str] | None = None,
 ) -> SplineNetwork:
     """Turn a module into its exact spline form, or refuse.
 
@@ -43,6 +44,9 @@ def capture(
         output: ``"as_is"``, or ``"pre_activation"`` to stop before a final softmax, log-softmax, sigmoid or tanh in
             each output that ends in one.
         batch_dim: The axis of the samples, one for all inputs or one per input.
+        task: What the outputs answer, one word for all or one for each: ``"classes"`` (the largest output, or the
+            sign of a single logit), ``"value"``, ``"values"`` or ``"field"`` (values over 2 or 3 coordinates). By
+            default it is inferred, see :meth:`SplineNetwork.task`.
 
     Returns:
         The network, for any number of samples.
@@ -67,7 +71,8 @@ def capture(
     gradients = torch.is_grad_enabled()
     # Constants made in inference mode could not take part in a derivative later.
     with torch.inference_mode(False), torch.set_grad_enabled(gradients):
-        return _captured(model, spec, spec.tensors(example), until, output)
+        net = _captured(model, spec, spec.tensors(example), until, output)
+    return net if task is None else net.with_task(*([task] if isinstance(task, str) else task))
 
 
 def _captured(

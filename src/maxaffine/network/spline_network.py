@@ -18,6 +18,7 @@ from maxaffine.maps import AffineMap
 from maxaffine.network.fingerprint import fingerprint
 from maxaffine.network.inputs import InputSpec
 from maxaffine.network.table import html_table, text_table
+from maxaffine.network.task import COORDINATES, Task, checked, inferred
 from maxaffine.progress import progress_bar
 
 
@@ -39,6 +40,11 @@ class Ending:
         """Apply it."""
         return self.target(value, *self.args, **self.kwargs)
 
+    @property
+    def name(self) -> str:
+        """What it is called, e.g. ``"softmax"``."""
+        return str(self.target).split(".")[1] if "." in str(self.target) else str(self.target)
+
 
 class SplineNetwork:
     """A network in its exact spline form; made by :func:`maxaffine.capture`.
@@ -51,6 +57,7 @@ class SplineNetwork:
         output_spec: How its outputs are nested.
         places: Operator names and module paths to the numbers of their values in the graph.
         endings: The activation left out behind each output at capture, if any; empty when nothing was left out.
+        tasks: What each output answers, where that was said; empty when nothing was.
     """
 
     def __init__(
@@ -60,12 +67,14 @@ class SplineNetwork:
         output_spec: TreeSpec,
         places: dict[str, int],
         endings: tuple[Ending | None, ...] = (),
+        tasks: tuple[Task, ...] = (),
     ) -> None:
         self.graph = graph
         self.inputs = inputs
         self.output_spec = output_spec
         self.places = places
         self.endings = endings
+        self.tasks = tasks
 
     def __call__(self, x: Any) -> Any:
         """The network's own output, nested as the user's module returns it.
@@ -204,7 +213,80 @@ class SplineNetwork:
             return self
         dtypes = tuple(torch.float64 if dtype.is_floating_point else dtype for dtype in self.inputs.dtypes)
         spec = replace(self.inputs, dtypes=dtypes)
-        return SplineNetwork(graph, spec, self.output_spec, self.places, self.endings)
+        return SplineNetwork(graph, spec, self.output_spec, self.places, self.endings, self.tasks)
+
+    def task(self, output: int | None = None, labels: int | None = None) -> Task:
+        """What an output answers: a class, a value, several values, or a field over coordinates.
+
+        What was said at capture holds. Otherwise a row of two or more outputs is taken for classes, but not before a
+        sigmoid or tanh, and a single one for a value, but before a sigmoid for the logit of two classes; values of
+        a point of 2 or 3 coordinates are a field. Labels, where there is data, say more: see ``labels``.
+
+        Args:
+            output: Which output, for a network with several.
+            labels: Number of classes of the data that it is asked about, below 2 where that has no labels: as many as
+                outputs (or 2, of a single output) are its classes, and without labels there are none.
+
+        Returns:
+            The task.
+
+        Raises:
+            BadInput: When one of several outputs must be chosen.
+
+        Example:
+            >>> import maxaffine as ma
+            >>> ma.capture(torch.nn.Linear(4, 3), torch.zeros(1, 4)).task().value
+            'classes'
+            >>> ma.capture(torch.nn.Linear(4, 3), torch.zeros(1, 4), task="values").task().value
+            'values'
+            >>> ma.capture(torch.nn.Linear(4, 1), torch.zeros(1, 4)).task().value
+            'value'
+        """
+        number, place = self.target(None, output), output or 0
+        if self.tasks:
+            return self.tasks[place]
+        ending = self.endings[place] if self.endings else None
+        units = self.graph.values[number].units
+        return inferred(units, self._coordinates, "" if ending is None else ending.name, labels)
+
+    def task_at(self, number: int) -> Task:
+        """The task of a value of the graph: of an output its own, and inside a network of classes that of its shape.
+
+        Args:
+            number: The value's number.
+
+        Returns:
+            The task.
+        """
+        if number in self.graph.outputs:
+            return self.task(self.graph.outputs.index(number))
+        units = self.graph.values[number].units
+        classes = any(self.task(place) is Task.CLASSES for place in range(len(self.graph.outputs)))
+        return inferred(units, False, "", None if classes else 0)
+
+    def with_task(self, *tasks: Task | str) -> SplineNetwork:
+        """The same network, with what it answers said.
+
+        Args:
+            tasks: One for all outputs, or one for each: ``"classes"``, ``"value"``, ``"values"`` or ``"field"``.
+
+        Returns:
+            The network.
+
+        Raises:
+            BadInput: When there is no such task, or an output cannot be meant so.
+        """
+        values = [self.graph.values[number] for number in self.graph.outputs]
+        given = tasks * len(values) if len(tasks) == 1 else tasks
+        if len(given) != len(values):
+            raise BadInput(f"task: {len(given)} for {len(values)} outputs; give one for all, or one for each")
+        told = tuple(checked(task, value.units, self._coordinates) for task, value in zip(given, values, strict=True))
+        return SplineNetwork(self.graph, self.inputs, self.output_spec, self.places, self.endings, told)
+
+    @property
+    def _coordinates(self) -> bool:
+        """Whether the input is one point of 2 or 3 coordinates."""
+        return len(self.inputs.units) == 1 and self.inputs.units[0] in [(count,) for count in COORDINATES]
 
     def part(self, after: str | None = None, until: str | None = None) -> SplineNetwork:
         """The part of the network behind one operator and up to another, as a network of its own.
@@ -221,8 +303,9 @@ class SplineNetwork:
         """
         targets = self.graph.outputs if until is None else (self.target(until, None),)
         spec = self.output_spec if until is None else tree_structure(0)
+        tasks = tuple(self.task_at(number) for number in targets)
         if after is None:
-            return self._with(self.graph.part(targets), self.inputs, spec)
+            return self._with(self.graph.part(targets), self.inputs, spec, tasks)
         start = self.target(after, None, "after")
         graph = self.graph.part(targets, [start])
         if graph.missing():
@@ -230,11 +313,12 @@ class SplineNetwork:
                 f"after: some path leads around {after!r} (a skip connection?), so what follows is not a function of it"
                 " alone; choose an operator that every path passes"
             )
-        return self._with(graph, self._input_at(start), spec)
+        return self._with(graph, self._input_at(start), spec, tasks)
 
-    def _with(self, graph: Graph, inputs: InputSpec, spec: TreeSpec) -> SplineNetwork:
+    def _with(self, graph: Graph, inputs: InputSpec, spec: TreeSpec, tasks: tuple[Task, ...]) -> SplineNetwork:
         alive = {number for step in graph.steps for number in step.outputs if number is not None}
-        return SplineNetwork(graph, inputs, spec, {n: p for n, p in self.places.items() if p in alive})
+        places = {n: p for n, p in self.places.items() if p in alive}
+        return SplineNetwork(graph, inputs, spec, places, tasks=tasks)
 
     def _input_at(self, number: int) -> InputSpec:
         value = self.graph.values[number]

@@ -31,7 +31,11 @@ def summary(network: SplineNetwork) -> str:
     pieced = [record for record in network.operators if record.pieces > 1]
     units = sum(prod(record.units) for record in pieced)
     convex = "convex in its input" if network.convex else "not shown to be convex in its input"
-    return f"{len(network.operators)} operators, {len(pieced)} of them piecewise affine with {units:,} units; {convex}"
+    answers = ", ".join(network.task(place).value for place in range(len(network.graph.outputs)))
+    return (
+        f"{len(network.operators)} operators, {len(pieced)} of them piecewise affine with {units:,} units; {convex};"
+        f" answers: {answers}"
+    )
 
 
 def text_table(network: SplineNetwork) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from maxaffine.drawing import Panel, panel_figure
 from maxaffine.errors import BadInput
+from maxaffine.network import Task
 from maxaffine.templates.measuring import double
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Comparison:
         losing: A_d, likewise.
         inner: <A_c - A_d, x>, (N,).
         offsets: b_c - b_d, (N,).
+        task: What the two units answer, as in :class:`Templates`.
     """
 
     inputs: tuple[Tensor, ...]
@@ -42,6 +44,7 @@ class Comparison:
     losing: tuple[Tensor, ...]
     inner: Tensor
     offsets: Tensor
+    task: Task | None
 
     @property
     def margins(self) -> Tensor:
@@ -111,11 +114,13 @@ class Comparison:
         return tuple(c - d for c, d in zip(self.winning, self.losing, strict=True))
 
     def __repr__(self) -> str:
+        # No value wins over another one.
+        over, margin = ("over", "margin") if self.task in (None, Task.CLASSES) else ("minus", "difference")
         lines = [
-            f"  {c} over {d}: {self.inner[n]:.4g} {_signed(self.offsets[n], '.4g')} = {self.margins[n]:.4g}"
+            f"  {c} {over} {d}: {self.inner[n]:.4g} {_signed(self.offsets[n], '.4g')} = {self.margins[n]:.4g}"
             for n, (c, d) in enumerate(zip(self.winners, self.losers, strict=True))
         ]
-        return "\n".join([f"Comparison of {len(lines)} inputs: <A_c - A_d, x> + b_c - b_d = margin", *lines])
+        return "\n".join([f"Comparison of {len(lines)} inputs: <A_c - A_d, x> + b_c - b_d = {margin}", *lines])
 
 
 def compared(templates: Templates, winners: Tensor, losers: Tensor) -> Comparison:
@@ -141,6 +146,7 @@ def compared(templates: Templates, winners: Tensor, losers: Tensor) -> Compariso
         losing=templates.rows_at(losers),
         inner=inner,
         offsets=offsets,
+        task=templates.task,
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from maxaffine.drawing import Panel, Spread, panel_figure, short, spread_figure
 from maxaffine.errors import BadInput
 from maxaffine.graph import as_tuple
+from maxaffine.network import Task
 from maxaffine.templates.comparison import array
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def memorization_spreads(found: Memorization) -> list[Spread]:
 
 
 def largest(templates: Templates, sample: int, count: int = LARGEST) -> list[int]:
-    """Places of the largest units of a sample, the largest first.
+    """Places of the largest units of a sample, the largest first; of values, which do not compete, the first ones.
 
     Args:
         templates: The templates.
@@ -122,6 +123,8 @@ def largest(templates: Templates, sample: int, count: int = LARGEST) -> list[int
     Returns:
         At most ``count`` places.
     """
+    if templates.task not in (None, Task.CLASSES):
+        return list(range(len(templates.units)))[:count]
     return templates.values[sample].argsort(descending=True, stable=True)[:count].tolist()
 
 

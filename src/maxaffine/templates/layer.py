@@ -7,13 +7,14 @@ from functools import cached_property
 from math import prod
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from maxaffine.errors import BadInput
 from maxaffine.graph import BatchAxis, Dependence, Graph, Value
 from maxaffine.maps import AffineMap
-from maxaffine.network import SplineNetwork, rounding_bound
+from maxaffine.network import SplineNetwork, Task, require_classes, rounding_bound
 
 SHOWN = 12
 
@@ -45,6 +46,24 @@ class Layer:
         if self.until is not None:
             return repr(self.until)
         return f"output {self.output}" if len(self.net.graph.outputs) > 1 else "the output"
+
+    @property
+    def task(self) -> Task:
+        """What the units answer."""
+        return self.net.task(self.output) if self.until is None else self.net.task_at(self.net.places[self.until])
+
+    def unit_name(self, unit: int) -> str:
+        """What to call a unit that nobody named: a class only where there are classes."""
+        if not self.units:
+            return "the output" if self.until is None else "unit"
+        place = ", ".join(str(int(number)) for number in np.unravel_index(unit, self.units))
+        if len(self.units) > 1:
+            return f"{'unit' if self.task is Task.CLASSES or self.until is not None else 'value'} ({place})"
+        if self.until is not None:
+            return f"unit {place}"
+        if self.task is Task.CLASSES and self.count > 1:
+            return f"class {place}"
+        return "the output" if self.count == 1 else f"value {place}"
 
     @property
     def rounding(self) -> float:
@@ -133,10 +152,13 @@ def find_classifier(net: SplineNetwork, until: str | None, output: int | None) -
             f"{'output' if until is None else 'until'}: {layer.words} has the shape {layer.units} for one input, which"
             f" is no row of logits, one per class. {candidates(net)}"
         )
+    # Who asks has labels, so that outputs of which nobody said what they are may be their classes.
+    task = layer.task if until is not None else net.task(layer.output, labels=layer.count)
+    require_classes(task, "memorization", f"templates(net, x) says what values are made of. {candidates(net)}")
     if layer.count < 2:
         raise BadInput(
-            f"{'output' if until is None else 'until'}: {layer.words} has one class; there is nothing to tell apart"
-            f" below two. {candidates(net)}"
+            f"{'output' if until is None else 'until'}: {layer.words} is a single logit; memorization compares the"
+            f" templates of two classes or more. {candidates(net)}"
         )
     return layer
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from maxaffine.errors import BadInput, ExactnessError
 from maxaffine.graph import as_tuple
 from maxaffine.maps import AffineMap, OffsetContributions
+from maxaffine.network import Task, require_classes
 from maxaffine.templates import figures
 from maxaffine.templates.comparison import Comparison, checked_place, compared
 from maxaffine.templates.html import page
@@ -34,6 +35,7 @@ class Templates:
         affine_map: The map whose outputs are the K units; its ``rows()`` give the templates in blocks.
         inputs: The floating-point inputs, the samples in front: (N, *in) each.
         layer: What the units belong to, in words.
+        task: What the units answer, as in :meth:`maxaffine.SplineNetwork.task`; None inside a network.
         units: Flat number of each unit, (K,).
         names: Name of each unit.
         values: The network's own values at the units (the logits, at a classifier's output), (N, K).
@@ -47,6 +49,7 @@ class Templates:
     affine_map: AffineMap
     inputs: tuple[Tensor, ...]
     layer: str
+    task: Task | None
     units: tuple[int, ...]
     names: tuple[str, ...]
     values: Tensor
@@ -120,8 +123,9 @@ class Templates:
             The comparison, among the chosen units; of equal ones the lower is the winner.
 
         Raises:
-            BadInput: When a single unit was chosen.
+            BadInput: When a single unit was chosen, or the units are values: no value is an answer that beats another.
         """
+        require_classes(self.task or Task.CLASSES, "runner_up", "compare(c, d) takes two of the values apart")
         if len(self.units) < 2:
             raise BadInput("classes: a single unit was chosen, so there is no runner-up; choose two or more")
         order = self.values.argsort(dim=1, descending=True, stable=True)
@@ -156,7 +160,8 @@ class Templates:
 
         Args:
             samples: Which samples of the batch, one per row.
-            units: Flat numbers or names of the units; by default the (at most) three largest of each sample.
+            units: Flat numbers or names of the units; by default the (at most) three largest of each sample, or the
+                first three where they are values.
             input: Which floating-point input, where there are several.
             channels: ``"sum"`` shows a template's response to a grey change; ``"each"`` has a row for every channel.
             share: Share of a row's values that lie within its colours.

@@ -74,7 +74,8 @@ def templates(
         inputs=inputs,
         layer=layer.words,
         units=tuple(units),
-        names=tuple(named[unit] if named is not None else _unit_name(layer, unit) for unit in units),
+        names=tuple(named[unit] if named is not None else layer.unit_name(unit) for unit in units),
+        task=layer.task if until is None else None,
         values=kept,
         inner=measured.inner,
         offsets=offsets,
@@ -124,20 +125,10 @@ def _names(layer: Layer, names: Names | None) -> Mapping[int, str] | None:
     if names is None:
         return None
     if isinstance(names, Mapping):
-        return {unit: names.get(unit, _unit_name(layer, unit)) for unit in range(layer.count)}
+        return {unit: names.get(unit, layer.unit_name(unit)) for unit in range(layer.count)}
     if isinstance(names, str) or len(names) != layer.count:
         raise BadInput(f"names: {layer.words} has {layer.count} units; give one name for each, or a dict by number")
     return dict(enumerate(names))
-
-
-def _unit_name(layer: Layer, unit: int) -> str:
-    if len(layer.units) == 1:
-        return f"{'class' if layer.until is None else 'unit'} {unit}"
-    return (
-        f"unit ({', '.join(str(int(place)) for place in np.unravel_index(unit, layer.units))})"
-        if layer.units
-        else "unit"
-    )
 
 
 def _checked(layer: Layer, values: Tensor, measured: Measured, offsets: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Where the decision of a network changes along a segment."""
+"""Where the decision of a network changes along a segment, and where a value is reached."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Decisions:
 
     Attributes:
         t: (changes,) where the decision changes, increasing.
-        classes: (changes + 1,) the class before the first change, between neighbours, and behind the last.
+        classes: (changes + 1,) the class before the first change, between neighbors, and after the last.
     """
 
     t: Tensor
@@ -57,3 +57,25 @@ def decisions(t: Tensor, starts: Tensor, ends: Tensor, threshold: float, toleran
         found = (outputs >= outputs.amax(1, keepdim=True) - limit).long().argmax(1)
     changes = torch.nonzero(found[1:] != found[:-1])[:, 0]
     return Decisions(cut[1:-1][changes], torch.cat([found[:1], found[1:][changes]]))
+
+
+def levels(t: Tensor, starts: Tensor, ends: Tensor, level: float, tolerance: float) -> Tensor:
+    """Find every place where one output has a given value.
+
+    Args:
+        t: (pieces + 1,) breakpoints.
+        starts: (pieces,) the output at the left ends.
+        ends: (pieces,) the output at the right ends.
+        level: The value.
+        tolerance: Relative size of differences that count as zero.
+
+    Returns:
+        The places, increasing; a piece that equals the level all over counts with its ends.
+    """
+    limit = tolerance * max(float(torch.cat([starts, ends]).abs().max()), abs(level))
+    left, right = starts - level, ends - level
+    piece, fraction, _ = crossings(left, right, limit)
+    inside = t[piece] + fraction * (t[piece + 1] - t[piece])
+    # Crossings leave out ends that are within the limit of the level: those are places themselves.
+    reached = torch.cat([t[:-1][left.abs() <= limit], t[1:][right.abs() <= limit]])
+    return torch.cat([inside, reached]).unique()

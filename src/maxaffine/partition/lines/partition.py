@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from torch import Tensor, nn
 from maxaffine.codes import Codes
 from maxaffine.errors import BadInput
 from maxaffine.maps import AffineMap
+from maxaffine.network import require_classes
 from maxaffine.partition.lines.checks import LineReport, check
-from maxaffine.partition.lines.decisions import Decisions, decisions
+from maxaffine.partition.lines.decisions import Decisions, decisions, levels
 from maxaffine.partition.lines.target import Target
 
 
@@ -176,8 +178,31 @@ class LinePartition:
 
         Returns:
             The changes, exact like the breakpoints.
+
+        Raises:
+            BadInput: When the output is a value, or several, and no class.
         """
+        require_classes(self.target.task, "decisions", "level_set(level, output) finds where a value is reached")
         return decisions(self.breakpoints, self.starts.flatten(1), self.ends.flatten(1), threshold, self.tolerance)
+
+    def level_set(self, level: float = 0.0, output: int = 0) -> Tensor:
+        """Every place where one output has a given value.
+
+        Args:
+            level: The value.
+            output: Flat number of the output among those that are followed.
+
+        Returns:
+            t, increasing, exact like the breakpoints; of a piece that equals the level all over, its ends.
+
+        Raises:
+            BadInput: When there is no such output.
+        """
+        count = prod(self.starts.shape[1:])
+        if not 0 <= output < count:
+            raise BadInput(f"output: numbers run from 0 to {count - 1}, got {output}")
+        starts, ends = (item.flatten(1)[:, output] for item in (self.starts, self.ends))
+        return levels(self.breakpoints, starts, ends, level, self.tolerance)
 
     def verify(self, model: nn.Module, *, seed: int = 0, rtol: float | None = None, raises: bool = True) -> LineReport:
         """Compare the partition with the user's untouched module, at a random place inside every piece.

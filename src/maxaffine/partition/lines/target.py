@@ -12,7 +12,7 @@ from torch import Tensor
 from maxaffine.errors import BadInput
 from maxaffine.graph import Dependence, Graph
 from maxaffine.maps import AffineMap
-from maxaffine.network import SplineNetwork
+from maxaffine.network import SplineNetwork, Task
 from maxaffine.partition.lines.segment import Segment
 
 POINT_BYTES = 64 * 2**20  # of inputs held at once
@@ -57,6 +57,11 @@ class Target:
     def graph(self) -> Graph:
         """The part of the network up to the output."""
         return self.segment.net.graph.part([self.number])
+
+    @property
+    def task(self) -> Task:
+        """What the output answers; some of its units alone answer nothing of their own."""
+        return self.captured.task_at(self.number)
 
     def chosen(self, front: Tensor) -> Tensor:
         """The wanted units of values (rows, *units): (rows, *out)."""

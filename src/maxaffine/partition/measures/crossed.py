@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from maxaffine.errors import BadInput
-from maxaffine.network import SplineNetwork
+from maxaffine.network import SplineNetwork, Task
 from maxaffine.partition.lines.line import line
 from maxaffine.progress import progress_bar
 
@@ -42,7 +42,7 @@ class CrossedRegions:
 
 
 def crossed_regions(
-    net: SplineNetwork, x0: Tensor, x1: Tensor, *, decisions: bool = True, progress: bool | None = None
+    net: SplineNetwork, x0: Tensor, x1: Tensor, *, decisions: bool | None = None, progress: bool | None = None
 ) -> CrossedRegions:
     """Count the regions that the segments between pairs of samples cross, exactly.
 
@@ -53,7 +53,7 @@ def crossed_regions(
         net: The network, with one floating-point input.
         x0: (pairs, ...) where the segments start, a batch as at capture.
         x1: (pairs, ...) where they end.
-        decisions: Whether changes of the class are counted; the network's output must be a vector.
+        decisions: Whether changes of the class are counted; by default where the network answers classes.
         progress: Whether to show a progress bar; by default when it takes over two seconds.
 
     Returns:
@@ -83,5 +83,6 @@ def crossed_regions(
         line(net, a.unsqueeze(0).movedim(0, dim), b.unsqueeze(0).movedim(0, dim), progress=False)
         for a, b in progress_bar(progress, "lines", iterable=zip(*front, strict=True), total=len(lengths), unit="line")
     ]
-    changes = torch.tensor([len(found.decisions()) for found in lines] if decisions else [])
+    counted = net.task() is Task.CLASSES if decisions is None else decisions
+    changes = torch.tensor([len(found.decisions()) for found in lines] if counted else [])
     return CrossedRegions(torch.tensor([found.pieces - 1 for found in lines]), changes, lengths)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from maxaffine.errors import BadInput
+from maxaffine.network import require_classes
 from maxaffine.partition.planes.complex import Complex
 from maxaffine.partition.planes.divide import divided_by_columns, too_small
 from maxaffine.partition.planes.extremes import Boundary, divided_by_extremes
@@ -95,6 +96,7 @@ def _divided(partition: PlanePartition) -> tuple[Complex, np.ndarray]:
     units = partition.graph.values[partition.number].units
     if len(units) > 1:
         raise BadInput(f"output: a decision needs a vector of outputs, got {units} for each input; choose until=")
+    require_classes(partition.task, "decision boundary", "level_set(level, output) gives the contours of a value")
     values = partition.values.numpy()
     if values.shape[1] == 1:
         return _cut_at(partition, values)

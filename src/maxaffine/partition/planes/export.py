@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from maxaffine.errors import MaxAffineError
+from maxaffine.network import Task
 
 if TYPE_CHECKING:
     from maxaffine.partition.planes.partition import PlanePartition
@@ -42,13 +43,13 @@ def as_arrays(partition: PlanePartition) -> dict[str, np.ndarray]:
 def as_geojson(partition: PlanePartition) -> dict[str, Any]:
     """See :meth:`PlanePartition.to_geojson`."""
     cells, names = partition.cells, (*partition.operators, None)
-    classes, areas, depths = partition.classes.tolist(), cells.areas.tolist(), partition.depths.tolist()
+    answers, areas, depths = answered(partition), cells.areas.tolist(), partition.depths.tolist()
     rings = np.split(cells.points[cells.corners], cells.starts[1:-1])
     features = []
     for number, ring in enumerate(rings):
         properties = {
             "cell": number,
-            "class": classes[number],
+            **answers[number],
             "area": areas[number],
             "cut_by": names[depths[number]],
         }
@@ -58,15 +59,22 @@ def as_geojson(partition: PlanePartition) -> dict[str, Any]:
     return {"type": "FeatureCollection", "features": features}
 
 
+def answered(partition: PlanePartition) -> list[dict[str, Any]]:
+    """What every cell answers, by what that is: a class, or the value (the values) at its centre."""
+    if partition.task is Task.CLASSES:
+        return [{"class": number} for number in partition.classes.tolist()]
+    rows = partition.at(partition.centres).tolist()
+    return [{"value": row[0]} if len(row) == 1 else {"values": row} for row in rows]
+
+
 def as_networkx(partition: PlanePartition) -> Any:
     """See :meth:`PlanePartition.to_networkx`."""
     if importlib.util.find_spec("networkx") is None:
         raise MaxAffineError("to_networkx needs networkx, which is not installed; run pip install networkx")
     networkx = importlib.import_module("networkx")
     graph = networkx.Graph()
-    areas, classes = partition.areas.tolist(), partition.classes.tolist()
-    for number, (area, of) in enumerate(zip(areas, classes, strict=True)):
-        graph.add_node(number, area=area, **{"class": of})
+    for number, (area, answer) in enumerate(zip(partition.areas.tolist(), answered(partition), strict=True)):
+        graph.add_node(number, area=area, **answer)
     cells = partition.cells
     inner = np.flatnonzero((cells.edge_cells >= 0).all(1))
     lengths = np.hypot(*(cells.points[cells.ends[inner, 1]] - cells.points[cells.ends[inner, 0]]).T)

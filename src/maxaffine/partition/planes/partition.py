@@ -16,6 +16,7 @@ from maxaffine.codes import Codes
 from maxaffine.errors import BadInput
 from maxaffine.graph import Graph
 from maxaffine.maps import AffineMap
+from maxaffine.network import Task, require_classes
 from maxaffine.partition.planes.boundary import Segments, decision_segments, divided_by_class, level_segments, winners
 from maxaffine.partition.planes.export import as_arrays, as_geojson, as_networkx
 from maxaffine.partition.planes.geometry import PlaneGeometry
@@ -50,21 +51,34 @@ class PlanePartition(PlaneGeometry):
             return torch.from_numpy(self.kept_values)
         return self.at(self.vertices)
 
+    @cached_property
+    def task(self) -> Task:
+        """What the followed outputs answer, see :meth:`maxaffine.SplineNetwork.task`."""
+        return self.frame.net.task_at(self.number)
+
     @property
     def classes(self) -> Tensor:
         """(F,) the class at the centre of each cell: the largest output, or for a single one whether it is above 0.
 
         The lowest class wins a tie all over a cell.
+
+        Raises:
+            BadInput: When the outputs are values, not classes.
         """
         return torch.from_numpy(self._winners[0])
 
     @property
     def decided(self) -> Tensor:
-        """(F,) whether the class is the same all over the cell: no decision boundary passes through it."""
+        """(F,) whether the class is the same all over the cell: no decision boundary passes through it.
+
+        Raises:
+            BadInput: When the outputs are values, not classes.
+        """
         return torch.from_numpy(self._winners[1])
 
     @cached_property
     def _winners(self) -> tuple[np.ndarray, np.ndarray]:
+        require_classes(self.task, "classes", "at(centres) gives the values, level_set(level, output) their contours")
         return winners(self.cells, self.values.numpy())
 
     @cached_property
@@ -194,7 +208,7 @@ class PlanePartition(PlaneGeometry):
             Its segments, each within one cell or along an edge between two.
 
         Raises:
-            BadInput: When the followed value is no vector of outputs.
+            BadInput: When the followed value is no vector of outputs, or these are values, not classes.
         """
         return decision_segments(self)
 
@@ -221,7 +235,7 @@ class PlanePartition(PlaneGeometry):
             A partition in which every cell is decided.
 
         Raises:
-            BadInput: When the followed value is no vector of outputs.
+            BadInput: When the followed value is no vector of outputs, or these are values, not classes.
         """
         return divided_by_class(self)
 
@@ -251,7 +265,7 @@ class PlanePartition(PlaneGeometry):
         return as_arrays(self)
 
     def to_geojson(self) -> dict[str, Any]:
-        """A FeatureCollection: a polygon per cell with its class, area and depth; coordinates are the plane's."""
+        """A FeatureCollection in the plane's coordinates: a polygon per cell with its class or values, area and depth."""
         return as_geojson(self)
 
     def to_networkx(self) -> Any:

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from maxaffine.codes import Codes
 from maxaffine.errors import BadInput, PartitionError
 from maxaffine.maps import AffineMap
-from maxaffine.network import SplineNetwork
+from maxaffine.network import SplineNetwork, require_classes
 from maxaffine.partition.inputs import one_input
 from maxaffine.partition.space.halfspaces import Halfspaces, Space, box, input_space, sides
 from maxaffine.partition.space.polytope import SAME, essential, largest_ball, nearest
@@ -114,7 +114,12 @@ class Region:
         """The nearest place of the region where another class draws level, if there is one.
 
         (distance from x, place (in_features,), class); the class is -1 for a single output, which reaches zero there.
+
+        Raises:
+            BadInput: When the output is a value, or several, and no class.
         """
+        task = self.space.net.task_at(self.space.graph.outputs[0])
+        require_classes(task, "decision", "affine_map() gives the values all over the region")
         amap = self.affine_map()
         value = amap.value[0].flatten().numpy()
         slopes = torch.cat([s[0].reshape(len(value), -1) for s in tree_leaves(amap.slopes)], 1).numpy()

@@ -1,0 +1,112 @@
+"""What a network answers: a class, a value, several values, or a field over coordinates.
+
+The same numbers mean different things: the largest of ten logits is an answer, the largest of an age and an income is
+nothing. So it is settled here, once per output of a network, and templates, partitions, report and explorer read it.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from math import prod
+
+from maxaffine.errors import BadInput
+
+# Endings after which the largest output is the answer, those that make a single one the logit of two classes, and one
+# that scales values.
+SOFTMAX = ("softmax", "_softmax", "log_softmax", "_log_softmax", "_safe_softmax")
+SIGMOID, TANH = ("sigmoid", "log_sigmoid"), ("tanh",)
+COORDINATES = (2, 3)
+
+
+class Task(Enum):
+    """What one output of a network answers.
+
+    ``CLASSES``: the largest of several outputs is the answer; a single one is the logit of the second of two classes,
+    which is the answer where it is above 0. ``VALUE``: a number. ``VALUES``: several numbers, none of which competes
+    with another. ``FIELD``: one or several numbers at every point of a space of 2 or 3 coordinates.
+    """
+
+    CLASSES = "classes"
+    VALUE = "value"
+    VALUES = "values"
+    FIELD = "field"
+
+
+def inferred(units: tuple[int, ...], coordinates: bool, ending: str, labels: int | None) -> Task:
+    """The task of an output where nobody says it.
+
+    A row of two or more outputs is classes: after a softmax; where the data has as many; and otherwise where no sigmoid
+    or tanh follows, unless there is data and it has no labels. A single output is the logit of two classes before a
+    sigmoid, or where the data has two. Anything else is a field where the input is a point of 2 or 3 coordinates, or
+    else a value, or several.
+
+    Args:
+        units: Shape of the output for one input.
+        coordinates: Whether the network takes one point of 2 or 3 coordinates.
+        ending: Name of the activation left out after it; empty where there was none.
+        labels: Number of classes of the data, below 2 where it has no labels; None where there is no data.
+
+    Returns:
+        The task.
+    """
+    single, row = prod(units) == 1, len(units) == 1 and units[0] > 1
+    if single and (ending in SIGMOID or labels == 2):
+        return Task.CLASSES
+    if row:
+        open_ended = ending not in (*SIGMOID, *TANH)
+        if ending in SOFTMAX or labels == units[0] or open_ended and (labels is None or labels > 1):
+            return Task.CLASSES
+    if coordinates and len(units) < 2:
+        return Task.FIELD
+    return Task.VALUE if single else Task.VALUES
+
+
+def checked(task: Task | str, units: tuple[int, ...], coordinates: bool) -> Task:
+    """A task that was given, once it fits the output.
+
+    Args:
+        task: ``"classes"``, ``"value"``, ``"values"`` or ``"field"``.
+        units: Shape of the output for one input.
+        coordinates: Whether the network takes one point of 2 or 3 coordinates.
+
+    Returns:
+        The task; a value and values by the number of outputs.
+
+    Raises:
+        BadInput: When there is no such task, or the output cannot be meant so.
+    """
+    known = [item.value for item in Task]
+    if not isinstance(task, Task) and task not in known:
+        raise BadInput(f"task: {task!r} is not a task; choose one of {', '.join(known)}")
+    found = Task(task)
+    if found is Task.CLASSES and len(units) > 1:
+        raise BadInput(
+            f"task: classes need a row of outputs, or a single one, but an input gives {units}; choose 'values'"
+        )
+    if found is Task.FIELD and not (coordinates and len(units) < 2):
+        raise BadInput(
+            "task: a field is a row of outputs, or a single one, over one input of 2 or 3 coordinates, which this"
+            " network does not have; choose 'value' or 'values'"
+        )
+    if found in (Task.VALUE, Task.VALUES):
+        return Task.VALUE if prod(units) == 1 else Task.VALUES
+    return found
+
+
+def require_classes(task: Task, question: str, instead: str) -> None:
+    """Refuse a question about classes where there are none.
+
+    Args:
+        task: What is answered.
+        question: What asks, as the user calls it.
+        instead: What to call in its place.
+
+    Raises:
+        BadInput: Where the outputs are values.
+    """
+    if task is not Task.CLASSES:
+        words = {Task.VALUE: "a value", Task.VALUES: "values", Task.FIELD: "a field of values"}[task]
+        raise BadInput(
+            f"{question}: it asks about classes, but the network gives {words}; {instead}. If the outputs are logits of"
+            " classes, say so: capture(..., task='classes')"
+        )
