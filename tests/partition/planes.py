@@ -12,10 +12,10 @@ import maxaffine as ma
 from maxaffine.partition import PlanePartition
 
 
-def plane_of(module: nn.Module, extent: float | list = 1.0, **options) -> PlanePartition:
+def plane_of(module: nn.Module, extent: float | list = 1.0, task: str | None = None, **options) -> PlanePartition:
     """The partition of a network of two inputs, on the plane that they are."""
     module = module.double().eval()
-    net = ma.capture(module, torch.zeros(2, 2, dtype=torch.float64))
+    net = ma.capture(module, torch.zeros(2, 2, dtype=torch.float64), task=task)
     zero, axes = torch.zeros(1, 2, dtype=torch.float64), torch.eye(2, dtype=torch.float64)
     return ma.partition.plane(net, origin=zero, basis=axes, extent=extent, **{"progress": False, **options})
 

@@ -114,7 +114,7 @@ def test_level_set(found: PlanePartition, network: nn.Sequential) -> None:
 
 
 def test_boundary_of_a_single_output() -> None:
-    boundary = plane_of(linear([[1.0, 1.0]], [0.0])).decision_boundary()
+    boundary = plane_of(linear([[1.0, 1.0]], [0.0]), task="classes").decision_boundary()
     assert boundary.length == pytest.approx(2 * math.sqrt(2))
     assert boundary.classes.tolist() in ([[0, 1]], [[1, 0]])
 
@@ -122,7 +122,7 @@ def test_boundary_of_a_single_output() -> None:
 def test_boundaries_along_edges_of_the_partition() -> None:
     """The sign of relu(x) - relu(-x) changes on an edge, |x| has its zeros there, and relu(x) is flat beside it."""
     relus = nn.Sequential(linear([[1.0, 0.0], [-1.0, 0.0]]), nn.ReLU())
-    sign, size = (plane_of(nn.Sequential(relus, linear([[1.0, factor]]))) for factor in (-1.0, 1.0))
+    sign, size = (plane_of(nn.Sequential(relus, linear([[1.0, f]])), task="classes") for f in (-1.0, 1.0))
     for lines in (sign.decision_boundary(), sign.level_set(), size.level_set(), plane_of(relus).level_set(0.0, 1)):
         assert lines.length == pytest.approx(2.0)
         assert not lines.points[..., 0].any()

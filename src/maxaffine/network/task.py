@@ -107,6 +107,6 @@ def require_classes(task: Task, question: str, instead: str) -> None:
     if task is not Task.CLASSES:
         words = {Task.VALUE: "a value", Task.VALUES: "values", Task.FIELD: "a field of values"}[task]
         raise BadInput(
-            f"{question}: it asks about classes, but the network gives {words}; {instead}. If the outputs are logits of"
-            " classes, say so: capture(..., task='classes')"
+            f"{question}: the network gives {words}, not classes; {instead}. If it does give the logits of classes, say"
+            " so: capture(..., task='classes')"
         )

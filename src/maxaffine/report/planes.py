@@ -1,82 +1,135 @@
-"""Pictures of a partitioned plane: cells by class, by the norm of their map, by the operator that cut them last."""
+"""Pictures of a partitioned plane: cells by class or value, by the norm of their map, by the operator that cut last."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
-from maxaffine.drawing import Kind, input_pixels, kind_of, require
+from maxaffine.drawing import Kind, input_pixels, kind_of, require, short
 from maxaffine.errors import BadInput
-from maxaffine.partition import PlanePartition
+from maxaffine.network import Task
+from maxaffine.partition import PlanePartition, Segments
+from maxaffine.report.contours import contours_of
 from maxaffine.report.hierarchy import CLASSES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURINGS = ("class", "norm", "depth")
+COLOURINGS = ("class", "value", "norm", "depth")
 SIDE = 3.6  # inches of one panel
 LIGHTER = 0.35
 # Edges are hairlines where there are many of them.
 THICK, THIN, MANY = 0.45, 0.12, 3000
 THUMBNAIL = 0.55  # inches of an anchor's picture
 BOUNDARY = "#111111"
+MOST_VALUES = 3  # outputs with a panel each, where nobody chooses
 
 
 def plane_figure(
     partition: PlanePartition,
-    colourings: Sequence[str] = COLOURINGS,
+    colourings: Sequence[str] | None = None,
     class_names: Sequence[str] | None = None,
     boundary: bool = True,
     anchors: bool = True,
+    outputs: Sequence[int] | None = None,
 ) -> Figure:
-    """Draw a partition of a plane, a panel for each way to colour its cells.
+    """Draw a partition of a plane, a panel for each way to color its cells.
 
     Args:
         partition: What to draw.
-        colourings: Of ``"class"`` (the largest output, exact within cells too), ``"norm"`` (of the slopes of the map
-            within the plane) and ``"depth"`` (the last operator that cut the cell).
-        class_names: Names of the classes; their numbers by default.
-        boundary: Whether the decision boundary is drawn in bold.
+        colourings: Of ``"class"`` (the largest output, exact within cells too), ``"value"`` (bands between exact level
+            sets, a panel for each output), ``"norm"`` (of the slopes of the map within the plane) and ``"depth"`` (the
+            last operator that cut the cell). By default what the network answers, and the last two.
+        class_names: Names of the classes, or of the values; their numbers by default.
+        boundary: Whether the decision boundary of classes is drawn in bold.
         anchors: Whether the inputs that span the plane are marked, with their pictures where they are images.
+        outputs: Flat numbers of the outputs of ``"value"``; the first three by default.
 
     Returns:
         The figure.
 
     Raises:
-        BadInput: For an unknown colouring, too few class names, or classes of outputs that are no vector.
+        BadInput: For an unknown colouring or output, too few names, or classes of outputs that are values.
         MaxAffineError: When matplotlib is absent.
     """
     require("a figure")
     from matplotlib.figure import Figure
 
+    colourings = default_colourings(partition) if colourings is None else colourings
     if not colourings or set(colourings) - set(COLOURINGS):
         raise BadInput(f"colourings: expected some of {', '.join(COLOURINGS)}, got {list(colourings)}")
+    called = called_by(partition, class_names)
     count = prod(partition.graph.values[partition.number].units)
-    if class_names is not None and len(class_names) < max(2, count):
-        raise BadInput(f"class_names: {len(class_names)} names for {max(2, count)} classes")
-    figure = Figure(figsize=(len(colourings) * (SIDE + 0.9), SIDE + 0.9), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(1, len(colourings)))
-    for ax, colouring in zip(panels, colourings, strict=True):
+    shown = list(range(min(count, MOST_VALUES))) if outputs is None else list(outputs)
+    if not shown or not set(shown) <= set(range(count)):
+        raise BadInput(f"outputs: expected some of 0..{count - 1}, got {shown}")
+    panels = [
+        (colouring, output)
+        for colouring in colourings
+        for output in (shown if colouring == "value" else shown[:1])
+    ]
+    figure = Figure(figsize=(len(panels) * (SIDE + 0.9), SIDE + 0.9), layout="constrained")
+    for ax, (colouring, output) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         if colouring == "class":
-            _classes(ax, partition, class_names)
+            _classes(ax, partition, called)
+        elif colouring == "value":
+            _values(ax, partition, output, called(output))
         elif colouring == "norm":
             _norms(ax, partition)
         else:
             _depths(ax, partition)
         _frame(ax, partition)
-        if boundary and len(partition.graph.values[partition.number].units) == 1:
+        if boundary and partition.task is Task.CLASSES:
             _bold(ax, partition)
         if anchors and partition.frame.anchors is not None:
             _anchors(ax, partition, partition.frame.anchors)
     return figure
 
 
-def _classes(ax: Axes, partition: PlanePartition, names: Sequence[str] | None) -> None:
+def default_colourings(partition: PlanePartition) -> tuple[str, ...]:
+    """What the network answers, the norm of the slopes and the depth of the cut.
+
+    Args:
+        partition: The plane.
+
+    Returns:
+        Names of colourings; of outputs that are a picture each, the last two.
+    """
+    if len(partition.graph.values[partition.number].units) > 1:
+        return ("norm", "depth")
+    return ("class" if partition.task is Task.CLASSES else "value", "norm", "depth")
+
+
+def called_by(partition: PlanePartition, names: Sequence[str] | None) -> Callable[[int], str]:
+    """What to call classes, or values, by their numbers.
+
+    Args:
+        partition: The plane.
+        names: Their names; numbers, or "the value", where there are none.
+
+    Returns:
+        The name of each.
+
+    Raises:
+        BadInput: For fewer names than there are classes or values.
+    """
+    count = prod(partition.graph.values[partition.number].units)
+    classes = partition.task is Task.CLASSES
+    if classes:
+        count = max(2, count)
+    if names is None:
+        return str if classes else lambda number: "the value" if count == 1 else f"value {number}"
+    if len(names) < count:
+        raise BadInput(f"class_names: {len(names)} for {count} {'classes' if classes else 'values'}; give one for each")
+    return names.__getitem__
+
+
+def _classes(ax: Axes, partition: PlanePartition, called: Callable[[int], str]) -> None:
     """Cells in the colours of their classes, undecided ones divided; every class is named in its middle."""
     decided = partition.divided_by_class()
     classes = decided.classes.numpy()
@@ -92,10 +145,32 @@ def _classes(ax: Axes, partition: PlanePartition, names: Sequence[str] | None) -
         centres = decided.centres.numpy()[of]
         middle = (centres * areas[of, None]).sum(0) / areas[of].sum()
         x, y = centres[np.hypot(*(centres - middle).T).argmin()].tolist()
-        name = str(number if names is None else names[number])
         box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
-        ax.text(x, y, name, ha="center", va="center", fontsize=8, bbox=box, parse_math=False)
+        ax.text(x, y, called(number), ha="center", va="center", fontsize=8, bbox=box, parse_math=False)
     ax.set_title(f"class ({partition.regions} regions)", fontsize=9)
+
+
+def _values(ax: Axes, partition: PlanePartition, output: int, name: str) -> None:
+    """Bands of one output between its level sets; that of 0, the surface of a field of one value, in bold."""
+    from matplotlib.colors import BoundaryNorm, ListedColormap
+
+    found = contours_of(partition, output)
+    filled = _fill(ax, found.bands, None)
+    filled.set_array(found.numbers)
+    filled.set_cmap(ListedColormap(found.colours))
+    count = len(found.colours)
+    filled.set_norm(BoundaryNorm(np.arange(count + 1) - 0.5, count))
+    _edges(ax, partition, "white")
+    surface = partition.task is Task.FIELD and partition.values.shape[1] == 1
+    for level, segments in zip(found.levels, found.lines, strict=True):
+        bold = surface and level == 0
+        _segments(ax, segments, 1.8 if bold else 0.7)
+    ax.set_title(f"{short(name, 30)} ({partition.regions} regions)", fontsize=9, parse_math=False)
+    bar = ax.figure.colorbar(filled, ax=ax, shrink=0.75)
+    ends = [found.low, *found.levels, found.high] if count > 1 else [found.low]
+    places = np.arange(len(ends)) - 0.5 if count > 1 else [0]
+    bar.set_ticks(places, labels=[f"{value:.4g}".replace("-", "−") for value in ends])
+    bar.ax.tick_params(labelsize=7)
 
 
 def _norms(ax: Axes, partition: PlanePartition) -> None:
@@ -145,10 +220,14 @@ def _edges(ax: Axes, partition: PlanePartition, colour: str = "#333333") -> None
 
 
 def _bold(ax: Axes, partition: PlanePartition) -> None:
+    _segments(ax, partition.decision_boundary(), 1.8)
+
+
+def _segments(ax: Axes, segments: Segments, width: float) -> None:
     from matplotlib.collections import LineCollection
 
-    found = partition.decision_boundary()
-    ax.add_collection(LineCollection(list(found.points.numpy()), colors=BOUNDARY, linewidths=1.8, capstyle="round"))
+    drawn = LineCollection(list(segments.points.numpy()), colors=BOUNDARY, linewidths=width, capstyle="round")
+    ax.add_collection(drawn)
 
 
 def _anchors(ax: Axes, partition: PlanePartition, anchors: Tensor) -> None:

@@ -12,14 +12,14 @@ from torch import Tensor
 from maxaffine.errors import BadInput
 from maxaffine.network import require_classes
 from maxaffine.partition.planes.complex import Complex
-from maxaffine.partition.planes.divide import divided_by_columns, too_small
+from maxaffine.partition.planes.divide import ROUNDING, Division, divided_by_columns, too_small
 from maxaffine.partition.planes.extremes import Boundary, divided_by_extremes
 from maxaffine.partition.planes.growth import Growth, Knots
 
 if TYPE_CHECKING:
     from maxaffine.partition.planes.partition import PlanePartition
 
-DECISION = "decision"
+DECISION, LEVEL = "decision", "level"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,24 +54,25 @@ def decision_segments(partition: PlanePartition) -> Segments:
 
 def divided_by_class(partition: PlanePartition) -> PlanePartition:
     """The partition divided by it, see :meth:`PlanePartition.divided_by_class`."""
-    cells, values = _divided(partition)
-    finished = partition.levels == len(partition.operators)
-    level = np.where(finished, len(partition.operators) + 1, partition.levels)
-    parent = partition.locate(torch.from_numpy(cells.centres)).numpy()
-    operators = (*partition.operators, DECISION)
-    return replace(partition, operators=operators, cells=cells, levels=level[parent], kept_values=values)
+    return _further(partition, DECISION, *_divided(partition))
 
 
-def level_segments(partition: PlanePartition, level: float, output: int) -> Segments:
-    """A level set, see :meth:`PlanePartition.level_set`."""
-    values = partition.values.numpy()
-    if not 0 <= output < values.shape[1]:
-        raise BadInput(f"output: numbers run from 0 to {values.shape[1] - 1}, got {output}")
-    cells, values = _cut_at(partition, values[:, [output]] - level)
-    reached = (values == 0)[:, 0]
-    flat = np.logical_and.reduceat(reached[cells.corners], cells.starts[:-1])
-    kept = reached[cells.ends].all(1) & ~flat[cells.edge_cells].all(1)
-    return _segments(partition, cells, winners(cells, values)[0], kept)
+def divided_by_levels(partition: PlanePartition, levels: np.ndarray, output: int) -> PlanePartition:
+    """The partition divided by level sets, see :meth:`PlanePartition.divided_by_levels`."""
+    cells, _, values = _cut_at_levels(partition, levels, output)
+    return _further(partition, LEVEL, cells, values)
+
+
+def level_segments(partition: PlanePartition, levels: np.ndarray, output: int) -> list[Segments]:
+    """Level sets, see :meth:`PlanePartition.level_set`; all are cut at once."""
+    cells, gaps, _ = _cut_at_levels(partition, levels, output)
+    found = []
+    for gap in gaps.T:
+        reached = gap == 0
+        flat = np.logical_and.reduceat(reached[cells.corners], cells.starts[:-1])
+        kept = reached[cells.ends].all(1) & ~flat[cells.edge_cells].all(1)
+        found.append(_segments(partition, cells, winners(cells, gap[:, None])[0], kept))
+    return found
 
 
 def winners(cells: Complex, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -99,7 +100,8 @@ def _divided(partition: PlanePartition) -> tuple[Complex, np.ndarray]:
     require_classes(partition.task, "decision boundary", "level_set(level, output) gives the contours of a value")
     values = partition.values.numpy()
     if values.shape[1] == 1:
-        return _cut_at(partition, values)
+        done, table = _cut_at(partition, values)
+        return _trimmed(done.cells, _grown(table, done.growth))
     operator = len(partition.operators)
     least = too_small(values)
     window = np.arange(values.shape[1])[None]
@@ -109,12 +111,38 @@ def _divided(partition: PlanePartition) -> tuple[Complex, np.ndarray]:
     return _trimmed(cells, _grown(values, Growth(len(values), stages)))
 
 
-def _cut_at(partition: PlanePartition, values: np.ndarray) -> tuple[Complex, np.ndarray]:
-    table = np.where(np.abs(values) <= too_small(values), 0, values)
-    unit = np.zeros(values.shape[1], dtype=np.int64)
+def _further(partition: PlanePartition, name: str, cells: Complex, values: np.ndarray | None) -> PlanePartition:
+    """The partition with cells that are parts of its own, cut by one more operator."""
+    finished = partition.levels == len(partition.operators)
+    level = np.where(finished, len(partition.operators) + 1, partition.levels)
+    parent = partition.locate(torch.from_numpy(cells.centres)).numpy()
+    operators = (*partition.operators, name)
+    return replace(partition, operators=operators, cells=cells, levels=level[parent], kept_values=values)
+
+
+def _cut_at_levels(
+    partition: PlanePartition, levels: np.ndarray, output: int
+) -> tuple[Complex, np.ndarray, np.ndarray]:
+    """Cells cut where one output has one of some values; how far it is above each at the vertices; all outputs there."""
+    values = partition.values.numpy()
+    if not 0 <= output < values.shape[1]:
+        raise BadInput(f"output: numbers run from 0 to {values.shape[1] - 1}, got {output}")
+    # The levels of one output never meet within a cell, so that all of them can cut it at once.
+    # A value that is large beside its distance to a level is known to its own rounding only, not to the distance's.
+    rounding = ROUNDING * float(np.abs(values[:, output]).max(initial=0.0))
+    done, table = _cut_at(partition, values[:, [output]] - levels, rounding)
+    carried = [_grown(table, done.growth), _grown(values, replace(done.growth, knots=None))]
+    cells, rows = _trimmed(done.cells, np.concatenate(carried, 1))
+    return cells, rows[:, : len(levels)], rows[:, len(levels) :]
+
+
+def _cut_at(partition: PlanePartition, values: np.ndarray, least: float = 0.0) -> tuple[Division, np.ndarray]:
+    """Cells cut where one of the columns (V, M) is zero, and the columns with what counts as zero set to it."""
+    table = np.where(np.abs(values) <= np.maximum(too_small(values), least), 0, values)
+    unit = np.arange(values.shape[1])
     knots = Knots(0, unit, np.zeros(len(unit)))
-    done = divided_by_columns(partition.cells, table, unit, knots, len(partition.operators), partition.tolerance)
-    return _trimmed(done.cells, _grown(table, done.growth))
+    operator = len(partition.operators)
+    return divided_by_columns(partition.cells, table.copy(), unit, knots, operator, partition.tolerance), table
 
 
 def _grown(values: np.ndarray, growth: Growth) -> np.ndarray:

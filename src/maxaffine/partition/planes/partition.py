@@ -17,7 +17,14 @@ from maxaffine.errors import BadInput
 from maxaffine.graph import Graph
 from maxaffine.maps import AffineMap
 from maxaffine.network import Task, require_classes
-from maxaffine.partition.planes.boundary import Segments, decision_segments, divided_by_class, level_segments, winners
+from maxaffine.partition.planes.boundary import (
+    Segments,
+    decision_segments,
+    divided_by_class,
+    divided_by_levels,
+    level_segments,
+    winners,
+)
 from maxaffine.partition.planes.export import as_arrays, as_geojson, as_networkx
 from maxaffine.partition.planes.geometry import PlaneGeometry
 from maxaffine.partition.planes.levels import flattened
@@ -226,7 +233,37 @@ class PlanePartition(PlaneGeometry):
         Raises:
             BadInput: When there is no such output.
         """
-        return level_segments(self, level, output)
+        return level_segments(self, np.array([level]), output)[0]
+
+    def level_sets(self, levels: Sequence[float], output: int = 0) -> list[Segments]:
+        """Several level sets of one output, as :meth:`level_set` gives each; all are found at once.
+
+        Args:
+            levels: The values.
+            output: Flat number of the output.
+
+        Returns:
+            The segments of each.
+
+        Raises:
+            BadInput: When there is no such output.
+        """
+        return level_segments(self, np.array(levels, dtype=np.float64), output)
+
+    def divided_by_levels(self, levels: Sequence[float], output: int = 0) -> PlanePartition:
+        """The partition divided further by level sets of one output, which become the operator ``level``.
+
+        Args:
+            levels: The values, increasing.
+            output: Flat number of the output.
+
+        Returns:
+            A partition in which the output stays between two neighboring levels all over every cell.
+
+        Raises:
+            BadInput: When there is no such output.
+        """
+        return divided_by_levels(self, np.array(levels, dtype=np.float64), output)
 
     def divided_by_class(self) -> PlanePartition:
         """The partition divided further by the decision boundary, which becomes the operator ``decision``.
@@ -265,7 +302,7 @@ class PlanePartition(PlaneGeometry):
         return as_arrays(self)
 
     def to_geojson(self) -> dict[str, Any]:
-        """A FeatureCollection in the plane's coordinates: a polygon per cell with its class or values, area and depth."""
+        """A FeatureCollection in the plane's coordinates: cells with their class (or values), area and depth."""
         return as_geojson(self)
 
     def to_networkx(self) -> Any:
