@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from maxaffine.report.neighbours import Searched, fingerprints
-from maxaffine.report.sections.subject import Meaning, Subject, as_array
+from maxaffine.report.sections.subject import Subject, as_array
 from maxaffine.search import label_errors, near_duplicates
 
 # Pairs and suspects whose pictures are shown.
@@ -110,7 +110,7 @@ def audit_of(searched: Searched, subject: Subject) -> Audit:
     suspects: tuple[Suspect, ...] = ()
     operators: tuple[str, ...] = ()
     threshold = 0.0
-    if subject.labelled and subject.meaning is not Meaning.VALUES:
+    if subject.labelled and not subject.meaning.valued:
         errors = label_errors(searched.codes, labels, k=k)
         operators, threshold = tuple(searched.titles[name] for name in errors.operators), errors.threshold
         suspects = tuple(

@@ -29,6 +29,8 @@ class Choices:
         output: ``"as_is"``, or ``"pre_activation"`` to stop before a final softmax, sigmoid or tanh.
         until: Module to stop behind; None for the output.
         output_index: Which output, of a model with several.
+        task: What it answers (``"classes"``, ``"value"``, ``"values"``, ``"field"``); None where that is inferred from
+            the network and the labels of the data.
     """
 
     images: int = 6
@@ -44,6 +46,7 @@ class Choices:
     output: str = "as_is"
     until: str | None = None
     output_index: int = 0
+    task: str | None = None
     operators: tuple[str, ...] | None = None
 
 

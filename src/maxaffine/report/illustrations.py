@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from maxaffine.drawing import shown
+from maxaffine.partition import PlanePartition
 from maxaffine.report import figures
 from maxaffine.report.audit import Audit, audit_rows
 from maxaffine.report.contents import Contents
+from maxaffine.report.contours import contours_of
 from maxaffine.report.facts import Neighbours
-from maxaffine.report.planes import COLOURINGS, plane_figure
+from maxaffine.report.planes import MOST_VALUES, plane_figure
 from maxaffine.report.results import alignment_arrays, plain
 from maxaffine.report.sections.answers import Answer
 from maxaffine.report.sections.cut import Cut
@@ -128,20 +130,29 @@ def _neighbours(near: Neighbours) -> Iterator[Illustration]:
 
 
 def _plane(contents: Contents, cut: Cut) -> Illustration:
-    named = contents.meaning is not Meaning.VALUES
-    names = list(contents.origin.class_names) if contents.meaning in (Meaning.CLASSES, Meaning.SIGN) else None
-    colourings = COLOURINGS if named else COLOURINGS[1:]
-    cells = cut.partition.cells
+    """The plane, its regions by number, and by what they are colored: answers, or level sets of values."""
+    partition, named = cut.partition, contents.meaning in (Meaning.CLASSES, Meaning.SIGN)
+    names = list(contents.origin.class_names) if named else [reach.name for reach in cut.values] or None
+    cells = partition.cells
     corners = np.split(cells.points[cells.corners], cells.starts[1:-1])
     numbers = plain(cut) | {
         "regions": [
             {"corners": plain(ring), "operator": operator}
-            for ring, operator in zip(corners, cut.partition.depths.tolist(), strict=True)
+            for ring, operator in zip(corners, partition.depths.tolist(), strict=True)
         ],
-        "operators": list(cut.partition.operators),
+        "operators": list(partition.operators),
     }
-    if named:
-        for region, winner in zip(numbers["regions"], cut.partition.classes.tolist(), strict=True):
-            region["answer"] = winner if names is None else names[winner]
-        numbers["boundary"] = plain(cut.partition.decision_boundary().points.numpy())
-    return Illustration(PLANE, partial(plane_figure, cut.partition, colourings, names, boundary=named), numbers)
+    if not contents.meaning.valued:
+        for region, winner in zip(numbers["regions"], partition.classes.tolist(), strict=True):
+            region["answer"] = winner if not named else contents.origin.class_names[winner]
+        numbers["boundary"] = plain(partition.decision_boundary().points.numpy())
+    elif cut.values:
+        for region, row in zip(numbers["regions"], partition.at(partition.centres).tolist(), strict=True):
+            region["values"] = row
+        numbers["levels"] = [_levels(partition, output) for output in range(min(len(cut.values), MOST_VALUES))]
+    return Illustration(PLANE, partial(plane_figure, partition, class_names=names), numbers)
+
+
+def _levels(partition: PlanePartition, output: int) -> dict[str, Any]:
+    found = contours_of(partition, output)
+    return {str(level): plain(lines.points.numpy()) for level, lines in zip(found.levels, found.lines, strict=True)}

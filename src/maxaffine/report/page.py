@@ -24,7 +24,7 @@ from maxaffine.report.plane_page import plane_content
 from maxaffine.report.sections.answers import Answer
 from maxaffine.report.sections.cut import Cut
 from maxaffine.report.sections.hints import ERRORS
-from maxaffine.report.sections.subject import Meaning
+from maxaffine.report.sections.subject import SIDES, Meaning
 from maxaffine.templates import Memorization, memorization_spreads
 
 TEMPLATE = "report.html.j2"
@@ -76,25 +76,40 @@ def scale(answer: Answer) -> float:
 
 
 def _plane(contents: Contents, cut: Cut) -> dict[str, Any]:
-    names = contents.origin.class_names
-
     def name(number: int) -> str:
-        return names[number] if contents.meaning is not Meaning.SCORES else f"output {number}"
+        if contents.meaning.valued:
+            return cut.values[number].name
+        if contents.meaning is Meaning.SIDE:
+            return SIDES[number]
+        return contents.origin.class_names[number] if contents.meaning is not Meaning.SCORES else f"output {number}"
 
     called = [f"test input {index}" for index in cut.anchors]
-    return plane_content(cut.partition, None if contents.meaning is Meaning.VALUES else name, TEMPLATE_BYTES, called)
+    return plane_content(cut.partition, name, TEMPLATE_BYTES, called)
 
 
-def _part(contents: Contents, cut: Cut) -> str:
-    """How much of the plane is shown, where it is not all of it."""
+def _part(cut: Cut) -> str:
+    """How much of the plane is shown, where it is not all of it, and around what."""
     if cut.share >= 1:
         return ""
-    a, b, _ = cut.anchors
-    middle = "the middle" if contents.meaning is Meaning.VALUES else "where the answer changes first"
-    return (
-        f"The whole rectangle around the three inputs has about {rough(cut.expected)}, too many to show, so this is"
-        f" {percent(cut.share)} of its width and height, around {middle} on the way from test input {a} to {b}."
+    whole = (
+        f"The whole rectangle around the {'three' if cut.anchors else 'test'} inputs has about {rough(cut.expected)}"
     )
+    return f"{whole}, too many to show, so this is {percent(cut.share)} of its width and height, around {_middle(cut)}."
+
+
+def _middle(cut: Cut) -> str:
+    if not cut.anchors:
+        return "its middle"
+    if (change := cut.change) is not None:
+        place = "the place where the answer changes first" if change.first else "a place where the answer changes"
+        way = f"on the way from test input {change.start} to {change.end}"
+        return f"{place} {way}, from {change.before} to {change.after}"
+    middle = f"the middle of the way from test input {cut.anchors[0]} to {cut.anchors[1]}"
+    if not cut.areas:
+        return middle
+    if cut.followed >= 1:
+        return f"{middle}; the answer is the same all along the ways between the three inputs"
+    return f"{middle}; no change of the answer was found on the ways between the three inputs"
 
 
 class _Pictures:
@@ -124,8 +139,8 @@ class _Pictures:
             places=PLACES,
             generator=GENERATOR,
             labelled=len(it.origin.class_names) > 1,
+            valued=it.meaning.valued,
             competes=it.meaning in (Meaning.CLASSES, Meaning.SCORES),
-            answers_on=it.meaning is not Meaning.VALUES,
             memory=memory,
             scored=memory is not None and isfinite(memory.score),
             told=memory is not None and memory.score > ERRORS * memory.standard_error,
@@ -136,7 +151,7 @@ class _Pictures:
             most_examples=EXAMPLES,
             cut=cut,
             plane=plane,
-            part=_part(it, cut) if cut else "",
+            part=_part(cut) if cut else "",
             areas=", ".join(f"{name} {percent(share)}" for name, share in cut.areas[:5]) if cut else "",
             picture=self.pictured,
             lines=kind_of(shape) is Kind.LINES,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import ceil, prod
 from typing import Any
 
@@ -12,9 +13,12 @@ import torch
 
 from maxaffine.drawing import Kind, kind_of, shown
 from maxaffine.errors import BadInput
+from maxaffine.network import Task
 from maxaffine.partition import PlanePartition
+from maxaffine.report.contours import contours_of
 from maxaffine.report.hierarchy import CLASSES
 from maxaffine.report.layout import laid_out
+from maxaffine.report.planes import called_by, default_colourings
 from maxaffine.report.sections.subject import title_of
 
 TEMPLATE = "plane.html.j2"
@@ -32,48 +36,43 @@ AT_ONCE = 512
 def plane_page(
     partition: PlanePartition, class_names: Sequence[str] | None = None, title: str = "Partition of a plane"
 ) -> str:
-    """Lay out a partition as a page on which a cell under the mouse shows its class, outputs, codes and template.
+    """Lay out a partition as a page on which a cell under the mouse shows its answer, outputs, codes and template.
+
+    Cells are colored by their class; where outputs are values, the first one is shown as bands between its level sets.
 
     Args:
         partition: What to show, of at most 20,000 cells.
-        class_names: Names of the classes; their numbers by default.
+        class_names: Names of the classes, or of the values; their numbers by default.
         title: Its title.
 
     Returns:
-        HTML that refers to no other file. Templates (the row of the class in A, summed over channels) are in it where
-        inputs have a plain picture; where they would take more than 8 MiB they are averaged over squares of pixels.
+        HTML that refers to no other file. Templates (the row of the class, or of the value, in A, summed over channels)
+        are in it where inputs have a plain picture; where they would take more than 8 MiB they are averaged over
+        squares of pixels.
 
     Raises:
-        BadInput: For too many cells or too few class names.
+        BadInput: For too many cells or too few names.
     """
     if partition.regions > MOST_CELLS:
         raise BadInput(f"partition: {partition.regions} cells are too many for a page; choose a smaller extent")
-    count = max(2, prod(partition.graph.values[partition.number].units))
-    names = [str(number) for number in range(count)] if class_names is None else list(class_names)
-    if len(names) < count:
-        raise BadInput(f"class_names: {len(names)} names for {count} classes")
-    vector = len(partition.graph.values[partition.number].units) == 1
-    content = plane_content(partition, names.__getitem__ if vector else None, TEMPLATE_BYTES)
+    content = plane_content(partition, called_by(partition, class_names), TEMPLATE_BYTES)
     return laid_out(TEMPLATE, title=f"{title}: {partition.regions} regions", content=content)
 
 
 def plane_content(
-    partition: PlanePartition,
-    name: Callable[[int], str] | None,
-    template_bytes: int,
-    anchors: Sequence[str] = (),
+    partition: PlanePartition, name: Callable[[int], str], template_bytes: int, anchors: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Everything that the picture of a plane and the words beside it need.
 
     Args:
         partition: What to show.
-        name: The name of a class by its number; None where the outputs are values: then cells are coloured by the norm
-            of their slopes within the plane, and have no template.
+        name: The name of a class, or of a value, by its number.
         template_bytes: About how large the templates of all cells may be.
         anchors: What to call the inputs that span the plane.
 
     Returns:
-        Plain lists and dicts.
+        Plain lists and dicts. Cells are colored by class, by the first value, or, where each output is a picture, by
+        the norm of their slopes within the plane; then they have no template.
     """
     low, high = partition.cells.points.min(0), partition.cells.points.max(0)
     scale = PIXELS / float((high - low).max())
@@ -82,30 +81,55 @@ def plane_content(
     def placed(points: np.ndarray) -> list:
         return np.round((points - [low[0], high[1]]) * [1, -1] * scale, 1).tolist()
 
-    fills, key = _by_norm(partition) if name is None else _by_class(partition, name)
-    whole, parts = (None, []) if name is None else _parts(partition, placed)
+    coloured = default_colourings(partition)[0]
+    colour = {"class": _by_class, "value": _by_value, "norm": _by_norm}[coloured]
     corners, starts = placed(partition.cells.points[partition.cells.corners]), partition.cells.starts
     places = [] if partition.frame.anchors is None else placed(partition.frame.anchors.numpy())
     inside = [0 <= x <= width and 0 <= y <= height for x, y in places]
+    found = colour(partition, name, placed)
     return {
         "width": width,
         "height": height,
-        "key": key,
+        "coloured": coloured,
+        "several": prod(partition.graph.values[partition.number].units) > 1,
+        "key": found.key,
         "cells": [corners[starts[number] : starts[number + 1]] for number in range(partition.regions)],
-        "fills": fills if whole is None else [fill if one else "none" for fill, one in zip(fills, whole, strict=True)],
-        "parts": parts,
-        "boundary": placed(partition.decision_boundary().points.numpy()) if name is not None else [],
+        "fills": [fill if whole else "none" for fill, whole in zip(found.fills, found.whole, strict=True)],
+        "parts": found.parts,
+        "boundary": found.bold,
+        "levels": found.thin,
         "anchors": [[*place, word] for place, word, seen in zip(places, anchors, inside, strict=False) if seen],
         "data": _words(partition, name)
         | {
-            "fills": fills,
-            "templates": None if name is None else _templates(partition, template_bytes),
+            "fills": found.fills,
+            "templates": None if coloured == "norm" else _templates(partition, name, template_bytes),
             "start": _start(partition),
         },
     }
 
 
-def _words(partition: PlanePartition, name: Callable[[int], str] | None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Colours:
+    """How a plane is colored.
+
+    Attributes:
+        fills: The color of each cell, at its center.
+        whole: Whether it has that color all over.
+        parts: The parts of all other cells: a color and the corners each.
+        key: What colors mean: a color and words each.
+        bold: Segments in bold.
+        thin: Other segments.
+    """
+
+    fills: list[str]
+    whole: list[bool]
+    parts: list[list]
+    key: list[list[str]]
+    bold: list
+    thin: list
+
+
+def _words(partition: PlanePartition, name: Callable[[int], str]) -> dict[str, Any]:
     """What is said of every cell, and of the operators."""
     codes = partition.codes()
     above = np.stack([(part.unpack().flatten(1) > 0).sum(1).numpy() for part in codes.values()], 1) if codes else None
@@ -124,7 +148,7 @@ def _words(partition: PlanePartition, name: Callable[[int], str] | None) -> dict
             }
             for number in range(partition.regions)
         ],
-        "classes": [] if name is None else [name(number) for number in partition.classes.tolist()],
+        "classes": [name(number) for number in partition.classes.tolist()] if partition.task is Task.CLASSES else [],
     }
 
 
@@ -135,36 +159,57 @@ def _start(partition: PlanePartition) -> int:
     return found if found >= 0 else int(partition.areas.argmax())
 
 
-def _by_class(partition: PlanePartition, name: Callable[[int], str]) -> tuple[list[str], list[list[str]]]:
-    """The colour of each cell's class, the largest classes told apart and the others grey; and what colours mean."""
-    own, ranked = _colours(partition)
+def _by_class(partition: PlanePartition, name: Callable[[int], str], placed: Callable[[np.ndarray], list]) -> _Colours:
+    """The largest classes told apart and the others grey; cells of several classes are divided."""
+    divided, decided = partition.divided_by_class(), partition.decided
+    sums = np.bincount(divided.classes.numpy(), weights=divided.areas.numpy())
+    ranked = [number for number in np.argsort(-sums, kind="stable").tolist() if sums[number] > 0]
+    own = {number: CLASSES[min(rank, len(CLASSES) - 1)] for rank, number in enumerate(ranked)}
     key = [[own[number], name(number)] for number in ranked[: len(CLASSES) - 1]]
     rest = ranked[len(CLASSES) - 1 :]
     if rest:
         key.append([CLASSES[-1], name(rest[0]) if len(rest) == 1 else f"{len(rest)} other classes"])
-    return [own.get(number, CLASSES[-1]) for number in partition.classes.tolist()], key
+    inside = (~decided)[partition.locate(divided.centres)].numpy()
+    return _Colours(
+        fills=[own.get(number, CLASSES[-1]) for number in partition.classes.tolist()],
+        whole=decided.tolist(),
+        parts=_rings(divided, [own[number] for number in divided.classes.tolist()], inside, placed),
+        key=key,
+        bold=placed(partition.decision_boundary().points.numpy()),
+        thin=[],
+    )
 
 
-def _colours(partition: PlanePartition) -> tuple[dict[int, str], list[int]]:
-    """The colour of each class that is there, and these classes, the largest first."""
-    divided = partition.divided_by_class()
-    sums = np.bincount(divided.classes.numpy(), weights=divided.areas.numpy())
-    ranked = [number for number in np.argsort(-sums, kind="stable").tolist() if sums[number] > 0]
-    return {number: CLASSES[min(rank, len(CLASSES) - 1)] for rank, number in enumerate(ranked)}, ranked
+def _by_value(partition: PlanePartition, name: Callable[[int], str], placed: Callable[[np.ndarray], list]) -> _Colours:
+    """The first value as bands between its level sets; that of 0 is bold in a field of one value."""
+    found = contours_of(partition, 0)
+    owner, colours = partition.locate(found.bands.centres).numpy(), np.array(found.colours)
+    centre = np.searchsorted(found.levels, partition.at(partition.centres)[:, 0].numpy())
+    many = np.bincount(owner, minlength=partition.regions) > 1
+    surface = partition.task is Task.FIELD and partition.values.shape[1] == 1
+    bold = [surface and level == 0 for level in found.levels]
+    segments = [placed(lines.points.numpy()) for lines in found.lines]
+    ends = [f"{name(0)} {_words_of(low)} to {_words_of(high)}" for low, high in found.ranges]
+    return _Colours(
+        fills=colours[centre].tolist(),
+        whole=(~many).tolist(),
+        parts=_rings(found.bands, colours[found.numbers].tolist(), many[owner], placed),
+        key=[list(pair) for pair in zip(found.colours, ends, strict=True)],
+        bold=[one for lines, thick in zip(segments, bold, strict=True) if thick for one in lines],
+        thin=[one for lines, thick in zip(segments, bold, strict=True) if not thick for one in lines],
+    )
 
 
-def _parts(partition: PlanePartition, placed: Callable[[np.ndarray], list]) -> tuple[list[bool], list[list]]:
-    """Which cells have one class all over; and the parts of the others, a colour and the corners each."""
-    divided, decided = partition.divided_by_class(), partition.decided
-    own, _ = _colours(partition)
+def _rings(
+    divided: PlanePartition, colours: list[str], wanted: np.ndarray, placed: Callable[[np.ndarray], list]
+) -> list[list]:
+    """A color and the corners of each wanted cell."""
     corners, starts = placed(divided.cells.points[divided.cells.corners]), divided.cells.starts
-    inside = (~decided)[partition.locate(divided.centres)].nonzero()[:, 0].tolist()
-    classes = divided.classes.tolist()
-    return decided.tolist(), [[own[classes[part]], corners[starts[part] : starts[part + 1]]] for part in inside]
+    return [[colours[part], corners[starts[part] : starts[part + 1]]] for part in np.flatnonzero(wanted).tolist()]
 
 
-def _by_norm(partition: PlanePartition) -> tuple[list[str], list[list[str]]]:
-    """A colour per cell from dark, flat, to bright, steep; and what the ends mean."""
+def _by_norm(partition: PlanePartition, name: Callable[[int], str], placed: Callable[[np.ndarray], list]) -> _Colours:
+    """From dark, flat, to bright, steep."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
@@ -172,30 +217,31 @@ def _by_norm(partition: PlanePartition) -> tuple[list[str], list[list[str]]]:
     low, high = float(norms.min()), float(norms.max())
     shades = (norms - low) / ((high - low) or 1.0)
     ends = [[to_hex(colormaps["viridis"](place)), f"slope {value:.3g}"] for place, value in ((0.0, low), (1.0, high))]
-    return [to_hex(colour) for colour in colormaps["viridis"](shades)], ends
+    fills = [to_hex(colour) for colour in colormaps["viridis"](shades)]
+    return _Colours(fills, [True] * len(fills), [], ends, [], [])
 
 
-def _outputs(partition: PlanePartition, name: Callable[[int], str] | None) -> list[list[list]]:
-    """The largest outputs (the first, of values) at the centre of every cell, with their names."""
+def _outputs(partition: PlanePartition, name: Callable[[int], str]) -> list[list[list]]:
+    """The largest outputs (of values the first) at the center of every cell, with their names."""
     found = []
     for part in partition.centres.split(AT_ONCE):
         rows = partition.at(part)
-        if name is None or rows.shape[1] == 1:
+        if partition.task is not Task.CLASSES or rows.shape[1] == 1:
             order = torch.arange(min(SHOWN_OUTPUTS, rows.shape[1])).expand(len(rows), -1)
         else:
             order = rows.argsort(dim=1, descending=True, stable=True)[:, :SHOWN_OUTPUTS]
+        # The single output of two classes is neither of them.
+        logit = partition.task is Task.CLASSES and rows.shape[1] == 1
         found += [
-            [
-                [name(unit) if name is not None and len(row) > 1 else f"output {unit}", _short(row[unit])]
-                for unit in units
-            ]
+            [["the output" if logit else name(unit), _short(row[unit])] for unit in units]
             for units, row in zip(order.tolist(), rows.tolist(), strict=True)
         ]
     return found
 
 
-def _templates(partition: PlanePartition, most: int) -> dict[str, Any] | None:
+def _templates(partition: PlanePartition, name: Callable[[int], str], most: int) -> dict[str, Any] | None:
     """Every cell's template as bytes about 128, and the value at the ends of the scale; None where there is none."""
+    classes = partition.task is Task.CLASSES
     shape = partition.frame.net.inputs.units[0]
     work = partition.regions * sum(prod(record.units) for record in partition.frame.net.operators)
     if len(partition.frame.net.inputs.units) > 1 or len(shape) > 3 or work > TEMPLATE_WORK or partition.regions > most:
@@ -211,10 +257,11 @@ def _templates(partition: PlanePartition, most: int) -> dict[str, Any] | None:
     single = prod(partition.graph.values[partition.number].units) == 1
     rows = np.zeros((partition.regions, ceil(height / square) * ceil(width / square)), dtype=np.uint8)
     ends = np.ones(partition.regions)
-    classes = partition.classes.numpy()
-    for number in np.unique(classes).tolist():
-        of = np.flatnonzero(classes == number)
-        row = 0 if single else number
+    chosen_rows = np.zeros(partition.regions, dtype=np.int64)
+    if classes and not single:
+        chosen_rows = partition.classes.numpy()
+    for row in np.unique(chosen_rows).tolist():
+        of = np.flatnonzero(chosen_rows == row)
         step = max(1, min(AT_ONCE, 2**24 // prod(shape)))
         for chosen in (of[start : start + step] for start in range(0, len(of), step)):
             slopes = torch.as_tensor(partition.affine_map(chosen, outputs=[row]).slopes)[:, 0].numpy()
@@ -223,7 +270,7 @@ def _templates(partition: PlanePartition, most: int) -> dict[str, Any] | None:
             rows[chosen] = np.round(128 + 127 * maps / np.maximum(ends[chosen], 1e-300)[:, None])
     data = base64.b64encode(rows.tobytes()).decode("ascii")
     return {
-        "of": "the output" if single else "the answer",
+        "of": ("the output" if single else "the answer") if classes else name(0),
         "height": ceil(height / square),
         "width": ceil(width / square),
         "square": square,
@@ -239,6 +286,10 @@ def _averaged(values: np.ndarray, square: int) -> np.ndarray:
         np.add.reduceat(np.add.reduceat(item, down, 0), across, 1) for item in (values, np.ones_like(values))
     )
     return sums / counts
+
+
+def _words_of(value: float) -> str:
+    return f"{value:.4g}".replace("-", "−")
 
 
 def _short(value: float) -> float:

@@ -69,9 +69,7 @@ def plane_figure(
     if not shown or not set(shown) <= set(range(count)):
         raise BadInput(f"outputs: expected some of 0..{count - 1}, got {shown}")
     panels = [
-        (colouring, output)
-        for colouring in colourings
-        for output in (shown if colouring == "value" else shown[:1])
+        (colouring, output) for colouring in colourings for output in (shown if colouring == "value" else shown[:1])
     ]
     figure = Figure(figsize=(len(panels) * (SIDE + 0.9), SIDE + 0.9), layout="constrained")
     for ax, (colouring, output) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):

@@ -123,7 +123,7 @@ def _further(partition: PlanePartition, name: str, cells: Complex, values: np.nd
 def _cut_at_levels(
     partition: PlanePartition, levels: np.ndarray, output: int
 ) -> tuple[Complex, np.ndarray, np.ndarray]:
-    """Cells cut where one output has one of some values; how far it is above each at the vertices; all outputs there."""
+    """Cells cut at some values of one output, how far it is above each at the vertices, and all outputs there."""
     values = partition.values.numpy()
     if not 0 <= output < values.shape[1]:
         raise BadInput(f"output: numbers run from 0 to {values.shape[1] - 1}, got {output}")

@@ -177,7 +177,7 @@ def _answers(subject: Subject, chosen: list[int], count: int) -> Iterator[Answer
             index=index,
             input=as_array(x[0]),
             label=subject.data.class_names[label] if subject.labelled else "",
-            predicted=subject.answer_name(answer) if subject.meaning is not Meaning.VALUES else "",
+            predicted=subject.answer_name(answer) if not subject.meaning.valued else "",
             right=answer == label if subject.classifies else None,
             splits=splits,
             runner_up=_runner_up(found.runner_up(), x) if subject.competes and len(units) > 1 else None,

@@ -1,40 +1,86 @@
-"""How a network cuts the space around three inputs: every region of the plane through them, or of a part of it."""
+"""How a network cuts the space around three inputs, or the coordinates of a field: every region of a plane of it."""
 
 from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from maxaffine.errors import MaxAffineError
-from maxaffine.partition import PlanePartition, PlaneReport, plane
+from maxaffine.partition import LinePartition, PlanePartition, PlaneReport, line, plane
 from maxaffine.report.facts import Choices, LeftOut
 from maxaffine.report.sections.subject import Meaning, Subject
 
-# Numbers that the vertices of the plane may compute, and those that count codes on the triangle's sides and check.
+# Numbers that the vertices of the plane may compute, and those that the lines between the inputs and the check may.
 WORK, CHECK_WORK = 3e9, 1e9
 FEWEST_CELLS = 20
+FEWEST_PIECES, MOST_PIECES = 8, 2**16
 SAMPLES = 512
-STEPS = 64
+STEPS = 32
 MARGIN = 0.15
+# The ways between the three inputs, in the order in which they are searched for a change of the answer.
+WAYS = ((0, 1), (1, 2), (0, 2))
+
+
+@dataclass(frozen=True)
+class Change:
+    """Where the answer changes on the straight way from one input of the plane to another.
+
+    Attributes:
+        start: Number of the test input where the way starts.
+        end: Number of the one where it ends.
+        share: How much of the way lies before it.
+        before: Name of the answer before it.
+        after: The same after it.
+        first: Whether it is known to be the first one on this way.
+    """
+
+    start: int
+    end: int
+    share: float
+    before: str
+    after: str
+    first: bool
+
+
+@dataclass(frozen=True)
+class Reach:
+    """The values that one output takes on what is shown.
+
+    Attributes:
+        name: What to call it.
+        low: The least.
+        high: The largest.
+    """
+
+    name: str
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """The regions of a network on a plane through three test inputs.
+    """The regions of a network on a plane through three test inputs, or of the coordinates of a field.
 
     Attributes:
-        anchors: Numbers of the test inputs.
+        anchors: Numbers of the test inputs; none where the plane is one of coordinates.
         labels: Names of their classes; empty where the data has none.
         partition: The regions.
-        share: Side of what is shown, relative to the rectangle around the three inputs; 1 where it is all of it.
-        expected: About how many regions the whole rectangle has, from the codes on the triangle's sides.
+        share: Side of what is shown, relative to the rectangle around the inputs; 1 where it is all of it.
+        expected: About how many regions the whole rectangle has, from the exact lines along the triangle's sides.
+        change: Where the answer changes, which what is shown is laid around; None where outputs are values, or no way
+            between two of the inputs is known to meet a change.
+        followed: How much of these ways was followed exactly, in [0, 1].
         check: The partition compared with codes at random points, and with the untouched module there.
         areas: Share of the area by answer, the largest first; empty where the outputs are values.
+        values: What the outputs reach, of values that are a row; empty otherwise.
+        height: The third coordinate all over the plane, of a field over three.
     """
 
     anchors: tuple[int, ...]
@@ -42,15 +88,43 @@ class Cut:
     partition: PlanePartition
     share: float
     expected: int
+    change: Change | None
+    followed: float
     check: PlaneReport
     areas: tuple[tuple[str, float], ...]
+    values: tuple[Reach, ...]
+    height: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """A rectangle of a plane.
+
+    Attributes:
+        anchors: As in :class:`Cut`.
+        inputs: (3, *in) a triangle of inputs.
+        corners: (3, 2) where it lies on the plane.
+        low: (2,) left and bottom of the rectangle.
+        high: (2,) right and top.
+        options: What makes it, for :func:`maxaffine.partition.plane`.
+        height: As in :class:`Cut`.
+    """
+
+    anchors: tuple[int, ...]
+    inputs: Tensor
+    corners: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    options: dict[str, Any]
+    height: float | None = None
 
 
 def cut_of(subject: Subject, chosen: list[int], choices: Choices) -> Cut | LeftOut:
-    """Divide the plane through three of the explained test inputs into regions.
+    """Divide the plane through three of the explained test inputs, or through the coordinates of a field, into regions.
 
     Where the whole plane has too many, a smaller rectangle is taken, as large as is affordable, around the place where
-    the answer changes on the way from the first input to the second (or the middle of that way).
+    the answer changes first on the way from the first input to the second (or else on another way between two of
+    them, or else the middle of the first way).
 
     Args:
         subject: The network and the data.
@@ -63,10 +137,9 @@ def cut_of(subject: Subject, chosen: list[int], choices: Choices) -> Cut | LeftO
     Raises:
         KeyboardInterrupt: Ctrl-C; half of a plane would mislead.
     """
-    picked = _anchors(subject, chosen)
-    if picked is None:
-        return LeftOut("A plane takes three test inputs that do not lie on a line, and there are none.")
-    anchors, corners = picked
+    place = _coordinates(subject) if subject.meaning is Meaning.FIELD else _spanned(subject, chosen)
+    if isinstance(place, LeftOut):
+        return place
     cells = subject.affordable(WORK, choices.cells)
     if cells < FEWEST_CELLS:
         return LeftOut(
@@ -74,22 +147,54 @@ def cut_of(subject: Subject, chosen: list[int], choices: Choices) -> Cut | LeftO
             "take minutes; ma.partition.plane(net, anchors, extent=...) draws them in a run of its own."
         )
     try:
-        expected = _expected(subject, anchors)
-        found, share = _divided(subject, anchors, corners, cells, expected)
+        ways = [_followed(subject, place.inputs[a], place.inputs[b]) for a, b in WAYS]
+        change = _change(subject, place, ways)
+        found, share, expected = _divided(subject, place, cells, ways, change)
     except MaxAffineError as error:
         return LeftOut(f"The plane cannot be divided exactly: {str(error).splitlines()[0]}.")
     samples = max(1, subject.affordable(CHECK_WORK, SAMPLES))
+    labels = subject.data.test.labels
     return Cut(
-        anchors=tuple(anchors),
-        labels=tuple(subject.data.class_names[int(subject.data.test.labels[i])] for i in anchors)
-        if subject.labelled
-        else (),
+        anchors=place.anchors,
+        labels=tuple(subject.data.class_names[int(labels[i])] for i in place.anchors) if subject.labelled else (),
         partition=found,
         share=share,
         expected=expected,
+        change=change,
+        followed=sum(float(way.breakpoints[-1]) for way in ways) / len(ways),
         check=found.verify(subject.reference, samples=samples, every_cell=False, raises=False),
         areas=_areas(subject, found),
+        values=tuple(_reached(subject, found)),
+        height=place.height,
     )
+
+
+def _spanned(subject: Subject, chosen: list[int]) -> _Place | LeftOut:
+    """The rectangle around three of the explained inputs."""
+    picked = _anchors(subject, chosen)
+    if picked is None:
+        return LeftOut("A plane takes three test inputs that do not lie on a line, and there are none.")
+    anchors, corners = picked
+    low, high = corners.min(0), corners.max(0)
+    margin = MARGIN * float((high - low).max())
+    inputs = subject.test[anchors]
+    return _Place(tuple(anchors), inputs, corners, low - margin, high + margin, {"anchors": inputs})
+
+
+def _coordinates(subject: Subject) -> _Place | LeftOut:
+    """The rectangle of the first two coordinates that holds the test inputs; a third one at its middle value."""
+    x = subject.test.double().cpu()
+    low, high = (item[:2].numpy() for item in (x.amin(0), x.amax(0)))
+    if not (high > low).all():
+        return LeftOut("The coordinates of the test inputs span no rectangle.")
+    origin = torch.zeros(1, x.shape[1], dtype=torch.float64)
+    origin[0, 2:] = x[:, 2:].median(0).values
+    basis = torch.eye(x.shape[1], dtype=torch.float64)[:2]
+    corners = np.array([low, [high[0], low[1]], [low[0], high[1]]])
+    like = subject.test
+    inputs = (origin + torch.from_numpy(corners) @ basis).to(like.device, like.dtype)
+    options = {"origin": origin.to(like.device, like.dtype), "basis": basis.to(like.device, like.dtype)}
+    return _Place((), inputs, corners, low, high, options, float(origin[0, 2]) if x.shape[1] > 2 else None)
 
 
 def _anchors(subject: Subject, chosen: list[int]) -> tuple[list[int], np.ndarray] | None:
@@ -111,37 +216,75 @@ def _anchors(subject: Subject, chosen: list[int]) -> tuple[list[int], np.ndarray
     return None
 
 
-def _expected(subject: Subject, anchors: list[int]) -> int:
+def _followed(subject: Subject, start: Tensor, end: Tensor) -> LinePartition:
+    """The exact line between two inputs, as many of its pieces as are affordable."""
+    most = max(FEWEST_PIECES, subject.affordable(CHECK_WORK / len(WAYS), MOST_PIECES))
+    with warnings.catch_warnings():
+        # After Ctrl-C a line warns and returns what it has, as it does where it has enough pieces.
+        warnings.filterwarnings("error", "interrupted", UserWarning)
+        try:
+            return line(subject.net, start[None], end[None], output=subject.output, max_pieces=most, progress=False)
+        except UserWarning as stopped:
+            raise KeyboardInterrupt from stopped
+
+
+def _expected(place: _Place, ways: list[LinePartition]) -> int:
     """About how many regions the rectangle has: n lines through the triangle cross each other about n^2 / 6 times."""
-    x = subject.test[anchors]
-    steps = max(4, subject.affordable(CHECK_WORK, 3 * STEPS) // 3)
-    t = torch.linspace(0, 1, steps + 1, dtype=x.dtype, device=x.device).view(-1, *[1] * (x.dim() - 1))
-    crossings = sum(_changes(subject, (1 - t) * x[i] + t * x[(i + 1) % 3]) for i in range(3))
-    # Every line through the triangle crosses two of its sides; codes that change twice between two points are missed.
+    crossings = sum(len(way.crossings) / float(way.breakpoints[-1]) for way in ways)
+    # Every line through the triangle crosses two of its sides.
     lines = crossings / 2
-    # The rectangle with its margin is about three times as large as the triangle.
-    return round(3 * (1 + lines + lines**2 / 6))
+    # The rectangle around a triangle of inputs, with its margin, is about three times as large as the triangle.
+    return round((3 if place.anchors else 2) * (1 + lines + lines**2 / 6))
 
 
-def _changes(subject: Subject, points: Tensor) -> int:
-    """How many units change their code between neighbouring points."""
-    total = 0
-    for start in range(0, len(points) - 1, subject.at_once):
-        codes = subject.net.codes(points[start : start + subject.at_once + 1])
-        total += sum(int((part[1:].unpack() != part[:-1].unpack()).sum()) for part in codes.values())
-    return total
+def _change(subject: Subject, place: _Place, ways: list[LinePartition]) -> Change | None:
+    """The first change of the answer on the first of the ways that has one."""
+    if subject.meaning.valued:
+        return None
+    for (a, b), way in zip(WAYS, ways, strict=True):
+        found = way.decisions()
+        if len(found):
+            before, after = (subject.answer_name(int(number)) for number in found.classes[:2])
+            return Change(place.anchors[a], place.anchors[b], float(found.t[0]), before, after, True)
+    for (a, b), way in zip(WAYS, ways, strict=True):
+        if not way.complete and (met := _bisected(subject, way)) is not None:
+            share, before, after = met
+            return Change(place.anchors[a], place.anchors[b], share, before, after, False)
+    return None
+
+
+def _bisected(subject: Subject, way: LinePartition) -> tuple[float, str, str] | None:
+    """A change on a way too long to be followed: between two points with different answers, halved to the last bit."""
+    # Changes between points with the same answer are missed, so that it need not be the first one.
+    t = torch.linspace(0, 1, STEPS + 1, dtype=torch.float64)
+    answers = _answered(subject, way, t)
+    changes = (answers[1:] != answers[:-1]).nonzero()[:, 0].tolist()
+    if not changes:
+        return None
+    low, high = float(t[changes[0]]), float(t[changes[0] + 1])
+    before, after = int(answers[changes[0]]), int(answers[changes[0] + 1])
+    while low < (middle := (low + high) / 2) < high:
+        here = int(_answered(subject, way, torch.tensor([middle], dtype=torch.float64))[0])
+        low, high, after = (middle, high, after) if here == before else (low, middle, here)
+    return high, subject.answer_name(before), subject.answer_name(after)
+
+
+def _answered(subject: Subject, way: LinePartition, t: Tensor) -> Tensor:
+    """The answers at places on a way, in float64."""
+    target = way.target
+    runs = (target.graph.run(target.segment.points(part))[0] for part in t.split(subject.at_once))
+    values = [subject.axis.to_front(values).flatten(1) for values in runs]
+    return subject.answers(torch.cat(values)).cpu()
 
 
 def _divided(
-    subject: Subject, anchors: list[int], corners: np.ndarray, cells: int, expected: int
-) -> tuple[PlanePartition, float]:
-    """The partition of the largest rectangle that has few enough cells."""
-    low, high = corners.min(0), corners.max(0)
-    margin = MARGIN * float((high - low).max())
-    low, high = low - margin, high + margin
+    subject: Subject, place: _Place, cells: int, ways: list[LinePartition], change: Change | None
+) -> tuple[PlanePartition, float, int]:
+    """The partition of the largest rectangle that has few enough cells, its share, and what the whole one may have."""
+    low, high = place.low, place.high
+    expected = _expected(place, ways)
     share = min(1.0, math.sqrt(cells / expected))
-    inputs = subject.test[anchors]
-    centre = _change(subject, inputs[0], inputs[1]) * corners[1]
+    centre = _centre(place, change)
     while True:
         # As near to the centre as the whole rectangle allows.
         start = np.clip(centre - share * (high - low) / 2, low, high - share * (high - low))
@@ -149,27 +292,34 @@ def _divided(
         extent = (start[0], end[0], start[1], end[1])
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "interrupted", UserWarning)
-            found = plane(subject.net, inputs, extent=extent, output=subject.output)
+            found = plane(subject.net, **place.options, extent=extent, output=subject.output)
         if not found.complete:
             raise KeyboardInterrupt
         if found.regions <= 1.5 * cells:
-            return found, share
+            return found, share, expected
         share *= math.sqrt(cells / found.regions)
 
 
-def _change(subject: Subject, first: Tensor, second: Tensor) -> float:
-    """About where on the way from one input to another the answer changes, in [0, 1]; halfway where it does not."""
-    t = torch.linspace(0, 1, STEPS // 2 + 1, dtype=first.dtype, device=first.device)
-    points = first + t.view(-1, *[1] * first.dim()) * (second - first)
-    answers = torch.cat([subject.answers(subject.own(part)) for part in points.split(subject.at_once)])
-    changes = (answers[1:] != answers[:-1]).nonzero()[:, 0].tolist() if subject.meaning is not Meaning.VALUES else []
-    return float(t[changes[0]] + t[changes[0] + 1]) / 2 if changes else 0.5
+def _centre(place: _Place, change: Change | None) -> np.ndarray:
+    """The middle of what is shown where that is not all."""
+    if change is not None:
+        a, b = (place.corners[place.anchors.index(number)] for number in (change.start, change.end))
+        return a + change.share * (b - a)
+    return place.corners[1] / 2 if place.anchors else (place.low + place.high) / 2
 
 
 def _areas(subject: Subject, found: PlanePartition) -> tuple[tuple[str, float], ...]:
-    if subject.meaning is Meaning.VALUES:
+    if subject.meaning.valued:
         return ()
     decided = found.divided_by_class()
     sums = np.bincount(decided.classes.numpy(), weights=decided.areas.numpy())
     present = [number for number in np.argsort(-sums, kind="stable").tolist() if sums[number] > 0]
     return tuple((subject.answer_name(number), float(sums[number] / sums.sum())) for number in present)
+
+
+def _reached(subject: Subject, found: PlanePartition) -> Iterator[Reach]:
+    """The range of every value: an affine function is least and largest at corners."""
+    if subject.meaning.valued and len(subject.units) < 2:
+        corners = found.values.numpy()[np.unique(found.cells.corners)]
+        for unit, (low, high) in enumerate(zip(corners.min(0).tolist(), corners.max(0).tolist(), strict=True)):
+            yield Reach(subject.unit_name(unit), low, high)

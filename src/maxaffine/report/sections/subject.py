@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
 from math import prod
@@ -16,7 +16,7 @@ from maxaffine.capture import capture
 from maxaffine.data import DataSet
 from maxaffine.errors import BadInput
 from maxaffine.graph import BatchAxis, OperatorRecord
-from maxaffine.network import SplineNetwork
+from maxaffine.network import SplineNetwork, Task
 from maxaffine.progress import progress_bar
 from maxaffine.report.facts import Choices
 from maxaffine.report.reference import Reference
@@ -24,15 +24,24 @@ from maxaffine.report.reference import Reference
 # About how many numbers the operators may hold at once.
 HELD = 2**27
 MOST_AT_ONCE = 256
+SIDES = ("at most 0", "above 0")
 
 
 class Meaning(Enum):
-    """What the outputs stand for."""
+    """What the outputs stand for: the network's task, seen beside the classes of the data."""
 
     CLASSES = "one output per class of the data"
     SIGN = "a single output, of data with two classes: the second one where it is above 0"
     SCORES = "a row of outputs that compete, but are not the classes of the data"
-    VALUES = "outputs that are values, not scores of classes"
+    SIDE = "a single output that decides by being above 0 or not"
+    VALUE = "a single value"
+    VALUES = "values, none of which competes with another"
+    FIELD = "a field: values at every point of the inputs' coordinates"
+
+    @property
+    def valued(self) -> bool:
+        """Whether the outputs are values: then there are no classes to speak of."""
+        return self in (Meaning.VALUE, Meaning.VALUES, Meaning.FIELD)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,14 +77,15 @@ class Subject:
 
     @cached_property
     def meaning(self) -> Meaning:
-        """What the outputs stand for, told by their shape and by the classes of the data."""
-        if not self.labelled:
-            return Meaning.VALUES
-        if self.units == (self.data.classes,):
+        """What the outputs stand for."""
+        task = self.net.task(self.output)
+        if task is not Task.CLASSES:
+            return Meaning[task.name]
+        if self.labelled and self.units == (self.data.classes,):
             return Meaning.CLASSES
-        if self.data.classes == 2 and prod(self.units) == 1:
-            return Meaning.SIGN
-        return Meaning.SCORES if len(self.units) == 1 and self.units[0] > 1 else Meaning.VALUES
+        if prod(self.units) == 1:
+            return Meaning.SIGN if self.data.classes == 2 else Meaning.SIDE
+        return Meaning.SCORES
 
     @property
     def classifies(self) -> bool:
@@ -114,13 +124,16 @@ class Subject:
             return self.data.class_names[unit]
         if self.meaning is Meaning.SIGN:
             return f"{self.data.class_names[1]} (against {self.data.class_names[0]})"
+        kind = "value" if self.meaning.valued else "output"
         if prod(self.units) == 1:
-            return "the output"
+            return f"the {kind}"
         place = ", ".join(str(int(number)) for number in np.unravel_index(unit, self.units))
-        return f"output {place if len(self.units) == 1 else f'({place})'}"
+        return f"{kind} {place if len(self.units) == 1 else f'({place})'}"
 
     def answer_name(self, answer: int) -> str:
-        """What to call an answer: the class, or the output that is the largest."""
+        """What to call an answer: the class, the output that is the largest, or the side of a single one."""
+        if self.meaning is Meaning.SIDE:
+            return SIDES[answer]
         return self.data.class_names[answer] if self.classifies else self.unit_name(answer)
 
     @torch.no_grad()
@@ -130,7 +143,7 @@ class Subject:
 
     def answers(self, own: Tensor) -> Tensor:
         """The answer that the outputs give, (N,): the largest one, or the sign of a single one."""
-        return (own[:, 0] > 0).long() if self.meaning is Meaning.SIGN else own.argmax(1)
+        return (own[:, 0] > 0).long() if self.meaning in (Meaning.SIGN, Meaning.SIDE) else own.argmax(1)
 
     def answered(self, inputs: Tensor) -> Tensor:
         """The untouched module's answers to many inputs, (N,)."""
@@ -144,7 +157,7 @@ def find_subject(model: nn.Module, data: DataSet, choices: Choices) -> Subject:
     Args:
         model: A piecewise-affine module in evaluation mode, from inputs (N, *input_shape).
         data: The data set.
-        choices: Where to stop and which output to take.
+        choices: Where to stop, which output to take, and what it answers where that is not to be inferred.
 
     Returns:
         Both, and the module's own values beside them.
@@ -162,7 +175,24 @@ def find_subject(model: nn.Module, data: DataSet, choices: Choices) -> Subject:
     value = net.graph.values[net.graph.outputs[chosen]]
     if value.batch is None or value.dtype is None or not value.dtype.is_floating_point:
         raise BadInput(f"output_index: output {chosen} is no floating-point function of the input; choose another")
+    net = _answering(net, chosen, choices.task, data.classes)
+    if net.task(chosen) is not Task.CLASSES and prod(value.units) == 1:
+        data = _without_labels(data)
     return Subject(model, net, reference, chosen, value.units, value.batch, data, train, test)
+
+
+def _answering(net: SplineNetwork, output: int, task: str | None, labels: int) -> SplineNetwork:
+    """The network with what it answers said: by the user, or inferred from the labels of the data too."""
+    tasks: list[Task | str] = [net.task(place, labels) for place in range(len(net.graph.outputs))]
+    if task is not None:
+        tasks[output] = task
+    return net.with_task(*tasks)
+
+
+def _without_labels(data: DataSet) -> DataSet:
+    """The data of a network that gives one value: whole numbers beside its inputs are no classes."""
+    train, test = (replace(split, labels=torch.zeros_like(split.labels)) for split in (data.train, data.test))
+    return replace(data, train=train, test=test, class_names=("unlabelled",))
 
 
 def like_model(inputs: Tensor, model: nn.Module) -> Tensor:
