@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from maxaffine import data, models
+from maxaffine.network import Task
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -107,6 +108,16 @@ def add_epochs(command: argparse.ArgumentParser) -> None:
     """
     does = "passes of training (0: none; default: by the size of the data)"
     command.add_argument("--epochs", type=natural, metavar="N", help=does)
+
+
+def add_task(command: argparse.ArgumentParser) -> None:
+    """Add the option of a command whose words depend on what the outputs stand for.
+
+    Args:
+        command: Its parser.
+    """
+    does = "what the outputs are: classes, a value, values, or a field over coordinates (default: inferred)"
+    command.add_argument("--task", choices=[task.value for task in Task], help=does)
 
 
 def path(text: str) -> Path:

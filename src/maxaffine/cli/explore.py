@@ -9,12 +9,12 @@ import sys
 import webbrowser
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
 from maxaffine import data, explore, models
 from maxaffine.errors import BadInput
 
-from .arguments import add_command, add_epochs, natural, path, positive
+from .arguments import add_command, add_epochs, add_task, natural, path, positive
 from .printing import DONE, progress, say
 from .subject import asked_epochs, captured, first_model, read_data
 
@@ -42,6 +42,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     does = "ask a network about pictures and planes, live in a browser"
     command = add_command(commands, "explore", run, does, EXAMPLES)
     add_epochs(command)
+    add_task(command)
     option = command.add_argument
     does = "weights at several moments, in this order; of a folder all files of weights, by name"
     option("--checkpoints", type=path, nargs="+", metavar="FILE", help=does)
@@ -114,31 +115,30 @@ def _read(arguments: argparse.Namespace, data_set: data.DataSet, files: list[Pat
         progress(f"capturing {file.name} ...")
         arguments.state_dict = file
         model = first_model(arguments, data_set.input_shape, data_set.classes)
-        moments.append(_moment(arguments, file.stem, model, data_set.test.inputs[:2]))
+        moments.append(_moment(arguments, file.stem, model, data_set))
     return moments
 
 
 def _trained(arguments: argparse.Namespace, data_set: data.DataSet) -> list[explore.Checkpoint]:
     """The model; where it is trained here, at several moments of its training."""
     model = first_model(arguments, data_set.input_shape, data_set.classes)
-    example = data_set.test.inputs[:2]
     epochs = asked_epochs(arguments, data_set)
     if epochs == 0:
-        return [_moment(arguments, "as it is", model, example)]
-    moments = [_moment(arguments, "before training", model, example)]
+        return [_moment(arguments, "as it is", model, data_set)]
+    moments = [_moment(arguments, "before training", model, data_set)]
 
     def keep(epoch: models.Epoch) -> None:
         if epoch.number in KEPT_EPOCHS and epoch.number < epochs:
             model.eval()
-            moments.append(_moment(arguments, f"epoch {epoch.number}", model, example))
+            moments.append(_moment(arguments, f"epoch {epoch.number}", model, data_set))
             model.train()
 
     result = models.train(model, data_set.train, epochs=epochs, seed=arguments.seed, after_epoch=keep)
     if result.interrupted:
         raise KeyboardInterrupt
     say(arguments, f"trained here: {epochs} epochs with seed {arguments.seed}; nothing is written")
-    return [*moments, _moment(arguments, f"best (epoch {result.best_epoch})", model, example)]
+    return [*moments, _moment(arguments, f"best (epoch {result.best_epoch})", model, data_set)]
 
 
-def _moment(arguments: argparse.Namespace, name: str, model: nn.Module, example: Tensor) -> explore.Checkpoint:
-    return explore.Checkpoint(name, captured(arguments, model, example))
+def _moment(arguments: argparse.Namespace, name: str, model: nn.Module, data_set: data.DataSet) -> explore.Checkpoint:
+    return explore.Checkpoint(name, captured(arguments, model, data_set.test.inputs[:2], data_set.classes))

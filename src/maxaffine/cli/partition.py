@@ -12,9 +12,10 @@ import torch
 from maxaffine import data, report
 from maxaffine.drawing import png
 from maxaffine.errors import BadInput
+from maxaffine.network import Task
 from maxaffine.partition import PlanePartition, plane
 
-from .arguments import add_command, add_epochs, natural, numbers, place
+from .arguments import add_command, add_epochs, add_task, natural, numbers, place
 from .printing import DONE, FAILED, INTERRUPTED, progress, say
 from .subject import captured, read_data, trained_model
 
@@ -37,6 +38,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     does = "divide the plane through three inputs into the network's regions, exactly"
     command = add_command(commands, "partition", run, does, EXAMPLES)
     add_epochs(command)
+    add_task(command)
     option = command.add_argument
     does = "folder to write (default: %(default)s)"
     option("-o", "--out", type=place, default="maxaffine-partition", metavar="DIR", help=does)
@@ -66,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         chosen = arguments.anchors or _different(data_set)
         anchors = report.like_model(_picked(data_set, chosen), model)
         progress("capturing and partitioning ...")
-        net = captured(arguments, model, anchors)
+        net = captured(arguments, model, anchors, data_set.classes)
         found = plane(net, anchors, extent=arguments.extent, output=arguments.output_index)
         say(arguments, str(found))
         whole = arguments.until is None and arguments.output == "as_is"
@@ -140,20 +142,20 @@ def _numbers(found: PlanePartition, passed: bool) -> dict[str, object]:
         "vertices": len(found.vertices),
         "edges": len(found.edges),
         "area": float(found.areas.sum()),
+        "task": found.task.value,
         "passed": passed,
         "complete": found.complete,
     }
 
 
 def _write(found: PlanePartition, folder: Path, data_set: data.DataSet) -> list[str]:
-    names = list(data_set.class_names) if len(data_set.class_names) >= found.values.shape[1] else None
+    classes = found.task is Task.CLASSES and len(data_set.class_names) >= max(2, found.values.shape[1])
+    names = list(data_set.class_names) if classes else None
     np.savez_compressed(folder / report.ARRAYS, allow_pickle=False, **found.to_numpy())
     files = [report.ARRAYS]
-    vector = len(found.graph.values[found.number].units) == 1
     if found.regions <= MOST_DRAWN:
-        colourings = report.COLOURINGS if vector else report.COLOURINGS[1:]
         (folder / report.FIGURES).mkdir()
-        (folder / report.FIGURES / FIGURE).write_bytes(png(report.plane_figure(found, colourings, names)))
+        (folder / report.FIGURES / FIGURE).write_bytes(png(report.plane_figure(found, class_names=names)))
         files.append(f"{report.FIGURES}/{FIGURE}")
     if found.regions <= report.MOST_CELLS:
         (folder / report.PAGE).write_text(report.plane_page(found, names), encoding="utf-8")

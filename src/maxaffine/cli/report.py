@@ -7,7 +7,7 @@ import json
 
 from maxaffine import report
 
-from .arguments import add_command, add_epochs, natural, place, positive
+from .arguments import add_command, add_epochs, add_task, natural, place, positive
 from .printing import DONE, FAILED, progress, say
 from .subject import is_fresh, read_data, trained_model
 
@@ -17,6 +17,7 @@ EXAMPLES = """examples:
   maxaffine report mlp images/ --size 32                    a folder of images by class
   maxaffine report my_package.nets:make digits --state-dict weights.safetensors --output pre_activation
   maxaffine report my_package.nets:make images/ --size 224 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
+  maxaffine report my_package.nets:regressor rows.npz --task value
   maxaffine report exported.pt2 signals.npz --channels first -o pages/signals.html --json
 
 Beside PAGE.html the folder PAGE_files has every figure as PNG and SVG, and its numbers as JSON.
@@ -31,6 +32,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     """
     command = add_command(commands, "report", run, "explain a network on one self-contained page", EXAMPLES)
     add_epochs(command)
+    add_task(command)
     option = command.add_argument
     does = "page to write, or a folder that gets report.html (default: %(default)s)"
     option("-o", "--out", type=place, default="maxaffine-report.html", metavar="PAGE", help=does)
@@ -80,4 +82,5 @@ def _choices(arguments: argparse.Namespace) -> report.Choices:
         output=arguments.output,
         until=arguments.until,
         output_index=arguments.output_index,
+        task=arguments.task,
     )

@@ -143,18 +143,22 @@ def require_trainable(arguments: argparse.Namespace, data_set: data.DataSet) -> 
         )
 
 
-def captured(arguments: argparse.Namespace, model: nn.Module, example: Tensor) -> SplineNetwork:
+def captured(
+    arguments: argparse.Namespace, model: nn.Module, example: Tensor, labels: int | None = None
+) -> SplineNetwork:
     """The spline form of the model as far as the options ask for it.
 
     Args:
         arguments: The parsed options.
         model: The model.
         example: At least two inputs; they are brought to its dtype and device.
+        labels: Number of classes of the data, from which what the network answers is inferred where no option says it.
 
     Returns:
         The captured network.
     """
-    return capture(model, report.like_model(example, model), until=arguments.until, output=arguments.output)
+    net = capture(model, report.like_model(example, model), until=arguments.until, output=arguments.output)
+    return net if labels is None else net.settled(labels, arguments.task, arguments.output_index)
 
 
 def is_fresh(arguments: argparse.Namespace) -> bool:

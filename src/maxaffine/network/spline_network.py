@@ -283,6 +283,26 @@ class SplineNetwork:
         told = tuple(checked(task, value.units, self._coordinates) for task, value in zip(given, values, strict=True))
         return SplineNetwork(self.graph, self.inputs, self.output_spec, self.places, self.endings, told)
 
+    def settled(self, labels: int, task: Task | str | None = None, output: int | None = None) -> SplineNetwork:
+        """The same network beside data, with what it answers said once and for all.
+
+        Args:
+            labels: Number of classes of the data, below 2 where it has no labels.
+            task: What one output answers; None where that is inferred, from the labels too.
+            output: Which one, for a network with several.
+
+        Returns:
+            The network.
+
+        Raises:
+            BadInput: When there is no such task or output, or the output cannot be meant so.
+        """
+        tasks: list[Task | str] = [self.task(place, labels) for place in range(len(self.graph.outputs))]
+        if task is not None:
+            self.target(None, output)  # refuses what is not there
+            tasks[output or 0] = task
+        return self.with_task(*tasks)
+
     @property
     def _coordinates(self) -> bool:
         """Whether the input is one point of 2 or 3 coordinates."""

@@ -1,6 +1,8 @@
 """Figures and one self-contained page about a captured network; the numbers come from the other rooms."""
 
 from maxaffine.report.contents import Contents, assemble
+from maxaffine.report.contours import Contours, contours_of
+from maxaffine.report.coordinates import CoordinatePlane, coordinate_plane
 from maxaffine.report.drift import drift_figure
 from maxaffine.report.extras import require
 from maxaffine.report.facts import Choices, LeftOut
@@ -34,10 +36,14 @@ __all__ = [
     "WEIGHTS",
     "Choices",
     "Contents",
+    "Contours",
+    "CoordinatePlane",
     "LeftOut",
     "as_json",
     "as_text",
     "assemble",
+    "contours_of",
+    "coordinate_plane",
     "drift_figure",
     "files_of",
     "hierarchy_figure",

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maxaffine.errors import MaxAffineError
+from maxaffine.errors import BadInput, MaxAffineError
 from maxaffine.partition import LinePartition, PlanePartition, PlaneReport, line, plane
+from maxaffine.report.coordinates import coordinate_plane
 from maxaffine.report.facts import Choices, LeftOut
 from maxaffine.report.sections.subject import Meaning, Subject
 
@@ -137,9 +138,10 @@ def cut_of(subject: Subject, chosen: list[int], choices: Choices) -> Cut | LeftO
     Raises:
         KeyboardInterrupt: Ctrl-C; half of a plane would mislead.
     """
-    place = _coordinates(subject) if subject.meaning is Meaning.FIELD else _spanned(subject, chosen)
-    if isinstance(place, LeftOut):
-        return place
+    try:
+        place = _coordinates(subject) if subject.meaning is Meaning.FIELD else _spanned(subject, chosen)
+    except BadInput as error:
+        return LeftOut(f"There is no plane to show: {error}.")
     cells = subject.affordable(WORK, choices.cells)
     if cells < FEWEST_CELLS:
         return LeftOut(
@@ -169,11 +171,11 @@ def cut_of(subject: Subject, chosen: list[int], choices: Choices) -> Cut | LeftO
     )
 
 
-def _spanned(subject: Subject, chosen: list[int]) -> _Place | LeftOut:
+def _spanned(subject: Subject, chosen: list[int]) -> _Place:
     """The rectangle around three of the explained inputs."""
     picked = _anchors(subject, chosen)
     if picked is None:
-        return LeftOut("A plane takes three test inputs that do not lie on a line, and there are none.")
+        raise BadInput("a plane takes three test inputs that do not lie on a line, and there are none")
     anchors, corners = picked
     low, high = corners.min(0), corners.max(0)
     margin = MARGIN * float((high - low).max())
@@ -181,20 +183,13 @@ def _spanned(subject: Subject, chosen: list[int]) -> _Place | LeftOut:
     return _Place(tuple(anchors), inputs, corners, low - margin, high + margin, {"anchors": inputs})
 
 
-def _coordinates(subject: Subject) -> _Place | LeftOut:
-    """The rectangle of the first two coordinates that holds the test inputs; a third one at its middle value."""
-    x = subject.test.double().cpu()
-    low, high = (item[:2].numpy() for item in (x.amin(0), x.amax(0)))
-    if not (high > low).all():
-        return LeftOut("The coordinates of the test inputs span no rectangle.")
-    origin = torch.zeros(1, x.shape[1], dtype=torch.float64)
-    origin[0, 2:] = x[:, 2:].median(0).values
-    basis = torch.eye(x.shape[1], dtype=torch.float64)[:2]
+def _coordinates(subject: Subject) -> _Place:
+    """The rectangle of the coordinates that holds the test inputs."""
+    found = coordinate_plane(subject.test)
+    low, high = np.array(found.low), np.array(found.high)
     corners = np.array([low, [high[0], low[1]], [low[0], high[1]]])
-    like = subject.test
-    inputs = (origin + torch.from_numpy(corners) @ basis).to(like.device, like.dtype)
-    options = {"origin": origin.to(like.device, like.dtype), "basis": basis.to(like.device, like.dtype)}
-    return _Place((), inputs, corners, low, high, options, float(origin[0, 2]) if x.shape[1] > 2 else None)
+    inputs = found.origin + torch.from_numpy(corners).to(found.basis) @ found.basis
+    return _Place((), inputs, corners, low, high, {"origin": found.origin, "basis": found.basis}, found.height)
 
 
 def _anchors(subject: Subject, chosen: list[int]) -> tuple[list[int], np.ndarray] | None:

@@ -175,18 +175,10 @@ def find_subject(model: nn.Module, data: DataSet, choices: Choices) -> Subject:
     value = net.graph.values[net.graph.outputs[chosen]]
     if value.batch is None or value.dtype is None or not value.dtype.is_floating_point:
         raise BadInput(f"output_index: output {chosen} is no floating-point function of the input; choose another")
-    net = _answering(net, chosen, choices.task, data.classes)
+    net = net.settled(data.classes, choices.task, chosen)
     if net.task(chosen) is not Task.CLASSES and prod(value.units) == 1:
         data = _without_labels(data)
     return Subject(model, net, reference, chosen, value.units, value.batch, data, train, test)
-
-
-def _answering(net: SplineNetwork, output: int, task: str | None, labels: int) -> SplineNetwork:
-    """The network with what it answers said: by the user, or inferred from the labels of the data too."""
-    tasks: list[Task | str] = [net.task(place, labels) for place in range(len(net.graph.outputs))]
-    if task is not None:
-        tasks[output] = task
-    return net.with_task(*tasks)
 
 
 def _without_labels(data: DataSet) -> DataSet:
