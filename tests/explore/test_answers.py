@@ -166,7 +166,7 @@ def test_a_plane_has_the_librarys_regions(server: Server, trained: Trained, divi
     view = _view(server, divided, divided["window"])
     assert view["kind"] == "cells" and view["seen"] == by_class.regions
     assert np.allclose(decoded(view["points"]), by_class.vertices)
-    assert np.array_equal(decoded(view["classes"]), by_class.classes)
+    assert np.array_equal(decoded(view["groups"]), by_class.classes)
     boundary = decoded(view["boundary"])
     assert np.hypot(*(boundary[:, 1] - boundary[:, 0]).T).sum() == pytest.approx(expected.decision_boundary().length)
     areas = {number: float(by_class.areas[by_class.classes == number].sum()) for number, _ in divided["shares"]}
@@ -196,7 +196,7 @@ def test_a_cell_is_what_the_module_is_there(server: Server, trained: Trained, di
             x = torch.from_numpy(decoded(found["input"]).copy())[None]
             with torch.no_grad():
                 values = module(x)[0]
-            assert found["class"] == int(values.argmax())
+            assert found["group"] == int(values.argmax())
             assert found["outputs"][0]["value"] == pytest.approx(float(values.max()), abs=1e-6)
             assert found["inner"] + found["offset"] == pytest.approx(float(values.max()), abs=1e-6)
             gradient = torch.autograd.functional.jacobian(lambda inputs: module(inputs)[0].max(), x)[0]
@@ -231,7 +231,7 @@ def test_a_cells_sides_are_boundaries_of_these_units(server: Server, trained: Tr
                         assert before[side["unit"][0]].item() == pytest.approx(0, abs=1e-8)
                 seen.add(side["operator"])
                 beyond = server.ask("plane/cell", {"key": divided["key"], "cell": side["across"]})
-                assert side["class"] == beyond["class"] and cell in [other["across"] for other in beyond["sides"]]
+                assert side["group"] == beyond["group"] and cell in [other["across"] for other in beyond["sides"]]
     finally:
         module.float()
     assert seen == {"2", "4", "decision"}
@@ -241,7 +241,7 @@ def test_a_point_of_the_plane_can_be_explained(server: Server, divided: dict[str
     cell = server.ask("plane/cell", {"key": divided["key"], "cell": 3})
     card = server.ask("plane/cell", {"key": divided["key"], "cell": 3}, body=b"")
     found = server.ask("explain", {"image": card["image"], "checkpoint": 1})
-    assert found["predicted"] == cell["class"] and card["name"] == "centre of cell 3"
+    assert found["predicted"] == cell["group"] and card["name"] == "centre of cell 3"
     assert np.allclose(decoded(found["input"]), decoded(cell["input"]), atol=1e-6)
 
 

@@ -181,7 +181,7 @@ def test_pixels_show_the_class_that_the_module_gives(
     with torch.no_grad():
         expected = module(plane.frame.points(points)[0]).argmax(1).reshape(height, width)
     module.float()
-    assert np.array_equal(decoded(view["classes"]), expected)
+    assert np.array_equal(decoded(view["groups"]), expected)
     assert np.array_equal(decoded(view["numbers"]).ravel(), plane.locate(points))
     with pytest.raises(BadInput, match="pixels"):
         explorer.planes.view(found["key"], window, 5000, 5000)
@@ -203,17 +203,17 @@ def _subject(model: nn.Module, data: DataSet) -> Subject:
 def test_tables_and_one_output() -> None:
     model = nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 1))
     explorer = Explorer(_subject(model, _rows()), 30)
-    assert explorer.about()["kind"] == "bars" and explorer.about()["classes"] == ["at most 0", "above 0"]
+    assert explorer.about()["kind"] == "bars" and explorer.about()["classes"] == ["kind 0", "kind 1"]
     found = explorer.explain("test/2", 0)
     with torch.no_grad():
         value = model(explorer.subject.data.test.inputs[2:3]).item()
-    assert not explorer.about()["classifies"]
+    assert explorer.about()["classifies"] and explorer.about()["task"] == "classes"
     assert found["difference"] is None and found["predicted"] == int(value > 0)
     assert found["templates"][0]["inner"] + found["templates"][0]["offset"] == pytest.approx(value, abs=1e-5)
     plane = explorer.divide(["test/0", "test/1", "test/2"], 0, None)
     assert _wait(plane, explorer)["state"] == "done"
     cell = explorer.planes.cell(plane["key"], 0)
-    assert cell["class"] == int(cell["outputs"][0]["value"] > 0) and decoded(cell["template"]).shape == (6,)
+    assert cell["group"] == int(cell["outputs"][0]["value"] > 0) and decoded(cell["template"]).shape == (6,)
     assert explorer.shelf.thumbnail("test/0").startswith(b"\x89PNG")
 
 

@@ -11,6 +11,7 @@ from maxaffine.explore.shelf import Picked
 from maxaffine.explore.subject import Checkpoint, Subject
 from maxaffine.explore.wire import array, number
 from maxaffine.graph import as_tuple
+from maxaffine.network import Task
 from maxaffine.templates import Templates, templates
 
 SHOWN_OUTPUTS = 10
@@ -26,22 +27,25 @@ def explain(subject: Subject, checkpoint: Checkpoint, picked: Picked) -> dict[st
 
     Returns:
         The largest outputs; for the first two of them A_c, <A_c, x>, b_c and the operators' parts of b_c; and their
-        difference.
+        difference. Values come in their own order, and have no difference: none is more of an answer.
     """
     x = checkpoint.like(picked.tensor[None])
-    found = templates(checkpoint.net, x, output=subject.output, top=2, names=subject.names, progress=False)
-    order = found.values[0].argsort(descending=True, stable=True).tolist()
+    classes, count = subject.task is Task.CLASSES, len(subject.names)
+    chosen = {"top": 2} if classes else {"classes": list(range(min(2, count)))}
+    found = templates(checkpoint.net, x, output=subject.output, names=subject.names, progress=False, **chosen)
     values = outputs_at(subject, checkpoint, x)[0]
+    order = found.values[0].argsort(descending=True, stable=True).tolist() if classes else list(range(len(found.units)))
+    predicted = found.units[order[0]] if count > 1 else int(values[0] > 0)
     return {
         "image": picked.ref,
         "name": picked.name,
         "label": picked.label,
         "input": array(x[0]),
-        "predicted": found.units[order[0]] if len(subject.names) > 1 else int(values[0] > 0),
+        "predicted": predicted if classes else None,
         "outputs": ranked(subject, values),
         "count": len(values),
         "templates": [_template(found, place) for place in order],
-        "difference": _difference(found) if len(order) > 1 else None,
+        "difference": _difference(found) if classes and count > 1 else None,
         "bias": [
             {"operator": name, "values": [number(part.flatten(1)[0, place]) for place in order]}
             for name, part in found.contributions.items()
@@ -57,8 +61,9 @@ def outputs_at(subject: Subject, checkpoint: Checkpoint, x: Tensor) -> Tensor:
 
 
 def ranked(subject: Subject, values: Tensor) -> list[dict[str, Any]]:
-    """The largest outputs of one input, with their names; ``values`` are (C,)."""
-    top = values.argsort(descending=True, stable=True)[:SHOWN_OUTPUTS].tolist()
+    """The largest outputs of one input (of values the first), with their names; ``values`` are (C,)."""
+    order = values.argsort(descending=True, stable=True).tolist() if subject.class_names else range(len(values))
+    top = order[:SHOWN_OUTPUTS]
     return [{"unit": unit, "name": subject.names[unit], "value": number(values[unit])} for unit in top]
 
 

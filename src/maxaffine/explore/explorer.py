@@ -37,7 +37,7 @@ class Explorer:
 
     def __init__(self, subject: Subject, train_limit: int = TRAIN_LIMIT, most_cells: int = MOST_CELLS) -> None:
         self.subject = subject
-        self.shelf = Shelf(subject.data)
+        self.shelf = Shelf(subject.data, subject.labelled)
         self.near = Near(subject, train_limit)
         self.planes = Planes(subject, most_cells)
 
@@ -51,6 +51,7 @@ class Explorer:
             "kind": kind_of(subject.data.input_shape).value,
             "sizes": {"test": len(subject.data.test), "train": len(subject.data.train)},
             "labels": list(subject.data.class_names) if subject.labelled else [],
+            "task": subject.task.value,
             "classifies": subject.classifies,
             "outputs": list(subject.names),
             "classes": list(subject.class_names),
@@ -79,7 +80,7 @@ class Explorer:
         return self.near.answer(self._place(checkpoint), self.shelf.pick(image))
 
     def divide(self, images: list[str], checkpoint: int, window: list[float] | None) -> dict[str, Any]:
-        """Begin to divide the plane through three inputs."""
+        """Begin to divide the plane through three inputs; through none, that of a field's coordinates."""
         anchors = [self.shelf.pick(image) for image in images]
         if window is not None and len(window) != 4:
             raise BadInput("window: expected left, right, bottom and top")

@@ -1,4 +1,4 @@
-"""Planes through three inputs: divided in the background, drawn by the page, asked about cell by cell."""
+"""Planes through three inputs, or of a field: divided in the background, drawn by the page, asked about by cell."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from maxaffine.explore.subject import Subject
 from maxaffine.explore.view import Plane, Window
 from maxaffine.explore.wire import array, number
 from maxaffine.graph import as_tuple
+from maxaffine.network import Task
 from maxaffine.partition import PlanePartition, plane
+from maxaffine.report import coordinate_plane
 
 # The outputs at all vertices are held a few times over, so that many outputs leave room for fewer cells.
 MOST_CELLS, MOST_OUTPUTS = 400_000, 4e7
@@ -55,9 +57,9 @@ class Planes:
 
         Args:
             place: Which checkpoint.
-            anchors: Three inputs.
+            anchors: Three inputs; none for the plane of the coordinates of a field.
             window: Left, right, bottom and top of what is divided, in distances from the first input towards the
-                second; by default what holds all three.
+                second, or in coordinates; by default what holds all three, or all test inputs.
 
         Returns:
             How far it is, the key of the plane, the window, and where the inputs lie.
@@ -65,10 +67,13 @@ class Planes:
         Raises:
             BadInput: When the inputs span no plane, or the window no area.
         """
-        if len(anchors) != 3:
+        if not anchors and self._subject.task is Task.FIELD:
+            points, window = torch.zeros(0, 2), window or self._whole_field()
+        elif len(anchors) != 3:
             raise BadInput(f"images: a plane goes through three, got {len(anchors)}")
-        points = _coordinates(torch.stack([picked.tensor for picked in anchors]).double())
-        window = window or _around(points)
+        else:
+            points = _coordinates(torch.stack([picked.tensor for picked in anchors]).double())
+            window = window or _around(points)
         key = "~".join([str(place), *(picked.ref for picked in anchors), *(repr(side) for side in window)])
         job = self._desk.ask(key, lambda tell: self._divided(place, anchors, window, tell))
         return {"key": key, "window": window, "anchors": points.tolist()} | _told(job)
@@ -113,23 +118,25 @@ class Planes:
             cell: Number of the cell.
 
         Returns:
-            Its class; the outputs and the input at its centre; the template A_c of the class, <A_c, x> and b_c; how
-            many units of each operator have which code; and whose boundaries its sides are.
+            Its class or band; the outputs and the input at its centre; the template A_c of the class (of values, the
+            first), <A_c, x> and b_c; how many units of each operator have which code; and whose boundaries its sides
+            are.
 
         Raises:
             BadInput: When there is no such cell.
         """
-        found = self._done(key).cells
+        shown = self._done(key)
+        found = shown.cells
         if not 0 <= cell < found.regions:
             raise BadInput(f"cell: numbers run from 0 to {found.regions - 1}, got {cell}")
-        winner = int(found.classes[cell])
-        row = winner if len(self._subject.names) > 1 else 0
+        group = int(shown.groups[cell])
+        row = group if len(self._subject.class_names) and len(self._subject.names) > 1 else 0
         amap = found.affine_map([cell], outputs=[row])
         x, template, offset = self.centre(key, cell), as_tuple(amap.slopes)[0][0, 0], amap.offsets
         values = found.at(found.centres[cell][None])[0]
         return {
             "cell": cell,
-            "class": winner,
+            "group": group,
             "centre": found.centres[cell].tolist(),
             "area": number(found.areas[cell]),
             "input": array(x),
@@ -140,7 +147,7 @@ class Planes:
             "inner": number((template * x).sum()),
             "offset": number(offset[0, 0]),
             "codes": _codes(found, cell),
-            "sides": self._sides(found, cell),
+            "sides": self._sides(shown, cell),
         }
 
     def centre(self, key: str, cell: int) -> Tensor:
@@ -192,18 +199,22 @@ class Planes:
                     " keep; look at a smaller part of the plane"
                 )
 
-        found = plane(
-            checkpoint.net,
-            checkpoint.like(torch.stack([picked.tensor for picked in anchors])),
-            extent=window,
-            output=self._subject.output,
-            memory=MEMORY,
-            progress=watch,
-        )
-        tell(1.0, "looking for the decision boundary")
-        cells = found.divided_by_class()
-        watch(1.0, cells.regions)
-        return Plane(found.regions, cells, window)
+        options: dict[str, Any] = {"extent": window, "output": self._subject.output, "memory": MEMORY}
+        if anchors:
+            options["anchors"] = checkpoint.like(torch.stack([picked.tensor for picked in anchors]))
+        else:
+            field = coordinate_plane(checkpoint.like(self._subject.data.test.inputs))
+            options |= {"origin": field.origin, "basis": field.basis}
+        found = plane(checkpoint.net, **options, progress=watch)
+        classes = self._subject.task is Task.CLASSES
+        tell(1.0, "looking for the decision boundary" if classes else "looking for level sets")
+        divided = Plane.of(found, window)
+        watch(1.0, divided.cells.regions)
+        return divided
+
+    def _whole_field(self) -> Window:
+        field = coordinate_plane(self._subject.data.test.inputs)
+        return field.low[0], field.high[0], field.low[1], field.high[1]
 
     def _job(self, key: str) -> Job[Plane]:
         job = self._desk.find(key)
@@ -217,7 +228,8 @@ class Planes:
             raise BadInput(f"plane: it is {job.state}; wait until it is done")
         return job.result
 
-    def _sides(self, found: PlanePartition, cell: int) -> list[dict[str, Any]]:
+    def _sides(self, shown: Plane, cell: int) -> list[dict[str, Any]]:
+        found = shown.cells
         shapes = {record.name: record.units for record in found.frame.net.operators}
         start, end = found.cells.starts[cell : cell + 2]
         sides = []
@@ -234,7 +246,7 @@ class Planes:
                     "unit": [int(part) for part in np.unravel_index(unit, shapes[name])] if name in shapes else None,
                     "ends": ends.tolist(),
                     "across": across if across >= 0 else None,
-                    "class": int(found.classes[across]) if across >= 0 else None,
+                    "group": int(shown.groups[across]) if across >= 0 else None,
                 }
             )
         return sides

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from maxaffine.data import DataSet
 from maxaffine.drawing import kind_of
 from maxaffine.errors import BadInput
-from maxaffine.network import SplineNetwork
+from maxaffine.network import SplineNetwork, Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,29 +56,44 @@ class Subject:
             raise BadInput("checkpoints: none is given; give at least one network")
         for checkpoint in self.checkpoints:
             self._check(checkpoint)
+        # What the network answers is settled here, by the labels too, for everything that asks about it.
+        settled = (replace(one, net=one.net.settled(self.data.classes)) for one in self.checkpoints)
+        object.__setattr__(self, "checkpoints", tuple(settled))
+
+    @property
+    def task(self) -> Task:
+        """What the network answers."""
+        return self.checkpoints[0].net.task(self.output)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """A name for every output."""
         count = self._outputs(self.checkpoints[0].net)[0]
-        if self.classifies:
+        if self.classifies and count > 1:
             return self.data.class_names
-        return tuple(f"output {number}" for number in range(count)) if count > 1 else ("the output",)
+        kind = "output" if self.task is Task.CLASSES else "value"
+        return tuple(f"{kind} {number}" for number in range(count)) if count > 1 else (f"the {kind}",)
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
-        """A name for every class that the network can choose: of a single output, whether it is above 0."""
-        return self.names if len(self.names) > 1 else ("at most 0", "above 0")
+        """A name for every class that the network can choose, of a single output for both its signs; none of values."""
+        if self.task is not Task.CLASSES:
+            return ()
+        if len(self.names) > 1:
+            return self.names
+        return self.data.class_names if self.classifies else ("at most 0", "above 0")
 
     @property
     def labelled(self) -> bool:
-        """Whether the data say which class each input has."""
-        return self.data.classes > 1
+        """Whether the data say which class each input has; numbers beside the inputs of a single value are none."""
+        single = self.task is not Task.CLASSES and len(self.names) == 1
+        return self.data.classes > 1 and not single
 
     @cached_property
     def classifies(self) -> bool:
-        """Whether the outputs are the classes of the data: only then can an answer agree with a label."""
-        return self.labelled and self._outputs(self.checkpoints[0].net) == (self.data.classes,)
+        """Whether the outputs say classes of the data: only then can an answer agree with a label."""
+        count = self._outputs(self.checkpoints[0].net)[0]
+        return self.task is Task.CLASSES and self.data.classes == max(2, count)
 
     def _outputs(self, net: SplineNetwork) -> tuple[int, ...]:
         return net.graph.values[net.target(None, self.output)].units

@@ -11,11 +11,13 @@ import torch
 
 from maxaffine.errors import BadInput
 from maxaffine.explore.wire import array
+from maxaffine.network import Task
 from maxaffine.partition import PlanePartition
+from maxaffine.report import contours_of
 
 MOST_DRAWN = 60_000
 MOST_PIXELS = 2**20
-NAMED = 0.01  # of the area that is seen: a class with less is not named
+NAMED = 0.01  # of the area that is seen: a class or band with less is not named
 Window = tuple[float, float, float, float]
 
 
@@ -25,20 +27,35 @@ class Plane:
 
     Attributes:
         regions: Number of regions.
-        cells: The regions, divided further by the decision boundary, its last operator: every cell has one class.
+        cells: The regions, divided further by the decision boundary, or level sets, its last operator.
+        groups: (F,) class of each cell, or of values the band between level sets that it lies in.
+        ranges: The ends of each band; none where there are classes.
+        boundary: (S, 2, 2) ends of the segments that are the decision boundary, or the level sets.
         window: Left, right, bottom and top of what is divided.
         note: Why that is less than what was asked for; empty where it is not.
     """
 
     regions: int
     cells: PlanePartition
+    groups: np.ndarray
+    ranges: tuple[tuple[float, float], ...]
+    boundary: np.ndarray
     window: Window
     note: str = ""
 
-    @cached_property
-    def classes(self) -> np.ndarray:
-        """(F,) class of each cell."""
-        return self.cells.classes.numpy().astype(np.int16)
+    @classmethod
+    def of(cls, found: PlanePartition, window: Window) -> Plane:
+        """A divided plane, grouped by what the network answers: by class, or by bands of the first value."""
+        if found.task is Task.CLASSES:
+            cells = found.divided_by_class()
+            last = cells.cells.operator == len(cells.operators) - 1
+            boundary = cells.cells.points[cells.cells.ends[last]]
+            return cls(found.regions, cells, cells.classes.numpy().astype(np.int16), (), boundary, window)
+        bands = contours_of(found, 0)
+        lines = [segments.points.numpy() for segments in bands.lines]
+        boundary = np.concatenate([np.zeros((0, 2, 2)), *lines])
+        groups = bands.numbers.astype(np.int16)
+        return cls(found.regions, bands.bands, groups, tuple(bands.ranges), boundary, window)
 
     @cached_property
     def depths(self) -> np.ndarray:
@@ -55,22 +72,18 @@ class Plane:
         starts = self.cells.cells.starts[:-1]
         return np.minimum.reduceat(corners, starts), np.maximum.reduceat(corners, starts)
 
-    @cached_property
-    def boundary(self) -> np.ndarray:
-        """(S, 2, 2) ends of the edges that are the decision boundary."""
-        edges = self.cells.cells.operator == len(self.cells.operators) - 1
-        return self.cells.cells.points[self.cells.cells.ends[edges]]
-
     def summary(self) -> dict[str, Any]:
-        """Its sizes, the network's operators, and the share of the area that each class has, the largest first."""
-        areas = np.bincount(self.classes, self.cells.cells.areas)
-        order = [number for number in np.argsort(-areas, kind="stable").tolist() if areas[number] > 0]
+        """Its sizes, the network's operators, and the share of the area of each group: classes the largest first."""
+        areas = np.bincount(self.groups, self.cells.cells.areas)
+        ranked = range(len(areas)) if self.ranges else np.argsort(-areas, kind="stable").tolist()
+        order = [number for number in ranked if areas[number] > 0]
         return {
             "regions": self.regions,
             "window": self.window,
             "note": self.note,
             "cells": self.cells.regions,
             "operators": list(self.cells.operators[:-1]),
+            "bands": self.ranges,
             "shares": [[number, float(areas[number] / areas.sum())] for number in order],
         }
 
@@ -84,7 +97,7 @@ class Plane:
 
         Returns:
             Up to 60,000 cells with their edges, or of more cells the one at the middle of every pixel; the decision
-            boundary; and where to write the names of the classes.
+            boundary or the level sets; and where to write the names of the classes or bands.
 
         Raises:
             BadInput: For a window without an area, or too many pixels.
@@ -105,7 +118,7 @@ class Plane:
         part, _, _ = self.cells.cells.cells(seen)
         arrays = {
             "numbers": seen,
-            "classes": self.classes[seen],
+            "groups": self.groups[seen],
             "depths": self.depths[seen],
             "points": part.points,
             "starts": part.starts,
@@ -122,20 +135,20 @@ class Plane:
         cells = self.cells.locate(torch.from_numpy(points)).numpy()
         arrays = {
             "numbers": cells,
-            "classes": np.where(cells < 0, -1, self.classes[cells]).astype(np.int16),
+            "groups": np.where(cells < 0, -1, self.groups[cells]).astype(np.int16),
             "depths": np.where(cells < 0, -1, self.depths[cells]).astype(np.int16),
         }
         return {"kind": "pixels", **{name: array(item.reshape(height, width)) for name, item in arrays.items()}}
 
     def _names(self, seen: np.ndarray, window: Window) -> list[tuple[int, float, float]]:
-        """(class, x, y) at the cell nearest to the middle of what is seen of each class."""
+        """(group, x, y) at the cell nearest to the middle of what is seen of each group."""
         centres, areas = self.cells.cells.centres[seen], self.cells.cells.areas[seen]
         left, right, bottom, top = window
         inside = ((centres > [left, bottom]) & (centres < [right, top])).all(1)
-        centres, areas, classes = centres[inside], areas[inside], self.classes[seen][inside]
+        centres, areas, groups = centres[inside], areas[inside], self.groups[seen][inside]
         names = []
-        for number in np.unique(classes).tolist():
-            own = classes == number
+        for number in np.unique(groups).tolist():
+            own = groups == number
             if areas[own].sum() >= NAMED * areas.sum():
                 middle = np.average(centres[own], axis=0, weights=areas[own])
                 nearest = centres[own][np.argmin(((centres[own] - middle) ** 2).sum(1))]

@@ -2,7 +2,7 @@
 // the one at each pixel. Zoomed, moved and clicked here, also with the keys.
 
 import { get, numbers } from "./api.js";
-import { classColour, depthColour, tips } from "./draw.js";
+import { bandColour, classColour, depthColour, tips } from "./draw.js";
 
 const SIDE = 560; // of the canvas, in pixels of the page
 const MANY = 3000; // from so many cells on, edges are hairlines
@@ -12,17 +12,17 @@ const PAUSE = 120;
 const DARKER = 0.8; // pixels between two cells
 
 export class Cells {
-  // choose(cell) is called when a cell is clicked; name(number) is that of a class; failed(error) when there is no view.
+  // choose(cell) is called when a cell is clicked; name(number) is that of a class or band; failed(error) when there is no view.
   constructor(canvas, { choose, name, failed, seen }) {
     Object.assign(this, { canvas, choose, name, failed, seen });
-    this.colouring = "class";
+    this.colouring = "answer";
     this.picture = null;
     this.turn = 0;
     this.listen();
   }
 
-  show({ key, window, anchors, operators }, pictures) {
-    Object.assign(this, { key, window, anchors });
+  show({ key, window, anchors, operators, bands }, pictures) {
+    Object.assign(this, { key, window, anchors, bands });
     this.deepest = Math.max(1, operators.length - 1);
     this.picture = this.outlined = this.marked = this.hovered = this.cross = null;
     const [width, height] = [window[1] - window[0], window[3] - window[2]];
@@ -201,7 +201,7 @@ export class Cells {
 
   words(place) {
     if (place === null || this.picture === null) return null;
-    return `cell ${this.picture.numbers[place]}: ${this.name(this.picture.classes[place])}`;
+    return `cell ${this.picture.numbers[place]}: ${this.name(this.picture.groups[place])}`;
   }
 
   hover(place) {
@@ -232,7 +232,7 @@ export class Cells {
   }
 
   colourOf(group) {
-    if (this.colouring === "class") return classColour(group);
+    if (this.colouring === "answer") return this.bands.length ? bandColour(group / Math.max(1, this.bands.length - 1)) : classColour(group);
     return group < 0 ? "rgb(238 238 238)" : depthColour(group / this.deepest);
   }
 
@@ -258,7 +258,7 @@ export class Cells {
       below.scale(dots, dots);
       if (this.picture.kind === "cells") this.paintCells(below);
       else this.paintPixels(below);
-      this.stroke(below, this.picture.boundary, "#111", 2.2);
+      this.stroke(below, this.picture.boundary, "#111", this.bands.length ? 1.2 : 2.2);
     }
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, this.canvas.width, this.canvas.height);
@@ -275,15 +275,15 @@ export class Cells {
       this.stroke(context, this.outlined.flat(2), "#000", 2.2);
     }
     if (this.marked) this.stroke(context, this.marked.flat(), "#d55e00", 5);
-    if (this.colouring === "class") this.paintNames(context);
+    if (this.colouring === "answer") this.paintNames(context);
     this.paintInputs(context);
     if (this.cross) this.paintCross(context);
   }
 
   paintCells(context) {
-    const { classes, depths, ends, points } = this.picture;
+    const { groups: answers, depths, ends, points } = this.picture;
     const groups = new Map();
-    (this.colouring === "class" ? classes : depths).forEach((group, cell) => {
+    (this.colouring === "answer" ? answers : depths).forEach((group, cell) => {
       if (!groups.has(group)) groups.set(group, new Path2D());
       this.trace(groups.get(group), cell);
     });
@@ -299,7 +299,7 @@ export class Cells {
       path.lineTo(...this.onPage(points[2 * ends[edge + 1]], points[2 * ends[edge + 1] + 1]));
     }
     context.strokeStyle = "rgb(20 20 30 / 0.6)";
-    context.lineWidth = classes.length < MANY ? 0.7 : 0.25;
+    context.lineWidth = answers.length < MANY ? 0.7 : 0.25;
     context.stroke(path);
   }
 
@@ -314,8 +314,8 @@ export class Cells {
   }
 
   paintPixels(context) {
-    const { classes, depths, numbers } = this.picture;
-    const groups = this.colouring === "class" ? classes : depths;
+    const { groups: answers, depths, numbers } = this.picture;
+    const groups = this.colouring === "answer" ? answers : depths;
     if (this.picture.drawn !== this.colouring) {
       const image = new ImageData(this.width, this.height);
       const colours = new Map();
@@ -345,7 +345,7 @@ export class Cells {
     context.stroke(path);
   }
 
-  // Nobody needs the colours to read the classes.
+  // Nobody needs the colours to read the classes or bands.
   paintNames(context) {
     context.font = "600 15px system-ui, sans-serif";
     [context.textAlign, context.textBaseline, context.lineJoin] = ["center", "middle", "round"];

@@ -27,6 +27,7 @@ function along(stops, share) {
 }
 
 export const classColour = (number) => css(mixed(CLASSES[number % CLASSES.length], [255, 255, 255], LIGHTER));
+export const bandColour = (share) => css(mixed(along([...DEPTHS].reverse(), share), [255, 255, 255], 0.15));
 export const depthColour = (share) => css(mixed(along(DEPTHS, share), [255, 255, 255], 0.4));
 
 // Numbers as people read them, with a true minus sign.

@@ -2,7 +2,7 @@
 
 import { get, post, remove, sleep, thumbnail } from "./api.js";
 import { Cells } from "./cells.js";
-import { classColour, depthColour, make, operatorName, tile, told } from "./draw.js";
+import { bandColour, classColour, depthColour, make, operatorName, tile, told } from "./draw.js";
 import { dropped, picked, show as showGallery } from "./gallery.js";
 
 const $ = (id) => document.getElementById(id);
@@ -11,7 +11,7 @@ let about, fail, cells, checkpoint = 0, now = null, asked = 0, cellAsked = 0;
 
 export function begin(subject, failed) {
   [about, fail] = [subject, failed];
-  cells = new Cells($("cells"), { choose, name: className, failed: fail, seen: count });
+  cells = new Cells($("cells"), { choose, name: groupName, failed: fail, seen: count });
   $("slots").append(...slots.map((_, place) => slot(place)));
   $("to-plane").addEventListener("click", () => put(Math.max(0, slots.indexOf(null)), picked()));
   $("cancel").addEventListener("click", () => now && remove("plane", { key: now.key }).catch(fail));
@@ -21,6 +21,7 @@ export function begin(subject, failed) {
   });
   $("zoom-in").addEventListener("click", () => cells.zoom(1.5));
   $("zoom-out").addEventListener("click", () => cells.zoom(1 / 1.5));
+  if (!classes()) $("colouring").options[0].textContent = `by ${about.outputs[0]}`;
   $("whole").addEventListener("click", () => cells.whole());
   $("window").addEventListener("click", () => divide(cells.view()));
 }
@@ -63,15 +64,19 @@ function fill() {
   });
 }
 
+// The plane of a field's coordinates is there without any input.
+const field = () => about.task === "field" && slots.every((item) => item === null);
+
 // Another moment of the training: the same window of the same plane, once more.
 export async function moment(number) {
   checkpoint = number;
-  if (now !== null && !$("drawn").hidden && slots.every((item) => item !== null)) await divide(now.window);
+  const open = now !== null && !$("drawn").hidden;
+  if (field() || (open && slots.every((item) => item !== null))) await divide(open ? now.window : null);
 }
 
 async function divide(window = null) {
   const number = ++asked;
-  const images = [...slots];
+  const images = field() ? [] : [...slots];
   try {
     const begun = await post("plane", {}, JSON.stringify({ images, checkpoint, window }));
     if (number !== asked) return;
@@ -120,18 +125,19 @@ async function draw(state) {
 
 function count({ kind, seen }) {
   const whole = (number) => number.toLocaleString("en");
-  const more = now.cells > now.regions ? `, which the decision boundary divides into ${whole(now.cells)} cells` : "";
+  const more = now.cells > now.regions ? `, which ${classes() ? "the decision boundary divides" : "level sets divide"} into ${whole(now.cells)} cells` : "";
   const shown = kind === "cells" ? `${whole(seen)} cells are in view.`
     : `${whole(seen)} cells are in view: every pixel has the colour of the cell at its middle; zoom in to see them.`;
   $("count").textContent = `${whole(now.regions)} regions${more}. ${shown}`;
 }
 
-const className = (number) => about.classes[number];
+const classes = () => about.classes.length > 0;
+const groupName = (number) => classes() ? about.classes[number] : now.bands[number].map((end) => told(end)).join(" to ");
+const groupColour = (number) => classes() ? classColour(number) : bandColour(number / Math.max(1, now.bands.length - 1));
 
 function legend() {
-  const byClass = $("colouring").value === "class";
-  const rows = byClass
-    ? now.shares.map(([number, share]) => [classColour(number), className(number), `${told(100 * share, 2)} %`])
+  const rows = $("colouring").value === "answer"
+    ? now.shares.map(([number, share]) => [groupColour(number), groupName(number), `${told(100 * share, 2)} %`])
     : now.operators.map((name, place, all) => [depthColour(place / Math.max(1, all.length - 1)),
       operatorName(about, name), ""]);
   $("legend").replaceChildren(...rows.map(([colour, name, words]) => {
@@ -155,7 +161,7 @@ function tell(found) {
   const keep = make("button", { type: "button", click: () => keepCentre(found.cell) }, "Explain this point");
   const output = about.outputs[found.unit];
   $("cell").replaceChildren(
-    make("div", { class: "head" }, make("h3", {}, `Cell ${found.cell}: `, make("strong", {}, className(found.class))), keep),
+    make("div", { class: "head" }, make("h3", {}, `Cell ${found.cell}: `, make("strong", {}, classes() ? groupName(found.group) : `${output} ${told(found.outputs[0].value, 4)}`)), keep),
     make("div", { class: "pair" },
       tile(found.input, about.kind, { signed: false, title: "at its centre", small: true }),
       tile(found.template, about.kind, { title: `template of ${output}, the same all over the cell`, small: true })),
@@ -178,13 +184,13 @@ function codes(rows) {
 }
 
 function sides(rows) {
-  return make("ol", { class: "sides" }, ...rows.map(({ operator, unit, across, ends, class: beyond }, place) => {
+  return make("ol", { class: "sides" }, ...rows.map(({ operator, unit, across, ends, group: beyond }, place) => {
     const words = operator === null ? "the rim of this view"
-      : unit === null ? "the decision boundary" : `${operatorName(about, operator)}, unit ${unit.length > 1 ? `(${unit.join(", ")})` : unit[0]}`;
+      : unit === null ? (classes() ? "the decision boundary" : "a level set") : `${operatorName(about, operator)}, unit ${unit.length > 1 ? `(${unit.join(", ")})` : unit[0]}`;
     const length = Math.hypot(ends[1][0] - ends[0][0], ends[1][1] - ends[0][1]);
     const button = make("button", { type: "button", disabled: across === null,
       title: across === null ? "" : `go to cell ${across}`, click: () => choose(across) },
-      words, make("small", {}, across === null ? "" : ` → ${className(beyond)}`));
+      words, make("small", {}, across === null ? "" : ` → ${groupName(beyond)}`));
     for (const kind of ["pointerenter", "focus"]) button.addEventListener(kind, () => cells.mark(ends));
     for (const kind of ["pointerleave", "blur"]) button.addEventListener(kind, () => cells.mark(null));
     return make("li", { value: place + 1 }, button, make("small", {}, `length ${told(length, 2)}`));

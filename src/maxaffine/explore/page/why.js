@@ -24,7 +24,7 @@ export async function show(image, checkpoint) {
 }
 
 function verdict(found) {
-  const said = about.classes[found.predicted];
+  const said = about.classes[found.predicted]; // values say nothing
   const right = about.classifies && found.label === found.predicted;
   const words = found.label === null || !about.classifies ? "" : right ? "✓ as its label" : `✗ its label is ${about.labels[found.label]}`;
   const sizes = found.outputs.map(({ value }) => Math.abs(value));
@@ -36,14 +36,15 @@ function verdict(found) {
   });
   const rest = found.count - found.outputs.length;
   return make("div", { class: "outputs" },
-    make("p", { class: "said" }, `${about.outputs.length > 1 ? said : told(found.outputs[0].value, 4)}`,
+    make("p", { class: "said" }, said ?? told(found.outputs[0].value, 4),
       make("small", { class: right ? "good" : "" }, words)),
     make("table", {}, ...rows),
-    rest > 0 ? make("p", { class: "hint" }, `and ${rest} smaller outputs`) : "");
+    rest > 0 ? make("p", { class: "hint" }, `and ${rest} ${said ? "smaller" : "more"} outputs`) : "");
 }
 
 function templates({ templates: [first, second], difference }) {
   const tiles = [tile(first.slopes, about.kind, { title: `template of ${first.name}` })];
+  if (second && !difference) tiles.push(tile(second.slopes, about.kind, { title: `template of ${second.name}` }));
   if (difference) {
     tiles.push(
       tile(second.slopes, about.kind, { title: `of the runner-up, ${second.name}` }),
