@@ -16,15 +16,16 @@ import maxaffine as ma
 from maxaffine import report
 from maxaffine.drawing import png
 from maxaffine.partition import PlanePartition
+from maxaffine.report.contours import contours_of
 from maxaffine.report.plane_page import plane_content
 
 
-def _partition(outputs: int = 3) -> PlanePartition:
+def _partition(outputs: int = 3, task: str = "classes") -> PlanePartition:
     network = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, outputs)).double()
     x = torch.randn(3, 1, 4, 4, dtype=torch.float64)
     with torch.no_grad():  # the decision boundary passes through the middle
         network[-1].bias -= network(x.mean(0, keepdim=True))[0]
-    return ma.partition.plane(ma.capture(network, x), x)
+    return ma.partition.plane(ma.capture(network, x, task=task), x)
 
 
 def test_figure() -> None:
@@ -94,9 +95,22 @@ def test_cells_of_two_classes_are_cut_at_the_boundary() -> None:
 
 
 def test_outputs_that_are_values_have_no_classes() -> None:
-    assert plane_content(_partition(1), str, 10**6)["data"]["templates"]["of"] == "the output"
-    content = plane_content(_partition(1), None, 10**6)
-    assert content["data"]["classes"] == [] and content["data"]["templates"] is None
+    logit = plane_content(_partition(1), str, 10**6)
+    assert (
+        logit["data"]["templates"]["of"] == "the output" and logit["data"]["cells"][0]["outputs"][0][0] == "the output"
+    )
+    found = _partition(2, "values")
+    content = plane_content(found, "value {}".format, 10**6)
+    assert content["data"]["classes"] == [] and content["data"]["templates"]["of"] == "value 0"
+    assert content["boundary"] == [] and len(content["levels"]) == sum(map(len, contours_of(found, 0).lines))
+    assert [name for name, _ in content["data"]["cells"][0]["outputs"]] == ["value 0", "value 1"]
+
+
+def test_pictures_as_outputs_are_coloured_by_their_slopes() -> None:
+    network = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 4), nn.Unflatten(1, (2, 2))).double()
+    x = torch.randn(3, 16, dtype=torch.float64)
+    content = plane_content(ma.partition.plane(ma.capture(network, x), x), str, 10**6)
+    assert content["data"]["templates"] is None and content["data"]["classes"] == content["levels"] == []
     assert content["boundary"] == [] and content["key"][0][1].startswith("slope ")
 
 

@@ -231,8 +231,8 @@ def test_a_classifier_that_is_not_found_is_asked_for() -> None:
 
 
 def test_one_class_is_refused() -> None:
-    net = ma.capture(nn.Linear(3, 1).eval(), torch.zeros(1, 3))
-    with pytest.raises(ma.BadInput, match="output: the output has one class; there is nothing to tell apart"):
+    net = ma.capture(nn.Linear(3, 1).eval(), torch.zeros(1, 3), task="classes")
+    with pytest.raises(ma.BadInput, match="output: the output is a single logit; memorization compares"):
         ma.memorization(net, (torch.zeros(1, 3), torch.tensor([0])))
     with pytest.raises(ma.BadInput, match="classes: 1 is less than 2"):
         optimal_templates(X, Y, 1)

@@ -78,7 +78,7 @@ def scale(answer: Answer) -> float:
 def _plane(contents: Contents, cut: Cut) -> dict[str, Any]:
     def name(number: int) -> str:
         if contents.meaning.valued:
-            return cut.values[number].name
+            return cut.values[number].name if cut.values else f"output {number}"
         if contents.meaning is Meaning.SIDE:
             return SIDES[number]
         return contents.origin.class_names[number] if contents.meaning is not Meaning.SCORES else f"output {number}"

@@ -189,7 +189,7 @@ def _by_value(partition: PlanePartition, name: Callable[[int], str], placed: Cal
     surface = partition.task is Task.FIELD and partition.values.shape[1] == 1
     bold = [surface and level == 0 for level in found.levels]
     segments = [placed(lines.points.numpy()) for lines in found.lines]
-    ends = [f"{name(0)} {_words_of(low)} to {_words_of(high)}" for low, high in found.ranges]
+    ends = [f"{_words_of(low)} to {_words_of(high)}" for low, high in found.ranges]
     return _Colours(
         fills=colours[centre].tolist(),
         whole=(~many).tolist(),
@@ -289,7 +289,7 @@ def _averaged(values: np.ndarray, square: int) -> np.ndarray:
 
 
 def _words_of(value: float) -> str:
-    return f"{value:.4g}".replace("-", "−")
+    return f"{value:.3g}".replace("-", "−")
 
 
 def _short(value: float) -> float:

@@ -30,7 +30,21 @@ def as_json(contents: Contents | Lookup) -> str:
     found = plain(contents)
     if isinstance(contents, Contents):
         found["exact"] = contents.exact
+        if contents.meaning.valued:
+            _drop_classes(found)
     return json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def _drop_classes(found: dict[str, Any]) -> None:
+    """Leave out what only a classifier has; of values it would be empty, or say nothing."""
+    records = [(found, ["accuracy"]), (found["origin"], ["class_names"]), (found["choices"], ["classes"])]
+    for answer in found["answers"]:
+        records.append((answer, ["label", "predicted", "right", "runner_up"]))
+        records += [(split, ["label"]) for split in answer["splits"]]
+    records.append((found["cut"], ["labels", "areas", "change"]))
+    for record, names in records:
+        for name in names:
+            record.pop(name, None)
 
 
 def as_text(contents: Contents) -> str:
@@ -47,6 +61,8 @@ def as_text(contents: Contents) -> str:
         part = "" if accuracy.inputs == contents.origin.test_size else f" (of {accuracy.inputs:,} test inputs)"
         doubt = ", set aside here: was it trained on them?" if contents.origin.doubtful_test else ""
         lines.append(f"test accuracy: {accuracy.share:.2%}{part}{doubt}")
+    if contents.meaning.valued:
+        lines.append(f"outputs: {contents.meaning.value}; --task says otherwise")
     lines.append(
         f"operators: {len(contents.operators)}, {len(contents.piecewise)} of them piecewise affine with"
         f" {contents.piecewise_units:,} units"

@@ -58,7 +58,7 @@ class Layer:
             return "the output" if self.until is None else "unit"
         place = ", ".join(str(int(number)) for number in np.unravel_index(unit, self.units))
         if len(self.units) > 1:
-            return f"{'unit' if self.task is Task.CLASSES or self.until is not None else 'value'} ({place})"
+            return f"unit ({place})"
         if self.until is not None:
             return f"unit {place}"
         if self.task is Task.CLASSES and self.count > 1:
@@ -152,9 +152,11 @@ def find_classifier(net: SplineNetwork, until: str | None, output: int | None) -
             f"{'output' if until is None else 'until'}: {layer.words} has the shape {layer.units} for one input, which"
             f" is no row of logits, one per class. {candidates(net)}"
         )
-    # Who asks has labels, so that outputs of which nobody said what they are may be their classes.
-    task = layer.task if until is not None else net.task(layer.output, labels=layer.count)
-    require_classes(task, "memorization", f"templates(net, x) says what values are made of. {candidates(net)}")
+    if until is None:
+        # Who asks has labels, so that outputs of which nobody said what they are may be their classes. A layer that is
+        # named is taken for what the user says it is.
+        task = net.task(layer.output, labels=layer.count)
+        require_classes(task, "memorization", f"templates(net, x) says what values are made of. {candidates(net)}")
     if layer.count < 2:
         raise BadInput(
             f"{'output' if until is None else 'until'}: {layer.words} is a single logit; memorization compares the"

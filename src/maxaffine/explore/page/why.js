@@ -8,7 +8,10 @@ const $ = (id) => document.getElementById(id);
 const MOST_OPERATORS = 12;
 let about, asked = 0;
 
-export const begin = (subject) => (about = subject);
+export function begin(subject) {
+  about = subject;
+  if (!about.classes.length) $("why-title").textContent = about.outputs.length > 1 ? "Why these values?" : "Why this value?";
+}
 
 // Resolves once everything of the input is on the page.
 export async function show(image, checkpoint) {
@@ -36,7 +39,7 @@ function verdict(found) {
   });
   const rest = found.count - found.outputs.length;
   return make("div", { class: "outputs" },
-    make("p", { class: "said" }, said ?? told(found.outputs[0].value, 4),
+    make("p", { class: "said" }, said ?? (about.outputs.length > 1 ? "" : told(found.outputs[0].value, 4)),
       make("small", { class: right ? "good" : "" }, words)),
     make("table", {}, ...rows),
     rest > 0 ? make("p", { class: "hint" }, `and ${rest} ${said ? "smaller" : "more"} outputs`) : "");
@@ -61,7 +64,7 @@ function sums({ templates: found, difference }) {
   const head = ["", "match ⟨A, x⟩", "", "offset b", "", "output"].map((words) => make("th", {}, words));
   const body = rows.map(([name, inner, offset, value]) => make("tr", {}, make("th", {}, name),
     ...[told(inner, 5), "+", told(offset, 4), "=", told(value, 5)].map((text) => make("td", { class: "number" }, text))));
-  const table = make("table", { class: "sums" }, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...body));
+  const table = make("table", { class: difference ? "sums led" : "sums" }, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...body));
   const away = difference && difference.distance !== null
     ? make("p", { class: "hint" }, `${difference.loser} would win at a distance of ${told(difference.distance)} from here,`
       + " if the region reaches so far.") : "";

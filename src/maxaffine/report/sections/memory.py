@@ -29,6 +29,10 @@ def memory_of(subject: Subject, choices: Choices) -> Memorization | LeftOut:
     Source: Balestriero and Baraniuk, "Mad Max: Affine Spline Insights into Deep Learning" (arXiv 1805.06576),
     section 5.
     """
+    if subject.meaning.valued:
+        return LeftOut(
+            f"Memorisation is measured on the templates of classifiers; the network gives {subject.meaning.value}."
+        )
     if subject.meaning is not Meaning.CLASSES:
         return LeftOut(
             "Memorisation is measured on the templates of all classes of labelled data; here "

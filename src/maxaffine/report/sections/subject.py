@@ -124,7 +124,7 @@ class Subject:
             return self.data.class_names[unit]
         if self.meaning is Meaning.SIGN:
             return f"{self.data.class_names[1]} (against {self.data.class_names[0]})"
-        kind = "value" if self.meaning.valued else "output"
+        kind = "value" if self.meaning.valued and len(self.units) < 2 else "output"
         if prod(self.units) == 1:
             return f"the {kind}"
         place = ", ".join(str(int(number)) for number in np.unravel_index(unit, self.units))
