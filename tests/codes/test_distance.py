@@ -23,16 +23,17 @@ def random_codes(batch: int, seed: int) -> Codes:
 
 
 def naive_distance(a: Codes, b: Codes, weights: dict[str, float]) -> list[list[float]]:
-    """One unit of one pair at a time."""
+    """One unit of one pair at a time, at the operators that can switch."""
 
     def differing(x: list[int], y: list[int]) -> float:
-        return 1 - sum(p == q for p, q in zip(x, y, strict=True)) / len(x) if x else 0.0
+        return 1 - sum(p == q for p, q in zip(x, y, strict=True)) / len(x)
 
+    weights = {name: weight for name, weight in weights.items() if a[name].pieces > 1 and a[name].unit_count}
     rows = {name: [[row.flatten().tolist() for row in c[name].unpack()] for c in (a, b)] for name in weights}
     return [
         [
             sum(w * differing(rows[name][0][n], rows[name][1][m]) for name, w in weights.items())
-            / sum(weights.values())
+            / (sum(weights.values()) or 1.0)
             for m in range(b.batch)
         ]
         for n in range(a.batch)

@@ -12,17 +12,19 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from maxaffine.data import DataSet, Split
-from maxaffine.report import Choices, Contents
-from maxaffine.report.audit import audit_lines, audit_of
-from maxaffine.report.facts import Neighbours
+from maxaffine.errors import BadInput
+from maxaffine.report import Choices, Contents, as_text, look_up, lookup_text
+from maxaffine.report.audit import Audit, _judges, audit_lines, audit_of
+from maxaffine.report.facts import LeftOut, Neighbours
 from maxaffine.report.neighbours import INPUT, MEAN, neighbours_among, searched_inputs
+from maxaffine.report.page import render
 from maxaffine.report.sections.subject import find_subject, spaced
 
 
 def _found(model: nn.Module, data: DataSet, chosen: list[int], choices: Choices) -> Neighbours | None:
     subject = find_subject(model, data, choices)
     searched = searched_inputs(subject, choices)
-    return None if searched is None else neighbours_among(searched, subject, chosen, choices)
+    return None if isinstance(searched, LeftOut) else neighbours_among(searched, subject, chosen, choices)
 
 
 def _patterns(model: nn.Sequential, inputs: Tensor) -> dict[str, np.ndarray]:
@@ -107,6 +109,10 @@ def test_test_inputs_that_are_training_inputs_are_found(model: nn.Module, data: 
 def test_inputs_of_one_large_region_are_no_copies(data: DataSet) -> None:
     wide = nn.Linear(36, 2)
     nn.init.constant_(wide.bias, 100.0)
+    with torch.no_grad():
+        # One unit that switches parts the inputs in two halves.
+        wide.weight[1] = 1.0
+        wide.bias[1] = -float(data.train.inputs.flatten(1).sum(1).median())
     network = nn.Sequential(nn.Flatten(), wide, nn.ReLU(), nn.Linear(2, 3))
     inputs = torch.cat([data.train.inputs, data.train.inputs[7:8]])
     copied = dataclasses.replace(data, train=Split(inputs, torch.cat([data.train.labels, data.train.labels[7:8]])))
@@ -115,7 +121,7 @@ def test_inputs_of_one_large_region_are_no_copies(data: DataSet) -> None:
     copied = dataclasses.replace(copied, test=Split(planted, data.test.labels))
     subject = find_subject(network.eval(), copied, Choices())
     searched = searched_inputs(subject, Choices())
-    assert searched is not None
+    assert not isinstance(searched, LeftOut)
     found, audit = neighbours_among(searched, subject, [0], Choices()), audit_of(searched, subject)
     assert found.together == found.probes == 30 and found.twins == ((11, 7),)
     # Which ten others of the region are looked at is left to chance, so the pair may be there or not.
@@ -127,10 +133,76 @@ def test_wrong_labels_are_looked_for_only_where_classes_are_told_apart(data: Dat
     layers = [nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.Conv2d(2, 1, 3, padding=1)]
     subject = find_subject(nn.Sequential(*layers).eval(), data, Choices())
     searched = searched_inputs(subject, Choices())
-    assert searched is not None
+    assert not isinstance(searched, LeftOut)
     audit = audit_of(searched, subject)
     assert audit.suspects == () and audit.operators == ()
     assert not [line for line in audit_lines(audit) if "label-error" in line]
+
+
+@pytest.mark.parametrize("bias", [-100.0, 100.0])
+def test_an_operator_that_never_switches_is_left_out(data: DataSet, bias: float) -> None:
+    """Beside one that switches: against a search by that one alone."""
+    torch.manual_seed(1)
+    first, dead, last = nn.Linear(36, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+    nn.init.constant_(dead.bias, bias)
+    network = nn.Sequential(nn.Flatten(), first, nn.ReLU(), dead, nn.ReLU(), last).eval()
+    found = _found(network, data, [0], Choices(neighbours=4))
+    alone = _found(network, data, [0], Choices(neighbours=4, operators=("2",)))
+    assert found is not None and alone is not None
+    assert found.left_out == ("4 (relu)",) and found.operators == ("2",) and found.available == 2
+    assert found.shares == alone.shares and found.queries[0].layers == alone.queries[0].layers
+    assert found.left_out_words == "Left out: 4 (relu), which never switches on the searched training inputs."
+    assert alone.left_out == () and alone.left_out_words == ""
+    text = lookup_text(look_up(network, data, Choices(neighbours=4), [0], False, ("net", "drawn")))
+    assert "\n" + found.left_out_words + "\n" in text
+
+
+def test_a_report_says_what_is_left_out(contents: Contents) -> None:
+    assert isinstance(contents.neighbours, Neighbours)
+    near = dataclasses.replace(contents.neighbours, left_out=("a", "b"))
+    words = "Left out: 2 operators that never switch on the searched training inputs (a, b)."
+    assert near.left_out_words == words
+    assert isinstance(contents.audit, Audit)
+    audit = dataclasses.replace(contents.audit, too_small=(("rare", 2),), judges=10)
+    whole = dataclasses.replace(contents, neighbours=near, audit=audit)
+    for text in (as_text(whole), render(whole, "files")):
+        assert near.left_out_words in text and audit.too_small_words in text
+    assert "eft out" not in as_text(contents) and "oo small" not in as_text(contents)
+
+
+def test_where_nothing_switches_nothing_is_near(data: DataSet) -> None:
+    layer = nn.Linear(36, 3)
+    nn.init.constant_(layer.bias, 100.0)
+    subject = find_subject(nn.Sequential(nn.Flatten(), layer, nn.ReLU()).eval(), data, Choices())
+    found = searched_inputs(subject, Choices())
+    assert isinstance(found, LeftOut)
+    assert found.reason.startswith("Nothing ever switches at 2 (relu) on the 60 training inputs")
+        "Nothing ever switches at 2 (relu) on the 60 training"
+    )
+    with pytest.raises(BadInput, match=r"operators: nothing ever switches at 2 \(relu\) .*; name others"):
+        look_up(subject.model, data, Choices(), None, False, ("net", "drawn"))
+
+
+@pytest.mark.parametrize("small", [1, 2, 3])
+def test_a_class_of_few_inputs_is_not_suspected(model: nn.Module, data: DataSet, small: int) -> None:
+    """One more class of one to three inputs, drawn like those of the others."""
+    labels = data.train.labels.clone()
+    labels[6 : 6 + small] = 3
+    few = dataclasses.replace(data, train=Split(data.train.inputs, labels), class_names=(*data.class_names, "rare"))
+    subject = dataclasses.replace(find_subject(model, few, Choices()), units=(4,))
+    searched = searched_inputs(subject, Choices())
+    assert not isinstance(searched, LeftOut)
+    audit = audit_of(searched, subject)
+    assert audit.too_small == (("rare", small),) and audit.judges == 10
+    assert not [one for one in audit.suspects if one.label == "rare"]
+    words = f"Too small to judge, at most 10 of the inputs: 1 class (rare with {small})."
+    assert audit.too_small_words == words and f"  {words}" in audit_lines(audit)
+
+
+def test_data_of_small_classes_is_judged_by_fewer_neighbours() -> None:
+    assert _judges(torch.arange(60) % 3) == 10
+    assert _judges(torch.arange(24) % 4) == 5
+    assert _judges(torch.arange(6)) == 3
 
 
 @given(st.integers(1, 200), st.integers(1, 200))

@@ -24,15 +24,17 @@ def drawn(batch: int, seed: int, layout: Mapping[str, tuple[int, tuple[int, ...]
 
 
 def naive_distance(a: Codes, b: Codes, weights: Mapping[str, float]) -> torch.Tensor:
-    """(Na, Nb) float64, one unit of one pair at a time, in the order of the operators."""
+    """(Na, Nb) float64, one unit of one pair at a time, in the order of the operators that can switch."""
     total, norm = torch.zeros(a.batch, b.batch, dtype=torch.float64), 0.0
     for name, weight in weights.items():
-        norm += weight
         x, y = (codes[name].unpack().flatten(1).long() for codes in (a, b))
-        for n in range(a.batch if x.shape[1] else 0):
+        if a[name].pieces == 1 or not x.shape[1]:
+            continue
+        norm += weight
+        for n in range(a.batch):
             for m in range(b.batch):
                 total[n, m] += weight * (int((x[n] != y[m]).sum()) / x.shape[1])
-    return total / norm
+    return total / (norm or 1.0)
 
 
 def sorted_neighbors(distances: torch.Tensor, ids: torch.Tensor, k: int) -> tuple[list, list]:

@@ -108,17 +108,26 @@ def test_label_scores_equal_a_loop(n: int, k: int, seed: int, threshold: float) 
     codes = drawn(n, seed)
     labels = torch.randint(0, 3, (n,), generator=torch.Generator().manual_seed(seed))
     votes = [[0, 0, 0] for _ in range(n)]
-    for name in ("pool", "wide"):
+    switching = [name for name in ("pool", "wide") if len(codes[name].unpack().unique(dim=0)) > 1]
+    if not switching:
+        with pytest.raises(BadInput, match="none of"):
+            label_errors(codes, labels, ["pool", "wide"], k, threshold)
+        return
+    for name in switching:
         for i, row in enumerate(naive_distance(codes, codes, {name: 1.0}).tolist()):
             for _, j in sorted((d, j) for j, d in enumerate(row) if j != i)[:k]:
                 votes[i][int(labels[j])] += 1
     found = label_errors(codes, labels, ["pool", "wide"], k, threshold)
-    scores = [1 - vote[int(label)] / (2 * k) for vote, label in zip(votes, labels, strict=True)]
+    others = [labels.tolist().count(int(label)) - 1 for label in labels]
+    pairs = zip(votes, labels.tolist(), others, strict=True)
+    scores = [1 - vote[label] / (len(switching) * min(k, reach)) if reach else 0.0 for vote, label, reach in pairs]
     suggested = [vote.index(max(vote)) for vote in votes]
     assert found.scores.tolist() == pytest.approx(scores)
     assert found.suggested.tolist() == suggested
-    wanted = [i for i in range(n) if scores[i] >= threshold and suggested[i] != int(labels[i])]
+    wanted = [i for i in range(n) if scores[i] >= threshold and suggested[i] != int(labels[i]) and others[i] >= k]
     assert found.candidates.tolist() == sorted(wanted, key=lambda i: (-scores[i], i))
+    small = {int(label): count + 1 for label, count in zip(labels, others, strict=True) if count < k}
+    assert found.too_small == small
 
 
 @given(st.integers(5, 9), st.integers(1, 4), st.integers(0, 50))
@@ -136,9 +145,84 @@ def test_inputs_of_one_region_are_not_their_own_neighbours() -> None:
     found = near_duplicates(codes, k=2)
     assert (found.pairs[:, 0] < found.pairs[:, 1]).all() and found.scores.tolist() == [1.0] * len(found)
     assert found.groups == ((0, 1, 2, 3, 4, 5),)
-    errors = label_errors(codes, [0, 0, 0, 0, 0, 1, 1], k=2)
+    errors = label_errors(codes, [0, 0, 0, 0, 0, 1, 1], k=1)
     assert errors.candidates.tolist() == [5, 6]
     assert not (errors.neighbors == torch.arange(7)[:, None]).any()
+
+
+def _clusters(sizes: list[int], seed: int = 0, units: int = 64) -> tuple[Codes, Tensor]:
+    """Codes around one centre per class: inputs of a class differ in a few units, those of two in half of them."""
+    draw = torch.Generator().manual_seed(seed)
+    centres = torch.randint(0, 2, (len(sizes), units), generator=draw)
+    labels = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+    flips = (torch.rand(len(labels), units, generator=draw) < 0.05).long()
+    return Codes.from_tensors({"relu": (centres[labels] ^ flips, 2)}), labels
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 9, 10])
+@pytest.mark.parametrize("apart", [True, False])
+def test_small_classes_are_too_small_to_judge(size: int, apart: bool) -> None:
+    """A class of at most k inputs, in a place of its own or (where nothing was learned of it) among another class."""
+    codes, labels = _clusters([40, 40, size])
+    if not apart:
+        codes, labels = _clusters([40, 40 + size])[0], labels
+    given = labels.clone()
+    given[[3, 50]] = torch.tensor([1, 0])
+    for threshold in (0.9, 0.5):
+        found = label_errors(codes, given, threshold=threshold)
+        assert found.candidates.tolist() == [3, 50]
+        assert found.suggested[found.candidates].tolist() == [0, 1]
+        assert found.too_small == {2: size}
+        assert f"too small to judge with k=10: 1 classes (2 of {size})" in str(found)
+        assert f"2 of {size}" in found._repr_html_()
+    scores = found.scores[80:].tolist()
+    assert scores == ([0.0] * size if apart or size == 1 else pytest.approx(scores))
+    # Each of the others of a class that lies apart is among the nearest, so none is missing.
+    assert not apart or max(scores) == 0
+
+
+def test_a_class_of_more_than_k_is_judged() -> None:
+    """What says nothing of a small class finds the same errors once the class is large enough."""
+    codes, labels = _clusters([40, 40, 11])
+    given = labels.clone()
+    given[[3, 85]] = torch.tensor([2, 1])
+    found = label_errors(codes, given)
+    assert found.candidates.tolist() == [3, 85] and found.too_small == {}
+    assert label_errors(codes, given, k=11).candidates.tolist() == [85]
+
+
+def _with_dead(codes: Codes, name: str, pieces: int = 2) -> Codes:
+    """The same codes with an operator before and one after them, neither of which ever switches."""
+    still = torch.full((codes.batch, 7), pieces - 1)
+    dead = Codes.from_tensors({f"{name} 1": (still, pieces), f"{name} 2": (still * 0, pieces)})
+    return Codes({f"{name} 1": dead[f"{name} 1"], **codes, f"{name} 2": dead[f"{name} 2"]})
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 4, 9])
+def test_operators_that_never_switch_judge_nothing(pieces: int) -> None:
+    codes, labels = _clusters([30, 30])
+    given = labels.clone()
+    given[[3, 50]] = torch.tensor([1, 0])
+    dead = _with_dead(codes, "dead", pieces)
+    plain, found = label_errors(codes, given), label_errors(dead, given)
+    assert found.left_out == dead.unswitched == ("dead 1", "dead 2") and found.operators == ("relu",)
+    assert torch.equal(found.scores, plain.scores) and found.candidates.tolist() == [3, 50]
+    assert "left out: 2 operators that never switch on the data (dead 1, dead 2)" in str(found)
+    assert label_errors(dead, given, ["relu", "dead 2"]).left_out == ("dead 2",)
+    with pytest.raises(BadInput, match=r"operators: none of \['dead 1'\] ever switches on these inputs"):
+        label_errors(dead, given, "dead 1")
+    near, alike = near_duplicates(dead), near_duplicates(codes)
+    assert near.left_out == ("dead 1", "dead 2") and torch.equal(near.distances, alike.distances)
+    assert torch.equal(near.pairs, alike.pairs) and "left out: 2 operators" in str(near)
+    # What is asked for by name is compared, whether it switches or not.
+    assert near_duplicates(dead, weights={"relu": 1.0, "dead 1": 1.0}).left_out == ()
+
+
+def test_where_nothing_switches_all_are_one_region() -> None:
+    codes = Codes.from_tensors({name: (torch.ones(5, 3, dtype=torch.long), 2) for name in "ab"})
+    found = near_duplicates(codes, k=2)
+    assert found.left_out == () and found.distances.tolist() == [0.0] * len(found)
+    assert codes.unswitched == ("a", "b") and codes.rows(0).unswitched == ()
 
 
 def test_groups_join_pairs() -> None:

@@ -88,6 +88,62 @@ def test_chosen_operators(net: ma.SplineNetwork) -> None:
     assert torch.equal(part["5"].ids, whole["5"].ids) and torch.equal(part.mean.ids, part["5"].ids)
 
 
+class Dead(nn.Module):
+    """A layer whose every ReLU is off, between two that switch."""
+
+    def __init__(self, bias: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.dead, self.last = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+        nn.init.constant_(self.dead.bias, bias)
+        # What comes next is to switch, also behind a layer that is always on.
+        self.shift = max(bias, 0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x).relu()
+        return self.last(h + self.after(h)).relu()
+
+    def after(self, h: Tensor) -> Tensor:
+        return self.dead(h).relu() - self.shift
+
+
+@pytest.mark.parametrize("bias", [-100.0, 100.0])
+def test_a_dead_layer_is_left_out(bias: float) -> None:
+    """Always off or always on: against the mean over the two layers of the module that switch."""
+    module = Dead(bias).eval().requires_grad_(False)
+    net = ma.capture(module, torch.zeros(2, 6))
+    queries, searched = (torch.randn(n, 6, generator=torch.Generator().manual_seed(n)) for n in (5, 30))
+    found = neighbors(net, queries, searched, k=4)
+    first, dead, last = (record.name for record in net.operators if record.pieces > 1)
+    assert list(found) == [first, last] and found.left_out == (dead,)
+
+    def patterns(x: Tensor) -> list[Tensor]:
+        h = module.first(x)
+        return [h > 0, module.last(h.relu() + module.after(h.relu())) > 0]
+
+    pairs = zip(patterns(queries), patterns(searched), strict=True)
+    distance = torch.stack([(a[:, None] != b).double().mean(2) for a, b in pairs]).mean(0)
+    order = distance.argsort(dim=1, stable=True)[:, :4]
+    assert torch.equal(found.mean.ids, order) and torch.equal(found.mean.distances, distance.gather(1, order))
+    assert found.mean.left_out == (dead,)
+    words = f"left out: 1 operator that never switches on the data ({dead})"
+    assert words in str(found) and words in found._repr_html_()
+    with pytest.raises(KeyError, match="left out: 1 operator"):
+        found[dead]
+    # What a query does at an operator that never switches on the searched inputs is the same for all of them.
+    assert list(neighbors(net, queries, searched[:1], k=1)) == [first, dead, last]
+
+
+def test_a_network_that_never_switches_has_the_mean_alone() -> None:
+    layer = nn.Linear(6, 8)
+    nn.init.constant_(layer.bias, 100.0)
+    net = ma.capture(nn.Sequential(layer, nn.ReLU()).eval(), torch.zeros(2, 6))
+    found = neighbors(net, torch.rand(2, 6), torch.rand(9, 6), k=3)
+    assert list(found) == [] and found.left_out == ("1",)
+    assert found.mean.ids.tolist() == [[0, 1, 2]] * 2 and not found.mean.distances.any()
+    assert str(found).count("mean") == 2
+
+
 def test_looks(net: ma.SplineNetwork) -> None:
     x = drawn(8, 0)
     found = neighbors(net, x, x, k=2)

@@ -146,6 +146,36 @@ def test_operators_without_codes_are_at_distance_zero() -> None:
     assert found.ids.tolist() == [[1, 3]] * 4 and found.distances.tolist() == [[0.0, 0.0]] * 4
 
 
+def test_operators_that_never_switch_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without weights; they come back with the first row that switches them, and go with the last."""
+    monkeypatch.setattr("maxaffine.search.nearest._COMPARED", 3)
+    base, queries = drawn(20, 0), drawn(4, 1)
+    still = base["prelu"].unpack()[:1].expand(20, -1, -1)
+    codes = Codes({**base, "prelu": pack(still, 3)})
+    alive = ["relu", "pool", "wide", "many"]
+    index = CodeIndex(codes)
+    assert index.unswitched == ("prelu", "affine", "nothing")
+    found = index.search(queries, 20)
+    assert found.left_out == index.unswitched
+    expected = sorted_neighbors(naive_distance(queries, codes, dict.fromkeys(alive, 1.0)), torch.arange(20), 20)
+    assert (found.ids.tolist(), found.distances.tolist()) == expected
+    asked = dict.fromkeys(["relu", "prelu", "pool", "wide", "many"], 1.0)
+    wanted = sorted_neighbors(naive_distance(queries, codes, asked), torch.arange(20), 20)[1]
+    by_name = index.search(queries, 20, asked)
+    assert by_name.left_out == () and torch.equal(by_name.ids, found.ids)
+    assert by_name.distances.tolist() == wanted
+    index.add(base.rows([5]), [77])
+    assert index.search(queries, 1).left_out == ("affine", "nothing")
+    index.remove([77])
+    assert torch.equal(index.search(queries, 20).distances, found.distances)
+    # One row, or equal ones: there is nothing to tell by, and the distance is that of all operators.
+    index.remove(range(1, 20))
+    assert index.unswitched == () and index.search(queries, 1).left_out == ()
+    index.add(codes.rows([0]), [1])
+    assert len(index.unswitched) == 7 and index.search(queries, 1).left_out == ()
+    assert torch.equal(index.search(queries, 1).distances, code_distance(queries, codes.rows([0])))
+
+
 def test_no_queries() -> None:
     found = CodeIndex(drawn(4, 0)).search(drawn(0, 1), 2)
     assert found.ids.shape == found.distances.shape == (0, 2)
@@ -167,7 +197,7 @@ def test_bad_input() -> None:
         ([-1, 11, 12, 13, 14, 15], "from -1"),
         ([2**63 - 1, 11, 12, 13, 14, 15], "2\\^63 - 2"),
         (list(range(2**63, 2**63 + 6)), "does not fit"),
-        ([0.5, 11, 12, 13, 14, 15], "float64"),
+        (torch.tensor([0.5, 11, 12, 13, 14, 15]), "float32"),
         (torch.arange(6)[None] + 10, "shape"),
         ([0, 11, 12, 13, 14, 15], "in the index already"),
     ]:

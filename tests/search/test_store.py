@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import maxaffine as ma
-from maxaffine.codes import Codes
+from maxaffine.codes import Codes, pack
 from maxaffine.errors import BadInput, DataError
 from maxaffine.search import CodeIndex, CodeStore, search_store
 from maxaffine.search.lance import naming_store
@@ -111,6 +111,24 @@ def test_index_of_a_store(store: CodeStore) -> None:
     found, expected = (index.search(batch(9), 5) for index in (store.index(), whole))
     assert len(store_ids) == 3 * ROWS
     assert torch.equal(found.ids, expected.ids) and torch.equal(found.distances, expected.distances)
+
+
+def test_operators_that_never_switch_in_a_store(store: CodeStore) -> None:
+    """Whole, in a pass over its rows, and in one over some of its files: left out alike."""
+    still = batch(0)["pool"].unpack()[:1]
+    parts = [
+        Codes({**batch(n), "pool": pack(still.expand(ROWS, -1, -1), 4)}, metadata=batch(n).metadata) for n in (0, 1)
+    ]
+    for n, part in enumerate(parts):
+        store.append(part, range(n * ROWS, (n + 1) * ROWS))
+    index, found = store.index(), search_store(store, batch(9), 5)
+    assert store.unswitched() == index.unswitched and "pool" in store.unswitched() and "wide" not in store.unswitched()
+    assert found.left_out == index.search(batch(9), 5).left_out == store.unswitched()
+    assert torch.equal(found.distances, index.search(batch(9), 5).distances)
+    some = search_store(store, batch(9), 2, files=store.files()[:1])
+    assert some.left_out == found.left_out
+    store.append(batch(0).rows([1]), [3 * ROWS])
+    assert "pool" not in store.unswitched() and search_store(store, batch(9), 5).left_out == store.unswitched()
 
 
 def test_delete_and_compact(store: CodeStore) -> None:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import maxaffine as ma
 from maxaffine.data import Split
-from maxaffine.templates import optimal_templates
+from maxaffine.templates import Alignment, Memorization, optimal_templates
 from tests import oracles
 
 CLASSES = 4
@@ -131,18 +131,68 @@ def test_several_inputs() -> None:
 def test_the_score_is_what_does_not_carry_over() -> None:
     found = ma.memorization(NET, (X, Y), test=(X[:4], Y[:4]))
     assert found.test is not None and len(found.test) == 4
-    train, test = found.train.alignments, found.test.alignments
-    mean = float(train.mean())
-    expected = 1 - float(test.mean()) / mean if mean > 0 else math.nan
-    assert found.score == pytest.approx(expected, nan_ok=True)
-    best = _network()(X).argmax(1)
-    same = ma.memorization(NET, (X, best), test=(X, best))
+    train = found.train.alignments
+    mean, error = float(train.mean()), float(train.std()) / math.sqrt(7)
+    # Labels drawn at random: the templates do not fit them.
+    assert mean < 2 * error and math.isnan(found.score) and math.isnan(found.standard_error)
+    x = torch.randn(90, 1, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    answers = _network()(x).argmax(1)
+    fitting = ma.memorization(NET, (x[:60], answers[:60]), test=(x[60:], answers[60:]))
+    assert fitting.test is not None
+    means = [float(part.alignments.mean()) for part in (fitting.train, fitting.test)]
+    assert fitting.score == pytest.approx(1 - means[1] / means[0])
+    same = ma.memorization(NET, (x, answers), test=(x, answers))
     assert same.score == pytest.approx(0) and same.standard_error > 0
     ((blocks, _),) = oracles.affine_maps(_network(), (X,))
     least_matched = (blocks[0].reshape(7, CLASSES, -1) @ X.reshape(7, -1, 1)).argmin(1).flatten()
     worst = ma.memorization(NET, (X, least_matched), test=(X, Y))
     assert math.isnan(worst.score) and math.isnan(worst.standard_error)
-    assert "not aligned" in worst.plot().get_suptitle()
+    assert worst.reason.startswith("the templates do not fit the training inputs (mean alignment -")
+    assert f"cannot be told, {worst.reason}" in worst.plot().get_suptitle().replace("\n", " ")
+
+
+def _alignment(mean: float, spread: float, count: int) -> Alignment:
+    """Alignments of two values, half of the inputs each."""
+    values = mean + spread * (2.0 * (torch.arange(count) % 2) - 1).double()
+    zeros = torch.zeros(count, dtype=torch.float64)
+    return Alignment(CLASSES, zeros.long(), zeros, zeros, zeros, values, zeros.bool())
+
+
+UNFIT = "do not fit the training inputs (mean alignment "
+CANNOT = [
+    # What was "none is memorized (± 35890.9 %)": a mean of next to nothing.
+    (_alignment(1e-5, 0.05, 200), _alignment(0.0, 0.05, 200), UNFIT + "1e-05 ± 0.0"),
+    (_alignment(0.0, 0.0, 9), _alignment(0.0, 0.0, 9), UNFIT + "0 ± 0)"),
+    (_alignment(-0.2, 0.1, 200), _alignment(0.1, 0.1, 200), UNFIT + "-0.2 ± "),
+    (_alignment(0.06, 0.3, 90), _alignment(0.06, 0.3, 90), UNFIT + "0.06 ± 0.0"),
+    # They fit, but two test inputs that disagree say nothing.
+    (_alignment(0.1, 0.1, 200), _alignment(0.1, 0.1, 2), "200 training and 2 test inputs spread too far"),
+]
+
+
+@pytest.mark.parametrize(("train", "test", "reason"), CANNOT, ids=range(len(CANNOT)))
+def test_what_cannot_be_told_says_why(train: Alignment, test: Alignment, reason: str) -> None:
+    found = Memorization(train, test)
+    assert reason in found.reason
+    assert math.isnan(found.score) and math.isnan(found.standard_error)
+    assert f"score cannot be told: {found.reason}" in repr(found) and "cannot be told" in found._repr_html_()
+
+
+def test_what_can_be_told_has_no_reason() -> None:
+    """All of it, none of it, and less than none of it fails to carry over."""
+    train = _alignment(0.1, 0.1, 200)
+    for test, score in ((0.0, 1.0), (0.1, 0.0), (0.12, -0.2)):
+        found = Memorization(train, _alignment(test, 0.1, 200))
+        assert found.reason == "" and found.score == pytest.approx(score) and found.standard_error < 0.15
+
+
+def test_a_network_that_learned_nothing_of_the_labels_cannot_be_told() -> None:
+    """Labels that have nothing to do with the inputs, on a real network."""
+    draw = torch.Generator().manual_seed(2)
+    x = torch.randn(300, 1, 3, 4, dtype=torch.float64, generator=draw)
+    y = torch.randint(0, CLASSES, (300,), generator=draw)
+    found = ma.memorization(NET, (x[:200], y[:200]), test=(x[200:], y[200:]))
+    assert "do not fit the training inputs" in found.reason
 
 
 def test_the_standard_error_is_the_spread_over_draws() -> None:

@@ -86,6 +86,8 @@ def add_command(
     add("--data", action=_Once, default="digits", metavar="DATA", help=does)
     add("--labels", type=path, metavar="FILE", help="labels of an .npy or IDX file")
     add("--size", type=positive, metavar="N", help="side to which the images of a folder are resized")
+    does = "names of the network's outputs in their order, A,B,C or a file with one on each line: labels go by them"
+    add("--class-names", metavar="NAMES", help=does)
     add("--channels", choices=("first", "last"), help="where arrays of images or signals keep their channels")
     return command
 

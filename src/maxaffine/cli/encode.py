@@ -62,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         labels=arguments.labels,
         size=arguments.size,
         channels=arguments.channels,
+        class_names=arguments.class_names,
         seed=arguments.seed,
     )
     make = partial(_network, arguments, inputs.take(slice(0, 2)).inputs, len(class_names))

@@ -16,7 +16,7 @@ from maxaffine.errors import BadInput
 
 from .arguments import add_command, add_epochs, add_task, natural, path, positive
 from .printing import DONE, progress, say
-from .subject import asked_epochs, captured, first_model, read_data
+from .subject import asked_epochs, captured, first_model, is_fresh, read_data
 
 EXAMPLES = """examples:
   maxaffine explore                                             a cnn on scikit-learn's digits, epoch by epoch
@@ -69,13 +69,16 @@ def run(arguments: argparse.Namespace) -> int:
     say(arguments, f"{data_set.name}: {len(data_set.train)} training and {len(data_set.test)} test inputs")
     moments = _read(arguments, data_set, files) if files else _trained(arguments, data_set)
     name = arguments.model.replace("\\", "/").rsplit("/", 1)[-1]
-    subject = explore.Subject(name, data_set, tuple(moments), arguments.output_index)
+    subject = explore.Subject(name, data_set, tuple(moments), arguments.output_index, _trained_here(arguments, files))
+    warning = f"{subject.order.finding} {subject.order.cure}" if subject.order else ""
+    if warning:
+        say(arguments, warning)
     explorer = explore.Explorer(subject, arguments.train_limit)
     explorer.near.begin(len(moments) - 1)
 
     def ready(address: str) -> None:
         if arguments.json:
-            print(json.dumps({"address": address}), flush=True)
+            print(json.dumps({"address": address} | ({"warning": warning} if warning else {})), flush=True)
         say(arguments, f"explorer: {address}\nCtrl-C ends it.")
         if arguments.open:
             webbrowser.open(address)
@@ -86,6 +89,11 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.flush()
         os._exit(DONE)
     return DONE
+
+
+def _trained_here(arguments: argparse.Namespace, files: list[Path]) -> bool:
+    """Whether the outputs have learned the labels of this data, or nothing."""
+    return not files and is_fresh(arguments)
 
 
 def _files(arguments: argparse.Namespace) -> list[Path]:

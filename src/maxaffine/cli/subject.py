@@ -33,6 +33,7 @@ def read_data(arguments: argparse.Namespace) -> data.DataSet:
         labels=arguments.labels,
         size=arguments.size,
         channels=arguments.channels,
+        class_names=arguments.class_names,
         seed=arguments.seed,
     )
 

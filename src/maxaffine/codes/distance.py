@@ -35,7 +35,10 @@ def code_distance(
     d(x, x') = sum_l w_l d_l(x, x') / sum_l w_l  with  d_l(x, x') = 1 - #{k : q_l(x)_k = q_l(x')_k} / K_l
 
     It is a pseudo-metric with values in [0, 1]: symmetric, with the triangle inequality, and zero exactly when the two
-    inputs share the region of every operator that has a weight. An operator without units or with one piece adds 0.
+    inputs share the region of every operator that has a weight. An operator that cannot switch, without units or with
+    one piece, is left out of both sums. One that could, but never does on your data, adds 0 to every pair and so makes
+    the mean smaller: a distance of two inputs cannot depend on the others, so it stays, unless you leave out of
+    ``weights`` what `Codes.unswitched` names, as the searches over data do.
 
     Args:
         a: Codes of Na inputs, of several operators or of one.
@@ -132,7 +135,7 @@ class _Pairs:
         rows: Na.
         columns: Nb.
         terms: Codes of both sides and share, of every operator that can differ.
-        norm: Sum of all shares, those of operators that cannot differ included.
+        norm: Sum of their shares.
         faiss: The library that counts where it is installed, or None.
     """
 
@@ -188,10 +191,10 @@ def _pairs(
     codes_b = b if isinstance(b, Codes) else {"codes": b}
     require_same_operators(codes_a, codes_b, "b")
     shares = operator_shares(weights, list(codes_a))
-    norm = 0.0
-    for share in shares.values():
-        norm += share
     kept = [name for name, share in shares.items() if share and codes_a[name].bits_per_sample]
+    norm = 0.0
+    for name in kept:
+        norm += shares[name]
     terms = tuple((codes_a[name], codes_b[name], shares[name]) for name in kept)
     return _Pairs(_batch(a), _batch(b), terms, norm, load_faiss())
 

@@ -132,6 +132,18 @@ class Codes(Mapping[str, PackedCodes]):
         return self._batch
 
     @property
+    def unswitched(self) -> tuple[str, ...]:
+        """Operators that never switch on these inputs, so that they tell none of them apart; none for a single input.
+
+        Example:
+            >>> Codes.from_tensors({"a": (torch.tensor([[0], [1]]), 2), "b": (torch.tensor([[1], [1]]), 2)}).unswitched
+            ('b',)
+        """
+        if self.batch < 2:
+            return ()
+        return tuple(name for name, codes in self.items() if bool((codes.packed == codes.packed[:1]).all()))
+
+    @property
     def metadata(self) -> Mapping[str, str]:
         """Free strings kept with the codes (read-only)."""
         return MappingProxyType(self._metadata)

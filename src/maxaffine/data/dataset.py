@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import BadInput, DataError
+from .names import read_names, renumbering
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -105,6 +107,31 @@ class DataSet:
     def classes(self) -> int:
         """Number of classes C."""
         return len(self.class_names)
+
+    def ordered(self, class_names: str | os.PathLike[str] | Sequence[str]) -> DataSet:
+        """The same data with its classes numbered in the order of a network's outputs.
+
+        Output c of a network stands for class c of the data that it was trained on. Another data set may number the
+        same classes otherwise (a folder's are sorted by name): then labels are mapped to outputs by their names.
+
+        Args:
+            class_names: The name of each output: a sequence, a file with one on each line, or a text with commas. Every
+                class of the data is among them; there may be more.
+
+        Returns:
+            The data set, in which label c is called ``class_names[c]``.
+
+        Raises:
+            BadInput: A name is given twice, a class of the data is not among them, or the data has no labels.
+
+        >>> split = Split(torch.zeros(2, 1), torch.tensor([0, 1]))
+        >>> DataSet("pets", split, split, ("cat", "dog")).ordered(["dog", "cat"]).train.labels
+        tensor([1, 0])
+        """
+        names = read_names(class_names)
+        places = renumbering(self.name, self.class_names, names)
+        train, test = (Split(part.inputs, places[part.labels]) for part in (self.train, self.test))
+        return replace(self, train=train, test=test, class_names=names)
 
     def __repr__(self) -> str:
         """Return the sizes, never the numbers."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from tqdm import tqdm
 from ..errors import BadInput, DataError
 from .arrays import UNLABELLED
 from .dataset import DataSet, Split, printable, split_by_class
+from .names import read_names, renumbering
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -85,6 +87,19 @@ class ImageFiles:
     def __len__(self) -> int:
         """Return the number of images N."""
         return len(self.paths)
+
+    def ordered(self, class_names: str | os.PathLike[str] | Sequence[str]) -> ImageFiles:
+        """The same images with their classes numbered in another order, as `DataSet.ordered` does.
+
+        Args:
+            class_names: As there.
+
+        Returns:
+            The images.
+        """
+        names = read_names(class_names)
+        places = renumbering(printable(self.paths[0].parent.parent.name), self.class_names, names).tolist()
+        return replace(self, labels=tuple(places[label] for label in self.labels), class_names=names)
 
     def take(self, rows: slice) -> Split:
         """Read some of the images.

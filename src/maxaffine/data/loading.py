@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from .files import load_array, load_npz
 from .idx import members
 from .images import ImageFiles, image_files, load_images
 from .named import NAMES, load_digits, load_fashion_mnist, load_idx_folder
+from .names import read_names
 
 
 def load(
@@ -23,6 +24,7 @@ def load(
     labels: str | os.PathLike[str] | None = None,
     size: int | tuple[int, int] | None = None,
     channels: str | None = None,
+    class_names: str | os.PathLike[str] | Sequence[str] | None = None,
     test_fraction: float = 0.2,
     seed: int = 0,
 ) -> DataSet:
@@ -50,6 +52,8 @@ images without class folders have no labels |
         size: (height, width) or one number for both, to which the images of a folder are resized.
         channels: Where the channels of arrays of images (four-dimensional) or signals (three-dimensional) in .npz, .npy
             and IDX files are: ``first`` or ``last``.
+        class_names: Names of a network's outputs, in their order, where that is another one than the data's: see
+            `DataSet.ordered`.
         test_fraction: Share of each class that is set aside for testing, when the source has no test part.
         seed: Seed of that split; the same seed gives the same split.
 
@@ -66,6 +70,11 @@ images without class folders have no labels |
     """
     if channels not in (None, "first", "last"):
         raise BadInput(f"channels: {channels!r} is none of None, 'first' and 'last'")
+    if class_names is not None:
+        # Read first: a mistyped name shall not cost the reading of the data.
+        names = read_names(class_names)
+        options = {"folder": folder, "labels": labels, "size": size, "channels": channels}
+        return load(name_or_path, **options, test_fraction=test_fraction, seed=seed).ordered(names)
     given = {"folder": folder, "labels": labels, "size": size, "channels": channels}
     with _told(name_or_path):
         path = _path(name_or_path)
@@ -101,6 +110,7 @@ def load_part(
     labels: str | os.PathLike[str] | None = None,
     size: int | tuple[int, int] | None = None,
     channels: str | None = None,
+    class_names: str | os.PathLike[str] | Sequence[str] | None = None,
     seed: int = 0,
 ) -> tuple[Split | ImageFiles, tuple[str, ...]]:
     """One part of what `load` reads; images of a folder stay on disk until they are taken.
@@ -111,6 +121,7 @@ def load_part(
         labels: As for `load`.
         size: As for `load`.
         channels: As for `load`.
+        class_names: As for `load`.
         seed: As for `load`.
 
     Returns:
@@ -130,8 +141,9 @@ def load_part(
         if name_or_path not in NAMES and path.is_dir() and not members(path):
             _only({"labels": labels, "channels": channels}, "a folder of images")
             files = image_files(path, size, part)
+            files = files if class_names is None else files.ordered(class_names)
             return files, files.class_names
-    whole = load(name_or_path, labels=labels, size=size, channels=channels, seed=seed)
+    whole = load(name_or_path, labels=labels, size=size, channels=channels, class_names=class_names, seed=seed)
     return (whole.train if part == "train" else whole.test), whole.class_names
 
 

@@ -53,6 +53,7 @@ class Explorer:
             "labels": list(subject.data.class_names) if subject.labelled else [],
             "task": subject.task.value,
             "classifies": subject.classifies,
+            "order": "" if subject.order is None else f"{subject.order.finding} {subject.order.cure}",
             "outputs": list(subject.names),
             "classes": list(subject.class_names),
             "checkpoints": [checkpoint.name for checkpoint in subject.checkpoints],

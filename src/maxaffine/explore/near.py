@@ -28,10 +28,12 @@ class Searched:
     Attributes:
         index: Their codes; None for a network without piecewise-affine operators.
         operators: Where they are compared, in running order.
+        left_out: Operators where they would be, but that never switch on them.
     """
 
     index: CodeIndex | None
     operators: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
 
 class Near:
@@ -77,14 +79,14 @@ class Near:
             return told
         checkpoint, searched = self._subject.checkpoints[place], job.result
         rows = [{"operator": None, "kind": "", "near": self._listed(*self._in_inputs(picked), picked)}]
-        if searched.index is not None:
+        if searched.index is not None and searched.operators:
             kinds = {record.name: record.kind for record in checkpoint.net.operators}
             codes = checkpoint.net.codes(checkpoint.like(picked.tensor[None]), searched.operators)
             for name in searched.operators:
                 found = searched.index.search(codes, self._asked(), {name: 1.0}, progress=False)
                 near = self._listed(found.ids[0], found.distances[0], picked)
                 rows.append({"operator": name, "kind": kinds[name], "near": near})
-        return told | {"rows": rows}
+        return told | {"rows": rows, "left_out": list(searched.left_out)}
 
     def close(self, seconds: float = 0.0) -> bool:
         """End the encoding; the argument and the answer are those of `Desk.close`."""
@@ -99,7 +101,8 @@ class Near:
         for start in range(0, len(self._inputs), BATCH):
             tell(start / len(self._inputs), "encoding the training inputs")
             batches.append(checkpoint.net.codes(checkpoint.like(self._inputs[start : start + BATCH]), kept))
-        return Searched(CodeIndex(Codes.concat(batches)), tuple(kept))
+        index = CodeIndex(Codes.concat(batches))
+        return Searched(index, tuple(name for name in kept if name not in index.unswitched), index.unswitched)
 
     def _asked(self) -> int:
         """One more than are shown: the input itself may be among them."""

@@ -11,7 +11,7 @@ from maxaffine.explore.explorer import Explorer
 from maxaffine.explore.gate import HOST, Gate, new_token
 from maxaffine.explore.web import application
 
-PACKAGES = ("starlette", "uvicorn", "PIL")
+PACKAGES = ("starlette", "uvicorn", "PIL", "scipy")
 BACKLOG = 64
 
 

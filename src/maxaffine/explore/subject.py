@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 
+import torch
 from torch import Tensor
 
 from maxaffine.data import DataSet
 from maxaffine.drawing import kind_of
 from maxaffine.errors import BadInput
 from maxaffine.network import SplineNetwork, Task
+from maxaffine.report import LabelOrder, label_order
+
+# Numbers that answering test inputs may compute before the page is there, some seconds; and inputs that are asked at
+# least, and at once.
+WORK, FEWEST, BATCH = 1e9, 32, 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +46,7 @@ class Subject:
         data: The data set.
         checkpoints: The network at one or several moments, in order.
         output: Which output, for a network with several.
+        fresh: Whether the weights were drawn or trained here, on this data: then outputs and labels have one order.
 
     Raises:
         BadInput: When the data or the network cannot be shown.
@@ -48,6 +56,7 @@ class Subject:
     data: DataSet
     checkpoints: tuple[Checkpoint, ...]
     output: int | None = None
+    fresh: bool = False
 
     def __post_init__(self) -> None:
         """Check that there is something to show, before anything is computed."""
@@ -94,6 +103,26 @@ class Subject:
         """Whether the outputs say classes of the data: only then can an answer agree with a label."""
         count = self._outputs(self.checkpoints[0].net)[0]
         return self.task is Task.CLASSES and self.data.classes == max(2, count)
+
+    @cached_property
+    def order(self) -> LabelOrder | None:
+        """Another order of the labels in which the last network answers far more test inputs rightly; None without one.
+
+        Evenly spaced test inputs are asked, as many as take some seconds.
+        """
+        if self.fresh or not self.classifies:
+            return None
+        last, test = self.checkpoints[-1], self.data.test
+        work = sum(prod(record.units) for record in last.net.operators) + prod(self.data.input_shape)
+        count = max(FEWEST, min(len(test), int(WORK // work)))
+        asked = torch.linspace(0, len(test) - 1, min(count, len(test)), dtype=torch.float64).round().long()
+        target = last.net.graph.part([last.net.target(None, self.output)])
+        with torch.no_grad():
+            answers = [
+                target.run(last.net.inputs.tensors(last.like(test.inputs[rows])))[0].argmax(1).cpu()
+                for rows in asked.split(BATCH)
+            ]
+        return label_order(torch.cat(answers), test.labels[asked], self.data.class_names)
 
     def _outputs(self, net: SplineNetwork) -> tuple[int, ...]:
         return net.graph.values[net.target(None, self.output)].units

@@ -20,6 +20,7 @@ from maxaffine.report.files import (
     write_lookup,
 )
 from maxaffine.report.hierarchy import hierarchy_figure
+from maxaffine.report.labels import LabelOrder, label_order
 from maxaffine.report.lookup import look_up, lookup_text
 from maxaffine.report.plane_page import MOST_CELLS, plane_page
 from maxaffine.report.planes import COLOURINGS, plane_figure
@@ -38,6 +39,7 @@ __all__ = [
     "Contents",
     "Contours",
     "CoordinatePlane",
+    "LabelOrder",
     "LeftOut",
     "as_json",
     "as_text",
@@ -47,6 +49,7 @@ __all__ = [
     "drift_figure",
     "files_of",
     "hierarchy_figure",
+    "label_order",
     "like_model",
     "look_up",
     "lookup_text",

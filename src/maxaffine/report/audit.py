@@ -16,7 +16,7 @@ from maxaffine.search import label_errors, near_duplicates
 # Pairs and suspects whose pictures are shown.
 DRAWN = 10
 # Neighbours that the scores of the audit look at.
-JUDGES = 10
+JUDGES, FEWEST_JUDGES = 10, 3
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Suspect:
         index: Its number in the training set.
         label: Name of its class.
         suggested: Name of the class that most of its neighbours have.
-        score: Share of its neighbours with another label.
+        score: Share of the neighbours it could have of its own class that are of another.
         neighbours: The nearest at the last operator, nearest first: number and name of the class.
     """
 
@@ -72,6 +72,8 @@ class Audit:
             values, for then nothing says that neighbours should share a class.
         threshold: Lowest score of a suspect.
         pictures: The inputs of the first pairs and suspects, by number.
+        judges: How many neighbours the latter's scores look at.
+        too_small: Classes of too few training inputs to judge, at most ``judges``, and how many they have.
     """
 
     inputs: int
@@ -81,6 +83,18 @@ class Audit:
     operators: tuple[str, ...]
     threshold: float
     pictures: Mapping[int, np.ndarray]
+    judges: int = 0
+    too_small: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def too_small_words(self) -> str:
+        """Which classes cannot be judged, in one sentence; empty where all can."""
+        if not self.too_small:
+            return ""
+        sizes = ", ".join(f"{name} with {count}" for name, count in self.too_small[:DRAWN])
+        more = f" and {len(self.too_small) - DRAWN} more" if len(self.too_small) > DRAWN else ""
+        classes = "1 class" if len(self.too_small) == 1 else f"{len(self.too_small)} classes"
+        return f"Too small to judge, at most {self.judges} of the inputs: {classes} ({sizes}{more})."
 
 
 def audit_of(searched: Searched, subject: Subject) -> Audit:
@@ -109,9 +123,12 @@ def audit_of(searched: Searched, subject: Subject) -> Audit:
     pairs = tuple(Pair(numbers[a], numbers[b], (called[a], called[b]), *rest) for (a, b), *rest in rows)
     suspects: tuple[Suspect, ...] = ()
     operators: tuple[str, ...] = ()
-    threshold = 0.0
+    too_small: tuple[tuple[str, int], ...] = ()
+    threshold, judges = 0.0, 0
     if subject.labelled and not subject.meaning.valued:
-        errors = label_errors(searched.codes, labels, k=k)
+        judges = min(k, _judges(labels))
+        errors = label_errors(searched.codes, labels, k=judges)
+        too_small = tuple((data.class_names[label], count) for label, count in errors.too_small.items())
         operators, threshold = tuple(searched.titles[name] for name in errors.operators), errors.threshold
         suspects = tuple(
             Suspect(
@@ -126,7 +143,13 @@ def audit_of(searched: Searched, subject: Subject) -> Audit:
     drawn = {number for pair in pairs[:DRAWN] for number in (pair.first, pair.second)}
     drawn |= {number for one in suspects[:DRAWN] for number in (one.index, *(near for near, _ in one.neighbours))}
     pictures = {number: as_array(data.train.inputs[number]) for number in sorted(drawn)}
-    return Audit(len(numbers), int(crowded.sum()), pairs, suspects, operators, threshold, pictures)
+    return Audit(len(numbers), int(crowded.sum()), pairs, suspects, operators, threshold, pictures, judges, too_small)
+
+
+def _judges(labels: Tensor) -> int:
+    """So many neighbours that at least half of the inputs are of classes large enough to judge, within limits."""
+    _, member, sizes = labels.unique(return_inverse=True, return_counts=True)
+    return max(FEWEST_JUDGES, min(JUDGES, int(sizes[member].median()) - 1))
 
 
 def _equal(inputs: Tensor, pairs: Tensor) -> Tensor:
@@ -191,7 +214,7 @@ def audit_lines(audit: Audit) -> list[str]:
         return lines
     operators = ", ".join(audit.operators)
     head = f"label-error candidates: {len(audit.suspects)} (neighbours at {operators}; score from {audit.threshold:g})"
-    lines += ["", head]
+    lines += ["", head, *([f"  {audit.too_small_words}"] if audit.too_small else [])]
     for one in audit.suspects[:DRAWN]:
         lines.append(f"  {one.index:>6}  score {one.score:.3f}  labelled {one.label}, neighbours say {one.suggested}")
     return lines

@@ -14,6 +14,7 @@ from maxaffine.graph import OperatorRecord
 from maxaffine.progress import progress_bar
 from maxaffine.report.audit import Audit, audit_of
 from maxaffine.report.facts import Accuracy, Check, Choices, LeftOut, Neighbours, Origin
+from maxaffine.report.labels import label_order
 from maxaffine.report.neighbours import neighbours_among, searched_inputs
 from maxaffine.report.sections.answers import Answer, answers_of, choose_inputs, exact
 from maxaffine.report.sections.cut import Cut, cut_of
@@ -26,7 +27,6 @@ from maxaffine.templates import Memorization
 # Numbers that answering the test set, and encoding the training set, may compute: a minute or two each.
 ANSWER_WORK, ENCODE_WORK = 1e10, 5e9
 FEWEST_SEARCHED = 12
-AFFINE = "The network has no piecewise-affine operator, so it treats all inputs alike: one affine map for all of them."
 
 _Found = TypeVar("_Found")
 
@@ -123,7 +123,7 @@ def assemble(
             return found
 
         subject = step("capture", lambda: find_subject(model, data, choices))
-        accuracy, chosen = step("test set", lambda: _chosen(subject, choices))
+        accuracy, chosen = step("test set", lambda: _chosen(subject, choices, fresh))
         checks = step("check", lambda: checks_of(subject, chosen, choices))
         answers = step("templates", lambda: answers_of(subject, chosen, choices.classes))
         memory = step("memorisation", lambda: memory_of(subject, choices))
@@ -147,15 +147,18 @@ def assemble(
     return replace(whole, hints=hints_of(whole))
 
 
-def _chosen(subject: Subject, choices: Choices) -> tuple[Accuracy | None, list[int]]:
+def _chosen(subject: Subject, choices: Choices, fresh: bool) -> tuple[Accuracy | None, list[int]]:
     """How many test inputs are answered rightly, and which of them are explained."""
     labels = subject.data.test.labels
     if not subject.classifies:
         return None, choose_inputs(None, labels, choices.images)
     asked = spaced(len(labels), max(choices.images, subject.affordable(ANSWER_WORK, len(labels))))
-    right = subject.answered(subject.test[asked]) == labels[asked]
+    answers = subject.answered(subject.test[asked])
+    right = answers == labels[asked]
+    # What was trained here has the labels of this data.
+    order = None if fresh else label_order(answers, labels[asked], subject.data.class_names, subject.output_names)
     chosen = asked[choose_inputs(right, labels[asked], choices.images)]
-    return Accuracy(float(right.double().mean()), len(asked)), chosen.tolist()
+    return Accuracy(float(right.double().mean()), len(asked), order), chosen.tolist()
 
 
 def _alike(subject: Subject, chosen: list[int], choices: Choices) -> tuple[Neighbours | LeftOut, Audit | LeftOut]:
@@ -168,7 +171,7 @@ def _alike(subject: Subject, chosen: list[int], choices: Choices) -> tuple[Neigh
         return reason, reason
     probes = max(1, subject.affordable(ENCODE_WORK / 4, choices.probes))
     found = searched_inputs(subject, replace(choices, train_limit=searched))
-    if found is None:
-        return LeftOut(AFFINE), LeftOut(AFFINE)
+    if isinstance(found, LeftOut):
+        return found, found
     near = neighbours_among(found, subject, chosen, replace(choices, probes=probes))
     return near, audit_of(found, subject) if searched > 1 else LeftOut("There is a single training input.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from maxaffine import drawing
 
-NEEDED = ("matplotlib", "jinja2", "PIL")
+NEEDED = ("matplotlib", "jinja2", "PIL", "scipy")
 
 
 def require() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from maxaffine.network import ExactnessReport
+from maxaffine.report.labels import LabelOrder
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,12 @@ class Accuracy:
     Attributes:
         share: In [0, 1].
         inputs: Number of test inputs that were answered.
+        order: Another order of the labels, where far more would be right in it.
     """
 
     share: float
     inputs: int
+    order: LabelOrder | None = None
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,7 @@ class Neighbours:
             than K of them.
         queries: One per explained input.
         inputs: The training inputs shown, by number.
+        left_out: The operators that would be among these, but never switch on the searched training inputs.
     """
 
     operators: tuple[str, ...]
@@ -184,3 +188,14 @@ class Neighbours:
     twins: tuple[tuple[int, int], ...]
     queries: tuple[Neighbourhood, ...]
     inputs: Mapping[int, np.ndarray]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def left_out_words(self) -> str:
+        """Which operators are left out and why, in one sentence; empty where none is."""
+        if not self.left_out:
+            return ""
+        names = ", ".join(self.left_out)
+        if len(self.left_out) == 1:
+            return f"Left out: {names}, which never switches on the searched training inputs."
+        return f"Left out: {len(self.left_out)} operators that never switch on the searched training inputs ({names})."

@@ -10,7 +10,7 @@ from torch import nn
 from maxaffine.data import DataSet
 from maxaffine.errors import BadInput
 from maxaffine.report.audit import Audit, audit_lines, audit_of
-from maxaffine.report.facts import Choices, Neighbour, Neighbours
+from maxaffine.report.facts import Choices, LeftOut, Neighbour, Neighbours
 from maxaffine.report.neighbours import neighbours_among, searched_inputs
 from maxaffine.report.sections.subject import find_subject, spaced
 
@@ -56,13 +56,14 @@ def look_up(
         The numbers.
 
     Raises:
-        BadInput: If the network has no piecewise-affine operator, or a query or operator is not there.
+        BadInput: If the network has no piecewise-affine operator or none switches, or a query or operator is not there.
         NotPiecewiseAffine: When the model has no exact spline form.
     """
     subject = find_subject(model, data, choices)
     searched = searched_inputs(subject, choices)
-    if searched is None:
-        raise BadInput("the network has no piecewise-affine operator, so it treats all inputs alike; try another")
+    if isinstance(searched, LeftOut):
+        reason = f"{searched.reason[0].lower()}{searched.reason[1:-1]}"
+        raise BadInput(f"operators: {reason}; name others, or try another network")
     chosen = spaced(len(data.test), choices.images).tolist() if queries is None else list(queries)
     if outside := [index for index in chosen if not 0 <= index < len(data.test)]:
         raise BadInput(f"queries: no test input {outside[0]}; they are numbered from 0 to {len(data.test) - 1}")
@@ -84,6 +85,7 @@ def lookup_text(lookup: Lookup) -> str:
     lines = [
         f"{lookup.model}: {lookup.weights}",
         f"nearest of {found.encoded:,} training inputs: number, class, distance",
+        *([found.left_out_words] if found.left_out else []),
     ]
     for query in found.queries:
         lines += ["", f"test input {query.index}, class {query.label} (≠: another class)"]

@@ -13,13 +13,14 @@ from torch.utils.data import DataLoader, TensorDataset
 from maxaffine.codes import Codes
 from maxaffine.data import DataSet
 from maxaffine.errors import BadInput
-from maxaffine.report.facts import Choices, Neighbour, Neighbourhood, Neighbours
+from maxaffine.report.facts import Choices, LeftOut, Neighbour, Neighbourhood, Neighbours
 from maxaffine.report.sections.subject import Subject, as_array, spaced, title_of
 from maxaffine.search import Neighbors, neighbors
 
 BLOCK = 256
 INPUT = "the input itself"
 MEAN = "mean of these"
+AFFINE = "The network has no piecewise-affine operator, so it treats all inputs alike: one affine map for all of them."
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,17 @@ class Searched:
         codes: Their codes.
         titles: The operators that are looked at, and what to call them.
         available: How many piecewise-affine operators there are in all.
+        left_out: What to call those that would be looked at, but never switch on the searched inputs.
     """
 
     numbers: Tensor
     codes: Codes
     titles: Mapping[str, str]
     available: int
+    left_out: tuple[str, ...] = ()
 
 
-def searched_inputs(subject: Subject, choices: Choices) -> Searched | None:
+def searched_inputs(subject: Subject, choices: Choices) -> Searched | LeftOut:
     """Encode the training inputs that are searched.
 
     Args:
@@ -47,14 +50,14 @@ def searched_inputs(subject: Subject, choices: Choices) -> Searched | None:
         choices: How many training inputs, and at which operators.
 
     Returns:
-        Them; None for a network without piecewise-affine operators.
+        Them, or why there is nothing to search by: no operator that is piecewise affine, or none that switches.
 
     Raises:
         BadInput: If a chosen operator is none of the network's.
     """
     available = {record.name: record for record in subject.net.operators if record.pieces > 1}
     if not available:
-        return None
+        return LeftOut(AFFINE)
     names = list(available)
     if choices.operators is None:
         kept = [names[i] for i in spaced(len(names), choices.layers).tolist()]
@@ -63,8 +66,17 @@ def searched_inputs(subject: Subject, choices: Choices) -> Searched | None:
         if unknown := [name for name in kept if name not in available]:
             raise BadInput(f"operators: {unknown} are not piecewise-affine operators here; there are {names}")
     numbers = spaced(len(subject.train), choices.train_limit)
-    titles = {name: title_of(available[name]) for name in kept}
-    return Searched(numbers, _encoded(subject, subject.train[numbers], kept), titles, len(available))
+    codes = _encoded(subject, subject.train[numbers], kept)
+    never = [name for name in kept if name in codes.unswitched]
+    titles = {name: title_of(available[name]) for name in kept if name not in never}
+    left_out = tuple(title_of(available[name]) for name in never)
+    if not titles:
+        return LeftOut(
+            f"Nothing ever switches at {', '.join(left_out)} on the {len(numbers):,} training inputs that were"
+            " searched, so none of them is nearer than another."
+        )
+    switching = Codes({name: codes[name] for name in titles}, codes.batch, codes.metadata)
+    return Searched(numbers, switching, titles, len(available), left_out)
 
 
 def neighbours_among(searched: Searched, subject: Subject, chosen: Sequence[int], choices: Choices) -> Neighbours:
@@ -106,6 +118,7 @@ def neighbours_among(searched: Searched, subject: Subject, chosen: Sequence[int]
         twins=_twins(found.mean, searched.numbers, probes, data),
         queries=queries,
         inputs={index: as_array(subject.train[index]) for index in sorted(shown)},
+        left_out=searched.left_out,
     )
 
 

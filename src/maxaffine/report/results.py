@@ -13,7 +13,9 @@ import numpy as np
 import torch
 
 from maxaffine.partition import PlanePartition
+from maxaffine.report.audit import Audit
 from maxaffine.report.contents import Contents
+from maxaffine.report.facts import Neighbours
 from maxaffine.report.lookup import Lookup
 from maxaffine.templates import Alignment, Memorization
 
@@ -54,10 +56,14 @@ def as_text(contents: Contents) -> str:
         contents: The report.
 
     Returns:
-        The weights, the test accuracy, the size of the network and the exactness, a line each.
+        The weights, the test accuracy, the size of the network, what is memorized, what is left out, and the exactness,
+        a line each; before them whether the labels are in another order than the outputs.
     """
     lines = [f"{contents.origin.model}: {contents.origin.weights}"]
     if (accuracy := contents.accuracy) is not None:
+        if accuracy.order is not None:
+            # First, for nothing that names a class is right before this is.
+            lines.insert(0, f"{accuracy.order.finding} {accuracy.order.cure}")
         part = "" if accuracy.inputs == contents.origin.test_size else f" (of {accuracy.inputs:,} test inputs)"
         doubt = ", set aside here: was it trained on them?" if contents.origin.doubtful_test else ""
         lines.append(f"test accuracy: {accuracy.share:.2%}{part}{doubt}")
@@ -67,6 +73,12 @@ def as_text(contents: Contents) -> str:
         f"operators: {len(contents.operators)}, {len(contents.piecewise)} of them piecewise affine with"
         f" {contents.piecewise_units:,} units"
     )
+    if isinstance(contents.memory, Memorization):
+        lines.append(f"memorization: {_memorized(contents.memory)}")
+    if isinstance(contents.neighbours, Neighbours) and contents.neighbours.left_out:
+        lines.append(f"neighbors: {contents.neighbours.left_out_words}")
+    if isinstance(contents.audit, Audit) and contents.audit.too_small:
+        lines.append(f"labels: {contents.audit.too_small_words}")
     lines += [str(check.report or f"not checked in {check.dtype}: {check.reason}") for check in contents.checks]
     return "\n".join(lines)
 
@@ -116,6 +128,12 @@ def alignment_arrays(found: Alignment) -> dict[str, Any]:
     return {name: plain(getattr(found, name).tolist()) for name in names}
 
 
+def _memorized(found: Memorization) -> str:
+    if found.reason:
+        return f"cannot be told: {found.reason}"
+    return f"{found.score:.1%} (± {found.standard_error:.1%}) of the templates' fit to the training data"
+
+
 def _memorization(found: Memorization) -> dict[str, Any]:
     parts = {"train": found.train} | ({} if found.test is None else {"test": found.test})
     shown = {name: {"inputs": len(part), **plain(part.summary)} for name, part in parts.items()}
@@ -123,6 +141,7 @@ def _memorization(found: Memorization) -> dict[str, Any]:
         "optimum": plain(found.train.optimum),
         "score": plain(found.score),
         "standard_error": plain(found.standard_error),
+        "reason": "" if found.test is None else found.reason,
     }
 
 

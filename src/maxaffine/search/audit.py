@@ -11,7 +11,7 @@ from torch import Tensor
 from maxaffine.codes import Codes, as_classes, operator_shares
 from maxaffine.drawing import html_table
 from maxaffine.errors import BadInput
-from maxaffine.search.checks import positive
+from maxaffine.search.checks import left_out_words, positive
 from maxaffine.search.index import CodeIndex, Weights
 from maxaffine.search.nearest import Neighbors
 
@@ -32,12 +32,14 @@ class NearDuplicates:
         distances: (M,) float64, d of each pair.
         scores: (M,) float64, highest first.
         inputs: Number of inputs that were compared.
+        left_out: Operators that are not in the distance, because they never switch on the inputs.
     """
 
     pairs: Tensor
     distances: Tensor
     scores: Tensor
     inputs: int
+    left_out: tuple[str, ...] = ()
 
     @property
     def groups(self) -> tuple[tuple[int, ...], ...]:
@@ -55,10 +57,11 @@ class NearDuplicates:
     def __repr__(self) -> str:
         """Return a table of the first pairs."""
         title = f"NearDuplicates: {len(self)} pairs among {self.inputs} inputs"
-        return "\n".join([title, *("  {:>8} {:>8} {:>10} {:>7}".format(*row) for row in self._table())])
+        notes = [left_out_words(self.left_out)] if self.left_out else []
+        return "\n".join([title, *notes, *("  {:>8} {:>8} {:>10} {:>7}".format(*row) for row in self._table())])
 
     def _repr_html_(self) -> str:
-        return html_table(self._table())
+        return html_table(self._table(), left_out_words(self.left_out) if self.left_out else "")
 
     def _table(self) -> list[tuple[str, ...]]:
         shown = zip(self.pairs.tolist(), self.distances.tolist(), self.scores.tolist(), strict=True)
@@ -70,10 +73,14 @@ class NearDuplicates:
 class LabelErrors:
     """Inputs whose neighbours carry another label.
 
-    score_i = share of the k nearest other inputs whose label is not that of input i, averaged over the operators
+    score_i = 1 - (how many of the k nearest other inputs share the label of input i) / min(k, n_i - 1), averaged over
+    the operators, where n_i inputs have that label, so that no more than n_i - 1 others could share it
+
+    A class of at most k inputs is too small to judge: its members cannot fill the neighbourhood of one of them, so all
+    of them would be suspects wherever the class does not lie apart from the others. They are ranked, but no candidates.
 
     Attributes:
-        scores: (N,) float64 of all inputs.
+        scores: (N,) float64 of all inputs; 0 for the only input of a class, which nothing speaks against.
         labels: (N,) int64 as given.
         suggested: (N,) int64, the label that most of the neighbours have; among several the lowest.
         candidates: (M,) int64, the inputs with a score of at least ``threshold`` whose neighbours suggest another
@@ -81,6 +88,8 @@ class LabelErrors:
         neighbors: (N, k) int64, the nearest at the last operator, nearest first.
         threshold: From which score on an input is a candidate.
         operators: At which operators neighbours were looked for.
+        too_small: How many inputs each class has that is too small to judge, by label.
+        left_out: Operators where none were looked for, because they never switch on the inputs.
     """
 
     scores: Tensor
@@ -90,6 +99,8 @@ class LabelErrors:
     neighbors: Tensor
     threshold: float
     operators: tuple[str, ...]
+    too_small: Mapping[int, int]
+    left_out: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of candidates."""
@@ -98,10 +109,20 @@ class LabelErrors:
     def __repr__(self) -> str:
         """Return a table of the first candidates."""
         title = f"LabelErrors: {len(self)} candidates among {len(self.labels)} inputs, at {', '.join(self.operators)}"
-        return "\n".join([title, *("  {:>8} {:>7} {:>9} {:>7}".format(*row) for row in self._table())])
+        rows = ("  {:>8} {:>7} {:>9} {:>7}".format(*row) for row in self._table())
+        return "\n".join([title, *self._notes(), *rows])
 
     def _repr_html_(self) -> str:
-        return html_table(self._table())
+        return html_table(self._table(), "; ".join(self._notes()))
+
+    def _notes(self) -> list[str]:
+        notes = [left_out_words(self.left_out)] if self.left_out else []
+        if self.too_small:
+            k = self.neighbors.shape[1]
+            sizes = ", ".join(f"{label} of {count}" for label, count in list(self.too_small.items())[:_SHOWN])
+            more = ", ..." if len(self.too_small) > _SHOWN else ""
+            notes.append(f"too small to judge with k={k}: {len(self.too_small)} classes ({sizes}{more})")
+        return notes
 
     def _table(self) -> list[tuple[str, ...]]:
         rows = [
@@ -125,8 +146,8 @@ def near_duplicates(
     Args:
         codes: Codes of the N inputs.
         threshold: Lowest score of a pair, in (0, 1]; 1 asks for the same region.
-        weights: Of the operators, as `maxaffine.code_distance` takes them; equal by default. Early operators are near
-            to the picture itself, deep ones to the class.
+        weights: Of the operators, as `maxaffine.code_distance` takes them; by default equal for those that switch on
+            the inputs. Early operators are near to the picture itself, deep ones to the class.
         k: Which neighbour the reach of the score is measured to, fewer than the inputs. Of an input that is there more
             often than k times, only the copies in one region are sure to be found.
         threads: Threads that search.
@@ -149,6 +170,9 @@ def near_duplicates(
     if not 0 < threshold <= 1:
         raise BadInput(f"threshold={threshold!r}; give the lowest score of a pair, above 0 and at most 1")
     shares = operator_shares(weights, list(codes))
+    # Where none switches, all inputs are at distance 0 whatever is left out.
+    left_out = () if weights is not None or len(codes.unswitched) == len(codes) else codes.unswitched
+    shares |= dict.fromkeys(left_out, 0.0)
     found = _others(codes, k, shares, threads, progress)
     reach = torch.maximum(found.distances[:, -1:], found.distances[:, -1][found.ids])
     scores = torch.where(found.distances == 0, 1.0, 1 - found.distances / reach)
@@ -159,7 +183,7 @@ def near_duplicates(
     pairs, place = _unique(pairs)
     distances, scores = found.distances[near][place], scores[near][place]
     order = scores.argsort(descending=True, stable=True)
-    return NearDuplicates(pairs[order], distances[order], scores[order], codes.batch)
+    return NearDuplicates(pairs[order], distances[order], scores[order], codes.batch, left_out)
 
 
 def label_errors(
@@ -177,17 +201,19 @@ def label_errors(
     Args:
         codes: Codes of the N inputs.
         labels: (N,) their labels, integers of at least 0.
-        operators: Where to look for neighbours; the deeper half of the operators by default.
-        k: Neighbours per input and operator, fewer than the inputs.
+        operators: Where to look for neighbours; by default the deeper half of the operators that switch on the inputs.
+            Those that never do have no nearest inputs, and are left out.
+        k: Neighbours per input and operator, fewer than the inputs. Classes of more inputs than this are judged.
         threshold: From which score on an input is a candidate, in (0, 1].
         threads: Threads that search.
         progress: Whether to show a progress bar; by default on a terminal when it takes over two seconds.
 
     Returns:
-        A score for every input, and the candidates.
+        A score for every input, the candidates, and the classes that are too small to judge.
 
     Raises:
-        BadInput: If labels and codes do not fit, an operator is unknown, or an argument is out of range.
+        BadInput: If labels and codes do not fit, an operator is unknown, none of the operators switches, or an argument
+            is out of range.
 
     Example:
         >>> codes = Codes.from_tensors({"relu": (torch.tensor([[0, 0], [0, 0], [0, 0], [1, 1], [1, 1], [1, 1]]), 2)})
@@ -198,17 +224,7 @@ def label_errors(
     "A Spline Theory of Deep Networks" (ICML 2018); the vote of the nearest as a test of labels: Zhu, Dong and Liu,
     "Detecting Corrupted Labels Without Training a Model to Predict" (ICML 2022).
     """
-    names = (
-        list(codes)[len(codes) // 2 :]
-        if operators is None
-        else [operators]
-        if isinstance(operators, str)
-        else list(operators)
-    )
-    if unknown := [name for name in names if name not in codes]:
-        raise BadInput(f"operators names unknown {unknown}; the codes have {list(codes)}")
-    if not names:
-        raise BadInput("operators is empty; name at least one operator")
+    names, left_out = _judges(codes, operators)
     if not 0 < threshold <= 1:
         raise BadInput(f"threshold={threshold!r}; give the lowest score of a candidate, above 0 and at most 1")
     given = as_classes(labels, codes.batch)
@@ -217,10 +233,37 @@ def label_errors(
     nearest = [_others(codes, k, {name: 1.0}, threads, progress).ids for name in names]
     around = given[torch.cat(nearest, dim=1)]
     suggested = _commonest(around)
-    scores = (around != given[:, None]).sum(1).double() / around.shape[1]
-    candidates = ((scores >= threshold) & (suggested != given)).nonzero()[:, 0]
+    classes, member, sizes = given.unique(return_inverse=True, return_counts=True)
+    # Of the k nearest at an operator no more can share the label than there are others of the class.
+    reach = len(names) * (sizes - 1).clamp(max=k)[member]
+    same = (around == given[:, None]).sum(1)
+    scores = torch.where(reach > 0, 1 - same.double() / reach, 0.0)
+    judged = (sizes > k)[member]
+    candidates = (judged & (scores >= threshold) & (suggested != given)).nonzero()[:, 0]
     candidates = candidates[scores[candidates].argsort(descending=True, stable=True)]
-    return LabelErrors(scores, given, suggested, candidates, nearest[-1], threshold, tuple(names))
+    small = {int(label): int(size) for label, size in zip(classes, sizes, strict=True) if size <= k}
+    return LabelErrors(scores, given, suggested, candidates, nearest[-1], threshold, names, small, left_out)
+
+
+def _judges(codes: Codes, operators: str | Sequence[str] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The operators that judge labels, and those that would but never switch on the inputs."""
+    never = codes.unswitched
+    if operators is None:
+        switching = [name for name in codes if name not in never]
+        names, left_out = switching[len(switching) // 2 :], never
+    else:
+        asked = [operators] if isinstance(operators, str) else list(operators)
+        if unknown := [name for name in asked if name not in codes]:
+            raise BadInput(f"operators names unknown {unknown}; the codes have {list(codes)}")
+        if not asked:
+            raise BadInput("operators is empty; name at least one operator")
+        names, left_out = ([name for name in asked if (name in never) == out] for out in (False, True))
+    if not names:
+        raise BadInput(
+            f"operators: none of {list(left_out)} ever switches on these inputs, so that none of them is nearer than"
+            " another; name operators that switch, or give more inputs"
+        )
+    return tuple(names), tuple(left_out)
 
 
 def _others(codes: Codes, k: int, shares: Mapping[str, float], threads: int, progress: bool | None) -> Neighbors:

@@ -110,6 +110,22 @@ def as_labels(labels: Tensor | Sequence[int], count: int) -> np.ndarray:
     return array
 
 
+def left_out_words(names: Sequence[str]) -> str:
+    """Say which operators are not compared.
+
+    Args:
+        names: Those that never switch, at least one.
+
+    Returns:
+        One sentence, without a full stop.
+
+    >>> left_out_words(["relu"])
+    'left out: 1 operator that never switches on the data (relu)'
+    """
+    what = "1 operator that never switches" if len(names) == 1 else f"{len(names)} operators that never switch"
+    return f"left out: {what} on the data ({', '.join(names)})"
+
+
 def positive(name: str, value: int) -> int:
     """Check a count.
 

@@ -12,7 +12,7 @@ from maxaffine.codes import Codes
 from maxaffine.drawing import html_table
 from maxaffine.errors import BadInput
 from maxaffine.network import SplineNetwork
-from maxaffine.search.checks import positive
+from maxaffine.search.checks import left_out_words, positive
 from maxaffine.search.index import CodeIndex
 from maxaffine.search.nearest import Neighbors
 
@@ -27,11 +27,13 @@ class DepthNeighbors(Mapping[str, Neighbors]):
     Args:
         by_operator: The nearest in the distance d_l of each operator l.
         mean: The nearest in the mean of these distances.
+        left_out: Operators that never switch on the searched inputs: none of these is nearer than another there.
     """
 
-    def __init__(self, by_operator: Mapping[str, Neighbors], mean: Neighbors) -> None:
+    def __init__(self, by_operator: Mapping[str, Neighbors], mean: Neighbors, left_out: Sequence[str] = ()) -> None:
         self._by_operator = dict(by_operator)
         self.mean = mean
+        self.left_out = tuple(left_out)
 
     def __getitem__(self, name: str) -> Neighbors:
         """Return the nearest at one operator.
@@ -40,7 +42,8 @@ class DepthNeighbors(Mapping[str, Neighbors]):
             KeyError: If it was not searched.
         """
         if name not in self._by_operator:
-            raise KeyError(f"no operator {name!r}; searched were {list(self)}")
+            never = f"; {left_out_words(self.left_out)}" if self.left_out else ""
+            raise KeyError(f"no operator {name!r}; searched were {list(self)}{never}")
         return self._by_operator[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -55,15 +58,16 @@ class DepthNeighbors(Mapping[str, Neighbors]):
         """Return a table of the nearest of the first queries."""
         queries, k = self.mean.ids.shape
         rows = ["  {:<8} {:<24} {}".format(*row) for row in self._table()]
-        return "\n".join([f"DepthNeighbors: {queries} queries, the {k} nearest at {len(self)} operators", *rows])
+        title = f"DepthNeighbors: {queries} queries, the {k} nearest at {len(self)} operators"
+        return "\n".join([title, *([left_out_words(self.left_out)] if self.left_out else []), *rows])
 
     def _repr_html_(self) -> str:
-        return html_table(self._table())
+        return html_table(self._table(), left_out_words(self.left_out) if self.left_out else "")
 
     def _table(self) -> list[tuple[str, str, str]]:
         rows = [("query", "operator", "id (distance), nearest first")]
         for query in range(min(_SHOWN, len(self.mean.ids))):
-            for name, found in [*self.items(), *([("mean", self.mean)] if len(self) > 1 else [])]:
+            for name, found in [*self.items(), *([("mean", self.mean)] if len(self) != 1 else [])]:
                 near = zip(found.ids[query].tolist(), found.distances[query].tolist(), strict=True)
                 rows.append((str(query), name, ", ".join(f"{i} ({d:.3f})" for i, d in list(near)[:_SHOWN])))
         return rows
@@ -95,7 +99,8 @@ def neighbors(
 
     Returns:
         For each operator, and for the mean over them, the positions of the k nearest searched inputs and their
-        distances, exact, ties by the earlier input.
+        distances, exact, ties by the earlier input. An operator that never switches on the searched inputs is left out
+        of both and named; where none does, there is the mean alone, in which all of them are equally near.
 
     Raises:
         BadInput: If the network has no piecewise-affine operator, one is unknown or missing in given codes, or k is too
@@ -118,9 +123,10 @@ def neighbors(
     positive("k", k)
     coded = encoded(net, queries, names, "queries", progress)
     index = CodeIndex(encoded(net, searched, names, "searched", progress))
-    by_operator = {name: index.search(coded, k, {name: 1.0}, threads=threads, progress=progress) for name in names}
-    mean = index.search(coded, k, threads=threads, progress=progress) if len(names) > 1 else by_operator[names[0]]
-    return DepthNeighbors(by_operator, mean)
+    kept = [name for name in names if name not in index.unswitched]
+    by_operator = {name: index.search(coded, k, {name: 1.0}, threads=threads, progress=progress) for name in kept}
+    mean = by_operator[kept[0]] if len(kept) == 1 else index.search(coded, k, threads=threads, progress=progress)
+    return DepthNeighbors(by_operator, mean, index.unswitched)
 
 
 def encoded(net: SplineNetwork, inputs: Any, names: Sequence[str], argument: str, progress: bool | None) -> Codes:

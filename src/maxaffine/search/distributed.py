@@ -20,7 +20,7 @@ from maxaffine.search.index import Weights
 from maxaffine.search.lance import naming_store
 from maxaffine.search.nearest import Neighbors
 from maxaffine.search.store import CodeStore
-from maxaffine.search.stored import merged, search_store
+from maxaffine.search.stored import merged, search_store, switching
 
 # Rows of one commit: what a killed run computes again.
 COMMIT_ROWS = 1 << 20
@@ -167,16 +167,19 @@ def search_with_ray(
     positive("threads", threads)
     if positive("k", k) > len(store):
         raise BadInput(f"k={k}, but the store holds {len(store)} rows; ask for fewer, or append more")
+    # Settled once, or every task would read the whole store for it.
+    shares, left_out = switching(store, weights)
+    shares = dict.fromkeys(store.operators, 1.0) if shares is None else shares
     with started(address, positive("workers", workers) * threads) as ray:
         queries, task = ray.put(codes), ray.remote(num_cpus=threads)(search_file)
         where = (store.path, store.storage_options)
-        waiting, results = [task.remote(*where, n, queries, k, weights, threads) for n in store.files()], []
+        waiting, results = [task.remote(*where, n, queries, k, shares, threads) for n in store.files()], []
         with progress_bar(progress, "searching", unit="file", total=len(waiting)) as bar, failing(ray):
             while waiting:
                 done, waiting = ray.wait(waiting)
                 results += ray.get(done)
                 bar.update(len(done))
-    return merged(results)
+    return merged(results, left_out)
 
 
 def search_file(

@@ -18,7 +18,7 @@ from maxaffine.search.approximate import SAMPLE, Places, Trial, compared, settle
 from maxaffine.search.checks import as_ids, integers, laid_out, options, positive
 from maxaffine.search.files import read_index, write_index
 from maxaffine.search.lists import Lists
-from maxaffine.search.nearest import Metric, Neighbors, Part, nearest
+from maxaffine.search.nearest import Metric, Neighbors, Part, nearest, unswitched
 from maxaffine.search.recall import Recall
 
 Weights = Mapping[str, float] | Sequence[float]
@@ -28,6 +28,9 @@ class CodeIndex:
     """Nearest neighbours in code distance over many inputs.
 
     argmin_i d(q, x_i)  with d = `maxaffine.code_distance`, to the last bit and with ties by the lower id
+
+    Without weights, d is the mean over the operators that switch on the rows. One that never does (`unswitched`) is
+    equally far from a query in every row: it cannot change their order, and is left out of the mean.
 
     Rows are kept as bits in which faiss counts unequal units (1 bit per ReLU, 3 per 2 x 2 max-pooling, the bit planes
     above 4 pieces). Without faiss the same numbers are counted by numpy, several times slower. After `prepare`, which
@@ -56,12 +59,21 @@ class CodeIndex:
         self._parts: list[Part] = []
         self._lists: Lists | None = None
         self._where: Places | None = None
+        self._unswitched: tuple[str, ...] | None = None
         self.add(codes, ids)
 
     @property
     def operators(self) -> tuple[str, ...]:
         """Names of the operators, in the order of the codes."""
         return tuple(layout.name for layout in self._layouts)
+
+    @property
+    def unswitched(self) -> tuple[str, ...]:
+        """Operators that never switch on the rows, so that they cannot say which is nearer; none for a single row."""
+        if self._unswitched is None:
+            found = [name for i, name in enumerate(self.operators) if unswitched(self._parts, i)]
+            self._unswitched = tuple(found) if len(self) > 1 else ()
+        return self._unswitched
 
     @property
     def ids(self) -> Tensor:
@@ -118,7 +130,7 @@ class CodeIndex:
         if codes.batch:
             self._parts.append(part)
         # Last, so that no list names a row that is not there; and first in remove.
-        self._where = None
+        self._where = self._unswitched = None
         if self._lists is not None:
             self._lists.add(new)
 
@@ -142,7 +154,7 @@ class CodeIndex:
             parts += [part] if part.alive else []
         if self._lists is not None:
             self._lists.remove(wanted)
-        self._parts, self._where = parts, None
+        self._parts, self._where, self._unswitched = parts, None, None
         return before - len(self)
 
     def prepare(
@@ -227,15 +239,17 @@ class CodeIndex:
             codes: Codes of N queries, of at least the operators that have a weight; of an index of one operator also
                 that operator's alone.
             k: How many to find, at most the number of rows.
-            weights: w_l by operator name or in the index's order, as `maxaffine.code_distance` takes them; equal by
-                default. ``{"relu3": 1}`` searches by one operator.
+            weights: w_l by operator name or in the index's order, as `maxaffine.code_distance` takes them; by default
+                equal for all operators that switch on the rows (for all where none does). ``{"relu3": 1}`` searches by
+                one operator.
             approximate: Compare the candidates alone, after `prepare` for the same weights: the distances are exact,
                 but nearer rows may be missed; how often, `recall` says.
             threads: Threads that scan; numpy's and torch's own numbers of threads stay as they are.
             progress: Whether to show a progress bar; by default on a terminal when it takes over two seconds.
 
         Returns:
-            The neighbours. What a query shares with itself is found too: an index of the queries gives each back first.
+            The neighbours, and which operators were left out. What a query shares with itself is found too: an index
+            of the queries gives each back first.
 
         Raises:
             BadInput: If the codes are of other operators or another network, k or threads is no positive number, k is
@@ -248,12 +262,15 @@ class CodeIndex:
             raise BadInput(f"k={k}, but the index holds {len(self)} rows; ask for fewer, or add more")
         if approximate:
             if self._lists is None or self._lists.shares != metric.shares:
-                raise BadInput("approximate: the index is not prepared for these weights; call prepare(weights) first")
+                raise BadInput(
+                    "approximate: the index is not prepared for these weights; call prepare(weights) first (and"
+                    " again where rows that came or went changed which operators switch)"
+                )
             candidates = self._lists.candidates_of(queries, k, threads)
             ids, distances = compared(metric, self._places(), queries, candidates, k, threads)
         else:
             ids, distances = nearest(metric, self._parts, queries, k, threads, progress)
-        return Neighbors(torch.from_numpy(ids), torch.from_numpy(distances))
+        return Neighbors(torch.from_numpy(ids), torch.from_numpy(distances), self._left_out(weights))
 
     def save(self, path: str | PathLike[str], *, progress: bool | None = None) -> None:
         """Write the index to one file, completely or not at all; removed rows are left out.
@@ -278,12 +295,21 @@ class CodeIndex:
             kept in memory, its file never changes.
         """
         read, index = read_index(path, memory_map), cls.__new__(cls)
-        index._layouts, index._metadata, index._lists, index._where = read.layouts, read.metadata, read.lists, None
+        index._layouts, index._metadata, index._lists = read.layouts, read.metadata, read.lists
+        index._where = index._unswitched = None
         index._parts = [read.part] if len(read.part) else []
         return index
 
     def _metric(self, weights: Weights | None) -> Metric:
+        if left_out := self._left_out(weights):
+            weights = {name: 1.0 for name in self.operators if name not in left_out}
         return Metric(self._layouts, tuple(operator_shares(weights, list(self.operators)).values()), load_faiss())
+
+    def _left_out(self, weights: Weights | None) -> tuple[str, ...]:
+        """The operators that never switch, where no weights ask for them and others do switch."""
+        if weights is not None or len(self.unswitched) == len(self.operators):
+            return ()
+        return self.unswitched
 
     def _places(self) -> Places:
         if self._where is None:

@@ -18,6 +18,8 @@ _BLOCK_PAIRS, _BLOCK_BYTES = 1 << 17, 1 << 19
 _QUERIES = 256
 # Byte comparisons of one task, about a second: as often progress is shown and Ctrl-C heard.
 _TASK_BYTES = 1 << 34
+# Rows that are compared with the first one at once.
+_COMPARED = 1 << 12
 # In place of an id where none is found yet.
 NO_ID = np.iinfo(np.int64).max
 
@@ -29,10 +31,12 @@ class Neighbors:
     Args:
         ids: (N, k) int64.
         distances: (N, k) float64, the code distance.
+        left_out: Operators that are not in the distance, because they never switch on the rows.
     """
 
     ids: torch.Tensor
     distances: torch.Tensor
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,8 +154,8 @@ class Metric:
     def _norm(self) -> float:
         # As code_distance sums it; the built-in sum of Python 3.12 rounds otherwise.
         norm = 0.0
-        for share in self.shares:
-            norm += share
+        for i in self.terms:
+            norm += self.shares[i]
         return norm or 1.0
 
 
@@ -213,6 +217,28 @@ class Best:
         starts = np.searchsorted(queries[order], touched)
         first = order[starts[:, None] + np.arange(k)]
         self.keys[touched], self.ids[touched] = values[first], found[first]
+
+
+def unswitched(parts: Sequence[Part], operator: int) -> bool:
+    """Tell whether all rows that were not removed share one code of an operator; read until two differ.
+
+    Args:
+        parts: The rows.
+        operator: Its position.
+
+    Returns:
+        Whether they do.
+    """
+    first: np.ndarray | None = None
+    for part in parts:
+        for start in range(0, len(part), _COMPARED):
+            block = part.take(slice(start, start + _COMPARED))
+            rows = block.rows[operator] if block.kept is None else block.rows[operator][block.kept]
+            if first is None and len(rows):
+                first = rows[:1]
+            if first is not None and (rows != first).any():
+                return False
+    return True
 
 
 def nearest(

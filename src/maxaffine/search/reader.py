@@ -19,6 +19,8 @@ from maxaffine.search.schema import NO_MARK, StoredCodes, StoreLayout
 
 # Bytes that one batch of a scan takes.
 _BATCH_BYTES = 1 << 26
+# Rows that are looked at first for operators that switch.
+_FEW_ROWS = 256
 
 
 class StoreReader:
@@ -137,6 +139,26 @@ class StoreReader:
                     found = self._layout.rows(batch, names)
                     bar.update(len(found.ids))
                     yield found
+
+    def unswitched(self) -> tuple[str, ...]:
+        """Find the operators that never switch on the rows of this moment, as `CodeIndex.unswitched` says.
+
+        Returns:
+            Their names.
+
+        Raises:
+            DataError: If the store is damaged.
+        """
+        left, first, count = list(self.operators), None, len(self)
+        # A few rows show of nearly all operators that they switch; the others alone are read to the end.
+        for few in (_FEW_ROWS, None) if count > 1 else ():
+            for part in self.batches(left, batch_size=few, progress=False) if left else ():
+                first = part.codes.rows([0]) if first is None else first
+                same = {name: part.codes[name].packed == first[name].packed for name in left}
+                left = [name for name in left if bool(same[name].all())]
+                if few is not None or not left:
+                    break
+        return tuple(left) if count > 1 else ()
 
     def index(self, operators: Sequence[str] | None = None, *, progress: bool | None = None) -> CodeIndex:
         """Read all rows into an index with the store's ids.

@@ -34,7 +34,8 @@ def search_store(
         codes: Codes of N queries, of at least the operators that have a weight.
         k: How many to find, at most the number of rows (but of some files only: fewer are filled up with id -1 at an
             infinite distance).
-        weights: As for `CodeIndex.search`; operators without a weight are not read.
+        weights: As for `CodeIndex.search`, by default equal for the operators that switch in the store; operators
+            without a weight are not read.
         files: Numbers of the files to search; all by default.
         threads: Threads that compare.
         progress: Whether to show a progress bar; by default on a terminal when it takes over two seconds.
@@ -49,9 +50,8 @@ def search_store(
     positive("threads", threads)
     if positive("k", k) > len(store) and files is None:
         raise BadInput(f"k={k}, but the store holds {len(store)} rows; ask for fewer, or append more")
-    shares = operator_shares(weights, list(store.operators))
-    # All operators' weights count, also those without codes; they read nothing.
-    wanted = {name: share for name, share in shares.items() if share}
+    weights, left_out = switching(store, weights)
+    wanted = {name: share for name, share in operator_shares(weights, list(store.operators)).items() if share}
     best = Best(codes.batch, k, np.dtype(np.float64))
     for part in store.batches(list(wanted), files=files, progress=progress):
         try:
@@ -61,14 +61,32 @@ def search_store(
         found = index.search(codes, min(k, len(part.ids)), wanted, threads=threads, progress=False)
         best.add(found.distances.numpy(), found.ids.numpy())
     best.settle()
-    return merged([(best.ids, best.keys)])
+    return merged([(best.ids, best.keys)], left_out)
 
 
-def merged(results: Sequence[tuple[np.ndarray, np.ndarray]]) -> Neighbors:
+def switching(store: CodeStore, weights: Weights | None) -> tuple[Weights | None, tuple[str, ...]]:
+    """Settle the weights of a search that is done in parts: each part alone cannot tell which operators switch.
+
+    Args:
+        store: The store.
+        weights: As given.
+
+    Returns:
+        The weights, by default equal for the operators that switch in the store; and the operators left out.
+    """
+    left_out = () if weights is not None else store.unswitched()
+    # As in an index: where none switches, all are compared.
+    if not left_out or len(left_out) == len(store.operators):
+        return weights, ()
+    return {name: 1.0 for name in store.operators if name not in left_out}, left_out
+
+
+def merged(results: Sequence[tuple[np.ndarray, np.ndarray]], left_out: tuple[str, ...]) -> Neighbors:
     """Merge what was found in parts of the rows.
 
     Args:
         results: ids (N, k) and distances (N, k) of each part; -1 and infinity where a part has fewer rows.
+        left_out: Operators that are not in the distances.
 
     Returns:
         The k nearest of all.
@@ -85,4 +103,4 @@ def merged(results: Sequence[tuple[np.ndarray, np.ndarray]]) -> Neighbors:
     for row, full in zip(best.ids, filled, strict=True):
         if len(np.unique(row[full])) < full.sum():
             raise DataError(f"two rows of the store have one id, among {np.unique(row[full])[:5].tolist()}")
-    return Neighbors(torch.from_numpy(np.where(filled, best.ids, -1)), torch.from_numpy(best.keys))
+    return Neighbors(torch.from_numpy(np.where(filled, best.ids, -1)), torch.from_numpy(best.keys), left_out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -82,10 +81,10 @@ def memorization_figure(found: Memorization) -> Figure:
     """
     if found.test is None:
         title = ""
-    elif math.isnan(found.score):
-        title = "the training inputs are not aligned with their templates, so no share of it is memorised"
+    elif found.reason:
+        title = f"memorized share: cannot be told, {found.reason}"
     else:
-        title = f"memorised share of the alignment: {found.score:.3f} ± {found.standard_error:.3f}"
+        title = f"memorized share of the alignment: {found.score:.3f} ± {found.standard_error:.3f}"
     return spread_figure(memorization_spreads(found), "optimum", title)
 
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BATCH = 256
+# The templates fit the training data where their mean alignment is this many standard errors above 0. A score whose own
+# standard error is above the latter could as well be none or all.
+ERRORS, COARSEST = 2.0, 0.5
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -76,6 +79,11 @@ class Alignment:
         parts = ", ".join(f"{name} {value:.3f}" for name, value in self.summary.items())
         return f"Alignment of {len(self)} inputs{'' if self.complete else ' (interrupted)'}: {parts}"
 
+    @property
+    def standard_error(self) -> float:
+        """Of the mean alignment, over the inputs; NaN for a single one."""
+        return float(self.alignments.std()) / math.sqrt(len(self)) if len(self) > 1 else math.nan
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Memorization:
@@ -93,27 +101,45 @@ class Memorization:
     def score(self) -> float:
         """1 - (mean alignment at the test data) / (mean alignment at the training data).
 
-        The share of the templates' alignment with the training data that is memorised: 0 where unseen inputs are
-        matched as well as those trained on, 1 where nothing carries over. NaN where not even the training data is.
+        The share of the templates' alignment with the training data that is memorized: 0 where unseen inputs are
+        matched as well as those trained on, 1 where nothing carries over. NaN where it cannot be told (``reason``).
 
         Raises:
             BadInput: When no test data was given.
         """
         train, test = self._means()
-        return 1 - test / train if train > 0 else math.nan
+        return math.nan if self.reason else 1 - test / train
 
     @property
     def standard_error(self) -> float:
-        """The standard error of ``score`` over the inputs, of first order, the network held fixed; NaN for one input.
+        """The standard error of ``score`` over the inputs, of first order, the network held fixed.
+
+        NaN for one input, and where the score cannot be told.
 
         Raises:
             BadInput: When no test data was given.
         """
-        train, test = self._means()
-        if train <= 0 or self.test is None or min(len(self.train), len(self.test)) < 2:
-            return math.nan
-        errors = [float(part.alignments.std()) / math.sqrt(len(part)) for part in (self.train, self.test)]
-        return math.hypot(errors[1] / train, test * errors[0] / train**2)
+        return math.nan if self.reason else self._error()
+
+    @property
+    def reason(self) -> str:
+        """Why the score cannot be told, in words without a full stop; empty where it can.
+
+        A share of something that is not there is no number: the templates must fit the training data to begin with, by
+        a mean alignment of at least two standard errors. And a score with a standard error above 0.5 could be anything.
+
+        Raises:
+            BadInput: When no test data was given.
+        """
+        train, _ = self._means()
+        error = self.train.standard_error
+        if train <= 0 or train < ERRORS * error:
+            spread = "" if math.isnan(error) else f" ± {error:.2g}"
+            return f"the templates do not fit the training inputs (mean alignment {train:.2g}{spread})"
+        if self._error() > COARSEST:
+            inputs = f"{len(self.train)} training and {len(self.test or ())} test inputs"
+            return f"{inputs} spread too far (a standard error of {self._error():.0%})"
+        return ""
 
     def plot(self) -> Figure:
         """Draw how the cosines, the lengths' ratio and the alignment spread over the inputs, with their optimum.
@@ -128,13 +154,22 @@ class Memorization:
 
     def _means(self) -> tuple[float, float]:
         if self.test is None:
-            raise BadInput("test: no unseen data was given, which memorisation shows against; pass test=")
+            raise BadInput("test: no unseen data was given, which memorization shows against; pass test=")
         return float(self.train.alignments.mean()), float(self.test.alignments.mean())
+
+    def _error(self) -> float:
+        """The standard error of 1 - test / train, where the templates fit the training data."""
+        train, test = self._means()
+        tested = math.nan if self.test is None else self.test.standard_error
+        return math.hypot(tested / train, test * self.train.standard_error / train**2)
+
+    def _told(self) -> str:
+        return f"cannot be told: {self.reason}" if self.reason else f"{self.score:.3f} ± {self.standard_error:.3f}"
 
     def __repr__(self) -> str:
         lines = [f"  training {self.train!r}"]
         if self.test is not None:
-            lines += [f"  test     {self.test!r}", f"  score {self.score:.3f} ± {self.standard_error:.3f}"]
+            lines += [f"  test     {self.test!r}", f"  score {self._told()}"]
         optimum = ", ".join(f"{name} {value:.3f}" for name, value in self.train.optimum.items())
         return "\n".join(["Memorization", *lines, f"  optimum: {optimum}"])
 
@@ -142,7 +177,7 @@ class Memorization:
         parts = {"training": self.train} if self.test is None else {"training": self.train, "test": self.test}
         rows = [(name, *_cells(part.summary)) for name, part in parts.items()]
         rows.append(("optimum", *_cells(self.train.optimum)))
-        score = "" if self.test is None else f": score {self.score:.3f} ± {self.standard_error:.3f}"
+        score = "" if self.test is None else f": score {self._told()}"
         return f"<p><b>Memorization</b>{score}</p>{html_table([('', *self.train.summary), *rows])}"
 
 
@@ -159,8 +194,9 @@ def memorization(
     """Measure how far a network has memorised its training data: cos(x, A_y) and cos(x, A_c), against the optimum.
 
     A network that had memorised an input as far as templates can would have all its templates collinear with it.
-    Where they match the training data better than unseen data of the same kind, that much is memorised: ``score`` is
-    one number to rank networks by. Templates are measured batch by batch and not kept.
+    Where they match the training data better than unseen data of the same kind, that much is memorized: ``score`` is
+    one number to rank networks by, and ``reason`` says why where it cannot be told. Templates are measured batch by
+    batch and not kept.
 
     Args:
         net: The captured network.

@@ -68,6 +68,8 @@ async function play() {
 async function begin() {
   about = await get("about");
   $("subject").textContent = `${about.model} on ${about.data}`;
+  $("order").textContent = about.order;
+  $("order").hidden = !about.order;
   document.title = `${about.model} on ${about.data}, maxaffine explorer`;
   const last = about.checkpoints.length - 1;
   $("moments").hidden = last === 0;

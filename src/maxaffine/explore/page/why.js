@@ -103,6 +103,10 @@ async function neighbours(image, checkpoint, predicted, number) {
     if (found.rows) {
       $("near-hint").textContent = `The nearest of ${searched} training inputs; below each, how far it is: the share of `
         + `units with another code.${about.classifies ? " Filled: of the class that the network chose." : ""}`;
+      if (found.left_out.length) {
+        const names = found.left_out.map((name) => operatorName(about, name)).join(", ");
+        $("near-hint").textContent += ` Left out, as nothing there ever switches on these inputs: ${names}.`;
+      }
       $("near-rows").replaceChildren(...found.rows.map((row) => depth(row, predicted)));
       $("near-rows").dataset.shown = `${image} ${checkpoint}`;
       return;

@@ -48,6 +48,7 @@ def hints_of(contents: Contents) -> tuple[Hint, ...]:
     return tuple(
         [
             *_exactness(contents),
+            *_order(contents),
             *(_data(contents.audit) if isinstance(contents.audit, Audit) else ()),
             *(_twins(contents.neighbours) if isinstance(contents.neighbours, Neighbours) else ()),
             *(_memory(contents.memory) if isinstance(contents.memory, Memorization) else ()),
@@ -72,6 +73,12 @@ def _exactness(contents: Contents) -> Iterator[Hint]:
         "Rely on no number of this page. If it differs in float64 too, this is a fault of maxaffine: report it.",
         "exact",
     )
+
+
+def _order(contents: Contents) -> Iterator[Hint]:
+    if contents.accuracy is not None and contents.accuracy.order is not None:
+        order = contents.accuracy.order
+        yield Hint(order.finding, order.cure, "network")
 
 
 def _data(audit: Audit) -> Iterator[Hint]:

@@ -111,6 +111,11 @@ class Subject:
         """How many of some wanted passes through the network stay within a budget of numbers computed."""
         return int(min(wanted, budget // self.work))
 
+    @property
+    def output_names(self) -> tuple[str, ...] | None:
+        """What to call the outputs that say a class without naming the class; None for their numbers."""
+        return ("an output of at most 0", "an output above 0") if self.meaning is Meaning.SIGN else None
+
     def unit_name(self, unit: int) -> str:
         """What to call one output.
 

@@ -1,0 +1,80 @@
+"""The names of classes in another order: that of a network's outputs."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import BadInput
+
+
+def read_names(given: str | os.PathLike[str] | Sequence[str]) -> tuple[str, ...]:
+    """The names of classes, output by output.
+
+    Args:
+        given: The names; or a file with one on each line; or a text of names between commas.
+
+    Returns:
+        The names.
+
+    Raises:
+        BadInput: There are fewer than two, one is empty, or one is there twice.
+
+    >>> read_names("cat, dog,ship")
+    ('cat', 'dog', 'ship')
+    """
+    names = tuple(_split(os.fspath(given)) if isinstance(given, str | os.PathLike) else given)
+    if len(names) < 2 or "" in names:
+        raise BadInput(
+            f"class_names: {os.fspath(given)[:80]!r} is neither a file nor names between commas, at least two and none"
+            " of them empty"
+            if isinstance(given, str | os.PathLike)
+            else f"class_names: {list(names)[:5]}; give at least two names, none of them empty"
+        )
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise BadInput(f"class_names: {twice[:5]} are given twice; name each output once")
+    return names
+
+
+def renumbering(data: str, names: Sequence[str], wanted: Sequence[str]) -> Tensor:
+    """Find where each class goes when classes are numbered in another order.
+
+    Args:
+        data: What to call the data set.
+        names: The classes as they are numbered.
+        wanted: The names in the other order, which may be more.
+
+    Returns:
+        (C,) int64, the new number of each class.
+
+    Raises:
+        BadInput: The data has no classes, or one that is not among the names.
+    """
+    if len(names) < 2:
+        raise BadInput(f"class_names: {data} has no labels to put in another order; leave it out")
+    places = {name: place for place, name in enumerate(wanted)}
+    if missing := [name for name in names if name not in places]:
+        close = difflib.get_close_matches(missing[0], wanted, n=1)
+        hint = f" (did you mean it by {close[0]!r}?)" if close else ""
+        raise BadInput(
+            f"class_names: {missing[:5]} of {data} are not among the {len(wanted)} names{hint}; use the"
+            f" data's own, {list(names)[:5]}{' ...' if len(names) > 5 else ''}, in the order of the network's outputs"
+        )
+    return torch.tensor([places[name] for name in names])
+
+
+def _split(text: str) -> list[str]:
+    try:
+        lines = Path(text).expanduser().read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError, RuntimeError):
+        # No file of this name, or no name of a file at all.
+        return [name.strip() for name in text.split(",")]
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return [line.strip() for line in lines]
