@@ -91,10 +91,7 @@ MODULES: dict[str, tuple[Callable[..., Any], type[ma.MaxAffineError], str]] = {
     "times_batch_size": (lambda m, x: x * x.shape[0], ma.NotPiecewiseAffine, BATCH_SIZE),
     "sample_numbers": (numbered, ma.NotPiecewiseAffine, BATCH_SIZE),
     "rounds": (lambda m, x: m.a(x).int().double(), ma.NotPiecewiseAffine, "infinitely many pieces.*cure: keep"),
-    "complex": (lambda m, x: torch.view_as_real(torch.complex(x, x)), ma.NotPiecewiseAffine, "complex.*cure: "),
     "sparse": (lambda m, x: torch.sparse.mm(m.a.weight.to_sparse(), x.T).T, ma.CaptureError, "sparse"),
-    "times_i": (lambda m, x: (x * 1j).imag, ma.NotPiecewiseAffine, "complex.*cure: "),
-    "times_complex": (lambda m, x: (x.to(torch.complex128) @ m.i).real, ma.NotPiecewiseAffine, "complex.*cure: "),
     "one_sample": (lambda m, x: x if x.shape[0] == 1 else m.a(x), ma.CaptureError, SINGLE),
     "several_samples": (lambda m, x: m.a(x) if x.shape[0] > 1 else x, ma.CaptureError, SINGLE),
     "one_sample_and_dropout": (
@@ -143,7 +140,7 @@ def test_samples_treated_by_their_place(name: str) -> None:
 def test_modules(name: str) -> None:
     function, error, words = MODULES[name]
     with pytest.raises(error, match=f"(?s){words}"):
-        ma.capture(net(function, n=torch.zeros(6), i=torch.ones(6, 6, dtype=torch.complex128)), X)
+        ma.capture(net(function, n=torch.zeros(6)), X)
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")

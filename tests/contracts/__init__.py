@@ -2,9 +2,13 @@
 
 from tests.contracts.case import Contract
 from tests.contracts.entries import INDEXING, SELECTION, SHAPE
-from tests.contracts.entrywise import ACTIVATION, ARITHMETIC, COMPARISON
+from tests.contracts.entrywise import ACTIVATION, ARITHMETIC, COMPARISON, SOLVING
 from tests.contracts.spatial import SPATIAL
 
-CONTRACTS: tuple[Contract, ...] = (*ACTIVATION, *ARITHMETIC, *COMPARISON, *SPATIAL, *INDEXING, *SELECTION, *SHAPE)
+CONTRACTS: tuple[Contract, ...] = (
+    *(*ACTIVATION, *ARITHMETIC, *SOLVING, *COMPARISON),
+    *SPATIAL,
+    *(*INDEXING, *SELECTION, *SHAPE),
+)
 
 __all__ = ["CONTRACTS", "Contract"]

@@ -45,11 +45,18 @@ def looked_up(m: Any, x: Tensor) -> Tensor:
     return beside(x * F.embedding(x.argmax(1), m.table), F.embedding(m.i, x.t(), padding_idx=1).t())
 
 
+def written_in_order(m: Any, x: Tensor) -> Tensor:
+    """Entries of a source where a constant mask is set, the same mask for all samples."""
+    some = torch.tensor([True, False, True, True, False, False])
+    return beside(x.masked_scatter(some, 2 * x[:, :3]), x.masked_scatter(some.expand_as(x), x[:, 1:4] + 1))
+
+
 INDEXING = (
     Contract("indexing.index", indexed, parts=PLACES),
     Contract("indexing.index_put", put, parts=PLACES),
     Contract("indexing.gather", gathered, parts=PLACES),
     Contract("indexing.scatter", scattered, parts=PLACES),
+    Contract("indexing.masked_scatter", written_in_order),
     Contract("indexing.embedding", looked_up, parts=PLACES | {"table": (6, 6)}),
 )
 

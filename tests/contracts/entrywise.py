@@ -53,6 +53,23 @@ def added(m: Any, x: Tensor) -> Tensor:
     return beside(torch.addmm(m.b, flat, m.v), torch.addmm(m.b, flat, m.v, beta=2, alpha=-1))
 
 
+def solved(m: Any, x: Tensor) -> Tensor:
+    """Linear equations with a constant matrix: in full, triangular, and in factors."""
+    columns, linalg = x.unsqueeze(-1), torch.linalg
+    full = linalg.solve(m.a, columns), linalg.solve(m.a, x, left=False), linalg.solve(m.a, x.T).T
+    above = linalg.solve_triangular(m.l.T, columns, upper=True)
+    left = linalg.solve_triangular(m.l, x, upper=False, left=False, unitriangular=True)
+    factored = torch.cholesky_solve(columns, m.l), torch.cholesky_solve(x.T, m.l.T, upper=True).T
+    factors = linalg.lu_factor(m.a)
+    by_lu = linalg.lu_solve(*factors, x.T).T, linalg.lu_solve(*factors, x, left=False, adjoint=True)
+    return beside(*full, above, left, *factored, *by_lu)
+
+
+WELL_CONDITIONED = {"a": torch.eye(6) + torch.arange(36).view(6, 6).sin() / 4}
+WELL_CONDITIONED["l"] = WELL_CONDITIONED["a"].tril()
+SOLVING = (Contract("solving.solve", solved, parts=WELL_CONDITIONED),)
+
+
 def attended(m: Any, x: Tensor) -> Tensor:
     """Attention with constant queries and keys."""
     queries, keys = (item.expand(x.shape[0], -1, -1) for item in (m.q, m.k))
@@ -84,7 +101,8 @@ ARITHMETIC = (
 def compared(m: Any, x: Tensor) -> Tensor:
     """Every comparison, with a number and with a tensor."""
     operators = [getattr(aten, name) for name in ("gt", "ge", "lt", "le", "eq", "ne")]
-    return beside(*(x * o.Scalar(x, 0.3) for o in operators), *(x * o.Tensor(x, m.c) for o in operators))
+    signs = x * x.signbit()
+    return beside(signs, *(x * o.Scalar(x, 0.3) for o in operators), *(x * o.Tensor(x, m.c) for o in operators))
 
 
 def joined(m: Any, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The operator table: every class of torch.nn and every function of torch.nn.functional, exact or refused."""
+"""The operator table: classes of torch.nn, functions of torch.nn.functional and some of torch, exact or refused."""
 
 from tests.operator_table import (
     activations,
@@ -10,6 +10,7 @@ from tests.operator_table import (
     pooling,
     sequences,
     shape,
+    tensors,
 )
 from tests.operator_table.row import Row
 
@@ -22,5 +23,6 @@ SECTIONS: dict[str, tuple[Row, ...]] = {
     "Sequences": sequences.LAYERS + sequences.FUNCTIONS,
     "Containers and tables": containers.LAYERS + containers.FUNCTIONS,
     "Losses and distances": losses.LAYERS + distances.FUNCTIONS,
+    "Functions of torch": tensors.FUNCTIONS,
 }
 ROWS = tuple(row for rows in SECTIONS.values() for row in rows)

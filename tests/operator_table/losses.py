@@ -101,7 +101,7 @@ LAYERS = (
         module(
             "BCELoss",
             (VECTOR, VECTOR),
-            "behind a hard sigmoid",
+            "after a hard sigmoid",
             lambda: Net(lambda m, x, y: m.loss(F.hardsigmoid(x), F.hardsigmoid(y)), loss=nn.BCELoss()),
         ),
         _towards("BCEWithLogitsLoss", probabilities),

@@ -15,7 +15,8 @@ HEAD = """\
 # Operators
 
 What `capture` answers to every class of `torch.nn` and every function of `torch.nn.functional` (here `F`) of PyTorch
-{version}, each with the options that change it: {exact} uses are captured exactly, {refused} are refused.
+{version}, each with the options that change it, and to some functions of `torch` that have rules of their own: {exact}
+uses are captured exactly, {refused} are refused.
 
 *Exact* means: at random inputs in double precision, A x + b is the untouched module's output and A is its Jacobian,
 entry by entry. *Refused* means: `capture` raises an error that says why and what to do; nothing is ever approximated.

@@ -79,7 +79,7 @@ def _unpooling(axes: int, shape: tuple[int, ...]) -> Any:
             back=getattr(nn, f"MaxUnpool{axes}d")(2),
         )
 
-    return module(f"MaxUnpool{axes}d", shape, "2, behind MaxPool", factory)
+    return module(f"MaxUnpool{axes}d", shape, "2, after MaxPool", factory)
 
 
 UNPOOLING = (
@@ -159,16 +159,16 @@ FUNCTIONS = (
         function("lp_pool3d", VOLUME, norm_type=2, kernel_size=2),
     ),
     function(
-        "max_unpool1d", SERIES, lambda m, x: F.max_unpool1d(*F.max_pool1d_with_indices(x, 2), 2), "behind max_pool1d"
+        "max_unpool1d", SERIES, lambda m, x: F.max_unpool1d(*F.max_pool1d_with_indices(x, 2), 2), "after max_pool1d"
     ),
     function(
-        "max_unpool2d", IMAGE, lambda m, x: F.max_unpool2d(*F.max_pool2d_with_indices(x, 2), 2), "behind max_pool2d"
+        "max_unpool2d", IMAGE, lambda m, x: F.max_unpool2d(*F.max_pool2d_with_indices(x, 2), 2), "after max_pool2d"
     ),
     function(
         "max_unpool3d",
         (2, 4, 4, 4),
         lambda m, x: F.max_unpool3d(*F.max_pool3d_with_indices(x, 2), 2),
-        "behind max_pool3d",
+        "after max_pool3d",
     ),
     *refused(
         function("fractional_max_pool2d", IMAGE, kernel_size=2, output_size=3),

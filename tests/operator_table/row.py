@@ -176,6 +176,11 @@ def function(
     return Row(f"F.{name}", text, factory, _listed(inputs), batch_dim=batch_dim, output_dims=output_dims)
 
 
+def tensor_function(name: str, *args: Any, **options: Any) -> Row:
+    """A row for a function of torch, as :func:`function` makes one."""
+    return replace(function(name, *args, **options), operator=f"torch.{name}")
+
+
 def refused(*rows: Row, though_affine: str = "") -> tuple[Row, ...]:
     """The same rows, to be refused."""
     return tuple(replace(row, exact=False, though_affine=though_affine) for row in rows)
@@ -188,7 +193,8 @@ def _listed(inputs: Any) -> tuple[Input, ...]:
 
 def _given(name: str, args: tuple, options: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a class by their names; an older PyTorch may lack the class."""
-    names = list(inspect.signature(getattr(nn, name)).parameters) if hasattr(nn, name) else []
+    owner = nn.RNNBase if name in ("RNN", "LSTM", "GRU") else getattr(nn, name, None)
+    names = [item for item in inspect.signature(owner).parameters if item != "mode"] if owner else []
     return dict(zip(names, args, strict=False)) | options
 
 

@@ -101,7 +101,10 @@ def _input_spec(example: Any, batch_dim: int | tuple[int, ...]) -> InputSpec:
     if any(item.is_floating_point() and item.element_size() == 1 for item in items):
         raise BadInput("example: 8-bit floats only store numbers; convert model and example, e.g. to bfloat16")
     if not any(item.is_floating_point() for item in items):
-        raise BadInput("example: no input is floating point, so there is nothing to be affine in; use .float()")
+        raise BadInput(
+            "example: no input is floating point, so there is nothing to be affine in; use .float(), or for"
+            " ids that a table looks up capture what follows the table, with its rows as the example"
+        )
     axes = (batch_dim,) * len(items) if isinstance(batch_dim, int) else tuple(batch_dim)
     if len(axes) != len(items) or any(item.dim() <= axis or axis < 0 for item, axis in zip(items, axes, strict=False)):
         raise BadInput(f"batch_dim: {batch_dim!r} is not an axis of every input; give 0, or one axis per input")

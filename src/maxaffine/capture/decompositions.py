@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import copysign
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.export import default_decompositions
+
+from maxaffine.capture.reductions import index_reduce, scatter_reduce, segment_reduce
 
 aten = torch.ops.aten
 
@@ -49,6 +52,12 @@ def decompositions() -> dict[Any, Any]:
     table[aten.linalg_vector_norm.default] = _vector_norm
     table[aten.pairwise_distance.default] = _pairwise_distance
     table[aten.cdist.default] = _cdist
+    table[aten.scatter_reduce.two] = scatter_reduce
+    table[aten.index_reduce.default] = index_reduce
+    table[aten.segment_reduce.default] = segment_reduce
+    table[aten.copysign.Tensor] = table[aten.copysign.Scalar] = _copysign
+    table[aten.ldexp.Tensor] = _ldexp
+    table[aten.searchsorted.Tensor] = _searchsorted
     for operator in (aten.empty.memory_format, aten.empty_permuted.default, aten.empty_strided.default):
         table[operator] = _empty
     for operator in (aten.squeeze.default, aten.squeeze.dim, aten.squeeze.dims):
@@ -82,6 +91,34 @@ def _pairwise_distance(x1: Tensor, x2: Tensor, p: float | int = 2, eps: float = 
 def _cdist(x1: Tensor, x2: Tensor, p: float | int = 2, compute_mode: int | None = None) -> Any:
     """The norm of the difference of each row of the first with each row of the second."""
     return _vector_norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, [-1])
+
+
+def _copysign(magnitude: Tensor, sign: Tensor | float) -> Tensor:
+    """The absolute value of the first with the sign of the second, zeros have one too."""
+    size = magnitude.abs()
+    return torch.where(sign.signbit(), -size, size) if isinstance(sign, Tensor) else copysign(1.0, sign) * size
+
+
+def _ldexp(x: Tensor, exponent: Tensor) -> Tensor:
+    """The first times two to the power of the second."""
+    return x * torch.pow(2.0, exponent)
+
+
+def _searchsorted(
+    boundaries: Tensor,
+    x: Tensor,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
+    sorter: Tensor | None = None,
+) -> Tensor:
+    """How many boundaries lie below each entry, or below it and at it."""
+    boundaries = boundaries if sorter is None else boundaries.gather(-1, sorter)
+    boundaries = boundaries if boundaries.dim() == 1 else boundaries.unsqueeze(-2)
+    entries = x.unsqueeze(-1)
+    passed = entries >= boundaries if right or side == "right" else entries > boundaries
+    return passed.sum(-1, dtype=torch.int32 if out_int32 else torch.int64)
 
 
 def _empty(size: list[Any], *_: Any, dtype: torch.dtype | None = None, device: Any = None, **__: Any) -> Tensor:

@@ -24,6 +24,7 @@ from torch.fx import GraphModule, Node
 from torch.utils._pytree import tree_leaves
 
 from maxaffine.capture.attributes import kept_attributes
+from maxaffine.capture.causes import cause
 from maxaffine.capture.decompositions import decompositions
 from maxaffine.errors import CaptureError, NotPiecewiseAffine
 
@@ -37,7 +38,6 @@ OUTSIDE = (
 CHANGES = {"BUFFER_MUTATION": "buffer", "PARAMETER_MUTATION": "parameter"}
 # What PyTorch says, and what it means for the user.
 KNOWN = {
-    "Exporting a ScriptModule": "TorchScript cannot be traced. Cure: capture the nn.Module that it was made from",
     "not a known type": "it takes or returns objects of a class that PyTorch cannot look into. Cure: return tensors in"
     " a tuple, a dict or a named tuple, or register the class with torch.export.register_dataclass",
     "is mutated in the forward method": "it changes a tensor of its own while it runs, so one input does not give one"
@@ -46,6 +46,8 @@ KNOWN = {
     ".numpy() is not supported": OUTSIDE,
     "UnsupportedOperator": "PyTorch cannot trace {first} on the tensors it is given (sparse, quantised?). Cure: use"
     " dense floating-point tensors and operators",
+    "UncapturedHigherOrderOpError": "PyTorch cannot trace the function that it hands to torch.cond, scan, map or"
+    " while_loop ({first}). Cure: use torch.where for a condition, and a loop in Python",
     "__obj_flatten__": "it holds quantised parts, which PyTorch cannot trace. Cure: capture the floating-point module"
     " that it was made from",
 }
@@ -99,14 +101,18 @@ def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any], batch_dims: Any
             with torch.inference_mode():  # for autograd PyTorch takes hardshrink and softshrink apart
                 program = program.run_decompositions(decompositions())
         except Exception as error:
-            raise CaptureError(_explanation(error, tree_leaves((args, kwargs)))) from error
+            found = cause(model, args, kwargs, error)
+            text = "model: {}. Cure: {}".format(*found) if found else _explanation(error, tree_leaves((args, kwargs)))
+            raise CaptureError(text) from error
     return _frozen(program)
 
 
 def _named(model: nn.Module, kwargs: dict[str, Any]) -> nn.Module:
     """The module, its keyword inputs named one by one: PyTorch cannot trace ``**kwargs`` with a dynamic batch."""
+    if not kwargs:  # TorchScript, which has no signature, is refused when it is traced
+        return model
     known = inspect.signature(model.forward).parameters.values()
-    if not kwargs or all(item.kind is not Parameter.VAR_KEYWORD for item in known):
+    if all(item.kind is not Parameter.VAR_KEYWORD for item in known):
         return model
 
     def forward(**inputs: Tensor) -> Any:

@@ -13,11 +13,12 @@ from torch import Tensor
 from torch.fx import Node
 
 from maxaffine.capture.batch import MIXED, MIXED_CURE, PROBES, grows, pointwise
-from maxaffine.capture.call import Call, Ref, leaves
+from maxaffine.capture.call import Call, Ref
+from maxaffine.capture.complexes import RETURNED, RULE, Complex, check_affine, composed, is_complex, kept, takes_sizes
 from maxaffine.capture.export import Traced
-from maxaffine.capture.names import Name
+from maxaffine.capture.names import Name, kind_of
 from maxaffine.capture.registry import Rule, find
-from maxaffine.capture.rules.refused import REASONS, refuse
+from maxaffine.capture.rules.refused import refuse
 from maxaffine.errors import CaptureError
 from maxaffine.graph import BatchAxis, Dependence, Graph, Held, Operator, OperatorRecord, Step, Value, as_tuple
 
@@ -128,8 +129,8 @@ class Freezer:
 
     def _node(self, node: Node) -> Any:
         name = self.names[node]
-        if node.op != "call_function":
-            raise CaptureError(f"model: the traced graph holds a node of kind {node.op!r}, which is not supported")
+        if node.op == "get_attr":  # a function of the user's, which the operator that runs it is handed
+            return getattr(self.traced.module, str(node.target))
         args = [self._argument(item) for item in node.args]
         kwargs = {key: self._argument(item) for key, item in node.kwargs.items()}
         if node.target is python_operator.getitem and isinstance(args[0], list | tuple):
@@ -141,7 +142,7 @@ class Freezer:
             return args[0]
         call = Call.of(SYNONYMS.get(node.target, node.target), tuple(args), kwargs, name.module_path, name.source)
         if _tagged(call, torch.Tag.nondeterministic_seeded) and not (call.refs and find(call.target)):
-            refuse(call)
+            refuse(call, name=_placing(node))
         if not call.refs:
             return self._constant(call)
         return self._step(call, name, node)
@@ -153,11 +154,20 @@ class Freezer:
         return operator()
 
     def _step(self, call: Call, name: Name, node: Node) -> Any:
-        if call.target in (aten.sym_size.int, aten.full_like.default) or all(ref.size for ref in call.refs):
+        complex_values = is_complex(call, node.meta["val"])
+        if not complex_values and (
+            call.target in (aten.sym_size.int, aten.full_like.default) or all(ref.size for ref in call.refs)
+        ):
             return self._sized(call)
-        if _complex([*leaves(list(call.arguments.values())), *as_tuple(node.meta["val"])]):
-            call.refuse(*REASONS["complex"])
-        rule = find(call.target) or _entrywise(call)
+        rule = find(call.target)
+        if complex_values:
+            check_affine(call)
+            if any(ref.size for ref in call.refs) and not takes_sizes(call):
+                call.refuse(*BATCH_SIZE)
+            if any(item.is_complex() for item in as_tuple(node.meta["val"]) if isinstance(item, Tensor)):
+                return kept(call, _on_probe(call, call.affine()))
+            call, rule = composed(call), RULE
+        rule = rule or _entrywise(call)
         if any(ref.size for ref in call.refs) and not rule.sizes:
             call.refuse(*BATCH_SIZE)
         operator = rule.build(call) if call.active else _held(call)
@@ -184,6 +194,8 @@ class Freezer:
 
     def _number(self, item: Any) -> int:
         """The graph's number of an output; a constant becomes a step of its own."""
+        if isinstance(item, Complex):
+            raise CaptureError(RETURNED)
         if isinstance(item, Ref):
             return item.number
         if not isinstance(item, Tensor):
@@ -203,10 +215,9 @@ def _on_probe(call: Call, operator: Operator) -> Any:
         call.refuse(f"it fails on a batch of {PROBES} samples ({first})", MIXED_CURE)
 
 
-def _complex(items: Sequence[Any]) -> bool:
-    """Whether complex numbers are among them."""
-    samples = [item.sample if isinstance(item, Ref) else item for item in items]
-    return any(item.is_complex() if isinstance(item, Tensor) else isinstance(item, complex) for item in samples)
+def _placing(node: Node) -> str:
+    """The pooling that random numbers are drawn for, if it is one."""
+    return next((kind for kind in map(kind_of, node.users) if kind.startswith("fractional_max_pool")), "")
 
 
 def _tagged(call: Call, tag: torch.Tag) -> bool:

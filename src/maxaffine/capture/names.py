@@ -50,7 +50,7 @@ def name_nodes(model: nn.Module, nodes: Sequence[Node], inputs: Sequence[str]) -
     names = {}
     for node in nodes:
         key, path, parents = _stack(node)
-        kind = _kind(node)
+        kind = kind_of(node)
         alone = path and path in leaf and calls[key] == 1
         base = path if alone else ".".join(part for part in (path, kind) if part)
         text = base
@@ -74,16 +74,17 @@ def _dependent(nodes: Sequence[Node], inputs: Sequence[str]) -> set[Node]:
     """The operators whose value depends on the network's input, not on its size alone."""
     reached = {node for node in nodes if node.name in inputs}
     for node in nodes:
-        if node.op == "call_function" and _kind(node) != "sym_size" and not reached.isdisjoint(node.all_input_nodes):
+        if node.op == "call_function" and kind_of(node) != "sym_size" and not reached.isdisjoint(node.all_input_nodes):
             reached.add(node)
     return {node for node in reached if _counts(node)}
 
 
 def _counts(node: Node) -> bool:
-    return node.op == "call_function" and _kind(node) not in ("getitem", "sym_size", "clone", "detach", "alias")
+    return node.op == "call_function" and kind_of(node) not in ("getitem", "sym_size", "clone", "detach", "alias")
 
 
-def _kind(node: Node) -> str:
+def kind_of(node: Node) -> str:
+    """The short name of a node's operator."""
     target = node.target
     schema = getattr(target, "_schema", None)
     text = schema.name.split("::")[1] if schema is not None else getattr(target, "__name__", str(target))

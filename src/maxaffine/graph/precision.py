@@ -40,9 +40,9 @@ def _used(graph: Graph) -> list[Value]:
 def _widened(item: Any) -> Any:
     """Anything an operator holds, its floating-point tensors and types in float64."""
     if isinstance(item, Tensor):
-        return item.double() if item.is_floating_point() else item
+        return item.to(_widened(item.dtype))
     if isinstance(item, torch.dtype):
-        return torch.float64 if item.is_floating_point else item
+        return torch.float64 if item.is_floating_point else torch.complex128 if item.is_complex else item
     if isinstance(item, list | tuple):
         return type(item)(_widened(entry) for entry in item)
     if isinstance(item, dict):

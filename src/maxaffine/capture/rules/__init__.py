@@ -12,6 +12,7 @@ from maxaffine.capture.rules import (
     resampling,
     selection,
     shape,
+    solving,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "resampling",
     "selection",
     "shape",
+    "solving",
 ]

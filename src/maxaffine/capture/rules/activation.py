@@ -48,7 +48,10 @@ def prelu(call: Call) -> Operator:
 def rrelu(call: Call) -> Operator:
     """Leaky ReLU with the mean slope; random, hence refused, in training mode."""
     if call["training"]:
-        call.refuse("it draws its slopes at random in training mode", "call model.eval() before capture")
+        call.refuse(
+            "it draws its slopes at random in training mode",
+            "call model.eval() before capture, and give F.rrelu training=self.training",
+        )
     slope = (float(call["lower"]) + float(call["upper"])) / 2
     return _elementwise(call, ScalarSpline((0.0,), (slope, 1.0), (0.0, 0.0)))
 

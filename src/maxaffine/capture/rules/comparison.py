@@ -19,6 +19,7 @@ aten = torch.ops.aten
         for name in ("gt", "ge", "lt", "le", "eq", "ne")
         for kind in ("Tensor", "Scalar")
     ),
+    aten.signbit.default,
     batch=pointwise,
 )
 def compare(call: Call) -> Operator:

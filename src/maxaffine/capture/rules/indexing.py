@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from torch import Tensor
 from maxaffine.capture.batch import matched, probed
 from maxaffine.capture.call import Call, Ref
 from maxaffine.capture.registry import rule
-from maxaffine.graph import BatchAxis, Operator, Sign
+from maxaffine.capture.rules.arithmetic import PRODUCT, PRODUCT_CURE
+from maxaffine.graph import BatchAxis, Dependence, Operator, Sign
 
 aten = torch.ops.aten
 
@@ -90,6 +92,22 @@ def _beside(src: Tensor, index: Tensor) -> Tensor:
     return src[tuple(map(slice, index.shape))]
 
 
+@rule(aten.scatter_reduce.two, aten.index_reduce.default, aten.segment_reduce.default)
+def reduce(call: Call) -> Operator:
+    """Whatever is left after sums, means and extremes were taken apart."""
+    if call["reduce"] == "prod":
+        call.refuse(PRODUCT, PRODUCT_CURE)
+    call.refuse(
+        "it reduces along the axis of the samples, or into a part of the other axes",
+        "reduce along another axis than that of the samples, with an index as large as the result along all others",
+    )
+
+
+IN_ORDER = (
+    "it reads its source in order over the whole batch, so which entries a sample gets depends on the other samples",
+    "use a mask that is the same for every sample, and a source with as many entries per sample as it sets; or"
+    " torch.where(mask, source.gather(1, (mask.cumsum(1) - 1).clamp(min=0)), x), which counts within each sample",
+)
 WITH_DERIVATIVE: dict[Callable, Callable] = {aten.scatter.src: scattered, aten.scatter_add.default: _scatter_added}
 
 
@@ -107,3 +125,30 @@ def embedding(call: Call) -> Operator:
 def _looked_up(table: Tensor, places: Tensor, *_: Any) -> Tensor:
     """As aten.embedding, whose derivative leaves out or rescales rows on request (padding_idx, scale_grad_by_freq)."""
     return table[places]
+
+
+def _in_order(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
+    """Each sample reads as many entries as its own part of the source has, so that it reads no other's."""
+    mask, source, whole = call["mask"], call["source"], call["self"]
+    if isinstance(mask, Ref) and mask.value.dependence is not Dependence.HELD:
+        call.refuse(*IN_ORDER)
+    axes = {item.value.batch for item in (mask, source, whole) if isinstance(item, Ref)}
+    if axes != {BatchAxis()} or not isinstance(source, Ref):
+        call.refuse(*IN_ORDER)
+    held = mask.sample[:1] if isinstance(mask, Ref) else mask
+    read = held.expand(1, *outputs[0].shape[1:]).sum() if held.dim() < outputs[0].dim() or len(held) == 1 else -1
+    return BatchAxis() if int(read) == prod(source.value.units) else call.refuse(*IN_ORDER)
+
+
+@rule(aten.masked_scatter.default, batch=_in_order)
+def masked_scatter(call: Call) -> Operator:
+    """Entries of a source, one after the other, where a constant mask is set."""
+    traced = call.affine(homogeneous=call.depends("self") and call.depends("source"), sign=Sign.NONNEGATIVE)
+    return replace(traced, target=_written_in_order)
+
+
+def _written_in_order(whole: Tensor, mask: Tensor, source: Tensor) -> Tensor:
+    """As aten.masked_scatter, whose derivative has no batched form."""
+    mask, whole = torch.broadcast_tensors(mask, whole)
+    places = (mask.flatten().cumsum(0) - 1).clamp(min=0)
+    return torch.where(mask, source.flatten()[places].view(whole.shape), whole)

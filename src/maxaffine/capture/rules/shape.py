@@ -65,10 +65,10 @@ def move(call: Call) -> Operator:
 def slice_scatter(call: Call) -> Operator:
     """A tensor with one of its slices replaced."""
     traced = call.affine(homogeneous=call.joint, sign=Sign.NONNEGATIVE)
-    return replace(traced, target=_slice_replaced)
+    return replace(traced, target=slice_replaced)
 
 
-def _slice_replaced(whole: Tensor, part: Tensor, dim: int, start: int | None, end: int | None, step: int) -> Tensor:
+def slice_replaced(whole: Tensor, part: Tensor, dim: int, start: int | None, end: int | None, step: int) -> Tensor:
     """As aten.slice_scatter, whose batched derivative PyTorch 2.13 does not have."""
     places = torch.arange(whole.shape[dim], device=whole.device)[start:end:step]
     return whole.index_copy(dim, places, part)
@@ -79,10 +79,10 @@ def copy(call: Call) -> Operator:
     """The second tensor, in the shape of the first."""
     if not call["self"].sample.is_floating_point() and call.active:
         call.refuse("writing a float into integers rounds it", "keep the value in floating point")
-    return replace(call.affine(homogeneous=call.depends("src"), sign=Sign.NONNEGATIVE), target=_copied)
+    return replace(call.affine(homogeneous=call.depends("src"), sign=Sign.NONNEGATIVE), target=copied)
 
 
-def _copied(whole: Tensor, part: Tensor, non_blocking: bool) -> Tensor:
+def copied(whole: Tensor, part: Tensor, non_blocking: bool) -> Tensor:
     """As aten.copy, which has no derivative."""
     return part.to(whole.dtype).expand(whole.shape)
 
