@@ -1,10 +1,9 @@
 """nn.Module and an example in, SplineNetwork out, or a refusal; and the registry that others may extend."""
 
 from maxaffine.capture import batch
-from maxaffine.capture.attributes import kept_attributes
 from maxaffine.capture.call import Call, Ref
 from maxaffine.capture.capture import capture
 from maxaffine.capture.contract import check_rule
 from maxaffine.capture.registry import Rule, registered, rule
 
-__all__ = ["Call", "Ref", "Rule", "batch", "capture", "check_rule", "kept_attributes", "registered", "rule"]
+__all__ = ["Call", "Ref", "Rule", "batch", "capture", "check_rule", "registered", "rule"]

@@ -13,12 +13,13 @@ from torch.utils._pytree import tree_structure
 
 import maxaffine.capture.rules  # noqa: F401 (fills the registry)
 from maxaffine.capture.batch import PROBES
-from maxaffine.capture.export import Traced, trace
+from maxaffine.capture.export import TRACER, Traced, trace
 from maxaffine.capture.freeze import Freezer
 from maxaffine.capture.names import Name, find_node, name_nodes
 from maxaffine.capture.single import check_single
-from maxaffine.errors import BadInput, ShapeMismatch
-from maxaffine.network import Ending, InputSpec, SplineNetwork
+from maxaffine.capture.state import Subject, check_state
+from maxaffine.errors import BadInput, CaptureError, ShapeMismatch
+from maxaffine.network import Ending, InputSpec, SplineNetwork, copied
 
 FINAL = ("softmax", "_softmax", "log_softmax", "_log_softmax", "_safe_softmax", "sigmoid", "tanh", "log_sigmoid")
 
@@ -35,7 +36,9 @@ def capture(
     """Turn a module into its exact spline form, or refuse.
 
     Every operator on a value that depends on the input is affine, piecewise affine with a code, or refused; nothing
-    is approximated. The module, its mode, hooks and random state are left as they were, and its parameters are copied.
+    is approximated. A copy of the module is traced and run, so the module, its mode and hooks stay as they are, and may
+    be used and trained in other threads meanwhile; two captures wait for each other. A module whose copy does not run
+    is traced itself, and put back afterwards.
 
     Args:
         model: Any piecewise-affine ``nn.Module``, in evaluation mode if it holds dropout or batch-norm.
@@ -70,7 +73,7 @@ def capture(
     spec = _input_spec(example, batch_dim)
     gradients = torch.is_grad_enabled()
     # Constants made in inference mode could not take part in a derivative later.
-    with torch.inference_mode(False), torch.set_grad_enabled(gradients):
+    with torch.inference_mode(False), torch.set_grad_enabled(gradients), TRACER:
         net = _captured(model, spec, spec.tensors(example), until, output)
     return net if task is None else net.with_task(*([task] if isinstance(task, str) else task))
 
@@ -78,14 +81,17 @@ def capture(
 def _captured(
     model: nn.Module, spec: InputSpec, tensors: tuple[Tensor, ...], until: str | None, output: str
 ) -> SplineNetwork:
-    _check_module(model, spec, tensors)
-    traced = _traced(model, spec, tensors)
+    _check_module(model, spec)
+    # Two samples: with one, the tracer would take the batch for a fixed size.
+    pair = tuple(_take(item.detach(), axis, 2) for item, axis in zip(tensors, spec.batch_dims, strict=True))
+    subject, traced = _traced(model, spec, pair)
     names = name_nodes(model, traced.nodes, traced.inputs)
     targets, output_spec, endings = _targets(traced, names, until, output)
     probe = [_take(item.detach(), axis, PROBES) for item, axis in zip(tensors, spec.batch_dims, strict=True)]
     graph = Freezer(traced, names, spec.batch_dims).graph(probe, targets)
+    check_state(subject, pair)
     sample = tuple(_take(item.detach(), axis, 1) for item, axis in zip(tensors, spec.batch_dims, strict=True))
-    check_single(model, traced, sample, spec.names if spec.keyword else ())
+    check_single(subject.model, traced, sample, subject.names)
     return SplineNetwork(graph, spec, output_spec, _places(graph, names), endings)
 
 
@@ -118,8 +124,7 @@ def _input_spec(example: Any, batch_dim: int | tuple[int, ...]) -> InputSpec:
     )
 
 
-def _check_module(model: nn.Module, spec: InputSpec, tensors: tuple[Tensor, ...]) -> None:
-    floating = next(item.dtype for item in tensors if item.is_floating_point())
+def _check_module(model: nn.Module, spec: InputSpec) -> None:
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if isinstance(tensor, UninitializedParameter | UninitializedBuffer):
             raise BadInput(f"model: its parameter {name!r} is not initialised; run the model once before capture")
@@ -127,26 +132,52 @@ def _check_module(model: nn.Module, spec: InputSpec, tensors: tuple[Tensor, ...]
             raise ShapeMismatch(
                 f"example: on {spec.device}, but the model's {name!r} is on {tensor.device}; move one with .to()"
             )
-        if tensor.is_floating_point() and tensor.dtype != floating:
-            raise ShapeMismatch(
-                f"example: dtype {floating}, but the model's {name!r} is {tensor.dtype}; convert one of them with .to()"
-            )
     for name, parameter in model.named_parameters():
+        numbers = parameter.detach()
+        if numbers.is_floating_point() and numbers.element_size() == 1:  # of which PyTorch has no sum
+            numbers = numbers.float()
         # A finite sum proves every entry finite. Buffers may hold infinity, in masks and as limits.
-        if not (parameter.detach().sum().isfinite() or torch.isfinite(parameter).all()):
+        if not (numbers.sum().isfinite() or torch.isfinite(numbers).all()):
             raise BadInput(
                 f"model: its parameter {name!r} holds NaN or infinity, as a training that diverged leaves it; load"
                 " weights that are finite"
             )
 
 
-def _traced(model: nn.Module, spec: InputSpec, tensors: tuple[Tensor, ...]) -> Traced:
-    """Trace with two samples: with one, the tracer would take the batch for a fixed size."""
-    pair = tuple(_take(item.detach(), axis, 2) for item, axis in zip(tensors, spec.batch_dims, strict=True))
+def _traced(model: nn.Module, spec: InputSpec, pair: tuple[Tensor, ...]) -> tuple[Subject, Traced]:
+    """Trace a copy of a copy, with whose tensors the network goes on; the first stays as the module is now."""
+    names = spec.names if spec.keyword else ()
+    subject = Subject(copied(model, ()), True, names)
+    other = _other_dtype(model, spec)
+    if other and not subject.runs(pair) and not Subject(model, False, names).runs(pair):
+        raise ShapeMismatch(other)
+    try:
+        return subject, _trace(copied(subject.model, Tensor), spec, pair, owned=True)
+    except CaptureError:
+        if subject.runs(pair):
+            raise
+        subject = Subject(model, False, names)
+        if not subject.runs(pair):
+            raise
+    return subject, _trace(model, spec, pair, owned=False)
+
+
+def _trace(model: nn.Module, spec: InputSpec, pair: tuple[Tensor, ...], owned: bool) -> Traced:
     if spec.keyword:
         named = dict(zip(spec.names, pair, strict=True))
-        return trace(model, (), named, ((), dict(zip(spec.names, spec.batch_dims, strict=True))))
-    return trace(model, pair, {}, (spec.batch_dims, {}))
+        return trace(model, (), named, ((), dict(zip(spec.names, spec.batch_dims, strict=True))), owned)
+    return trace(model, pair, {}, (spec.batch_dims, {}), owned)
+
+
+def _other_dtype(model: nn.Module, spec: InputSpec) -> str:
+    """What to say of a module that holds numbers of another dtype than the example, if it does not run either."""
+    floating = next(dtype for dtype in spec.dtypes if dtype.is_floating_point)
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.is_floating_point() and tensor.dtype != floating:
+            return (
+                f"example: dtype {floating}, but the model's {name!r} is {tensor.dtype}; convert one of them with .to()"
+            )
+    return ""
 
 
 def _take(tensor: Tensor, axis: int, count: int) -> Tensor:

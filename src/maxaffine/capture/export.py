@@ -9,8 +9,10 @@ import io
 import logging
 import operator as python_operator
 import random
+import sys
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from inspect import Parameter, Signature
 from typing import Any
@@ -23,11 +25,13 @@ from torch.export.dynamic_shapes import ShapesCollection
 from torch.fx import GraphModule, Node
 from torch.utils._pytree import tree_leaves
 
-from maxaffine.capture.attributes import kept_attributes
 from maxaffine.capture.causes import cause
 from maxaffine.capture.decompositions import decompositions
 from maxaffine.errors import CaptureError, NotPiecewiseAffine
+from maxaffine.network import kept_attributes
 
+# PyTorch traces one module at a time: it replaces nn.Module's own methods meanwhile, and streams and filters are set.
+TRACER = threading.RLock()
 # They report a failed trace at length; our own error says what matters.
 NOISY = ("torch.fx.experimental.symbolic_shapes", "torch._subclasses.fake_tensor")
 
@@ -74,14 +78,15 @@ class Traced:
     module: GraphModule
 
 
-def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any], batch_dims: Any) -> Traced:
+def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any], batch_dims: Any, owned: bool) -> Traced:
     """Trace a module with a dynamic batch.
 
     Args:
-        model: The user's module.
+        model: The module, which another thread must not use meanwhile.
         args: Example positional arguments, nested tensors with at least two samples.
         kwargs: Example keyword arguments.
         batch_dims: The batch axis of every tensor, nested as ``(args, kwargs)``.
+        owned: Whether its tensors belong to the capture, and are kept as they are; else they are copied.
 
     Returns:
         The traced graph with frozen constants.
@@ -104,7 +109,7 @@ def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any], batch_dims: Any
             found = cause(model, args, kwargs, error)
             text = "model: {}. Cure: {}".format(*found) if found else _explanation(error, tree_leaves((args, kwargs)))
             raise CaptureError(text) from error
-    return _frozen(program)
+    return _frozen(program, model if owned else nn.Module())
 
 
 def _named(model: nn.Module, kwargs: dict[str, Any]) -> nn.Module:
@@ -165,8 +170,9 @@ def _user_frame(error: Exception) -> str:
     return frames[-1] if frames else ""
 
 
-def _frozen(program: ExportedProgram) -> Traced:
+def _frozen(program: ExportedProgram, owner: nn.Module) -> Traced:
     """Copy the constants once each (shared parameters stay shared) and pick out what the user gives and gets."""
+    _drop_tokens(program)
     signature = program.graph_signature
     changed = [spec for spec in signature.output_specs if spec.kind.name in CHANGES]
     if changed:
@@ -177,7 +183,8 @@ def _frozen(program: ExportedProgram) -> Traced:
             f"call model.eval() before capture; a module that changes a {kind} in evaluation mode has no spline form",
             name.rpartition(".")[0],
         )
-    copies: dict[Any, Tensor] = {}
+    own = [item.detach() for item in (*owner.parameters(), *owner.buffers()) if item.layout is torch.strided]
+    copies = {_place(item): item for item in own if item.data_ptr()}
     constants = {}
     held: dict[str, Any] = {**program.constants, **program.state_dict}
     lifted = signature.inputs_to_lifted_tensor_constants
@@ -185,7 +192,8 @@ def _frozen(program: ExportedProgram) -> Traced:
     for placeholder, name in sources.items():
         constants[placeholder] = _copy(held[name], copies)
     outputs = next(node for node in program.graph.nodes if node.op == "output").args[0]
-    kept = [item for item, spec in zip(outputs, signature.output_specs, strict=True) if spec.kind.name == "USER_OUTPUT"]
+    specs = [spec for spec in signature.output_specs if spec.kind.name != "TOKEN"]
+    kept = [item for item, spec in zip(outputs, specs, strict=True) if spec.kind.name == "USER_OUTPUT"]
     return Traced(
         nodes=tuple(program.graph.nodes),
         constants=constants,
@@ -204,8 +212,44 @@ def _operator(node: Node) -> str:
     return "a buffer update" if schema is None else schema.name.replace("::", ".")
 
 
+def _drop_tokens(program: ExportedProgram) -> None:
+    """Take out what keeps effects (a print, the check that a matrix is regular) in order: PyTorch's tokens.
+
+    ``with_effects(token, operator, *arguments)`` gives the next token, then what the operator gives. An operator of
+    which nothing is used goes too: whether it fails, a run of the module shows.
+    """
+    graph, signature = program.graph, program.graph_signature
+    output = next(node for node in graph.nodes if node.op == "output")
+    places = zip(output.args[0], signature.output_specs, strict=True)
+    output.args = (tuple(item for item, spec in places if spec.kind.name != "TOKEN"),)
+    unused = {spec.arg.name for spec in signature.input_specs if spec.kind.name == "TOKEN"}
+    for node in [node for node in graph.nodes if getattr(node.target, "__name__", "") == "with_effects"]:
+        unused |= {node.name, *(user.name for user in node.users)}
+        used = [user for user in node.users if user.args[1] and user.users]
+        if used:
+            _, target, *arguments = node.args
+            with graph.inserting_before(node):
+                call = graph.call_function(target, tuple(arguments), node.kwargs)
+            values = node.meta["val"][1:]
+            call.meta = {**node.meta, "val": values if len(values) > 1 else values[0]}
+            for user in used:
+                if len(values) > 1:
+                    user.args = (call, user.args[1] - 1)
+                    unused.discard(user.name)
+                else:
+                    user.replace_all_uses_with(call)
+    for node in reversed(graph.nodes):
+        if node.name in unused:
+            graph.erase_node(node)
+
+
+def _place(tensor: Tensor) -> tuple:
+    """What two tensors have in common that are one, though not one object."""
+    return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
+
+
 def _copy(tensor: Tensor, copies: dict[Any, Tensor]) -> Tensor:
-    key = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+    key = _place(tensor)
     if key not in copies or tensor.data_ptr() == 0:
         copies[key] = tensor.detach().clone()
     return copies[key]
@@ -219,7 +263,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
     logs = [logging.getLogger(name) for name in NOISY]
     silent = [log.disabled for log in logs]
     random_states = torch.random.fork_rng(devices=sorted(devices))
-    with random_states, warnings.catch_warnings(), _quiet(), kept_attributes(model):
+    with TRACER, random_states, warnings.catch_warnings(), _quiet(), _here_only(), kept_attributes(model):
         warnings.simplefilter("ignore")
         for log in logs:
             log.disabled = True
@@ -236,5 +280,43 @@ def untouched(model: nn.Module) -> Iterator[None]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """torch.export prints the graph when it fails; our own error says what matters."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    out: Any = _Elsewhere(sys.stdout)
+    error: Any = _Elsewhere(sys.stderr)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
         yield
+
+
+class _Elsewhere:
+    """A stream that loses what this thread writes, and passes on what others do."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream or io.StringIO()
+        self.thread = threading.get_ident()
+
+    def write(self, text: str) -> int:
+        return len(text) if threading.get_ident() == self.thread else self.stream.write(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        self.write("".join(lines))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextlib.contextmanager
+def _here_only() -> Iterator[None]:
+    """PyTorch says of the whole process that it is exporting, and takes other threads' optimisers into its trace."""
+    names = ("is_compiling", "is_exporting")
+    asked = {name: getattr(torch.compiler, name) for name in names}
+    here = threading.get_ident()
+
+    def limited(ask: Callable[[], bool]) -> Callable[[], bool]:
+        return lambda: threading.get_ident() == here and ask()
+
+    for name, ask in asked.items():
+        setattr(torch.compiler, name, limited(ask))
+    try:
+        yield
+    finally:
+        for name, ask in asked.items():
+            setattr(torch.compiler, name, ask)

@@ -201,9 +201,13 @@ class Freezer:
         if not isinstance(item, Tensor):
             raise CaptureError(f"model: it returns {type(item).__name__} {item!r}; return tensors only")
         ref = self._new(Dependence.HELD, item, None)
-        held = Held("constant", lambda: item, (), {}, ())
+        held = Held("constant", _itself, (item,), {}, ())
         self.steps.append(Step(held, (), (ref.number,), ()))
         return ref.number
+
+
+def _itself(item: Any) -> Any:
+    return item
 
 
 def _on_probe(call: Call, operator: Operator) -> Any:

@@ -7,6 +7,7 @@ from maxaffine.graph.fusion import fuse
 from maxaffine.graph.graph import BatchAxis, Dependence, Graph, Step, Value
 from maxaffine.graph.linear import ChannelAffine, Convolution, MatrixProduct, Reshape, Sum
 from maxaffine.graph.linearization import Linearization
+from maxaffine.graph.naming import loaded_target, saved_target
 from maxaffine.graph.piecewise import Choice, Comparison, Elementwise, ScalarSpline
 from maxaffine.graph.precision import in_float64
 from maxaffine.graph.selection import AxisSelection, MaxPool
@@ -47,5 +48,7 @@ __all__ = [
     "fill",
     "fuse",
     "in_float64",
+    "loaded_target",
+    "saved_target",
     "undisturbed",
 ]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from maxaffine.graph.contract import LocalMap, Operator, Sign, Tensors, Traits
+from maxaffine.graph.naming import loaded_target, saved_target
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,12 @@ class Affine(Operator):
 
     def __call__(self, *inputs: Any) -> Any:
         return self.target(*fill(self.args, inputs), **{k: fill(v, inputs) for k, v in self.kwargs.items()})
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "target": saved_target(self.target)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, target=loaded_target(state["target"]))
 
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         return FrozenFunction.of(lambda filled: self(*filled), inputs, self.active, self.homogeneous)

@@ -15,8 +15,8 @@ from torch.func import functional_call
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.utils._pytree import tree_map
 
-from maxaffine.capture import kept_attributes
 from maxaffine.errors import BadInput
+from maxaffine.network import kept_attributes
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _LISTED = 12

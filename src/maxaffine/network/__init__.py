@@ -1,5 +1,8 @@
 """SplineNetwork, the captured network, and its check against the user's untouched module."""
 
+from maxaffine.network.attributes import kept_attributes
+from maxaffine.network.changes import PARTS, changed_attributes, same
+from maxaffine.network.copying import copied
 from maxaffine.network.inputs import InputSpec
 from maxaffine.network.rerun import Rerun, rerun, run_on_copies
 from maxaffine.network.spline_network import Ending, SplineNetwork
@@ -7,6 +10,7 @@ from maxaffine.network.task import Task, require_classes
 from maxaffine.network.verify import ExactnessReport, rounding_bound, verify
 
 __all__ = [
+    "PARTS",
     "Ending",
     "ExactnessReport",
     "InputSpec",
@@ -14,8 +18,12 @@ __all__ = [
     "SplineNetwork",
     "Task",
     "require_classes",
+    "changed_attributes",
+    "copied",
+    "kept_attributes",
     "rerun",
     "rounding_bound",
     "run_on_copies",
+    "same",
     "verify",
 ]

@@ -1,4 +1,4 @@
-"""The user's untouched module, run again: on copies, its buffers and the random state left as they were."""
+"""The user's untouched module, run again: on copies, what it keeps and the random state left as they were."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 
 from maxaffine.errors import BadInput
+from maxaffine.network.attributes import kept_attributes
+from maxaffine.network.copying import copied
 from maxaffine.network.spline_network import SplineNetwork
 
 Rerun = Callable[[tuple[Tensor, ...]], list[Tensor]]
@@ -52,7 +54,7 @@ def rerun(net: SplineNetwork, model: nn.Module) -> Rerun:
 
     def call(tensors: tuple[Tensor, ...]) -> list[Tensor]:
         try:
-            leaves = run_on_copies(model, tensors, names)
+            leaves = _run(model, tensors, names)
         except Exception as error:
             cause = (str(error).strip().splitlines() or [""])[0]
             raise BadInput(
@@ -67,3 +69,12 @@ def rerun(net: SplineNetwork, model: nn.Module) -> Rerun:
         return leaves
 
     return call
+
+
+def _run(model: nn.Module, tensors: tuple[Tensor, ...], names: tuple[str, ...]) -> list[Tensor]:
+    """From the state that the module is in, on a copy of it, or on itself where it does not stand being copied."""
+    with kept_attributes(model):
+        try:
+            return run_on_copies(copied(model), tensors, names)
+        except Exception:
+            return run_on_copies(model, tensors, names)

@@ -13,7 +13,18 @@ from torch.utils._pytree import TreeSpec, tree_structure, tree_unflatten
 
 from maxaffine.codes import FINGERPRINT, Codes
 from maxaffine.errors import BadInput
-from maxaffine.graph import BatchAxis, Curvature, Graph, OperatorRecord, curvatures, fuse, in_float64, undisturbed
+from maxaffine.graph import (
+    BatchAxis,
+    Curvature,
+    Graph,
+    OperatorRecord,
+    curvatures,
+    fuse,
+    in_float64,
+    loaded_target,
+    saved_target,
+    undisturbed,
+)
 from maxaffine.maps import AffineMap
 from maxaffine.network.fingerprint import fingerprint
 from maxaffine.network.inputs import InputSpec
@@ -45,11 +56,22 @@ class Ending:
         """What it is called, e.g. ``"softmax"``."""
         return str(self.target).split(".")[1] if "." in str(self.target) else str(self.target)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: the operator by name."""
+        return {**vars(self), "target": saved_target(self.target)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Find the operator again."""
+        self.__dict__.update(state, target=loaded_target(state["target"]))
+
 
 class SplineNetwork:
     """A network in its exact spline form; made by :func:`maxaffine.capture`.
 
-    It holds copies of the parameters, so later training of the user's module does not change it.
+    It holds copies of the parameters, so later training of the user's module does not change it. It can be copied,
+    pickled and sent to other processes, and saved by ``torch.save(net, path)``; ``torch.load(path,
+    weights_only=False)`` reads it back, on the device it was captured on. Like every pickle such a file may run any
+    code, so load only your own: from others take the module's weights, and capture them.
 
     Args:
         graph: The frozen graph.
@@ -380,6 +402,10 @@ class SplineNetwork:
         if output is not None and not 0 <= output < count:
             raise BadInput(f"output: the network has {count} outputs; got {output}")
         return self.graph.outputs[output or 0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: what it was made of, without what was computed from it since."""
+        return {name: vars(self)[name] for name in ("graph", "inputs", "output_spec", "places", "endings", "tasks")}
 
     def __repr__(self) -> str:
         return text_table(self)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,26 +27,32 @@ def maximum(call: Call) -> Operator:
 @rule(aten.amax.default, aten.max.dim, batch=along("dim"))
 def largest(call: Call) -> Operator:
     """The maximum over axes."""
-    return _reduced(call, lambda flat, _: flat.argmax(-1, keepdim=True), convex=True)
+    return _reduced(call, _highest, convex=True)
+
+
+def _highest(flat: Tensor, _: Any) -> Tensor:
+    return flat.argmax(-1, keepdim=True)
+
+
+def _lowest(flat: Tensor, _: Any) -> Tensor:
+    return flat.argmin(-1, keepdim=True)
 
 
 @rule(aten.amin.default, aten.min.dim, batch=along("dim"))
 def smallest(call: Call) -> Operator:
     """The minimum over axes."""
-    return _reduced(call, lambda flat, _: flat.argmin(-1, keepdim=True), convex=False)
+    return _reduced(call, _lowest, convex=False)
 
 
 @rule(aten.median.dim, aten.nanmedian.dim, aten.kthvalue.default, batch=along("dim"))
 def ranked(call: Call) -> Operator:
     """The entry of one rank along an axis; the lowest one at a tie, which PyTorch's own place is not."""
-    kept = bool(call["keepdim"])
-    axis = int(call["dim"])
+    return _reduced(call, partial(_first_equal, int(call["dim"]), bool(call["keepdim"])), convex=False)
 
-    def winners(flat: Tensor, value: Sequence[Tensor]) -> Tensor:
-        picked = value[0] if kept else value[0].unsqueeze(axis)
-        return (flat == picked.movedim(axis, -1)).to(torch.uint8).argmax(-1, keepdim=True)
 
-    return _reduced(call, winners, convex=False)
+def _first_equal(axis: int, kept: bool, flat: Tensor, value: Sequence[Tensor]) -> Tensor:
+    picked = value[0] if kept else value[0].unsqueeze(axis)
+    return (flat == picked.movedim(axis, -1)).to(torch.uint8).argmax(-1, keepdim=True)
 
 
 def _reduced(call: Call, winners: Callable, convex: bool) -> Operator:
@@ -65,13 +73,16 @@ def ordered(call: Call) -> Operator:
     count = call.arguments.get("k", sample.shape[axis])
     falling = bool(call.arguments.get("descending", call.arguments.get("largest")))
     in_order = bool(call.arguments.get("sorted", True))
-
-    def winners(flat: Tensor, value: Sequence[Tensor]) -> Tensor:
-        if not in_order:
-            return value[1].movedim(axis, -1)
-        return flat.sort(dim=-1, descending=falling, stable=True).indices[..., :count]
-
+    winners = partial(_stable, falling, count) if in_order else partial(_as_given, axis)
     return AxisSelection(call.affine(), winners, (axis,), None, sample.shape[axis], False, in_order)
+
+
+def _stable(falling: bool, count: int, flat: Tensor, _: Any) -> Tensor:
+    return flat.sort(dim=-1, descending=falling, stable=True).indices[..., :count]
+
+
+def _as_given(axis: int, _: Tensor, value: Sequence[Tensor]) -> Tensor:
+    return value[1].movedim(axis, -1)
 
 
 @rule(aten.cummax.default, aten.cummin.default, batch=along("dim"))
@@ -79,10 +90,12 @@ def running(call: Call) -> Operator:
     """The running extreme along an axis; it stays where it is at a tie, while PyTorch's own place moves on."""
     sample = call["self"].sample
     axis = int(call["dim"]) % sample.dim()
+    return AxisSelection(
+        call.affine(), partial(_last_changed, axis), (axis,), None, sample.shape[axis], call.kind == "cummax"
+    )
 
-    def winners(flat: Tensor, value: Sequence[Tensor]) -> Tensor:
-        extreme = value[0].movedim(axis, -1)
-        places = torch.arange(extreme.shape[-1], device=extreme.device)
-        return torch.where(extreme != extreme.roll(1, -1), places, 0).cummax(-1).values
 
-    return AxisSelection(call.affine(), winners, (axis,), None, sample.shape[axis], call.kind == "cummax")
+def _last_changed(axis: int, _: Tensor, value: Sequence[Tensor]) -> Tensor:
+    extreme = value[0].movedim(axis, -1)
+    places = torch.arange(extreme.shape[-1], device=extreme.device)
+    return torch.where(extreme != extreme.roll(1, -1), places, 0).cummax(-1).values

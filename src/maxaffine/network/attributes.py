@@ -1,0 +1,107 @@
+"""The attributes of a module's parts, as they were before it ran: a forward pass may count, keep or append."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from types import CellType, FunctionType
+from typing import Any
+
+from torch import nn
+
+Restore = Callable[[], None]
+
+
+@contextlib.contextmanager
+def kept_attributes(model: nn.Module) -> Iterator[None]:
+    """Put every attribute of a module, of its parts and of their classes back after the block.
+
+    What containers among them held is put back too, and what the methods of the classes close over.
+
+    Args:
+        model: The module.
+
+    Yields:
+        Nothing.
+
+    >>> layer = nn.Linear(2, 3)
+    >>> with kept_attributes(layer):
+    ...     layer.training, layer.calls = False, 1
+    >>> layer.training, hasattr(layer, "calls")
+    (True, False)
+    """
+    modules = list(model.modules())
+    kinds = {kind: None for module in modules for kind in type(module).__mro__ if not _known(kind)}
+    saved = [_attributes(module) for module in modules] + [_class(kind) for kind in kinds]
+    try:
+        yield
+    finally:
+        for restore in saved:
+            restore()
+
+
+def _known(kind: type) -> bool:
+    """Whether a class keeps no state of its users: Python's and PyTorch's do not."""
+    return kind.__module__.partition(".")[0] in ("torch", "builtins", "typing", "abc")
+
+
+def _attributes(module: nn.Module) -> Restore:
+    attributes = vars(module)
+    before = {name: (value, _contents(value)) for name, value in attributes.items()}
+
+    def restore() -> None:
+        # Never empty for a moment: another thread may be running the module.
+        for name in attributes.keys() - before.keys():
+            del attributes[name]
+        attributes.update((name, _refilled(value, contents)) for name, (value, contents) in before.items())
+
+    return restore
+
+
+def _class(kind: type) -> Restore:
+    before = {name: (value, _contents(value)) for name, value in vars(kind).items() if name[:2] != "__"}
+    functions = [value for value in vars(kind).values() if isinstance(value, FunctionType)]
+    cells = [(cell, _inside(cell)) for function in functions for cell in function.__closure__ or ()]
+    closed = [(cell, value, _contents(value)) for cell, value in cells]
+
+    def restore() -> None:
+        for name in [name for name in vars(kind) if name[:2] != "__" and name not in before]:
+            delattr(kind, name)
+        for name, (value, contents) in before.items():
+            if vars(kind).get(name) is not value:
+                setattr(kind, name, value)
+            _refilled(value, contents)
+        for cell, value, contents in closed:
+            if _inside(cell) is not value:
+                cell.cell_contents = value
+            _refilled(value, contents)
+
+    return restore
+
+
+def _inside(cell: CellType) -> Any:
+    """What a function closes over; None where that is not set yet."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
+
+
+def _contents(value: Any) -> Any:
+    return value.copy() if isinstance(value, dict | list | set | deque) else None
+
+
+def _refilled(value: Any, contents: Any) -> Any:
+    """A container with its earlier contents, the container itself the same object."""
+    if contents is None or _parts(value) == _parts(contents):
+        return value
+    value.clear()
+    value.extend(contents) if isinstance(value, list | deque) else value.update(contents)
+    return value
+
+
+def _parts(container: Any) -> list[int]:
+    """The identities of what a container holds, in order."""
+    values = container.values() if isinstance(container, dict) else ()
+    return [id(item) for item in (*container, *values)]

@@ -1,0 +1,179 @@
+"""A copy of a user's module, to run and to trace: the module itself stays free for training and inference meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import random
+import types
+import weakref
+from collections import OrderedDict, deque
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+# Behind a module's attributes: an object, and an object in it. A trainer leads to loaders and whole data sets.
+DEPTH = 2
+DEEP = (np.ndarray, bytearray, random.Random, np.random.Generator, np.random.RandomState, torch.Generator)
+ATOMS = {type(None), bool, int, float, str, weakref.ProxyType, weakref.CallableProxyType}
+FAST = {dict, list, set, deque, OrderedDict}
+
+
+def copied(model: nn.Module, shared: type | tuple[()] = nn.Parameter) -> nn.Module:
+    """A module with the same numbers and a state of its own.
+
+    Modules, containers, objects, and functions with what they close over are copied, and refer to each other as before;
+    what cannot be copied (a lock, a file, an object of PyTorch's own) is shared. No method of the module is called, so
+    that nothing in it can refuse, and tensors that are results of a computation, which PyTorch does not copy, are
+    copied without their history. Tensors made in inference mode become ordinary ones.
+
+    Args:
+        model: The module, which is only read.
+        shared: The type of tensors that the copy shares with it: parameters, all (``Tensor``) or none (``()``).
+
+    Returns:
+        The copy.
+
+    >>> layer = nn.Linear(2, 3)
+    >>> layer.seen = [1]
+    >>> other = copied(layer)
+    >>> other.seen.append(2)
+    >>> layer.seen, other.weight is layer.weight
+    ([1], True)
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        return _Copier(shared)(model, 0)
+
+
+class _Copier:
+    """Copies each object once: ``memo`` maps its identity to the copy, and ``alive`` keeps identities from reuse."""
+
+    def __init__(self, shared: type | tuple[()]) -> None:
+        self.shared = shared
+        self.memo: dict[int, Any] = {}
+        self.alive: list[Any] = []
+
+    def __call__(self, item: Any, depth: int) -> Any:
+        kind = type(item)
+        if kind in ATOMS:
+            return item
+        if id(item) in self.memo:
+            return self.memo[id(item)]
+        if isinstance(item, Tensor):
+            return self._noted(item, self._tensor(item))
+        if isinstance(item, nn.Module):
+            return self._attributes(item, 0)
+        if isinstance(item, dict | list | set | deque):
+            return self._container(item, depth)
+        if isinstance(item, tuple):
+            return self._tuple(item, depth)
+        if kind is types.FunctionType:
+            return self._function(item, depth) if item.__closure__ or item.__defaults__ else item
+        if kind is types.CellType:
+            return self._cell(item, depth)
+        if kind is types.MethodType:
+            return self._noted(item, types.MethodType(self(item.__func__, depth), self(item.__self__, depth)))
+        if kind is types.BuiltinMethodType and isinstance(item.__self__, dict | list | set | deque):
+            return self._noted(item, getattr(self(item.__self__, depth), item.__name__))
+        if kind is functools.partial:
+            function, args, named = (self(part, depth) for part in (item.func, item.args, dict(item.keywords)))
+            return self._noted(item, functools.partial(function, *args, **named))
+        if isinstance(item, DEEP):
+            return self._noted(item, copy.deepcopy(item))
+        return self._attributes(item, depth + 1) if depth < DEPTH and plain(item) else item
+
+    def _noted(self, item: Any, other: Any) -> Any:
+        self.memo[id(item)] = other
+        self.alive.append(item)
+        return other
+
+    def _tensor(self, item: Tensor) -> Tensor:
+        if isinstance(item, self.shared) and not item.is_inference():
+            return item
+        fresh = item.detach().clone()
+        if isinstance(item, nn.Parameter):
+            fresh = nn.Parameter(fresh, requires_grad=item.requires_grad)
+        elif item.is_leaf and item.requires_grad:
+            fresh.requires_grad_()
+        fresh.__dict__.update(vars(item))
+        return fresh
+
+    def _attributes(self, item: Any, depth: int) -> Any:
+        other = self._noted(item, object.__new__(type(item)))
+        for name, value in attributes(item).items():
+            try:
+                value = self(value, depth)
+            except Exception:  # whatever a container of the user's raises: then it is shared
+                self.memo.pop(id(value), None)
+            if name in getattr(item, "__dict__", ()):
+                other.__dict__[name] = value  # past any __setattr__
+            else:
+                object.__setattr__(other, name, value)
+        return other
+
+    def _container(self, item: Any, depth: int) -> Any:
+        other = self._noted(item, item.copy() if type(item) in FAST else copy.copy(item))
+        contents = list(item.items() if isinstance(item, dict) else item)
+        other.clear()
+        if isinstance(item, dict):
+            for key, value in contents:
+                other[self(key, depth)] = self(value, depth)
+        else:
+            add = other.add if isinstance(item, set) else other.append
+            for value in contents:
+                add(self(value, depth))
+        return other
+
+    def _tuple(self, item: tuple, depth: int) -> tuple:
+        parts = [self(part, depth) for part in item]
+        if all(part is old for part, old in zip(parts, item, strict=True)):
+            return item
+        make = getattr(type(item), "_make", type(item))
+        return self._noted(item, make(parts))
+
+    def _function(self, item: types.FunctionType, depth: int) -> types.FunctionType:
+        # Cells first, empty: a function may close over itself.
+        cells = tuple(self(cell, depth) for cell in item.__closure__ or ())
+        known = self.memo.get(id(item))
+        if known is not None:
+            return known
+        other = types.FunctionType(item.__code__, item.__globals__, item.__name__, None, cells)
+        self._noted(item, other)
+        other.__defaults__ = item.__defaults__ and self(item.__defaults__, depth)
+        for name in ("__kwdefaults__", "__annotations__", "__qualname__", "__doc__", "__module__"):
+            setattr(other, name, getattr(item, name))
+        other.__dict__.update({name: self(value, depth) for name, value in vars(item).items()})
+        return other
+
+    def _cell(self, item: types.CellType, depth: int) -> types.CellType:
+        other = self._noted(item, types.CellType())
+        with contextlib.suppress(ValueError):  # an empty cell
+            other.cell_contents = self(item.cell_contents, depth)
+        return other
+
+
+def attributes(item: Any) -> dict[str, Any]:
+    """What an object holds, in its dictionary and in slots."""
+    slots = [name for kind in type(item).__mro__ for name in _listed(vars(kind).get("__slots__", ()))]
+    held = {name: getattr(item, name) for name in slots if name[:2] != "__" and hasattr(item, name)}
+    return {**held, **getattr(item, "__dict__", {})}
+
+
+def _listed(slots: Any) -> tuple[str, ...]:
+    return (slots,) if isinstance(slots, str) else tuple(slots)
+
+
+def plain(item: Any) -> bool:
+    """Whether an object is no more than its attributes (a bare one is known by its identity), and none of PyTorch's."""
+    kind = type(item)
+    return (
+        not isinstance(item, type | types.ModuleType)
+        and kind.__new__ is object.__new__
+        and kind.__reduce__ is object.__reduce__
+        and kind.__reduce_ex__ is object.__reduce_ex__
+        and kind.__module__.partition(".")[0] != "torch"
+        and bool(attributes(item))
+    )
