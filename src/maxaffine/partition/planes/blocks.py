@@ -13,10 +13,11 @@ from math import ceil
 import numpy as np
 
 from maxaffine.errors import PartitionError
-from maxaffine.partition.planes.complex import Complex
+from maxaffine.partition.planes.complex import SPOKE, Complex, groups
 from maxaffine.partition.planes.divide import Division, divide
 from maxaffine.partition.planes.growth import Growth
 from maxaffine.partition.planes.levels import Level, Rows
+from maxaffine.partition.planes.spokes import without_spokes
 
 OVERHEAD = 1024  # bytes of a vertex with its share of edges and cells while a complex is divided
 
@@ -140,6 +141,7 @@ class Builder:
         tolerance: A distance in the plane.
         memory: About how many bytes the values of one block may take.
         keep_values: Whether leaves keep the outputs at their vertices.
+        corners: The polygon's corners; the other vertices that it starts with are ends of spokes.
         done: Called with every finished leaf.
         watch: Called before every step with the blocks that wait.
         after: The path of the last leaf of an earlier run, whose leaves up to that one are not made again.
@@ -149,6 +151,7 @@ class Builder:
     tolerance: float
     memory: int
     keep_values: bool
+    corners: int
     done: Callable[[Leaf], None]
     watch: Callable[[list[Block]], None] = lambda blocks: None
     after: Path = ()
@@ -161,8 +164,8 @@ class Builder:
         """Divide a polygon by all operators.
 
         Args:
-            polygon: One cell.
-            rows: The network's inputs at its corners.
+            polygon: Its cells.
+            rows: The network's inputs at their corners.
 
         Returns:
             What an interruption (Ctrl-C) left unfinished; nothing otherwise.
@@ -177,7 +180,7 @@ class Builder:
                 parts = self._advance(stack[-1])
                 stack[-1:] = reversed(parts)
         except KeyboardInterrupt:
-            return [Leaf(block.cells, block.names, block.borders, block.path, None, block.level) for block in stack]
+            return [self._leaf(block, block.path)[0] for block in stack]
         return []
 
     def _advance(self, block: Block) -> list[Block]:
@@ -209,12 +212,18 @@ class Builder:
         return self.after[len(path)] if same else None
 
     def _finish(self, block: Block) -> None:
-        values = None
+        path = (*block.path, Turn(0, self.names, self.chains, len(block.names)))
+        leaf, vertices = self._leaf(block, path)
         if self.keep_values:
             level = self.levels[block.level]
             values = level.run(block.carried.made())[level.graph.outputs[0]].numpy()
-        path = (*block.path, Turn(0, self.names, self.chains, len(block.names)))
-        self.done(Leaf(block.cells, block.names, block.borders, path, values, block.level))
+            leaf = replace(leaf, values=values[vertices])
+        self.done(leaf)
+
+    def _leaf(self, block: Block, path: Path) -> tuple[Leaf, np.ndarray]:
+        """A block as it is handed on, without values, and which of its vertices are left."""
+        cells, vertices = without_spokes(block.cells, block.names, self.corners)
+        return Leaf(cells, block.names[vertices], block.borders, path, None, block.level), vertices
 
     def _split(self, block: Block, division: Division, rows: Rows) -> list[Block]:
         """One block, or several of neighbouring cells that fit in memory."""
@@ -231,6 +240,9 @@ class Builder:
         if parts <= 1:
             return [Block(level, cells, names, block.borders, (*block.path, turn), carried)]
         labels = neighbourhoods(cells.centres, parts)
+        spokes = cells.operator == SPOKE
+        if spokes.any():  # cells that will be one again stay in one block
+            labels = np.unique(labels[groups(cells.edge_cells[spokes], len(labels))], return_inverse=True)[1]
         cells, borders = self._bordered(cells, block.borders, labels)
         blocks = []
         for label in range(labels.max() + 1):

@@ -138,11 +138,12 @@ def _cut_at_levels(
 
 def _cut_at(partition: PlanePartition, values: np.ndarray, least: float = 0.0) -> tuple[Division, np.ndarray]:
     """Cells cut where one of the columns (V, M) is zero, and the columns with what counts as zero set to it."""
-    table = np.where(np.abs(values) <= np.maximum(too_small(values), least), 0, values)
+    small = np.maximum(too_small(values), least)
+    table = np.where(np.abs(values) <= small, 0, values)
     unit = np.arange(values.shape[1])
     knots = Knots(0, unit, np.zeros(len(unit)))
     operator = len(partition.operators)
-    return divided_by_columns(partition.cells, table.copy(), unit, knots, operator, partition.tolerance), table
+    return divided_by_columns(partition.cells, table.copy(), small, unit, knots, operator, partition.tolerance), table
 
 
 def _grown(values: np.ndarray, growth: Growth) -> np.ndarray:

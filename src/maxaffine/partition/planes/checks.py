@@ -6,7 +6,7 @@ import numpy as np
 
 from maxaffine.errors import PartitionError
 from maxaffine.partition.planes.blocks import Borders
-from maxaffine.partition.planes.complex import OUTSIDE, Complex, cross
+from maxaffine.partition.planes.complex import OUTSIDE, Complex, bends, cross
 
 AREA = 1e-9  # relative, of the sum of all cells
 BORDER = 1e-12  # of its length and coordinates: the pieces are that exact
@@ -93,15 +93,10 @@ def _check_shapes(cells: Complex, tolerance: float) -> None:
     if (cells.areas <= 0).any():
         cell = int(cells.areas.argmin())
         raise PartitionError(f"cell {cell} has area {cells.areas[cell]}", tuple(cells.centres[cell].tolist()))
-    here = cells.points[cells.corners]
-    there, last = here[cells.following], np.empty_like(here)
-    last[cells.following] = here
-    across = there - last
-    length = np.maximum(np.hypot(*across.T), np.finfo(float).tiny)
-    sag = cross(across, here - last) / length  # how far a corner lies left of the line between its neighbours
+    sag = bends(cells)
     if (sag > 4 * tolerance).any():
         worst = int(sag.argmax())
-        raise PartitionError(f"cell {cells.cell_of[worst]} is not convex", tuple(here[worst].tolist()))
+        raise PartitionError(f"cell {cells.cell_of[worst]} is not convex", tuple(cells.points[cells.corners[worst]].tolist()))
 
 
 def _middle(cells: Complex, edge: int) -> tuple[float, ...]:

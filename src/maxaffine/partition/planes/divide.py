@@ -62,7 +62,7 @@ def divide(cells: Complex, level: Level, made: Rows, rows: Rows, operator: int, 
     if isinstance(step.operator, MaxPool | AxisSelection):
         x = rows[step.inputs[0]]
         size = _largest(x)
-        least = sums.zeros_below(size, size).numpy()
+        least = sums.noise(size, size).numpy()
         boundary = Boundary(operator, smallest(step.operator), tolerance)
         cells, stages = divided_by_extremes(cells, x.numpy(), level.windows, least, boundary)
         return Division(cells, Growth(len(x), stages))
@@ -70,17 +70,24 @@ def divide(cells: Complex, level: Level, made: Rows, rows: Rows, operator: int, 
     low, high = gap.amin(0), gap.amax(0)
     least = sums.zeros_below(torch.maximum(-low, high), size)
     table, unit = _active(gap, low, high, 0.0, least)
-    return divided_by_columns(cells, table, unit, None, operator, tolerance)
+    return divided_by_columns(cells, table, least.numpy()[unit], unit, None, operator, tolerance)
 
 
 def divided_by_columns(
-    cells: Complex, table: np.ndarray, units: np.ndarray, knots: Knots | None, operator: int, tolerance: float
+    cells: Complex,
+    table: np.ndarray,
+    least: np.ndarray,
+    units: np.ndarray,
+    knots: Knots | None,
+    operator: int,
+    tolerance: float,
 ) -> Division:
     """Divide by every function, in as many rounds as crossings that lie close together make necessary.
 
     Args:
         cells: The complex.
         table: (V, M) the functions at its vertices, those that count as zero set to zero. It may be written to.
+        least: (M,) what counts as zero of each, at new vertices too.
         units: (M,) the unit that each belongs to.
         knots: What is known exactly of the units where a function is zero.
         operator: Number of the operator.
@@ -92,11 +99,14 @@ def divided_by_columns(
     count, stages = len(cells.points), []
     functions = np.arange(table.shape[1])
     while len(functions):
-        done = subdivide(cells, Functions(table, operator, units[functions]), tolerance)
+        done = subdivide(cells, Functions(table, least[functions], operator, units[functions]), tolerance)
         stages += [replace(stage, function=functions[stage.function]) for stage in done.stages]
         cells = done.cells
-        table = grown_table(table[:, done.put_off], done.stages, done.put_off) if len(done.put_off) else table
         functions = functions[done.put_off]
+        if len(functions):
+            known = len(table)
+            table = grown_table(table[:, done.put_off], done.stages, done.put_off)
+            table[known:][np.abs(table[known:]) <= least[functions]] = 0
     return Division(cells, Growth(count, tuple(stages), knots))
 
 
@@ -128,13 +138,17 @@ class _Sums:
         Returns:
             (K,).
         """
+        return torch.maximum(RELATIVE * largest, self.noise(largest, size))
+
+    def noise(self, largest: Tensor, size: Tensor) -> Tensor:
+        """What rounding may leave of each function, (K,); arguments as of :meth:`zeros_below`."""
         noise = (ROUNDING * size.max()).expand_as(size) if len(size) else size
         faint = (size < FAINT * self._peak()).all()
         doubtful = (largest > 0) & (noise > MUCH * largest)
         if faint or doubtful.any():
             own = ROUNDING * torch.maximum(size, self._uncancelled())
             noise = own if faint else torch.where(doubtful, torch.minimum(noise, own), noise)
-        return torch.maximum(RELATIVE * largest, noise)
+        return noise
 
     def _peak(self) -> float:
         tables = [table for table in self.made.values() if table.is_floating_point() and table.numel()]
@@ -152,18 +166,22 @@ def _largest(x: Tensor) -> Tensor:
     return torch.maximum(x.amax(0), -x.amin(0))
 
 
-def _knotted(operator: Elementwise, number: int, x: Tensor, sums: _Sums) -> tuple[np.ndarray, np.ndarray, Knots]:
-    """The entries less each knot, for the units that lie on both sides of it."""
+def _knotted(
+    operator: Elementwise, number: int, x: Tensor, sums: _Sums
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, Knots]:
+    """The entries less each knot and what counts as zero of them, for the units that lie on both sides of it."""
     low, high = x.amin(0), x.amax(0)
     size = torch.maximum(low.abs(), high.abs())
     found = []
     for knot in operator.spline.knots:
         below, above = low - knot, high - knot
         least = sums.zeros_below(torch.maximum(below.abs(), above.abs()), size.clamp(min=abs(knot)))
-        found.append(_active(x, below, above, knot, least))
-    units = np.concatenate([unit for _, unit in found])
-    knots = np.repeat(np.array(operator.spline.knots), [len(unit) for _, unit in found])
-    return np.concatenate([table for table, _ in found], 1), units, Knots(number, units, knots)
+        table, unit = _active(x, below, above, knot, least)
+        found.append((table, least.numpy()[unit], unit))
+    units = np.concatenate([unit for _, _, unit in found])
+    knots = np.repeat(np.array(operator.spline.knots), [len(unit) for _, _, unit in found])
+    least = np.concatenate([least for _, least, _ in found])
+    return np.concatenate([table for table, _, _ in found], 1), least, units, Knots(number, units, knots)
 
 
 def _active(x: Tensor, low: Tensor, high: Tensor, knot: float, least: Tensor) -> tuple[np.ndarray, np.ndarray]:

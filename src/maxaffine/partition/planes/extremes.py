@@ -2,8 +2,13 @@
 
 Within a cell the entries of a window are affine, and the parts in which each is largest form a power diagram, whose
 edges may end inside the cell. A round cuts every cell in which no entry wins at all corners along the whole chord on
-which two of the winners agree; behind the last round the pieces of chords along which a third entry is larger are
+which two of the winners agree; after the last round the pieces of chords along which a third entry is larger are
 taken out again.
+
+Flat patches of images tie entries of a window at points, along edges and all over cells. So a tie is a fact about a
+vertex, kept as equal numbers: entries that differ by rounding alone are made equal when their vertex comes into being,
+whole groups of them, and stay so. What is equal at both ends of an edge is equal all along it, since both are
+interpolated alike; a sign of a difference is then the same for all cells around a vertex, and "ties" is an equivalence.
 """
 
 from __future__ import annotations
@@ -14,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from maxaffine.errors import PartitionError
-from maxaffine.partition.planes.complex import Complex, Functions, Stage, dissolve, owners, spans, subdivide
+from maxaffine.partition.planes.complex import SPOKE, Complex, Functions, Stage, owners, spans, subdivide, unite
 from maxaffine.partition.planes.growth import grown_table
 
 CHUNK_ENTRIES = 2**22
@@ -82,7 +87,8 @@ def _settled(cells: Complex, contest: _Contest, boundary: Boundary, first: int) 
         pairs, functions = contest.duels(cells, cell, unit)
         table = contest.table(functions)
         before = table != 0
-        columns = Functions(table, boundary.operator, contest.units[functions[:, 0]], pairs)
+        unit = functions[:, 0]
+        columns = Functions(table, contest.least[unit], boundary.operator, contest.units[unit], pairs)
         done = subdivide(cells, columns, boundary.tolerance)
         contest = contest.after(functions, before & (table == 0), done.stages)
         stages += done.stages
@@ -93,12 +99,20 @@ def _settled(cells: Complex, contest: _Contest, boundary: Boundary, first: int) 
 
 
 def _without_losers(cells: Complex, contest: _Contest, boundary: Boundary, first: int) -> Complex:
-    """Without the pieces of chords along which a third entry wins; the others are named after a unit that changes."""
-    own = np.flatnonzero((cells.operator == boundary.operator) & np.isin(cells.unit, contest.units))
-    changing, dropped, unit = contest.changing(cells, own), np.zeros(len(cells.ends), dtype=bool), cells.unit.copy()
-    dropped[own[changing < 0]] = True
-    unit[own[changing >= 0]] = contest.units[changing[changing >= 0]]
-    return dissolve(replace(cells, unit=unit), dropped, first)
+    """Without the pieces of chords along which a third entry wins; the others are named after a unit that changes.
+
+    Cells are united that lie in one cell of those before the division (all chords lie within one) and have the same
+    winners; both are equivalences, so that it does not matter in which order it is asked.
+    """
+    mine = (cells.operator == boundary.operator) & np.isin(cells.unit, contest.units)
+    looked = np.flatnonzero(mine | (cells.operator == SPOKE) & (cells.edge_cells >= 0).all(1))
+    changing = contest.changing(cells, looked)
+    changed, unit = looked[changing >= 0], contest.units[changing[changing >= 0]]
+    named = replace(cells, unit=cells.unit.copy(), operator=cells.operator.copy())
+    named.unit[changed], named.operator[changed] = unit, boundary.operator
+    dropped = mine.copy()
+    dropped[changed] = False
+    return unite(named, dropped, np.arange(len(cells.points)) >= first, boundary.tolerance)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,8 +121,8 @@ class _Contest:
 
     Attributes:
         units: (A,) their flat numbers.
-        entries: (V, A, m) their windows, larger is better.
-        least: (A,) differences that count as none.
+        entries: (V, A, m) their windows, larger is better; those that tie are equal.
+        least: (A,) differences that count as none where a vertex is new.
     """
 
     units: np.ndarray
@@ -126,12 +140,14 @@ class _Contest:
             wins = entries >= entries.max(2, keepdims=True) - bounds[chosen][:, None]
             open_units.append(chosen[~wins.all(0).any(-1)])
         units = np.concatenate(open_units) if open_units else np.zeros(0, dtype=np.int64)
-        return cls(units, sign * x[:, windows[units]], bounds[units])
+        entries = sign * x[:, windows[units]]
+        _level(entries, bounds[units])
+        return cls(units, entries, bounds[units])
 
     def wins(self, vertices: np.ndarray, units: np.ndarray) -> np.ndarray:
         """(n, m) which entries win at these vertices, of these units."""
         entries = self.entries[vertices, units]
-        return entries >= entries.max(1, keepdims=True) - self.least[units][:, None]
+        return entries == entries.max(1, keepdims=True)
 
     def undecided(self, cells: Complex) -> tuple[np.ndarray, np.ndarray]:
         """(cell, unit) without an entry that wins at all corners, by cell."""
@@ -146,16 +162,21 @@ class _Contest:
     def _common(self, cells: Complex, units: np.ndarray) -> np.ndarray:
         """(F, units, m) which entries win at all corners of each cell."""
         entries = self.entries[:, units]
-        wins = entries >= entries.max(2, keepdims=True) - self.least[units][:, None]
+        wins = entries == entries.max(2, keepdims=True)
         return np.logical_and.reduceat(wins[cells.corners], cells.starts[:-1], axis=0)
 
     def changing(self, cells: Complex, edges: np.ndarray) -> np.ndarray:
-        """(n,) the place of a unit of which no entry wins on both sides of each edge between cells; -1 for none."""
+        """(n,) the place of a unit whose winner is another on either side of each edge between cells; -1 for none.
+
+        Of entries that tie all over a cell the lowest is its winner, as everywhere.
+        """
         left, right = cells.edge_cells[edges].T
         found = np.full(len(edges), -1)
+        if not len(edges):
+            return found
         for units in _parts(np.arange(len(self.units)), len(cells.corners) * self.entries.shape[2]):
-            common = self._common(cells, units)
-            changes = ~np.asarray((common[left] & common[right]).any(2))
+            winner = self._common(cells, units).argmax(2)
+            changes = winner[left] != winner[right]
             found = np.where((found < 0) & changes.any(1), units[changes.argmax(1)], found)
         return found
 
@@ -194,20 +215,52 @@ class _Contest:
 
     def after(self, functions: np.ndarray, zeros: np.ndarray, stages: tuple[Stage, ...]) -> _Contest:
         """The entries at all vertices of the divided complex; those that a zero says are equal are."""
-        entries = self.entries.copy()
-        vertex, function = np.nonzero(zeros)
-        _tie(entries, vertex, function, functions)
-        shape = entries.shape[1:]
-        grown = grown_table(entries.reshape(len(entries), -1), stages).reshape(-1, *shape)
+        count = len(self.entries)
+        entries = np.empty((count + sum(len(stage.at) for stage in stages), *self.entries.shape[1:]))
+        entries[:count] = self.entries
+        _tie(entries, *np.nonzero(zeros), functions)
+        # Stage by stage: what ties at both ends of a segment has to be equal there before it is interpolated.
         for stage in stages:
-            _tie(grown, stage.vertex, stage.function, functions)
-        return _Contest(self.units, grown, self.least)
+            fresh = slice(count, count + len(stage.at))
+            first, second = entries[stage.first], entries[stage.second]
+            entries[fresh] = first + stage.at[:, None, None] * (second - first)
+            _tie(entries, stage.vertex, stage.function, functions)
+            _level(entries[fresh], self.least)
+            count = fresh.stop
+        return _Contest(self.units, entries, self.least)
 
 
 def _tie(entries: np.ndarray, vertex: np.ndarray, function: np.ndarray, functions: np.ndarray) -> None:
+    """Make the two entries of each function equal at a vertex, and all that lie between them, and their equals."""
     unit, one, other = functions[function].T
-    larger = np.maximum(entries[vertex, unit, one], entries[vertex, unit, other])
-    entries[vertex, unit, one] = entries[vertex, unit, other] = larger
+    while True:
+        a, b = entries[vertex, unit, one], entries[vertex, unit, other]
+        apart = np.flatnonzero(a != b)
+        if not len(apart):
+            return
+        # One function of a vertex and unit at a time: the next may join what this one has raised.
+        apart = apart[np.unique(vertex[apart] * entries.shape[1] + unit[apart], return_index=True)[1]]
+        low, high = np.minimum(a, b)[apart, None], np.maximum(a, b)[apart, None]
+        row = entries[vertex[apart], unit[apart]]
+        entries[vertex[apart], unit[apart]] = np.where((row >= low) & (row <= high), high, row)
+
+
+def _level(entries: np.ndarray, least: np.ndarray) -> None:
+    """Make entries equal that differ by what counts as none, and by chains of such steps, in (V, A, m) in place."""
+    for units in _parts(np.arange(entries.shape[1]), len(entries) * entries.shape[2]):
+        step = np.diff(np.sort(entries[:, units], axis=2), axis=2)
+        vertex, unit = np.nonzero(((step > 0) & (step <= least[units][:, None])).any(2))
+        if not len(vertex):
+            continue
+        unit = units[unit]
+        row = entries[vertex, unit]
+        order = np.argsort(-row, axis=1, kind="stable")
+        falling = np.take_along_axis(row, order, 1)
+        fresh = np.ones(falling.shape, dtype=bool)
+        fresh[:, 1:] = falling[:, :-1] - falling[:, 1:] > least[unit][:, None]
+        head = np.maximum.accumulate(np.where(fresh, np.arange(row.shape[1]), 0), axis=1)
+        np.put_along_axis(row, order, np.take_along_axis(falling, head, 1), 1)
+        entries[vertex, unit] = row
 
 
 def _parts(items: np.ndarray, cost: int) -> Iterator[np.ndarray]:

@@ -17,6 +17,7 @@ from maxaffine.partition.planes.complex import cross
 
 MARGIN = 0.25
 FLAT = 1e-9
+BESIDE = 1e-12  # of the largest entry: rounding of an input that lies in the plane
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +86,7 @@ def spanned(net: SplineNetwork, anchors: Any) -> Frame:
     Raises:
         BadInput: When they are not three inputs, lie on a line, or differ in an input that is not floating point.
     """
-    tensors = widened(net, _stacked(net, anchors, "anchors"), "anchors")
+    tensors = stacked(net, anchors, "anchors")
     dims = net.inputs.batch_dims
     if tensors[0].shape[dims[0]] != 3:
         raise BadInput(f"anchors: a plane goes through three inputs, got {tensors[0].shape[dims[0]]}")
@@ -119,7 +120,7 @@ def directed(net: SplineNetwork, origin: Any, basis: Any) -> Frame:
     Raises:
         BadInput: When these are not one input and two directions that differ.
     """
-    start, axes = (widened(net, _stacked(net, x, name), name) for x, name in ((origin, "origin"), (basis, "basis")))
+    start, axes = (stacked(net, x, name) for x, name in ((origin, "origin"), (basis, "basis")))
     dims = net.inputs.batch_dims
     for tensors, name, count in ((start, "origin", 1), (axes, "basis", 2)):
         if tensors[0].shape[dims[0]] != count:
@@ -132,16 +133,50 @@ def directed(net: SplineNetwork, origin: Any, basis: Any) -> Frame:
     return plane
 
 
-def _stacked(net: SplineNetwork, given: Any, name: str) -> Any:
-    """One batch of what may be a list or tuple of inputs, with or without the dimension of the batch."""
+def inside(frame: Frame, tensors: Sequence[Tensor]) -> Tensor:
+    """The coordinates of inputs that lie in a plane.
+
+    Args:
+        frame: The plane.
+        tensors: Per input of the network a batch of k.
+
+    Returns:
+        (k, 2).
+
+    Raises:
+        BadInput: When one lies beside it.
+    """
+    t = frame.coordinates(frame.packed(tensors))
+    for item, here in zip(tensors, frame.points(t), strict=True):
+        size = max(float(item.abs().max()), float(here.abs().max()), 1.0) if item.numel() else 1.0
+        gap = float((item - here).abs().max()) if item.numel() else 0.0
+        if gap > BESIDE * size:
+            raise BadInput(f"points: one lies {gap:.2g} beside the plane; give inputs in it, in float64, or leave it out")
+    return t
+
+
+def stacked(net: SplineNetwork, given: Any, name: str) -> tuple[Tensor, ...]:
+    """Inputs in float64 from what may be a list or tuple of inputs, with or without the dimension of the batch.
+
+    Args:
+        net: The network.
+        given: A batch of inputs as at capture, or several of them.
+        name: The argument's name, for messages.
+
+    Returns:
+        One tensor per input of the network.
+
+    Raises:
+        BadInput: For whatever the network itself refuses.
+    """
     items = list(given) if isinstance(given, list | tuple) else [given]
     if len(net.inputs.names) > 1 or not items or not all(isinstance(item, Tensor) for item in items):
-        return given
+        return widened(net, given, name)
     dim, rank = net.inputs.batch_dims[0], len(net.inputs.units[0])
     items = [item.unsqueeze(dim) if item.dim() == rank else item for item in items]
     if len({item.shape for item in items}) > 1:
         raise ShapeMismatch(f"{name}: inputs of different shapes {[tuple(item.shape) for item in items]}")
-    return torch.cat(items, dim)
+    return widened(net, torch.cat(items, dim), name)
 
 
 def _combined(turn: Tensor, gap: Tensor, dim: int) -> Tensor:

@@ -18,6 +18,7 @@ def plane(
     *,
     origin: Any = None,
     basis: Any = None,
+    points: Any = None,
     extent: Any = None,
     until: str | None = None,
     output: int | None = None,
@@ -39,6 +40,8 @@ def plane(
             in input space, the first anchor at (0, 0) and the second on the first axis.
         origin: In place of anchors, one input,
         basis: and two directions, shaped as inputs: a pair, or a batch of two; coordinates count these directions.
+        points: Further inputs that lie in the plane, as anchors are given. Where an image is flat, hundreds of boundaries
+            pass through its point; a known point (the anchors, the origin) is a vertex from the start.
         extent: What to partition, in coordinates: r for [-r, r]^2, (left, right, bottom, top), or the corners (n, 2) of
             a convex polygon. By default the rectangle around the anchors with a margin, or [-1, 1]^2.
         until: Name of an operator or module to stop behind; the boundaries of what follows it are left out.
@@ -71,7 +74,7 @@ def plane(
     Sotoudeh and Thakur, "Computing Linear Restrictions of Neural Networks" (NeurIPS 2019); subdivision by the signs at
     vertices, Berzins, "Polyhedral Complex Extraction from ReLU Networks using Edge Subdivision" (ICML 2023).
     """
-    asked = task(net, anchors, origin, basis, extent, until, output, tolerance, memory, keep_values)
+    asked = task(net, anchors, origin, basis, points, extent, until, output, tolerance, memory, keep_values)
     leaves: list[Leaf] = []
     rest = asked.run(leaves.append, progress)
     if leaves and rest and rest[-1].path == leaves[-1].path[:-1]:

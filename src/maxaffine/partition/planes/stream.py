@@ -35,6 +35,7 @@ def stream_plane(
     *,
     origin: Any = None,
     basis: Any = None,
+    points: Any = None,
     extent: Any = None,
     until: str | None = None,
     output: int | None = None,
@@ -56,6 +57,7 @@ def stream_plane(
         anchors: As of :func:`plane`, as all that follows.
         origin: See there.
         basis: See there.
+        points: See there.
         extent: See there.
         until: See there.
         output: See there.
@@ -85,7 +87,7 @@ def stream_plane(
     Source: see :func:`plane`.
     """
     path = Path(folder).expanduser()
-    asked = task(net, anchors, origin, basis, extent, until, output, tolerance, memory, keep_values)
+    asked = task(net, anchors, origin, basis, points, extent, until, output, tolerance, memory, keep_values)
     _prepare(path, asked, net.fingerprint)
     entries, complete, whole = read_lines(path)
     if not complete:
@@ -128,6 +130,8 @@ def _prepare(path: Path, asked: Task, fingerprint: str) -> None:
     tensors |= {f"basis_{n}": item.contiguous() for n, item in enumerate(frame.basis)}
     if frame.anchors is not None:
         tensors["anchors"] = frame.anchors
+    if len(asked.known.t) > (1 if frame.anchors is None else len(frame.anchors)):  # they do not move the plane, but where its division starts
+        tensors["points"] = torch.from_numpy(asked.known.t)
     content = save(tensors)
     if (path / HEAD).exists():
         known = json.loads((path / HEAD).read_text(encoding="utf-8"))

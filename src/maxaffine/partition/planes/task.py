@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from maxaffine.errors import BadInput
 from maxaffine.graph import Dependence
 from maxaffine.network import SplineNetwork
 from maxaffine.partition.planes.blocks import Block, Builder, Leaf, Path
-from maxaffine.partition.planes.complex import Complex
-from maxaffine.partition.planes.frame import Frame, directed, polygon, spanned
-from maxaffine.partition.planes.levels import Level, flattened, levels
+from maxaffine.partition.planes.complex import SPOKE, Complex
+from maxaffine.partition.planes.frame import Frame, directed, inside, polygon, spanned, stacked
+from maxaffine.partition.planes.levels import Level, Rows, flattened, levels
+from maxaffine.partition.planes.spokes import Known, spoked, ties
 from maxaffine.progress import progress_bar
 
 TOLERANCE = 1e-10
@@ -33,6 +35,7 @@ class Task:
 
     Attributes:
         frame: The plane.
+        known: Points of it at which the inputs are known exactly.
         corners: (n, 2) of the polygon.
         stretches: The network, level by level.
         number: Of the value of the graph that is followed.
@@ -43,6 +46,7 @@ class Task:
     """
 
     frame: Frame
+    known: Known
     corners: np.ndarray
     stretches: tuple[Level, ...]
     number: int
@@ -70,13 +74,13 @@ class Task:
         Returns:
             What an interruption left.
         """
-        whole = Complex.polygon(self.corners)
-        total = float(whole.areas[0])
+        whole, inputs = self._start()
+        total = float(whole.areas.sum())
         shown = False if callable(progress) else progress
         bar = progress_bar(
             shown, "plane", total=100.0, initial=min(100 * area / total, 100.0), unit="%", bar_format=BAR
         )
-        regions = 0
+        regions, most = 0, 0
 
         def report(leaf: Leaf) -> None:
             nonlocal regions, area
@@ -87,17 +91,36 @@ class Task:
             bar.update(min(100 * area / total, 100.0) - bar.n)  # rounding may leave more than all of it
 
         def watch(blocks: list[Block]) -> None:
+            nonlocal most
             if callable(progress):
                 under_way = sum(float(block.cells.areas.sum()) * block.level for block in blocks) / len(self.stretches)
-                cells = regions + sum(len(block.cells.counts) for block in blocks)
-                progress(min(1.0, (area + under_way) / total), cells)
+                # Two cells on either side of a spoke will be one.
+                cells = sum(len(block.cells.counts) - int((block.cells.operator == SPOKE).sum()) for block in blocks)
+                most = max(most, 1, regions + cells)
+                progress(min(1.0, (area + under_way) / total), most)
 
-        builder = Builder(self.stretches, self.tolerance, self.memory, self.keep_values, report, watch, after)
-        tensors = self.frame.points(torch.from_numpy(self.corners))
-        values = self.frame.net.graph.values
-        inputs = self.frame.net.graph.part([self.number]).inputs
+        count = len(self.corners)
+        builder = Builder(self.stretches, self.tolerance, self.memory, self.keep_values, count, report, watch, after)
         with bar, torch.no_grad():
-            return builder.run(whole, {n: flattened(item, values[n]) for n, item in zip(inputs, tensors, strict=True)})
+            return builder.run(whole, self._rows(inputs))
+
+    def _start(self) -> tuple[Complex, list[Tensor]]:
+        """The cells that are divided, and the inputs at their vertices: known ones as they were given."""
+        with torch.no_grad():
+            if not ties(self.stretches, self._rows(self.known.inputs)):
+                return Complex.polygon(self.corners), list(self.frame.points(torch.from_numpy(self.corners)))
+        cells, vertex, which = spoked(self.corners, self.known, self.tolerance)
+        found = list(self.frame.points(torch.from_numpy(cells.points)))
+        place, chosen = torch.from_numpy(vertex), torch.from_numpy(which)
+        for item, exact, dim in zip(found, self.known.inputs, self.frame.net.inputs.batch_dims, strict=True):
+            item.index_copy_(dim, place, exact.index_select(dim, chosen))
+        return cells, found
+
+    def _rows(self, tensors: Sequence[Tensor]) -> Rows:
+        """Inputs as the first level takes them."""
+        graph = self.frame.net.graph
+        numbers = graph.part([self.number]).inputs
+        return {n: flattened(item, graph.values[n]) for n, item in zip(numbers, tensors, strict=True)}
 
 
 def task(
@@ -105,6 +128,7 @@ def task(
     anchors: Any,
     origin: Any,
     basis: Any,
+    points: Any,
     extent: Any,
     until: str | None,
     output: int | None,
@@ -119,6 +143,7 @@ def task(
         anchors: See there.
         origin: See there.
         basis: See there.
+        points: See there.
         extent: See there.
         until: See there.
         output: See there.
@@ -133,7 +158,7 @@ def task(
         BadInput: See there.
         NotPiecewiseAffine: See there.
     """
-    frame = _frame(net, anchors, origin, basis)
+    frame, known = _frame(net, anchors, origin, basis, points)
     corners = polygon(extent, frame.anchors)
     if not 0 < tolerance < 1e-3:
         raise BadInput(f"tolerance: expected a number between 0 and 1e-3, got {tolerance}")
@@ -145,15 +170,25 @@ def task(
         keep_values = prod(graph.values[number].units) <= KEPT_OUTPUTS
     width = max(float(np.hypot(*np.ptp(corners, axis=0))) * tolerance, ROUNDING * float(np.abs(corners).max()))
     dtype = next(dtype for dtype in net.inputs.dtypes if dtype.is_floating_point)
-    return Task(frame, corners, levels(graph), number, width, memory, keep_values, dtype)
+    return Task(frame, known, corners, levels(graph), number, width, memory, keep_values, dtype)
 
 
-def _frame(net: SplineNetwork, anchors: Any, origin: Any, basis: Any) -> Frame:
+def _frame(net: SplineNetwork, anchors: Any, origin: Any, basis: Any, points: Any) -> tuple[Frame, Known]:
     if not isinstance(net, SplineNetwork):
         raise BadInput(f"net: expected a SplineNetwork, got {type(net).__name__}; capture the module: ma.capture(...)")
     if (anchors is None) == (origin is None) or (origin is None) != (basis is None):
         raise BadInput("anchors: give either three anchors, or origin and basis")
-    return directed(net, origin, basis) if anchors is None else spanned(net, anchors)
+    if anchors is None:
+        frame = directed(net, origin, basis)
+        t, inputs = np.zeros((1, 2)), frame.origin
+    else:
+        frame = spanned(net, anchors)
+        t, inputs = frame.anchors.numpy(), stacked(net, anchors, "anchors")
+    if points is not None:
+        further = stacked(net, points, "points")
+        t = np.concatenate([t, inside(frame, further).numpy()])
+        inputs = [torch.cat(pair, dim) for *pair, dim in zip(inputs, further, net.inputs.batch_dims, strict=True)]
+    return frame, Known.of(t, tuple(inputs), axes=anchors is None)
 
 
 def _target(net: SplineNetwork, until: str | None, output: int | None) -> int:

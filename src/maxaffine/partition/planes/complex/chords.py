@@ -14,7 +14,7 @@ from maxaffine.partition.planes.complex.signs import Signs
 
 # Corners this much closer to zero than the farthest one are taken for zeros, one after the other, where rounding made
 # the signs around a cell alternate more than twice, which no affine function does.
-LENIENCE = (0.0, 1e-11, 1e-9, 1e-7, 1e-5)
+LENIENCE = (1e-11, 1e-9, 1e-7, 1e-5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,11 +61,12 @@ class Zeros:
     allowed: np.ndarray | None
     tolerance: float
 
-    def chords(self) -> Chords:
+    def chords(self) -> Chords | None:
         """The chord of every function in every cell in which it changes sign.
 
         Returns:
-            The chords.
+            The chords; None where some signs were no affine function's and corners were taken for zeros in the table.
+            A sign belongs to a vertex and a function, so all cells around it have to be looked at anew.
         """
         half, function, position = incidences(self.cells, self.cuts, self.result)
         key = self.cells.cell_of[half] * self.table.shape[1] + function
@@ -75,6 +76,7 @@ class Zeros:
         special = self._touched()
         order = np.argsort(key, kind="stable")
         groups, counts = np.unique(key, return_counts=True)
+        # Two cuts and no zero: the chord joins them. All else is found by walking around the cell.
         special = np.union1d(special, groups[counts != 2])
         if len(special):
             order = order[~_among(key[order], special)]
@@ -83,8 +85,10 @@ class Zeros:
         if len(special):
             where = np.argsort(half * self.table.shape[1] + function)
             known = (half * self.table.shape[1] + function)[where], position[where]
-            walked, walked_functions = self._walk(special, known)
-            ends, functions = np.concatenate([ends, walked]), np.concatenate([functions, walked_functions])
+            walked = self._walk(special, known)
+            if walked is None:
+                return None
+            ends, functions = np.concatenate([ends, walked[0]]), np.concatenate([functions, walked[1]])
         return _sorted(functions, ends.min(1, initial=2**62), ends.max(1, initial=-1))
 
     def _touched(self) -> np.ndarray:
@@ -96,59 +100,73 @@ class Zeros:
         keys = np.sort(cell * self.table.shape[1] + columns[column])
         return keys if self.allowed is None else keys[_among(keys, self.allowed)]
 
-    def _walk(self, pairs: np.ndarray, known: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Chord ends found by walking around the cells: between corners of opposite sign, at a cut or a zero."""
-        found, functions = [], []
-        for lenience in LENIENCE:
-            ends, regular = self._transitions(pairs, known, lenience)
-            found.append(ends)
-            functions.append(pairs[regular] % self.table.shape[1])
-            pairs = pairs[~regular]
-            if not len(pairs):
-                break
-        if len(pairs):
-            cell, function = divmod(int(pairs[0]), self.table.shape[1])
-            place = tuple(float(t) for t in self.cells.centres[cell])
-            raise PartitionError("a unit changes sign more than twice around a cell", place, function)
-        ends, function = np.concatenate(found), np.concatenate(functions)
-        kept = self._proper(ends, function)
-        return ends[kept], function[kept]
+    def _walk(
+        self, pairs: np.ndarray, known: tuple[np.ndarray, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Chord ends found by walking around the cells, at a cut or a zero; None where the table had to be changed."""
+        ends, regular = self._transitions(pairs, known)
+        if not regular.all():
+            self._calm(pairs[~regular])
+            return None
+        kept, sound = self._proper(ends, pairs % self.table.shape[1])
+        return (ends[kept], pairs[kept] % self.table.shape[1]) if sound else None
 
-    def _transitions(
-        self, pairs: np.ndarray, known: tuple[np.ndarray, np.ndarray], lenience: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """(n, 2) ends for the pairs with exactly two changes of sign or none, and which pairs had no more."""
-        cells, count = self.cells, self.table.shape[1]
-        cell, function = np.divmod(pairs, count)
+    def _calm(self, pairs: np.ndarray) -> None:
+        """Take corners for zeros, the smallest first, until no pair changes sign more than twice around its cell."""
+        for lenience in LENIENCE:
+            cell, function = np.divmod(pairs, self.table.shape[1])
+            counts = self.cells.counts[cell]
+            corner, pair = self.cells.corners[spans(self.cells.starts[cell], counts)], owners(counts)
+            values = np.abs(self.table[corner, function[pair]])
+            largest = np.maximum.reduceat(values, starts_of(counts)[:-1])
+            small = values <= lenience * largest[pair]
+            self.table[corner[small], function[pair[small]]] = 0
+            pairs = pairs[~self._changes(pairs)[3]]
+            if not len(pairs):
+                return
+        cell, function = divmod(int(pairs[0]), self.table.shape[1])
+        place = tuple(float(t) for t in self.cells.centres[cell])
+        raise PartitionError("a unit changes sign more than twice around a cell", place, function)
+
+    def _changes(self, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Corners before a change of sign, the next corner that is not zero, their pairs; and which pairs have two."""
+        cells = self.cells
+        cell, function = np.divmod(pairs, self.table.shape[1])
         counts = cells.counts[cell]
         half, pair = spans(cells.starts[cell], counts), owners(counts)
         values = self.table[cells.corners[half], function[pair]]
-        if lenience:
-            largest = np.maximum.reduceat(np.abs(values), starts_of(counts)[:-1])
-            values = np.where(np.abs(values) <= lenience * largest[pair], 0, values)
         strict = values != 0
         half, pair, positive = half[strict], pair[strict], values[strict] > 0
         rows = starts_of(np.bincount(pair, minlength=len(pairs)))
         following = np.arange(1, len(half) + 1)
         following[rows[1:][np.diff(rows) > 0] - 1] = rows[:-1][np.diff(rows) > 0]
         change = np.flatnonzero(positive != positive[following])
-        changes = np.bincount(pair[change], minlength=len(pairs))
-        regular = changes <= 2
-        change = change[(changes == 2)[pair[change]]]
-        here, owner = half[change], pair[change]
-        adjacent = cells.following[here] == half[following[change]]
+        regular = np.bincount(pair[change], minlength=len(pairs)) <= 2
+        return half[change], half[following[change]], pair[change], regular
+
+    def _transitions(self, pairs: np.ndarray, known: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """(n, 2) ends for the pairs with exactly two changes of sign or none, and which pairs had no more."""
+        cells, count = self.cells, self.table.shape[1]
+        here, there, owner, regular = self._changes(pairs)
+        kept = regular[owner]
+        here, there, owner = here[kept], there[kept], owner[kept]
+        # Between two neighbouring corners lies a cut; between others lie zeros, of which the first is taken.
+        adjacent = cells.following[here] == there
         position = self.result.places[cells.following[here]]
-        wanted = (here * count + function[owner])[adjacent]
+        wanted = (here * count + (pairs % count)[owner])[adjacent]
         keys, places = known
         position[adjacent] = places[np.searchsorted(keys, wanted)]
-        ends = position.reshape(-1, 2)
-        # A pair without a change of sign left has no chord: it is marked as one of no length, which is dropped.
+        # A pair without a change of sign has no chord: it is marked as one of no length, which is dropped.
         whole = np.zeros((len(pairs), 2), dtype=np.int64)
-        whole[changes == 2] = ends
+        whole[owner[::2]] = position.reshape(-1, 2)
         return whole[regular], regular
 
-    def _proper(self, ends: np.ndarray, function: np.ndarray) -> np.ndarray:
-        """Which chords leave corners on both sides beyond the tolerance; beside the others, corners become zeros."""
+    def _proper(self, ends: np.ndarray, function: np.ndarray) -> tuple[np.ndarray, bool]:
+        """Which chords leave corners on both sides beyond the tolerance; False where corners beside one became zeros.
+
+        A chord that leaves all corners of one side within the tolerance would cut off a cell that thin: the function is
+        zero at those corners instead.
+        """
         cells = self.result.cells
         cell = cells.cell_of[ends[:, 0]]
         start, end = cells.points[cells.corners[ends[:, 0]]], cells.points[cells.corners[ends[:, 1]]]
@@ -162,11 +180,13 @@ class Zeros:
         left = np.maximum.reduceat(away, rows) > least if len(rows) else length > 0
         right = np.minimum.reduceat(away, rows) < -least if len(rows) else length > 0
         apart = ends[:, 0] != ends[:, 1]
-        beside = ((away > 0) & ~left[chord] | (away < 0) & ~right[chord]) & apart[chord]
-        # Points that this division added have no row: they lie on a chord.
+        beside = ((away >= 0) & ~left[chord] | (away <= 0) & ~right[chord]) & apart[chord]
+        # Points that this division added have no row: they lie on edges between corners that have.
         beside &= cells.corners[half] < len(self.table)
-        self.table[cells.corners[half[beside]], function[chord[beside]]] = 0
-        return left & right & apart
+        vertex, column = cells.corners[half[beside]], function[chord[beside]]
+        sound = not self.table[vertex, column].any()
+        self.table[vertex, column] = 0
+        return left & right & apart, sound
 
 
 def _among(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -212,20 +232,16 @@ class Crossings:
         return Crossings(self.first[kept], self.second[kept], self.on_first[kept], self.on_second[kept])
 
 
-def find_crossings(cells: Complex, chords: Chords, tolerance: float) -> tuple[Chords, Crossings, np.ndarray]:
-    """Find the crossings, and put off chords whose crossings could not be told apart.
-
-    Two chords cross exactly when their ends interleave around the cell. Where crossings of one chord lie closer than
-    the tolerance to each other or to its ends (three units through one point), only one of them is kept, and the other
-    chords wait for the next round, in which the point is a vertex.
+def find_crossings(cells: Complex, chords: Chords, tolerance: float) -> tuple[Crossings, np.ndarray]:
+    """Find the crossings: two chords cross exactly when their ends interleave around the cell.
 
     Args:
-        cells: The complex behind the cuts.
+        cells: The complex after the cuts.
         chords: The chords of all its cells.
         tolerance: A distance in the plane.
 
     Returns:
-        The chords kept, their crossings, and the functions of the chords put off.
+        The crossings, and how exactly each is known.
     """
     first, second = _interleaved(chords)
     start = cells.points[cells.corners[chords.start]]
@@ -234,10 +250,30 @@ def find_crossings(cells: Complex, chords: Chords, tolerance: float) -> tuple[Ch
     gap = start[second] - start[first]
     with np.errstate(divide="ignore", invalid="ignore"):
         on_first, on_second = cross(gap, along[second]) / span, cross(gap, along[first]) / span
-    found = Crossings(first, second, on_first, on_second)
     length = np.hypot(*along.T)
     # Ends are known to the tolerance; crossings at a small angle are known to as much the less.
     reach = tolerance * length[first] * length[second] / np.maximum(np.abs(span), np.finfo(float).tiny)
+    return Crossings(first, second, on_first, on_second), reach
+
+
+def told_apart(
+    cells: Complex, chords: Chords, found: Crossings, reach: np.ndarray
+) -> tuple[Chords, Crossings, np.ndarray]:
+    """Put off chords whose crossings could not be told apart.
+
+    Where crossings of one chord lie closer than they are known to each other or to its ends (three units through one
+    point), only one of them is kept, and the other chords wait for the next round, in which the point is a vertex.
+
+    Args:
+        cells: The complex after the cuts.
+        chords: The chords of all its cells.
+        found: Their crossings.
+        reach: (x,) how exactly each crossing is known.
+
+    Returns:
+        The chords kept, their crossings, and the functions of the chords put off.
+    """
+    length = np.hypot(*(cells.points[cells.corners[chords.end]] - cells.points[cells.corners[chords.start]]).T)
     waiting = np.zeros(len(length), dtype=bool)
     while (further := _too_close(found, length, chords.function, reach)).any():
         waiting |= further
@@ -279,18 +315,35 @@ def _too_close(found: Crossings, length: np.ndarray, function: np.ndarray, reach
     for chord, at in ((found.first, found.on_first), (found.second, found.on_second)):
         inside = (at * length[chord] > reach) & ((1 - at) * length[chord] > reach)
         waiting[later[~inside]] = True
-    chord, other = np.concatenate([found.first, found.second]), np.concatenate([found.second, found.first])
-    at = np.concatenate([found.on_first, found.on_second])
-    order = np.lexsort((at, chord))
-    chord, other, at, reach = chord[order], other[order], at[order], np.concatenate([reach, reach])[order]
-    apart = np.ones(len(chord), dtype=bool)
-    near = (at[1:] - at[:-1]) * length[chord[1:]] <= np.maximum(reach[1:], reach[:-1])
-    apart[1:] = (chord[1:] != chord[:-1]) | ~near
-    if apart.all():
+    entry, near = close_along(found, length, reach)
+    if not near.any():
         return waiting
+    other = np.concatenate([found.second, found.first])[entry]
+    apart = np.ones(len(entry), dtype=bool)
+    apart[1:] = ~near
     cluster = np.cumsum(apart) - 1
     rank = np.lexsort((function[other], cluster))
     later_ones = np.ones(len(rank), dtype=bool)
     later_ones[np.flatnonzero(np.diff(cluster[rank], prepend=-1))] = False
     waiting[other[rank[later_ones]]] = True
     return waiting
+
+
+def close_along(found: Crossings, length: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Crossings in order along their chords, and which neighbours cannot be told apart.
+
+    Args:
+        found: The crossings.
+        length: (c,) of the chords.
+        reach: (x,) how exactly each crossing is known.
+
+    Returns:
+        (2 x,) places among the crossings as their first chords have them, then as their second ones have; and for every
+        two neighbours whether they lie on one chord, closer than they are known.
+    """
+    chord = np.concatenate([found.first, found.second])
+    at = np.concatenate([found.on_first, found.on_second])
+    order = np.lexsort((at, chord))
+    chord, at, reach = chord[order], at[order], np.concatenate([reach, reach])[order]
+    near = (at[1:] - at[:-1]) * length[chord[1:]] <= np.maximum(reach[1:], reach[:-1])
+    return order, near & (chord[1:] == chord[:-1])

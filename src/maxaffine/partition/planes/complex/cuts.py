@@ -29,15 +29,19 @@ class Cuts:
     at: np.ndarray
 
 
-def find_cuts(cells: Complex, table: np.ndarray, crossed: tuple[np.ndarray, np.ndarray], tolerance: float) -> Cuts:
+def find_cuts(
+    cells: Complex, table: np.ndarray, least: np.ndarray, crossed: tuple[np.ndarray, np.ndarray], tolerance: float
+) -> Cuts:
     """Locate the crossings of edges and functions.
 
     A cut closer than the tolerance to an end of its edge becomes a zero at that end (in ``table``, which changes);
-    cuts closer than that to each other become one vertex.
+    cuts closer than that to each other become one vertex, and so do those of functions so flat along the edge that
+    rounding moves their zero farther.
 
     Args:
         cells: The complex.
         table: (V, M) values of the functions at the vertices.
+        least: (M,) what counts as zero of each.
         crossed: Edges and functions of opposite signs at their ends, sorted by edge.
         tolerance: A distance in the plane.
 
@@ -59,10 +63,56 @@ def find_cuts(cells: Complex, table: np.ndarray, crossed: tuple[np.ndarray, np.n
         edge, function = edge[kept], function[kept]
     order = np.lexsort((function, at, edge))
     edge, function, at = edge[order], function[order], at[order]
-    fresh = np.ones(len(edge), dtype=bool)
-    fresh[1:] = (edge[1:] != edge[:-1]) | ((at[1:] - at[:-1]) * lengths[edge[1:]] > tolerance)
+    length = lengths[edge]
+    fall = np.abs(table[cells.ends[edge, 0], function] - table[cells.ends[edge, 1], function])
+    reach = least[function] * length / fall
+    flat = reach > tolerance
+    if flat.any():
+        at = _joined(edge, at, length, reach, flat, tolerance)
+        order = np.lexsort((function, at, edge))
+        edge, function, at = edge[order], function[order], at[order]
+        fresh = np.ones(len(edge), dtype=bool)
+        fresh[1:] = (edge[1:] != edge[:-1]) | (at[1:] != at[:-1])
+    else:
+        fresh = _apart(edge, at * length, tolerance)
     first = np.flatnonzero(fresh)
     return Cuts(edge, function, np.cumsum(fresh) - 1, first, at[first])
+
+
+def _apart(edge: np.ndarray, at: np.ndarray, reach: np.ndarray | float) -> np.ndarray:
+    """Which cuts, in order along their edges, lie farther than the reach from the one before."""
+    fresh = np.ones(len(edge), dtype=bool)
+    fresh[1:] = (edge[1:] != edge[:-1]) | (np.diff(at) > (reach if isinstance(reach, float) else reach[1:]))
+    return fresh
+
+
+def _joined(
+    edge: np.ndarray, at: np.ndarray, length: np.ndarray, reach: np.ndarray, flat: np.ndarray, tolerance: float
+) -> np.ndarray:
+    """The place of each cut's vertex, for cuts in order along their edges.
+
+    Cuts known to the tolerance come first and are joined among themselves, so that a flat function between two of them
+    does not make them one. Each flat one then joins the nearest of their vertices within its own reach, and those left
+    each other.
+    """
+    found, solid = at.copy(), np.flatnonzero(~flat)
+    fresh = _apart(edge[solid], (at * length)[solid], tolerance)
+    found[solid] = at[solid[fresh]][np.cumsum(fresh) - 1]
+    count = len(edge)
+    place = np.arange(count)
+    before = np.maximum.accumulate(np.where(flat, -1, place))
+    after = np.minimum.accumulate(np.where(flat, count, place)[::-1])[::-1]
+    left = flat.copy()
+    best = np.full(count, np.inf)
+    for near in (before, after):
+        other = np.clip(near, 0, count - 1)
+        gap = np.where((near == other) & (edge[other] == edge), np.abs(at - found[other]) * length, np.inf)
+        joins = flat & (gap <= reach) & (gap < best)
+        found[joins], best[joins], left[joins] = found[other[joins]], gap[joins], False
+    rest = np.flatnonzero(left)
+    fresh = _apart(edge[rest], (at * length)[rest], np.maximum(reach[rest], np.roll(reach[rest], 1)))
+    found[rest] = at[rest[fresh]][np.cumsum(fresh) - 1]
+    return found
 
 
 @dataclass(frozen=True, eq=False)

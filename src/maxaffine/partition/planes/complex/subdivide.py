@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from maxaffine.partition.planes.complex.cells import Complex
-from maxaffine.partition.planes.complex.chords import Zeros, find_crossings
+from maxaffine.partition.planes.complex.cells import SPOKE, Complex, cross
+from maxaffine.partition.planes.complex.chords import Zeros, find_crossings, told_apart
 from maxaffine.partition.planes.complex.cuts import cut, find_cuts
 from maxaffine.partition.planes.complex.faces import chain, trace
+from maxaffine.partition.planes.complex.hubs import Hub, find_hubs
+from maxaffine.partition.planes.complex.ragged import owners, spans
 from maxaffine.partition.planes.complex.signs import Signs
 
 
@@ -19,12 +21,14 @@ class Functions:
 
     Attributes:
         table: (V, M) their values at the vertices; those taken for zero are zeros. It may be written to.
+        least: (M,) what counts as zero of each.
         operator: Number of the operator whose boundaries their zero sets are.
         units: (M,) its units.
         pairs: (cells, functions), sorted by cell: only these are divided by those; None for all.
     """
 
     table: np.ndarray
+    least: np.ndarray
     operator: int
     units: np.ndarray
     pairs: tuple[np.ndarray, np.ndarray] | None = None
@@ -93,11 +97,24 @@ def subdivide(cells: Complex, functions: Functions, tolerance: float) -> Round:
         PartitionError: When the signs of a function around a cell are not those of an affine function.
     """
     table, count = functions.table, len(cells.points)
-    cuts = find_cuts(cells, table, functions.crossed(cells), tolerance)
-    result = cut(cells, cuts)
     allowed = None if functions.pairs is None else np.sort(functions.pairs[0] * table.shape[1] + functions.pairs[1])
-    chords = Zeros(cells, table, cuts, result, allowed, tolerance).chords()
-    chords, found, put_off = find_crossings(result.cells, chords, tolerance)
+    # Signs first, for all cells alike; what is cut then agrees on both sides of every edge. A change of signs only adds
+    # zeros, so this ends.
+    chords = None
+    while chords is None:
+        cuts = find_cuts(cells, table, functions.least, functions.crossed(cells), tolerance)
+        result = cut(cells, cuts)
+        chords = Zeros(cells, table, cuts, result, allowed, tolerance).chords()
+    if (cells.operator == SPOKE).any():
+        cells = _with_boundaries(cells, functions)
+        result = cut(cells, cuts)
+    found, reach = find_crossings(result.cells, chords, tolerance)
+    kept, apart, put_off = told_apart(result.cells, chords, found, reach)
+    if len(put_off) and functions.operator != SPOKE:
+        hubs = find_hubs(result.cells, chords, found, reach, tolerance)
+        if hubs:
+            return _with_hubs(cells, hubs, table.shape[1], tolerance)
+    chords, found = kept, apart
     edge = cuts.edge[cuts.first]
     ends = cells.ends[edge]
     stages = [Stage(ends[:, 0], ends[:, 1], cuts.at, count + cuts.vertex, cuts.function)] if len(edge) else []
@@ -113,3 +130,43 @@ def subdivide(cells: Complex, functions: Functions, tolerance: float) -> Round:
         stages.append(Stage(first, second, found.on_first, crossing, zero))
     cells = trace(result.cells, chords, chains, points, functions.operator, functions.units)
     return Round(cells, tuple(stages), put_off)
+
+
+def _with_boundaries(cells: Complex, functions: Functions) -> Complex:
+    """The complex whose spokes along which a function is zero are its boundary, where it is not zero beside them.
+
+    Nothing else bends across a spoke, so that the function has opposite signs on its two sides.
+    """
+    if functions.pairs is not None:
+        return cells
+    table, spoke = functions.table, np.flatnonzero(cells.operator == SPOKE)
+    place, function = np.nonzero((table[cells.ends[spoke]] == 0).all(1))
+    cell = cells.edge_cells[spoke[place], 0]
+    counts = cells.counts[cell]
+    corners = cells.corners[spans(cells.starts[cell], counts)]
+    beside = np.bincount(owners(counts), table[corners, np.repeat(function, counts)] != 0, len(cell)) > 0
+    operator, unit = cells.operator.copy(), cells.unit.copy()
+    operator[spoke[place[beside]]] = functions.operator
+    unit[spoke[place[beside]]] = functions.units[function[beside]]
+    return replace(cells, operator=operator, unit=unit)
+
+
+def _with_hubs(cells: Complex, hubs: list[Hub], count: int, tolerance: float) -> Round:
+    """A round that draws two spokes through each hub and divides by nothing else; all functions are put off."""
+    lines = 2 * np.arange(len(hubs))
+    cell = np.repeat([hub.cell for hub in hubs], 2)
+    point, direction = np.repeat([hub.point for hub in hubs], 2, 0), np.concatenate([hub.directions for hub in hubs])
+    table = cross(direction, cells.points[:, None] - point)
+    order = np.argsort(cell, kind="stable")
+    spokes = Functions(table, np.zeros(len(cell)), SPOKE, np.full(len(cell), SPOKE), (cell[order], np.arange(len(cell))[order]))
+    done = subdivide(cells, spokes, tolerance)
+    # Both lines of a hub are zero at one new vertex alone: there its functions are zero, and else nothing is known.
+    stages = []
+    for stage in done.stages:
+        vertex, function = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        for hub, line in zip(hubs, lines, strict=True):
+            both = np.intersect1d(stage.vertex[stage.function == line], stage.vertex[stage.function == line + 1])
+            vertex = np.concatenate([vertex, np.repeat(both[:1], len(hub.functions) if len(both) else 0)])
+            function = np.concatenate([function, hub.functions if len(both) else function[:0]])
+        stages.append(replace(stage, vertex=vertex, function=function))
+    return Round(done.cells, tuple(stages), np.arange(count))
