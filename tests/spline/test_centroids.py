@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -82,7 +83,12 @@ def test_where_a_code_is_certain_it_is_that_of_exact_arithmetic(
     try:
         spline = MaxAffineSpline.from_centroids(codebook)
     except BadInput as error:
-        assert "apart at their distance from the origin" in str(error) and power >= 1
+        named = re.search(r"cannot tell centroids (\d+) and (\d+) of unit 0 apart", str(error))
+        assert named is not None
+        mine, other = ([Fraction(value) for value in codebook[int(number)].tolist()] for number in named.groups())
+        gap = sum((a - b) ** 2 for a, b in zip(mine, other, strict=True))
+        size = 2 * sum(a * a for a in mine) + sum(b * b for b in other)
+        assert gap <= 2 * (width + 10) * Fraction(torch.finfo(dtype).eps) / 2 * size
         return
     exact = torch.tensor(exact_assignment(x, codebook))
     right = spline.codes(x)[:, 0] == exact
@@ -92,8 +98,8 @@ def test_where_a_code_is_certain_it_is_that_of_exact_arithmetic(
 
 
 def test_rounding_does_bite_and_certain_says_where() -> None:
-    """In single precision, 300 from the origin, some codes are wrong (scikit-learn's too); doubles mend them."""
-    codebook, x = gaussian(8, 6, 0, torch.float32) + 300, gaussian(4000, 6, 1, torch.float32) + 300
+    """In single precision, 128 from the origin, some codes are wrong (scikit-learn's too); doubles mend them."""
+    codebook, x = gaussian(8, 6, 0, torch.float32) + 128, gaussian(4000, 6, 1, torch.float32) + 128
     exact = torch.tensor(exact_assignment(x, codebook))
     spline = MaxAffineSpline.from_centroids(codebook)
     wrong = spline.codes(x)[:, 0] != exact
@@ -107,11 +113,62 @@ def test_rounding_does_bite_and_certain_says_where() -> None:
 
 
 def test_a_proof_that_is_too_bold_is_caught() -> None:
-    codebook, x = gaussian(8, 6, 0, torch.float32) + 300, gaussian(4000, 6, 1, torch.float32) + 300
+    codebook, x = gaussian(8, 6, 0, torch.float32) + 128, gaussian(4000, 6, 1, torch.float32) + 128
     spline = MaxAffineSpline.from_centroids(codebook)
     wrong = spline.codes(x)[:, 0] != torch.tensor(exact_assignment(x, codebook))
     bold = spline._scores(x).topk(2, dim=2).values.diff(dim=2).flatten() != 0
     assert bool((wrong & bold).any()), "any difference of scores at all is no proof"
+
+
+def scores_in(order: Tensor, codebook: Tensor) -> Tensor:
+    """Every centroid's score at every centroid, its products and its offset rounded and added up in this order."""
+    offsets = (-codebook.double().square().sum(1) / 2).to(codebook.dtype)
+    products = codebook[:, None] * codebook
+    terms = torch.cat([products, offsets[None, :, None].expand(len(codebook), -1, 1)], dim=2)
+    total = torch.zeros_like(terms[..., 0])
+    for place in order.tolist():
+        total = total + terms[..., place]
+    return total
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("width", [1, 3, 8, 40])
+@pytest.mark.parametrize("origin", [0.0, 10.0, 1000.0])
+def test_centroids_win_at_themselves_in_every_order_of_summation(dtype: torch.dtype, width: int, origin: float) -> None:
+    """The nearest pair that is accepted does, and a twentieth of its distance is too near: the bound is no excuse."""
+
+    def pair(distance: float) -> Tensor:
+        return torch.stack([start, start + distance * along]).to(dtype)
+
+    def accepted(distance: float) -> bool:
+        try:
+            MaxAffineSpline.from_centroids(pair(distance))
+        except BadInput:
+            return False
+        return True
+
+    def lost(distance: float) -> bool:
+        orders = [torch.arange(width + 1), torch.arange(width, -1, -1), *(torch.randperm(width + 1) for _ in range(20))]
+        winners = [scores_in(order, pair(distance)).argmax(1).tolist() for order in orders]
+        return any(found != [0, 1] for found in winners)
+
+    start, along = gaussian(2, width, width)
+    start = start + origin
+    along /= along.norm()
+    farthest = 1e-2 * (1 + origin) * (1 if dtype == torch.float32 else 1e-4) * width
+    distances = [farthest / 1.25**power for power in range(40)]
+    nearest = min(distance for distance in distances if accepted(distance))
+    assert distances[-1] < nearest < distances[0] and not lost(nearest)
+    assert any(lost(nearest / 20 * 1.25**power) for power in range(13))
+
+
+def test_one_product_is_no_proof() -> None:
+    """1e5 and 1e5 + 1 are told apart by a processor that rounds a x + b once, and not by one that rounds a x first."""
+    codebook = torch.tensor([[1e5], [1e5 + 1]])
+    offsets = (-codebook.double().square().sum(1) / 2).float()
+    once = (codebook.double() @ codebook.double().T + offsets.double()).float()
+    twice = scores_in(torch.tensor([0, 1]), codebook)
+    assert once.argmax(1).tolist() == [0, 1] and twice.argmax(1).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -147,6 +204,14 @@ def test_large_codebooks_are_checked_in_parts() -> None:
         (torch.zeros(2, 3) / 0, BadInput, "centroids holds NaN"),
         (torch.full((1, 3), 1e20), BadInput, "squares overflow torch.float32"),
         (torch.tensor([[1e5], [1e5 + 1]]), BadInput, r"cannot tell centroids 0 and 1 of unit 0 apart.*\.double"),
+        (
+            torch.tensor([[1e8], [1e8 + 1]], dtype=torch.float64),
+            BadInput,
+            "cannot tell centroids 0 and 1 .* centroids and inputs$",
+        ),
+        (torch.tensor([[[0.0], [1.0], [2.0]], [[8.0], [90.0], [90.5]]]).bfloat16(), BadInput, "1 and 2 of unit 1 "),
+        (torch.tensor([[0.0, 1.0], [99.0, 98.0], [99.0, 98.125]]).half(), BadInput, "1 and 2 of unit 0 "),
+        (torch.tensor([[1e-30], [2e-30]]), BadInput, "0 and 1 of unit 0 "),
     ],
 )
 def test_bad_centroids_are_refused(centroids: Tensor, error: type[Exception], words: str) -> None:

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+
+def gamma(terms: int, unit: float) -> float:
+    """Bound n u / (1 - n u) on the relative error of n roundings one after another; infinite where none is known.
+
+    Args:
+        terms: n.
+        unit: u, the unit roundoff.
+
+    Returns:
+        The bound.
+
+    Source: N. Higham, Accuracy and Stability of Numerical Algorithms (2nd edition, 2002), lemma 3.1.
+    """
+    return terms * unit / (1 - terms * unit) if terms * unit < 1 else inf
 
 
 def decided(x: Tensor, slopes: Tensor, offsets: Tensor, scores: Tensor) -> Tensor:
@@ -30,10 +47,10 @@ def decided(x: Tensor, slopes: Tensor, offsets: Tensor, scores: Tensor) -> Tenso
     terms = 2 * in_features + 4
     if terms * info.eps >= 1:
         return torch.zeros(scores.shape[:2], dtype=torch.bool, device=scores.device)
-    gamma = terms * info.eps / 2 / (1 - terms * info.eps / 2)
+    relative = gamma(terms, info.eps / 2)
     sizes = F.linear(x.abs(), slopes.abs().flatten(0, 1), offsets.abs().flatten()).unflatten(1, (units, pieces))
     # The sizes are rounded too, and products may underflow.
-    bounds = sizes * (gamma * (1 + 2 * gamma)) + terms * info.tiny
+    bounds = sizes * (relative * (1 + 2 * relative)) + terms * info.tiny
     winner = scores.argmax(dim=2, keepdim=True)
     lowest = (scores - bounds).gather(2, winner)
     others = (scores + bounds).scatter(2, winner, -torch.inf)

@@ -99,7 +99,7 @@ class MaxAffineSpline(nn.Module):
         Raises:
             ShapeMismatch: Not two or three dimensions.
             BadInput: Not floating point, empty or not finite; or so far from the origin, for their distances, that
-                their dtype cannot tell them apart.
+                rounding their scores, in some order of summation, could make one lose at its own place.
 
         Source: Mad Max (arXiv 1805.06576), the link between MASO partitions and K-means.
 
