@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 import maxaffine as ma
-from maxaffine.graph import Elementwise, ScalarSpline, Sign
+from maxaffine.graph import Elementwise, ScalarSpline, Sign, WideSpline
 from tests.blocks import only
 from tests.zoo.networks import Net
 
@@ -154,3 +154,38 @@ def test_a_continuous_spline_is_recognised(knots: list[float], slopes: list[floa
     shift = spline.shift(codes, x.dtype)
     assert_close(scale.to(x.dtype), torch.tensor(slopes, dtype=x.dtype)[codes.long()])
     assert_close(torch.zeros_like(x) if shift is None else shift, torch.tensor(offsets, dtype=x.dtype)[codes.long()])
+
+
+BOUNDS = (0.1, 0.3, 0.7)  # rounded up in one 16-bit type and down in another
+
+
+def bounded(m: object, x: Tensor) -> Tensor:
+    """Every function with a bound that is no number of a 16-bit type, and comparisons with one."""
+    values = []
+    for c in BOUNDS:
+        values += [F.threshold(x, c, 20.0), F.hardshrink(x, c), F.softshrink(x, c), F.hardtanh(x, -c, c)]
+        values += [x.clamp(max=c), F.relu6(x / c), F.leaky_relu(x, c), torch.where(x > c, x, 20.0)]
+        values += [torch.where(x <= -c, x, 20.0), torch.where(x == c, x, 20.0)]
+    return torch.cat(values, 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_at_a_bound_that_the_type_cannot_hold_the_piece_is_the_one_that_the_module_takes(dtype: torch.dtype) -> None:
+    ties = torch.tensor(BOUNDS, dtype=dtype)
+    x = torch.cat([around for tie in (ties, -ties) for around in (tie, tie.nextafter(2 * tie), tie.nextafter(0 * tie))])
+    x = x.unsqueeze(1)
+    module = Net(bounded)
+    net = ma.capture(module, x)
+    # Another piece is off by far more: by the bound, or by a bound less another.
+    assert_close(net.affine_map(x)(x), module(x), rtol=0, atol=torch.finfo(dtype).eps)
+    assert ma.verify(net, module, x).exact
+    softened = {name: codes.unpack() for name, codes in net.codes(x).items() if name.startswith("softshrink")}
+    for (name, codes), c in zip(softened.items(), BOUNDS, strict=True):
+        value = F.softshrink(x, c)  # its sign says which piece it takes; it is zero at a tie too
+        assert torch.equal(codes[value != 0], (value.sign() + 1)[value != 0].to(codes.dtype)), name
+
+
+def test_a_spline_that_compares_in_16_bits_where_the_operator_does_not_is_found_out() -> None:
+    x = torch.tensor([[0.1]], dtype=torch.bfloat16)
+    assert WideSpline((0.1,), (0.0, 1.0), (20.0, 0.0)).codes(x).item()
+    assert not ScalarSpline((0.1,), (0.0, 1.0), (20.0, 0.0)).codes(x).item()

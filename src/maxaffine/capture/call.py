@@ -12,6 +12,8 @@ from torch import Tensor
 from maxaffine.errors import NotPiecewiseAffine
 from maxaffine.graph import Affine, Dependence, Sign, Slot, Value
 
+PLACES = ("indices", "index")  # arguments that say where entries are, in the schemas of operators
+
 
 @dataclass(frozen=True, eq=False)
 class Ref:
@@ -21,11 +23,13 @@ class Ref:
         number: Its number in the graph.
         value: What is known of it.
         sample: The tensor (or size) that it is on the probe batch.
+        traced: What the trace knows of it; of a size, how it follows from the number of samples.
     """
 
     number: int
     value: Value
     sample: Any
+    traced: Any = None
 
     @property
     def affine(self) -> bool:
@@ -108,12 +112,11 @@ class Call:
 
     @property
     def joint(self) -> bool:
-        """Whether every floating-point tensor among the arguments depends on the input: no constant is mixed in."""
-        tensors = [item.sample if isinstance(item, Ref) else item for item in leaves(list(self.arguments.values()))]
-        floating = [item for item in tensors if isinstance(item, Tensor) and item.is_floating_point()]
-        return len(floating) == sum(
-            isinstance(item, Ref) and item.affine for item in leaves(list(self.arguments.values()))
-        )
+        """Whether every entry that it moves depends on the input: no constant is mixed in, of whatever type."""
+        # Integers and truth values beside floats are constants too; places are not moved themselves.
+        moved = [item for name, item in self.arguments.items() if name not in PLACES]
+        tensors = [item for item in leaves(moved) if isinstance(item, Ref | Tensor)]
+        return all(isinstance(item, Ref) and (item.affine or item.size) for item in tensors)
 
     def depends(self, name: str) -> bool:
         """Whether an argument depends affinely on the network's input."""

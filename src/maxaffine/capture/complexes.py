@@ -64,7 +64,7 @@ RETURNED = (
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Complex(Ref):
     """A complex value, or a tuple of some, as the call that computes it.
 
@@ -140,7 +140,7 @@ def kept(call: Call, sample: Any) -> Complex:
     kinds = [ref.value.dependence for ref in call.refs]
     held = Dependence.REGION if Dependence.REGION in kinds else Dependence.HELD
     # Calls are alive as long as what is computed from them, so their addresses tell them apart.
-    return Complex(-id(call), Value(Dependence.AFFINE if call.active else held), sample, call)
+    return Complex(-id(call), Value(Dependence.AFFINE if call.active else held), sample, call=call)
 
 
 def composed(call: Call) -> Call:

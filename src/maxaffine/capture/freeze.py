@@ -69,7 +69,6 @@ class Freezer:
     values: dict[int, Value] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     known: dict[Node, Any] = field(default_factory=dict)
-    counts: set[Any] = field(default_factory=set)  # what stands for the number of samples in traced sizes
 
     def graph(self, probe: Sequence[Tensor], targets: Sequence[Any]) -> Graph:
         """Freeze what the target nodes need.
@@ -108,17 +107,16 @@ class Freezer:
             ref = self._new(dependence, tensor, BatchAxis(axis))
             numbers.append(ref.number)
             self.known[placeholders[name]] = ref
-            self.counts.add(placeholders[name].meta["val"].shape[axis].node.expr)
         return tuple(numbers)
 
-    def _new(self, dependence: Dependence, sample: Any, batch: BatchAxis | None) -> Ref:
+    def _new(self, dependence: Dependence, sample: Any, batch: BatchAxis | None, traced: Any = None) -> Ref:
         number = len(self.values)
         if isinstance(sample, Tensor):
             units = batch.units(sample.shape) if batch else tuple(sample.shape)
             self.values[number] = Value(dependence, units, batch, sample.dtype)
         else:
             self.values[number] = Value(dependence)
-        return Ref(number, self.values[number], sample)
+        return Ref(number, self.values[number], sample, traced)
 
     def _argument(self, item: Any) -> Any:
         if isinstance(item, Node):
@@ -158,7 +156,7 @@ class Freezer:
         if not complex_values and (
             call.target in (aten.sym_size.int, aten.full_like.default) or all(ref.size for ref in call.refs)
         ):
-            return self._sized(call)
+            return self._sized(call, node)
         rule = find(call.target)
         if complex_values:
             check_affine(call)
@@ -174,7 +172,7 @@ class Freezer:
         value = _on_probe(call, operator)
         outputs = as_tuple(value)
         batch = rule.batch(call, [item for item in outputs if isinstance(item, Tensor)])
-        if not grows(as_tuple(node.meta["val"])[0].shape, batch, self.counts):
+        if not grows(as_tuple(node.meta["val"])[0].shape, batch):
             call.refuse(MIXED, MIXED_CURE)
         refs = [self._new(_dependence(call, operator, item), item, batch) for item in outputs]
         records = () if not call.active else (_record(operator, name, refs[0].value.units),)
@@ -183,12 +181,12 @@ class Freezer:
         self.steps.append(Step(operator, inputs, numbers, records, operator.traits.active))
         return refs if isinstance(value, tuple | list) else refs[0]
 
-    def _sized(self, call: Call) -> Any:
+    def _sized(self, call: Call, node: Node) -> Any:
         """A size, or a tensor of one constant whose shape follows the batch."""
         operator = _held(call)
         sample = operator(*(ref.sample for ref in call.refs))
         batch = _uniform(call, sample) if isinstance(sample, Tensor) else None
-        ref = self._new(Dependence.HELD, sample, batch)
+        ref = self._new(Dependence.HELD, sample, batch, node.meta["val"])
         self.steps.append(Step(operator, tuple(item.number for item in call.refs), (ref.number,), ()))
         return ref
 

@@ -8,7 +8,7 @@ from maxaffine.graph.graph import BatchAxis, Dependence, Graph, Step, Value
 from maxaffine.graph.linear import ChannelAffine, Convolution, MatrixProduct, Reshape, Sum
 from maxaffine.graph.linearization import Linearization
 from maxaffine.graph.naming import loaded_target, saved_target
-from maxaffine.graph.piecewise import Choice, Comparison, Elementwise, ScalarSpline
+from maxaffine.graph.piecewise import Choice, Comparison, Elementwise, ScalarSpline, WideSpline
 from maxaffine.graph.precision import in_float64
 from maxaffine.graph.selection import AxisSelection, MaxPool
 from maxaffine.graph.undisturbed import undisturbed
@@ -43,6 +43,7 @@ __all__ = [
     "Traced",
     "Traits",
     "Value",
+    "WideSpline",
     "as_tuple",
     "curvatures",
     "fill",

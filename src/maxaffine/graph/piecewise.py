@@ -34,6 +34,7 @@ class ScalarSpline:
     def codes(self, x: Tensor) -> Tensor:
         """The piece of every entry: bool for two pieces, uint8 for more."""
         reached = self.reached or (False,) * len(self.knots)
+        x = self._operand(x)
         above = [x >= knot if at else x > knot for knot, at in zip(self.knots, reached, strict=True)]
         if len(above) == 1:
             return above[0]
@@ -41,6 +42,10 @@ class ScalarSpline:
         for item in above[1:]:
             codes += item
         return codes
+
+    def _operand(self, x: Tensor) -> Tensor:
+        """The numbers that are compared with the knots: in their own type, to which PyTorch rounds the knots."""
+        return x
 
     @property
     def rectifies(self) -> bool:
@@ -94,6 +99,13 @@ class ScalarSpline:
         if all(bool((slope >= 0).all()) for slope in slopes):
             return Sign.NONNEGATIVE
         return Sign.NONPOSITIVE if all(bool((slope <= 0).all()) for slope in slopes) else Sign.MIXED
+
+
+class WideSpline(ScalarSpline):
+    """The same, of an operator that compares 16-bit numbers in float32, where other numbers tie with a knot."""
+
+    def _operand(self, x: Tensor) -> Tensor:
+        return x.float() if x.element_size() < 4 else x
 
 
 @dataclass(frozen=True, eq=False)

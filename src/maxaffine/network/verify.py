@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 from maxaffine.errors import BadInput, ExactnessError
 from maxaffine.graph import BatchAxis, Dependence, Linearization, as_tuple
 from maxaffine.maps import AffineMap
+from maxaffine.network.apart import differences_alone, outputs_alone
 from maxaffine.network.rerun import Rerun, rerun
 from maxaffine.network.residuals import relative, scales, size
 from maxaffine.network.secant import slope_error
@@ -32,6 +34,8 @@ class ExactnessReport:
         bound: What rounding explains: a multiple of the dtype's epsilon that grows with the number of operators.
         samples: Number of inputs checked.
         dtype: Their dtype.
+        apart: max |model(x) - model(x[i:i+1])| and |model(x) - net(x[i:i+1])|, over the first, the last and a middle
+            sample: what a sample has in a batch against what it has alone.
     """
 
     output: float
@@ -41,11 +45,12 @@ class ExactnessReport:
     bound: float
     samples: int
     dtype: torch.dtype
+    apart: float = 0.0
 
     @property
     def residuals(self) -> dict[str, float]:
-        """The four residuals by name."""
-        return {"output": self.output, "affine": self.affine, "split": self.split, "jacobian": self.jacobian}
+        """The five residuals by name."""
+        return {name: getattr(self, name) for name in ("output", "affine", "split", "jacobian", "apart")}
 
     @property
     def exact(self) -> bool:
@@ -74,8 +79,9 @@ def verify(
 ) -> ExactnessReport:
     """Check a captured network against the user's untouched module.
 
-    Four residuals, each relative to the largest term: the output; A x + b with b pushed through the network on its
-    own; the offset contributions' sum; and A^T u against autograd on the module. On a kink autograd may pick
+    Five residuals, each relative to the largest term: the output; A x + b with b pushed through the network on its
+    own; the offset contributions' sum; A^T u against autograd on the module; and single samples against the batch. On a
+    kink autograd may pick
     another piece than the lowest, so a Jacobian that disagrees is compared again just beside x; where the module cuts
     its gradients (detach, no_grad), its own differences decide. An activation that was left out by
     ``output="pre_activation"`` is applied first, for the module applies it.
@@ -103,16 +109,18 @@ def verify(
     call = rerun(net, model)
     bound = rounding_bound(net) if rtol is None else rtol
     generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        alone = outputs_alone(net, call, tensors)
     reports = [
-        _check(net, call, tensors, place, generator, bound)
+        _check(net, call, tensors, alone, place, generator, bound)
         for place, number in enumerate(net.graph.outputs)
         if _checkable(net, number)
     ]
     if not reports:
         raise BadInput("net: no output depends on the input, so there is nothing to check")
-    worst = [max(column) for column in zip(*reports, strict=True)]
+    *worst, apart = (max(column) for column in zip(*reports, strict=True))
     samples = tensors[0].shape[net.inputs.batch_dims[0]]
-    report = ExactnessReport(*worst, bound=bound, samples=samples, dtype=floating.dtype)
+    report = ExactnessReport(*worst, bound=bound, samples=samples, dtype=floating.dtype, apart=apart)
     if raises and not report.exact:
         raise ExactnessError(
             f"net: {report}. Was the model trained, moved or put into another mode since capture? Then capture it"
@@ -138,10 +146,11 @@ def _check(
     net: SplineNetwork,
     call: Rerun,
     tensors: tuple[Tensor, ...],
+    alone: dict[int, list[list[Tensor]]],
     place: int,
     generator: torch.Generator,
     bound: float,
-) -> tuple[float, float, float, float]:
+) -> tuple[float, float, float, float, float]:
     x = net.inputs.given(tensors)
     with torch.no_grad():
         truth = _front(net, place, call(tensors)[place]).detach()  # a view of a parameter may require gradients
@@ -163,6 +172,8 @@ def _check(
     fronts = [x.movedim(a, 0) for x, a in zip(tensors, net.inputs.batch_dims, strict=True) if x.is_floating_point()]
     scale = scales(fronts, (value, offsets, applied - offsets))
     applied = _finished(net, place, applied)
+    moved = partial(_front, net, place)
+    apart = differences_alone(truth, alone, place, (moved, lambda item: _finished(net, place, moved(item))))
     u = torch.randn(truth.shape, generator=generator, dtype=torch.float64).to(truth)
     weighed = (u * offsets).reshape(len(u), -1).sum(1)
     split = _split(net, tensors, place, u)
@@ -178,6 +189,7 @@ def _check(
         relative(applied - truth, scale),
         relative(split.sum(0) - weighed, weight),
         jacobian,
+        relative(apart, scale),
     )
 
 

@@ -9,13 +9,32 @@ import torch
 from maxaffine.capture.batch import pointwise
 from maxaffine.capture.call import Call
 from maxaffine.capture.registry import rule
-from maxaffine.graph import Elementwise, Operator, ScalarSpline, Sign
+from maxaffine.graph import Affine, Elementwise, Operator, ScalarSpline, Sign, WideSpline
 
 aten = torch.ops.aten
 
 
 def _elementwise(call: Call, spline: ScalarSpline) -> Operator:
-    return Elementwise(call.affine(), spline)
+    traced = call.affine()
+    if any(_compares_wide(call, traced, spline, place) for place in range(len(spline.knots))):
+        spline = WideSpline(spline.knots, spline.slopes, spline.offsets, spline.reached)
+    return Elementwise(traced, spline)
+
+
+def _compares_wide(call: Call, traced: Affine, spline: ScalarSpline, place: int) -> bool:
+    """Whether an operator on 16-bit numbers compares them with a knot in float32, as the operator itself shows."""
+    # Which type it compares in differs from operator to operator and from device to device. Only the number that the
+    # knot rounds to tells: there one comparison finds a tie, the other none.
+    sample, knot = call["self"].sample, spline.knots[place]
+    tie = torch.full_like(sample, knot)
+    if sample.element_size() > 2 or not sample.numel() or tie.flatten()[0].item() == knot:
+        return False
+    at = tie.flatten()[:1]
+    own, wide = (int(kind.codes(at)) for kind in (spline, WideSpline(*vars(spline).values())))
+    found = traced(*(tie for _ in call.refs)).flatten()[0]
+    values = [spline.slopes[piece] * at.double() + spline.offsets[piece] for piece in (own, wide)]
+    near, far = ((value.to(found.dtype) - found).abs() for value in values)
+    return bool(far < near)
 
 
 @rule(aten.relu.default, batch=pointwise)
