@@ -207,7 +207,8 @@ class TestTable:
     def test_repr(self) -> None:
         lines = repr(capture(mlp(nn.ReLU), vectors(1))).splitlines()
         assert lines[0] == (
-            "SplineNetwork: 5 operators, 2 of them piecewise affine with 16 units; not shown to be convex in its input"
+            "SplineNetwork: 5 operators, 2 of them piecewise affine with 16 units; not shown to be convex in its input;"
+            " answers: classes"
         )
         assert lines[1].split() == ["operator", "kind", "units", "pieces", "convex", "continuous"]
         assert lines[3].split() == ["1", "relu", "8", "2", "yes", "yes"]

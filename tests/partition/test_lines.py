@@ -207,6 +207,29 @@ def test_decisions_by_hand() -> None:
     assert single.decisions(threshold=-0.6).classes.tolist() == [1]
 
 
+def test_level_sets_by_hand_and_against_the_module() -> None:
+    tent = nn.Sequential(linear([[1.0], [1.0]], [0.0, -0.5]), nn.ReLU(), linear([[1.0, -2.0], [-1.0, 1.0]], [0.0, 0.0]))
+    found = line(ma.capture(tent, point(0.0), task="values"), point(0.0), point(1.0))
+    assert_close(found.level_set(0.25), torch.tensor([0.25, 0.75], dtype=F64))
+    assert_close(found.level_set(0.5), torch.tensor([0.5], dtype=F64))  # its top, which it reaches without crossing it
+    assert_close(found.level_set(), torch.tensor([0.0, 1.0], dtype=F64))
+    assert_close(found.level_set(-0.5, output=1), torch.tensor([0.5, 1.0], dtype=F64))  # flat there: the ends
+    assert len(found.level_set(0.6)) == 0
+    with pytest.raises(ma.BadInput, match="output: numbers run from 0 to 1, got 2"):
+        found.level_set(output=2)
+    module = nn.Sequential(nn.Linear(5, 40), nn.ReLU(), nn.Linear(40, 40), nn.ReLU(), nn.Linear(40, 1)).double()
+    a, b = (8 * torch.randn(2, 5, dtype=F64)).split(1)
+    t = torch.linspace(0, 1, 5001, dtype=F64)
+    values = module(torch.lerp(a, b, t[:, None])).detach()[:, 0]
+    level = float(values.median())
+    places = line(ma.capture(module, a), a, b).level_set(level)
+    changes = torch.nonzero((values[1:] > level) != (values[:-1] > level))[:, 0]
+    assert len(places) >= len(changes) > 0
+    assert_close(module(torch.lerp(a, b, places[:, None]))[:, 0], torch.full_like(places, level))
+    for change in changes.tolist():
+        assert ((t[change] <= places) & (places <= t[change + 1])).any()
+
+
 def test_decisions_against_bisection() -> None:
     module = nn.Sequential(nn.Linear(5, 40), nn.ReLU(), nn.Linear(40, 40), nn.ReLU(), nn.Linear(40, 6)).double()
     a, b = (8 * torch.randn(2, 5, dtype=F64)).split(1)

@@ -113,6 +113,32 @@ def test_level_set(found: PlanePartition, network: nn.Sequential) -> None:
     assert len(found.level_set(1e9)) == 0
 
 
+def test_several_level_sets_and_the_cells_between_them(found: PlanePartition, network: nn.Sequential) -> None:
+    levels = [-0.1, 0.0, 0.05]
+    bands = found.divided_by_levels(levels, output=1)
+    values = network(bands.vertices).detach()[:, 1]
+    torch.testing.assert_close(bands.values[:, 1], values)
+    torch.testing.assert_close(bands.values, network(bands.vertices).detach())
+    torch.testing.assert_close(bands.areas.sum(), found.areas.sum())
+    for level, lines in zip(levels, found.level_sets(levels, output=1), strict=True):
+        alone = found.level_set(level, output=1)
+        assert len(lines) == len(alone) and lines.length == pytest.approx(alone.length)
+        above = values[torch.from_numpy(bands.cells.corners)] > level + 1e-9
+        below = values[torch.from_numpy(bands.cells.corners)] < level - 1e-9
+        for start, end in zip(bands.cells.starts[:-1], bands.cells.starts[1:], strict=True):
+            assert not (above[start:end].any() and below[start:end].any())
+
+
+def test_cells_of_values_are_exported_with_their_values(network: nn.Sequential) -> None:
+    values = plane_of(network, task="values")
+    features = values.to_geojson()["features"]
+    at = network(values.centres).detach()
+    for feature, own in zip(features, at.tolist(), strict=True):
+        assert feature["properties"]["values"] == pytest.approx(own) and "class" not in feature["properties"]
+    nodes = values.to_networkx().nodes
+    assert "class" not in nodes[0] and nodes[0]["values"] == pytest.approx(at[0].tolist())
+
+
 def test_boundary_of_a_single_output() -> None:
     boundary = plane_of(linear([[1.0, 1.0]], [0.0]), task="classes").decision_boundary()
     assert boundary.length == pytest.approx(2 * math.sqrt(2))

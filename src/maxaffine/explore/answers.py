@@ -31,8 +31,8 @@ def explain(subject: Subject, checkpoint: Checkpoint, picked: Picked) -> dict[st
     """
     x = checkpoint.like(picked.tensor[None])
     classes, count = subject.task is Task.CLASSES, len(subject.names)
-    chosen = {"top": 2} if classes else {"classes": list(range(min(2, count)))}
-    found = templates(checkpoint.net, x, output=subject.output, names=subject.names, progress=False, **chosen)
+    first, top = (None, 2) if classes else (list(range(min(2, count))), None)
+    found = templates(checkpoint.net, x, first, output=subject.output, top=top, names=subject.names, progress=False)
     values = outputs_at(subject, checkpoint, x)[0]
     order = found.values[0].argsort(descending=True, stable=True).tolist() if classes else list(range(len(found.units)))
     predicted = found.units[order[0]] if count > 1 else int(values[0] > 0)

@@ -166,7 +166,7 @@ def _values(ax: Axes, partition: PlanePartition, output: int, name: str) -> None
     ax.set_title(f"{short(name, 30)} ({partition.regions} regions)", fontsize=9, parse_math=False)
     bar = ax.figure.colorbar(filled, ax=ax, shrink=0.75)
     ends = [found.low, *found.levels, found.high] if count > 1 else [found.low]
-    places = np.arange(len(ends)) - 0.5 if count > 1 else [0]
+    places = [number - 0.5 if count > 1 else 0.0 for number in range(len(ends))]
     bar.set_ticks(places, labels=[f"{value:.4g}".replace("-", "−") for value in ends])
     bar.ax.tick_params(labelsize=7)
 

@@ -201,7 +201,7 @@ class LinePartition:
         count = prod(self.starts.shape[1:])
         if not 0 <= output < count:
             raise BadInput(f"output: numbers run from 0 to {count - 1}, got {output}")
-        starts, ends = (item.flatten(1)[:, output] for item in (self.starts, self.ends))
+        starts, ends = (item.reshape(self.pieces, -1)[:, output] for item in (self.starts, self.ends))
         return levels(self.breakpoints, starts, ends, level, self.tolerance)
 
     def verify(self, model: nn.Module, *, seed: int = 0, rtol: float | None = None, raises: bool = True) -> LineReport:
