@@ -1,1 +1,1 @@
-"""Do templates tell a network that memorised from one that learned? See docs/memorization.md."""
+"""Do templates tell a network that memorized from one that learned? See docs/memorization.md."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.datasets import load_digits
 
 from maxaffine.data import NAMES, load, load_part, named
@@ -147,3 +148,55 @@ def test_importing_the_room_imports_no_optional_package():
         "import sys, maxaffine.data; print([name for name in ('sklearn', 'PIL', 'matplotlib') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def _folder(root: Path, sizes: dict[str, int]) -> Path:
+    """Grey images by class; the first number of a class's images is its own."""
+    for number, (name, count) in enumerate(sizes.items()):
+        for i in range(count):
+            (root / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((2, 2), 10 * number + i, np.uint8)).save(root / name / f"{i}.png")
+    return root
+
+
+@pytest.mark.parametrize("given", ["text", "list", "file"])
+def test_labels_go_by_name_to_the_outputs(tmp_path, given):
+    """A folder sorts its classes, a network was trained in another order, and knows more of them."""
+    folder = _folder(tmp_path / "pets", {"ship": 2, "cat": 3, "dog": 2})
+    names = ["ship", "frog", "dog", "cat"]
+    file = tmp_path / "names.txt"
+    file.write_text("\n".join(names) + "\n\n", encoding="utf-8")
+    class_names = {"text": "ship, frog,dog,cat", "list": names, "file": str(file)}[given]
+    plain, data = load(folder), load(folder, class_names=class_names)
+    assert plain.class_names == ("cat", "dog", "ship") and data.class_names == tuple(names)
+    for before, after in ((plain.train, data.train), (plain.test, data.test)):
+        assert torch.equal(before.inputs, after.inputs)
+        called = [plain.class_names[label] for label in before.labels.tolist()]
+        assert [data.class_names[label] for label in after.labels.tolist()] == called
+    files, found = load_part(folder, class_names=class_names)
+    assert found == tuple(names) and files.take(slice(0, 7)).labels.tolist() == [3, 3, 3, 2, 2, 0, 0]
+    part, found = load_part("digits", class_names="9,8,7,6,5,4,3,2,1,0")
+    assert found[0] == "9" and torch.equal(part.take(slice(0, 99)).labels, 9 - load("digits").train.labels[:99])
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("0,1,2", r"class_names: \['3', '4', '5', '6', '7'\] of digits are not among the 3 names; use the data's own"),
+        ("zero,1,2,3,4,5,6,7,8,9", r"\['0'\] of digits are not among the 10 names"),
+        ("0,1,2,3,4,5,6,7,8,9,9", r"class_names: \['9'\] are given twice"),
+        ("names-that-are-not-there.txt", "'names-that-are-not-there.txt' is neither a file nor names between commas"),
+        ("a,,b", "none of them empty"),
+        ("x" * 300 + "\0", "neither a file nor names"),
+        (["one"], "give at least two names"),
+    ],
+)
+def test_names_that_do_not_fit(given, words):
+    with pytest.raises(BadInput, match=words):
+        load("digits", class_names=given)
+
+
+def test_names_of_unlabelled_data(tmp_path):
+    np.savez(tmp_path / "plain.npz", inputs=np.zeros((10, 4), np.float32))
+    with pytest.raises(BadInput, match="class_names: plain has no labels to put in another order"):
+        load(tmp_path / "plain.npz", class_names="a,b")

@@ -238,6 +238,32 @@ def test_a_network_without_kinks_has_no_neighbours_by_code() -> None:
     assert [row["operator"] for row in found["rows"]] == [None]
 
 
+def test_operators_that_never_switch_are_left_out() -> None:
+    dead = nn.Linear(8, 4)
+    nn.init.constant_(dead.bias, -100.0)
+    layers = [nn.Linear(6, 8), nn.ReLU(), dead, nn.ReLU(), nn.Linear(4, 3)]
+    for model, shown, never in ((layers, ["1"], ["3"]), (layers[2:], [], ["1"])):
+        features = 6 if model is layers else 8
+        explorer = Explorer(_subject(nn.Sequential(*model), _rows(features)), 10)
+        explorer.near.begin(0).wait(30.0)
+        found = explorer.neighbours("test/3", 0)
+        assert [row["operator"] for row in found["rows"]] == [None, *shown] and found["left_out"] == never
+
+
+def test_labels_in_another_order_are_said_first(trained: Trained) -> None:
+    names = [str(digit) for digit in (3, 1, 4, 0, 5, 9, 2, 6, 8, 7)]
+    data, moments = trained.data.ordered(names), trained.subject.checkpoints
+    about = Explorer(Subject("net", data, moments), 5).about()
+    assert about["order"].startswith("The labels seem to be in another order than the network's outputs: accuracy ")
+    assert (
+        "if output 0 means '0', output 2 means '2'" in about["order"] and "--class-names 0,1,2,3,4,5" in about["order"]
+    )
+    assert Explorer(trained.subject, 5).about()["order"] == ""
+    assert Subject("net", data.ordered(list("0123456789")), moments).order is None
+    # Weights from here have the labels of this data.
+    assert Subject("net", data, moments, fresh=True).order is None
+
+
 @pytest.mark.parametrize(
     ("model", "words"),
     [

@@ -26,7 +26,7 @@ from maxaffine.report.sections.answers import choose_inputs, exact
 from maxaffine.report.sections.subject import Meaning
 from maxaffine.templates import Memorization
 
-ONE = Choices(images=1, checked=4, checked_double=2, probes=4, cells=50, memorised=8)
+ONE = Choices(images=1, checked=4, checked_double=2, probes=4, cells=50, memorized=8)
 
 
 def _assemble(model: nn.Module, data: DataSet, **options: Any) -> Contents:

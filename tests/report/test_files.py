@@ -34,7 +34,7 @@ def page(contents: Contents, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_everything_is_written(contents: Contents, page: Path) -> None:
     assert {path.name for path in page.parent.iterdir()} == {"page.html", "page_files"}
-    names = ["operators", "memorisation", "class-shares", "plane"]
+    names = ["operators", "memorization", "class-shares", "plane"]
     for one in contents.answers:
         names += [f"{kind}-{one.index:05}" for kind in ("templates", "offsets", "neighbours")]
     assert isinstance(contents.audit, Audit)
@@ -82,7 +82,7 @@ def test_numbers_of_the_figures_are_the_networks(
         point = anchors[0] + torch.from_numpy(ring.mean(0)) @ axes
         answer = copy.deepcopy(model).double()(point.view(1, 1, 6, 6)).argmax()
         assert region["answer"] == data.class_names[int(answer)]
-    listed = numbers("memorisation")
+    listed = numbers("memorization")
     cosines = torch.tensor(listed["inputs"]["test"]["own"], dtype=torch.float64)
     leaf = data.test.inputs.clone().requires_grad_()
     (slopes,) = torch.autograd.grad(model(leaf).gather(1, data.test.labels[:, None]).sum(), leaf)

@@ -73,13 +73,13 @@ def test_twins(calm: Contents) -> None:
     assert "1 of 30 test inputs equal a training input" in hint.finding and "test 2 and training 31" in hint.advice
 
 
-def test_memorisation_counts_beyond_chance(calm: Contents) -> None:
+def test_memorization_counts_beyond_chance(calm: Contents) -> None:
     assert isinstance(calm.memory, Memorization)
     worse = dataclasses.replace(calm.memory.train, alignments=calm.memory.train.alignments * 0.2)
     found = Memorization(calm.memory.train, worse)
     if found.score > 2 * found.standard_error:
         (hint,) = _first(calm, memory=found)
-        assert f"{found.score:.1%}" in hint.finding and hint.place == "memorised"
+        assert f"{found.score:.1%}" in hint.finding and hint.place == "memorized"
     sharp = dataclasses.replace(calm.memory.train, alignments=torch.full((60,), 0.5, dtype=torch.float64))
     half = dataclasses.replace(sharp, alignments=sharp.alignments / 2)
     (hint,) = _first(calm, memory=Memorization(sharp, half))

@@ -177,8 +177,6 @@ def test_where_nothing_switches_nothing_is_near(data: DataSet) -> None:
     found = searched_inputs(subject, Choices())
     assert isinstance(found, LeftOut)
     assert found.reason.startswith("Nothing ever switches at 2 (relu) on the 60 training inputs")
-        "Nothing ever switches at 2 (relu) on the 60 training"
-    )
     with pytest.raises(BadInput, match=r"operators: nothing ever switches at 2 \(relu\) .*; name others"):
         look_up(subject.model, data, Choices(), None, False, ("net", "drawn"))
 

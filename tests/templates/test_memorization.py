@@ -1,4 +1,4 @@
-"""Memorisation against slow loops, its optimum against a numerical optimisation."""
+"""Memorization against slow loops, its optimum against a numerical optimisation."""
 
 from __future__ import annotations
 

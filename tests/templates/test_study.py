@@ -1,4 +1,4 @@
-"""The study of memorisation: its data, its tables and its figure."""
+"""The study of memorization: its data, its tables and its figure."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Contents:
         checks: The exactness checks.
         accuracy: Of the answers to test inputs; None where the outputs do not say a class of the data.
         answers: Templates, splits and runner-ups of some test inputs.
-        memory: How far the templates are those of a network that has memorised its data.
+        memory: How far the templates are those of a network that has memorized its data.
         neighbours: Nearest training inputs at every depth.
         audit: Near-duplicates and label errors of the training set.
         cut: The regions of a plane through three of the inputs.
@@ -126,7 +126,7 @@ def assemble(
         accuracy, chosen = step("test set", lambda: _chosen(subject, choices, fresh))
         checks = step("check", lambda: checks_of(subject, chosen, choices))
         answers = step("templates", lambda: answers_of(subject, chosen, choices.classes))
-        memory = step("memorisation", lambda: memory_of(subject, choices))
+        memory = step("memorization", lambda: memory_of(subject, choices))
         neighbours, audit = step("neighbours", lambda: _alike(subject, chosen, choices))
         cut = step("plane", lambda: cut_of(subject, chosen, choices))
     whole = Contents(

@@ -23,7 +23,7 @@ class Choices:
         operators: Names of the operators to show in place of evenly spaced ones.
         train_limit: At most this many training inputs are encoded and searched.
         probes: At most this many test inputs are used to count how often neighbours share the class.
-        memorised: At most this many inputs of each part are compared with their templates.
+        memorized: At most this many inputs of each part are compared with their templates.
         cells: At most about this many regions of the plane are shown.
         checked: Number of test inputs on which exactness is checked in the model's own dtype.
         checked_double: The same in float64.
@@ -40,7 +40,7 @@ class Choices:
     layers: int = 6
     train_limit: int = 5000
     probes: int = 200
-    memorised: int = 500
+    memorized: int = 500
     cells: int = 6000
     checked: int = 64
     checked_double: int = 16

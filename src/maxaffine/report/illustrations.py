@@ -27,7 +27,7 @@ from maxaffine.templates import Memorization
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-OPERATORS, MEMORISATION, SHARES, PLANE = "operators", "memorisation", "class-shares", "plane"
+OPERATORS, MEMORIZATION, SHARES, PLANE = "operators", "memorization", "class-shares", "plane"
 TWICE, WRONG = "near-duplicates", "label-errors"
 
 
@@ -61,7 +61,7 @@ def illustrations(contents: Contents) -> Iterator[Illustration]:
     if isinstance(found := contents.memory, Memorization):
         parts = {"train": found.train} | ({} if found.test is None else {"test": found.test})
         arrays = {name: alignment_arrays(part) for name, part in parts.items()}
-        yield Illustration(MEMORISATION, found.plot, plain(found) | {"inputs": arrays})
+        yield Illustration(MEMORIZATION, found.plot, plain(found) | {"inputs": arrays})
     if isinstance(near := contents.neighbours, Neighbours):
         yield from _neighbours(near)
     if isinstance(audit := contents.audit, Audit):

@@ -41,7 +41,7 @@ OPEN_ROWS = 16
 # What the links to the sections say.
 PLACES = {
     "exact": "is it exact?",
-    "memorised": "did it memorise?",
+    "memorized": "did it memorize?",
     "same": "treated as the same",
     "space": "how the space is cut",
 }
@@ -190,7 +190,7 @@ class _Pictures:
         return self._axes(Panel(array, "", "signed"), alt, end)
 
     def histograms(self, memory: Memorization) -> list[tuple[str, str]]:
-        """Each measure of memorisation: its name and its drawing."""
+        """Each measure of memorization: its name and its drawing."""
         found = []
         for spread in memorization_spreads(memory):
             alt = f"Histograms of {spread.title} over training and test inputs: {spread.label}"

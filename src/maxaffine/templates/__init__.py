@@ -1,4 +1,4 @@
-"""Templates: what a network matches each input against, and how far they have memorised the data."""
+"""Templates: what a network matches each input against, and how far they have memorized the data."""
 
 from maxaffine.templates.bias import BiasReport, bias_free
 from maxaffine.templates.comparison import Comparison

@@ -71,7 +71,7 @@ def layers_figure(layers: Mapping[str, Templates], sample: int, share: float) ->
 
 
 def memorization_figure(found: Memorization) -> Figure:
-    """Draw how the measures of memorisation spread over the inputs.
+    """Draw how the measures of memorization spread over the inputs.
 
     Args:
         found: The measures.
@@ -89,7 +89,7 @@ def memorization_figure(found: Memorization) -> Figure:
 
 
 def memorization_spreads(found: Memorization) -> list[Spread]:
-    """The panels of the figure of a memorisation, each to be drawn alone.
+    """The panels of the figure of a memorization, each to be drawn alone.
 
     Args:
         found: The measures.

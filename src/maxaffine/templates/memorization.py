@@ -1,4 +1,4 @@
-"""How far a network has memorised its data: the cosines of inputs with their templates, against the optimum."""
+"""How far a network has memorized its data: the cosines of inputs with their templates, against the optimum."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ERRORS, COARSEST = 2.0, 0.5
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Alignment:
-    """How far the templates at some labelled inputs are those of a network that has memorised them.
+    """How far the templates at some labelled inputs are those of a network that has memorized them.
 
     At the optimum (:func:`optimal_templates`) ``own`` is 1, ``others`` -1, ``ratios`` 1/(C-1) and ``alignments`` 1. A
     cosine with a template (or an input) that is zero counts as 0.
@@ -72,7 +72,7 @@ class Alignment:
 
     @property
     def optimum(self) -> dict[str, float]:
-        """What the same are where every input is memorised as far as templates can."""
+        """What the same are where every input is memorized as far as templates can."""
         return {"own": 1.0, "others": -1.0, "ratio": 1 / (self.classes - 1), "alignment": 1.0, "accuracy": 1.0}
 
     def __repr__(self) -> str:
@@ -191,9 +191,9 @@ def memorization(
     batch_size: int = BATCH,
     progress: bool | None = None,
 ) -> Memorization:
-    """Measure how far a network has memorised its training data: cos(x, A_y) and cos(x, A_c), against the optimum.
+    """Measure how far a network has memorized its training data: cos(x, A_y) and cos(x, A_c), against the optimum.
 
-    A network that had memorised an input as far as templates can would have all its templates collinear with it.
+    A network that had memorized an input as far as templates can would have all its templates collinear with it.
     Where they match the training data better than unseen data of the same kind, that much is memorized: ``score`` is
     one number to rank networks by, and ``reason`` says why where it cannot be told. Templates are measured batch by
     batch and not kept.

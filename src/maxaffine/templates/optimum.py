@@ -1,4 +1,4 @@
-"""The templates of a network that has memorised one input: the optimum that memorisation is measured against."""
+"""The templates of a network that has memorized one input: the optimum that memorization is measured against."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def optimal_templates(x: Tensor, labels: Tensor, classes: int, budget: float = 1
              [ 0.6000,  0.8000]]])
 
     Source: Balestriero and Baraniuk, "Mad Max: Affine Spline Insights into Deep Learning" (arXiv 1805.06576),
-    section 5, the theorem on data set memorisation.
+    section 5, the theorem on data set memorization.
     """
     if classes < 2:
         raise BadInput(f"classes: {classes} is less than 2; there is nothing to tell apart")

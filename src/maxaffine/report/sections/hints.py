@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from maxaffine.report.contents import Contents
 
 NAMED = 5
-# A score of memorisation counts from this many standard errors, templates are alike from this cosine on, an input lies
+# A score of memorization counts from this many standard errors, templates are alike from this cosine on, an input lies
 # near a boundary within this share of its own length, and shares of neighbours are equal within this.
 ERRORS, ALIKE, NEAR, EQUAL = 2.0, 0.9, 0.01, 0.005
 
@@ -129,7 +129,7 @@ def _memory(found: Memorization) -> Iterator[Hint]:
         f"{found.score:.1%} (± {found.standard_error:.1%}) of the templates' fit to the training inputs is not there on"
         f" test inputs; {train:.1%} of the former and {test:.1%} of the latter are answered rightly.",
         "Train once more with weight decay or more varied data, and compare this number and the test accuracy.",
-        "memorised",
+        "memorized",
     )
 
 

@@ -1,4 +1,4 @@
-"""Whether a network has memorised its training data."""
+"""Whether a network has memorized its training data."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def memory_of(subject: Subject, choices: Choices) -> Memorization | LeftOut:
         )
     if subject.meaning is not Meaning.CLASSES:
         return LeftOut(
-            "Memorisation is measured on the templates of all classes of labelled data; here "
+            "Memorization is measured on the templates of all classes of labelled data; here "
             + ("the data has no labels." if not subject.labelled else f"the network has {subject.meaning.value}.")
         )
     if min(len(subject.train), len(subject.test)) < 2:
-        return LeftOut("Memorisation shows in how training and test inputs spread, which takes two of each.")
+        return LeftOut("Memorization shows in how training and test inputs spread, which takes two of each.")
     # Half of the budget for each part, a template per class and input.
-    count = int(subject.affordable(WORK / 2, choices.memorised * subject.data.classes) / subject.data.classes)
-    if count < min(FEWEST, choices.memorised, len(subject.train), len(subject.test)):
+    count = int(subject.affordable(WORK / 2, choices.memorized * subject.data.classes) / subject.data.classes)
+    if count < min(FEWEST, choices.memorized, len(subject.train), len(subject.test)):
         return LeftOut(
             f"It would take {2 * FEWEST * subject.data.classes:,} templates through {subject.work:,} numbers each,"
             " which is too much for a report; ma.memorization(net, train, test) measures it in a run of its own."
