@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -171,6 +172,27 @@ def test_torch_script(make: Callable[..., Any], wrap: Callable[..., Any]) -> Non
 def test_ids_are_no_numbers() -> None:
     with pytest.raises(ma.BadInput, match=r"no input is floating point.*ids that a table looks up.*its rows as the ex"):
         ma.capture(nn.Embedding(5, 6), torch.tensor([0, 3]))
+
+
+def test_nothing_of_the_module_changes() -> None:
+    """What it writes is written to copies; where there is none, it is not run to the end."""
+    outside = torch.zeros(6)
+
+    def writing(m: Any, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            m.a.weight.mul_(0.5)
+            m.k += 1
+        return x if m.k > 0 else x
+
+    module = net(writing)
+    before = copy.deepcopy(module.state_dict())
+    with pytest.raises(ma.CaptureError, match="not on the input"):
+        ma.capture(module, X)
+    assert all(torch.equal(before[name], item) for name, item in module.state_dict().items())
+    module = net(lambda m, x: (outside.add_(1), x if x.sum() > 0 else -x)[1])
+    with pytest.raises(ma.CaptureError):
+        ma.capture(module, X)
+    assert not outside.any()
 
 
 def test_a_mistake_of_the_module_stays_its_own() -> None:

@@ -57,6 +57,8 @@ def solved(m: Any, x: Tensor) -> Tensor:
     """Linear equations with a constant matrix: in full, triangular, and in factors."""
     columns, linalg = x.unsqueeze(-1), torch.linalg
     full = linalg.solve(m.a, columns), linalg.solve(m.a, x, left=False), linalg.solve(m.a, x.T).T
+    each = m.a.expand(x.shape[0], -1, -1)
+    full += linalg.solve(each, columns), linalg.solve(each, x), linalg.solve(each.mT, x.view(-1, 1, 6), left=False)
     above = linalg.solve_triangular(m.l.T, columns, upper=True)
     left = linalg.solve_triangular(m.l, x, upper=False, left=False, unitriangular=True)
     factored = torch.cholesky_solve(columns, m.l), torch.cholesky_solve(x.T, m.l.T, upper=True).T

@@ -6,6 +6,7 @@ does not know, in the middle of an operator that the user knows by another name.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch._C._functorch import TransformType, get_interpreter_stack
 from torch.autograd import forward_ad
+from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
@@ -68,6 +70,7 @@ QUESTIONS = frozenset(
     "__bool__ __int__ __float__ __index__ item tolist is_nonzero equal allclose nonzero masked_select unique".split()
 )
 
+IN_PLACE = re.compile(r".*[^_]_|__setitem__|__i(?!n)[a-z]+__")
 LIBRARIES = ("/torch/", "/site-packages/", "/dist-packages/")
 
 
@@ -84,14 +87,17 @@ class Observed(TorchFunctionMode):
     called: list[str] = field(default_factory=list)
     asked: list[tuple[bool, str]] = field(default_factory=list)
     differentiates: bool = False
-    _reached: dict[int, Tensor] = field(default_factory=dict)  # held, so that no address is used twice
+    # By address, and held, so that no address is used twice.
+    _reached: dict[int, Tensor] = field(default_factory=dict)
+    _copies: dict[int, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__init__()
 
-    def start(self, inputs: Sequence[Tensor]) -> None:
-        """The tensors that count as the input."""
+    def start(self, inputs: Sequence[Tensor], held: Sequence[Tensor]) -> None:
+        """The tensors that count as the input, and further ones that may be written to."""
         self._reached.update((id(item), item) for item in inputs)
+        self._copies.update((id(item), item) for item in (*inputs, *held))
 
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         given = [item for item in tree_leaves((args, kwargs or {})) if isinstance(item, Tensor)]
@@ -102,10 +108,12 @@ class Observed(TorchFunctionMode):
         if name in QUESTIONS:
             self.asked.append((met, _line()))
         self.differentiates |= _differentiating()
+        changed = given[:1] if IN_PLACE.fullmatch(name) else []
+        if changed and id(changed[0]) not in self._copies:
+            raise RuntimeError("it writes into a tensor that is not a copy")
         result = func(*args, **(kwargs or {}))
-        if met:
-            changed = given[:1] if name.endswith("_") or name == "__setitem__" else []
-            self.start([item for item in (*tree_leaves(result), *changed) if isinstance(item, Tensor)])
+        made = [item for item in (*tree_leaves(result), *changed) if isinstance(item, Tensor)]
+        self.start(made if met else [], made)
         return result
 
 
@@ -128,7 +136,7 @@ def cause(model: nn.Module, args: tuple, kwargs: dict[str, Any], error: Exceptio
     """The cause of a failed trace and its cure, as far as what the module calls shows it.
 
     Args:
-        model: The module. It is run once, and nothing that this changes is put back here.
+        model: The module. It is run once, with copies of its parameters and buffers.
         args: Example positional arguments.
         kwargs: Example keyword arguments.
         error: What the tracer raised.
@@ -138,13 +146,14 @@ def cause(model: nn.Module, args: tuple, kwargs: dict[str, Any], error: Exceptio
     """
     if any(isinstance(part, torch.jit.ScriptModule) for part in model.modules()):
         return TORCH_SCRIPT
-    seen = Observed()
-    copies = [item.detach().clone() for item in tree_leaves((args, kwargs))]
-    seen.start(copies)
+    copies = [item.detach().clone() for item in (*args, *kwargs.values())]
     named = dict(zip(kwargs, copies[len(args) :], strict=True))
+    held = {name: item.detach().clone() for name, item in (*model.named_parameters(), *model.named_buffers())}
+    seen = Observed()
+    seen.start(copies, list(held.values()))
     try:
         with torch.no_grad(), seen:
-            model(*copies[: len(args)], **named)
+            functional_call(model, held, tuple(copies[: len(args)]), named)
     except Exception:  # whatever it is, it is the module's own
         return None
     return next(_found(model, seen, error), None)

@@ -3,7 +3,7 @@
 A sum adds entries where the index says. A largest or smallest entry is picked among candidates, one row per place: what
 stands there first, then every source entry, each that belongs elsewhere replaced by what stands there. The replacement
 ties with the first candidate, and the lowest wins a tie, so it never wins: no infinite number is needed, and the code
-says which entry won (0: what stood there; k: source entry k - 1).
+says which entry won (0: what stood there, or the first that belongs there where that does not count; k: entry k - 1).
 """
 
 from __future__ import annotations

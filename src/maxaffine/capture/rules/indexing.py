@@ -136,6 +136,8 @@ def _in_order(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     if axes != {BatchAxis()} or not isinstance(source, Ref):
         call.refuse(*IN_ORDER)
     held = mask.sample[:1] if isinstance(mask, Ref) else mask
+    if isinstance(mask, Ref) and (mask.sample != held).any():
+        call.refuse(*IN_ORDER)
     read = held.expand(1, *outputs[0].shape[1:]).sum() if held.dim() < outputs[0].dim() or len(held) == 1 else -1
     return BatchAxis() if int(read) == prod(source.value.units) else call.refuse(*IN_ORDER)
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from maxaffine.capture.batch import probed
-from maxaffine.capture.call import Call
+from maxaffine.capture.batch import MIXED, MIXED_CURE, probed
+from maxaffine.capture.call import Call, Ref
 from maxaffine.capture.registry import rule
 from maxaffine.graph import BatchAxis, Operator
 
@@ -17,8 +17,21 @@ aten = torch.ops.aten
 
 
 def _solution(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
-    """The factors that some operators return too belong to no sample."""
-    return probed(replace(call, target=_TARGETS.get(call.target, call.target)), outputs)
+    """One system after another, where there is a matrix per sample; else found by marks."""
+    matrices = [ref for ref in call.refs if not ref.affine and ref.value.batch is not None]
+    if not matrices:
+        # The factors that some operators return too belong to no sample.
+        return probed(replace(call, target=_TARGETS.get(call.target, call.target)), outputs)
+    right = call[_right(call)]
+    axis = right.value.batch if isinstance(right, Ref) else None
+    worked = 2 if max(ref.sample.dim() for ref in matrices) == outputs[0].dim() else 1
+    if axis is None or {ref.value.batch for ref in matrices} != {axis} or axis.dim >= outputs[0].dim() - worked:
+        call.refuse(MIXED, MIXED_CURE)
+    return axis
+
+
+def _right(call: Call) -> str:
+    return "self" if call.kind == "cholesky_solve" else "B"
 
 
 @rule(
@@ -30,8 +43,7 @@ def _solution(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
 )
 def solve(call: Call) -> Operator:
     """A^-1 x, and x A^-1."""
-    right = "self" if call.kind == "cholesky_solve" else "B"
-    if any(call.depends(name) for name in call.arguments if name != right):
+    if any(call.depends(name) for name in call.arguments if name != _right(call)):
         call.refuse(
             "it solves with a matrix that depends on the input, which divides by it",
             "use a matrix that is a parameter or a buffer, or capture the part before it (until=...)",
