@@ -82,6 +82,7 @@ def test_ctrl_c_keeps_the_best_weights_so_far(tmp_path: Path, monkeypatch: pytes
         (["mlp", "-o", "absent/w.pt"], "cannot be written"),
         (["exported.pt2"], "--model: an exported archive cannot be trained; give a factory"),
         (["mlp", "bare.npz"], "bare has no labels, so there is nothing to train on"),
+        (["mlp", "one.npz"], "every label of one is 0 ('0'), so there is nothing to train on; pass --labels of two"),
         (["mlp", "--checkpoints", "bare.npz"], "--checkpoints: bare.npz is no folder and cannot be made one"),
         (["mlp", "--checkpoints", "bare.npz/epochs"], "is no folder and cannot be made one"),
         (["mlp", "--until", "1"], "unrecognized arguments: --until"),
@@ -96,9 +97,10 @@ def test_ctrl_c_keeps_the_best_weights_so_far(tmp_path: Path, monkeypatch: pytes
 def test_bad_input(words: list[str], complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     np.savez("bare.npz", inputs=np.zeros((8, 3), np.float32))
+    np.savez("one.npz", inputs=np.zeros((8, 3), np.float32), labels=np.zeros(8, int))
     code, printed, complaints = _run("train", *words)
     assert code in (1, 2) and complaint in complaints and "weights:" not in printed
-    assert [path.name for path in tmp_path.iterdir()] == ["bare.npz"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bare.npz", "one.npz"]
 
 
 def test_ctrl_c_behind_the_training_says_where_the_weights_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

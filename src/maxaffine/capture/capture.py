@@ -17,8 +17,8 @@ from maxaffine.capture.export import TRACER, Traced, trace
 from maxaffine.capture.freeze import Freezer
 from maxaffine.capture.names import Name, find_node, name_nodes
 from maxaffine.capture.single import check_single
-from maxaffine.capture.state import Subject, check_state
-from maxaffine.errors import BadInput, CaptureError, ShapeMismatch
+from maxaffine.capture.state import Subject, check_runs, check_state
+from maxaffine.errors import BadInput, CaptureError, NotPiecewiseAffine, ShapeMismatch
 from maxaffine.network import Ending, InputSpec, SplineNetwork, copied
 
 FINAL = ("softmax", "_softmax", "log_softmax", "_log_softmax", "_safe_softmax", "sigmoid", "tanh", "log_sigmoid")
@@ -88,7 +88,11 @@ def _captured(
     names = name_nodes(model, traced.nodes, traced.inputs)
     targets, output_spec, endings = _targets(traced, names, until, output)
     probe = [_take(item.detach(), axis, PROBES) for item, axis in zip(tensors, spec.batch_dims, strict=True)]
-    graph = Freezer(traced, names, spec.batch_dims).graph(probe, targets)
+    try:
+        graph = Freezer(traced, names, spec.batch_dims).graph(probe, targets)
+    except NotPiecewiseAffine:
+        check_runs(subject, pair)  # what fails has no other fault
+        raise
     check_state(subject, pair)
     sample = tuple(_take(item.detach(), axis, 1) for item, axis in zip(tensors, spec.batch_dims, strict=True))
     check_single(subject.model, traced, sample, subject.names)

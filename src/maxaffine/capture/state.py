@@ -61,8 +61,12 @@ class Subject:
 
     def runs(self, tensors: tuple[Tensor, ...]) -> bool:
         """Whether the module runs on these inputs."""
+        return not isinstance(self.first(tensors), Exception)
+
+    def first(self, tensors: tuple[Tensor, ...]) -> list[Any] | Exception:
+        """What the first call gives."""
         with self.fresh() as module:
-            return not isinstance(self.run(module, tensors), Exception)
+            return self.run(module, tensors)
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,27 @@ class Trial:
 
     outputs: tuple[Any, ...]
     changed: list[str]
+
+
+def check_runs(subject: Subject, sample: tuple[Tensor, ...]) -> None:
+    """Refuse a module that fails where its trace did not: a matrix that turns out singular.
+
+    Args:
+        subject: The module.
+        sample: Inputs.
+
+    Raises:
+        CaptureError: When it does.
+    """
+    _require(subject.first(sample))
+
+
+def _require(output: list[Any] | Exception) -> None:
+    if isinstance(output, Exception):
+        cause = (str(output).strip().splitlines() or [""])[0]
+        raise CaptureError(
+            f"model: it failed on the example ({type(output).__name__}: {cause}). Cure: check that model(example) runs"
+        ) from output
 
 
 def check_state(subject: Subject, sample: tuple[Tensor, ...]) -> None:
@@ -96,11 +121,7 @@ def check_state(subject: Subject, sample: tuple[Tensor, ...]) -> None:
     other = tuple(_other(item) for item in sample)
     calls = (sample, other, sample, sample)
     first = _trial(subject, calls)
-    if isinstance(first.outputs[0], Exception):
-        error = first.outputs[0]
-        raise CaptureError(
-            f"model: it failed on the example ({type(error).__name__}: {error}). Cure: check that model(example) runs"
-        )
+    _require(first.outputs[0])
     alone = _trial(subject, (other,))
     pairs = [(first.outputs[0], later) for later in first.outputs[2:]]
     if isinstance(alone.outputs[0], list):  # else the other input is not one that the module takes

@@ -133,14 +133,14 @@ def require_trainable(arguments: argparse.Namespace, data_set: data.DataSet) -> 
         data_set: What it would be trained on.
 
     Raises:
-        BadInput: If the model is an exported archive, or the data has no labels.
+        BadInput: If the model is an exported archive, or the data has no labels, or one label throughout.
     """
     if arguments.model.endswith(".pt2"):
         raise BadInput("--model: an exported archive cannot be trained; give a factory, or no --epochs")
-    if data_set.classes < 2:
+    if lacking := data.without_classes(data_set.class_names):
         raise BadInput(
-            f"data: {data_set.name} has no labels, so there is nothing to train on; pass --labels, or --epochs 0 and a"
-            " model with weights"
+            f"data: {lacking.replace('the data', data_set.name)}, so there is nothing to train on; pass --labels of two"
+            " classes or more, or --epochs 0 and a model with weights"
         )
 
 

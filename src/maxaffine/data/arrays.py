@@ -10,8 +10,6 @@ from ..errors import DataError
 from .dataset import Split
 
 _MOST_CLASSES = 100_000
-# What the inputs of a source without labels are called.
-UNLABELLED = ("unlabelled",)
 
 
 def as_split(inputs: np.ndarray, labels: np.ndarray | None, where: str, channels: str | None = None) -> Split:
@@ -132,7 +130,8 @@ def _as_labels(array: np.ndarray, where: str) -> Tensor:
             f"{where}: the labels are {flat.dtype}, not integers; number the classes from 0, or leave the labels out "
             "for a network that is no classifier"
         )
-    labels = flat.astype(np.int64)
-    if len(labels) and labels.min() < 0:
-        raise DataError(f"{where}: label {labels.min()} is negative; number the classes from 0")
-    return torch.from_numpy(labels)
+    if len(flat) and flat.min() < 0:
+        raise DataError(f"{where}: label {flat.min()} is negative; number the classes from 0")
+    if len(flat) and flat.max() > np.iinfo(np.int64).max:  # which the conversion would make negative
+        raise DataError(f"{where}: label {flat.max()} is no class number; number the classes from 0")
+    return torch.from_numpy(flat.astype(np.int64))

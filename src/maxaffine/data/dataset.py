@@ -14,6 +14,9 @@ from torch import Tensor
 from ..errors import BadInput, DataError
 from .names import read_names, renumbering
 
+# What the inputs of a source without labels are called.
+UNLABELLED = ("unlabelled",)
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Split:
@@ -137,6 +140,25 @@ class DataSet:
         """Return the sizes, never the numbers."""
         sizes = f"train {len(self.train)}, test {len(self.test)}"
         return f"DataSet({self.name!r}, input_shape={self.input_shape}, {sizes}, {self.classes} classes)"
+
+
+def without_classes(class_names: Sequence[str]) -> str:
+    """Why a data set has no classes to tell apart, for a message.
+
+    Args:
+        class_names: The names of its classes.
+
+    Returns:
+        What it lacks; empty where there are two classes or more.
+
+    >>> without_classes(UNLABELLED), without_classes(["cat"])
+    ('the data has no labels', "every label of the data is 0 ('cat')")
+    """
+    if len(class_names) > 1:
+        return ""
+    if tuple(class_names) == UNLABELLED:
+        return "the data has no labels"
+    return f"every label of the data is 0 ({class_names[0]!r})"
 
 
 def printable(name: str) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError
-from .arrays import UNLABELLED, as_split, number_names
-from .dataset import DataSet, Split, printable, split_by_class
+from .arrays import as_split, number_names
+from .dataset import UNLABELLED, DataSet, Split, printable, split_by_class
 from .idx import read_idx
 
 _WHOLE = (("inputs", "labels"), ("x", "y"))

@@ -16,8 +16,7 @@ import torch
 from tqdm import tqdm
 
 from ..errors import BadInput, DataError
-from .arrays import UNLABELLED
-from .dataset import DataSet, Split, printable, split_by_class
+from .dataset import UNLABELLED, DataSet, Split, printable, split_by_class
 from .names import read_names, renumbering
 
 if TYPE_CHECKING:

@@ -182,7 +182,7 @@ class Graph:
         return {n for step in self.steps for n in step.inputs if n not in known} | set(self.outputs) - known
 
     def largest_value(self) -> int:
-        """Entries per sample of the largest value that depends on the input."""
+        """Entries per sample of the largest value that depends on the input; 1 where all are empty."""
         numbers = {n for step in self.steps for n in (*step.inputs, *step.outputs) if n is not None}
         sizes = [prod(self.values[n].units) for n in numbers if self.values[n].dependence is Dependence.AFFINE]
-        return max(sizes, default=1)
+        return max([1, *sizes])

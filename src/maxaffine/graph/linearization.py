@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import prod
 
 import torch
 from torch import Tensor
@@ -125,4 +126,4 @@ def _inner(rows: Tensor, offset: Tensor, batch: BatchAxis) -> Tensor:
     if offset.isinf().any():  # a constant of minus infinity in front of a maximum that it lost
         weighted = torch.where(rows == 0, 0, weighted)
     front = batch.to_front(weighted, lead=1)
-    return front.reshape(*front.shape[:2], -1).sum(-1)
+    return front.reshape(*front.shape[:2], prod(front.shape[2:])).sum(-1)

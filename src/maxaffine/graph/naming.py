@@ -28,7 +28,8 @@ def saved_target(target: Callable) -> Any:
     """What to write of a traced operator into a file: its name; any other function writes itself."""
     if not isinstance(target, torch._ops.OpOverload):
         return target
-    return Named(*target._schema.name.split("::"), target._overloadname)
+    library, operator = target._schema.name.split("::")
+    return Named(library, operator, target._overloadname)
 
 
 def loaded_target(saved: Any) -> Any:

@@ -163,7 +163,7 @@ class AffineMap:
             A mapping from operator name to its contribution (N, *out), in running order; its ``sum()`` is b.
         """
         pieces: dict[str, list[Tensor]] = {}
-        for block in self._blocks():
+        for block in self._blocks() if len(self._wanted) else ():
             found: dict[str, list[Tensor]] = {}
             for part in self._wanted.split(self._rows_at_once(len(self._wanted))):
                 for name, rows in block.contributions(part).items():
@@ -185,7 +185,7 @@ class AffineMap:
         """As many rows as fit beside the samples, in blocks of equal size."""
         per_row = self._graph.largest_value() * self._inputs[0].element_size() * self._samples_at_once
         most = max(1, min(count, self._chunk_bytes // max(per_row, 1)))
-        return ceil(count / ceil(count / most))
+        return ceil(count / ceil(count / most)) if count else 1
 
     def _blocks(self) -> Iterator[Block]:
         """The batch block by block; a single block is kept, several are made anew on each pass."""
@@ -208,6 +208,8 @@ class AffineMap:
         """The wanted rows of A: per floating-point input a tensor (N, rows, *in)."""
         step = self._rows_at_once(len(wanted))
         like = self._inputs[0]
+        if not len(wanted):
+            return tuple(self.value.new_zeros(self.batch, 0, *shape) for shape in self.in_shapes)
         whole: tuple[Tensor, ...] = ()
         first = 0
         for block in self._blocks():

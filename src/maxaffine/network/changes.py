@@ -74,9 +74,9 @@ def _same(a: Any, b: Any, seen: set[tuple[int, int]]) -> bool:
         return True
     if isinstance(a, DEEP):
         return pickle.dumps(a) == pickle.dumps(b)
-    parts = _parts(a), _parts(b)
-    if parts[0] is not None and parts[1] is not None:
-        return len(parts[0]) == len(parts[1]) and all(_same(x, y, seen) for x, y in zip(*parts, strict=True))
+    parts, others = _parts(a), _parts(b)
+    if parts is not None and others is not None:
+        return len(parts) == len(others) and all(_same(x, y, seen) for x, y in zip(parts, others, strict=True))
     try:
         return type(a).__eq__ is object.__eq__ or bool(a == b)
     except Exception:  # whatever a comparison of the user's raises

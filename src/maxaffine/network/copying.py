@@ -98,7 +98,8 @@ class _Copier:
             fresh = nn.Parameter(fresh, requires_grad=item.requires_grad)
         elif item.is_leaf and item.requires_grad:
             fresh.requires_grad_()
-        fresh.__dict__.update(vars(item))
+        for name, value in vars(item).items():
+            setattr(fresh, name, value)
         return fresh
 
     def _attributes(self, item: Any, depth: int) -> Any:

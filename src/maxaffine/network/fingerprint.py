@@ -45,7 +45,9 @@ def _pieces(item: Any) -> Iterator[bytes]:
     """The bytes of one item; each kind begins with a mark and states its length, so that no two items run together."""
     if isinstance(item, Tensor):
         yield f"tensor {item.dtype} {tuple(item.shape)};".encode()
-        yield item.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        flat = item.detach().cpu().reshape(-1)
+        # A single number counts as contiguous whatever its stride is, but has none of its own bytes then.
+        yield flat.new_empty(flat.shape).copy_(flat).view(torch.uint8).numpy().tobytes()
     elif isinstance(item, tuple | list):
         yield f"list {len(item)};".encode()
         for entry in item:

@@ -405,7 +405,12 @@ class SplineNetwork:
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled: what it was made of, without what was computed from it since."""
-        return {name: vars(self)[name] for name in ("graph", "inputs", "output_spec", "places", "endings", "tasks")}
+        kind = type(self)
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if not isinstance(getattr(kind, name, None), cached_property)
+        }
 
     def __repr__(self) -> str:
         return text_table(self)

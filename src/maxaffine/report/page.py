@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from maxaffine.data import without_classes
 from maxaffine.drawing import Kind, Panel, kind_of, panel_figure, scale_end, spread_figure
 from maxaffine.errors import MaxAffineError
 from maxaffine.report import figures
@@ -140,6 +141,7 @@ class _Pictures:
             generator=GENERATOR,
             labelled=len(it.origin.class_names) > 1,
             valued=it.meaning.valued,
+            unlabelled=without_classes(it.origin.class_names),
             competes=it.meaning in (Meaning.CLASSES, Meaning.SCORES),
             memory=memory,
             scored=memory is not None and isfinite(memory.score),

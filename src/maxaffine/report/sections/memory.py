@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from maxaffine.data import without_classes
 from maxaffine.report.facts import Choices, LeftOut
 from maxaffine.report.sections.subject import Meaning, Subject, spaced
 from maxaffine.templates import Memorization, memorization
@@ -31,12 +32,13 @@ def memory_of(subject: Subject, choices: Choices) -> Memorization | LeftOut:
     """
     if subject.meaning.valued:
         return LeftOut(
-            f"Memorisation is measured on the templates of classifiers; the network gives {subject.meaning.value}."
+            f"Memorization is measured on the templates of classifiers; the network gives {subject.meaning.value}."
         )
     if subject.meaning is not Meaning.CLASSES:
+        lacking = without_classes(subject.data.class_names)
         return LeftOut(
             "Memorization is measured on the templates of all classes of labelled data; here "
-            + ("the data has no labels." if not subject.labelled else f"the network has {subject.meaning.value}.")
+            + (f"{lacking}." if lacking else f"the network has {subject.meaning.value}.")
         )
     if min(len(subject.train), len(subject.test)) < 2:
         return LeftOut("Memorization shows in how training and test inputs spread, which takes two of each.")
