@@ -98,6 +98,7 @@ test-ends: ## the zoo of networks at both ends of the range of PyTorch releases 
 check-partition: $(DEV) ## exact partitions against dense sampling of codes, arrangements, and the untouched modules
 	$(BIN)/python -m pytest tests/partition
 	$(BIN)/python -m tests.partition.dense
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.partition.images
 
 clean: ## remove what was built, but keep the environment
 	rm -rf build dist $(OUT) .pytest_cache .ruff_cache .hypothesis

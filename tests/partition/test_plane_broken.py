@@ -92,5 +92,5 @@ def test_sign_pattern_that_no_affine_function_has() -> None:
     square = Complex.polygon(np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]))
     table = np.array([[1.0], [-1.0], [1.0], [-1.0]])
     with pytest.raises(ma.PartitionError, match="more than twice") as caught:
-        subdivide(square, Functions(table, 0, np.array([7])), 1e-12)
+        subdivide(square, Functions(table, np.zeros(1), 0, np.array([7])), 1e-12)
     assert caught.value.place == (0.5, 0.5)

@@ -96,7 +96,8 @@ def _check_shapes(cells: Complex, tolerance: float) -> None:
     sag = bends(cells)
     if (sag > 4 * tolerance).any():
         worst = int(sag.argmax())
-        raise PartitionError(f"cell {cells.cell_of[worst]} is not convex", tuple(cells.points[cells.corners[worst]].tolist()))
+        place = tuple(cells.points[cells.corners[worst]].tolist())
+        raise PartitionError(f"cell {cells.cell_of[worst]} is not convex", place)
 
 
 def _middle(cells: Complex, edge: int) -> tuple[float, ...]:

@@ -99,11 +99,10 @@ def _settled(cells: Complex, contest: _Contest, boundary: Boundary, first: int) 
 
 
 def _without_losers(cells: Complex, contest: _Contest, boundary: Boundary, first: int) -> Complex:
-    """Without the pieces of chords along which a third entry wins; the others are named after a unit that changes.
-
-    Cells are united that lie in one cell of those before the division (all chords lie within one) and have the same
-    winners; both are equivalences, so that it does not matter in which order it is asked.
-    """
+    """Without the pieces of chords along which a third entry wins; the others are named after a unit that changes."""
+    # Cells are united that lie in one cell of those before the division (all chords lie within one) and have the same
+    # winners; both are equivalences, so that it does not matter in which order it is asked. Along a spoke only a change
+    # of winners counts: it is then a boundary.
     mine = (cells.operator == boundary.operator) & np.isin(cells.unit, contest.units)
     looked = np.flatnonzero(mine | (cells.operator == SPOKE) & (cells.edge_cells >= 0).all(1))
     changing = contest.changing(cells, looked)
@@ -166,10 +165,8 @@ class _Contest:
         return np.logical_and.reduceat(wins[cells.corners], cells.starts[:-1], axis=0)
 
     def changing(self, cells: Complex, edges: np.ndarray) -> np.ndarray:
-        """(n,) the place of a unit whose winner is another on either side of each edge between cells; -1 for none.
-
-        Of entries that tie all over a cell the lowest is its winner, as everywhere.
-        """
+        """(n,) the place of a unit whose winner is another on either side of each edge between cells; -1 for none."""
+        # Of entries that tie all over a cell the lowest is its winner, as everywhere.
         left, right = cells.edge_cells[edges].T
         found = np.full(len(edges), -1)
         if not len(edges):

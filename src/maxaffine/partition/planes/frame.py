@@ -151,7 +151,7 @@ def inside(frame: Frame, tensors: Sequence[Tensor]) -> Tensor:
         size = max(float(item.abs().max()), float(here.abs().max()), 1.0) if item.numel() else 1.0
         gap = float((item - here).abs().max()) if item.numel() else 0.0
         if gap > BESIDE * size:
-            raise BadInput(f"points: one lies {gap:.2g} beside the plane; give inputs in it, in float64, or leave it out")
+            raise BadInput(f"points: one lies {gap:.2g} beside the plane; give inputs that lie in it, in float64")
     return t
 
 
@@ -168,6 +168,7 @@ def stacked(net: SplineNetwork, given: Any, name: str) -> tuple[Tensor, ...]:
 
     Raises:
         BadInput: For whatever the network itself refuses.
+        ShapeMismatch: For inputs of different shapes.
     """
     items = list(given) if isinstance(given, list | tuple) else [given]
     if len(net.inputs.names) > 1 or not items or not all(isinstance(item, Tensor) for item in items):

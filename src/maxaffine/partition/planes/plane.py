@@ -40,8 +40,9 @@ def plane(
             in input space, the first anchor at (0, 0) and the second on the first axis.
         origin: In place of anchors, one input,
         basis: and two directions, shaped as inputs: a pair, or a batch of two; coordinates count these directions.
-        points: Further inputs that lie in the plane, as anchors are given. Where an image is flat, hundreds of boundaries
-            pass through its point; a known point (the anchors, the origin) is a vertex from the start.
+        points: Further inputs that lie in the plane, given as anchors are. Where an image has flat patches, hundreds of
+            boundaries pass through its point; a known point (an anchor, the origin, these) is a vertex from the start,
+            any other is found and costs more time.
         extent: What to partition, in coordinates: r for [-r, r]^2, (left, right, bottom, top), or the corners (n, 2) of
             a convex polygon. By default the rectangle around the anchors with a margin, or [-1, 1]^2.
         until: Name of an operator or module to stop behind; the boundaries of what follows it are left out.

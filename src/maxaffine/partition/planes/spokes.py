@@ -1,9 +1,9 @@
 """Where a partition starts: the polygon, cut so that every known point in it is a vertex.
 
 Images have flat patches. At an image of such a patch all entries of a pooling window, and all units of a channel, are
-equal, so that hundreds of boundaries pass through that one point of the plane; and where two images are flat in the same
-place, through all of the line between them. Found by crossing chords whose ends are rounded, the point would be a
-cluster of crossings. So it is a vertex from the start, and the values there are those of the image itself.
+equal, so that hundreds of boundaries pass through that one point of the plane; and where two images are flat in the
+same place, through all of the line between them. Found by crossing chords whose ends are rounded, the point would be
+a cluster of crossings. So it is a vertex from the start, and the values there are those of the image itself.
 
 Its vertex needs edges: the lines through every two known points are drawn ("spokes"), on which ties of both lie. They
 are no boundaries. Where one turns out to be, the division names it so; all others are taken out again at the end.
@@ -21,7 +21,6 @@ from torch import Tensor
 from maxaffine.graph import Choice, Elementwise, Operator
 from maxaffine.partition.planes.complex import SPOKE, Complex, cross, dissolve
 from maxaffine.partition.planes.divide import ROUNDING, divided_by_columns
-from maxaffine.partition.planes.frame import Frame
 from maxaffine.partition.planes.levels import Level, Rows, operand_gap
 from maxaffine.partition.planes.windows import smallest
 
@@ -51,22 +50,27 @@ class Known:
             t: (k, 2) their coordinates.
             inputs: Per input of the network a batch of k.
             axes: Whether lines along both axes pass through the first point.
+
+        Returns:
+            The points.
         """
         count = len(t)
         pairs = list(itertools.combinations(range(count), 2))
         if count >= MANY:  # from the first to all, and around: two lines through every point
             pairs = [(a, b) for a, b in pairs if a == 0 or b == a + 1]
-        lines = [(t[a], t[b] - t[a]) for a, b in pairs] + [(t[0], axis) for axis in np.eye(2) if axes]
-        # A point on one line alone gets another across it.
-        lines += [(t[a], np.array([-d[1], d[0]])) for a in range(count) for d in _alone(t[a], lines)]
-        return cls(t, inputs, np.array(lines, dtype=np.float64))
+        lines = np.array([(t[a], t[b] - t[a]) for a, b in pairs] + [(t[0], axis) for axis in np.eye(2) if axes])
+        lines = lines[np.hypot(*lines[:, 1].T) > 0]
+        across = [_across(point, lines) for point in t]
+        return cls(t, inputs, np.concatenate([lines, *across]))
 
 
-def _alone(point: np.ndarray, lines: list[tuple[np.ndarray, np.ndarray]]) -> list[np.ndarray]:
-    """The direction of the only line through a point; none where there are several directions."""
-    through = [d for start, d in lines if d.any() and abs(cross(d, point - start)) <= PARALLEL * (d @ d)]
-    several = any(abs(cross(a, b)) > PARALLEL * np.hypot(*a) * np.hypot(*b) for a, b in itertools.combinations(through, 2))
-    return [] if several else through[:1]
+def _across(point: np.ndarray, lines: np.ndarray) -> np.ndarray:
+    """A line at right angles to those through a point, where these are all the same one; else none."""
+    length = np.hypot(*lines[:, 1].T)
+    way = lines[:, 1] / length[:, None]
+    way = way[np.abs(cross(way, point - lines[:, 0])) <= PARALLEL * length]
+    alone = len(way) > 0 and bool((np.abs(cross(way, way[:1])) <= PARALLEL).all())
+    return np.array([(point, (-way[0, 1], way[0, 0]))]) if alone else lines[:0]
 
 
 def spoked(corners: np.ndarray, known: Known, tolerance: float) -> tuple[Complex, np.ndarray, np.ndarray]:
@@ -106,6 +110,9 @@ def ties(levels: tuple[Level, ...], rows: Rows) -> bool:
     Args:
         levels: The network.
         rows: Its inputs at the points.
+
+    Returns:
+        Whether anything does.
     """
     for level in levels:
         if level.step is None:

@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save
 
 from maxaffine.errors import BadInput, PartitionError
@@ -130,7 +131,7 @@ def _prepare(path: Path, asked: Task, fingerprint: str) -> None:
     tensors |= {f"basis_{n}": item.contiguous() for n, item in enumerate(frame.basis)}
     if frame.anchors is not None:
         tensors["anchors"] = frame.anchors
-    if len(asked.known.t) > (1 if frame.anchors is None else len(frame.anchors)):  # they do not move the plane, but where its division starts
+    if asked.further:  # they do not move the plane, but its division starts from them
         tensors["points"] = torch.from_numpy(asked.known.t)
     content = save(tensors)
     if (path / HEAD).exists():

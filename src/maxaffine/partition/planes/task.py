@@ -60,6 +60,11 @@ class Task:
         """Names of the operators that divide."""
         return tuple(level.name for level in self.stretches if level.step is not None)
 
+    @property
+    def further(self) -> bool:
+        """Whether more points are known than those that say where the plane is."""
+        return len(self.known.t) > (1 if self.frame.anchors is None else len(self.frame.anchors))
+
     def run(
         self, done: Callable[[Leaf], None], progress: bool | Watch | None, after: Path = (), area: float = 0.0
     ) -> list[Leaf]:

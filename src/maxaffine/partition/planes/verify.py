@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from maxaffine.errors import BadInput, ExactnessError, PartitionError
+from maxaffine.graph import Dependence
 from maxaffine.partition.lines.line import MEMORY, TOLERANCE
 from maxaffine.partition.lines.segment import Segment
 from maxaffine.partition.lines.walk import Walk
@@ -22,6 +23,7 @@ from maxaffine.partition.planes.levels import flattened
 if TYPE_CHECKING:
     from maxaffine.partition.planes.partition import PlanePartition
 
+FEW_POINTS = 16  # at which the size of intermediate values is taken
 THIN = 1e-9  # of the polygon's size: codes closer than this to a boundary are those of rounding
 AGREEMENT = {torch.float64: 1e-9, torch.float32: 1e-4}
 DIGEST = np.dtype([("high", np.uint64), ("low", np.uint64)])
@@ -33,15 +35,15 @@ class PlaneReport:
 
     Attributes:
         regions: Cells whose codes at an interior point were computed: all, or those that hold the points.
-        thin: Cells among them so thin that rounding decides their codes; they are not compared.
-        repeated: Other cells that share all their codes with another one.
+        thin: Cells among them so thin that rounding may decide their codes.
+        repeated: Cells that share all their codes with another one: with none, as many regions as codes.
         samples: Random points of the polygon.
         edgy: Points so close to an edge that rounding decides their codes, or whose codes differ from their cell's in
             units alone that are zero up to rounding all over it; they are not compared.
         missed: Other points whose codes are those of no cell.
         misplaced: Other points whose codes are not those of the cell that holds them.
         error: Largest difference between the cells' affine maps and the module at the points, relative to the largest
-            output; None without a module.
+            output or intermediate value; None without a module.
         passed: Whether nothing was repeated, missed or misplaced, and the module agrees.
     """
 
@@ -93,7 +95,8 @@ def compared(
     room = thickness(partition.cells)
     thick: np.ndarray = room[chosen] > THIN * size
     clear: np.ndarray = depth.numpy() > THIN * size
-    counts = np.unique(own[thick], return_counts=True)[1]
+    # A code's region is convex, so no two cells share one, however thin they are.
+    counts = np.unique(own, return_counts=True)[1]
     missed = clear & ~np.isin(seen, own)
     misplaced = clear & (own[row] != seen)
     for place in np.flatnonzero(missed | misplaced).tolist():
@@ -205,5 +208,15 @@ def _module_error(partition: PlanePartition, model: Callable, t: Tensor, cell: T
         worst = max(worst, float((value - expected[first : first + len(value)]).abs().max()))
         largest = max(largest, float(value.abs().max()))
         first += len(value)
-    error = worst / max(largest, 1e-300)
+    # Where the outputs cancelled, rounding is that of what they are made of.
+    error = worst / max(largest, _peak(partition, t[:FEW_POINTS]), 1e-300)
     return error, error <= AGREEMENT.get(dtype, 1e-2)
+
+
+def _peak(partition: PlanePartition, t: Tensor) -> float:
+    """The largest magnitude of any value of the network at points."""
+    graph = partition.graph
+    made = (number for step in graph.steps for number in step.outputs if number is not None)
+    inner = graph.part(tuple(n for n in made if graph.values[n].dependence is Dependence.AFFINE))
+    found = [tensor for tensors in partition.batches(t) for tensor in (*tensors, *inner.run(tensors))]
+    return max((float(item.abs().max()) for item in found if item.is_floating_point() and item.numel()), default=0.0)

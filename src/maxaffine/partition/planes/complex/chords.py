@@ -100,9 +100,7 @@ class Zeros:
         keys = np.sort(cell * self.table.shape[1] + columns[column])
         return keys if self.allowed is None else keys[_among(keys, self.allowed)]
 
-    def _walk(
-        self, pairs: np.ndarray, known: tuple[np.ndarray, np.ndarray]
-    ) -> tuple[np.ndarray, np.ndarray] | None:
+    def _walk(self, pairs: np.ndarray, known: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
         """Chord ends found by walking around the cells, at a cut or a zero; None where the table had to be changed."""
         ends, regular = self._transitions(pairs, known)
         if not regular.all():
@@ -162,11 +160,9 @@ class Zeros:
         return whole[regular], regular
 
     def _proper(self, ends: np.ndarray, function: np.ndarray) -> tuple[np.ndarray, bool]:
-        """Which chords leave corners on both sides beyond the tolerance; False where corners beside one became zeros.
-
-        A chord that leaves all corners of one side within the tolerance would cut off a cell that thin: the function is
-        zero at those corners instead.
-        """
+        """Which chords leave corners on both sides beyond the tolerance; False where corners became zeros."""
+        # A chord that leaves all corners of one side within the tolerance would cut off a cell that thin: the function
+        # is zero at those corners instead.
         cells = self.result.cells
         cell = cells.cell_of[ends[:, 0]]
         start, end = cells.points[cells.corners[ends[:, 0]]], cells.points[cells.corners[ends[:, 1]]]

@@ -89,12 +89,9 @@ def _apart(edge: np.ndarray, at: np.ndarray, reach: np.ndarray | float) -> np.nd
 def _joined(
     edge: np.ndarray, at: np.ndarray, length: np.ndarray, reach: np.ndarray, flat: np.ndarray, tolerance: float
 ) -> np.ndarray:
-    """The place of each cut's vertex, for cuts in order along their edges.
-
-    Cuts known to the tolerance come first and are joined among themselves, so that a flat function between two of them
-    does not make them one. Each flat one then joins the nearest of their vertices within its own reach, and those left
-    each other.
-    """
+    """The place of each cut's vertex, for cuts in order along their edges."""
+    # Cuts known to the tolerance come first and are joined among themselves, so that a flat function between two of
+    # them does not make them one. Each flat one then joins the nearest of their vertices within its own reach.
     found, solid = at.copy(), np.flatnonzero(~flat)
     fresh = _apart(edge[solid], (at * length)[solid], tolerance)
     found[solid] = at[solid[fresh]][np.cumsum(fresh) - 1]
@@ -109,6 +106,7 @@ def _joined(
         gap = np.where((near == other) & (edge[other] == edge), np.abs(at - found[other]) * length, np.inf)
         joins = flat & (gap <= reach) & (gap < best)
         found[joins], best[joins], left[joins] = found[other[joins]], gap[joins], False
+    # Those that are left join each other.
     rest = np.flatnonzero(left)
     fresh = _apart(edge[rest], (at * length)[rest], np.maximum(reach[rest], np.roll(reach[rest], 1)))
     found[rest] = at[rest[fresh]][np.cumsum(fresh) - 1]

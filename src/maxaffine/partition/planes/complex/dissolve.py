@@ -45,7 +45,7 @@ def groups(pairs: np.ndarray, count: int) -> np.ndarray:
 
 
 def bends(cells: Complex) -> np.ndarray:
-    """How far each half-edge's first corner lies left of the line between its neighbours: above 0 it is a dent, (H,)."""
+    """(H,) how far each half-edge's first corner lies left of the line between its neighbours: above 0 is a dent."""
     here = cells.points[cells.corners]
     there, last = here[cells.following], np.empty_like(here)
     last[cells.following] = here

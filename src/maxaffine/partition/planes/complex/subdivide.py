@@ -133,10 +133,8 @@ def subdivide(cells: Complex, functions: Functions, tolerance: float) -> Round:
 
 
 def _with_boundaries(cells: Complex, functions: Functions) -> Complex:
-    """The complex whose spokes along which a function is zero are its boundary, where it is not zero beside them.
-
-    Nothing else bends across a spoke, so that the function has opposite signs on its two sides.
-    """
+    """The complex whose spokes along which a function is zero are its boundary, where it is not zero beside them."""
+    # Nothing else bends across a spoke, so that the function has opposite signs on its two sides.
     if functions.pairs is not None:
         return cells
     table, spoke = functions.table, np.flatnonzero(cells.operator == SPOKE)
@@ -158,7 +156,8 @@ def _with_hubs(cells: Complex, hubs: list[Hub], count: int, tolerance: float) ->
     point, direction = np.repeat([hub.point for hub in hubs], 2, 0), np.concatenate([hub.directions for hub in hubs])
     table = cross(direction, cells.points[:, None] - point)
     order = np.argsort(cell, kind="stable")
-    spokes = Functions(table, np.zeros(len(cell)), SPOKE, np.full(len(cell), SPOKE), (cell[order], np.arange(len(cell))[order]))
+    pairs, nothing = (cell[order], np.arange(len(cell))[order]), np.zeros(len(cell))
+    spokes = Functions(table, nothing, SPOKE, np.full(len(cell), SPOKE), pairs)
     done = subdivide(cells, spokes, tolerance)
     # Both lines of a hub are zero at one new vertex alone: there its functions are zero, and else nothing is known.
     stages = []
