@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from scipy.optimize import linprog
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
@@ -120,3 +122,36 @@ def largest_jump(module: nn.Module, start: Inputs, end: Inputs, points: int = 25
         widest = int(changes.argmax())
         jump, low, high = float(changes[widest]), float(steps[widest]), float(steps[widest + 1])
     return jump
+
+
+def count_regions(module: nn.Sequential, low: float, high: float) -> int:
+    """Regions of a float64 MLP of ReLUs within a box: the sides of its units, one after another, by linear programs.
+
+    A choice of sides counts where a ball of some size fits; nothing is known of corners, volumes or neighbours.
+    """
+    layers = [(part.weight.detach().numpy(), part.bias.detach().numpy()) for part in module if hasattr(part, "weight")]
+    size = layers[0][0].shape[1]
+    sides = np.concatenate([np.eye(size), -np.eye(size)]), np.repeat([high, -low], size)
+    choices = [(np.eye(size), np.zeros(size), sides)]
+    for weight, bias in layers[:-1]:
+        split = [
+            (slopes[:0], offsets[:0], weight @ slopes, weight @ offsets + bias, s) for slopes, offsets, s in choices
+        ]
+        for unit in range(len(bias)):
+            split = [
+                (np.vstack([a, on * w[unit]]), np.append(b, on * c[unit]), w, c, tried)
+                for a, b, w, c, (normals, bounds) in split
+                for on in (0, 1)
+                for tried in [(np.vstack([normals, (1 - 2 * on) * w[unit]]), np.append(bounds, (2 * on - 1) * c[unit]))]
+                if _holds_a_ball(*tried)
+            ]
+        choices = [(a, b, s) for a, b, _, _, s in split]
+    return len(choices)
+
+
+def _holds_a_ball(normals: np.ndarray, bounds: np.ndarray) -> bool:
+    widths = np.linalg.norm(normals, axis=1)
+    free = [(None, None)] * normals.shape[1] + [(None, 1.0)]
+    goal = np.append(np.zeros(normals.shape[1]), -1.0)
+    found = linprog(goal, A_ub=np.column_stack([normals, widths]), b_ub=bounds, bounds=free, method="highs")
+    return found.status == 0 and found.x[-1] > 1e-9

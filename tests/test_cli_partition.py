@@ -26,6 +26,62 @@ def test_partition(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "regions:" in printed and "passed=True" in printed
 
 
+NETWORK = """
+import torch
+from torch import nn
+
+def make():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(2, 6), nn.ReLU(), nn.Linear(6, 2)).eval()
+"""
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> list[str]:
+    """A network of two numbers, and a file of rows of two numbers with a class for each."""
+    (tmp_path / "nets.py").write_text(NETWORK)
+    x = np.random.default_rng(0).uniform(-2, 3, (40, 2))
+    np.savez(tmp_path / "points.npz", x_train=x, y_train=x[:, 0] > 0, x_test=x[:8], y_test=x[:8, 0] > 0)
+    return [f"{tmp_path / 'nets.py'}:make", str(tmp_path / "points.npz"), "--out", str(tmp_path / "plane")]
+
+
+@pytest.mark.parametrize(
+    ("words", "area"),
+    [
+        (["--extent", "1"], 4.0),
+        ([], None),
+        (["--origin", "0,1", "--basis", "0,2,1,0"], 4.0),
+        (["--origin=0,1", "--basis=0,2,1,0", "--extent=0,1,0,3"], 3.0),
+    ],
+)
+def test_a_network_of_two_numbers(
+    words: list[str], area: float | None, two: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["partition", *two, "--json", *words]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["passed"] and told["regions"] > 1
+    if area is not None:
+        assert told["area"] == pytest.approx(area)
+        return
+    with np.load(two[1]) as arrays, np.load(Path(two[3]) / "plane.npz") as found:
+        x, vertices = arrays["x_test"], found["vertices"]
+    assert (vertices.min(0) < x.min(0)).all() and (vertices.max(0) > x.max(0)).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--origin", "0,0"], "--origin: give it together with --basis"),
+        (["--origin", "0,0", "--basis", "1,0,0,1", "--anchors", "0,1,2"], "without --anchors"),
+        (["--origin", "0,0,0", "--basis", "1,0,0,1"], "--origin: 3 numbers, but 1 x 2 are needed"),
+        (["--origin", "0,0", "--basis", "1,0"], "--basis: 2 numbers, but 2 x 2 are needed"),
+    ],
+)
+def test_planes_that_are_none(words: list[str], said: str, two: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["partition", *two, *words]) == 1
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "words", [["--anchors", "0,1"], ["--anchors", "0,1,1"], ["--extent", "1,2"], ["--extent", "a,b"]]
 )

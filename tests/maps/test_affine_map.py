@@ -252,3 +252,36 @@ def test_an_output_that_is_a_constant_has_no_map() -> None:
 def test_repr_says_the_shapes() -> None:
     _, net = convnet()
     assert repr(net.affine_map(images(3))) == "AffineMap(batch=3, in=(1, 8, 8), out=(4, 2, 2), torch.float64)"
+
+
+class TestSlopesBeyondMemory:
+    SAID = (
+        r"slopes: A of shape \(2, 3, 512, 512, 3, 512, 512\) takes 4947802324992 bytes \(4,608\.0 GiB\).*"
+        r"rows\(\).*outputs=.*mv\(\) and rmv\(\)"
+    )
+
+    def map_of_pictures(self) -> ma.AffineMap:
+        x = torch.ones(2, 3, 512, 512)
+        return ma.capture(nn.ReLU(), x).affine_map(x)
+
+    def test_size_and_cure_are_named_before_any_work(self) -> None:
+        with pytest.raises(ma.BadInput, match=self.SAID):
+            _ = self.map_of_pictures().slopes
+
+    def test_also_where_the_machine_does_not_say_what_it_has(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("maxaffine.maps.affine_map.memory", lambda device: None)
+        with pytest.raises(ma.BadInput, match=self.SAID):
+            _ = self.map_of_pictures().slopes
+
+    def test_other_errors_stay_what_they_are(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        amap = self.map_of_pictures()
+        monkeypatch.setattr("maxaffine.maps.affine_map.memory", lambda device: None)
+        monkeypatch.setattr(type(amap), "_rows_of", lambda self, wanted: torch.ones(2) @ torch.ones(3))
+        with pytest.raises(RuntimeError, match="inconsistent tensor size"):
+            _ = amap.slopes
+
+    def test_what_the_cure_names_works(self) -> None:
+        amap = self.map_of_pictures()
+        assert amap.rmv(torch.ones(2, 3, 512, 512)).sum() == 2 * 3 * 512 * 512
+        x = torch.ones(2, 3, 512, 512)
+        assert ma.capture(nn.ReLU(), x).affine_map(x, outputs=[5]).slopes.sum() == 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -14,49 +14,9 @@ from torch.nn import functional as F
 from torch.utils import checkpoint
 
 import maxaffine as ma
-from maxaffine.graph import LocalMap, Operator, Step, Traits
-from maxaffine.network import SplineNetwork
+from maxaffine.graph import LocalMap, Step
+from tests.network.broken import Broken, Spoiled, with_step
 from tests.zoo.networks import Net, mlp, randomise
-
-
-@dataclass(frozen=True, eq=False)
-class Broken(Operator):
-    """An operator that runs as before, but whose local map is off."""
-
-    whole: Operator
-    spoil: Callable[[LocalMap], LocalMap]
-
-    @property
-    def traits(self) -> Traits:
-        return self.whole.traits
-
-    def __call__(self, *inputs: Any) -> Any:
-        return self.whole(*inputs)
-
-    def codes(self, inputs: Sequence[Any], value: Any) -> Tensor | None:
-        return self.whole.codes(inputs, value)
-
-    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
-        return self.spoil(self.whole.local(inputs, value))
-
-
-class Spoiled(LocalMap):
-    """A local map with parts of it scaled."""
-
-    def __init__(self, local: LocalMap, mv: float = 1, rmv: float = 1, offset: float = 1) -> None:
-        self.local, self.factors = local, (mv, rmv, offset)
-
-    def _times(self, items: Sequence[Tensor | None], which: int) -> tuple[Tensor | None, ...]:
-        return tuple(None if item is None else item * self.factors[which] for item in items)
-
-    def mv(self, tangents: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-        return self._times(self.local.mv(tangents), 0)
-
-    def rmv(self, cotangents: Sequence[Any]) -> tuple[Tensor | None, ...]:
-        return self._times(self.local.rmv(cotangents), 1)
-
-    def offsets(self) -> tuple[Tensor | None, ...]:
-        return self._times(self.local.offsets(), 2)
 
 
 @cache
@@ -68,12 +28,6 @@ def captured() -> tuple[nn.Sequential, ma.SplineNetwork]:
 
 
 X = torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-
-
-def with_step(net: ma.SplineNetwork, name: str, change: Callable[[Step], Step]) -> ma.SplineNetwork:
-    """The network with the step of one operator changed."""
-    steps = tuple(change(s) if s.records and s.records[0].name == name else s for s in net.graph.steps)
-    return SplineNetwork(replace(net.graph, steps=steps), net.inputs, net.output_spec, net.places)
 
 
 def spoiled(name: str, **factors: float) -> ma.SplineNetwork:

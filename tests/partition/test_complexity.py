@@ -93,3 +93,16 @@ def test_bad_networks_and_histories() -> None:
         ComplexityHistory(nn.ReLU(), {"x": torch.ones(1, 2)}, 0.1, every=0)
     with pytest.raises(ma.BadInput, match="nothing was recorded"):
         ComplexityHistory(nn.ReLU(), {"x": torch.ones(1, 2)}, 0.1).plot("never.png")
+
+
+@pytest.mark.parametrize("size", [1, 2, 24, 25, 30])
+def test_small_inputs_need_no_directions(size: int) -> None:
+    """All of them where there are fewer than 25; in all directions at right angles a box of ReLUs is seen whole."""
+    net = ma.capture(nn.ReLU(), torch.zeros(1, size))
+    found = local_complexity(net, torch.full((1, size), 1e-6), 0.1)
+    assert found.total.tolist() == [size] or size > 25
+    few = local_complexity(net, torch.ones(1, size), 0.1)
+    assert few.total.tolist() == [0]
+    assert torch.equal(
+        found.total, local_complexity(net, torch.full((1, size), 1e-6), 0.1, directions=min(size, 25)).total
+    )

@@ -15,6 +15,7 @@ from torch.testing import assert_close
 
 import maxaffine as ma
 from maxaffine.partition import LinePartition, line
+from maxaffine.partition.lines.ties import winners
 from maxaffine.partition.lines.walk import Walk
 from tests.partition.lines import between, bisected, codes_at, ends
 from tests.random_networks import RandomCase, random_cases
@@ -370,3 +371,45 @@ def test_progress_is_shown_on_request(capfd: pytest.CaptureFixture) -> None:
         warnings.simplefilter("error")
         line(net, point(0, 0), point(1, 1), progress=True)
     assert "line" in capfd.readouterr().err
+
+
+TIED = {
+    "amax": lambda a, b: torch.stack([a, b], 1).amax(1),
+    "amin": lambda a, b: torch.stack([a, b], 1).amin(1),
+    "maximum": lambda a, b: torch.maximum(a, b),
+    "max_pool": lambda a, b: nn.functional.max_pool2d(torch.stack([a, b], 1)[:, None], (2, 1)).flatten(1),
+}
+
+
+class Tied(nn.Module):
+    """The larger of two numbers that are one but for rounding, beside ReLUs whose pieces end where they do."""
+
+    def __init__(self, name: str, apart: float) -> None:
+        super().__init__()
+        self.choose, self.apart = TIED[name], apart
+
+    def forward(self, x: Tensor) -> Tensor:
+        largest = self.choose(x * 0.1 * 3, x * 0.3 + self.apart)
+        return torch.cat([largest, nn.functional.relu(x - torch.linspace(0.05, 2.95, 30, dtype=F64))], 1)
+
+
+@pytest.mark.parametrize("name", TIED)
+def test_ties_all_over_are_no_changes(name: str) -> None:
+    """Products x * 0.1 * 3 and x * 0.3 differ in their last bits, this way here and that way there."""
+    x = torch.linspace(0, 3, 100, dtype=F64)[:, None]
+    net = ma.capture(Tied(name, 0.0), point(1.0))
+    operator, given = next((s.operator, given) for s, given, *_ in net.graph.walk([x]) if name in s.records[0].kind)
+    assert len(operator.codes(given, operator(*given)).unique()) == 2  # type: ignore[union-attr]
+    codes = winners(operator, given, 1e-12)
+    assert codes is not None and len(codes.unique()) == 1
+    found = line(net, point(0.0), point(3.0))
+    assert found.pieces == 31 and sum(found.crossings.per_operator.values()) == 30
+
+
+@pytest.mark.parametrize("name", TIED)
+def test_a_change_by_little_is_one(name: str) -> None:
+    """Not equal all over: at one place one overtakes the other, by a slope of a millionth."""
+    module = Tied(name, 0.0)
+    module.forward = lambda x: module.choose(x * 0.3, x * (0.3 + 1e-6) - 1e-6)  # type: ignore[method-assign]
+    found = line(ma.capture(module, point(1.0)), point(0.0), point(3.0))
+    assert_close(found.breakpoints, torch.tensor([0, 1 / 3, 1], dtype=F64), rtol=0, atol=1e-8)

@@ -7,6 +7,7 @@ import json
 import math
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import networkx
@@ -323,3 +324,34 @@ def test_warnings_stay_away(network: nn.Sequential) -> None:
         warnings.simplefilter("error")
         assert plane_of(network).regions > 1
     assert parts.OUTSIDE == -1
+
+
+class TwoNumbers(nn.Module):
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return nn.functional.relu(x - y) + nn.functional.relu(x)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_network_of_two_numbers_has_one_plane(stream: bool, network: nn.Sequential, tmp_path: Path) -> None:
+    """Coordinates are its inputs, given together or apart."""
+    net = ma.capture(network, _points(2))
+    asked = {"origin": torch.zeros(1, 2, dtype=torch.float64), "basis": torch.eye(2, dtype=torch.float64)}
+    if stream:
+        found = ma.partition.stream_plane(net, tmp_path / "a", extent=1.0)
+        assert found.regions == ma.partition.stream_plane(net, tmp_path / "b", extent=1.0, **asked).regions
+        return
+    found, same = ma.partition.plane(net, extent=1.0), ma.partition.plane(net, **asked)
+    assert torch.equal(found.vertices, same.vertices) and found.regions == same.regions
+    torch.testing.assert_close(found.at(_points(20) / 9), network(_points(20) / 9).detach())
+    apart = ma.capture(TwoNumbers().double(), (torch.ones(2, 1, dtype=torch.float64),) * 2)
+    assert ma.partition.plane(apart).regions == 4
+
+
+def test_other_networks_have_many_planes() -> None:
+    net = ma.capture(nn.ReLU(), torch.zeros(1, 3))
+    with pytest.raises(
+        ma.BadInput, match=r"inputs of shape \(3,\), in which there are many planes; give three anchors"
+    ):
+        ma.partition.plane(net, extent=1.0)
+    with pytest.raises(ma.BadInput, match="either three anchors, or origin and basis"):
+        ma.partition.plane(net, origin=torch.zeros(1, 3))

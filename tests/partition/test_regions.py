@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import sys
-from math import comb
+from math import comb, factorial
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import spatial
 from torch import Tensor, nn
 from torch.testing import assert_close
 
 import maxaffine as ma
 from maxaffine.partition import region, regions
-from maxaffine.partition.space.polytope import corners, essential, largest_ball, nearest
+from maxaffine.partition.space import polytope
+from maxaffine.partition.space.polytope import corners, essential, largest_ball, nearest, volume
+from tests.oracles import count_regions
 from tests.random_networks import RandomCase, random_cases
 from tests.zoo import ZOO, Case
 
@@ -222,6 +225,61 @@ def test_counts_of_arrangements(features: int, units: int) -> None:
     net = ma.capture(module, torch.zeros(1, features, dtype=F64))
     found = regions(net, (-1e4, 1e4))
     assert len(found) == sum(comb(units, k) for k in range(features + 1))
+
+
+class TestPolytopesThatQhullGivesUp:
+    @pytest.fixture
+    def without_qhull(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def failing(*arguments: object) -> None:
+            raise spatial.QhullError("QH6271 qhull topology error")
+
+        monkeypatch.setattr(spatial, "HalfspaceIntersection", failing)
+        monkeypatch.setattr(spatial, "ConvexHull", failing)
+
+    def test_the_same_regions_without_it(self, without_qhull: None) -> None:
+        """Against linear programs alone, which know neither corners nor volumes."""
+        module = mlp(3, 4, 4, 1)
+        found = regions(ma.capture(module, torch.zeros(1, 3, dtype=F64)), (-1, 1))
+        assert len(found) == count_regions(module, -1.0, 1.0)
+        assert float(found.volumes.sum()) == pytest.approx(8.0, rel=1e-12)
+
+    def test_corners_that_coincide_up_to_rounding(self) -> None:
+        """A box in five dimensions where Qhull failed in the volume of a region; counted by linear programs."""
+        torch.manual_seed(0)
+        sizes = [(5, 10), (10, 10), (10, 1)]
+        layers: list[nn.Module] = [nn.Linear(a, b, dtype=F64) for a, b in sizes]
+        module = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
+        middle = np.array([-0.3, -0.3, 0.5, 0.5, 0.0])
+        found = regions(ma.capture(module, torch.zeros(1, 5, dtype=F64)), (middle - 0.3, middle + 0.3))
+        assert len(found) == 102
+        assert float(found.volumes.sum()) == pytest.approx(0.6**5, rel=1e-12)
+
+    @pytest.mark.parametrize("size", [2, 3, 4, 5])
+    @pytest.mark.parametrize("qhull", [True, False])
+    def test_corners_where_many_sides_meet(self, size: int, qhull: bool, request: pytest.FixtureRequest) -> None:
+        """A cross-polytope: 2^D sides, 2^(D-1) of them at each of 2 D corners, its volume 2^D / D!."""
+        if not qhull:
+            request.getfixturevalue("without_qhull")
+        signs = np.stack(np.meshgrid(*[[-1.0, 1.0]] * size), -1).reshape(-1, size)
+        beside = np.full(size, (1 - 1e-7) / size)  # seen from a place close to one side
+        normals = signs / np.sqrt(size)
+        places, on = corners(normals, (1 - signs @ beside) / np.sqrt(size))
+        assert sorted(np.round(places + beside, 9).tolist()) == sorted(
+            [*np.eye(size).tolist(), *(-np.eye(size)).tolist()]
+        )
+        assert [len(numbers) for numbers in on] == [size] * 2**size
+        assert volume(places, on) == pytest.approx(2**size / factorial(size), rel=1e-9)
+
+    def test_a_side_too_many_is_noticed(self, without_qhull: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        whole = polytope.essential
+        monkeypatch.setattr(polytope, "essential", lambda normals, slack: whole(normals, slack)[1:])
+        with pytest.raises((ma.errors.PartitionError, ValueError)):
+            regions(ma.capture(mlp(2, 3, 1), torch.zeros(1, 2, dtype=F64)), (-1, 1))
+
+    def test_nothing_between_two_boundaries(self) -> None:
+        normals = np.concatenate([np.eye(2), -np.eye(2)])
+        with pytest.raises(ma.errors.PartitionError, match="holds no ball larger than 5e-10"):
+            corners(normals, np.array([1.0, 5e-10, 1.0, 5e-10]))
 
 
 def test_all_regions_against_sampling() -> None:

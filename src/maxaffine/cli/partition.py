@@ -1,10 +1,12 @@
-"""``maxaffine partition``: every region of a network on the plane through three inputs."""
+"""``maxaffine partition``: every region of a network on a plane: through three inputs, or of its only two numbers."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,10 +25,12 @@ EXAMPLES = """examples:
   maxaffine partition                                           the cnn for digits, through three test digits
   maxaffine partition mlp fashion-mnist --epochs 2 --anchors 0,1,2
   maxaffine partition my_package.nets:make digits --state-dict weights.safetensors --extent=-1,2,-1,2
+  maxaffine partition my_package.nets:field points.npz --extent 1       two numbers in: the plane of all inputs
 """
 FIGURE = "plane.png"
 MOST_DRAWN = 200_000
 ALL_CHECKED = 50_000
+MARGIN = 0.25
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -35,16 +39,24 @@ def add(commands: argparse._SubParsersAction) -> None:
     Args:
         commands: Where it is added.
     """
-    does = "divide the plane through three inputs into the network's regions, exactly"
+    does = "divide a plane of inputs into the network's regions, exactly"
     command = add_command(commands, "partition", run, does, EXAMPLES)
     add_epochs(command)
     add_task(command)
     option = command.add_argument
     does = "folder to write (default: %(default)s)"
     option("-o", "--out", type=place, default="maxaffine-partition", metavar="DIR", help=does)
-    does = "test inputs that span the plane (default: the first three of different classes)"
+    does = (
+        "test inputs that span the plane (default: the first three of different classes; of a network that takes two"
+        " numbers, no anchors: the plane of all inputs)"
+    )
     option("--anchors", type=three, metavar="I,J,K", help=does)
-    does = "what to partition, distances from the first anchor towards the second (default: around the anchors)"
+    option("--origin", type=numbers, metavar="X,...", help="in place of anchors, one input, all its numbers")
+    option("--basis", type=numbers, metavar="X,...", help="and two directions, the numbers of one, then of the other")
+    does = (
+        "what to partition, r for -r,r,-r,r: distances from the first anchor towards the second, or multiples of the"
+        " directions (default: around the anchors, or the test inputs where the plane is all inputs; else -1,1,-1,1)"
+    )
     option("--extent", type=rectangle, metavar="LEFT,RIGHT,BOTTOM,TOP", help=does)
     does = "which output, of a dict or tuple (default: the only one)"
     option("--output-index", type=natural, metavar="I", help=does)
@@ -65,11 +77,11 @@ def run(arguments: argparse.Namespace) -> int:
         data_set = read_data(arguments)
         model, weights = trained_model(arguments, data_set, folder / report.WEIGHTS)
         say(arguments, f"{arguments.model} on {data_set.name}: {weights}")
-        chosen = arguments.anchors or _different(data_set)
-        anchors = report.like_model(_picked(data_set, chosen), model)
+        where = _plane(arguments, data_set)
         progress("capturing and partitioning ...")
-        net = captured(arguments, model, anchors, data_set.classes)
-        found = plane(net, anchors, extent=arguments.extent, output=arguments.output_index)
+        net = captured(arguments, model, data_set.test.inputs[[0, -1]], data_set.classes)
+        given = {n: report.like_model(x, model) if isinstance(x, torch.Tensor) else x for n, x in where.items()}
+        found = plane(net, **given, output=arguments.output_index)
         say(arguments, str(found))
         whole = arguments.until is None and arguments.output == "as_is"
         checked = found.verify(model if whole else None, every_cell=found.regions <= ALL_CHECKED, raises=False)
@@ -81,6 +93,33 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print("\n".join(f"wrote {out / name}" for name in files))
     return INTERRUPTED if not found.complete else DONE if checked.passed else FAILED
+
+
+def _plane(arguments: argparse.Namespace, data_set: data.DataSet) -> dict[str, Any]:
+    """The arguments of :func:`maxaffine.partition.plane` that say which plane, and what of it."""
+    shape, size = data_set.input_shape, math.prod(data_set.input_shape)
+    origin, basis = arguments.origin, arguments.basis
+    if origin is None and basis is None:
+        if arguments.anchors is None and size == 2:
+            return {"extent": arguments.extent or _around(data_set.test.inputs.flatten(1))}
+        chosen = arguments.anchors or _different(data_set)
+        return {"anchors": _picked(data_set, chosen), "extent": arguments.extent}
+    if arguments.anchors is not None or origin is None or basis is None:
+        raise BadInput("--origin: give it together with --basis, and without --anchors")
+    for name, given, count in (("origin", origin, 1), ("basis", basis, 2)):
+        if len(given) != count * size:
+            raise BadInput(
+                f"--{name}: {len(given)} numbers, but {count} x {size} are needed for inputs of shape {shape}"
+            )
+    tensors = {"origin": torch.tensor(origin).view(1, *shape), "basis": torch.tensor(basis).view(2, *shape)}
+    return {**tensors, "extent": arguments.extent}
+
+
+def _around(points: torch.Tensor) -> tuple[float, ...]:
+    """The rectangle around points (N, 2), with a margin."""
+    low, high = points.double().amin(0), points.double().amax(0)
+    margin = MARGIN * float((high - low).max()) or 1.0
+    return float(low[0]) - margin, float(high[0]) + margin, float(low[1]) - margin, float(high[1]) + margin
 
 
 def three(text: str) -> tuple[int, int, int]:
@@ -105,18 +144,18 @@ def rectangle(text: str) -> tuple[float, ...]:
     """Read the sides of a rectangle.
 
     Args:
-        text: The word on the command line, such as ``-1,2,-1,2``.
+        text: The word on the command line, such as ``-1,2,-1,2``, or ``2`` for ``-2,2,-2,2``.
 
     Returns:
         Left, right, bottom, top.
 
     Raises:
-        argparse.ArgumentTypeError: If they are not four numbers.
+        argparse.ArgumentTypeError: If they are neither four numbers nor one.
     """
     sides = numbers(text)
-    if len(sides) != 4:
-        raise argparse.ArgumentTypeError(f"{text!r} is no left,right,bottom,top")
-    return sides
+    if len(sides) not in (1, 4):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither left,right,bottom,top nor one number")
+    return sides if len(sides) == 4 else (-sides[0], sides[0], -sides[0], sides[0])
 
 
 def _different(data_set: data.DataSet) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from maxaffine.graph.graph import BatchAxis, Dependence, Graph, Step, Value
 from maxaffine.graph.linear import ChannelAffine, Convolution, MatrixProduct, Reshape, Sum
 from maxaffine.graph.linearization import Linearization
 from maxaffine.graph.naming import loaded_target, saved_target
+from maxaffine.graph.overflow import all_finite, refuse_overflow
 from maxaffine.graph.piecewise import Choice, Comparison, Elementwise, ScalarSpline, WideSpline
 from maxaffine.graph.precision import in_float64
 from maxaffine.graph.selection import AxisSelection, MaxPool
@@ -44,12 +45,14 @@ __all__ = [
     "Traits",
     "Value",
     "WideSpline",
+    "all_finite",
     "as_tuple",
     "curvatures",
     "fill",
     "fuse",
     "in_float64",
     "loaded_target",
+    "refuse_overflow",
     "saved_target",
     "undisturbed",
 ]

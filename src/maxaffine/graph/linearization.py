@@ -46,6 +46,13 @@ class Linearization:
             return self._forward(tangents, offset)
 
     def _forward(self, tangents: Sequence[Tensor], offset: bool) -> list[Tensor]:
+        values = self._pushed(tangents, offset)
+        pairs = zip(self.graph.outputs, self.outputs, strict=True)
+        held = (lambda like: like) if offset else torch.zeros_like
+        return [values[number] if number in values else held(like) for number, like in pairs]
+
+    def _pushed(self, tangents: Sequence[Tensor], offset: bool) -> dict[int, Tensor]:
+        """A v, or A v + b, at every value that a slope leads to, by its number."""
         values = dict(zip(self.graph.inputs, tangents, strict=True))
         for step, local in self.locals:
             outgoing = local.mv([values[number] for number in _active(step)])
@@ -55,9 +62,7 @@ class Linearization:
             for number, item in zip(step.outputs, (first, *outgoing[1:]), strict=False):
                 if number is not None and item is not None:
                     values[number] = item
-        pairs = zip(self.graph.outputs, self.outputs, strict=True)
-        held = (lambda like: like) if offset else torch.zeros_like
-        return [values[number] if number in values else held(like) for number, like in pairs]
+        return values
 
     def pull(self, cotangents: Sequence[Tensor | None]) -> dict[int, Tensor]:
         """A^T u: cotangents (R, *output) to (R, *input), by the number of the graph input."""
@@ -71,6 +76,43 @@ class Linearization:
         """<u, what follows the operator times its own offset>, (R, N) for every operator that has an offset."""
         with undisturbed(self._device):
             return self._split(cotangents)
+
+    def terms(self, tangents: Sequence[Tensor], cotangents: Sequence[Tensor | None], offset: bool) -> Tensor:
+        r"""In whose rounding <u, A v> (or <u, A v + b> with ``offset``) may be off, for each sample.
+
+        .. math:: s_n = \max_l \lVert u_l \odot v_l \rVert_2
+
+        over all values l on the way, where v_l is what the tangents give there and u_l what the cotangents ask of it.
+        A step rounds its value by a share of eps, which moves the result by as much of <u_l, v_l>, term by term;
+        roundings that know nothing of each other add up in squares. Terms that cancel later count in full.
+
+        Args:
+            tangents: As of :meth:`push`.
+            cotangents: As of :meth:`pull`, one row each: (1, *output).
+            offset: Whether offsets are added on the way.
+
+        Returns:
+            (N,), in float64.
+        """
+        with undisturbed(self._device):
+            ahead = self._pushed(tangents, offset)
+            values = self._start(cotangents)
+            sizes = []
+            for step, _, incoming in self._backward(values):
+                sizes += [self._term(*pair, ahead) for pair in zip(step.outputs, incoming, strict=True)]
+            sizes += [self._term(*pair, ahead) for pair in values.items()]  # what reached the inputs
+        return torch.stack(sizes).amax(0)
+
+    def _term(self, number: int | None, cotangent: Tensor | None, ahead: dict[int, Tensor]) -> Tensor:
+        """The size of u_l v_l for each sample, (N,)."""
+        if number is None or cotangent is None or number not in ahead or not ahead[number].is_floating_point():
+            number = self.graph.outputs[0]
+            front = (self.graph.values[number].batch or BatchAxis()).to_front(self.outputs[0])
+            return torch.zeros(len(front), dtype=torch.float64, device=front.device)
+        u, v = cotangent.double(), ahead[number].double()
+        # a constant of infinity in front of a maximum that it lost weighs nothing
+        product = (self.graph.values[number].batch or BatchAxis()).to_front(torch.where(u == 0, 0, u * v), lead=1)
+        return product[0].reshape(product.shape[1], -1).norm(dim=1)
 
     def _split(self, cotangents: Sequence[Tensor | None]) -> dict[str, Tensor]:
         parts: dict[str, Tensor] = {}

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from maxaffine.errors import BadInput, ShapeMismatch
-from maxaffine.graph import Dependence, Graph
+from maxaffine.graph import Dependence, Graph, all_finite, refuse_overflow
 from maxaffine.maps.block import Block, axis_of
+from maxaffine.maps.memory import is_shortage, memory, too_large
 from maxaffine.maps.offsets import OffsetContributions
 
 CHUNK_BYTES = 4 * 2**20
@@ -88,12 +89,12 @@ class AffineMap:
 
     @cached_property
     def slopes(self) -> Tensor | tuple[Tensor, ...]:
-        """A[x], (N, *out, *in); one tensor per floating-point input where there are several."""
-        if len(self._floating) == 1 and len(self._wanted) > 2 * prod(self.in_shapes[0]):
-            return self._columns()
-        whole = self._rows_of(self._wanted)
-        shaped = tuple(item.reshape(self.batch, *self.out_shape, *item.shape[2:]) for item in whole)
-        return shaped[0] if len(shaped) == 1 else shaped
+        """A[x], (N, *out, *in); one tensor per floating-point input where there are several.
+
+        Raises:
+            BadInput: When they are larger than memory: says how large, and what to ask for instead.
+        """
+        return self._slopes()
 
     def rows(self) -> Iterator[tuple[Tensor, ...]]:
         """The rows of A in blocks that fit in memory: per floating-point input a tensor (N, rows, *in)."""
@@ -172,6 +173,27 @@ class AffineMap:
                 pieces.setdefault(name, []).append(torch.cat(rows).T.reshape(-1, *self.out_shape))
         return OffsetContributions({n: torch.cat(p) for n, p in pieces.items()}, torch.zeros_like(self.value))
 
+    def _slopes(self) -> Tensor | tuple[Tensor, ...]:
+        """All of A, once it is known to fit."""
+        like = self._inputs[0]
+        size = self.batch * prod(self.out_shape) * sum(map(prod, self.in_shapes)) * like.element_size()
+        shapes = [(self.batch, *self.out_shape, *shape) for shape in self.in_shapes]
+        if size > (memory(like.device) or size):
+            raise too_large(shapes, size, like.device)
+        try:
+            return self._all_rows()
+        except (MemoryError, RuntimeError) as error:
+            if not is_shortage(error):
+                raise
+            raise too_large(shapes, size, like.device) from error
+
+    def _all_rows(self) -> Tensor | tuple[Tensor, ...]:
+        if len(self._floating) == 1 and len(self._wanted) > 2 * prod(self.in_shapes[0]):
+            return self._columns()
+        whole = self._rows_of(self._wanted)
+        shaped = tuple(item.reshape(self.batch, *self.out_shape, *item.shape[2:]) for item in whole)
+        return shaped[0] if len(shaped) == 1 else shaped
+
     @property
     def _wanted(self) -> Tensor:
         return torch.arange(prod(self.units)) if self._rows is None else self._rows
@@ -192,12 +214,19 @@ class AffineMap:
         if self._samples_at_once >= self.batch:
             yield self._only
             return
-        for part in self._split(self._inputs):
-            yield Block(self._graph, part)
+        for number, part in enumerate(self._split(self._inputs)):
+            yield self._block(part, number * self._samples_at_once)
 
     @cached_property
     def _only(self) -> Block:
-        return Block(self._graph, self._inputs)
+        return self._block(self._inputs, 0)
+
+    def _block(self, inputs: Sequence[Tensor], first: int) -> Block:
+        """The block that begins with sample ``first``; where an operator overflows there is none."""
+        block = Block(self._graph, inputs)
+        if not all_finite(block.value):
+            refuse_overflow(self._graph, inputs, first)
+        return block
 
     def _split(self, items: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
         axes = [axis_of(self._graph, number) for number in self._graph.inputs]

@@ -5,8 +5,10 @@ from maxaffine.network.changes import PARTS, changed_attributes, same
 from maxaffine.network.copying import copied
 from maxaffine.network.inputs import InputSpec
 from maxaffine.network.rerun import Rerun, rerun, run_on_copies
+from maxaffine.network.residuals import judged
 from maxaffine.network.spline_network import Ending, SplineNetwork
 from maxaffine.network.task import Task, require_classes
+from maxaffine.network.terms import origin, terms
 from maxaffine.network.verify import ExactnessReport, rounding_bound, verify
 
 __all__ = [
@@ -17,13 +19,16 @@ __all__ = [
     "Rerun",
     "SplineNetwork",
     "Task",
-    "require_classes",
     "changed_attributes",
     "copied",
+    "judged",
     "kept_attributes",
+    "origin",
+    "require_classes",
     "rerun",
     "rounding_bound",
     "run_on_copies",
     "same",
+    "terms",
     "verify",
 ]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from maxaffine.errors import BadInput, ShapeMismatch
+from maxaffine.graph import all_finite
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,5 @@ class InputSpec:
             raise BadInput(f"{name}: a meta tensor holds no numbers; move the model and the data to a real device")
         if item.shape[axis] == 0:
             raise BadInput(f"{name}: the batch is empty; give at least one sample")
-        # one pass in the usual case: a finite sum proves every entry finite
-        if item.is_floating_point() and not (item.sum().isfinite() or torch.isfinite(item).all()):
+        if not all_finite(item):
             raise BadInput(f"{name}: it holds NaN or infinity, where no affine map exists; clean the data")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -51,3 +51,31 @@ def relative(difference: Tensor, scale: Tensor | float) -> float:
     by = torch.as_tensor(scale, dtype=torch.float64, device=found.device).expand_as(found)
     ratio = torch.where((found > 0) & (by > 0) & by.isfinite(), found / by, found)
     return float(ratio.max()) if len(ratio) else 0.0
+
+
+def judged(difference: Tensor, scale: Tensor | float, bound: float, terms: Callable[[Tensor], Tensor | float]) -> float:
+    """The relative difference; where it is above the bound, relative to all terms that the worst entries are made of.
+
+    Results may be small because terms cancelled, in whose rounding they still are. To find those terms takes a run
+    forward and one back, which is spent only where the results themselves explain too little.
+
+    Args:
+        difference: (N, ...).
+        scale: The size of each sample's results, (N,) or one for all.
+        bound: What rounding explains.
+        terms: From weights (N, ...), one at each sample's largest difference, to the size of what it is made of.
+
+    Returns:
+        The ratio.
+    """
+    found = relative(difference, scale)
+    if found <= bound or not math.isfinite(found):
+        return found
+    finer = torch.as_tensor(terms(_largest(difference)), dtype=torch.float64).nan_to_num(0.0, 0.0)  # no excuse
+    return relative(difference, torch.maximum(torch.as_tensor(scale, dtype=torch.float64).to(finer), finer))
+
+
+def _largest(difference: Tensor) -> Tensor:
+    """One at the largest entry of each sample in absolute value, zero elsewhere."""
+    flat = difference.abs().reshape(len(difference), -1)
+    return torch.zeros_like(flat).scatter_(1, flat.argmax(1, keepdim=True), 1).view(difference.shape)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from maxaffine.network.spline_network import SplineNetwork
+from maxaffine.network.terms import terms
 
 HALVINGS = 40
 
@@ -16,6 +17,7 @@ def slope_error(
     net: SplineNetwork,
     run: Callable[[tuple[Tensor, ...]], Tensor],
     tensors: tuple[Tensor, ...],
+    number: int,
     pulled: tuple[Tensor, ...],
     u: Tensor,
     bound: float,
@@ -29,6 +31,7 @@ def slope_error(
         net: The captured network.
         run: The module: inputs to the output (N, *out).
         tensors: The inputs x.
+        number: Of the output's value in the network's graph.
         pulled: A^T u per floating-point input, (N, *in).
         u: Weights of the outputs, (N, *out).
         bound: Relative rounding of f.
@@ -55,5 +58,7 @@ def slope_error(
     expected = torch.stack([(p * s).flatten(1).sum(1) for p, s in zip(pulled, floating, strict=True)]).sum(0)
     products = (u.double() * (end - start)).reshape(len(u), -1)
     size = max(float(expected.abs().max()), float(products.abs().sum(1).max()))
-    rounding = bound * float((u.double().abs() * end.abs()).reshape(len(u), -1).sum(1).max())
+    # The outputs may have cancelled: they are rounded where their terms were.
+    made_of = float(terms(net, number, moved, moved, u, offset=True).max())
+    rounding = bound * max(made_of, float((u.double().abs() * end.abs()).reshape(len(u), -1).sum(1).max()))
     return float((products.sum(1) - expected).abs().max()) / (size or 1.0), rounding / (size or 1.0)

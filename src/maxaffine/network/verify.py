@@ -12,18 +12,21 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from maxaffine.errors import BadInput, ExactnessError
-from maxaffine.graph import BatchAxis, Dependence, Linearization, as_tuple
-from maxaffine.maps import AffineMap
+from maxaffine.graph import BatchAxis, Dependence, Linearization, as_tuple, refuse_overflow
 from maxaffine.network.apart import differences_alone, outputs_alone
 from maxaffine.network.rerun import Rerun, rerun
-from maxaffine.network.residuals import relative, scales, size
+from maxaffine.network.residuals import judged, scales, size
 from maxaffine.network.secant import slope_error
 from maxaffine.network.spline_network import SplineNetwork
+from maxaffine.network.terms import origin, terms
 
 
 @dataclass(frozen=True)
 class ExactnessReport:
     """How far the spline form and the user's module are apart, relative to the size of the terms involved.
+
+    Terms are the results themselves and, where these are small because larger ones cancelled on the way, those: the
+    largest, over all values l inside the network, of the root of the sum of squares of (weight of l in the result) * l.
 
     Attributes:
         output: max |net(x) - model(x)|, relative to each sample's terms: the frozen graph against the module.
@@ -100,7 +103,7 @@ def verify(
 
     Raises:
         ExactnessError: When a residual exceeds the bound.
-        BadInput: When the module does not return what the network returns.
+        BadInput: When the module does not return what the network returns, or an operator overflows.
     """
     if not isinstance(model, nn.Module):
         raise BadInput(f"model: expected the torch.nn.Module that was captured, got {type(model).__name__}")
@@ -120,6 +123,8 @@ def verify(
         raise BadInput("net: no output depends on the input, so there is nothing to check")
     *worst, apart = (max(column) for column in zip(*reports, strict=True))
     samples = tensors[0].shape[net.inputs.batch_dims[0]]
+    if not all(value <= bound for value in worst):
+        refuse_overflow(net.graph, tensors)
     report = ExactnessReport(*worst, bound=bound, samples=samples, dtype=floating.dtype, apart=apart)
     if raises and not report.exact:
         raise ExactnessError(
@@ -178,19 +183,23 @@ def _check(
     weighed = (u * offsets).reshape(len(u), -1).sum(1)
     split = _split(net, tensors, place, u)
     weight = max(size(split), size(u) * size(offsets) * max(1, offsets[0].numel()) ** 0.5)
-    jacobian = _jacobian_residual(net, call, tensors, place, u, generator)
+    number = net.graph.outputs[place]
+
+    def made_of(worst: Tensor) -> Tensor:
+        return terms(net, number, tensors, tensors, _weights_before(net, place, value, worst), offset=True)
+
+    residuals = (
+        judged(own - truth, scale, bound, made_of),
+        judged(applied - truth, scale, bound, made_of),
+        judged(split.sum(0) - weighed, weight, bound, lambda _: terms(net, number, tensors, origin(tensors), u, True)),
+    )
+    jacobian = _jacobian_residual(net, call, tensors, place, u, generator, bound)
     if jacobian > bound:
         tensors = _beside(tensors, generator)
-        jacobian = _jacobian_residual(net, call, tensors, place, u, generator)
+        jacobian = _jacobian_residual(net, call, tensors, place, u, generator, bound)
     if jacobian > bound and not net.endings:
         jacobian = _arbitrated(net, call, tensors, place, u, bound, generator, jacobian)
-    return (
-        relative(own - truth, scale),
-        relative(applied - truth, scale),
-        relative(split.sum(0) - weighed, weight),
-        jacobian,
-        relative(apart, scale),
-    )
+    return *residuals, jacobian, judged(apart, scale, bound, made_of)
 
 
 def _split(net: SplineNetwork, tensors: tuple[Tensor, ...], place: int, u: Tensor) -> Tensor:
@@ -210,43 +219,65 @@ def _jacobian_residual(
     place: int,
     u: Tensor,
     generator: torch.Generator,
+    bound: float,
 ) -> float:
+    found = _pulled_by_autograd(net, call, tensors, place, u)
+    if found is None:
+        return math.inf
+    affine_map = net.affine_map(net.inputs.given(tensors), output=place)
+    u = _weights_before(net, place, affine_map.value, u)
+    own = as_tuple(affine_map.rmv(u))
+    moving = [item for item in tensors if item.is_floating_point()]
+    axes = [axis for item, axis in zip(tensors, net.inputs.batch_dims, strict=True) if item.is_floating_point()]
+
+    def made_of(moved: list[Tensor]) -> Tensor:
+        supply = iter(moved)
+        v = [next(supply) if item.is_floating_point() else item for item in tensors]
+        return terms(net, net.graph.outputs[place], tensors, v, u, offset=False)
+
+    directions = [torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x) for x in moving]
+    fronts = [v.movedim(axis, 0) for v, axis in zip(directions, axes, strict=True)]
+    # Autograd may be cut where A is not, and vouches for A^T only: A is held to its transpose.
+    ahead = (u * affine_map.mv(directions)).double()
+    back = torch.cat([(mine * front).double().flatten() for mine, front in zip(own, fronts, strict=True)])
+    gap, scale = (ahead.sum() - back.sum())[None], float(max(ahead.abs().sum(), back.abs().sum()))
+    residual = judged(gap, scale, bound, lambda _: made_of(directions).norm())
+    for which, (mine, theirs, axis) in enumerate(zip(own, found, axes, strict=True)):
+        expected = torch.zeros_like(mine) if theirs is None else theirs.movedim(axis, 0)
+
+        def made_of_entry(worst: Tensor, which: int = which, axis: int = axis) -> Tensor:
+            moved = [torch.zeros_like(item) for item in moving]
+            moved[which] = worst.movedim(0, axis)
+            return made_of(moved)
+
+        scale = max(size(expected), size(mine))
+        residual = max(residual, judged(mine - expected, scale, bound, made_of_entry))
+    return max(0.0, residual - sum(AUTOGRAD_ERROR.get(record.kind, 0.0) for record in net.operators))
+
+
+def _pulled_by_autograd(
+    net: SplineNetwork, call: Rerun, tensors: tuple[Tensor, ...], place: int, u: Tensor
+) -> list[Tensor | None] | None:
+    """The module's vector-Jacobian products, one per floating-point input; None where an operator has no derivative."""
     leaves = tuple(item.detach().clone().requires_grad_(item.is_floating_point()) for item in tensors)
     with torch.enable_grad():
         output = _front(net, place, call(leaves)[place])
         floating = [item for item in leaves if item.requires_grad]
+        if not output.requires_grad:
+            return [None] * len(floating)
         try:
-            found = (
-                torch.autograd.grad(output, floating, u, allow_unused=True)
-                if output.requires_grad
-                else [None] * len(floating)
-            )
-        except RuntimeError:  # an operator of the module has no derivative
-            return math.inf
-    x = net.inputs.given(tensors)
-    affine_map = net.affine_map(x, output=place)
-    if net.endings:  # the chain rule through the activation that was left out
-        with torch.enable_grad():
-            value = affine_map.value.requires_grad_()
-            (u,) = torch.autograd.grad(_finished(net, place, value), value, u)
-    own = as_tuple(affine_map.rmv(u))
-    axes = [axis for item, axis in zip(leaves, net.inputs.batch_dims, strict=True) if item.requires_grad]
-    directions = [torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x) for x in floating]
-    fronts = [v.movedim(axis, 0) for v, axis in zip(directions, axes, strict=True)]
-    residual = _transpose_residual(affine_map, list(own), u, directions, fronts)
-    for mine, theirs, axis in zip(own, found, axes, strict=True):
-        expected = torch.zeros_like(mine) if theirs is None else theirs.movedim(axis, 0)
-        residual = max(residual, relative(mine - expected, max(size(expected), size(mine))))
-    return max(0.0, residual - sum(AUTOGRAD_ERROR.get(record.kind, 0.0) for record in net.operators))
+            return list(torch.autograd.grad(output, floating, u, allow_unused=True))
+        except RuntimeError:
+            return None
 
 
-def _transpose_residual(
-    affine_map: AffineMap, pulled: list[Tensor], u: Tensor, directions: list[Tensor], fronts: list[Tensor]
-) -> float:
-    """<A^T u, v> against <u, A v>: autograd may be cut where A is not, and vouches for A^T only."""
-    ahead = (u * affine_map.mv(directions)).double()
-    back = torch.cat([(mine * front).double().flatten() for mine, front in zip(pulled, fronts, strict=True)])
-    return relative((ahead.sum() - back.sum())[None], float(max(ahead.abs().sum(), back.abs().sum())))
+def _weights_before(net: SplineNetwork, place: int, value: Tensor, u: Tensor) -> Tensor:
+    """Weights of what the module returns as those of the network's output: the chain rule through its ending."""
+    if not net.endings:
+        return u
+    with torch.enable_grad():
+        value = value.detach().requires_grad_()
+        return torch.autograd.grad(_finished(net, place, value), value, u)[0]
 
 
 def _arbitrated(
@@ -266,7 +297,7 @@ def _arbitrated(
     def run(moved: tuple[Tensor, ...]) -> Tensor:
         return _front(net, place, call(moved)[place])
 
-    error, rounding = slope_error(net, run, tensors, own, u, bound, generator)
+    error, rounding = slope_error(net, run, tensors, net.graph.outputs[place], own, u, bound, generator)
     resolution = max(bound, rounding)
     return error * bound / resolution if error <= resolution < jacobian / 4 else jacobian
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from maxaffine.graph import AxisSelection, Dependence, Elementwise, Graph, Linearization, MaxPool, Step
@@ -80,7 +81,7 @@ def bias_free(net: SplineNetwork, x: Any, until: str | None = None, *, output: i
     largest = float(offsets.abs().max())
     return BiasReport(
         everywhere=not names and all(_never(step, graph) for step in graph.steps if step.active),
-        here=not names or largest <= _explained(layer, x),
+        here=not names or largest <= _explained(layer, x, offsets),
         operators=tuple(names),
         largest=largest,
         samples=len(offsets),
@@ -99,7 +100,10 @@ def _never(step: Step, graph: Graph) -> bool:
     return operator.traits.pieces == 1 and not any(regions)
 
 
-def _explained(layer: Layer, x: Any) -> float:
+def _explained(layer: Layer, x: Any, offsets: Tensor) -> float:
     """How large the sum of offsets that cancel may be, for rounding."""
     parts: list[Tensor] = [double(part).abs() for part in layer.affine_map(x).offset_contributions().values()]
-    return layer.rounding * float(sum(float(part.max()) for part in parts))
+    flat = offsets.abs().reshape(len(offsets), -1)
+    worst = torch.zeros_like(flat).scatter_(1, flat.argmax(1, keepdim=True), 1)
+    terms = float(layer.terms(x, torch.arange(layer.count), worst).max())
+    return layer.rounding * max(terms, float(sum(float(part.max()) for part in parts)))

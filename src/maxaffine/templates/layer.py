@@ -14,7 +14,8 @@ from torch.utils._pytree import tree_leaves
 from maxaffine.errors import BadInput
 from maxaffine.graph import BatchAxis, Dependence, Graph, Value
 from maxaffine.maps import AffineMap
-from maxaffine.network import SplineNetwork, Task, require_classes, rounding_bound
+from maxaffine.network import SplineNetwork, Task, origin, require_classes, rounding_bound, terms
+from maxaffine.templates.measuring import double
 
 SHOWN = 12
 
@@ -75,6 +76,14 @@ class Layer:
         """The graph that gives these units and no other."""
         part = self._part.graph
         return part.part([part.outputs[self.output]])
+
+    def terms(self, x: Any, units: Tensor, u: Tensor, offsets_alone: bool = True) -> Tensor:
+        """The size of the terms of <u, b[x]>, or of <u, value>, for weights (N, K) of some units: (N,), all finite."""
+        inputs = self.net.inputs.tensors(x)
+        weights = u.new_zeros(len(u), self.count).index_copy_(1, units.to(u.device), u).reshape(len(u), *self.units)
+        number = self._part.graph.outputs[self.output]
+        found = terms(self.net, number, inputs, origin(inputs) if offsets_alone else inputs, weights, offset=True)
+        return double(found).nan_to_num(0.0, 0.0)
 
     def values(self, x: Any) -> Tensor:
         """The network's own values, (N, units), run without any affine map."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -80,8 +81,9 @@ def templates(
         inner=measured.inner,
         offsets=offsets,
         norms=measured.norms,
-        bound=_checked(layer, kept, measured, offsets),
+        bound=_checked(layer, x, units, kept, measured, offsets),
         rounding=layer.rounding,
+        offset_terms=partial(layer.terms, x, torch.tensor(units)),
     )
 
 
@@ -131,12 +133,16 @@ def _names(layer: Layer, names: Names | None) -> Mapping[int, str] | None:
     return dict(enumerate(names))
 
 
-def _checked(layer: Layer, values: Tensor, measured: Measured, offsets: Tensor) -> Tensor:
+def _checked(layer: Layer, x: Any, units: Sequence[int], values: Tensor, measured: Measured, offsets: Tensor) -> Tensor:
     """What rounding explains of value - <A, x> - b at each input, (N,); raises where there is more."""
-    terms = (measured.inner.abs(), measured.spreads, offsets.abs(), values.abs())
-    sizes = torch.stack(terms).amax((0, 2))
+    sizes = torch.stack((measured.inner.abs(), measured.spreads, offsets.abs(), values.abs())).amax((0, 2))
+    gaps = (values - measured.inner - offsets).abs()
+    worst = gaps.amax(1)
+    if bool((worst > layer.rounding * sizes).any()):  # sums that cancelled: measured by their terms inside the network
+        u = torch.zeros_like(gaps).scatter_(1, gaps.argmax(1, keepdim=True), 1)
+        both = [layer.terms(x, torch.tensor(units), u, offsets_alone=alone) for alone in (False, True)]
+        sizes = torch.stack([sizes, *(item.to(sizes) for item in both)]).amax(0)
     bound = layer.rounding * sizes
-    worst = (values - measured.inner - offsets).abs().amax(1)
     if not bool((worst <= bound).all()):
         sample = int((worst - bound).nan_to_num(nan=torch.inf).argmax())
         raise ExactnessError(

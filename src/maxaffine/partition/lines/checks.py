@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from maxaffine.errors import BadInput, ExactnessError
-from maxaffine.network import rerun
+from maxaffine.graph import all_finite, refuse_overflow
+from maxaffine.network import judged, rerun, rounding_bound
 
 if TYPE_CHECKING:
     from maxaffine.partition.lines.partition import LinePartition
-
-PER_OPERATOR = 32  # multiples of eps that rounding may take per operator
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,8 @@ class LineReport:
     """How far a partition and the module are apart.
 
     Attributes:
-        residual: The largest difference over the largest output.
+        residual: The largest difference over the largest output or, where that is small because terms cancelled inside
+            the network, over the largest of those (see :class:`maxaffine.network.ExactnessReport`).
         bound: What rounding explains.
         points: Number of places compared, one inside every piece.
         dtype: Type in which the module was run.
@@ -55,11 +55,21 @@ def check(line: LinePartition, model: nn.Module, seed: int, rtol: float | None, 
     t = torch.lerp(line.breakpoints[:-1], line.breakpoints[1:], weight.to(line.breakpoints.device))
     expected = torch.cat([_module(line, model, part) for part in target.chunks(t)])
     found = line.value(t)
-    size = float(torch.stack([found.abs().max(), expected.abs().max()]).max())
-    residual = float((found - expected).abs().max()) / (size or 1.0)
     dtype = next(d for d in target.captured.inputs.dtypes if d.is_floating_point)
-    bound = min(PER_OPERATOR * torch.finfo(dtype).eps * (1 + len(target.captured.operators)), 1 / 16)
-    report = LineReport(residual, bound if rtol is None else rtol, len(t), dtype)
+    bound = rounding_bound(target.captured) if rtol is None else rtol
+    size = float(torch.stack([found.abs().max(), expected.abs().max()]).max())
+    # The line itself is in float64: its values between the ends of a piece are as far off as float64 rounds those.
+    share = torch.finfo(torch.float64).eps / torch.finfo(dtype).eps
+    size = max(size, share * float(torch.stack([line.starts.abs().max(), line.ends.abs().max()]).max()))
+    gap = found - expected
+    worst = gap.abs().reshape(len(t), -1).amax(1).argmax()
+
+    def made_of(u: Tensor) -> Tensor:
+        ends = target.terms(line.breakpoints[[0, -1]], u[worst].expand(2, *u.shape[1:]))
+        return torch.maximum(target.terms(t, u), share * ends.max())
+
+    residual = judged(gap, size, bound, made_of)
+    report = LineReport(residual, bound, len(t), dtype)
     if raises and not report.exact:
         raise ExactnessError(
             f"line: {report}. Was the model trained, moved or put into another mode since capture? Then capture it"
@@ -76,6 +86,8 @@ def _module(line: LinePartition, model: nn.Module, t: Tensor) -> Tensor:
     inputs = tuple(x.to(d) for x, d in zip(points, target.captured.inputs.dtypes, strict=True))
     place = target.output or 0
     value = rerun(target.captured, model)(inputs)[place]
+    if not all_finite(value):
+        refuse_overflow(target.captured.graph.part([target.number]), inputs)
     axis = target.graph.values[target.number].batch
     if target.captured.endings and target.captured.endings[place] is not None:
         raise BadInput("model: it ends in an activation that capture left out; verify the module without it")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from maxaffine.errors import BadInput
+from maxaffine.graph import all_finite, refuse_overflow
 from maxaffine.network import SplineNetwork
 from maxaffine.partition.lines.partition import Crossings, LinePartition
 from maxaffine.partition.lines.segment import segment
@@ -58,7 +59,7 @@ def line(
         The partition. Ctrl-C returns what is done by then, with a warning.
 
     Raises:
-        BadInput: For bad inputs, an unknown name, or an output that is not a number.
+        BadInput: For bad inputs, an unknown name, an output that is not a number, or one that overflows float64.
         NotPiecewiseAffine: For an operator of a user's own whose boundaries are not known.
 
     Example:
@@ -78,7 +79,10 @@ def line(
     walk = Walk(target.graph, target.segment, tolerance, memory)
     names = tuple(target.graph.steps[place].records[0].name for place in walk.operators)
     with torch.no_grad():
-        return _assembled(_kept(walk, target, max_pieces, progress), target, names, tolerance)
+        found = _assembled(_kept(walk, target, max_pieces, progress), target, names, tolerance)
+        if not (all_finite(found.starts) and all_finite(found.ends)):
+            refuse_overflow(target.graph, target.segment.points(found.breakpoints[[0, -1]]))
+        return found
 
 
 def _kept(walk: Walk, target: Target, max_pieces: int | None, progress: bool | None) -> Iterator[Block]:

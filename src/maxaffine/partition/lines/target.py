@@ -12,7 +12,7 @@ from torch import Tensor
 from maxaffine.errors import BadInput
 from maxaffine.graph import Dependence, Graph
 from maxaffine.maps import AffineMap
-from maxaffine.network import SplineNetwork, Task
+from maxaffine.network import SplineNetwork, Task, terms
 from maxaffine.partition.lines.segment import Segment
 
 POINT_BYTES = 64 * 2**20  # of inputs held at once
@@ -71,6 +71,19 @@ class Target:
         """The affine maps at x(t), as of :meth:`SplineNetwork.affine_map`."""
         names = {"outputs": self.outputs, "until": self.until, "output": self.output} | options
         return self.segment.net.affine_map(self.segment.packed(self.segment.points(t)), **names)
+
+    def terms(self, t: Tensor, u: Tensor) -> Tensor:
+        """The size of the terms that <u, f(x(t))> is made of, for weights (len(t), *out): (len(t),)."""
+        if self.outputs is not None:
+            units = self.graph.values[self.number].units
+            full = u.new_zeros(len(u), prod(units)).index_add_(1, self.outputs.to(u.device), u.flatten(1))
+            u = full.reshape(len(u), *units)
+        found, first = [], 0
+        for part in self.chunks(t):
+            x = self.segment.points(part)
+            found.append(terms(self.segment.net, self.number, x, x, u[first : first + len(part)], offset=True))
+            first += len(part)
+        return torch.cat(found)
 
     def chunks(self, t: Tensor, rows: int = 1) -> Iterator[Tensor]:
         """Places along the segment in runs for which ``rows`` tensors like the inputs fit in memory."""

@@ -14,6 +14,7 @@ from maxaffine.graph import BatchAxis, Elementwise, Graph, Step
 from maxaffine.partition.lines.cuts import Stretches, cuts, refusal
 from maxaffine.partition.lines.segment import Segment
 from maxaffine.partition.lines.strip import Strip, Track, scale
+from maxaffine.partition.lines.ties import winners
 
 TEMPORARIES = 8  # tensors as large as the largest value that one step holds at a time
 
@@ -144,16 +145,17 @@ class Walk:
     def _codes(self, step: Step, inputs: list[Any]) -> Tensor:
         """The codes in the middle of pieces, where values too small to trust count as on the boundary."""
         operator = step.operator
+        limit = self.tolerance * scale(inputs, inputs)
         if isinstance(operator, Elementwise):
             x, spline = inputs[0], operator.spline
-            limit = self.tolerance * scale(inputs, inputs)
             reached = spline.reached or (False,) * len(spline.knots)
             codes = torch.zeros(x.shape, dtype=torch.uint8, device=x.device)
             for knot, at in zip(spline.knots, reached, strict=True):
                 beyond = torch.nn.functional.hardshrink(x - knot, limit)
                 codes += beyond >= 0 if at else beyond > 0
             return codes
-        codes = operator.codes(inputs, operator(*inputs))
+        codes = winners(operator, inputs, limit)
+        codes = operator.codes(inputs, operator(*inputs)) if codes is None else codes
         if codes is None:
             raise NotPiecewiseAffine(*refusal(step))
         return codes

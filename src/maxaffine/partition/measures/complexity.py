@@ -16,6 +16,7 @@ from maxaffine.progress import progress_bar
 
 VERTEX_BYTES = 32 * 2**20
 METHODS = ("vertices", "lines")
+DIRECTIONS = 25
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ def local_complexity(
     x: Any,
     radius: float,
     *,
-    directions: int = 25,
+    directions: int | None = None,
     method: str = "vertices",
     seed: int = 0,
     progress: bool | None = None,
@@ -77,7 +78,8 @@ def local_complexity(
         net: The network, with one floating-point input.
         x: Samples, as at capture.
         radius: Distance from the sample to the vertices.
-        directions: Number of orthonormal directions P; at most the size of one sample.
+        directions: Number of orthonormal directions P, at most the size of one sample; by default 25, or all of them
+            where a sample holds fewer numbers.
         method: ``"vertices"`` (2 P forward passes per sample) or ``"lines"`` (P exact lines per sample).
         seed: Of the directions.
         progress: Whether to show a progress bar; by default when it takes over two seconds.
@@ -117,9 +119,10 @@ def local_complexity(
     return LocalComplexity(found, units, radius, method)
 
 
-def _orthonormal(front: Tensor, directions: int, seed: int) -> Tensor:
+def _orthonormal(front: Tensor, directions: int | None, seed: int) -> Tensor:
     """(directions, *sample) random directions at right angles."""
     size = front[0].numel()
+    directions = min(DIRECTIONS, size) if directions is None else directions
     if not 1 <= directions <= size:
         raise BadInput(f"directions: expected 1 to {size}, the size of one sample, got {directions}")
     generator = torch.Generator().manual_seed(seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -131,6 +132,32 @@ def directed(net: SplineNetwork, origin: Any, basis: Any) -> Frame:
     if not size[1] > FLAT * size[0]:
         raise BadInput("basis: the two directions are parallel (or zero) and span no plane; choose others")
     return plane
+
+
+def coordinate_plane(net: SplineNetwork) -> Frame:
+    """The plane of all inputs of a network that takes two numbers: t is the input.
+
+    Args:
+        net: The network.
+
+    Returns:
+        The plane.
+
+    Raises:
+        BadInput: When the network takes another number of numbers, or such as are not floating point.
+    """
+    sizes = [prod(units) for units in net.inputs.units]
+    if sum(sizes) != 2 or not all(dtype.is_floating_point for dtype in net.inputs.dtypes):
+        raise BadInput(
+            f"anchors: the network takes inputs of shape {', '.join(map(str, net.inputs.units))}, in which there are"
+            " many planes; give three anchors, or origin and basis"
+        )
+    origin, basis, axes = [], [], torch.eye(2, dtype=torch.float64, device=net.inputs.device).split(sizes, 1)
+    for units, dim, axis in zip(net.inputs.units, net.inputs.batch_dims, axes, strict=True):
+        moved = axis.reshape(2, *units).movedim(0, dim)
+        basis.append(moved)
+        origin.append(torch.zeros_like(moved.narrow(dim, 0, 1)))
+    return Frame(net.double(), tuple(origin), tuple(basis))
 
 
 def inside(frame: Frame, tensors: Sequence[Tensor]) -> Tensor:

@@ -37,7 +37,8 @@ def plane(
     Args:
         net: The network. One captured in another type is computed in float64, with the parameters as they are.
         anchors: Three inputs that span the plane: (x0, x1, x2), or a batch of three. Coordinates then are distances
-            in input space, the first anchor at (0, 0) and the second on the first axis.
+            in input space, the first anchor at (0, 0) and the second on the first axis. A network that takes two
+            numbers needs neither anchors nor origin and basis: coordinates are its inputs.
         origin: In place of anchors, one input,
         basis: and two directions, shaped as inputs: a pair, or a batch of two; coordinates count these directions.
         points: Further inputs that lie in the plane, given as anchors are. Where an image has flat patches, hundreds of
@@ -67,7 +68,7 @@ def plane(
         >>> import torch
         >>> import maxaffine as ma
         >>> net = ma.capture(torch.nn.ReLU(), torch.zeros(1, 2))
-        >>> found = ma.partition.plane(net, origin=torch.zeros(1, 2), basis=torch.eye(2))
+        >>> found = ma.partition.plane(net, extent=1.0)
         >>> found.regions, found.areas.tolist()
         (4, [1.0, 1.0, 1.0, 1.0])
 

@@ -16,7 +16,7 @@ from maxaffine.graph import Dependence
 from maxaffine.network import SplineNetwork
 from maxaffine.partition.planes.blocks import Block, Builder, Leaf, Path
 from maxaffine.partition.planes.complex import SPOKE, Complex
-from maxaffine.partition.planes.frame import Frame, directed, inside, polygon, spanned, stacked
+from maxaffine.partition.planes.frame import Frame, coordinate_plane, directed, inside, polygon, spanned, stacked
 from maxaffine.partition.planes.levels import Level, Rows, flattened, levels
 from maxaffine.partition.planes.spokes import Known, spoked, ties
 from maxaffine.progress import progress_bar
@@ -181,10 +181,11 @@ def task(
 def _frame(net: SplineNetwork, anchors: Any, origin: Any, basis: Any, points: Any) -> tuple[Frame, Known]:
     if not isinstance(net, SplineNetwork):
         raise BadInput(f"net: expected a SplineNetwork, got {type(net).__name__}; capture the module: ma.capture(...)")
-    if (anchors is None) == (origin is None) or (origin is None) != (basis is None):
+    given = anchors is not None or origin is not None or basis is not None
+    if given and ((anchors is None) == (origin is None) or (origin is None) != (basis is None)):
         raise BadInput("anchors: give either three anchors, or origin and basis")
     if anchors is None:
-        frame = directed(net, origin, basis)
+        frame = directed(net, origin, basis) if given else coordinate_plane(net)
         t, inputs = np.zeros((1, 2)), frame.origin
     else:
         frame = spanned(net, anchors)

@@ -17,7 +17,7 @@ from maxaffine.errors import BadInput, PartitionError
 from maxaffine.maps import AffineMap
 from maxaffine.network import SplineNetwork
 from maxaffine.partition.space.halfspaces import Halfspaces, Space, box, input_space, sides
-from maxaffine.partition.space.polytope import SAME, corners, scipy
+from maxaffine.partition.space.polytope import SAME, corners, volume
 from maxaffine.partition.space.region import LIMIT, STEPS
 from maxaffine.progress import progress_bar
 
@@ -156,7 +156,7 @@ class _Search:
             number = len(self.points)
             found, places, on = self._polytope(point)
             self.points.append(places.mean(0))
-            self.volumes.append(_volume(places))
+            self.volumes.append(volume(places, on))
             yield number
             rows, normals = self._behind(found, places, on)
             if not len(rows):
@@ -226,9 +226,3 @@ class _Search:
         chosen = np.where(changed.any(0), changed.argmax(0), len(STEPS) - 1)
         places = np.arange(len(rows))
         return behind[chosen, places], codes[1:].reshape(*flips.shape[:2], -1)[chosen, places]
-
-
-def _volume(places: np.ndarray) -> float:
-    if places.shape[1] == 1:
-        return float(np.ptp(places))
-    return float(scipy("spatial").ConvexHull(places).volume)
