@@ -13,6 +13,7 @@ from torch.nn import functional as F
 import maxaffine as ma
 from maxaffine.capture import Call
 from tests import oracles
+from tests.blocks import only
 from tests.zoo.networks import Net
 
 aten = torch.ops.aten
@@ -131,7 +132,7 @@ def check(kinds: Iterable[str], names: Iterable[str]) -> None:
     for what, (own, expected) in found.items():
         wrong = ((own - expected).abs() > 1e-8).any(0).nonzero().flatten().tolist()
         assert not wrong, f"{what}: {sorted({owners[place] for place in wrong})}"
-    pulled = (amap.rmv(torch.ones_like(truth)) * v).sum(1)
+    pulled = (only(amap.rmv(torch.ones_like(truth))) * v).sum(1)
     assert torch.allclose(pulled, slopes.sum(1), atol=1e-8)
 
 
@@ -166,7 +167,7 @@ def test_a_number_beside_its_comparisons_is_exact_at_inputs_and_along_lines(name
     net = ma.capture(module, x)
     amap = net.affine_map(x)
     assert torch.allclose(amap(x), module(x), atol=1e-12)
-    assert torch.allclose(amap.slopes, oracles.jacobian(module, (x,))[0][0], atol=1e-12)
+    assert torch.allclose(only(amap.slopes), oracles.jacobian(module, (x,))[0][0], atol=1e-12)
     cut = ma.partition.line(net, x[:1], x[1:])
     t = cut.middles
     expected = module((1 - t[:, None]) * x[:1] + t[:, None] * x[1:]).flatten(1)

@@ -85,7 +85,6 @@ MODULES: dict[str, tuple[Callable[..., Any], type[ma.MaxAffineError], str]] = {
     "branch": (lambda m, x: x if x.sum() > 0 else -x, ma.CaptureError, "control flow.*Cure: replace the Python `if`"),
     "mistake": (mistaken, ma.CaptureError, f"LookupError: .*no such layer.*{RUNS}"),
     "shape_mistake": (lambda m, x: m.a(x[:, :5]), ma.CaptureError, RUNS),
-    "loop_over_samples": (lambda m, x: torch.stack([m.a(row) for row in x]), ma.CaptureError, ONE_SIZE),
     "shape_of_two": (lambda m, x: m.a(x).view(2, 6), ma.CaptureError, ONE_SIZE),
     "mean_by_hand": (lambda m, x: x / x.shape[0], ma.NotPiecewiseAffine, BATCH_SIZE),
     "times_batch_size": (lambda m, x: x * x.shape[0], ma.NotPiecewiseAffine, BATCH_SIZE),

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import maxaffine as ma
+from maxaffine.graph import Affine
 from tests.zoo.networks import Net
 
 Function = Callable[[Tensor], Tensor]
@@ -68,6 +69,7 @@ def claimed(shift: Function) -> tuple[ma.SplineNetwork, Net]:
     module = Net(lambda m, x: shift(x))
     graph = net.graph
     (step,) = (item for item in graph.steps if item.records)
+    assert isinstance(step.operator, Affine)
     operator = replace(step.operator, target=lambda *args: shift(args[0]))
     steps = tuple(replace(item, operator=operator) if item is step else item for item in graph.steps)
     return net._with(replace(graph, steps=steps), net.inputs, net.output_spec), module

@@ -88,7 +88,8 @@ def explained(error: ma.MaxAffineError) -> tuple[str, str]:
     """Reason and cure of a refusal; an error that is no refusal of one operator has both in its text."""
     if isinstance(error, ma.NotPiecewiseAffine):
         return f"`{error.operator}`: {error.reason}", error.cure
-    reason, _, cure = re.sub(r"^\w+: ", "", str(error)).partition(". Cure: " if ". Cure: " in str(error) else "; ")
+    text = re.sub(r" \(at .*\)(?=, so )", "", str(error))  # the line, which is one of this table
+    reason, _, cure = re.sub(r"^\w+: ", "", text).partition(". Cure: " if ". Cure: " in str(error) else "; ")
     return reason, cure
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -12,9 +13,11 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.utils._pytree import tree_structure
 
 import maxaffine.capture.rules  # noqa: F401 (fills the registry)
+from maxaffine.capture.alone import check_other_sizes, output_axes
 from maxaffine.capture.batch import PROBES
-from maxaffine.capture.export import TRACER, Traced, trace
+from maxaffine.capture.export import TRACER, FixedBatch, Traced, trace
 from maxaffine.capture.freeze import Freezer
+from maxaffine.capture.mapped import Mapped
 from maxaffine.capture.names import Name, find_node, name_nodes
 from maxaffine.capture.single import check_single
 from maxaffine.capture.state import Subject, check_runs, check_state
@@ -84,7 +87,7 @@ def _captured(
     _check_module(model, spec)
     # Two samples: with one, the tracer would take the batch for a fixed size.
     pair = tuple(_take(item.detach(), axis, 2) for item, axis in zip(tensors, spec.batch_dims, strict=True))
-    subject, traced = _traced(model, spec, pair)
+    subject, traced, mapped = _traced(model, spec, tensors, pair)
     names = name_nodes(model, traced.nodes, traced.inputs)
     targets, output_spec, endings = _targets(traced, names, until, output)
     probe = [_take(item.detach(), axis, PROBES) for item, axis in zip(tensors, spec.batch_dims, strict=True)]
@@ -96,7 +99,7 @@ def _captured(
     check_state(subject, pair)
     sample = tuple(_take(item.detach(), axis, 1) for item, axis in zip(tensors, spec.batch_dims, strict=True))
     check_single(subject.model, traced, sample, subject.names)
-    return SplineNetwork(graph, spec, output_spec, _places(graph, names), endings)
+    return SplineNetwork(graph, spec, output_spec, _places(graph, names), endings, mapped=mapped)
 
 
 def _input_spec(example: Any, batch_dim: int | tuple[int, ...]) -> InputSpec:
@@ -148,7 +151,9 @@ def _check_module(model: nn.Module, spec: InputSpec) -> None:
             )
 
 
-def _traced(model: nn.Module, spec: InputSpec, pair: tuple[Tensor, ...]) -> tuple[Subject, Traced]:
+def _traced(
+    model: nn.Module, spec: InputSpec, tensors: tuple[Tensor, ...], pair: tuple[Tensor, ...]
+) -> tuple[Subject, Traced, bool]:
     """Trace a copy of a copy, with whose tensors the network goes on; the first stays as the module is now."""
     names = spec.names if spec.keyword else ()
     subject = Subject(copied(model, ()), True, names)
@@ -156,21 +161,49 @@ def _traced(model: nn.Module, spec: InputSpec, pair: tuple[Tensor, ...]) -> tupl
     if other and not subject.runs(pair) and not Subject(model, False, names).runs(pair):
         raise ShapeMismatch(other)
     try:
-        return subject, _trace(copied(subject.model, Tensor), spec, pair, owned=True)
+        return subject, *_traced_or_mapped(copied(subject.model, Tensor), spec, tensors, pair, owned=True)
     except CaptureError:
         if subject.runs(pair):
             raise
         subject = Subject(model, False, names)
         if not subject.runs(pair):
             raise
-    return subject, _trace(model, spec, pair, owned=False)
+    return subject, *_traced_or_mapped(model, spec, tensors, pair, owned=False)
 
 
-def _trace(model: nn.Module, spec: InputSpec, pair: tuple[Tensor, ...], owned: bool) -> Traced:
+def _traced_or_mapped(
+    model: nn.Module, spec: InputSpec, tensors: tuple[Tensor, ...], pair: tuple[Tensor, ...], owned: bool
+) -> tuple[Traced, bool]:
+    """Trace two samples (with one, the tracer would take the batch for a fixed size), else one sample, mapped."""
+    try:
+        return _trace(model, spec, pair, owned), False
+    except FixedBatch as error:
+        fixed = error
+    except NotPiecewiseAffine:
+        raise
+    except CaptureError as error:
+        check_other_sizes(model, spec, tensors, pair, error)
+        raise
+    one = tuple(_take(item, axis, 1) for item, axis in zip(pair, spec.batch_dims, strict=True))
+    try:
+        alone = _trace(model, spec, one, owned, dynamic=False)
+    except CaptureError:
+        raise fixed from fixed.__cause__
+    example = tuple(item.detach() for item in tensors)
+    axes = output_axes(model, alone, spec, example, fixed.where)
+    try:
+        mapped = trace(Mapped(alone, spec.batch_dims, axes), pair, {}, (spec.batch_dims, {}), owned=True)
+    except CaptureError:
+        raise fixed from fixed.__cause__
+    return replace(mapped, output_spec=alone.output_spec), True
+
+
+def _trace(model: nn.Module, spec: InputSpec, tensors: tuple[Tensor, ...], owned: bool, dynamic: bool = True) -> Traced:
+    """Trace a module on these inputs, with any number of samples or with theirs alone."""
     if spec.keyword:
-        named = dict(zip(spec.names, pair, strict=True))
-        return trace(model, (), named, ((), dict(zip(spec.names, spec.batch_dims, strict=True))), owned)
-    return trace(model, pair, {}, (spec.batch_dims, {}), owned)
+        dims = ((), dict(zip(spec.names, spec.batch_dims, strict=True)))
+        return trace(model, (), dict(zip(spec.names, tensors, strict=True)), dims if dynamic else None, owned)
+    return trace(model, tensors, {}, (spec.batch_dims, {}) if dynamic else None, owned)
 
 
 def _other_dtype(model: nn.Module, spec: InputSpec) -> str:

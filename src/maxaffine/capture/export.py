@@ -27,6 +27,7 @@ from torch.utils._pytree import tree_leaves
 
 from maxaffine.capture.causes import cause
 from maxaffine.capture.decompositions import decompositions
+from maxaffine.capture.fixing import fixing_lines
 from maxaffine.errors import CaptureError, NotPiecewiseAffine
 from maxaffine.network import kept_attributes
 
@@ -57,6 +58,25 @@ KNOWN = {
 }
 
 
+ONE_SIZE = (
+    "model: it works for one batch size only{where}, so samples cannot be told apart. Cure: write shapes with"
+    " x.shape[0] or -1 in place of the number, set batch_dim= to the axis of the samples, or export an exported"
+    " program again with a dynamic batch"
+)
+
+
+class FixedBatch(CaptureError):
+    """The module's code fixes the number of samples.
+
+    Args:
+        where: The line that does, in words that follow "the code"; empty where it is not known.
+    """
+
+    def __init__(self, where: str) -> None:
+        super().__init__(ONE_SIZE.format(where=where))
+        self.where = where
+
+
 @dataclass(frozen=True)
 class Traced:
     """A traced module.
@@ -85,30 +105,34 @@ def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any], batch_dims: Any
         model: The module, which another thread must not use meanwhile.
         args: Example positional arguments, nested tensors with at least two samples.
         kwargs: Example keyword arguments.
-        batch_dims: The batch axis of every tensor, nested as ``(args, kwargs)``.
+        batch_dims: The batch axis of every tensor, nested as ``(args, kwargs)``; None for the example's own sizes only.
         owned: Whether its tensors belong to the capture, and are kept as they are; else they are copied.
 
     Returns:
         The traced graph with frozen constants.
 
     Raises:
+        FixedBatch: When the module's code fixes the number of samples.
         CaptureError: When the module fails on the example or cannot be traced.
     """
     batch = Dim("batch", max=2**31)  # PyTorch 2.7 takes an unbounded size for a constraint
     # By tensor: a module may take them as *args, or as named arguments in any order.
     shapes = ShapesCollection()
-    for tensor, axis in zip(tree_leaves((args, kwargs)), tree_leaves(batch_dims), strict=True):
+    for tensor, axis in zip(tree_leaves((args, kwargs)), tree_leaves(batch_dims), strict=True) if batch_dims else ():
         shapes[tensor] = {axis: batch}
-    with untouched(model):
+    with untouched(model), fixing_lines() as lines:
         try:
-            dynamic: Any = shapes  # PyTorch's annotation leaves it out
+            dynamic: Any = shapes if batch_dims else None  # PyTorch's annotation leaves it out
             program = torch.export.export(_named(model, kwargs), args, kwargs, dynamic_shapes=dynamic, strict=False)
             with torch.inference_mode():  # for autograd PyTorch takes hardshrink and softshrink apart
                 program = program.run_decompositions(decompositions())
         except Exception as error:
             found = cause(model, args, kwargs, error)
-            text = "model: {}. Cure: {}".format(*found) if found else _explanation(error, tree_leaves((args, kwargs)))
-            raise CaptureError(text) from error
+            if found:
+                raise CaptureError("model: {}. Cure: {}".format(*found)) from error
+            if _fixes_batch(error):
+                raise FixedBatch(f" (at {lines[0]})" if lines else "") from error
+            raise CaptureError(_explanation(error, tree_leaves((args, kwargs)))) from error
     return _frozen(program, model if owned else nn.Module())
 
 
@@ -134,18 +158,12 @@ def _explanation(error: Exception, example: list[Tensor]) -> str:
     text = str(error).strip()
     kind = type(error).__name__
     first = text.splitlines()[0] if text else kind
-    where = _user_frame(error)
+    where = user_frame(error)
     if "data-dependent" in text or "DataDependent" in kind or "DynamicOutputShape" in kind:
         return (
             f"model: its control flow or a shape depends on the data{f' at {where}' if where else ''}, so it is not one"
             " fixed graph. Cure: replace the Python `if`, `.item()` or boolean indexing by torch.where, or capture the"
             " part before it"
-        )
-    if "batch" in text and ("specializ" in text or "onstraint" in text) or "Guard failed" in text:
-        return (
-            "model: it works for one batch size only, so samples cannot be told apart. Cure: write shapes with"
-            " x.shape[0] or -1 in place of the number, set batch_dim= to the axis of the samples, or export an exported"
-            " program again with a dynamic batch"
         )
     for sign, explanation in KNOWN.items():
         if sign in text or kind.startswith(sign):
@@ -159,7 +177,14 @@ def _explanation(error: Exception, example: list[Tensor]) -> str:
     )
 
 
-def _user_frame(error: Exception) -> str:
+def _fixes_batch(error: Exception) -> bool:
+    """Whether a trace failed since it holds for one number of samples only."""
+    text = str(error)
+    return "batch" in text and ("specializ" in text or "onstraint" in text) or "Guard failed" in text
+
+
+def user_frame(error: Exception) -> str:
+    """The innermost line of a forward of the user's that an error passed through."""
     frames = []
     trace_back = error.__traceback__
     while trace_back is not None:

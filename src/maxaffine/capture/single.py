@@ -47,22 +47,24 @@ def check_single(model: nn.Module, traced: Traced, sample: tuple[Tensor, ...], n
             expected = run_on_copies(model, sample, names)
         except FAILURES:
             return
-        found = _run(traced, sample)
-        if not _same(found, expected):
+        found = run_traced(traced, sample)
+        if not same(found, expected):
             torch.manual_seed(OTHER)
             # Random operators stand behind the outputs that are wanted, or the graph would have been refused.
-            if _same(_run(traced, sample), found):
+            if same(run_traced(traced, sample), found):
                 raise CaptureError(DIFFERENT)
 
 
-def _run(traced: Traced, sample: tuple[Tensor, ...]) -> list[Tensor]:
+def run_traced(traced: Traced, sample: tuple[Tensor, ...]) -> list[Any]:
+    """The outputs of a traced graph."""
     given = {**traced.constants, **dict(zip(traced.inputs, sample, strict=True))}
     interpreter = Interpreter(traced.module, garbage_collect_values=False)
     interpreter.run(*(given[node.name] for node in traced.nodes if node.op == "placeholder"))
     return [interpreter.env[item] if isinstance(item, Node) else item for item in traced.outputs]
 
 
-def _same(found: list[Any], expected: list[Any]) -> bool:
+def same(found: list[Any], expected: list[Any]) -> bool:
+    """Whether outputs hold the same numbers but for rounding."""
     return len(found) == len(expected) and all(map(_close, found, expected))
 
 

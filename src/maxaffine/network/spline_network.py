@@ -80,6 +80,7 @@ class SplineNetwork:
         places: Operator names and module paths to the numbers of their values in the graph.
         endings: The activation left out behind each output at capture, if any; empty when nothing was left out.
         tasks: What each output answers, where that was said; empty when nothing was.
+        mapped: Whether one sample was traced alone and its graph is mapped over the batch.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class SplineNetwork:
         places: dict[str, int],
         endings: tuple[Ending | None, ...] = (),
         tasks: tuple[Task, ...] = (),
+        mapped: bool = False,
     ) -> None:
         self.graph = graph
         self.inputs = inputs
@@ -97,6 +99,7 @@ class SplineNetwork:
         self.places = places
         self.endings = endings
         self.tasks = tasks
+        self.mapped = mapped
 
     def __call__(self, x: Any) -> Any:
         """The network's own output, nested as the user's module returns it.
@@ -235,7 +238,7 @@ class SplineNetwork:
             return self
         dtypes = tuple(torch.float64 if dtype.is_floating_point else dtype for dtype in self.inputs.dtypes)
         spec = replace(self.inputs, dtypes=dtypes)
-        return SplineNetwork(graph, spec, self.output_spec, self.places, self.endings, self.tasks)
+        return SplineNetwork(graph, spec, self.output_spec, self.places, self.endings, self.tasks, self.mapped)
 
     def task(self, output: int | None = None, labels: int | None = None) -> Task:
         """What an output answers: a class, a value, several values, or a field over coordinates.
@@ -303,7 +306,7 @@ class SplineNetwork:
         if len(given) != len(values):
             raise BadInput(f"task: {len(given)} for {len(values)} outputs; give one for all, or one for each")
         told = tuple(checked(task, value.units, self._coordinates) for task, value in zip(given, values, strict=True))
-        return SplineNetwork(self.graph, self.inputs, self.output_spec, self.places, self.endings, told)
+        return SplineNetwork(self.graph, self.inputs, self.output_spec, self.places, self.endings, told, self.mapped)
 
     def settled(self, labels: int, task: Task | str | None = None, output: int | None = None) -> SplineNetwork:
         """The same network beside data, with what it answers said once and for all.
@@ -360,7 +363,7 @@ class SplineNetwork:
     def _with(self, graph: Graph, inputs: InputSpec, spec: TreeSpec, tasks: tuple[Task, ...]) -> SplineNetwork:
         alive = {number for step in graph.steps for number in step.outputs if number is not None}
         places = {n: p for n, p in self.places.items() if p in alive}
-        return SplineNetwork(graph, inputs, spec, places, tasks=tasks)
+        return SplineNetwork(graph, inputs, spec, places, tasks=tasks, mapped=self.mapped)
 
     def _input_at(self, number: int) -> InputSpec:
         value = self.graph.values[number]

@@ -32,10 +32,9 @@ def summary(network: SplineNetwork) -> str:
     units = sum(prod(record.units) for record in pieced)
     convex = "convex in its input" if network.convex else "not shown to be convex in its input"
     answers = ", ".join(network.task(place).value for place in range(len(network.graph.outputs)))
-    return (
-        f"{len(network.operators)} operators, {len(pieced)} of them piecewise affine with {units:,} units; {convex};"
-        f" answers: {answers}"
-    )
+    mapped = "; one sample was traced alone, and is mapped over the batch" if network.mapped else ""
+    pieces = f"{len(network.operators)} operators, {len(pieced)} of them piecewise affine with {units:,} units"
+    return f"{pieces}; {convex}{mapped}; answers: {answers}"
 
 
 def text_table(network: SplineNetwork) -> str:
