@@ -409,11 +409,14 @@ class SplineNetwork:
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled: what it was made of, without what was computed from it since."""
         kind = type(self)
-        return {
-            name: value
-            for name, value in vars(self).items()
-            if not isinstance(getattr(kind, name, None), cached_property)
-        }
+        computed = {name for name in vars(self) if isinstance(getattr(kind, name, None), cached_property)}
+        state = {name: value for name, value in vars(self).items() if name not in computed}
+        # By an example, whose own classes say how they are pickled: PyTorch warns when it reads its specification.
+        return {**state, "output_spec": tree_unflatten(list(range(len(self.graph.outputs))), self.output_spec)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make it again of what was pickled."""
+        self.__dict__.update(state, output_spec=tree_structure(state["output_spec"]))
 
     def __repr__(self) -> str:
         return text_table(self)
