@@ -42,8 +42,8 @@ def test_a_black_anchor(seed: int, regions: int) -> None:
 @pytest.fixture(scope="module")
 def beside() -> tuple[ma.SplineNetwork, nn.Sequential, dict, Tensor]:
     """A plane whose origin lies a little off an image in it."""
-    x = sparse(2, 12).double()
-    network = nn.Sequential(nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 3)).double()
+    x = sparse(2).double()
+    network = nn.Sequential(nn.MaxPool2d(2), nn.Flatten(), nn.Linear(196, 3)).double()
     basis = torch.stack([(x[i] - x[0]) / (x[i] - x[0]).norm() for i in (1, 2)])
     origin = x[:1] + 0.0005 * basis[0] + 0.0007 * basis[1]
     return (
@@ -57,7 +57,7 @@ def beside() -> tuple[ma.SplineNetwork, nn.Sequential, dict, Tensor]:
 def test_an_image_in_the_plane_that_nobody_declared(beside: tuple) -> None:
     net, network, plane, image = beside
     found, told = ma.partition.plane(net, **plane), ma.partition.plane(net, points=image, **plane)
-    assert found.regions == told.regions == len(np.unique(fingerprints(found, found.centres))) > 20
+    assert found.regions == told.regions == len(np.unique(fingerprints(found, found.centres))) > 8
     assert found.verify(network, samples=100).passed and told.verify(network, samples=100).passed
     # The lines that made the image a vertex are gone: every vertex is a corner of three cells, or lies on the rim.
     assert (np.bincount(told.edges.ravel().numpy()) > 2)[4:].all() and told.edge_operators.min() == -1

@@ -70,7 +70,7 @@ QUESTIONS = frozenset(
     "__bool__ __int__ __float__ __index__ item tolist is_nonzero equal allclose nonzero masked_select unique".split()
 )
 
-IN_PLACE = re.compile(r".*[^_]_|__setitem__|__i(?!n)[a-z]+__")
+IN_PLACE = re.compile(r"(?!requires_grad_).*[^_]_|__setitem__|__i(?!n)[a-z]+__")
 LIBRARIES = ("/torch/", "/site-packages/", "/dist-packages/")
 
 
