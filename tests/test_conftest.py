@@ -10,8 +10,11 @@ from pathlib import Path
 
 import jaxtyping
 import pytest
+import torch
 
+import maxaffine as ma
 from maxaffine.errors import NotPiecewiseAffine
+from tests.zoo.networks import Net
 
 CASE = """
 import pytest
@@ -39,3 +42,13 @@ def test_skips_fail_when_asked(tmp_path: Path, body: str, code: int) -> None:
 def test_library_is_type_checked() -> None:
     with pytest.raises(jaxtyping.TypeCheckError, match="operator"):
         NotPiecewiseAffine(3, "a reason", "a cure")  # pyright: ignore[reportArgumentType]
+
+
+def test_operators_that_are_registered_later_are_looked_up() -> None:
+    x = torch.tensor([[-1.0, 3.0]])
+    ma.capture(torch.nn.ReLU(), x)
+    library = torch.library.Library("registered_later", "DEF")
+    library.define("twice_raised(Tensor x) -> Tensor")
+    library.impl("twice_raised", lambda x: 2 * x.relu(), "CompositeImplicitAutograd")
+    net = ma.capture(Net(lambda _, x: torch.ops.registered_later.twice_raised(x)), x)
+    assert net(x).tolist() == [[0.0, 6.0]] and [record.pieces for record in net.operators].count(2) == 1
