@@ -293,3 +293,40 @@ def test_a_hundred_own_inputs_are_kept(trained: Trained) -> None:
     assert shelf.page("own", None, 0, 200)[1] == 100
     with pytest.raises(BadInput, match="there is no"):
         shelf.pick(cards[0].ref)
+
+
+def test_values_have_no_classes_and_fields_their_coordinates() -> None:
+    generator = torch.Generator().manual_seed(4)
+    split = Split(torch.rand(12, 2, generator=generator), torch.zeros(12, dtype=torch.int64))
+    data = DataSet("points", split, replace(split), ("unlabelled",))
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3))
+    explorer = Explorer(_subject(model, data), 12)
+    about = explorer.about()
+    assert (about["task"], about["classes"], about["classifies"]) == ("field", [], False)
+    assert about["outputs"] == ["value 0", "value 1", "value 2"]
+    found = explorer.explain("test/3", 0)
+    assert found["predicted"] is None and found["difference"] is None
+    assert [output["name"] for output in found["outputs"]] == about["outputs"]
+    assert [template["name"] for template in found["templates"]] == about["outputs"][:2]
+    plane = explorer.divide([], 0, None)
+    done = _wait(plane, explorer)
+    low, high = split.inputs.amin(0).tolist(), split.inputs.amax(0).tolist()
+    assert plane["anchors"] == [] and plane["window"] == (low[0], high[0], low[1], high[1])
+    view = explorer.planes.view(plane["key"], plane["window"], 30, 30)
+    groups, cells = decoded(view["groups"]), explorer.planes._done(plane["key"]).cells
+    values = model.double()(cells.frame.points(cells.centres)[0])[:, 0].detach().numpy()
+    for group, value in zip(groups.tolist(), values.tolist(), strict=True):
+        low, high = done["bands"][group]
+        assert low - 1e-9 <= value <= high + 1e-9
+    assert sum(share for _, share in done["shares"]) == pytest.approx(1)
+    ends = torch.from_numpy(decoded(view["boundary"]).reshape(-1, 2).copy())
+    at = model(cells.frame.points(ends)[0])[:, 0].detach().numpy()
+    levels = np.array([band[1] for band in done["bands"][:-1]])
+    assert len(levels) and np.abs(at[:, None] - levels).min(1).max() < 1e-9
+    cell = explorer.planes.cell(plane["key"], 0)
+    assert cell["unit"] == 0 and cell["group"] == int(groups[0])
+    with pytest.raises(BadInput, match="a plane goes through three, got 0"):
+        Explorer(_subject(nn.Sequential(nn.Linear(2, 3)), replace(data, class_names=("a", "b", "c"))), 12).divide(
+            [], 0, None
+        )
