@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from maxaffine.capture.export import untouched
+from maxaffine.capture.single import FAILURES
 from maxaffine.errors import CaptureError
 from maxaffine.network import PARTS, changed_attributes, copied, run_on_copies, same
 
@@ -54,7 +55,7 @@ class Subject:
         torch.manual_seed(SEED)
         try:
             leaves = run_on_copies(module, tensors, self.names)
-        except Exception as error:
+        except FAILURES as error:
             return error
         # What it returns may be state, and change at the next call.
         return [item.detach().clone() if isinstance(item, Tensor) else copy.copy(item) for item in leaves]

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 # Behind a module's attributes: an object, and an object in it. A trainer leads to loaders and whole data sets.
 DEPTH = 2
 DEEP = (np.ndarray, bytearray, random.Random, np.random.Generator, np.random.RandomState, torch.Generator)
+# What a user's own class may raise, in a method of Python's protocols or in forward.
+FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 ATOMS = {type(None), bool, int, float, str, weakref.ProxyType, weakref.CallableProxyType}
 FAST = {dict, list, set, deque, OrderedDict}
 
@@ -107,7 +109,7 @@ class _Copier:
         for name, value in attributes(item).items():
             try:
                 value = self(value, depth)
-            except Exception:  # whatever a container of the user's raises: then it is shared
+            except FAILURES:  # then it is shared
                 self.memo.pop(id(value), None)
             if name in getattr(item, "__dict__", ()):
                 other.__dict__[name] = value  # past any __setattr__

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from maxaffine.errors import BadInput
 from maxaffine.network.attributes import kept_attributes
-from maxaffine.network.copying import copied
+from maxaffine.network.copying import FAILURES, copied
 from maxaffine.network.spline_network import SplineNetwork
 
 Rerun = Callable[[tuple[Tensor, ...]], list[Tensor]]
@@ -76,5 +76,5 @@ def _run(model: nn.Module, tensors: tuple[Tensor, ...], names: tuple[str, ...]) 
     with kept_attributes(model):
         try:
             return run_on_copies(copied(model), tensors, names)
-        except Exception:
+        except FAILURES:
             return run_on_copies(model, tensors, names)
