@@ -283,7 +283,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"anchors": torch.zeros(2, 2)}, "three inputs"),
     ({"anchors": torch.tensor([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]])}, "on a line"),
     ({"anchors": torch.zeros(3, 3)}, "shape"),
-    ({}, "anchors: give either"),
+    ({"basis": torch.eye(2)}, "anchors: give either"),
     ({"origin": torch.zeros(1, 2)}, "anchors: give either"),
     ({"origin": torch.zeros(1, 2), "basis": torch.ones(2, 2)}, "parallel"),
     ({"origin": torch.zeros(2, 2), "basis": torch.eye(2)}, "batch of 1"),

@@ -109,7 +109,7 @@ def _permuted(model: nn.Sequential, order: list[int]) -> nn.Sequential:
     assert isinstance(last, nn.Linear)
     moved = nn.Linear(last.in_features, len(order))
     moved.load_state_dict({"weight": last.weight[order], "bias": last.bias[order]})
-    return nn.Sequential(*model[:-1], moved).eval().requires_grad_(False)
+    return nn.Sequential(*list(model)[:-1], moved).eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
@@ -128,12 +128,10 @@ def teller(plain: DataSet) -> nn.Sequential:
     weight = torch.zeros(3, 6, 6)
     for c in range(3):
         weight[c, 2 * c] = 1.0
-    layers = nn.Sequential(nn.Flatten(), nn.Linear(36, 36), nn.ReLU(), nn.Linear(36, 3)).requires_grad_(False)
-    layers[1].weight.copy_(torch.eye(36))
-    layers[1].bias.fill_(-0.1)
-    layers[3].weight.copy_(weight.flatten(1))
-    layers[3].bias.zero_()
-    return layers.eval()
+    first, last = nn.Linear(36, 36), nn.Linear(36, 3)
+    first.load_state_dict({"weight": torch.eye(36), "bias": torch.full((36,), -0.1)})
+    last.load_state_dict({"weight": weight.flatten(1), "bias": torch.zeros(3)})
+    return nn.Sequential(nn.Flatten(), first, nn.ReLU(), last).eval().requires_grad_(False)
 
 
 def _accuracy(network: nn.Module, data: DataSet, fresh: bool = False) -> Accuracy:
@@ -174,7 +172,9 @@ def test_a_report_says_so_first(contents: Contents) -> None:
 def test_names_of_more_outputs_than_the_data_has_classes(plain: DataSet, teller: nn.Sequential) -> None:
     """A network that knows four classes: the three of the data are found among its outputs by name."""
     network = _permuted(teller, [1, 0, 2, 0])
-    network[-1].bias[3] = -100.0
+    last = network[-1]
+    assert isinstance(last, nn.Linear)
+    last.bias[3] = -100.0
     right = _accuracy(network, plain.ordered(["dog", "cat", "ship", "frog"]))
     assert right.share == 1 and right.order is None
     swapped = _accuracy(network, plain.ordered(["cat", "frog", "dog", "ship"]))
@@ -190,7 +190,7 @@ def test_a_single_output_of_the_other_sign(plain: DataSet, teller: nn.Sequential
     last = teller[-1]
     assert isinstance(last, nn.Linear)
     sign.load_state_dict({"weight": last.weight[:1] - last.weight[1:2], "bias": torch.zeros(1)})
-    network = nn.Sequential(*teller[:-1], sign).eval().requires_grad_(False)
+    network = nn.Sequential(*list(teller)[:-1], sign).eval().requires_grad_(False)
     order = _accuracy(network, pair).order
     assert order is not None and ("an output above 0", "cat") in order.moved
     cured = _accuracy(network, pair.ordered(["dog", "cat"]))
