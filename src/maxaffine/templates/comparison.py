@@ -71,7 +71,10 @@ class Comparison:
     @property
     def cosines(self) -> Tensor:
         """The cosine of A_c with A_d, (N,); 0 where one of them is zero."""
-        product = sum((double(c) * double(d)).flatten(1).sum(1) for c, d in zip(self.winning, self.losing, strict=True))
+        product = sum(
+            (double(c) * double(d)).unsqueeze(1).flatten(1).sum(1)
+            for c, d in zip(self.winning, self.losing, strict=True)
+        )
         lengths = _length(self.winning) * _length(self.losing)
         return torch.where(lengths > 0, product / lengths, torch.zeros_like(lengths))
 
@@ -175,7 +178,7 @@ def array(tensor: Tensor) -> np.ndarray:
 
 
 def _length(parts: tuple[Tensor, ...]) -> Tensor:
-    return torch.stack([double(part).flatten(1).norm(dim=1) for part in parts]).norm(dim=0)
+    return torch.stack([double(part).unsqueeze(1).flatten(1).norm(dim=1) for part in parts]).norm(dim=0)
 
 
 def _signed(value: Tensor, form: str) -> str:

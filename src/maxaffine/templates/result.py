@@ -102,7 +102,7 @@ class Templates:
     @cached_property
     def matches(self) -> Tensor:
         """The cosine of every template with its input, (N, K); 0 where one of them is zero."""
-        sizes = torch.stack([double(x).flatten(1).norm(dim=1) for x in self.inputs]).norm(dim=0)
+        sizes = torch.stack([double(x).unsqueeze(1).flatten(1).norm(dim=1) for x in self.inputs]).norm(dim=0)
         lengths = self.norms * sizes[:, None]
         return torch.where(lengths > 0, self.inner / lengths, torch.zeros_like(lengths)).clamp(-1, 1)
 

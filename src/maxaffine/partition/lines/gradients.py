@@ -112,7 +112,7 @@ def along(parts: LinePartition, progress: bool | None = None) -> IntegratedGradi
     dims = [d for a, d in zip(segment.start, segment.net.inputs.batch_dims, strict=True) if a.is_floating_point()]
     found = tuple(item * step.squeeze(dim) for item, step, dim in zip(mean, steps, dims, strict=True))
     difference = parts.ends[-1] - parts.starts[0]
-    total = torch.stack([item.flatten(difference.dim()).sum(-1) for item in found]).sum(0)
+    total = torch.stack([item.unsqueeze(difference.dim()).flatten(difference.dim()).sum(-1) for item in found]).sum(0)
     places = torch.cat([parts.breakpoints[:1], parts.middles, parts.breakpoints[-1:]])
 
     def made_of(u: Tensor) -> Tensor:

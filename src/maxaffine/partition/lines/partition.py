@@ -183,7 +183,13 @@ class LinePartition:
             BadInput: When the output is a value, or several, and no class.
         """
         require_classes(self.target.task, "decisions", "level_set(level, output) finds where a value is reached")
-        return decisions(self.breakpoints, self.starts.flatten(1), self.ends.flatten(1), threshold, self.tolerance)
+        return decisions(
+            self.breakpoints,
+            self.starts.unsqueeze(1).flatten(1),
+            self.ends.unsqueeze(1).flatten(1),
+            threshold,
+            self.tolerance,
+        )
 
     def level_set(self, level: float = 0.0, output: int = 0) -> Tensor:
         """Every place where one output has a given value.

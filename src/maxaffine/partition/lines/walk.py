@@ -135,7 +135,7 @@ class Walk:
         inputs = self.track.arguments(step, strip, pairs, 0)
         codes = self._codes(step, inputs)
         axis = self.track.graph.values[step.result].batch or BatchAxis()
-        codes = axis.to_front(codes).flatten(1)
+        codes = axis.to_front(codes).unsqueeze(1).flatten(1)
         before = torch.cat([self._last.get(place, codes[:1]), codes[:-1]])
         piece, unit = torch.nonzero(codes != before, as_tuple=True)
         self._last[place] = codes[-1:].clone()

@@ -136,7 +136,7 @@ def _by_vertices(net: SplineNetwork, sample: Tensor, steps: Tensor) -> dict[str,
     for part in _vertices(sample, steps):
         codes = net.codes(part.to(sample.dtype).movedim(0, net.inputs.batch_dims[0]).contiguous())
         for name, packed in codes.items():
-            rows = packed.unpack().flatten(1)
+            rows = packed.unpack().unsqueeze(1).flatten(1)
             differs = (rows != first.setdefault(name, rows[:1])).any(0)
             changed[name] = changed[name] | differs if name in changed else differs
     return {name: int(units.sum()) for name, units in changed.items()}

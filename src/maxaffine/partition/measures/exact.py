@@ -60,7 +60,7 @@ def plane_complexity(found: PlanePartition, t: Any, radius: float, *, shape: str
         cells.append(len(meeting))
         codes = found.codes(meeting)
         for record in operators:
-            rows = codes[record.name].unpack().flatten(1)
+            rows = codes[record.name].unpack().unsqueeze(1).flatten(1)
             counts[record.name].append(int((rows != rows[:1]).any(0).sum()))
     tensors = {name: torch.tensor(numbers) for name, numbers in counts.items()}
     units = {record.name: int(np.prod(record.units)) for record in operators}

@@ -71,7 +71,9 @@ class Frame:
     def _flat(self, tensors: Sequence[Tensor]) -> Tensor:
         """(N, all floating-point numbers of one sample)."""
         pairs = zip(tensors, self.net.inputs.batch_dims, strict=True)
-        return torch.cat([item.movedim(dim, 0).flatten(1) for item, dim in pairs if item.is_floating_point()], 1)
+        return torch.cat(
+            [item.movedim(dim, 0).unsqueeze(1).flatten(1) for item, dim in pairs if item.is_floating_point()], 1
+        )
 
 
 def spanned(net: SplineNetwork, anchors: Any) -> Frame:

@@ -201,7 +201,7 @@ class PlanePartition(PlaneGeometry):
         """(F,) how steep each cell is: the norm of its slopes within the plane, over all outputs."""
         size = max(1, SLOPES_AT_ONCE // prod(self.graph.values[self.number].units))
         parts = torch.arange(self.regions).split(size)
-        return torch.cat([self.plane_map(part)[0].flatten(1).norm(dim=1) for part in parts])
+        return torch.cat([self.plane_map(part)[0].unsqueeze(1).flatten(1).norm(dim=1) for part in parts])
 
     def _direction(self, axis: int, count: int) -> list[Tensor]:
         dims = self.frame.net.inputs.batch_dims

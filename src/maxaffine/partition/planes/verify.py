@@ -168,7 +168,9 @@ def fingerprints(partition: PlanePartition, t: Tensor) -> np.ndarray:
     """
     found = [np.zeros(0, dtype=DIGEST)]
     for tensors in partition.batches(t):
-        rows = [np.ascontiguousarray(codes.flatten(1).numpy()) for _, codes in partition.graph.codes(tensors)]
+        rows = [
+            np.ascontiguousarray(codes.unsqueeze(1).flatten(1).numpy()) for _, codes in partition.graph.codes(tensors)
+        ]
         count = len(rows[0]) if rows else tensors[0].shape[partition.frame.net.inputs.batch_dims[0]]
         digests = [
             hashlib.blake2b(b"".join(row[place].tobytes() for row in rows), digest_size=16).digest()

@@ -126,7 +126,7 @@ class Space:
         if not self.operators:
             return np.zeros((len(rows), 0), dtype=np.int64)
         found = self.net.codes(self.packed(rows), operators=list(self.operators))
-        return torch.cat([found[name].unpack().flatten(1).long() for name in self.operators], 1).numpy()
+        return torch.cat([found[name].unpack().unsqueeze(1).flatten(1).long() for name in self.operators], 1).numpy()
 
     def unit_offsets(self) -> np.ndarray:
         """The column of :meth:`codes` at which each operator's units begin."""
