@@ -129,7 +129,9 @@ def count_regions(module: nn.Sequential, low: float, high: float) -> int:
 
     A choice of sides counts where a ball of some size fits; nothing is known of corners, volumes or neighbours.
     """
-    layers = [(part.weight.detach().numpy(), part.bias.detach().numpy()) for part in module if hasattr(part, "weight")]
+    layers = [
+        (part.weight.detach().numpy(), part.bias.detach().numpy()) for part in module if isinstance(part, nn.Linear)
+    ]
     size = layers[0][0].shape[1]
     sides = np.concatenate([np.eye(size), -np.eye(size)]), np.repeat([high, -low], size)
     choices = [(np.eye(size), np.zeros(size), sides)]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -35,7 +33,11 @@ class ScalarInputs(nn.Module):
         return self.second(self.first(torch.stack([x.relu(), (y - 0.25).abs()], 1)).relu())
 
 
-def _one(x: Sequence[Tensor], place: int) -> tuple[Tensor, ...] | Tensor:
+def _drawn(*shapes: tuple[int, ...]) -> tuple[Tensor, ...]:
+    return tuple(torch.randn(shape, dtype=torch.float64) for shape in shapes)
+
+
+def _one(x: tuple[Tensor, ...], place: int) -> tuple[Tensor, ...] | Tensor:
     return tuple(item[place : place + 1] for item in x) if len(x) > 1 else x[0][place : place + 1]
 
 
@@ -43,7 +45,7 @@ def _one(x: Sequence[Tensor], place: int) -> tuple[Tensor, ...] | Tensor:
     ("model", "shapes"), [(ScalarOutput, [(4, 2)]), (ScalarInputs, [(4,), (4,)])], ids=lambda item: str(item)
 )
 def test_every_question_is_answered(model: type[nn.Module], shapes: list[tuple[int, ...]]) -> None:
-    module, given = model(), tuple(torch.randn(shape, dtype=torch.float64) for shape in shapes)
+    module, given = model(), _drawn(*shapes)
     x = given if len(given) > 1 else given[0]
     net = ma.capture(module, x, task="values" if len(given) > 1 else "value")
     assert ma.verify(net, module, x).exact
@@ -53,7 +55,7 @@ def test_every_question_is_answered(model: type[nn.Module], shapes: list[tuple[i
     difference = module(*(item[1:2] for item in given)) - module(*(item[:1] for item in given))
     torch.testing.assert_close(attributions.difference[None], difference.detach())
     assert partition.plane(net, extent=2.0).verify(module).passed
-    assert partition.region(net, _one(given, 0)).halfspaces.count >= 1
+    assert partition.region(net, _one(given, 0)).halfspaces.normals.shape[1] == 2
     # A grid finds every region that it meets: no more can be there than are enumerated.
     axis = torch.linspace(-2, 2, 81, dtype=torch.float64)
     grid = torch.cartesian_prod(axis, axis)

@@ -72,7 +72,7 @@ def claimed(shift: Function) -> tuple[ma.SplineNetwork, Net]:
     assert isinstance(step.operator, Affine)
     operator = replace(step.operator, target=lambda *args: shift(args[0]))
     steps = tuple(replace(item, operator=operator) if item is step else item for item in graph.steps)
-    return net._with(replace(graph, steps=steps), net.inputs, net.output_spec), module
+    return net._with(replace(graph, steps=steps), net.inputs, net.output_spec, net.tasks), module
 
 
 @pytest.mark.parametrize("name", ["roll by 3", "triu"])

@@ -335,7 +335,10 @@ class TwoNumbers(nn.Module):
 def test_a_network_of_two_numbers_has_one_plane(stream: bool, network: nn.Sequential, tmp_path: Path) -> None:
     """Coordinates are its inputs, given together or apart."""
     net = ma.capture(network, _points(2))
-    asked = {"origin": torch.zeros(1, 2, dtype=torch.float64), "basis": torch.eye(2, dtype=torch.float64)}
+    asked: dict[str, Any] = {
+        "origin": torch.zeros(1, 2, dtype=torch.float64),
+        "basis": torch.eye(2, dtype=torch.float64),
+    }
     if stream:
         found = ma.partition.stream_plane(net, tmp_path / "a", extent=1.0)
         assert found.regions == ma.partition.stream_plane(net, tmp_path / "b", extent=1.0, **asked).regions

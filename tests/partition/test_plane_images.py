@@ -98,13 +98,14 @@ def test_ties_are_an_equivalence() -> None:
 @pytest.mark.parametrize("extent", [1e-9, 1e-12])
 def test_outputs_that_cancel_are_judged_by_what_they_are_made_of(extent: float) -> None:
     """The output is 0 at the anchor, and next to it what rounding leaves of values near 1e4."""
-    network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)).double()
+    layers = nn.Linear(4, 8), nn.Linear(8, 2)
+    network = nn.Sequential(layers[0], nn.ReLU(), layers[1]).double()
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(3, 4, generator=generator, dtype=torch.float64)
     with torch.no_grad():
-        for layer in (network[0], network[2]):
+        for layer in layers:
             layer.weight.mul_(1e4)
-        network[2].bias.sub_(network(x[:1])[0])
+        layers[1].bias.sub_(network(x[:1])[0])
     found = ma.partition.plane(ma.capture(network, x), x, extent=extent, progress=False)
     assert found.verify(network, samples=100).passed
     wrong = nn.Sequential(network[0], network[1], nn.Linear(8, 2).double())

@@ -273,12 +273,12 @@ class TestPolytopesThatQhullGivesUp:
     def test_a_side_too_many_is_noticed(self, without_qhull: None, monkeypatch: pytest.MonkeyPatch) -> None:
         whole = polytope.essential
         monkeypatch.setattr(polytope, "essential", lambda normals, slack: whole(normals, slack)[1:])
-        with pytest.raises((ma.errors.PartitionError, ValueError)):
+        with pytest.raises((ma.PartitionError, ValueError)):
             regions(ma.capture(mlp(2, 3, 1), torch.zeros(1, 2, dtype=F64)), (-1, 1))
 
     def test_nothing_between_two_boundaries(self) -> None:
         normals = np.concatenate([np.eye(2), -np.eye(2)])
-        with pytest.raises(ma.errors.PartitionError, match="holds no ball larger than 5e-10"):
+        with pytest.raises(ma.PartitionError, match="holds no ball larger than 5e-10"):
             corners(normals, np.array([1.0, 5e-10, 1.0, 5e-10]))
 
 

@@ -24,7 +24,7 @@ from maxaffine.report.sections import cut as cutting
 from maxaffine.report.sections.cut import Cut, cut_of
 from maxaffine.report.sections.subject import Meaning, Subject, find_subject
 
-SMALL = Choices(images=3, neighbours=3, cells=60, checked=4, checked_double=2, probes=5, memorised=10)
+SMALL = Choices(images=3, neighbours=3, cells=60, checked=4, checked_double=2, probes=5, memorized=10)
 CLASS_WORDS = re.compile(r"(?i)\b(class|classes|decisions?|answer(s|ed)?|accuracy|runner-up|won|win|wins)\b")
 
 
@@ -126,7 +126,7 @@ def test_bands_lie_between_their_levels() -> None:
 
 def test_a_value_that_is_the_same_everywhere_has_one_band() -> None:
     model = _network(2, 1)
-    nn.init.zeros_(model[-1].weight)
+    nn.init.zeros_(list(model.parameters())[-2])
     plane = ma.partition.plane(ma.capture(model, torch.zeros(2, 2)), origin=torch.zeros(1, 2), basis=torch.eye(2))
     found = report.contours_of(plane, 0)
     assert found.low == found.high and found.levels == () and len(found.colours) == 1 and not found.numbers.any()

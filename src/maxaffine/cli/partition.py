@@ -80,7 +80,9 @@ def run(arguments: argparse.Namespace) -> int:
         where = _plane(arguments, data_set)
         progress("capturing and partitioning ...")
         net = captured(arguments, model, data_set.test.inputs[[0, -1]], data_set.classes)
-        given = {n: report.like_model(x, model) if isinstance(x, torch.Tensor) else x for n, x in where.items()}
+        given: dict[str, Any] = {
+            n: report.like_model(x, model) if isinstance(x, torch.Tensor) else x for n, x in where.items()
+        }
         found = plane(net, **given, output=arguments.output_index)
         say(arguments, str(found))
         whole = arguments.until is None and arguments.output == "as_is"

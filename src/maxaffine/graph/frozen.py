@@ -162,7 +162,7 @@ class Affine(Operator):
         return {**vars(self), "target": saved_target(self.target)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, target=loaded_target(state["target"]))
+        vars(self).update(state, target=loaded_target(state["target"]))
 
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         return FrozenFunction.of(lambda filled: self(*filled), inputs, self.active, self.homogeneous)

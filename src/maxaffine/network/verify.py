@@ -264,7 +264,7 @@ def _pulled_by_autograd(
         output = _front(net, place, call(leaves)[place])
         floating = [item for item in leaves if item.requires_grad]
         if not output.requires_grad:
-            return [None] * len(floating)
+            return [None for _ in floating]
         try:
             return list(torch.autograd.grad(output, floating, u, allow_unused=True))
         except RuntimeError:

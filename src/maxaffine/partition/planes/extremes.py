@@ -215,7 +215,8 @@ class _Contest:
         count = len(self.entries)
         entries = np.empty((count + sum(len(stage.at) for stage in stages), *self.entries.shape[1:]))
         entries[:count] = self.entries
-        _tie(entries, *np.nonzero(zeros), functions)
+        vertex, place = np.nonzero(zeros)
+        _tie(entries, vertex, place, functions)
         # Stage by stage: what ties at both ends of a segment has to be equal there before it is interpolated.
         for stage in stages:
             fresh = slice(count, count + len(stage.at))

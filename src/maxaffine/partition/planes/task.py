@@ -184,11 +184,13 @@ def _frame(net: SplineNetwork, anchors: Any, origin: Any, basis: Any, points: An
     given = anchors is not None or origin is not None or basis is not None
     if given and ((anchors is None) == (origin is None) or (origin is None) != (basis is None)):
         raise BadInput("anchors: give either three anchors, or origin and basis")
-    if anchors is None:
+    if anchors is not None:
+        frame = spanned(net, anchors)
+    else:
         frame = directed(net, origin, basis) if given else coordinate_plane(net)
+    if frame.anchors is None:
         t, inputs = np.zeros((1, 2)), frame.origin
     else:
-        frame = spanned(net, anchors)
         t, inputs = frame.anchors.numpy(), stacked(net, anchors, "anchors")
     if points is not None:
         further = stacked(net, points, "points")

@@ -82,7 +82,7 @@ def find_cuts(
 def _apart(edge: np.ndarray, at: np.ndarray, reach: np.ndarray | float) -> np.ndarray:
     """Which cuts, in order along their edges, lie farther than the reach from the one before."""
     fresh = np.ones(len(edge), dtype=bool)
-    fresh[1:] = (edge[1:] != edge[:-1]) | (np.diff(at) > (reach if isinstance(reach, float) else reach[1:]))
+    fresh[1:] = (edge[1:] != edge[:-1]) | (np.diff(at) > np.broadcast_to(reach, edge.shape)[1:])
     return fresh
 
 

@@ -100,11 +100,12 @@ def subdivide(cells: Complex, functions: Functions, tolerance: float) -> Round:
     allowed = None if functions.pairs is None else np.sort(functions.pairs[0] * table.shape[1] + functions.pairs[1])
     # Signs first, for all cells alike; what is cut then agrees on both sides of every edge. A change of signs only adds
     # zeros, so this ends.
-    chords = None
-    while chords is None:
+    while True:
         cuts = find_cuts(cells, table, functions.least, functions.crossed(cells), tolerance)
         result = cut(cells, cuts)
         chords = Zeros(cells, table, cuts, result, allowed, tolerance).chords()
+        if chords is not None:
+            break
     if (cells.operator == SPOKE).any():
         cells = _with_boundaries(cells, functions)
         result = cut(cells, cuts)
