@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import maxaffine as ma
+from maxaffine.data import load
 from maxaffine.partition.planes.extremes import _level, _tie
 from maxaffine.partition.planes.verify import fingerprints
 
@@ -36,6 +37,18 @@ def test_a_black_anchor(seed: int, regions: int) -> None:
     network, x = pooled(seed), sparse(seed)
     found = ma.partition.plane(ma.capture(network, x), x, extent=0.002, progress=False)
     assert found.regions == regions == len(np.unique(fingerprints(found, found.centres)))
+    assert found.verify(network, samples=100, every_cell=False).passed
+
+
+def test_photographs_of_clothes() -> None:
+    """Windows that tie along whole edges once cut cells apart that share one code: 193 cells for 147 codes."""
+    try:
+        images = load("fashion-mnist").test.inputs[9:12]
+    except ma.DataError as error:
+        pytest.skip(str(error))
+    network = pooled(3)
+    found = ma.partition.plane(ma.capture(network, images), images, extent=0.002, progress=False)
+    assert found.regions == 147 == len(np.unique(fingerprints(found, found.centres)))
     assert found.verify(network, samples=100, every_cell=False).passed
 
 
