@@ -70,6 +70,7 @@ FORWARDS: dict[str, tuple[Callable[..., Any], tuple[Tensor, ...]]] = {
     "two inputs in one batch": (difference, (X, Y)),
     "a picture and its mirror image": (halves, (X,)),
     "stacked pairs": (lambda m, x, y: m.f(torch.stack((x, y), 1).flatten(0, 1)).view(len(x), 2, -1).amax(1), (X, Y)),
+    "differences": (lambda m, x: torch.gradient(x.relu(), dim=1)[0], (X,)),
     "several outputs": (mixed_shapes, (X,)),
     "codes of a sample": (lambda m, x: x.view(len(x), 6) * (x.argmax(1, keepdim=True) > 2), (X,)),
     "constants beside": (lambda m, x: torch.cat([x.view(len(x), -1), m.c.expand(len(x), -1), x > 0], 1), (X,)),

@@ -54,8 +54,9 @@ def test_everything_is_asked(name: str) -> None:
     torch.testing.assert_close(slopes, jacobian)
     assert [rows[0].shape[1] for rows in amap.rows()] == [out]
     assert len(network.codes(X)) == sum(record.pieces > 1 for record in network.operators)
-    assert str(partition.line(network, X[:1], X[1:2])).startswith("LinePartition")
-    assert float(partition.plane(network, X[:3]).areas.sum()) > 0
+    assert partition.line(network, X[:1], X[1:2]).verify(module).exact
+    plane = partition.plane(network, X[:3])
+    assert float(plane.areas.sum()) > 0 and plane.verify(module, samples=20).passed
     assert partition.region(network, X[:1]).contains(X[:1]).all()
     assert len(network.fingerprint) == 64
 

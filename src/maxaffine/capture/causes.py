@@ -30,7 +30,6 @@ FUNCTIONS: dict[str, tuple[str, str]] = {
     **{name: REASONS[name] for name in ("cdist", "pdist", "_pack_padded_sequence", "fractional_max_pool3d")},
     # Not seen inside of the other: what a function calls in its turn is not looked at.
     "fractional_max_pool3d_with_indices": REASONS["fractional_max_pool3d"],
-    "gradient": (FIXED.format("torch.gradient"), "write the differences: torch.diff, or slices of the tensor"),
     "conv_tbc": (FIXED.format("conv_tbc"), "use nn.Conv1d on x.permute(1, 2, 0)"),
     "native_channel_shuffle": (FIXED.format("native_channel_shuffle"), "use F.channel_shuffle"),
     "linalg_lstsq": (

@@ -99,6 +99,8 @@ class Freezer:
 
     def _place_inputs(self, probe: Sequence[Tensor]) -> tuple[int, ...]:
         placeholders = {node.name: node for node in self.traced.nodes if node.op == "placeholder"}
+        # What is neither a constant nor an input is an object of PyTorch's own, such as a random generator.
+        self.known.update({node: node.meta.get("val") for node in placeholders.values()})
         for name, tensor in self.traced.constants.items():
             self.known[placeholders[name]] = tensor
         numbers = []

@@ -57,6 +57,8 @@ def check(line: LinePartition, model: nn.Module, seed: int, rtol: float | None, 
     found = line.value(t)
     dtype = next(d for d in target.captured.inputs.dtypes if d.is_floating_point)
     bound = rounding_bound(target.captured) if rtol is None else rtol
+    if not found.numel():
+        return LineReport(0.0, bound, line.pieces, dtype)
     size = float(torch.stack([found.abs().max(), expected.abs().max()]).max())
     # The line itself is in float64: its values between the ends of a piece are as far off as float64 rounds those.
     share = torch.finfo(torch.float64).eps / torch.finfo(dtype).eps

@@ -128,6 +128,8 @@ def _tie(level: Level, operator: Operator, rows: Rows) -> bool:
         gap, size = operand_gap(level, rows)
         return bool((gap.abs() <= ROUNDING * size).any())
     x = rows[level.step.inputs[0]] if level.step is not None else torch.zeros(0, 1)
+    if not x.numel():
+        return False
     least = ROUNDING * float(x.abs().max())
     if isinstance(operator, Elementwise):
         return any(bool(((x - knot).abs() <= least).any()) for knot in operator.spline.knots)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -197,6 +198,8 @@ def _module_error(partition: PlanePartition, model: Callable, t: Tensor, cell: T
     place = graph.outputs.index(partition.number)
     dtype = partition.dtype
     worst, largest = 0.0, 0.0
+    if not prod(graph.values[partition.number].units):
+        return 0.0, True
     slopes, offsets = partition.plane_map(torch.unique(cell))
     row = torch.unique(cell, return_inverse=True)[1]
     expected = (slopes[row] * t[:, None]).sum(2) + offsets[row]
