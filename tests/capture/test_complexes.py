@@ -100,7 +100,15 @@ REFUSED: dict[str, tuple[Callable[[Any, Tensor], Any], type[ma.MaxAffineError], 
     "power": (lambda m, x: fft.fft(x).pow(2).real, ma.NotPiecewiseAffine, "other than by sums"),
     "spectrum": (lambda m, x: (fft.fft(x) * fft.fft(x).conj()).real, ma.NotPiecewiseAffine, "multiplies two values"),
     "quotient": (lambda m, x: (m.s / fft.fft(x)).real, ma.NotPiecewiseAffine, "divides by a complex value"),
-    "over_the_batch": (lambda m, x: fft.fft(x).roll(1, 0).real, ma.NotPiecewiseAffine, "mixes the samples"),
+    # Three samples, and seven, come back to where they were.
+    **{
+        f"over_the_batch_by_{shift}": (
+            lambda m, x, shift=shift: fft.fft(x).roll(shift, 0).real,
+            ma.NotPiecewiseAffine,
+            "mixes the samples",
+        )
+        for shift in (1, 3, 6, 21)
+    },
     "returned": (lambda m, x: fft.fft(x), ma.CaptureError, r"returns complex numbers.*Cure: .*view_as_real\(z\)"),
     "places_of_the_input": (
         lambda m, x: fft.fft(x).gather(1, (x > 0).long()).real,

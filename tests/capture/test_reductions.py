@@ -36,6 +36,11 @@ def scattered(reduce: str, include_self: bool) -> Callable[[Any, Tensor], Tensor
     )
 
 
+def from_the_third(m: Any, x: Tensor) -> Tensor:
+    offsets = torch.tensor([2, 3, 6]).expand(x.shape[0], -1).contiguous()
+    return torch.segment_reduce(m.a(x), "sum", offsets=offsets, axis=1)
+
+
 def segments(reduce: str, initial: float | None = None, lengths: Tensor = LENGTHS) -> Callable[[Any, Tensor], Tensor]:
     return lambda m, x: torch.segment_reduce(
         m.a(x), reduce, lengths=lengths.expand(x.shape[0], -1), axis=1, initial=initial
@@ -80,6 +85,7 @@ INDEXED = {
 SEGMENTED = {
     **{reduce: segments(reduce) for reduce in ("sum", "mean", "max", "min")},
     **{f"{reduce}_from": segments(reduce, 0.1) for reduce in ("sum", "mean", "max", "min")},
+    "from_the_third_entry": from_the_third,
     "without_entries": segments("mean", 0.5, torch.tensor([2, 0, 4])),
     "offsets": counted_from_the_start,
 }

@@ -149,6 +149,19 @@ def test_torch_script() -> None:
         ma.capture(scripted, X)
 
 
+class OwnError(Exception):
+    """An error of the user's own kind."""
+
+
+@pytest.mark.parametrize("kind", [OwnError, OSError, KeyError])
+def test_whatever_a_forward_raises_is_its_own_failure(kind: type[Exception]) -> None:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        raise kind("out of order")
+
+    with pytest.raises(ma.CaptureError, match=f"failed on the example.*{kind.__name__}: .?out of order"):
+        ma.capture(Net(forward), torch.zeros(2, 3))
+
+
 def test_a_module_without_parameters_of_its_own_size() -> None:
     with pytest.raises(ma.BadInput, match="model: its parameter 'weight' is not initialised; run the model once"):
         ma.capture(nn.LazyLinear(3), X)

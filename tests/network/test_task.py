@@ -61,6 +61,16 @@ def test_other_shapes_are_values() -> None:
     assert (picture.task(), number.task()) == (Task.VALUES, Task.FIELD)
 
 
+def test_a_single_output_with_further_axes_is_a_value_beside_data_of_two_classes() -> None:
+    net = ma.capture(nn.Conv2d(1, 1, 3), torch.zeros(2, 1, 3, 3))
+    assert net.settled(2).task() is Task.VALUE
+
+
+def test_a_task_may_be_the_word_or_the_thing() -> None:
+    net = ma.capture(nn.Linear(4, 3), torch.zeros(2, 4), task=Task.VALUES)
+    assert net.task() is Task.VALUES
+
+
 def test_what_is_said_holds() -> None:
     for said in ("classes", "values", "field"):
         net = _net(2, 3, task=said)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from maxaffine.capture.batch import prime
 from maxaffine.capture.call import leaves
 from maxaffine.capture.export import Traced, untouched, user_frame
-from maxaffine.capture.single import FAILURES, run_traced, same
+from maxaffine.capture.single import run_traced, same
 from maxaffine.errors import CaptureError
 from maxaffine.graph import BatchAxis
-from maxaffine.network import InputSpec, run_on_copies
+from maxaffine.network import FAILURES, InputSpec, run_on_copies
 
 MIXED = (
     "model: its code fixes the number of samples{where}, so one sample was traced alone; but {count} samples together"

@@ -171,7 +171,7 @@ def meets_samples(call: Call) -> bool:
     Returns:
         False where the operator is known to treat all places of that axis alike.
     """
-    if not call.name.startswith("aten."):
+    if not _lone(call):
         return True
     if call.kind in SIZED or not _written(call):
         return False
@@ -181,6 +181,11 @@ def meets_samples(call: Call) -> bool:
         if worked is None or axis.dim in {item % rank for item in worked}:
             return True
     return False
+
+
+def _lone(call: Call) -> bool:
+    """Whether it is one operator of PyTorch, in whose arguments all its numbers are written."""
+    return isinstance(call.target, torch._ops.OpOverload) and call.name.startswith("aten.")
 
 
 def _worked(call: Call, rank: int) -> Sequence[int] | None:
@@ -197,13 +202,17 @@ def _worked(call: Call, rank: int) -> Sequence[int] | None:
 
 
 def _written(call: Call) -> set[int]:
-    """The numbers written in a call that three samples may not reveal, but for axes and what says "to the end"."""
+    """The numbers written in a call that three samples may not reveal; axes and what says "to the end" do not count."""
     found: set[int] = set()
     for item in [item for name, value in call.arguments.items() if name not in AXES for item in leaves([value])]:
         if isinstance(item, int) and not isinstance(item, bool):
             found.add(abs(item))
         elif isinstance(item, Ref) and isinstance(item.traced, torch.SymInt) and not item.traced.node.expr.is_Symbol:
             found |= {PROBES, *(abs(int(number)) for number in item.traced.node.expr.atoms(Integer))}
+    # Of several operators as one, what is written in each of them.
+    for operator, _ in getattr(call.target, "steps", ()):
+        written = leaves([*operator.args, *operator.kwargs.values()])
+        found |= {abs(item) for item in written if isinstance(item, int) and not isinstance(item, bool)}
     return {number for number in found if PROBES <= number < MOST_SAMPLES}
 
 
@@ -215,7 +224,7 @@ def _many(call: Call, outputs: Sequence[Tensor]) -> int:
     room = MOST_NUMBERS * PROBES // max(1, sum(item.numel() for item in tensors))
     if count <= max(room, MANY):
         return count
-    if call.name.startswith("aten."):
+    if _lone(call):
         call.refuse(
             f"the number {written} is written in it, and whether it keeps so many samples apart cannot be tried",
             MIXED_CURE,

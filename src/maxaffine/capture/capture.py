@@ -22,7 +22,7 @@ from maxaffine.capture.names import Name, find_node, name_nodes
 from maxaffine.capture.single import check_single
 from maxaffine.capture.state import Subject, check_runs, check_state
 from maxaffine.errors import BadInput, CaptureError, NotPiecewiseAffine, ShapeMismatch
-from maxaffine.network import Ending, InputSpec, SplineNetwork, copied
+from maxaffine.network import Ending, InputSpec, SplineNetwork, Task, copied
 
 FINAL = ("softmax", "_softmax", "log_softmax", "_log_softmax", "_safe_softmax", "sigmoid", "tanh", "log_sigmoid")
 
@@ -34,7 +34,7 @@ def capture(
     until: str | None = None,
     output: str = "as_is",
     batch_dim: int | tuple[int, ...] = 0,
-    task: str | Sequence[str] | None = None,
+    task: Task | str | Sequence[Task | str] | None = None,
 ) -> SplineNetwork:
     """Turn a module into its exact spline form, or refuse.
 
@@ -78,7 +78,7 @@ def capture(
     # Constants made in inference mode could not take part in a derivative later.
     with torch.inference_mode(False), torch.set_grad_enabled(gradients), TRACER:
         net = _captured(model, spec, spec.tensors(example), until, output)
-    return net if task is None else net.with_task(*([task] if isinstance(task, str) else task))
+    return net if task is None else net.with_task(*(task if isinstance(task, list | tuple) else [task]))
 
 
 def _captured(
@@ -94,11 +94,13 @@ def _captured(
     try:
         graph = Freezer(traced, names, spec.batch_dims).graph(probe, targets)
     except NotPiecewiseAffine:
-        check_runs(subject, pair)  # what fails has no other fault
+        check_runs(subject, tuple(item.detach() for item in tensors))  # what fails has no other fault
         raise
     check_state(subject, pair)
     sample = tuple(_take(item.detach(), axis, 1) for item, axis in zip(tensors, spec.batch_dims, strict=True))
     check_single(subject.model, traced, sample, subject.names)
+    if mapped:  # what was compared before is the graph of one sample
+        check_single(subject.model, traced, pair, subject.names)
     return SplineNetwork(graph, spec, output_spec, _places(graph, names), endings, mapped=mapped)
 
 

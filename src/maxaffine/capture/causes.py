@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from maxaffine.capture.rules.refused import REASONS
+from maxaffine.network import FAILURES, foreign
 
 BEFORE_LOSS = "capture the part before it: until='<operator>', or the network without its loss"
 FIXED = "PyTorch traces {} for one number of samples only"
@@ -153,9 +154,9 @@ def cause(model: nn.Module, args: tuple, kwargs: dict[str, Any], error: Exceptio
     seen = Observed()
     seen.start(copies, list(held.values()))
     try:
-        with torch.no_grad(), seen:
+        with torch.no_grad(), seen, foreign():
             functional_call(model, held, tuple(copies[: len(args)]), named)
-    except Exception:  # whatever it is, it is the module's own
+    except FAILURES:  # the module's own
         return None
     return next(_found(model, seen, error), None)
 

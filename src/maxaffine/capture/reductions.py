@@ -76,7 +76,8 @@ def segment_reduce(
     initial: float | None = None,
 ) -> Any:
     """As aten.segment_reduce: neighbours along an axis, cut into segments of given lengths."""
-    ends = lengths.cumsum(-1) if lengths is not None else offsets[..., 1:] if offsets is not None else None
+    # Offsets begin with the end of what lies before the first segment.
+    ends = lengths.cumsum(-1) if lengths is not None else offsets
     if ends is None:
         return NotImplemented
     axis, count, size = axis % data.dim(), ends.shape[-1], data.shape[axis]
@@ -90,9 +91,11 @@ def segment_reduce(
     start = torch.full_like(data.narrow(axis, 0, 1), neutral if initial is None else initial)
     start = start.expand(*data.shape[:axis], count, *data.shape[axis + 1 :])
     if reduce != "mean":
-        return scatter_reduce(start, axis, index, data, name, include_self=initial is not None)
-    counts = torch.zeros_like(start).scatter_add(axis, index, torch.ones_like(data))
-    return start.scatter_add(axis, index, data) / (counts if initial is None else counts.clamp(min=1))
+        found = scatter_reduce(start, axis, index, data, name, include_self=initial is not None)
+    else:
+        counts = torch.zeros_like(start).scatter_add(axis, index, torch.ones_like(data))
+        found = start.scatter_add(axis, index, data) / (counts if initial is None else counts.clamp(min=1))
+    return found if lengths is not None or found is NotImplemented else found.narrow(axis, 1, count - 1)
 
 
 # By the name of a segment's reduction: that of a scatter's, and the value of an empty segment.

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from maxaffine.capture.export import untouched
-from maxaffine.capture.single import FAILURES
 from maxaffine.errors import CaptureError
-from maxaffine.network import PARTS, changed_attributes, copied, run_on_copies, same
+from maxaffine.network import FAILURES, PARTS, changed_attributes, copied, run_on_copies, same
 
 ABSENT = object()
 CALLS = 8  # of a module that keeps something of its calls

@@ -96,7 +96,7 @@ def _add_inside(add: Callable[..., object]) -> None:
     """What is taken for the network: how far, and behind which normalisation."""
     stops = "pre_activation stops before a final softmax, sigmoid or tanh (default: %(default)s)"
     add("--output", choices=("as_is", "pre_activation"), default="as_is", help=stops)
-    add("--until", metavar="NAME", help="stop behind this module")
+    add("--until", metavar="NAME", help="stop after this module")
     does = "what the network takes is (x - mean) / std: a number, or one per channel (default: 0)"
     add("--mean", type=numbers, metavar="M,M,M", help=does)
     add("--std", type=numbers, metavar="S,S,S", help="see --mean (default: 1)")

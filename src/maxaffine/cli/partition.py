@@ -113,7 +113,11 @@ def _plane(arguments: argparse.Namespace, data_set: data.DataSet) -> dict[str, A
             raise BadInput(
                 f"--{name}: {len(given)} numbers, but {count} x {size} are needed for inputs of shape {shape}"
             )
-    tensors = {"origin": torch.tensor(origin).view(1, *shape), "basis": torch.tensor(basis).view(2, *shape)}
+    double = torch.float64
+    tensors = {
+        "origin": torch.tensor(origin, dtype=double).view(1, *shape),
+        "basis": torch.tensor(basis, dtype=double).view(2, *shape),
+    }
     return {**tensors, "extent": arguments.extent}
 
 

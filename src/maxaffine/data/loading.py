@@ -71,7 +71,7 @@ images without class folders have no labels |
     if channels not in (None, "first", "last"):
         raise BadInput(f"channels: {channels!r} is none of None, 'first' and 'last'")
     if class_names is not None:
-        # Read first: a mistyped name shall not cost the reading of the data.
+        # Read first: a mistyped name must not cost the reading of the data.
         names = read_names(class_names)
         options = {"folder": folder, "labels": labels, "size": size, "channels": channels}
         return load(name_or_path, **options, test_fraction=test_fraction, seed=seed).ordered(names)

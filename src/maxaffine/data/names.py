@@ -38,7 +38,7 @@ def read_names(given: str | os.PathLike[str] | Sequence[str]) -> tuple[str, ...]
         )
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
-        raise BadInput(f"class_names: {twice[:5]} are given twice; name each output once")
+        raise BadInput(f"class_names: given twice: {twice[:5]}; name each output once")
     return names
 
 
@@ -61,7 +61,7 @@ def renumbering(data: str, names: Sequence[str], wanted: Sequence[str]) -> Tenso
     places = {name: place for place, name in enumerate(wanted)}
     if missing := [name for name in names if name not in places]:
         close = difflib.get_close_matches(missing[0], wanted, n=1)
-        hint = f" (did you mean it by {close[0]!r}?)" if close else ""
+        hint = f" (is {missing[0]!r} the same as {close[0]!r}?)" if close else ""
         raise BadInput(
             f"class_names: {missing[:5]} of {data} are not among the {len(wanted)} names{hint}; use the"
             f" data's own, {list(names)[:5]}{' ...' if len(names) > 5 else ''}, in the order of the network's outputs"
@@ -71,7 +71,7 @@ def renumbering(data: str, names: Sequence[str], wanted: Sequence[str]) -> Tenso
 
 def _split(text: str) -> list[str]:
     try:
-        lines = Path(text).expanduser().read_text(encoding="utf-8").splitlines()
+        lines = Path(text).expanduser().read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError, RuntimeError):
         # No file of this name, or no name of a file at all.
         return [name.strip() for name in text.split(",")]

@@ -107,7 +107,7 @@ class Planes:
         return self._desk.close(seconds)
 
     def view(self, key: str, window: Window, width: int, height: int) -> dict[str, Any]:
-        """What is seen of a divided plane; the arguments are those of `Plane.view`, behind the plane's key."""
+        """What is seen of a divided plane; the arguments are those of `Plane.view`, after the plane's key."""
         return self._done(key).view(window, width, height)
 
     def cell(self, key: str, cell: int) -> dict[str, Any]:

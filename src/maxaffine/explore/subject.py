@@ -118,11 +118,14 @@ class Subject:
         asked = torch.linspace(0, len(test) - 1, min(count, len(test)), dtype=torch.float64).round().long()
         target = last.net.graph.part([last.net.target(None, self.output)])
         with torch.no_grad():
-            answers = [
-                target.run(last.net.inputs.tensors(last.like(test.inputs[rows])))[0].argmax(1).cpu()
+            values = [
+                target.run(last.net.inputs.tensors(last.like(test.inputs[rows])))[0].cpu()
                 for rows in asked.split(BATCH)
             ]
-        return label_order(torch.cat(answers), test.labels[asked], self.data.class_names)
+        own, single = torch.cat(values), len(self.names) == 1
+        answers = (own[:, 0] > 0).long() if single else own.argmax(1)
+        called = ("an output of at most 0", "an output above 0") if single else None
+        return label_order(answers, test.labels[asked], self.data.class_names, called)
 
     def _outputs(self, net: SplineNetwork) -> tuple[int, ...]:
         return net.graph.values[net.target(None, self.output)].units
@@ -140,5 +143,5 @@ class Subject:
         if len(units) != 1 or units != self._outputs(self.checkpoints[0].net):
             raise BadInput(
                 f"{checkpoint.name}: gives {units} for each input, but the explorer shows vectors of outputs, as many"
-                " at every checkpoint; stop behind a layer that gives one with --until, or choose an output"
+                " at every checkpoint; stop after a layer that gives one with --until, or choose an output"
             )

@@ -2,9 +2,9 @@
 
 from maxaffine.network.attributes import kept_attributes
 from maxaffine.network.changes import PARTS, changed_attributes, same
-from maxaffine.network.copying import copied
+from maxaffine.network.copying import FAILURES, copied
 from maxaffine.network.inputs import InputSpec
-from maxaffine.network.rerun import Rerun, rerun, run_on_copies
+from maxaffine.network.rerun import Rerun, foreign, rerun, run_on_copies
 from maxaffine.network.residuals import judged
 from maxaffine.network.spline_network import Ending, SplineNetwork
 from maxaffine.network.task import Task, require_classes
@@ -12,6 +12,7 @@ from maxaffine.network.terms import origin, terms
 from maxaffine.network.verify import ExactnessReport, rounding_bound, verify
 
 __all__ = [
+    "FAILURES",
     "PARTS",
     "Ending",
     "ExactnessReport",
@@ -21,6 +22,7 @@ __all__ = [
     "Task",
     "changed_attributes",
     "copied",
+    "foreign",
     "judged",
     "kept_attributes",
     "origin",

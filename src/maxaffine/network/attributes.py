@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import nn
 
+EMPTY = object()  # what a cell holds that nothing was put into
+
 Restore = Callable[[], None]
 
 
@@ -73,7 +75,9 @@ def _class(kind: type) -> Restore:
                 setattr(kind, name, value)
             _refilled(value, contents)
         for cell, value, contents in closed:
-            if _inside(cell) is not value:
+            if value is EMPTY and _inside(cell) is not EMPTY:
+                del cell.cell_contents
+            elif _inside(cell) is not value:
                 cell.cell_contents = value
             _refilled(value, contents)
 
@@ -81,11 +85,11 @@ def _class(kind: type) -> Restore:
 
 
 def _inside(cell: CellType) -> Any:
-    """What a function closes over; None where that is not set yet."""
+    """What a function closes over; EMPTY where that is not set yet."""
     try:
         return cell.cell_contents
     except ValueError:
-        return None
+        return EMPTY
 
 
 def _contents(value: Any) -> Any:

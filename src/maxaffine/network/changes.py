@@ -73,7 +73,10 @@ def _same(a: Any, b: Any, seen: set[tuple[int, int]]) -> bool:
     if isinstance(a, nn.Module):
         return True
     if isinstance(a, DEEP):
-        return pickle.dumps(a) == pickle.dumps(b)
+        try:
+            return pickle.dumps(a) == pickle.dumps(b)
+        except (*FAILURES, pickle.PickleError):
+            return True
     parts, others = _parts(a), _parts(b)
     if parts is not None and others is not None:
         return len(parts) == len(others) and all(_same(x, y, seen) for x, y in zip(parts, others, strict=True))
@@ -105,6 +108,6 @@ def _parts(item: Any) -> list[Any] | None:
 
 def _equal(a: Tensor, b: Tensor) -> bool:
     """Whether two tensors hold the same numbers, NaN being the same as NaN."""
-    if a.shape != b.shape or a.dtype != b.dtype or a.layout != b.layout:
+    if a.shape != b.shape or a.dtype != b.dtype or a.layout != b.layout or a.device != b.device:
         return False
     return a.layout is not torch.strided or bool(((a == b) | ((a != a) & (b != b))).all())

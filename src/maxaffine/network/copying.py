@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import functools
 import random
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-# Behind a module's attributes: an object, and an object in it. A trainer leads to loaders and whole data sets.
+# Levels below a module's attributes: an object, and an object in it. A trainer leads to loaders and whole data sets.
 DEPTH = 2
 DEEP = (np.ndarray, bytearray, random.Random, np.random.Generator, np.random.RandomState, torch.Generator)
 # What a user's own class may raise, in a method of Python's protocols or in forward.
@@ -153,8 +152,11 @@ class _Copier:
 
     def _cell(self, item: types.CellType, depth: int) -> types.CellType:
         other = self._noted(item, types.CellType())
-        with contextlib.suppress(ValueError):  # an empty cell
-            other.cell_contents = self(item.cell_contents, depth)
+        try:
+            inside = item.cell_contents
+        except ValueError:  # it is empty
+            return other
+        other.cell_contents = self(inside, depth)
         return other
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -34,9 +35,20 @@ def run_on_copies(model: nn.Module, tensors: tuple[Tensor, ...], names: tuple[st
     inputs = tuple(item.clone() for item in tensors)
     buffers = {name: buffer.clone() for name, buffer in inner.named_buffers()}
     devices = sorted({item.device.index or 0 for item in tensors if item.device.type == "cuda"})
-    with torch.random.fork_rng(devices):
+    with torch.random.fork_rng(devices), foreign():
         named = dict(zip(names, inputs, strict=True)) if names else {}
         return tree_leaves(functional_call(inner, buffers, () if named else inputs, named))
+
+
+@contextlib.contextmanager
+def foreign() -> Iterator[None]:
+    """A user's code: an error of a kind of its own is raised as a RuntimeError, which every caller foresees."""
+    try:
+        yield
+    except FAILURES:
+        raise
+    except Exception as error:
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
 def rerun(net: SplineNetwork, model: nn.Module) -> Rerun:

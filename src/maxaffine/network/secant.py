@@ -55,9 +55,8 @@ def slope_error(
     dims = net.inputs.batch_dims
     steps = [(b.double() - a.double()).movedim(dim, 0) for a, b, dim in zip(tensors, moved, dims, strict=True)]
     floating = [step for step, x in zip(steps, tensors, strict=True) if x.is_floating_point()]
-    expected = torch.stack([(p * s).unsqueeze(1).flatten(1).sum(1) for p, s in zip(pulled, floating, strict=True)]).sum(
-        0
-    )
+    moves = [(p * s).unsqueeze(1).flatten(1).sum(1) for p, s in zip(pulled, floating, strict=True)]
+    expected = torch.stack(moves).sum(0)
     products = (u.double() * (end - start)).reshape(len(u), -1)
     size = max(float(expected.abs().max()), float(products.abs().sum(1).max()))
     # The outputs may have cancelled: they are rounded where their terms were.

@@ -243,9 +243,9 @@ class SplineNetwork:
     def task(self, output: int | None = None, labels: int | None = None) -> Task:
         """What an output answers: a class, a value, several values, or a field over coordinates.
 
-        What was said at capture holds. Otherwise a row of two or more outputs is taken for classes, but not before a
-        sigmoid or tanh, and a single one for a value, but before a sigmoid for the logit of two classes; values of
-        a point of 2 or 3 coordinates are a field. Labels, where there is data, say more: see ``labels``.
+        What was said at capture holds. Otherwise a row of two or more outputs is taken for classes, unless a sigmoid or
+        tanh follows; a single output for a value, or for the logit of two classes where a sigmoid follows; and values
+        at a point of 2 or 3 coordinates for a field. Labels, where there is data, say more: see ``labels``.
 
         Args:
             output: Which output, for a network with several.

@@ -50,7 +50,7 @@ def inferred(units: tuple[int, ...], coordinates: bool, ending: str, labels: int
         The task.
     """
     single, row = prod(units) == 1, len(units) == 1 and units[0] > 1
-    if single and (ending in SIGMOID or labels == 2):
+    if single and len(units) < 2 and (ending in SIGMOID or labels == 2):
         return Task.CLASSES
     if row:
         open_ended = ending not in (*SIGMOID, *TANH)

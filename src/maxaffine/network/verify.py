@@ -84,10 +84,9 @@ def verify(
 
     Five residuals, each relative to the largest term: the output; A x + b with b pushed through the network on its
     own; the offset contributions' sum; A^T u against autograd on the module; and single samples against the batch. On a
-    kink autograd may pick
-    another piece than the lowest, so a Jacobian that disagrees is compared again just beside x; where the module cuts
-    its gradients (detach, no_grad), its own differences decide. An activation that was left out by
-    ``output="pre_activation"`` is applied first, for the module applies it.
+    kink autograd may pick another piece than the lowest, so a Jacobian that disagrees is compared again just beside x;
+    where the module cuts its gradients (detach, no_grad), its own differences decide. An activation that was left out
+    by ``output="pre_activation"`` is applied first, for the module applies it.
 
     Args:
         net: The captured network.
@@ -161,16 +160,7 @@ def _check(
         truth = _front(net, place, call(tensors)[place]).detach()  # a view of a parameter may require gradients
         value = _front(net, place, tree_leaves(net(x))[place])
         own = _finished(net, place, value)
-    if truth.shape != own.shape:
-        raise BadInput(
-            f"model: output {place} has shape {tuple(truth.shape)}, the network's {tuple(own.shape)}; check the module"
-            " that was captured, and give squeeze() a dim, for without one it drops the axis of a single sample"
-        )
-    if truth.dtype != own.dtype:
-        raise BadInput(
-            f"model: output {place} is {truth.dtype}, the network's {own.dtype}; verify it as it was captured, inside"
-            " autocast or outside"
-        )
+    _require_alike(truth, own, place)
     affine_map = net.affine_map(x, output=place)
     floating = [item for item in tensors if item.is_floating_point()]
     applied, offsets = affine_map(floating), affine_map.offsets
@@ -193,13 +183,41 @@ def _check(
         judged(applied - truth, scale, bound, made_of),
         judged(split.sum(0) - weighed, weight, bound, lambda _: terms(net, number, tensors, origin(tensors), u, True)),
     )
+    together = judged(apart, scale, bound, made_of)
+    return *residuals, _jacobian(net, call, tensors, place, u, generator, bound), together
+
+
+def _require_alike(truth: Tensor, own: Tensor, place: int) -> None:
+    """Refuse an output of the module that has another shape or dtype than the network's."""
+    if truth.shape != own.shape:
+        raise BadInput(
+            f"model: output {place} has shape {tuple(truth.shape)}, the network's {tuple(own.shape)}; check the module"
+            " that was captured, and give squeeze() a dim, for without one it drops the axis of a single sample"
+        )
+    if truth.dtype != own.dtype:
+        raise BadInput(
+            f"model: output {place} is {truth.dtype}, the network's {own.dtype}; verify it as it was captured, inside"
+            " autocast or outside"
+        )
+
+
+def _jacobian(
+    net: SplineNetwork,
+    call: Rerun,
+    tensors: tuple[Tensor, ...],
+    place: int,
+    u: Tensor,
+    generator: torch.Generator,
+    bound: float,
+) -> float:
+    """The Jacobian's residual at x, just beside it, or by differences: the first that is within the bound."""
     jacobian = _jacobian_residual(net, call, tensors, place, u, generator, bound)
     if jacobian > bound:
         tensors = _beside(tensors, generator)
         jacobian = _jacobian_residual(net, call, tensors, place, u, generator, bound)
     if jacobian > bound and not net.endings:
         jacobian = _arbitrated(net, call, tensors, place, u, bound, generator, jacobian)
-    return *residuals, jacobian, judged(apart, scale, bound, made_of)
+    return jacobian
 
 
 def _split(net: SplineNetwork, tensors: tuple[Tensor, ...], place: int, u: Tensor) -> Tensor:

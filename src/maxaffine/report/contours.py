@@ -13,6 +13,7 @@ import numpy as np
 from maxaffine.partition import PlanePartition, Segments
 
 BANDS = 9
+FLAT = 1e-12  # of the largest value: what differs by less is one value, or rounding would place the levels
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +65,9 @@ def contours_of(partition: PlanePartition, output: int) -> Contours:
 
     column = partition.values[:, output].numpy()[np.unique(partition.cells.corners)]
     low, high = float(column.min()), float(column.max())
-    ticks = MaxNLocator(nbins=BANDS, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high) if low < high else np.zeros(0)
-    levels = [float(f"{tick:.10g}") + 0.0 for tick in ticks if low < tick < high]
+    flat = high - low <= FLAT * max(abs(low), abs(high))
+    ticks = np.zeros(0) if flat else MaxNLocator(nbins=BANDS, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    levels = [level for level in sorted({float(f"{tick:.15g}") + 0.0 for tick in ticks}) if low < level < high]
     bands = partition.divided_by_levels(levels, output)
     # Affine on a cell, so that the mean over its corners is a value inside of it.
     sums = np.add.reduceat(bands.values[:, output].numpy()[bands.cells.corners], bands.cells.starts[:-1])

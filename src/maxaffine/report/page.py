@@ -41,6 +41,7 @@ PIXELATED = 100
 OPEN_ROWS = 16
 # What the links to the sections say.
 PLACES = {
+    "network": "what is it made of?",
     "exact": "is it exact?",
     "memorized": "did it memorize?",
     "same": "treated as the same",

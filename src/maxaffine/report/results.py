@@ -68,7 +68,8 @@ def as_text(contents: Contents) -> str:
         doubt = ", set aside here: was it trained on them?" if contents.origin.doubtful_test else ""
         lines.append(f"test accuracy: {accuracy.share:.2%}{part}{doubt}")
     if contents.meaning.valued:
-        lines.append(f"outputs: {contents.meaning.value}; --task says otherwise")
+        inferred = "" if contents.choices.task else " (inferred; --task overrides it)"
+        lines.append(f"outputs: {contents.meaning.value}{inferred}")
     lines.append(
         f"operators: {len(contents.operators)}, {len(contents.piecewise)} of them piecewise affine with"
         f" {contents.piecewise_units:,} units"

@@ -71,7 +71,8 @@ const field = () => about.task === "field" && slots.every((item) => item === nul
 export async function moment(number) {
   checkpoint = number;
   const open = now !== null && !$("drawn").hidden;
-  if (field() || (open && slots.every((item) => item !== null))) await divide(open ? now.window : null);
+  const same = open && now.images.length === (field() ? 0 : slots.length);
+  if (field() || (open && slots.every((item) => item !== null))) await divide(same ? now.window : null);
 }
 
 async function divide(window = null) {

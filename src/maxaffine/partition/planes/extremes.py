@@ -233,7 +233,7 @@ def _tie(entries: np.ndarray, vertex: np.ndarray, function: np.ndarray, function
     unit, one, other = functions[function].T
     while True:
         a, b = entries[vertex, unit, one], entries[vertex, unit, other]
-        apart = np.flatnonzero(a != b)
+        apart = np.flatnonzero((a < b) | (b < a))
         if not len(apart):
             return
         # One function of a vertex and unit at a time: the next may join what this one has raised.

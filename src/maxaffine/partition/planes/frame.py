@@ -136,7 +136,7 @@ def directed(net: SplineNetwork, origin: Any, basis: Any) -> Frame:
     return plane
 
 
-def coordinate_plane(net: SplineNetwork) -> Frame:
+def input_plane(net: SplineNetwork) -> Frame:
     """The plane of all inputs of a network that takes two numbers: t is the input.
 
     Args:

@@ -16,7 +16,7 @@ from maxaffine.graph import Dependence
 from maxaffine.network import SplineNetwork
 from maxaffine.partition.planes.blocks import Block, Builder, Leaf, Path
 from maxaffine.partition.planes.complex import SPOKE, Complex
-from maxaffine.partition.planes.frame import Frame, coordinate_plane, directed, inside, polygon, spanned, stacked
+from maxaffine.partition.planes.frame import Frame, directed, input_plane, inside, polygon, spanned, stacked
 from maxaffine.partition.planes.levels import Level, Rows, flattened, levels
 from maxaffine.partition.planes.spokes import Known, spoked, ties
 from maxaffine.progress import progress_bar
@@ -187,7 +187,7 @@ def _frame(net: SplineNetwork, anchors: Any, origin: Any, basis: Any, points: An
     if anchors is not None:
         frame = spanned(net, anchors)
     else:
-        frame = directed(net, origin, basis) if given else coordinate_plane(net)
+        frame = directed(net, origin, basis) if given else input_plane(net)
     if frame.anchors is None:
         t, inputs = np.zeros((1, 2)), frame.origin
     else:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from maxaffine.errors import BadInput, ExactnessError, PartitionError
-from maxaffine.graph import Dependence
+from maxaffine.network import terms
 from maxaffine.partition.lines.line import MEMORY, TOLERANCE
 from maxaffine.partition.lines.segment import Segment
 from maxaffine.partition.lines.walk import Walk
@@ -24,7 +24,6 @@ from maxaffine.partition.planes.levels import flattened
 if TYPE_CHECKING:
     from maxaffine.partition.planes.partition import PlanePartition
 
-FEW_POINTS = 16  # at which the size of intermediate values is taken
 THIN = 1e-9  # of the polygon's size: codes closer than this to a boundary are those of rounding
 AGREEMENT = {torch.float64: 1e-9, torch.float32: 1e-4}
 DIGEST = np.dtype([("high", np.uint64), ("low", np.uint64)])
@@ -44,7 +43,7 @@ class PlaneReport:
         missed: Other points whose codes are those of no cell.
         misplaced: Other points whose codes are not those of the cell that holds them.
         error: Largest difference between the cells' affine maps and the module at the points, relative to the largest
-            output or intermediate value; None without a module.
+            output or, where terms cancelled, to those that the worst one is made of; None without a module.
         passed: Whether nothing was repeated, missed or misplaced, and the module agrees.
     """
 
@@ -197,7 +196,7 @@ def _module_error(partition: PlanePartition, model: Callable, t: Tensor, cell: T
         raise BadInput("model: its values behind until= cannot be read off the module; leave model out")
     place = graph.outputs.index(partition.number)
     dtype = partition.dtype
-    worst, largest = 0.0, 0.0
+    worst, largest, at = 0.0, 0.0, (0, 0)
     if not prod(graph.values[partition.number].units):
         return 0.0, True
     slopes, offsets = partition.plane_map(torch.unique(cell))
@@ -210,18 +209,25 @@ def _module_error(partition: PlanePartition, model: Callable, t: Tensor, cell: T
         with torch.no_grad():
             result = model(**given) if isinstance(given, dict) else model(*narrow)
         value = flattened(tree_leaves(result)[place], graph.values[partition.number]).double()
-        worst = max(worst, float((value - expected[first : first + len(value)]).abs().max()))
+        gap = (value - expected[first : first + len(value)]).abs()
+        if not bool(gap.isfinite().all()):
+            return float("inf"), False
+        if float(gap.max()) > worst:
+            worst, at = float(gap.max()), (first + int(gap.argmax()) // gap.shape[1], int(gap.argmax()) % gap.shape[1])
         largest = max(largest, float(value.abs().max()))
         first += len(value)
-    # Where the outputs cancelled, rounding is that of what they are made of.
-    error = worst / max(largest, _peak(partition, t[:FEW_POINTS]), 1e-300)
-    return error, error <= AGREEMENT.get(dtype, 1e-2)
+    bound = AGREEMENT.get(dtype, 1e-2)
+    if worst > bound * largest:
+        # The outputs may have cancelled: rounding is that of the terms that the worst one is made of.
+        largest = max(largest, _terms(partition, t[at[0]], at[1]))
+    error = worst / max(largest, 1e-300)
+    return error, error <= bound
 
 
-def _peak(partition: PlanePartition, t: Tensor) -> float:
-    """The largest magnitude of any value of the network at points."""
-    graph = partition.graph
-    made = (number for step in graph.steps for number in step.outputs if number is not None)
-    inner = graph.part(tuple(n for n in made if graph.values[n].dependence is Dependence.AFFINE))
-    found = [tensor for tensors in partition.batches(t) for tensor in (*tensors, *inner.run(tensors))]
-    return max((float(item.abs().max()) for item in found if item.is_floating_point() and item.numel()), default=0.0)
+def _terms(partition: PlanePartition, t: Tensor, unit: int) -> float:
+    """The size of what one unit of the followed value is made of at a point (2,)."""
+    x = partition.frame.points(t[None])
+    u = torch.zeros(1, prod(partition.frame.net.graph.values[partition.number].units), dtype=torch.float64)
+    u[0, unit] = 1
+    weights = u.reshape(1, *partition.frame.net.graph.values[partition.number].units)
+    return float(terms(partition.frame.net, partition.number, x, x, weights, offset=True).max())
