@@ -120,7 +120,7 @@ def test_report_ends_by_naming_the_page(ran: Ran) -> None:
     lines = ran.printed.splitlines()
     assert lines[0] == "digits: 1438 training and 359 test inputs"
     assert lines[1].startswith("mlp: trained here: 2 epochs with seed 0")
-    assert [line.split()[0] for line in lines[4:6]] == ["exact", "exact"]
+    assert [line.split()[0] for line in lines[3:7]] == ["operators:", "memorization:", "exact", "exact"]
     assert lines[-1] == f"report: {ran.out.resolve()}"
     assert {path.name for path in ran.out.parent.iterdir()} == {"page.html", "page_files"}
     written = {path.name for path in report.files_of(ran.out).iterdir()}
@@ -406,7 +406,7 @@ def test_other_encodings_than_utf8(encoding: str, tmp_path: Path, factories: Pat
         (tmp_path / "images" / os.fsdecode(name)).mkdir(parents=True)
         for number in range(3):
             place = tmp_path / "images" / os.fsdecode(name) / f"{number}.png"
-            Image.fromarray(np.full((8, 8), 40 * number, np.uint8)).save(place)
+            Image.fromarray(np.eye(8, dtype=np.uint8) * (80 * number) + np.uint8(20 * len(name))).save(place)
     words = [sys.executable, "-m", "maxaffine", "neighbors", f"{factories}:plain", tmp_path / "images", "--count", "3"]
     ran = subprocess.run(
         words, cwd=tmp_path, env=os.environ | {"PYTHONIOENCODING": encoding}, capture_output=True, check=False

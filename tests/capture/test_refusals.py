@@ -100,7 +100,7 @@ MODULES: dict[str, tuple[Callable[..., Any], type[ma.MaxAffineError], str]] = {
     ),
     "throws_dice": (lambda m, x: m.a(x) * random.random(), ma.CaptureError, "Python's own random numbers"),
     "a_small_input": (lambda m, x: x if x.numel() <= 6 else m.a(x), ma.CaptureError, SINGLE),
-    "the_fifth_sample": (lambda m, x: x.index_select(0, torch.tensor([4])), ma.NotPiecewiseAffine, "fails on a batch"),
+    "the_fifth_sample": (lambda m, x: x.index_select(0, torch.tensor([4])), ma.CaptureError, "failed on the example"),
     "written_twice": (lambda m, x: x.index_copy(1, torch.tensor([0, 0]), x[:, :2]), ma.NotPiecewiseAffine, TWICE),
     "chosen_samples": (lambda m, x: F.embedding((x[:, :2] > 0).long(), x), ma.NotPiecewiseAffine, UNPROVED),
     "constant_samples": (lambda m, x: F.embedding(torch.tensor([0, 1]), x), ma.NotPiecewiseAffine, "mixes the samples"),

@@ -186,7 +186,7 @@ def test_inconsistencies_name_their_place(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(ma.PartitionError, match="should change") as caught:
         found.behind(inner, found.x.numpy(), 1e-3)  # x is no place on the facet
     assert caught.value.place == tuple(found.x.tolist())
-    monkeypatch.setattr("maxaffine.partition.space.enumeration._volume", lambda places: 0.1)
+    monkeypatch.setattr("maxaffine.partition.space.enumeration.volume", lambda places, on: 0.1)
     with pytest.raises(ma.PartitionError, match=r"(?s)volumes.*cure: .*shift the box") as caught:
         regions(net, (-1, 1))
 

@@ -201,4 +201,5 @@ def test_text_sums_up(contents: Contents) -> None:
     assert lines[0] == "a network: drawn at random"
     assert lines[1].startswith("test accuracy: ")
     assert lines[2] == "operators: 7, 3 of them piecewise affine with 188 units"
-    assert lines[3].startswith("NOT exact on 64 inputs") and lines[4] == "not checked in float64: it <cannot>"
+    assert lines[3].startswith("memorization: cannot be told: ")
+    assert lines[4].startswith("NOT exact on 64 inputs") and lines[5] == "not checked in float64: it <cannot>"

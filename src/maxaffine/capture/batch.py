@@ -12,7 +12,6 @@ from math import isqrt, prod
 from typing import Any
 
 import torch
-from sympy import Integer
 from torch import Tensor
 
 from maxaffine.capture.call import Call, Ref, leaves
@@ -208,7 +207,7 @@ def _written(call: Call) -> set[int]:
         if isinstance(item, int) and not isinstance(item, bool):
             found.add(abs(item))
         elif isinstance(item, Ref) and isinstance(item.traced, torch.SymInt) and not item.traced.node.expr.is_Symbol:
-            found |= {PROBES, *(abs(int(number)) for number in item.traced.node.expr.atoms(Integer))}
+            found |= {PROBES, *(abs(int(atom)) for atom in item.traced.node.expr.atoms() if atom.is_Integer)}
     # Of several operators as one, what is written in each of them.
     for operator, _ in getattr(call.target, "steps", ()):
         written = leaves([*operator.args, *operator.kwargs.values()])

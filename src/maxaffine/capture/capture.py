@@ -52,7 +52,7 @@ def capture(
         batch_dim: The axis of the samples, one for all inputs or one per input.
         task: What the outputs answer, one word for all or one for each: ``"classes"`` (the largest output, or the
             sign of a single logit), ``"value"``, ``"values"`` or ``"field"`` (values over 2 or 3 coordinates). By
-            default it is inferred, see :meth:`SplineNetwork.task`.
+            default it is inferred, see :meth:`maxaffine.network.SplineNetwork.task`.
 
     Returns:
         The network, for any number of samples.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import importlib
 import inspect
 import io
 import logging
@@ -330,7 +331,9 @@ class _Elsewhere:
 
 @contextlib.contextmanager
 def _here_only() -> Iterator[None]:
-    """PyTorch says of the whole process that it is exporting, and takes other threads' optimisers into its trace."""
+    """PyTorch says of the whole process that it is exporting, and takes other threads' optimizers into its trace."""
+    # It registers both by identity when it is loaded, which a trace would do: it must not see those put in their place.
+    importlib.import_module("torch._dynamo.variables.torch")
     names = ("is_compiling", "is_exporting")
     asked = {name: getattr(torch.compiler, name) for name in names}
     here = threading.get_ident()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import traceback
 from collections.abc import Iterator
 from itertools import dropwhile
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 TORCH = str(Path(torch.__file__).parent)
 
@@ -23,10 +23,10 @@ def fixing_lines() -> Iterator[list[str]]:
         The lines, ``file:line``, in the order in which they run; empty where PyTorch does not say.
     """
     lines: list[str] = []
-    shapes: Any = ShapeEnv
+    shapes: Any = importlib.import_module("torch.fx.experimental.symbolic_shapes").ShapeEnv  # with sympy, half a second
     replaced: Any = getattr(shapes, "_set_replacement", None)  # PyTorch's own, so it may go away
 
-    def noted(self: ShapeEnv, symbol: Any, target: Any, *rest: Any) -> Any:
+    def noted(self: Any, symbol: Any, target: Any, *rest: Any) -> Any:
         if getattr(target, "is_number", False):
             lines.extend(_own_lines())
         return replaced(self, symbol, target, *rest)

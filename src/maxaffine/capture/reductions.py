@@ -8,11 +8,11 @@ says which entry won (0: what stood there, or the first that belongs there where
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 EXTREMES = ("amax", "amin")
 
@@ -38,7 +38,9 @@ def scatter_reduce(
 def _covers(whole: Tensor, index: Tensor, axis: int) -> bool:
     """Whether the index reaches all of every axis but one, whose length is no number of samples."""
     sizes = zip(whole.shape, index.shape, strict=True) if whole.dim() == index.dim() else ()
-    others = [statically_known_true(a == b) for place, (a, b) in enumerate(sizes) if place != axis]
+    # With it comes sympy, half a second, so it is not imported with the library.
+    known: Any = importlib.import_module("torch.fx.experimental.symbolic_shapes").statically_known_true
+    others = [known(a == b) for place, (a, b) in enumerate(sizes) if place != axis]
     return len(others) == whole.dim() - 1 and all(others) and isinstance(whole.shape[axis], int)
 
 

@@ -35,7 +35,7 @@ class Templates:
         affine_map: The map whose outputs are the K units; its ``rows()`` give the templates in blocks.
         inputs: The floating-point inputs, the samples in front: (N, *in) each.
         layer: What the units belong to, in words.
-        task: What the units answer, as in :meth:`maxaffine.SplineNetwork.task`; None inside a network.
+        task: What the units answer, as in :meth:`maxaffine.network.SplineNetwork.task`; None inside a network.
         units: Flat number of each unit, (K,).
         names: Name of each unit.
         values: The network's own values at the units (the logits, at a classifier's output), (N, K).

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from maxaffine.partition.planes.blocks import Borders, Leaf
-from maxaffine.partition.planes.complex import Complex, owners, places, starts_of
+from maxaffine.partition.planes.complex import OUTSIDE, Complex, dissolve, owners, places, starts_of
 
 
 def glue(leaves: Sequence[Leaf], tolerance: float) -> tuple[Complex, np.ndarray | None, np.ndarray]:
@@ -50,7 +50,32 @@ def glue(leaves: Sequence[Leaf], tolerance: float) -> tuple[Complex, np.ndarray 
     values = None
     if leaves and all(leaf.values is not None for leaf in leaves):
         values = np.concatenate([leaf.values for leaf in leaves if leaf.values is not None])[source]
+    if len(shared):
+        whole, vertices = _without_ends_of_spokes(whole)
+        values = None if values is None else values[vertices]
     return whole, values, np.repeat([leaf.level for leaf in leaves], [len(leaf.cells.starts) - 1 for leaf in leaves])
+
+
+def _without_ends_of_spokes(whole: Complex) -> tuple[Complex, np.ndarray]:
+    """The complex without inner vertices at which two edges meet, and the places of the others among all.
+
+    Cells are convex, so that such a vertex lies straight between its neighbors: a spoke ended there, in a block on one
+    side of a shared edge, and it stayed since the other side might have had it too.
+
+    Args:
+        whole: The complex.
+
+    Returns:
+        Both.
+    """
+    degree = np.bincount(whole.ends.ravel(), minlength=len(whole.points))
+    inner = np.ones(len(whole.points), dtype=bool)
+    inner[whole.ends[whole.operator == OUTSIDE]] = False
+    if not (inner & (degree == 2)).any():
+        return whole, np.arange(len(whole.points))
+    thinned = dissolve(whole, np.zeros(len(whole.ends), dtype=bool), inner)
+    compact, vertices, _ = thinned.cells(np.arange(len(whole.counts)))
+    return compact, vertices
 
 
 def _stacked(leaves: Sequence[Leaf]) -> tuple[Complex, np.ndarray]:

@@ -60,7 +60,7 @@ class PlanePartition(PlaneGeometry):
 
     @cached_property
     def task(self) -> Task:
-        """What the followed outputs answer, see :meth:`maxaffine.SplineNetwork.task`."""
+        """What the followed outputs answer, see :meth:`maxaffine.network.SplineNetwork.task`."""
         return self.frame.net.task_at(self.number)
 
     @property
