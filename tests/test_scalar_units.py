@@ -33,11 +33,11 @@ class ScalarInputs(nn.Module):
         return self.second(self.first(torch.stack([x.relu(), (y - 0.25).abs()], 1)).relu())
 
 
-def _drawn(*shapes: tuple[int, ...]) -> tuple[Tensor, ...]:
-    return tuple(torch.randn(shape, dtype=torch.float64) for shape in shapes)
+def _drawn(*shapes: tuple[int, ...]) -> list[Tensor]:
+    return [torch.randn(shape, dtype=torch.float64) for shape in shapes]
 
 
-def _one(x: tuple[Tensor, ...], place: int) -> tuple[Tensor, ...] | Tensor:
+def _one(x: list[Tensor], place: int) -> tuple[Tensor, ...] | Tensor:
     return tuple(item[place : place + 1] for item in x) if len(x) > 1 else x[0][place : place + 1]
 
 
@@ -46,7 +46,7 @@ def _one(x: tuple[Tensor, ...], place: int) -> tuple[Tensor, ...] | Tensor:
 )
 def test_every_question_is_answered(model: type[nn.Module], shapes: list[tuple[int, ...]]) -> None:
     module, given = model(), _drawn(*shapes)
-    x = given if len(given) > 1 else given[0]
+    x = tuple(given) if len(given) > 1 else given[0]
     net = ma.capture(module, x, task="values" if len(given) > 1 else "value")
     assert ma.verify(net, module, x).exact
     line = partition.line(net, _one(given, 0), _one(given, 1))

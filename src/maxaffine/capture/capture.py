@@ -78,7 +78,9 @@ def capture(
     # Constants made in inference mode could not take part in a derivative later.
     with torch.inference_mode(False), torch.set_grad_enabled(gradients), TRACER:
         net = _captured(model, spec, spec.tensors(example), until, output)
-    return net if task is None else net.with_task(*(task if isinstance(task, list | tuple) else [task]))
+    if task is None:
+        return net
+    return net.with_task(*([task] if isinstance(task, Task | str) else task))
 
 
 def _captured(

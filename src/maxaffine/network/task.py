@@ -49,12 +49,12 @@ def inferred(units: tuple[int, ...], coordinates: bool, ending: str, labels: int
     Returns:
         The task.
     """
-    single, row = prod(units) == 1, len(units) == 1 and units[0] > 1
+    single, outputs = prod(units) == 1, units[0] if len(units) == 1 else 1
     if single and len(units) < 2 and (ending in SIGMOID or labels == 2):
         return Task.CLASSES
-    if row:
+    if outputs > 1:
         open_ended = ending not in (*SIGMOID, *TANH)
-        if ending in SOFTMAX or labels == units[0] or open_ended and (labels is None or labels > 1):
+        if ending in SOFTMAX or labels == outputs or open_ended and (labels is None or labels > 1):
             return Task.CLASSES
     if coordinates and len(units) < 2:
         return Task.FIELD
