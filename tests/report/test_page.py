@@ -196,6 +196,12 @@ def test_json_holds_no_pictures_and_is_strict(contents: Contents) -> None:
     assert "Infinity" not in text and '"source"' not in text
 
 
+def test_every_residual_has_its_column(contents: Contents) -> None:
+    table = render(contents, "files").split("Table of the residuals")[1].split("</table>")[0]
+    rows = table.split("<tbody>")[1].split("</tr>")[:-1]
+    assert rows and all(row.count("<td") == table.count("<th ") for row in rows)
+
+
 def test_text_sums_up(contents: Contents) -> None:
     lines = as_text(_wrong(contents)).splitlines()
     assert lines[0] == "a network: drawn at random"
