@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import threading
 from typing import Any
@@ -98,3 +99,15 @@ def test_a_copy_refers_to_itself_alone() -> None:
     assert other.again[0] is other[0] and other.again[1]["forward"].__self__ is other[0] is not model[0]
     assert other[1] is other[4] and other[0].weight is model[0].weight and other[2].running_mean is not None
     assert other[2].running_mean is not model[2].running_mean and torch.equal(other(X), model(X))
+
+
+@pytest.mark.filterwarnings("ignore")  # torch.compile warns of the checks of annotations
+def test_the_compiler_still_knows_when_it_compiles() -> None:
+    """It tells the function that asks by its identity, which a capture replaces for a while."""
+    ma.capture(nn.Linear(3, 2), torch.zeros(2, 3))
+    asking = torch.compile(
+        lambda x: x + 1 if torch.compiler.is_compiling() else x - 1, backend="aot_eager", fullgraph=True
+    )
+    assert torch.equal(asking(torch.zeros(2)), torch.ones(2))
+    tables = importlib.import_module("torch._dynamo.variables.torch")
+    assert {torch.compiler.is_compiling, torch.compiler.is_exporting} <= set(tables.tracing_state_functions())

@@ -332,8 +332,10 @@ class _Elsewhere:
 @contextlib.contextmanager
 def _here_only() -> Iterator[None]:
     """PyTorch says of the whole process that it is exporting, and takes other threads' optimizers into its trace."""
-    # It registers both by identity when it is loaded, which a trace would do: it must not see those put in their place.
-    importlib.import_module("torch._dynamo.variables.torch")
+    # Its compiler keeps both by identity, in tables that it fills when first asked: not with those put in their place.
+    tables: Any = importlib.import_module("torch._dynamo.variables.torch")
+    getattr(tables, "tracing_state_functions", int)()
+    getattr(tables.TorchInGraphFunctionVariable, "_get_handlers", int)()
     names = ("is_compiling", "is_exporting")
     asked = {name: getattr(torch.compiler, name) for name in names}
     here = threading.get_ident()
