@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from maxaffine.capture.batch import AXES
 from maxaffine.capture.call import Call, leaves
 from maxaffine.capture.export import Traced
+from maxaffine.capture.rules.shape import copied
 from maxaffine.graph import BatchAxis
 
 aten = torch.ops.aten
@@ -180,9 +181,5 @@ def _cat(tensors: Sequence[Any], dim: int = 0) -> Samples:
     return Samples(torch.cat(filled, dim + 1 if dim >= 0 else dim))
 
 
-def _copied(whole: Tensor, part: Tensor, non_blocking: bool = False) -> Tensor:
-    return part.to(whole.dtype).expand(whole.shape)
-
-
 # PyTorch has no rule for a batch of these, or one that takes the batch for a fixed number.
-WITH_RULE: dict[Callable, Callable] = {aten.copy.default: _copied}
+WITH_RULE: dict[Callable, Callable] = {aten.copy.default: copied}

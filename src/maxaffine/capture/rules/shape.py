@@ -82,7 +82,7 @@ def copy(call: Call) -> Operator:
     return replace(call.affine(homogeneous=call.depends("src"), sign=Sign.NONNEGATIVE), target=copied)
 
 
-def copied(whole: Tensor, part: Tensor, non_blocking: bool) -> Tensor:
+def copied(whole: Tensor, part: Tensor, non_blocking: bool = False) -> Tensor:
     """As aten.copy, which has no derivative."""
     return part.to(whole.dtype).expand(whole.shape)
 
