@@ -20,7 +20,7 @@ FENCE = re.compile(r"^(?P<indent> {0,3})```(?P<language>\w*)[^\n]*\n(?P<code>.*?
 _SKIP = re.compile(r"<!--\s*skip:\s*(?P<reason>[^>]*?)\s*-->\s*\Z")
 _NEEDS = re.compile(r"<!--\s*needs:\s*(?P<name>[\w-]+)\s*-->")
 _LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
-_FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def _run_doctest(block: Block, page: Path, namespace: dict[str, object]) -> None
     test = doctest.DocTestParser().get_doctest(block.code, namespace, page.name, str(page), block.line - 1)
     test.globs = namespace
     report: list[str] = []
-    failed, _ = doctest.DocTestRunner(optionflags=_FLAGS).run(test, out=report.append, clear_globs=False)
+    failed, _ = doctest.DocTestRunner(optionflags=FLAGS).run(test, out=report.append, clear_globs=False)
     if failed:
         raise AssertionError("".join(report))
 

@@ -10,9 +10,11 @@ from tests.markdown import absent, blocks, broken_links, needs, run_page
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# The tutorials run as notebooks, in test_notebooks.py.
+RUN = [page for page in PAGES if page.parent.name != "tutorials"]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for reason in filter(None, map(absent, needs(page.read_text(encoding="utf-8")))):
         pytest.skip(reason)

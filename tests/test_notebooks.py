@@ -1,7 +1,8 @@
-"""The tutorials as notebooks run in a kernel of their own, from an empty folder."""
+"""The tutorials as notebooks run in a kernel of their own, from an empty folder, and print what their pages show."""
 
 from __future__ import annotations
 
+import doctest
 import os
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from docs.notebooks import TUTORIALS, notebook
-from tests.markdown import absent, blocks, needs
+from tests.markdown import FLAGS, absent, blocks, needs
 
 ROOT = TUTORIALS.parents[1]
 
@@ -19,8 +20,24 @@ ROOT = TUTORIALS.parents[1]
 def _run(book: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
     # One page takes its photographs from examples/, which is no part of the installed library.
     paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    client = NotebookClient(book, timeout=300, resources={"metadata": {"path": str(folder)}})
+    every = "--InteractiveShell.ast_node_interactivity=all"  # as a page shows it: not a cell's last expression alone
+    client = NotebookClient(book, timeout=300, resources={"metadata": {"path": str(folder)}}, extra_arguments=[every])
     return client.execute(env=os.environ | {"PYTHONPATH": paths})
+
+
+def _check_outputs(book: nbformat.NotebookNode, text: str) -> None:
+    """What each cell printed and gave is what its block of the page shows."""
+    code = [block.code for block in blocks(text) if not block.skip]
+    cells = [cell for cell in book.cells if cell.cell_type == "code"]
+    for block, cell in zip(code, cells, strict=True):
+        if not block.lstrip().startswith(">>>"):
+            continue
+        expected = "".join(example.want for example in doctest.DocTestParser().get_examples(block))
+        printed = "".join(
+            output.text if output.output_type == "stream" else output.data["text/plain"] + "\n"
+            for output in cell.outputs
+        )
+        assert doctest.OutputChecker().check_output(expected, printed, FLAGS), f"{block}\nGot:\n{printed}"
 
 
 @pytest.mark.parametrize("page", sorted(TUTORIALS.glob("*.md")), ids=lambda page: page.stem)
@@ -32,7 +49,7 @@ def test_notebook_runs(page: Path, tmp_path: Path) -> None:
     nbformat.validate(book)
     code = [cell for cell in book.cells if cell.cell_type == "code"]
     assert len(code) == sum(not block.skip for block in blocks(text)) > 0
-    _run(book, tmp_path)
+    _check_outputs(_run(book, tmp_path), text)
     assert all(cell.execution_count for cell in code)
     assert list(tmp_path.glob("*.png"))  # what the page saves is written where the notebook is
 
@@ -75,6 +92,16 @@ def test_page_becomes_cells(tmp_path: Path) -> None:
     assert cells[3].source == "x + 1\nfor i in range(2):\n    print(i)"
     assert "raise SystemExit" in cells[4].source
     assert notebook(tmp_path / "page.md") == notebook(tmp_path / "page.md")
+
+
+def test_other_outputs_are_reported(tmp_path: Path) -> None:
+    text = "# Title\n\n```python\n>>> 3 + 4\n7\n>>> print(8)\n8\n```\n"
+    (tmp_path / "page.md").write_text(text, encoding="utf-8")
+    book = _run(notebook(tmp_path / "page.md"), tmp_path)
+    _check_outputs(book, text)
+    for wrong in (text.replace("\n7", ""), text.replace("\n8", "\n9")):
+        with pytest.raises(AssertionError, match=r"Got:\s+7\s+8"):
+            _check_outputs(book, wrong)
 
 
 def test_failing_cell_is_reported(tmp_path: Path) -> None:
