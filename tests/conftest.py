@@ -8,24 +8,23 @@ import random
 import signal
 
 import hypothesis
-import jaxtyping
 import numpy as np
 import pytest
 import torch
 
-import tests.typecheck  # noqa: F401 - the hook below finds the checker by name
-from tests.export import look_up_operators_once
+from tests.export import prepare_once
+from tests.hints import check_hints
 
-# Before the first import of maxaffine: its annotated arguments and results are checked while the tests run.
-jaxtyping.install_import_hook("maxaffine", "tests.typecheck.check")
+# Before the first import of maxaffine.
+check_hints()
 
 # Two OpenMP threads on a busy machine can be ten times slower than one.
 torch.set_num_threads(1)
 # Also in every process that a test starts: there, threads that wait for work spin.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# About a sixth of the time of every capture of a small network.
-look_up_operators_once()
+# Half the time of every capture of a small network.
+prepare_once()
 
 # A shell that starts a job in the background leaves Ctrl-C ignored, also for what the job starts; some tests press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jaxtyping
 import pytest
 import torch
+from beartype.roar import BeartypeCallHintParamViolation
 
 import maxaffine as ma
 from maxaffine.errors import NotPiecewiseAffine
@@ -40,7 +40,7 @@ def test_skips_fail_when_asked(tmp_path: Path, body: str, code: int) -> None:
 
 
 def test_library_is_type_checked() -> None:
-    with pytest.raises(jaxtyping.TypeCheckError, match="operator"):
+    with pytest.raises(BeartypeCallHintParamViolation, match="operator"):
         NotPiecewiseAffine(3, "a reason", "a cure")  # pyright: ignore[reportArgumentType]
 
 

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, no_type_check
 
 import torch
 from torch import Tensor, nn
@@ -101,6 +101,7 @@ class Observed(TorchFunctionMode):
         self._reached.update((id(item), item) for item in inputs)
         self._copies.update((id(item), item) for item in (*inputs, *held))
 
+    @no_type_check
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         given = [item for item in tree_leaves((args, kwargs or {})) if isinstance(item, Tensor)]
         met = any(id(item) in self._reached for item in given)
@@ -124,6 +125,7 @@ def _differentiating() -> bool:
     return forward_ad._current_level >= 0 or any(i.key() in (TransformType.Grad, TransformType.Jvp) for i in stack)
 
 
+@no_type_check  # whoever wraps functions to check types would stand between PyTorch and the line of the user's
 def _line() -> str:
     """The innermost line that is of no installed library, and not of this file."""
     frame = sys._getframe(1)

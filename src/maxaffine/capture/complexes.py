@@ -87,8 +87,7 @@ class Formula:
     name: str
     steps: tuple[tuple[Affine, tuple[int, ...]], ...]
 
-    @property
-    def __name__(self) -> str:
+    def __str__(self) -> str:
         return self.name
 
     def __call__(self, *inputs: Any) -> Any:

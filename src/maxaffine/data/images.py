@@ -20,7 +20,7 @@ from .dataset import UNLABELLED, DataSet, Split, printable, split_by_class
 from .names import read_names, renumbering
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL.Image import Image as Picture
 
 _GREY = ("1", "L", "LA")
 _GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -240,7 +240,7 @@ def _check_size(path: Path, image: np.ndarray, first_path: Path, first: np.ndarr
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path) -> Iterator[Picture]:
     try:
         from PIL import Image
     except ModuleNotFoundError as error:
@@ -258,7 +258,7 @@ def _channels(path: Path) -> int:
         return 3 if checked_mode(image, str(path)) in _COLOUR else 1
 
 
-def checked_mode(image: Image.Image, name: str) -> str:
+def checked_mode(image: Picture, name: str) -> str:
     """The kind of an image's pixels.
 
     Args:
@@ -283,7 +283,7 @@ def _pixels(path: Path, channels: int, target: tuple[int, int] | None) -> np.nda
         return pixels_of(opened, channels, target)
 
 
-def pixels_of(opened: Image.Image, channels: int, target: tuple[int, int] | None) -> np.ndarray:
+def pixels_of(opened: Picture, channels: int, target: tuple[int, int] | None) -> np.ndarray:
     """An image as numbers.
 
     Args:

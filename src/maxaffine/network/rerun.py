@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from maxaffine.network.spline_network import SplineNetwork
 Rerun = Callable[[tuple[Tensor, ...]], list[Tensor]]
 
 
-def run_on_copies(model: nn.Module, tensors: tuple[Tensor, ...], names: tuple[str, ...] = ()) -> list[Tensor]:
+def run_on_copies(model: nn.Module, tensors: tuple[Tensor, ...], names: tuple[str, ...] = ()) -> list[Any]:
     """Run a module on copies of its inputs and of its buffers, and leave the random state as it was.
 
     Args:
@@ -27,7 +28,7 @@ def run_on_copies(model: nn.Module, tensors: tuple[Tensor, ...], names: tuple[st
         names: Their names, where it takes them by name.
 
     Returns:
-        The tensors that it returns.
+        What it returns, flat: tensors, unless the module returns something else.
     """
     # It holds the module that was captured, and takes no copies of buffers.
     inner = model.module if isinstance(model, nn.DataParallel) else model
@@ -83,7 +84,7 @@ def rerun(net: SplineNetwork, model: nn.Module) -> Rerun:
     return call
 
 
-def _run(model: nn.Module, tensors: tuple[Tensor, ...], names: tuple[str, ...]) -> list[Tensor]:
+def _run(model: nn.Module, tensors: tuple[Tensor, ...], names: tuple[str, ...]) -> list[Any]:
     """From the state that the module is in, on a copy of it, or on itself where it does not stand being copied."""
     with kept_attributes(model):
         try:

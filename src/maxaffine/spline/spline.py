@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
-from typing import NamedTuple, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,8 @@ from maxaffine.spline.power import PowerDiagram, layer_diagram, unit_diagram
 from maxaffine.spline.rounding import decided
 
 
-class LocalMap(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class LocalMap:
     """The affine map that a spline equals at each input: S(x) = A[x] x + B[x].
 
     Attributes:
