@@ -100,6 +100,7 @@ CAUSES: dict[str, tuple[Callable[[Any, Tensor], Any], str]] = {
     ),
     "covariance": (lambda m, x: torch.cov(m.a(x)), "torch.cov multiplies the samples of a batch"),
     "inverse": (lambda m, x: torch.linalg.inv(x[:, :4].view(-1, 2, 2)), "inverts or factors a matrix that depends"),
+    "pseudo_inverse": (lambda m, x: torch.linalg.pinv(x.view(-1, 2, 3)), "inverts or factors.*cure: use a matrix"),
     "singular_values": (lambda m, x: torch.linalg.svdvals(x.view(-1, 2, 3)), "inverts or factors.*cure: use a matrix"),
     "scan": (summed, LOOP),
     "map": (lambda m, x: map_rows(lambda row, *_: m.a(row).relu(), x), f"{LOOP}.*torch.vmap"),

@@ -109,6 +109,10 @@ REFUSED: dict[str, tuple[Callable[[Any, Tensor], Any], type[ma.MaxAffineError], 
         )
         for shift in (1, 3, 6, 21)
     },
+    # By the name of what brings the samples together, not of what comes after it.
+    "transform_of_the_batch": (lambda m, x: fft.fft2(x).real.relu(), ma.NotPiecewiseAffine, r"^aten\._fft_c2c.* mixes"),
+    "part_of_a_transform": (lambda m, x: fft.rfft(x).flip(0).imag, ma.NotPiecewiseAffine, r"^aten\.flip.* mixes the"),
+    "there_and_back": (lambda m, x: fft.ifft(fft.fft(x).sum(0)).real, ma.NotPiecewiseAffine, r"^aten\.sum.* mixes"),
     "returned": (lambda m, x: fft.fft(x), ma.CaptureError, r"returns complex numbers.*Cure: .*view_as_real\(z\)"),
     "places_of_the_input": (
         lambda m, x: fft.fft(x).gather(1, (x > 0).long()).real,

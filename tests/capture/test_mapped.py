@@ -17,7 +17,7 @@ from tests import oracles
 from tests.blocks import only
 from tests.zoo.networks import Net
 
-FIXED = "its code fixes the number of samples"
+MEET = "samples together have other outputs than each of them alone, and PyTorch traces it for one batch size only"
 X, Y = torch.linspace(-2, 2, 60, dtype=torch.float64).sin().view(2, 5, 6)
 IMAGES = torch.linspace(-1, 1, 3 * 64, dtype=torch.float64).cos().view(3, 1, 8, 8)
 
@@ -128,7 +128,7 @@ def test_a_network_that_needs_no_mapping_has_none() -> None:
     ids=["mean of the batch", "shift", "running sum", "first sample", "divided"],
 )
 def test_samples_that_meet_are_refused(forward: Callable[..., Tensor]) -> None:
-    with pytest.raises(ma.CaptureError, match=FIXED + r" \(at .*test_mapped.py:\d+: .*samples together have other"):
+    with pytest.raises(ma.CaptureError, match=MEET + r" \(at .*test_mapped.py:\d+: .*Cure: .*treat each sample alone"):
         ma.capture(Net(forward), X)
 
 
@@ -138,5 +138,39 @@ def test_a_module_for_one_number_of_samples_is_told_so() -> None:
 
 
 def test_equal_samples_in_the_example_hide_nothing() -> None:
-    with pytest.raises(ma.CaptureError, match=FIXED):
+    with pytest.raises(ma.CaptureError, match=MEET):
         ma.capture(Net(lambda m, x: x.view(len(x), -1) - x.flip(0)), torch.zeros(4, 6, dtype=torch.float64))
+
+
+ALONG_THE_SAMPLES: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "spectrum": lambda m, x: torch.fft.fft(x, dim=0).real,
+    "real spectrum": lambda m, x: torch.fft.rfft(x, dim=0).imag,
+    "every second": lambda m, x: x[::2],
+    "quantile": lambda m, x: x.quantile(0.5, dim=0),
+    "parts": lambda m, x: x.tensor_split(2)[0],
+    "pseudo-inverse": lambda m, x: torch.linalg.pinv(x).T,
+}
+
+
+@pytest.mark.parametrize("name", ALONG_THE_SAMPLES)
+def test_what_works_along_the_samples_is_told_so(name: str) -> None:
+    """Where the tracer gives up on the number of samples, the reason is what the samples do to each other."""
+    with pytest.raises(ma.CaptureError, match=f"{MEET}.*Cure: .*treat each sample alone"):
+        ma.capture(Net(ALONG_THE_SAMPLES[name]), X)
+
+
+@pytest.mark.parametrize("function", [torch.gradient, lambda x, dim: [torch.fft.irfft(x + 0j, dim=dim)]])
+def test_no_single_sample_is_told_so(function: Callable[..., Any]) -> None:
+    with pytest.raises(ma.CaptureError, match="no sample can be looked at alone, for it does not run.*Cure: .*alone"):
+        ma.capture(Net(lambda m, x: function(x, dim=0)[0]), X)
+
+
+def test_an_operator_that_cannot_be_mapped() -> None:
+    """Samples that are apart are not said to meet; the cure works."""
+    other = torch.arange(3, dtype=torch.float64)
+    with pytest.raises(
+        ma.CaptureError, match=r"only \(at .*test_mapped.py:\d+.*cannot run the graph of one .*x.shape\[0\]"
+    ):
+        ma.capture(Net(lambda m, x: torch.cross(x.view(len(x), 2, 3), other.expand(len(x), 2, 3), dim=2)), X)
+    module = Net(lambda m, x: torch.cross(x.view(-1, 2, 3), other.expand(x.shape[0], 2, 3), dim=2))
+    assert ma.verify(ma.capture(module, X), module, X).exact

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import prod
 from typing import Any
 
@@ -11,21 +11,15 @@ from torch import Tensor, nn
 
 from maxaffine.capture.batch import prime
 from maxaffine.capture.call import leaves
-from maxaffine.capture.export import Traced, untouched, user_frame
+from maxaffine.capture.export import ONE_SIZE, ONE_SIZE_CURE, Traced, untouched, user_frame
 from maxaffine.capture.single import run_traced, same
 from maxaffine.errors import CaptureError
 from maxaffine.graph import BatchAxis
 from maxaffine.network import FAILURES, InputSpec, run_on_copies
 
-MIXED = (
-    "model: its code fixes the number of samples{where}, so one sample was traced alone; but {count} samples together"
-    " have other outputs than each of them alone. Cure: write shapes with x.shape[0] or -1 in place of the number, and"
-    " let the module treat each sample alone"
-)
-ONE_ONLY = (
-    "model: its code fixes the number of samples{where}, so one sample was traced alone; but it runs for no other"
-    " number of samples, to compare with. Cure: write shapes with x.shape[0] or -1 in place of the number"
-)
+MIXED = f"model: {{count}} samples together have other outputs than each of them alone, and {ONE_SIZE}. {ONE_SIZE_CURE}"
+NO_SINGLE = f"model: {ONE_SIZE}, and no sample can be looked at alone, for it does not run ({{error}}). {ONE_SIZE_CURE}"
+ONE_ONLY = f"model: {ONE_SIZE}, and it runs for no other number of samples, to compare with. {ONE_SIZE_CURE}"
 OTHER = (
     "model: it runs for the {own} samples of the example, but not for {count} of them ({error}){where}, so samples"
     " cannot be told apart. Cure: write shapes with x.shape[0] or -1 in place of the number, and check that batch_dim="
@@ -37,22 +31,22 @@ MOST_NUMBERS = 2**22  # in the largest batch
 
 
 def output_axes(
-    model: nn.Module, alone: Traced, spec: InputSpec, example: tuple[Tensor, ...], where: str
+    model: nn.Module, alone: Traced | None, spec: InputSpec, example: tuple[Tensor, ...], where: str
 ) -> tuple[tuple[BatchAxis, int] | None, ...]:
     """Compare a module with the graph of one of its samples, on the example and on batches of other numbers of samples.
 
     Args:
         model: The user's module, left as it is.
-        alone: The traced graph of one sample.
+        alone: The traced graph of one sample; None where there is none, so that the module itself takes its place.
         spec: What the module takes.
         example: The inputs given at capture.
-        where: Where its code fixes the number of samples, for the message.
+        where: Where the number of samples is fixed, for the message.
 
     Returns:
         Where each output keeps its samples, and its number of axes; None for an output that is the same for all.
 
     Raises:
-        CaptureError: When they differ, or the module runs for no number of samples but one.
+        CaptureError: When they differ, or the module runs for no number of samples but one, or for no single one.
     """
     names = spec.names if spec.keyword else ()
     axes: tuple[tuple[BatchAxis, int] | None, ...] | None = None
@@ -63,7 +57,7 @@ def output_axes(
                 together = run_on_copies(model, batch, names)
             except FAILURES:
                 continue
-            singles = [run_traced(alone, one) for one in samples_of(batch, spec.batch_dims)]
+            singles = _singles(model, alone, samples_of(batch, spec.batch_dims), names, where)
             found = [_axes_of(whole, own) for whole, own in zip(together, zip(*singles, strict=True), strict=True)]
             shared = found if axes is None else [[a for a in own if a == b] for own, b in zip(found, axes, strict=True)]
             if not all(shared):
@@ -72,6 +66,18 @@ def output_axes(
     if axes is None:
         raise CaptureError(ONE_ONLY.format(where=where))
     return axes
+
+
+def _singles(
+    model: nn.Module, alone: Traced | None, samples: Iterable[tuple[Tensor, ...]], names: tuple[str, ...], where: str
+) -> list[list[Any]]:
+    """The outputs of each sample alone."""
+    if alone is not None:
+        return [run_traced(alone, one) for one in samples]
+    try:
+        return [run_on_copies(model, one, names) for one in samples]
+    except FAILURES as error:
+        raise CaptureError(NO_SINGLE.format(where=where, error=_first_line(error))) from error
 
 
 def check_other_sizes(
@@ -99,10 +105,9 @@ def check_other_sizes(
         try:
             run_on_copies(model, few, names)
         except FAILURES as error:
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             line = user_frame(error)
             where = f" at {line}" if line else ""
-            raise CaptureError(OTHER.format(own=own, count=count, error=first, where=where)) from failure
+            raise CaptureError(OTHER.format(own=own, count=count, error=_first_line(error), where=where)) from failure
 
 
 def samples_of(batch: Sequence[Tensor], dims: Sequence[int]) -> Iterator[tuple[Tensor, ...]]:
@@ -110,9 +115,14 @@ def samples_of(batch: Sequence[Tensor], dims: Sequence[int]) -> Iterator[tuple[T
     return zip(*(item.split(1, axis) for item, axis in zip(batch, dims, strict=True)), strict=True)
 
 
-def _batches(alone: Traced, spec: InputSpec, example: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _batches(alone: Traced | None, spec: InputSpec, example: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
     """Batches of distinct samples, of a few, of more than any small number in the graph; then the example itself."""
-    written = [abs(i) for node in alone.nodes for i in leaves([node.args]) if type(i) is int and abs(i) < MOST]
+    nodes = alone.nodes if alone else ()
+    written = [abs(i) for node in nodes for i in leaves([node.args]) if type(i) is int and abs(i) < MOST]
     room = MOST_NUMBERS // max(1, max(prod(units) for units in spec.units))
     many = prime(max([5, *(number + 1 for number in written)]))
     for count in (*FEW, many if many <= room else 5):

@@ -192,9 +192,10 @@ def _traced_or_mapped(
     try:
         alone = _trace(model, spec, one, owned, dynamic=False)
     except CaptureError:
+        alone = None
+    axes = output_axes(model, alone, spec, tuple(item.detach() for item in tensors), fixed.where)
+    if alone is None:
         raise fixed from fixed.__cause__
-    example = tuple(item.detach() for item in tensors)
-    axes = output_axes(model, alone, spec, example, fixed.where)
     try:
         mapped = trace(Mapped(alone, spec.batch_dims, axes), pair, {}, (spec.batch_dims, {}), owned=True)
     except CaptureError:

@@ -9,8 +9,9 @@ over the real numbers.
 from __future__ import annotations
 
 import operator as python_operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +22,8 @@ from maxaffine.capture.call import Call, Ref, leaves
 from maxaffine.capture.registry import Rule, find
 from maxaffine.capture.rules.arithmetic import one_factor
 from maxaffine.capture.rules.shape import copied, slice_replaced
-from maxaffine.graph import Affine, Dependence, Value, as_tuple
+from maxaffine.errors import NotPiecewiseAffine
+from maxaffine.graph import Affine, BatchAxis, Dependence, Value, as_tuple
 
 aten = torch.ops.aten
 
@@ -98,9 +100,6 @@ class Formula:
         return values[-1]
 
 
-RULE = Rule(lambda call: call.affine(), probed, sizes=True)
-
-
 def is_complex(call: Call, value: Any) -> bool:
     """Whether complex numbers are among a call's arguments or traced results."""
     items = [*leaves(list(call.arguments.values())), *as_tuple(value)]
@@ -142,16 +141,31 @@ def kept(call: Call, sample: Any) -> Complex:
     return Complex(-id(call), Value(Dependence.AFFINE if call.active else held), sample, call=call)
 
 
-def composed(call: Call) -> Call:
+def composed(call: Call, name: str = "") -> tuple[Call, Rule]:
     """A call that takes complex values to a real one, as a call of one function of the real values behind them."""
-    calls: dict[int, Call] = {}
+    values: dict[int, Complex] = {}
     real: dict[int, Ref] = {}
-    _collect(call, calls, real)
-    places = {number: place for place, number in enumerate((*real, *calls))}
-    steps = tuple((_operator(item), tuple(places[ref.number] for ref in item.refs)) for item in calls.values())
+    _collect(call, values, real)
+    places = {number: place for place, number in enumerate((*real, *values))}
+    calls = (*(value.call for value in values.values()), call)
+    steps = tuple((_operator(item), tuple(places[ref.number] for ref in item.refs)) for item in calls)
     names = tuple(f"arg{place}" for place in range(len(real)))
     arguments = dict(zip(names, real.values(), strict=True))
-    return Call(Formula(call.name, steps), arguments, names, call.module_path, call.source)
+    whole = Call(Formula(name or call.name, steps), arguments, names, call.module_path, call.source)
+    return whole, Rule(lambda call: call.affine(), partial(_apart, tuple(values.values())), sizes=True)
+
+
+def _apart(values: Sequence[Complex], call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
+    """As ``probed``; what brings samples together is refused by its own name, not by that of what makes it real."""
+    try:
+        return probed(call, outputs)
+    except NotPiecewiseAffine:
+        for value in values:
+            if isinstance(value.sample, Tensor):  # not a tuple of some, one of which a further call picks
+                part = value.call
+                modulus = Call.of(aten.abs.default, (value,), {}, part.module_path, part.source)
+                probed(composed(modulus, part.name)[0], [value.sample.abs()])
+        raise
 
 
 def _operator(call: Call) -> Affine:
@@ -173,11 +187,11 @@ TARGETS: dict[Callable, Callable] = {
 }
 
 
-def _collect(call: Call, calls: dict[int, Call], real: dict[int, Ref]) -> None:
-    """The calls that a call needs, each once and after what it needs itself, and the real values at their start."""
+def _collect(call: Call, values: dict[int, Complex], real: dict[int, Ref]) -> None:
+    """The complex values that a call needs, each once and after what it needs itself, and the real ones behind them."""
     for ref in call.refs:
         if not isinstance(ref, Complex):
             real[ref.number] = ref
-        elif ref.number not in calls:
-            _collect(ref.call, calls, real)
-    calls[-id(call)] = call
+        elif ref.number not in values:
+            _collect(ref.call, values, real)
+            values[ref.number] = ref

@@ -29,6 +29,7 @@ from torch.utils._pytree import tree_leaves
 from maxaffine.capture.causes import cause
 from maxaffine.capture.decompositions import decompositions
 from maxaffine.capture.fixing import fixing_lines
+from maxaffine.capture.rewritten import Rewritten
 from maxaffine.errors import CaptureError, NotPiecewiseAffine
 from maxaffine.network import kept_attributes
 
@@ -59,22 +60,27 @@ KNOWN = {
 }
 
 
-ONE_SIZE = (
-    "model: it works for one batch size only{where}, so samples cannot be told apart. Cure: write shapes with"
-    " x.shape[0] or -1 in place of the number, set batch_dim= to the axis of the samples, or export an exported"
-    " program again with a dynamic batch"
+# What can be seen from outside; whose code fixes the number, the module's or PyTorch's own, cannot.
+ONE_SIZE = "PyTorch traces it for one batch size only{where}"
+ONE_SIZE_CURE = (
+    "Cure: write shapes with x.shape[0] or -1 in place of the number, let the module treat each sample alone (work"
+    " along the other axes; batch_dim= says which one holds the samples), or export an exported program again with a"
+    " dynamic batch"
 )
 
 
 class FixedBatch(CaptureError):
-    """The module's code fixes the number of samples.
+    """A trace that holds for one number of samples only.
 
     Args:
-        where: The line that does, in words that follow "the code"; empty where it is not known.
+        where: The line that fixes it, in words that follow "one batch size only"; empty where it is not known.
     """
 
     def __init__(self, where: str) -> None:
-        super().__init__(ONE_SIZE.format(where=where))
+        super().__init__(
+            f"model: {ONE_SIZE.format(where=where)}, and cannot run the graph of one sample for all of them either."
+            f" {ONE_SIZE_CURE}"
+        )
         self.where = where
 
 
@@ -113,7 +119,7 @@ def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any], batch_dims: Any
         The traced graph with frozen constants.
 
     Raises:
-        FixedBatch: When the module's code fixes the number of samples.
+        FixedBatch: When the trace holds for one number of samples only.
         CaptureError: When the module fails on the example or cannot be traced.
     """
     batch = Dim("batch", max=2**31)  # PyTorch 2.7 takes an unbounded size for a constraint
@@ -124,7 +130,8 @@ def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any], batch_dims: Any
     with untouched(model), fixing_lines() as lines:
         try:
             dynamic: Any = shapes if batch_dims else None  # PyTorch's annotation leaves it out
-            program = torch.export.export(_named(model, kwargs), args, kwargs, dynamic_shapes=dynamic, strict=False)
+            with Rewritten():
+                program = torch.export.export(_named(model, kwargs), args, kwargs, dynamic_shapes=dynamic, strict=False)
             with torch.inference_mode():  # for autograd PyTorch takes hardshrink and softshrink apart
                 program = program.run_decompositions(decompositions())
         except Exception as error:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 TORCH = str(Path(torch.__file__).parent)
+LIBRARIES = (TORCH, str(Path(__file__).parent.parent))  # we stand between PyTorch and the user where we rewrite a call
 
 
 @contextlib.contextmanager
@@ -44,7 +45,7 @@ def fixing_lines() -> Iterator[list[str]]:
 def _own_lines() -> list[str]:
     """The line of the user's that called PyTorch, which is asking now; none outside a forward."""
     inner = dropwhile(lambda frame: not frame.filename.startswith(TORCH), reversed(traceback.extract_stack()))
-    outside = list(dropwhile(lambda frame: frame.filename.startswith(TORCH), inner))
+    outside = list(dropwhile(lambda frame: frame.filename.startswith(LIBRARIES), inner))
     if not any(frame.name == "forward" for frame in outside):
         return []
     return [f"{outside[0].filename}:{outside[0].lineno}: {outside[0].line}"]

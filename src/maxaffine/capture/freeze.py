@@ -14,7 +14,7 @@ from torch.fx import Node
 
 from maxaffine.capture.batch import MIXED, MIXED_CURE, PROBES, grows, pointwise
 from maxaffine.capture.call import Call, Ref
-from maxaffine.capture.complexes import RETURNED, RULE, Complex, check_affine, composed, is_complex, kept, takes_sizes
+from maxaffine.capture.complexes import RETURNED, Complex, check_affine, composed, is_complex, kept, takes_sizes
 from maxaffine.capture.export import Traced
 from maxaffine.capture.names import Name, kind_of
 from maxaffine.capture.registry import Rule, find
@@ -166,7 +166,7 @@ class Freezer:
                 call.refuse(*BATCH_SIZE)
             if any(item.is_complex() for item in as_tuple(node.meta["val"]) if isinstance(item, Tensor)):
                 return kept(call, _on_probe(call, call.affine()))
-            call, rule = composed(call), RULE
+            call, rule = composed(call)
         rule = rule or _entrywise(call)
         if any(ref.size for ref in call.refs) and not rule.sizes:
             call.refuse(*BATCH_SIZE)

@@ -148,8 +148,8 @@ FAMILIES: tuple[tuple[str, str, str], ...] = (
         " mean or amax over the bag; else use the batch size in shapes only",
     ),
     (
-        "linalg_inv_ex _linalg_det _linalg_slogdet _linalg_svd _linalg_eigh linalg_eig _linalg_eigvals linalg_qr "
-        "linalg_lu linalg_lu_factor_ex linalg_ldl_factor_ex linalg_cholesky_ex cholesky linalg_matrix_exp "
+        "linalg_inv_ex linalg_pinv _linalg_det _linalg_slogdet _linalg_svd _linalg_eigh linalg_eig _linalg_eigvals "
+        "linalg_qr linalg_lu linalg_lu_factor_ex linalg_ldl_factor_ex linalg_cholesky_ex cholesky linalg_matrix_exp "
         "linalg_householder_product geqrf",
         "it inverts or factors a matrix that depends on the input",
         "use a matrix that is a parameter or a buffer, or capture the part before it (until=...)",
