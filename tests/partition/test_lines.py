@@ -20,6 +20,7 @@ from maxaffine.partition.lines.walk import Walk
 from tests.partition.lines import between, bisected, codes_at, ends
 from tests.random_networks import RandomCase, random_cases
 from tests.zoo import ZOO, Case
+from tests.zoo.networks import Net
 
 F64 = torch.float64
 NAMES = {
@@ -415,3 +416,18 @@ def test_a_change_by_little_is_one(name: str) -> None:
     module.forward = lambda x: module.choose(x * 0.3, x * (0.3 + 1e-6) - 1e-6)  # type: ignore[method-assign]
     found = line(ma.capture(module, point(1.0)), point(0.0), point(3.0))
     assert_close(found.breakpoints, torch.tensor([0, 1 / 3, 1], dtype=F64), rtol=0, atol=1e-8)
+
+
+def test_masked_scores_along_a_line() -> None:
+    """Infinite all along, they are what they are; another mask is not exact."""
+    mask = torch.tensor([True, False, False])
+    torch.manual_seed(0)
+    module = Net(lambda m, x: m.a(x).relu().masked_fill(m.mask, -torch.inf), a=nn.Linear(4, 3), mask=mask).double()
+    x0, x1 = torch.randn(2, 1, 4, dtype=torch.float64) * 3
+    found = line(ma.capture(module, x0), x0, x1)
+    places = torch.linspace(0, 1, 7, dtype=torch.float64)
+    points = torch.lerp(x0, x1, places[:, None])
+    torch.testing.assert_close(found.value(places), module(points), rtol=0.0, atol=1e-12)
+    assert found.verify(module).exact
+    mask[1] = True
+    assert not found.verify(module, raises=False).exact

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import isinf
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from math import copysign, isinf, isnan
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
 
 from maxaffine.errors import BadInput
 from maxaffine.graph.contract import Operator
@@ -23,7 +26,7 @@ def all_finite(tensor: Tensor) -> bool:
 def refuse_overflow(graph: Graph, inputs: Sequence[Tensor], first: int = 0) -> None:
     """Refuse inputs at which an operator makes inf or NaN of finite numbers, by the first that does.
 
-    A constant of infinity, as a mask puts it in front of a maximum, is no overflow.
+    A constant of infinity, as a mask puts it in front of a maximum, is no overflow, nor is what becomes of it later.
 
     Args:
         graph: The frozen graph.
@@ -35,24 +38,41 @@ def refuse_overflow(graph: Graph, inputs: Sequence[Tensor], first: int = 0) -> N
     """
     with undisturbed(inputs[0].device):
         for step, arguments, value, _ in graph.walk(inputs):
-            if not step.records or _holds_infinity(step.operator) or not all(map(_usable, arguments)):
+            if not step.records or not any(wrong for *_, wrong in _outputs(step, value)):
                 continue
-            for number, item in zip(step.outputs, as_tuple(value), strict=False):
-                if number is not None and isinstance(item, Tensor) and not all_finite(item):
+            operator, given = _tamed(step.operator), tree_map(_finite, arguments)
+            if any(map(_holds_nan, tree_leaves((given, vars(operator))))):
+                continue
+            for number, item, wrong in _outputs(step, operator(*given)):
+                if wrong:
                     raise BadInput(_message(step, (graph.values[number].batch or BatchAxis()).to_front(item), first))
 
 
-def _usable(argument: Any) -> bool:
-    return not isinstance(argument, Tensor) or all_finite(argument)
+def _outputs(step: Step, value: Any) -> Iterator[tuple[int, Tensor, bool]]:
+    """The number and the tensor of each output that is used, and whether it holds inf or NaN."""
+    for number, item in zip(step.outputs, as_tuple(value), strict=False):
+        if number is not None and isinstance(item, Tensor):
+            yield number, item, not all_finite(item)
 
 
-def _holds_infinity(operator: Operator) -> bool:
-    """Whether one of the operator's own numbers is infinite: what it fills in."""
+def _holds_nan(item: Any) -> bool:
+    return bool(item.isnan().any()) if isinstance(item, Tensor) else isinstance(item, float) and isnan(item)
+
+
+def _finite(item: Any) -> Any:
+    """One with its sign in place of each infinity: what is infinite all the same has become so here."""
+    if isinstance(item, Tensor) and item.is_floating_point():
+        return torch.where(item.isinf(), item.sign(), item)
+    return copysign(1.0, item) if isinstance(item, float) and isinf(item) else item
+
+
+def _tamed(operator: Operator) -> Operator:
+    """The operator with finite numbers of its own: what it fills in."""
     traced = operator.traced if isinstance(operator, Traced) else operator
     if not isinstance(traced, Affine):
-        return False
-    items = [*traced.args, *traced.kwargs.values()]
-    return any(isinf(item) if isinstance(item, float) else not _usable(item) for item in items)
+        return operator
+    args, kwargs = tree_map(_finite, (traced.args, traced.kwargs))
+    return replace(traced, args=args, kwargs=kwargs)
 
 
 def _message(step: Step, front: Tensor, first: int) -> str:

@@ -5,7 +5,7 @@ from maxaffine.network.changes import PARTS, changed_attributes, same
 from maxaffine.network.copying import FAILURES, copied
 from maxaffine.network.inputs import InputSpec
 from maxaffine.network.rerun import Rerun, foreign, rerun, run_on_copies
-from maxaffine.network.residuals import judged
+from maxaffine.network.residuals import difference, judged, size, without_infinities
 from maxaffine.network.spline_network import Ending, SplineNetwork
 from maxaffine.network.task import Task, require_classes
 from maxaffine.network.terms import origin, terms
@@ -22,6 +22,7 @@ __all__ = [
     "Task",
     "changed_attributes",
     "copied",
+    "difference",
     "foreign",
     "judged",
     "kept_attributes",
@@ -31,6 +32,8 @@ __all__ = [
     "rounding_bound",
     "run_on_copies",
     "same",
+    "size",
     "terms",
     "verify",
+    "without_infinities",
 ]

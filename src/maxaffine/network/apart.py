@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from maxaffine.errors import BadInput
 from maxaffine.network.rerun import Rerun
+from maxaffine.network.residuals import difference
 from maxaffine.network.spline_network import SplineNetwork
 
 PLACES = 3  # the first sample, the last, and one between
@@ -64,5 +65,5 @@ def differences_alone(
             if item.numel() != truth[place].numel():
                 found[place] = torch.inf
             else:
-                found[place] = found[place].maximum((item.reshape(truth[place].shape) - truth[place]).abs())
+                found[place] = found[place].maximum(difference(item.reshape(truth[place].shape), truth[place]).abs())
     return found

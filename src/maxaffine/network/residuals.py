@@ -21,6 +21,16 @@ def sizes(tensor: Tensor) -> Tensor:
     return tensor.abs().reshape(len(tensor), -1).amax(1).double().nan_to_num(math.inf, math.inf)
 
 
+def difference(found: Tensor, expected: Tensor) -> Tensor:
+    """How far one is from the other: zero where both hold the same infinity, infinite or NaN where one does."""
+    return torch.where(found == expected, 0, found - expected)
+
+
+def without_infinities(tensor: Tensor) -> Tensor:
+    """Zero in place of infinities, as masks put them into scores: they are no term that anything is rounded by."""
+    return tensor.masked_fill(tensor.isinf(), 0)
+
+
 def scales(inputs: Sequence[Tensor], terms: Sequence[Tensor]) -> Tensor:
     r"""The size of each sample's terms, in whose rounding two computations of it may differ.
 

@@ -15,7 +15,7 @@ from maxaffine.errors import BadInput, ExactnessError
 from maxaffine.graph import BatchAxis, Dependence, Linearization, as_tuple, refuse_overflow
 from maxaffine.network.apart import differences_alone, outputs_alone
 from maxaffine.network.rerun import Rerun, rerun
-from maxaffine.network.residuals import judged, scales, size
+from maxaffine.network.residuals import difference, judged, scales, size, without_infinities
 from maxaffine.network.secant import slope_error
 from maxaffine.network.spline_network import SplineNetwork
 from maxaffine.network.terms import origin, terms
@@ -85,8 +85,9 @@ def verify(
     Five residuals, each relative to the largest term: the output; A x + b with b pushed through the network on its
     own; the offset contributions' sum; A^T u against autograd on the module; and single samples against the batch. On a
     kink autograd may pick another piece than the lowest, so a Jacobian that disagrees is compared again just beside x;
-    where the module cuts its gradients (detach, no_grad), its own differences decide. An activation that was left out
-    by ``output="pre_activation"`` is applied first, for the module applies it.
+    where the module cuts its gradients (detach, no_grad), its own differences decide. Where both hold one infinity, as
+    masked scores do, they agree, and the rest is judged on what is finite. An activation that was left out by
+    ``output="pre_activation"`` is applied first, for the module applies it.
 
     Args:
         net: The captured network.
@@ -164,23 +165,25 @@ def _check(
     affine_map = net.affine_map(x, output=place)
     floating = [item for item in tensors if item.is_floating_point()]
     applied, offsets = affine_map(floating), affine_map.offsets
+    finite = [without_infinities(item) for item in (value, offsets, applied)]
     fronts = [x.movedim(a, 0) for x, a in zip(tensors, net.inputs.batch_dims, strict=True) if x.is_floating_point()]
-    scale = scales(fronts, (value, offsets, applied - offsets))
+    scale = scales(fronts, (finite[0], finite[1], finite[2] - finite[1]))
     applied = _finished(net, place, applied)
     moved = partial(_front, net, place)
     apart = differences_alone(truth, alone, place, (moved, lambda item: _finished(net, place, moved(item))))
-    u = torch.randn(truth.shape, generator=generator, dtype=torch.float64).to(truth)
-    weighed = (u * offsets).reshape(len(u), -1).sum(1)
+    # What is infinite has been compared as it is; it has no place in a sum.
+    u = torch.randn(truth.shape, generator=generator, dtype=torch.float64).to(truth).masked_fill(value.isinf(), 0)
+    weighed = (u * finite[1]).reshape(len(u), -1).sum(1)
     split = _split(net, tensors, place, u)
-    weight = max(size(split), size(u) * size(offsets) * max(1, offsets[0].numel()) ** 0.5)
+    weight = max(size(split), size(u) * size(finite[1]) * max(1, offsets[0].numel()) ** 0.5)
     number = net.graph.outputs[place]
 
     def made_of(worst: Tensor) -> Tensor:
         return terms(net, number, tensors, tensors, _weights_before(net, place, value, worst), offset=True)
 
     residuals = (
-        judged(own - truth, scale, bound, made_of),
-        judged(applied - truth, scale, bound, made_of),
+        judged(difference(own, truth), scale, bound, made_of),
+        judged(difference(applied, truth), scale, bound, made_of),
         judged(split.sum(0) - weighed, weight, bound, lambda _: terms(net, number, tensors, origin(tensors), u, True)),
     )
     together = judged(apart, scale, bound, made_of)

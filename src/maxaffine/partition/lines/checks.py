@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from maxaffine.errors import BadInput, ExactnessError
 from maxaffine.graph import all_finite, refuse_overflow
-from maxaffine.network import judged, rerun, rounding_bound
+from maxaffine.network import difference, judged, rerun, rounding_bound, size, without_infinities
 
 if TYPE_CHECKING:
     from maxaffine.partition.lines.partition import LinePartition
@@ -59,18 +59,18 @@ def check(line: LinePartition, model: nn.Module, seed: int, rtol: float | None, 
     bound = rounding_bound(target.captured) if rtol is None else rtol
     if not found.numel():
         return LineReport(0.0, bound, line.pieces, dtype)
-    size = float(torch.stack([found.abs().max(), expected.abs().max()]).max())
+    scale = max(size(without_infinities(item)) for item in (found, expected))
     # The line itself is in float64: its values between the ends of a piece are as far off as float64 rounds those.
     share = torch.finfo(torch.float64).eps / torch.finfo(dtype).eps
-    size = max(size, share * float(torch.stack([line.starts.abs().max(), line.ends.abs().max()]).max()))
-    gap = found - expected
+    scale = max(scale, share * max(size(without_infinities(item)) for item in (line.starts, line.ends)))
+    gap = difference(found, expected)
     worst = gap.abs().reshape(len(t), -1).amax(1).argmax()
 
     def made_of(u: Tensor) -> Tensor:
         ends = target.terms(line.breakpoints[[0, -1]], u[worst].expand(2, *u.shape[1:]))
         return torch.maximum(target.terms(t, u), share * ends.max())
 
-    residual = judged(gap, size, bound, made_of)
+    residual = judged(gap, scale, bound, made_of)
     report = LineReport(residual, bound, len(t), dtype)
     if raises and not report.exact:
         raise ExactnessError(

@@ -143,7 +143,9 @@ class LinePartition:
         places = self._places(t)
         piece = self.locate(places)
         weight = self._per_piece((places - self.breakpoints[piece]) / self.lengths[piece])
-        return torch.lerp(self.starts[piece], self.ends[piece], weight)
+        starts, ends = self.starts[piece], self.ends[piece]
+        # What is infinite all along a piece has no difference.
+        return torch.where(starts == ends, starts, torch.lerp(starts, ends, weight))
 
     def affine_map(self, pieces: Sequence[int] | Tensor | slice | None = None, **options: Any) -> AffineMap:
         """The affine maps of pieces in the full input space.
