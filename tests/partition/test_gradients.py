@@ -11,6 +11,7 @@ import maxaffine as ma
 from maxaffine.partition import integrated_gradients, line
 from maxaffine.partition.lines.gradients import along
 from tests.zoo import ZOO, Case
+from tests.zoo.networks import Net
 
 F64 = torch.float64
 CASES = [case for case in ZOO if case.name in {"residual", "dense", "tuple_output", "unet"}]
@@ -95,3 +96,42 @@ def test_jumps_and_unfinished_lines_are_refused() -> None:
     )
     with pytest.raises(ma.BadInput, match="unfinished"):
         along(parts)
+
+
+def test_nothing_to_attribute() -> None:
+    """No outputs, or no numbers in: a result without entries, of the right shape."""
+    x = torch.randn(1, 6, dtype=F64)
+    layer = nn.Linear(6, 4).double()
+    found = integrated_gradients(ma.capture(Net(lambda m, x: m.a(x).relu()[:, :0], a=layer), x), x)
+    assert isinstance(found.attributions, Tensor)
+    assert found.attributions.shape == (0, 6) and found.difference.shape == (0,) and found.completeness == 0.0
+    for function, shape in ((lambda m, x: x.relu(), (0, 0)), (lambda m, x: x.relu().sum(1), (0,))):
+        found = integrated_gradients(ma.capture(Net(function), x[:, :0]), x[:, :0])
+        assert isinstance(found.attributions, Tensor)
+        assert found.attributions.shape == shape and not found.difference.any() and found.completeness == 0.0
+
+
+@pytest.mark.parametrize(
+    ("x", "baseline", "said"),
+    [
+        (torch.zeros(0, 4), None, "^x: the batch is empty; give at least one sample"),
+        (torch.zeros(3, 4), None, r"^x: it holds 3 samples; give one, e.g. x\[:1\]"),
+        (torch.zeros(1, 4), torch.zeros(0, 4), "^baseline: the batch is empty; give at least one sample"),
+        (torch.zeros(1, 4), torch.zeros(2, 4), r"^baseline: it holds 2 samples; give one, e.g. baseline\[:1\]"),
+        (torch.zeros(1, 4), torch.zeros(1, 3), "^baseline: .*shape"),
+    ],
+)
+def test_other_numbers_of_samples_than_one(x: Tensor, baseline: Tensor | None, said: str) -> None:
+    net = ma.capture(nn.Linear(4, 2), torch.zeros(1, 4))
+    with pytest.raises(ma.BadInput, match=said):
+        integrated_gradients(net, x, baseline)
+
+
+def test_infinite_outputs_have_no_difference() -> None:
+    mask, x = torch.tensor([True, False]), torch.randn(1, 4, dtype=F64)
+    module = Net(lambda m, x: m.a(x).masked_fill(m.mask, -torch.inf), a=nn.Linear(4, 2), mask=mask).double()
+    net = ma.capture(module, x)
+    with pytest.raises(ma.BadInput, match="infinite at an end of the line.*name the finite ones by outputs="):
+        integrated_gradients(net, x)
+    found = integrated_gradients(net, x, outputs=[1])
+    assert_close(found.attributions, module.get_parameter("a.weight").detach()[1:] * x)

@@ -258,6 +258,8 @@ class AffineMap:
         """A column by column, by A e_d: less work than row by row where there are fewer inputs than outputs."""
         number, shape = self._floating[0], self.in_shapes[0]
         place = self._graph.inputs.index(number)
+        if not prod(shape):
+            return self.value.new_zeros(self.batch, *self.out_shape, *shape)
         points, columns = list(self._inputs), []
         for entry in range(prod(shape)):
             unit = torch.zeros(self.batch, prod(shape), dtype=points[place].dtype, device=points[place].device)

@@ -22,14 +22,16 @@ def widened(net: SplineNetwork, x: Any, name: str) -> tuple[Tensor, ...]:
         One tensor per input of the network.
 
     Raises:
-        BadInput: For whatever the network itself refuses.
+        BadInput: For what is no network, and whatever the network itself refuses.
     """
+    if not isinstance(net, SplineNetwork):
+        raise BadInput(f"net: expected a SplineNetwork, got {type(net).__name__}; capture the module: ma.capture(...)")
     items = list(x.values()) if isinstance(x, dict) else list(x) if isinstance(x, tuple | list) else [x]
     wide = all(isinstance(i, Tensor) and (i.dtype == float64 or not i.is_floating_point()) for i in items)
     try:
         tensors = (net.double() if wide else net).inputs.tensors(x)
     except BadInput as error:
-        raise type(error)(f"{name}: {error}") from error
+        raise type(error)(f"{name}: {str(error).removeprefix('x: ')}") from error
     return tuple(item.double() if item.is_floating_point() else item for item in tensors)
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from maxaffine.errors import BadInput
-from maxaffine.network import SplineNetwork, judged, rounding_bound
+from maxaffine.network import SplineNetwork, judged, rounding_bound, size
+from maxaffine.partition.inputs import one_input
 from maxaffine.partition.lines.line import line
 from maxaffine.partition.lines.partition import LinePartition
 from maxaffine.progress import progress_bar
@@ -71,7 +72,7 @@ def integrated_gradients(
         The attributions, in float64.
 
     Raises:
-        BadInput: For bad inputs; for a network that jumps, whose jumps no gradient accounts for.
+        BadInput: For bad inputs; for a network that jumps, whose jumps no gradient accounts for; for infinite outputs.
 
     Example:
         >>> import maxaffine as ma
@@ -84,6 +85,8 @@ def integrated_gradients(
     """
     if baseline is None:
         baseline = _zeros_like(x)
+    for given, name in ((x, "x"), (baseline, "baseline")):  # by the names that they have here, not on the line
+        one_input(net, given, name)
     parts = line(net, baseline, x, outputs=outputs, until=until, output=output, progress=progress, **options)
     return along(parts, progress)
 
@@ -103,7 +106,12 @@ def along(parts: LinePartition, progress: bool | None = None) -> IntegratedGradi
     """
     if not parts.complete:
         raise BadInput("line: the partition is unfinished; make it again without max_pieces=")
-    scale = float(torch.stack([parts.starts.abs().max(), parts.ends.abs().max()]).max()) or 1.0
+    if parts.ends[-1:].isinf().any() or parts.starts[:1].isinf().any():
+        raise BadInput(
+            "net: its output is infinite at an end of the line, so there is no difference to share out; name the finite"
+            " ones by outputs="
+        )
+    scale = max(size(parts.starts), size(parts.ends)) or 1.0
     rounding = rounding_bound(parts.target.segment.net)
     _refuse_jumps(parts, scale, rounding)
     mean = _mean_slopes(parts, progress)
@@ -125,7 +133,7 @@ def along(parts: LinePartition, progress: bool | None = None) -> IntegratedGradi
 
 def _refuse_jumps(parts: LinePartition, scale: float, rounding: float) -> None:
     jumps = parts.starts[1:] - parts.ends[:-1]
-    largest = float(jumps.abs().max()) if jumps.numel() else 0.0
+    largest = size(jumps)
     if largest <= JUMP * scale:
         return
     # The outputs may have cancelled: what float64 rounds off their terms is no jump.

@@ -62,13 +62,10 @@ def segment(net: SplineNetwork, x0: Any, x1: Any) -> Segment:
         The segment.
 
     Raises:
-        BadInput: When x0 or x1 is not one input, or an integer input differs between them.
+        BadInput: When net is no network, x0 or x1 is not one input, or an integer input differs between them.
     """
-    if not isinstance(net, SplineNetwork):
-        raise BadInput(f"net: expected a SplineNetwork, got {type(net).__name__}; capture the module: ma.capture(...)")
-    double = net.double()
     start, end = one_input(net, x0, "x0"), one_input(net, x1, "x1")
     for a, b, name in zip(start, end, net.inputs.names, strict=True):
         if not a.is_floating_point() and not torch.equal(a, b):
             raise BadInput(f"x1: {name} is not floating point, so it cannot move; give it the same value as in x0")
-    return Segment(double, start, end)
+    return Segment(net.double(), start, end)
