@@ -52,6 +52,7 @@ def two(tmp_path: Path) -> list[str]:
         ([], None),
         (["--origin", "0,1", "--basis", "0,2,1,0"], 4.0),
         (["--origin=0,1", "--basis=0,2,1,0", "--extent=0,1,0,3"], 3.0),
+        (["--extent", "1", "--points=0.25,-0.5,0.125,0.75"], 4.0),
     ],
 )
 def test_a_network_of_two_numbers(
@@ -71,6 +72,7 @@ def test_a_network_of_two_numbers(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["--points", "0,0,1"], "--points: 3 numbers, but each input of shape (2,) has 2"),
         (["--origin", "0,0"], "--origin: give it together with --basis"),
         (["--origin", "0,0", "--basis", "1,0,0,1", "--anchors", "0,1,2"], "without --anchors"),
         (["--origin", "0,0,0", "--basis", "1,0,0,1"], "--origin: 3 numbers, but 1 x 2 are needed"),
@@ -94,3 +96,26 @@ def test_anchor_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[
     words = ["partition", "--epochs", "0", "--anchors", "0,1,100000", "--out", str(tmp_path / "plane")]
     assert main(words) == 1
     assert "--anchors" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("plane", [["--origin=0,0", "--basis=1,0,0,1"], ["--anchors=0,1,2"], []])
+def test_known_points_leave_the_partition_as_it_is(
+    plane: list[str], two: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whichever way the plane is given."""
+    with np.load(two[1]) as arrays:
+        x = arrays["x_test"]
+    known = 0.5 * x[0] + 0.3 * x[1] + 0.2 * x[2]  # inside the triangle of the anchors
+    assert main(["partition", *two, "--json", *plane, "--points=" + ",".join(map(repr, map(float, known)))]) == 0
+    given = json.loads(capsys.readouterr().out)
+    assert main(["partition", *two, "--json", *plane]) == 0
+    without = json.loads(capsys.readouterr().out)
+    assert (
+        given["passed"] and given["regions"] == without["regions"] and given["area"] == pytest.approx(without["area"])
+    )
+
+
+def test_a_point_beside_the_plane(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["partition", "mlp", "digits", "--epochs", "0", "--extent=0,0.1,0,0.1", "--out", str(tmp_path / "plane")]
+    assert main([*words, "--points=" + ",".join(["0.5"] * 64)]) != 0
+    assert "points: " in capsys.readouterr().err

@@ -53,6 +53,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     option("--anchors", type=three, metavar="I,J,K", help=does)
     option("--origin", type=numbers, metavar="X,...", help="in place of anchors, one input, all its numbers")
     option("--basis", type=numbers, metavar="X,...", help="and two directions, the numbers of one, then of the other")
+    does = "further inputs that are known to lie in the plane, the numbers of one after the other"
+    option("--points", type=numbers, metavar="X,...", help=does)
     does = (
         "what to partition, r for -r,r,-r,r: distances from the first anchor towards the second, or multiples of the"
         " directions (default: around the anchors, or the test inputs where the plane is all inputs; else -1,1,-1,1)"
@@ -100,12 +102,17 @@ def run(arguments: argparse.Namespace) -> int:
 def _plane(arguments: argparse.Namespace, data_set: data.DataSet) -> dict[str, Any]:
     """The arguments of :func:`maxaffine.partition.plane` that say which plane, and what of it."""
     shape, size = data_set.input_shape, math.prod(data_set.input_shape)
-    origin, basis = arguments.origin, arguments.basis
+    origin, basis, points = arguments.origin, arguments.basis, arguments.points
+    where: dict[str, Any] = {"extent": arguments.extent}
+    if points is not None:
+        if len(points) % size:
+            raise BadInput(f"--points: {len(points)} numbers, but each input of shape {shape} has {size}")
+        where["points"] = torch.tensor(points, dtype=torch.float64).view(-1, *shape)
     if origin is None and basis is None:
         if arguments.anchors is None and size == 2:
-            return {"extent": arguments.extent or _around(data_set.test.inputs.flatten(1))}
+            return {**where, "extent": arguments.extent or _around(data_set.test.inputs.flatten(1))}
         chosen = arguments.anchors or _different(data_set)
-        return {"anchors": _picked(data_set, chosen), "extent": arguments.extent}
+        return {**where, "anchors": _picked(data_set, chosen)}
     if arguments.anchors is not None or origin is None or basis is None:
         raise BadInput("--origin: give it together with --basis, and without --anchors")
     for name, given, count in (("origin", origin, 1), ("basis", basis, 2)):
@@ -118,7 +125,7 @@ def _plane(arguments: argparse.Namespace, data_set: data.DataSet) -> dict[str, A
         "origin": torch.tensor(origin, dtype=double).view(1, *shape),
         "basis": torch.tensor(basis, dtype=double).view(2, *shape),
     }
-    return {**tensors, "extent": arguments.extent}
+    return {**where, **tensors}
 
 
 def _around(points: torch.Tensor) -> tuple[float, ...]:
