@@ -146,13 +146,7 @@ class Call:
             The operator.
         """
         places = {ref.number: place for place, ref in enumerate(self.refs)}
-
-        def template(item: Any) -> Any:
-            if isinstance(item, Ref):
-                return Slot(places[item.number])
-            return type(item)(template(inner) for inner in item) if isinstance(item, list | tuple) else item
-
-        filled = {name: template(item) for name, item in self.arguments.items()}
+        filled = {name: _template(item, places) for name, item in self.arguments.items()}
         return Affine(
             kind=kind or self.kind,
             target=self.target,
@@ -163,3 +157,10 @@ class Call:
             sign=(sign,) * len(self.active),
             continuous=not any(ref.value.dependence is Dependence.REGION for ref in self.refs),
         )
+
+
+def _template(item: Any, places: dict[int, int]) -> Any:
+    """An argument, what depends on the input as the place of it."""
+    if isinstance(item, Ref):
+        return Slot(places[item.number])
+    return type(item)(_template(inner, places) for inner in item) if isinstance(item, list | tuple) else item

@@ -12,8 +12,6 @@ from torch import nn
 
 EMPTY = object()  # what a cell holds that nothing was put into
 
-Restore = Callable[[], None]
-
 
 @contextlib.contextmanager
 def kept_attributes(model: nn.Module) -> Iterator[None]:
@@ -35,11 +33,14 @@ def kept_attributes(model: nn.Module) -> Iterator[None]:
     """
     modules = list(model.modules())
     kinds = {kind: None for module in modules for kind in type(module).__mro__ if not _known(kind)}
-    saved = [_attributes(module) for module in modules] + [_class(kind) for kind in kinds]
+    saved = [(vars(module), _values(vars(module))) for module in modules]
+    classes = [_class(kind) for kind in kinds]
     try:
         yield
     finally:
-        for restore in saved:
+        for attributes, before in saved:
+            _put_back(attributes, before)
+        for restore in classes:
             restore()
 
 
@@ -48,21 +49,21 @@ def _known(kind: type) -> bool:
     return kind.__module__.partition(".")[0] in ("torch", "builtins", "typing", "abc")
 
 
-def _attributes(module: nn.Module) -> Restore:
-    attributes = vars(module)
-    before = {name: (value, _contents(value)) for name, value in attributes.items()}
-
-    def restore() -> None:
-        # Never empty for a moment: another thread may be running the module.
-        for name in attributes.keys() - before.keys():
-            del attributes[name]
-        attributes.update((name, _refilled(value, contents)) for name, (value, contents) in before.items())
-
-    return restore
+def _values(attributes: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Each value by its name, with a copy of what it contains."""
+    return {name: (value, _contents(value)) for name, value in attributes.items()}
 
 
-def _class(kind: type) -> Restore:
-    before = {name: (value, _contents(value)) for name, value in vars(kind).items() if name[:2] != "__"}
+def _put_back(attributes: dict[str, Any], before: dict[str, tuple[Any, Any]]) -> None:
+    """Make attributes what they were; never empty for a moment: another thread may be running the module."""
+    for name in attributes.keys() - before.keys():
+        del attributes[name]
+    attributes.update((name, _refilled(value, contents)) for name, (value, contents) in before.items())
+
+
+def _class(kind: type) -> Callable[[], None]:
+    """What puts a class back as it is now."""
+    before = _values({name: value for name, value in vars(kind).items() if name[:2] != "__"})
     functions = [value for value in vars(kind).values() if isinstance(value, FunctionType)]
     cells = [(cell, _inside(cell)) for function in functions for cell in function.__closure__ or ()]
     closed = [(cell, value, _contents(value)) for cell, value in cells]
