@@ -42,9 +42,13 @@ def _seeds() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leave what lives to the end of the run out of garbage collection, a quarter of the time of every capture."""
+    """Leave what lives to the end of the run out of garbage collection, and collect the rest less often.
+
+    A third of the time of every capture goes into it otherwise.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.hookimpl(trylast=True)

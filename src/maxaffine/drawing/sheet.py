@@ -73,6 +73,7 @@ def png(figure: Figure) -> bytes:
     Returns:
         A PNG file.
     """
+    _lay_out(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()
@@ -90,7 +91,16 @@ def svg(figure: Figure, tight: bool = False) -> str:
     """
     from matplotlib import rc_context
 
+    _lay_out(figure)
     buffer = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "maxaffine"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None}, bbox_inches="tight" if tight else None)
     return buffer.getvalue()
+
+
+def _lay_out(figure: Figure) -> None:
+    """Place the axes once: matplotlib would lay them out again in every format, a third of the time of drawing."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")
