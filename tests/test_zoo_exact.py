@@ -15,6 +15,7 @@ import maxaffine as ma
 from tests import oracles
 from tests.blocks import blocks
 from tests.zoo import REFUSED, ZOO, Case, Refused
+from tests.zoo.captured import captured
 
 BATCH = 3
 # Convex, but not by the certificate's rules: it does not see that x + w (c - x) is (1 - w) x + w c.
@@ -33,22 +34,13 @@ every_case = pytest.mark.parametrize("case", ZOO, ids=str)
 every_refused = pytest.mark.parametrize("row", REFUSED, ids=str)
 
 
-@cache
-def captured(case: Case, dtype: torch.dtype = torch.float64) -> ma.SplineNetwork | None:
-    """The case as a spline network; None where an optional case is refused."""
+def spline(case: Case, dtype: torch.dtype = torch.float64) -> ma.SplineNetwork:
     try:
-        return ma.capture(case.build(dtype), case.inputs(2, dtype))
+        return captured(case, dtype)
     except ma.MaxAffineError:
         if case.optional:
-            return None
+            pytest.xfail("optional, and refused with a reason")
         raise
-
-
-def spline(case: Case, dtype: torch.dtype = torch.float64) -> ma.SplineNetwork:
-    net = captured(case, dtype)
-    if net is None:
-        pytest.xfail("optional, and refused with a reason")
-    return net
 
 
 @cache

@@ -11,6 +11,7 @@ import maxaffine as ma
 from maxaffine.partition import integrated_gradients, line
 from maxaffine.partition.lines.gradients import along
 from tests.zoo import ZOO, Case
+from tests.zoo.captured import captured
 from tests.zoo.networks import Net
 
 F64 = torch.float64
@@ -28,7 +29,7 @@ def riemann(module: nn.Module, x: Tensor, baseline: Tensor, steps: int) -> Tenso
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_complete(case: Case) -> None:
     inputs = case.inputs(1)
-    found = integrated_gradients(ma.capture(case.build(), case.inputs(2)), inputs, output=0)
+    found = integrated_gradients(captured(case), inputs, output=0)
     assert found.completeness < 1e-10
     total = found.attributions.flatten(found.difference.dim()).sum(-1)  # type: ignore[union-attr]
     assert_close(total, found.difference, rtol=1e-10, atol=1e-10)
@@ -61,7 +62,7 @@ def test_by_hand() -> None:
 def test_several_inputs() -> None:
     (case,) = [case for case in ZOO if case.name == "image_and_vector"]
     inputs = case.inputs(1)
-    found = integrated_gradients(ma.capture(case.build(), case.inputs(2)), inputs)
+    found = integrated_gradients(captured(case), inputs)
     assert isinstance(found.attributions, tuple)
     assert [tuple(item.shape) for item in found.attributions] == [(2, 1, 6, 6), (2, 4)]
     assert found.completeness < 1e-10

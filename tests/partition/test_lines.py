@@ -20,6 +20,7 @@ from maxaffine.partition.lines.walk import Walk
 from tests.partition.lines import between, bisected, codes_at, ends
 from tests.random_networks import RandomCase, random_cases
 from tests.zoo import ZOO, Case
+from tests.zoo.captured import captured
 from tests.zoo.networks import Net
 
 F64 = torch.float64
@@ -43,9 +44,9 @@ def linear(weight: list[list[float]], bias: list[float]) -> nn.Linear:
     return layer
 
 
-def captured(case: Case) -> ma.SplineNetwork:
+def spline(case: Case) -> ma.SplineNetwork:
     try:
-        return ma.capture(case.build(), case.inputs(2))
+        return captured(case)
     except ma.MaxAffineError:
         if case.optional:
             pytest.xfail("optional, and refused with a reason")
@@ -74,7 +75,7 @@ def assert_exact(found: LinePartition, net: ma.SplineNetwork, module: nn.Module,
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_zoo(case: Case) -> None:
-    net = captured(case)
+    net = spline(case)
     x0, x1 = ends(case.inputs(2))
     assert_exact(line(net, x0, x1, output=0), net, case.build(), x0, x1)
 

@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_leaves
 import maxaffine as ma
 from tests.random_networks import RandomCase, random_cases
 from tests.zoo import ZOO
+from tests.zoo.captured import captured
 
 KINDS = (
     "mlp_leaky_relu_steep mlp_prelu mlp_relu6 mlp_hardtanh mlp_softshrink mlp_biasless clamp_by_tensors "
@@ -25,7 +26,7 @@ def test_zoo(name: str) -> None:
     case = BY_NAME[name]
     module, inputs = case.build(), case.inputs(3)
     x = inputs[0] if len(inputs) == 1 else inputs
-    found = ma.partition.plane(ma.capture(module, x), x, extent=1.0, progress=False)
+    found = ma.partition.plane(captured(case), x, extent=1.0, progress=False)
     report = found.verify(module, samples=300)
     assert report.passed and report.thin <= found.regions // 100
     assert found.regions > 1
@@ -40,7 +41,7 @@ def test_jumps_are_refused(name: str) -> None:
     case = BY_NAME[name]
     (x,) = case.inputs(3)
     with pytest.raises(ma.NotPiecewiseAffine, match="jumps"):
-        ma.partition.plane(ma.capture(case.build(), x), x)
+        ma.partition.plane(captured(case), x)
 
 
 def test_sorting_is_refused() -> None:
@@ -56,7 +57,7 @@ def test_sorting_is_refused() -> None:
 def test_stopping_before_what_is_refused() -> None:
     case = BY_NAME["mlp_hardshrink"]
     (x,) = case.inputs(3)
-    net = ma.capture(case.build(), x)
+    net = captured(case)
     first = next(record.name for record in net.operators if record.kind == "linear")
     assert ma.partition.plane(net, x, until=first).regions == 1
 

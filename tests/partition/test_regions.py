@@ -21,6 +21,7 @@ from maxaffine.partition.space.polytope import corners, essential, largest_ball,
 from tests.oracles import count_regions
 from tests.random_networks import RandomCase, random_cases
 from tests.zoo import ZOO, Case
+from tests.zoo.captured import captured
 
 F64 = torch.float64
 CASES = [
@@ -58,7 +59,7 @@ def bounding_rays(found: ma.partition.Region, count: int) -> tuple[np.ndarray, n
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_ends_where_the_codes_change(case: Case) -> None:
-    net = ma.capture(case.build(), case.inputs(2))
+    net = captured(case)
     found = region(net, case.inputs(1), output=0)
     rays, reach = bounding_rays(found, 30)
     ahead = rays @ found.halfspaces.normals.T

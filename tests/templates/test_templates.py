@@ -19,6 +19,7 @@ from maxaffine.maps import AffineMap
 from maxaffine.templates import Templates, layer_templates, measuring
 from tests import oracles
 from tests.zoo import ZOO, Case
+from tests.zoo.captured import captured
 
 BATCH = 3
 # Outputs of no dimension and of several, several inputs, samples behind another axis, no bias.
@@ -58,7 +59,7 @@ def blockwise(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_networks_of_the_zoo(case: Case) -> None:
     module, inputs = case.build(), case.inputs(BATCH)
     try:
-        net = ma.capture(module, case.inputs(2))
+        net = captured(case)
     except ma.MaxAffineError:
         assert case.optional
         return
