@@ -41,7 +41,8 @@ def _run(kernel: KernelManager, book: nbformat.NotebookNode, folder: Path) -> nb
     try:
         client.execute()
     finally:
-        client.kc.stop_channels()
+        if client.kc is not None:
+            client.kc.stop_channels()
     return book
 
 
