@@ -1,4 +1,4 @@
-"""Every exception that maxaffine raises on purpose.
+"""Every exception that maxaffine raises on purpose, and what is quoted of others.
 
 Each message names the argument, the cause and the cure.
 """
@@ -6,6 +6,11 @@ Each message names the argument, the cause and the cure.
 from __future__ import annotations
 
 SHOWN = 6
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without what follows it; its class where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 class MaxAffineError(Exception):

@@ -13,7 +13,7 @@ from maxaffine.capture.batch import prime
 from maxaffine.capture.call import leaves
 from maxaffine.capture.export import ONE_SIZE, ONE_SIZE_CURE, Traced, untouched, user_frame
 from maxaffine.capture.single import run_traced, same
-from maxaffine.errors import CaptureError
+from maxaffine.errors import CaptureError, first_line
 from maxaffine.graph import BatchAxis
 from maxaffine.network import FAILURES, InputSpec, run_on_copies
 
@@ -77,7 +77,7 @@ def _singles(
     try:
         return [run_on_copies(model, one, names) for one in samples]
     except FAILURES as error:
-        raise CaptureError(NO_SINGLE.format(where=where, error=_first_line(error))) from error
+        raise CaptureError(NO_SINGLE.format(where=where, error=first_line(error))) from error
 
 
 def check_other_sizes(
@@ -107,16 +107,12 @@ def check_other_sizes(
         except FAILURES as error:
             line = user_frame(error)
             where = f" at {line}" if line else ""
-            raise CaptureError(OTHER.format(own=own, count=count, error=_first_line(error), where=where)) from failure
+            raise CaptureError(OTHER.format(own=own, count=count, error=first_line(error), where=where)) from failure
 
 
 def samples_of(batch: Sequence[Tensor], dims: Sequence[int]) -> Iterator[tuple[Tensor, ...]]:
     """Each sample of a batch, as a batch of one."""
     return zip(*(item.split(1, axis) for item, axis in zip(batch, dims, strict=True)), strict=True)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _batches(alone: Traced | None, spec: InputSpec, example: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:

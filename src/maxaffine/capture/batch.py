@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from maxaffine.capture.call import Call, Ref, leaves
+from maxaffine.errors import first_line
 from maxaffine.graph import Affine, BatchAxis, Dependence, as_tuple
 
 BatchRule = Callable[[Call, Sequence[Tensor]], BatchAxis]
@@ -130,8 +131,7 @@ def _tried(call: Call, operator: Affine, arguments: Sequence[object], count: int
     try:
         return [item for item in as_tuple(operator(*arguments)) if item.is_floating_point()]
     except (RuntimeError, IndexError, ValueError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        call.refuse(f"it fails on a batch of {count} samples ({first})", MIXED_CURE)
+        call.refuse(f"it fails on a batch of {count} samples ({first_line(error)})", MIXED_CURE)
 
 
 def _check_apart(call: Call, operator: Affine, axis: BatchAxis, count: int) -> None:

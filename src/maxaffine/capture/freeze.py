@@ -19,7 +19,7 @@ from maxaffine.capture.export import Traced
 from maxaffine.capture.names import Name, kind_of
 from maxaffine.capture.registry import Rule, find
 from maxaffine.capture.rules.refused import refuse
-from maxaffine.errors import CaptureError
+from maxaffine.errors import CaptureError, first_line
 from maxaffine.graph import BatchAxis, Dependence, Graph, Held, Operator, OperatorRecord, Step, Value, as_tuple
 
 aten = torch.ops.aten
@@ -215,8 +215,7 @@ def _on_probe(call: Call, operator: Operator) -> Any:
     try:
         return operator(*(ref.sample for ref in call.refs))
     except (RuntimeError, IndexError, ValueError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        call.refuse(f"it fails on a batch of {PROBES} samples ({first})", MIXED_CURE)
+        call.refuse(f"it fails on a batch of {PROBES} samples ({first_line(error)})", MIXED_CURE)
 
 
 def _placing(node: Node) -> str:

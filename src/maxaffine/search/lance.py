@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from maxaffine.errors import DataError, MaxAffineError
+from maxaffine.errors import DataError, MaxAffineError, first_line
 
 
 def load_lance() -> Any:
@@ -55,11 +55,11 @@ def naming_store(path: str) -> Iterator[None]:
                 f"{path} was changed by another process at the same moment; nothing is lost, do it again"
             ) from error
         raise DataError(
-            f"{path} could not be read or written: {first_line(error)}; check the path, that it is a store, permissions"
+            f"{path} could not be read or written: {told(error)}; check the path, that it is a store, permissions"
             " and free space; a damaged one has to be restored, or the inputs encoded again"
         ) from error
 
 
-def first_line(error: BaseException) -> str:
+def told(error: BaseException) -> str:
     """What an error says, without the trace and the places in its own source that Lance adds."""
-    return re.sub(r",? \S+\.rs:\d+(:\d+)?", "", (str(error).strip().splitlines() or [type(error).__name__])[0])
+    return re.sub(r",? \S+\.rs:\d+(:\d+)?", "", first_line(error))

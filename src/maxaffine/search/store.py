@@ -15,7 +15,7 @@ from maxaffine.codes import FINGERPRINT, Codes
 from maxaffine.errors import BadInput, DataError
 from maxaffine.network import SplineNetwork
 from maxaffine.search.checks import as_ids, as_labels, integers, same_network
-from maxaffine.search.lance import first_line, load_lance
+from maxaffine.search.lance import load_lance, told
 from maxaffine.search.reader import StoreReader
 from maxaffine.search.schema import NO_LABEL, StoreLayout
 
@@ -82,9 +82,7 @@ class CodeStore(StoreReader):
             )
         except Exception as error:  # what Lance raises is not one family
             if "already exists" not in str(error):
-                raise DataError(
-                    f"{path} could not be made: {first_line(error)}; check folder and permissions"
-                ) from error
+                raise DataError(f"{path} could not be made: {told(error)}; check folder and permissions") from error
             if not exist_ok:
                 raise DataError(f"{path} exists already; open it with CodeStore(path), or give another path") from error
         store = cls(path, storage_options=storage_options)
