@@ -44,7 +44,7 @@ def _seeds() -> None:
 def pytest_collection_finish() -> None:
     """Leave what lives to the end of the run out of garbage collection, and collect the rest less often.
 
-    A third of the time of every capture goes into it otherwise.
+    A quarter of the time of every capture goes into it otherwise.
     """
     gc.collect()
     gc.freeze()

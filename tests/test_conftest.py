@@ -23,19 +23,19 @@ def test_accelerator():
     pytest.skip("needs CUDA")
 
 def test_data():
-    pytest.skip("no data")
+    {body}
 """
 
 
-def test_skips_fail_when_asked(tmp_path: Path) -> None:
-    """All but the ones that name CUDA; the run that this test is part of shows that without a skip all is well."""
+@pytest.mark.parametrize(("body", "code"), [("pass", 0), ("pytest.skip('no data')", 1)])
+def test_skips_fail_when_asked(tmp_path: Path, body: str, code: int) -> None:
     shutil.copy(Path(__file__).with_name("conftest.py"), tmp_path)
-    (tmp_path / "test_case.py").write_text(CASE, encoding="utf-8")
+    (tmp_path / "test_case.py").write_text(CASE.format(body=body), encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
     environment = os.environ | {"MAXAFFINE_NO_SKIPS": "1", "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 1, done.stdout
-    assert "test_case.py::test_data: Skipped: no data" in done.stdout
+    assert done.returncode == code, done.stdout
+    assert ("test_case.py::test_data: Skipped: no data" in done.stdout) == (code == 1)
     assert "test_accelerator: " not in done.stdout
 
 

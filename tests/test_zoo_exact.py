@@ -34,19 +34,10 @@ every_case = pytest.mark.parametrize("case", ZOO, ids=str)
 every_refused = pytest.mark.parametrize("row", REFUSED, ids=str)
 
 
-def spline(case: Case, dtype: torch.dtype = torch.float64) -> ma.SplineNetwork:
-    try:
-        return captured(case, dtype)
-    except ma.MaxAffineError:
-        if case.optional:
-            pytest.xfail("optional, and refused with a reason")
-        raise
-
-
 @cache
 def maps(case: Case) -> tuple[ma.AffineMap, ...]:
     """The affine map of every output at three points."""
-    return tuple(spline(case).affine_map(case.inputs(BATCH), output=place) for place in range(case.outputs))
+    return tuple(captured(case).affine_map(case.inputs(BATCH), output=place) for place in range(case.outputs))
 
 
 @cache
@@ -58,7 +49,7 @@ def truth(case: Case) -> list[Tensor]:
 @every_case
 def test_returns_what_the_module_returns(case: Case) -> None:
     inputs = case.inputs(BATCH)
-    leaves, spec = tree_flatten(spline(case)(inputs))
+    leaves, spec = tree_flatten(captured(case)(inputs))
     assert spec == tree_flatten(case.build()(*[x.clone() for x in inputs]))[1]
     for own, expected in zip(leaves, truth(case), strict=True):
         assert own.dtype == expected.dtype
@@ -85,7 +76,7 @@ def test_slopes_and_offsets_give_the_value(case: Case) -> None:
 
 @every_case
 def test_offset_contributions_add_up(case: Case) -> None:
-    names = {record.name for record in spline(case).operators}
+    names = {record.name for record in captured(case).operators}
     for amap in maps(case):
         parts = amap.offset_contributions()
         assert set(parts) <= names
@@ -105,7 +96,7 @@ def test_mv_and_rmv_are_transposes(case: Case) -> None:
 
 @every_case
 def test_equal_codes_mean_the_same_map(case: Case) -> None:
-    net, inputs = spline(case), case.inputs(BATCH)
+    net, inputs = captured(case), case.inputs(BATCH)
     here = net.codes(inputs)
     for step in (1e-9, 1e-3, 0.1):
         moved = tuple(x + step * d for x, d in zip(inputs, case.inputs(BATCH, seed=9), strict=True))
@@ -118,7 +109,7 @@ def test_equal_codes_mean_the_same_map(case: Case) -> None:
 
 @every_case
 def test_codes_are_pieces(case: Case) -> None:
-    net = spline(case)
+    net = captured(case)
     codes = net.codes(case.inputs(BATCH))
     records = {record.name: record for record in net.operators if record.pieces > 1}
     assert list(codes) == list(records)
@@ -132,7 +123,7 @@ def test_codes_are_pieces(case: Case) -> None:
 
 @every_case
 def test_samples_have_maps_of_their_own(case: Case) -> None:
-    net, inputs = spline(case), case.inputs(BATCH)
+    net, inputs = captured(case), case.inputs(BATCH)
     for place, amap in enumerate(maps(case)):
         for sample in range(BATCH):
             alone = net.affine_map(oracles.sample(inputs, sample), output=place)
@@ -145,7 +136,7 @@ def test_samples_have_maps_of_their_own(case: Case) -> None:
 def test_verifies_and_leaves_the_module_alone(case: Case) -> None:
     module = case.build()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    net = ma.capture(module, case.inputs(1)) if case.name == "resnet" else spline(case)
+    net = ma.capture(module, case.inputs(1)) if case.name == "resnet" else captured(case)
     report = ma.verify(net, module, case.inputs(BATCH, seed=2))
     assert report.exact and report.samples == BATCH
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
@@ -153,7 +144,7 @@ def test_verifies_and_leaves_the_module_alone(case: Case) -> None:
 
 @every_case
 def test_claims_of_the_records_hold(case: Case) -> None:
-    net = spline(case)
+    net = captured(case)
     continuous = all(record.continuous for record in net.operators)
     assert net.convex == (case.convex and case.name not in CONVEX_UNPROVED)
     assert continuous == (case.continuous and case.name not in JUMPS_CANCEL)
@@ -166,7 +157,7 @@ def test_claims_of_the_records_hold(case: Case) -> None:
 @pytest.mark.parametrize("case", ZOO[::5], ids=str)
 def test_is_exact_in_single_precision(case: Case) -> None:
     module, inputs = case.build(torch.float32), case.inputs(BATCH, torch.float32)
-    report = ma.verify(spline(case, torch.float32), module, inputs)
+    report = ma.verify(captured(case, torch.float32), module, inputs)
     assert report.exact and report.dtype == torch.float32
 
 

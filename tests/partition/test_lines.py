@@ -44,15 +44,6 @@ def linear(weight: list[list[float]], bias: list[float]) -> nn.Linear:
     return layer
 
 
-def spline(case: Case) -> ma.SplineNetwork:
-    try:
-        return captured(case)
-    except ma.MaxAffineError:
-        if case.optional:
-            pytest.xfail("optional, and refused with a reason")
-        raise
-
-
 def assert_exact(found: LinePartition, net: ma.SplineNetwork, module: nn.Module, x0, x1, samples: int = 120) -> None:
     """Outputs of the untouched module, codes at random places, and bisected changes of codes."""
     assert found.complete and found.breakpoints[0] == 0 and found.breakpoints[-1] == 1
@@ -75,7 +66,7 @@ def assert_exact(found: LinePartition, net: ma.SplineNetwork, module: nn.Module,
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_zoo(case: Case) -> None:
-    net = spline(case)
+    net = captured(case)
     x0, x1 = ends(case.inputs(2))
     assert_exact(line(net, x0, x1, output=0), net, case.build(), x0, x1)
 

@@ -58,11 +58,7 @@ def blockwise(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("case", sorted({*ZOO[::6], *SHAPED}, key=str), ids=str)
 def test_networks_of_the_zoo(case: Case) -> None:
     module, inputs = case.build(), case.inputs(BATCH)
-    try:
-        net = captured(case)
-    except ma.MaxAffineError:
-        assert case.optional
-        return
+    net = captured(case)
     expected = oracles.affine_maps(module, inputs)
     x = inputs[0] if len(case.shapes) == 1 else inputs
     for output, (slopes, offsets) in enumerate(expected):
