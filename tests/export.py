@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,12 +14,9 @@ from torch.export import exported_program
 
 def prepare_once() -> None:
     """Keep what PyTorch looks up or registers for a capture; another release of PyTorch, with other names, is left."""
-    # By name, and only now: its annotations are checked when the hook of conftest.py is there.
-    export: Any = importlib.import_module("maxaffine.capture.export")
     for module, name in (
         (utils, "_materialize_cpp_cia_ops"),
         (exported_program, "_collect_all_valid_cia_ops"),
-        (export, "decompositions"),
     ):
         if hasattr(module, name):
             setattr(module, name, _while_operators_stay(getattr(module, name)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from math import copysign
 from typing import Any
 
@@ -25,7 +26,7 @@ KEPT = frozenset(
     upsample_nearest1d upsample_nearest2d upsample_nearest3d
     _upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d
     _upsample_bilinear2d_aa _upsample_bicubic2d_aa _upsample_lanczos2d_aa affine_grid_generator grid_sampler
-    pad _pad_circular dropout feature_dropout alpha_dropout feature_alpha_dropout instance_norm
+    pad _pad_circular instance_norm
     linear avg_pool1d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d tril triu
     layer_norm group_norm rms_norm lstm gru rnn_tanh lstm_cell gru_cell rnn_tanh_cell
     scaled_dot_product_attention cosine_similarity pairwise_distance cdist pdist bilinear embedding_bag
@@ -37,13 +38,27 @@ KEPT = frozenset(
 Infinity = float("inf")
 
 
-def decompositions() -> dict[Any, Any]:
+def decompositions() -> dict[Any, Callable]:
     """The table of decompositions for torch.export.
 
     Returns:
         PyTorch's own table, less the operators that have a rule or a refusal, and with the exact ones added here.
     """
-    table = default_decompositions()
+    # A library that is imported later may bring operators of its own.
+    return dict(_table(tuple(torch._C._dispatch_get_registrations_for_dispatch_key("CompositeImplicitAutograd"))))
+
+
+@lru_cache(maxsize=1)
+def _table(composite: tuple[str, ...]) -> dict[Any, Callable]:
+    """The table, in which these composite operators are taken apart as PyTorch does."""
+    table: dict[Any, Callable] = {}
+    for path in composite:  # PyTorch's own table has those only that share no memory with their arguments
+        namespace, name = path.split("::")
+        packet, _, overload = name.partition(".")
+        operator = getattr(getattr(getattr(torch.ops, namespace), packet), overload or "default")
+        if not packet.startswith("sym_"):  # of a graph's sizes
+            table[operator] = operator.decompose
+    table |= default_decompositions()
     for operator in list(table):
         namespace, name = operator.name().split("::")
         if namespace == "aten" and name.split(".")[0] in KEPT:
@@ -58,6 +73,7 @@ def decompositions() -> dict[Any, Any]:
     table[aten.copysign.Tensor] = table[aten.copysign.Scalar] = _copysign
     table[aten.ldexp.Tensor] = _ldexp
     table[aten.searchsorted.Tensor] = _searchsorted
+    table[aten.native_batch_norm.default] = _batch_norm
     for operator in (aten.empty.memory_format, aten.empty_permuted.default, aten.empty_strided.default):
         table[operator] = _empty
     for operator in (aten.squeeze.default, aten.squeeze.dim, aten.squeeze.dims):
@@ -91,6 +107,13 @@ def _pairwise_distance(x1: Tensor, x2: Tensor, p: float | int = 2, eps: float = 
 def _cdist(x1: Tensor, x2: Tensor, p: float | int = 2, compute_mode: int | None = None) -> Any:
     """The norm of the difference of each row of the first with each row of the second."""
     return _vector_norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, [-1])
+
+
+def _batch_norm(x: Tensor, weight: Any, bias: Any, mean: Any, variance: Any, training: bool, *rest: float) -> Any:
+    """By the stored statistics it changes nothing."""
+    if training:
+        return NotImplemented
+    return aten._native_batch_norm_legit_no_training(x, weight, bias, mean, variance, *rest)
 
 
 def _copysign(magnitude: Tensor, sign: Tensor | float) -> Tensor:

@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
+from torch.export import Dim, ExportedProgram, ExportGraphSignature
 from torch.export.dynamic_shapes import ShapesCollection
-from torch.fx import GraphModule, Node
+from torch.fx import Graph, GraphModule, Node
 from torch.utils._pytree import tree_leaves
 
+from maxaffine.capture.apart import taken_apart
 from maxaffine.capture.causes import cause
-from maxaffine.capture.decompositions import decompositions
 from maxaffine.capture.fixing import fixing_lines
 from maxaffine.capture.rewritten import Rewritten
 from maxaffine.errors import CaptureError, NotPiecewiseAffine
@@ -132,8 +132,7 @@ def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any], batch_dims: Any
             dynamic: Any = shapes if batch_dims else None  # PyTorch's annotation leaves it out
             with Rewritten():
                 program = torch.export.export(_named(model, kwargs), args, kwargs, dynamic_shapes=dynamic, strict=False)
-            with torch.inference_mode():  # for autograd PyTorch takes hardshrink and softshrink apart
-                program = program.run_decompositions(decompositions())
+            program, module = taken_apart(program)
         except Exception as error:
             found = cause(model, args, kwargs, error)
             if found:
@@ -141,7 +140,7 @@ def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any], batch_dims: Any
             if _fixes_batch(error):
                 raise FixedBatch(f" (at {lines[0]})" if lines else "") from error
             raise CaptureError(_explanation(error, tree_leaves((args, kwargs)))) from error
-    return _frozen(program, model if owned else nn.Module())
+    return _frozen(program, module, model if owned else nn.Module())
 
 
 def _named(model: nn.Module, kwargs: dict[str, Any]) -> nn.Module:
@@ -203,15 +202,15 @@ def user_frame(error: Exception) -> str:
     return frames[-1] if frames else ""
 
 
-def _frozen(program: ExportedProgram, owner: nn.Module) -> Traced:
+def _frozen(program: ExportedProgram, module: GraphModule, owner: nn.Module) -> Traced:
     """Copy the constants once each (shared parameters stay shared) and pick out what the user gives and gets."""
-    _drop_tokens(program)
-    signature = program.graph_signature
+    graph, signature = module.graph, program.graph_signature
+    _drop_tokens(graph, signature)
     changed = [spec for spec in signature.output_specs if spec.kind.name in CHANGES]
     if changed:
         kind, name = CHANGES[changed[0].kind.name], str(changed[0].target)
         raise NotPiecewiseAffine(
-            _operator(next(node for node in program.graph.nodes if node.name == changed[0].arg.name)),
+            _operator(next(node for node in graph.nodes if node.name == changed[0].arg.name)),
             f"the module changes its {kind} {name!r} while it runs, so one input does not give one output",
             f"call model.eval() before capture; a module that changes a {kind} in evaluation mode has no spline form",
             name.rpartition(".")[0],
@@ -224,16 +223,16 @@ def _frozen(program: ExportedProgram, owner: nn.Module) -> Traced:
     sources = {**signature.inputs_to_parameters, **signature.inputs_to_buffers, **lifted}
     for placeholder, name in sources.items():
         constants[placeholder] = _copy(held[name], copies)
-    outputs = next(node for node in program.graph.nodes if node.op == "output").args[0]
+    outputs: Any = graph.output_node().args[0]
     specs = [spec for spec in signature.output_specs if spec.kind.name != "TOKEN"]
     kept = [item for item, spec in zip(outputs, specs, strict=True) if spec.kind.name == "USER_OUTPUT"]
     return Traced(
-        nodes=tuple(program.graph.nodes),
+        nodes=tuple(graph.nodes),
         constants=constants,
         inputs=tuple(str(name) for name in signature.user_inputs),
         outputs=tuple(kept),
         output_spec=program.call_spec.out_spec,
-        module=program.graph_module,
+        module=module,
     )
 
 
@@ -245,14 +244,13 @@ def _operator(node: Node) -> str:
     return "a buffer update" if schema is None else schema.name.replace("::", ".")
 
 
-def _drop_tokens(program: ExportedProgram) -> None:
+def _drop_tokens(graph: Graph, signature: ExportGraphSignature) -> None:
     """Take out what keeps effects (a print, the check that a matrix is regular) in order: PyTorch's tokens.
 
     ``with_effects(token, operator, *arguments)`` gives the next token, then what the operator gives. An operator of
     which nothing is used goes too: whether it fails, a run of the module shows.
     """
-    graph, signature = program.graph, program.graph_signature
-    output = next(node for node in graph.nodes if node.op == "output")
+    output: Any = graph.output_node()
     places = zip(output.args[0], signature.output_specs, strict=True)
     output.args = (tuple(item for item, spec in places if spec.kind.name != "TOKEN"),)
     unused = {spec.arg.name for spec in signature.input_specs if spec.kind.name == "TOKEN"}

@@ -32,12 +32,6 @@ SAME = {
     aten.lift_fresh_copy.default,
     aten.lift_fresh.default,
 }
-DROPOUT = {
-    aten.dropout.default,
-    aten.feature_dropout.default,
-    aten.alpha_dropout.default,
-    aten.feature_alpha_dropout.default,
-}
 # The same operator under a name that does not depend on memory layout.
 SYNONYMS: dict[Any, Any] = {aten.view.default: aten.reshape.default, aten._unsafe_view.default: aten.reshape.default}
 IGNORED = {
@@ -137,8 +131,7 @@ class Freezer:
             return args[0][args[1]]
         if node.target in IGNORED:
             return None
-        dropped = node.target in DROPOUT and not node.args[2]
-        if node.target in SAME or dropped or _whole(node.target, args):
+        if node.target in SAME or _whole(node.target, args):
             return args[0]
         call = Call.of(SYNONYMS.get(node.target, node.target), tuple(args), kwargs, name.module_path, name.source)
         if _tagged(call, torch.Tag.nondeterministic_seeded) and not (call.refs and find(call.target)):

@@ -1,0 +1,138 @@
+"""Composite operators are taken apart in one trace, or as PyTorch does it: the module's values come out either way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.nn import functional as F
+
+from maxaffine.capture.apart import taken_apart
+
+# PyTorch warns of itself.
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
+
+
+class Written(nn.Module):
+    """A linear layer before a function that writes in place."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.linear, self.function = nn.Linear(6, 4, dtype=torch.float64), function
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The function of the layer's result."""
+        return self.function(self.linear(x))
+
+
+def _twice(h: Tensor) -> Tensor:
+    y = h.relu_()
+    return y.add_(h, alpha=2).sub_(1) + h
+
+
+def _kept_before(h: Tensor) -> Tensor:
+    before = h + 0
+    h.relu_()
+    return before - 2 * h
+
+
+def _view_before(h: Tensor) -> Tensor:
+    first = h[:, :2]
+    h.relu_()
+    return first + h[:, 2:]
+
+
+def _through_a_view(h: Tensor) -> Tensor:
+    h.view(-1, 2, 2).relu_()
+    return h * 2
+
+
+def _through_a_part(h: Tensor) -> Tensor:
+    h[:, 0].add_(3)
+    return h
+
+
+def _maybe_a_view(h: Tensor) -> Tensor:
+    h.contiguous().relu_()
+    return h
+
+
+def _half(h: Tensor) -> Tensor:
+    return (h > 0).to(torch.float16).add_(h)
+
+
+def _filled(h: Tensor) -> Tensor:
+    rows = torch.zeros(h.shape, dtype=h.dtype)
+    rows[:, 1:3] = h[:, :2]
+    return rows
+
+
+def _constant(h: Tensor) -> Tensor:
+    return h * torch.tensor([1.0, -2.0, 0.5, 3.0]).mul_(2)
+
+
+ONE_TRACE = {
+    "relu_": lambda h: h.relu_() * 2,
+    "inplace=True": lambda h: F.leaky_relu(h, 0.1, inplace=True) - 1,
+    "twice": _twice,
+    "kept before": _kept_before,
+    "maybe a view": _maybe_a_view,
+    "composite then": lambda h: h.clamp_min_(0.5),
+    "constant": lambda h: h * torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=h.dtype),
+    "nothing": lambda h: F.max_pool1d(h.relu().unsqueeze(1), 2).flatten(1),
+}
+PYTORCH = {
+    "view before": _view_before,
+    "through a view": _through_a_view,
+    "through a part": _through_a_part,
+    "another type": _half,
+    "constant": _constant,
+    "filled": _filled,
+    "a composite of one": lambda h: F.margin_ranking_loss(h, h * 0, h.sign(), margin=0.5, reduction="none"),
+    "vmap": torch.vmap(lambda row: row.clone().relu_()),
+}
+
+
+def _expected(function: Callable[[Tensor], Tensor]) -> tuple[Written, Tensor, Tensor]:
+    module, x = Written(function).eval(), torch.randn(5, 6, dtype=torch.float64)
+    return module, x, module(x).detach()
+
+
+def _apart(module: nn.Module, x: Tensor) -> tuple[bool, Tensor]:
+    """Whether one trace was enough, and what the graph gives."""
+    program = torch.export.export(module, (x,), strict=False)
+    kept, graph = taken_apart(program)
+    signature = kept.graph_signature
+    tensors = {**kept.state_dict, **kept.constants}
+    sources = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    sources |= signature.inputs_to_lifted_tensor_constants
+    given = [tensors[sources[p.name]] if p.name in sources else x for p in graph.graph.find_nodes(op="placeholder")]
+    return kept is program, graph(*given)[0]
+
+
+@pytest.mark.parametrize("name", ONE_TRACE)
+def test_one_trace_is_enough_where_nobody_sees_what_is_written(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, x, expected = _expected(ONE_TRACE[name])
+    monkeypatch.delattr(ExportedProgram, "run_decompositions")
+    alone, values = _apart(module, x)
+    assert alone
+    torch.testing.assert_close(values, expected, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("name", PYTORCH)
+def test_what_others_see_is_written_as_pytorch_does(name: str) -> None:
+    module, x, expected = _expected(PYTORCH[name])
+    alone, values = _apart(module, x)
+    torch.testing.assert_close(values, expected, atol=0, rtol=0)
+    assert not alone
+
+
+def test_statistics_of_the_batch_are_not_forgotten() -> None:
+    module = nn.BatchNorm1d(6)
+    kept, _ = taken_apart(torch.export.export(module.train(), (torch.randn(5, 6),), strict=False))
+    assert [spec.kind.name for spec in kept.graph_signature.output_specs].count("BUFFER_MUTATION") == 3
+    program = torch.export.export(module.eval(), (torch.randn(5, 6),), strict=False)
+    assert taken_apart(program)[0] is program
