@@ -166,13 +166,13 @@ class _Contest:
 
     def changing(self, cells: Complex, edges: np.ndarray) -> np.ndarray:
         """(n,) the place of a unit whose winner is another on either side of each edge between cells; -1 for none."""
-        # Of entries that tie all over a cell the lowest is its winner, as everywhere.
         left, right = cells.edge_cells[edges].T
         found = np.full(len(edges), -1)
         if not len(edges):
             return found
         for units in _parts(np.arange(len(self.units)), len(cells.corners) * self.entries.shape[2]):
-            winner = self._common(cells, units).argmax(2)
+            # Of entries that tie all over a cell the lowest is its winner, as everywhere.
+            winner = _with_ties_of_both(self._common(cells, units), left, right).argmax(2)
             changes = winner[left] != winner[right]
             found = np.where((found < 0) & changes.any(1), units[changes.argmax(1)], found)
         return found
@@ -226,6 +226,23 @@ class _Contest:
             _level(entries[fresh], self.least)
             count = fresh.stop
         return _Contest(self.units, entries, self.least)
+
+
+def _with_ties_of_both(common: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Of (F, units, m) winners those that win beyond these edges too, where fewer do."""
+    # Entries are affine across the edges. If they tie on one side alone, it is since rounding levels them there: in a
+    # sliver along the line on which they are equal, which has no code of its own.
+    count = common.sum(2)
+    while True:
+        before = count.sum()
+        for here, there in ((left, right), (right, left)):
+            edge, unit = np.nonzero(count[here] > count[there])
+            cell, fewer = here[edge], common[there[edge], unit]
+            within = (common[cell, unit] >= fewer).all(1)
+            common[cell[within], unit[within]] = fewer[within]
+            count[cell[within], unit[within]] = fewer[within].sum(1)
+        if count.sum() == before:
+            return common
 
 
 def _tie(entries: np.ndarray, vertex: np.ndarray, function: np.ndarray, functions: np.ndarray) -> None:
