@@ -46,16 +46,20 @@ def _in_one_trace(program: ExportedProgram, table: dict[Any, Callable]) -> Graph
     """The graph traced once more, its placeholders named as before; None where that does not take all apart."""
     old = program.graph.find_nodes(op="placeholder")
     values = [node.meta["val"] for node in old]
+    fake = [value for value in values if isinstance(value, FakeTensor)]
+    if any(torch.is_autocast_enabled(value.device.type) for value in fake):
+        return None  # what it casts shows behind dispatch only
     program.graph_module.recompile()
     # Before dispatch, what the table names is taken apart where it is met, and nothing else is.
     retraced = make_fx(Interpreter(program.graph_module).run, table, pre_dispatch=True)
     try:
-        with next(value.fake_mode for value in values if isinstance(value, FakeTensor)), preserve_node_meta():
+        with fake[0].fake_mode, preserve_node_meta():
             module = retraced(*values)
     except RuntimeError:  # what is at fault is found again, and told, where PyTorch goes its own way
         return None
     graph = module.graph
-    if not _made_functional(graph, table):
+    # Before dispatch no table is asked about a number of entries.
+    if not _made_functional(graph, table) or graph.find_nodes(op="call_function", target=aten.sym_numel.default):
         return None
     for before, after in zip(old, graph.find_nodes(op="placeholder"), strict=True):
         after.name = after.target = before.name
