@@ -113,3 +113,8 @@ def _square(parts: Sequence[Tensor]) -> Tensor:
     """A A^T of one sample, its rows split over the inputs: (K, K)."""
     rows = torch.cat([double(part.unsqueeze(1).flatten(1)) for part in parts], 1)
     return rows @ rows.T
+
+
+def residuals(values: Tensor, inner: Tensor, offsets: Tensor) -> Tensor:
+    """Values - inner - offsets; nothing is left of the latter two where both are one infinity, as a mask puts it."""
+    return torch.where(values == offsets, -inner, values - inner - offsets)

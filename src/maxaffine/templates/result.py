@@ -18,7 +18,7 @@ from maxaffine.network import Task, require_classes
 from maxaffine.templates import figures
 from maxaffine.templates.comparison import Comparison, checked_place, compared
 from maxaffine.templates.html import page
-from maxaffine.templates.measuring import double, gram
+from maxaffine.templates.measuring import double, gram, residuals
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -73,7 +73,7 @@ class Templates:
     @property
     def residuals(self) -> Tensor:
         """Values - inner - offsets, (N, K): rounding."""
-        return self.values - self.inner - self.offsets
+        return residuals(self.values, self.inner, self.offsets)
 
     @cached_property
     def contributions(self) -> OffsetContributions:

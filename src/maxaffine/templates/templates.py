@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from maxaffine.errors import BadInput, ExactnessError
-from maxaffine.network import SplineNetwork
+from maxaffine.network import SplineNetwork, without_infinities
 from maxaffine.templates.layer import Layer, find_layer
-from maxaffine.templates.measuring import Measured, double, measure
+from maxaffine.templates.measuring import Measured, double, measure, residuals
 from maxaffine.templates.result import Templates, several
 
 Names = Sequence[str] | Mapping[int, str]
@@ -135,8 +135,10 @@ def _names(layer: Layer, names: Names | None) -> Mapping[int, str] | None:
 
 def _checked(layer: Layer, x: Any, units: Sequence[int], values: Tensor, measured: Measured, offsets: Tensor) -> Tensor:
     """What rounding explains of value - <A, x> - b at each input, (N,); raises where there is more."""
-    sizes = torch.stack((measured.inner.abs(), measured.spreads, offsets.abs(), values.abs())).amax((0, 2))
-    gaps = (values - measured.inner - offsets).abs()
+    # An infinity says nothing about the rounding of others.
+    finite = [without_infinities(item).abs() for item in (measured.inner, measured.spreads, offsets, values)]
+    sizes = torch.stack(finite).amax((0, 2))
+    gaps = residuals(values, measured.inner, offsets).abs()
     worst = gaps.amax(1)
     if bool((worst > layer.rounding * sizes).any()):  # sums that cancelled: measured by their terms inside the network
         u = torch.zeros_like(gaps).scatter_(1, gaps.argmax(1, keepdim=True), 1)

@@ -12,7 +12,7 @@ from maxaffine.graph import AxisSelection, Choice, Elementwise, MaxPool
 from maxaffine.partition.planes.complex import Complex, Functions, subdivide
 from maxaffine.partition.planes.extremes import Boundary, divided_by_extremes
 from maxaffine.partition.planes.growth import Growth, Knots, grown_table
-from maxaffine.partition.planes.levels import Level, Rows, operand_gap, probes
+from maxaffine.partition.planes.levels import Level, Rows, bounded, operand_gap, probes
 from maxaffine.partition.planes.windows import smallest
 
 # A unit is taken for zero at a vertex where it is this small beside its largest value over the complex, or so small
@@ -60,7 +60,7 @@ def divide(cells: Complex, level: Level, made: Rows, rows: Rows, operator: int, 
         columns = _knotted(step.operator, step.inputs[0], rows[step.inputs[0]], sums)
         return divided_by_columns(cells, *columns, operator, tolerance)
     if isinstance(step.operator, MaxPool | AxisSelection):
-        x = rows[step.inputs[0]]
+        x = bounded(rows[step.inputs[0]])
         size = _largest(x)
         least = sums.noise(size, size).numpy()
         boundary = Boundary(operator, smallest(step.operator), tolerance)
@@ -112,7 +112,7 @@ def divided_by_columns(
 
 def too_small(x: np.ndarray) -> np.ndarray:
     """What counts as zero in each column of values (V, K): (K,)."""
-    largest = np.abs(x).max(0)
+    largest = np.abs(x).max(0, initial=0.0, where=np.isfinite(x))
     return np.maximum(RELATIVE * largest, ROUNDING * largest.max(initial=0.0))
 
 
@@ -151,7 +151,7 @@ class _Sums:
         return noise
 
     def _peak(self) -> float:
-        tables = [table for table in self.made.values() if table.is_floating_point() and table.numel()]
+        tables = [bounded(table) for table in self.made.values() if table.is_floating_point() and table.numel()]
         return max((float(torch.stack(table.aminmax()).abs().max()) for table in tables), default=0.0)
 
     def _uncancelled(self) -> Tensor:
@@ -159,7 +159,7 @@ class _Sums:
         rows, step = self.level.run(probes(self.made)), self.level.step
         if step is None or isinstance(step.operator, Choice):
             return operand_gap(self.level, rows)[1]
-        return _largest(rows[step.inputs[0]])
+        return _largest(bounded(rows[step.inputs[0]]))
 
 
 def _largest(x: Tensor) -> Tensor:
@@ -170,7 +170,7 @@ def _knotted(
     operator: Elementwise, number: int, x: Tensor, sums: _Sums
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Knots]:
     """The entries less each knot and what counts as zero of them, for the units that lie on both sides of it."""
-    low, high = x.amin(0), x.amax(0)
+    low, high = (bounded(ends[None])[0] for ends in (x.amin(0), x.amax(0)))
     size = torch.maximum(low.abs(), high.abs())
     found = []
     for knot in operator.spline.knots:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from maxaffine.errors import NotPiecewiseAffine
 from maxaffine.graph import AxisSelection, Choice, Dependence, Elementwise, Graph, MaxPool, Operator, Step, Value
+from maxaffine.network import difference, without_infinities
 from maxaffine.partition.planes.windows import EXTREMES, windows
 
 Rows = dict[int, Tensor]  # values by number, (V, K): a row per point, the units of one sample flattened
@@ -87,6 +88,26 @@ def _with_values(graph: Graph, tensors: list[Tensor]) -> list[tuple[Tensor, Valu
     return [(tensor, graph.values[number]) for tensor, number in zip(tensors, graph.outputs, strict=True)]
 
 
+def bounded(rows: Tensor) -> Tensor:
+    """Values (V, K) with numbers beyond all others in place of infinities.
+
+    Where nothing jumps and nothing overflows, an infinite entry is a constant, as masks put it in front of a maximum:
+    it has no boundary of its own, and its size says nothing about the rounding of others.
+
+    Args:
+        rows: The values.
+
+    Returns:
+        Them, or a copy where one of them is infinite.
+    """
+    first = rows[:1]
+    endless = first.isinf()
+    if not endless.any():
+        return rows
+    beyond = 1 + 2 * rows.masked_fill(endless, 0).abs().max()
+    return torch.where(endless, beyond * first.sign(), rows)
+
+
 def operand_gap(level: Level, rows: Rows) -> tuple[Tensor, Tensor]:
     """First operand less second of a maximum or minimum of two, (V, K), and the larger magnitude of both, (K,).
 
@@ -105,9 +126,9 @@ def operand_gap(level: Level, rows: Rows) -> tuple[Tensor, Tensor]:
         raise TypeError(f"{level.name} does not choose between two operands")
     inputs = [laid_out(rows[number], level.operands.values[number]) for number in level.operands.inputs]
     first, second = step.operator.sides(level.operands.run(inputs))
-    gap, value = first - second, level.operands.values[step.result]
-    sizes = [flattened(torch.as_tensor(side).abs().expand_as(gap), value).amax(0) for side in (first, second)]
-    return flattened(gap, value), torch.maximum(*sizes)
+    gap, value = difference(first, second), level.operands.values[step.result]
+    sides = [without_infinities(torch.as_tensor(side)).abs().expand_as(gap) for side in (first, second)]
+    return bounded(flattened(gap, value)), torch.maximum(*(flattened(side, value).amax(0) for side in sides))
 
 
 def probes(rows: Rows) -> Rows:
@@ -124,7 +145,8 @@ def probes(rows: Rows) -> Rows:
     for number, table in rows.items():
         if table.is_floating_point():
             drawn = 2 * torch.rand(PROBES, table.shape[1], generator=generator, dtype=table.dtype) - 1
-            found[number] = drawn * torch.maximum(table.amax(0), -table.amin(0))
+            largest = torch.maximum(table.amax(0), -table.amin(0))
+            found[number] = torch.where(largest.isinf(), table[0], drawn * largest)
         else:
             found[number] = table[:1].expand(PROBES, -1)
     return found

@@ -21,7 +21,7 @@ from torch import Tensor
 from maxaffine.graph import Choice, Elementwise, Operator
 from maxaffine.partition.planes.complex import SPOKE, Complex, cross, dissolve
 from maxaffine.partition.planes.divide import ROUNDING, divided_by_columns
-from maxaffine.partition.planes.levels import Level, Rows, operand_gap
+from maxaffine.partition.planes.levels import Level, Rows, bounded, operand_gap
 from maxaffine.partition.planes.windows import smallest
 
 MANY = 6  # from this many known points on, lines join only some pairs of them
@@ -130,6 +130,7 @@ def _tie(level: Level, operator: Operator, rows: Rows) -> bool:
     x = rows[level.step.inputs[0]] if level.step is not None else torch.zeros(0, 1)
     if not x.numel():
         return False
+    x = bounded(x)
     least = ROUNDING * float(x.abs().max())
     if isinstance(operator, Elementwise):
         return any(bool(((x - knot).abs() <= least).any()) for knot in operator.spline.knots)

@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from maxaffine.errors import BadInput, ExactnessError, PartitionError
-from maxaffine.network import terms
+from maxaffine.network import difference, terms, without_infinities
 from maxaffine.partition.lines.line import MEMORY, TOLERANCE
 from maxaffine.partition.lines.segment import Segment
 from maxaffine.partition.lines.walk import Walk
 from maxaffine.partition.planes.complex import OUTSIDE, Complex, cross
-from maxaffine.partition.planes.levels import flattened
+from maxaffine.partition.planes.levels import flattened, levels
 
 if TYPE_CHECKING:
     from maxaffine.partition.planes.partition import PlanePartition
@@ -36,7 +36,8 @@ class PlaneReport:
     Attributes:
         regions: Cells whose codes at an interior point were computed: all, or those that hold the points.
         thin: Cells among them so thin that rounding may decide their codes.
-        repeated: Cells that share all their codes with another one: with none, as many regions as codes.
+        repeated: Cells that share all their codes with another one: with none, as many regions as codes. Cells that
+            were divided further, by class or by levels, are not asked.
         samples: Random points of the polygon.
         edgy: Points so close to an edge that rounding decides their codes, or whose codes differ from their cell's in
             units alone that are zero up to rounding all over it; they are not compared.
@@ -95,8 +96,9 @@ def compared(
     room = thickness(partition.cells)
     thick: np.ndarray = room[chosen] > THIN * size
     clear: np.ndarray = depth.numpy() > THIN * size
-    # A code's region is convex, so no two cells share one, however thin they are.
-    counts = np.unique(own, return_counts=True)[1]
+    # A code's region is convex, so no two cells share one, however thin they are, unless they were divided further.
+    whole = len(partition.operators) < len(levels(partition.graph))
+    counts = np.unique(own, return_counts=True)[1] if whole else np.ones(1, dtype=np.int64)
     missed = clear & ~np.isin(seen, own)
     misplaced = clear & (own[row] != seen)
     for place in np.flatnonzero(missed | misplaced).tolist():
@@ -209,12 +211,12 @@ def _module_error(partition: PlanePartition, model: Callable, t: Tensor, cell: T
         with torch.no_grad():
             result = model(**given) if isinstance(given, dict) else model(*narrow)
         value = flattened(tree_leaves(result)[place], graph.values[partition.number]).double()
-        gap = (value - expected[first : first + len(value)]).abs()
+        gap = difference(value, expected[first : first + len(value)]).abs()
         if not bool(gap.isfinite().all()):
             return float("inf"), False
         if float(gap.max()) > worst:
             worst, at = float(gap.max()), (first + int(gap.argmax()) // gap.shape[1], int(gap.argmax()) % gap.shape[1])
-        largest = max(largest, float(value.abs().max()))
+        largest = max(largest, float(without_infinities(value).abs().max()))
         first += len(value)
     bound = AGREEMENT.get(dtype, 1e-2)
     if worst > bound * largest:

@@ -124,7 +124,9 @@ class Region:
         value = amap.value[0].flatten().numpy()
         slopes = torch.cat([s[0].reshape(len(value), -1) for s in tree_leaves(amap.slopes)], 1).numpy()
         own = int(value.argmax())
-        rivals = [(c, slopes[own] - slopes[c], value[own] - value[c]) for c in range(len(value)) if c != own]
+        # What a mask has put at infinity is never reached.
+        others = [c for c in range(len(value)) if c != own and np.isfinite(value[[own, c]]).all()]
+        rivals = [(c, slopes[own] - slopes[c], value[own] - value[c]) for c in others]
         if len(value) == 1:
             side = 1.0 if value[0] >= 0 else -1.0
             rivals = [(-1, side * slopes[0], abs(value[0]))]
