@@ -41,6 +41,19 @@ def _seeds() -> None:
     torch.manual_seed(0)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the tests of one network of the zoo follow one another, so that one process captures it, and once."""
+    from tests.zoo import ZOO, Case  # only now: it imports the library
+
+    place_of = {case: place for place, case in enumerate(ZOO)}
+
+    def place(item: pytest.Item) -> int:
+        given = item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
+        return next((place_of[value] for value in given if isinstance(value, Case)), len(ZOO))
+
+    items.sort(key=place)
+
+
 def pytest_collection_finish() -> None:
     """Leave what lives to the end of the run out of garbage collection, and collect the rest less often.
 

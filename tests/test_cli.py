@@ -421,7 +421,8 @@ def test_other_encodings_than_utf8(encoding: str, tmp_path: Path, factories: Pat
             Image.fromarray(np.eye(8, dtype=np.uint8) * (80 * number) + np.uint8(20 * len(name))).save(place)
     terminal = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     with contextlib.redirect_stdout(terminal):
-        assert main(["neighbors", f"{factories}:plain", str(tmp_path / "images"), "--count", "3"]) == 0
+        output = ["--out", str(tmp_path / "neighbors")]
+        assert main(["neighbors", f"{factories}:plain", str(tmp_path / "images"), "--count", "3", *output]) == 0
     terminal.flush()
     printed = terminal.buffer.getvalue()
     assert rb"\u2260" in printed and rb"\u0436" in printed
@@ -472,7 +473,7 @@ import sys
 from maxaffine.cli import main
 from maxaffine.cli.main import COMMANDS
 assert not {{"matplotlib", "jinja2", "PIL"}} & set(sys.modules)
-assert main(["report", "--images", "1", "--out", "out", "--model", "{factories}:plain"]) == 0
+assert main(["report", "--images", "1", "--train-limit", "50", "--out", "out", "--model", "{factories}:plain"]) == 0
 assert "matplotlib.pyplot" not in sys.modules
 """
     ran = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
