@@ -23,7 +23,7 @@ torch.set_num_threads(1)
 # Also in every process that a test starts: there, threads that wait for work spin.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Half the time of every capture of a small network.
+# Half the time of a capture that goes PyTorch's own way, as one in twenty does.
 prepare_once()
 
 # A shell that starts a job in the background leaves Ctrl-C ignored, also for what the job starts; some tests press it.

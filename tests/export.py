@@ -1,4 +1,4 @@
-"""torch.export prepares the same tables for every capture; here once, as long as its operators stay."""
+"""PyTorch prepares the same tables whenever it takes a program apart its own way; here once, as long as they stay."""
 
 from __future__ import annotations
 

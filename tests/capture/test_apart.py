@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.nn import functional as F
 
+import maxaffine as ma
 from maxaffine.capture.apart import taken_apart
 
 # PyTorch warns of itself.
@@ -70,6 +71,19 @@ def _filled(h: Tensor) -> Tensor:
     return rows
 
 
+def _compared(h: Tensor) -> Tensor:
+    above = (h - 1).gt_(0)  # zeros and ones: their sum is no "or"
+    return h * (above + above)
+
+
+def _counted(h: Tensor) -> Tensor:
+    return h + (h > 0).int().cumsum_(1) // 2
+
+
+def _negated(h: Tensor) -> Tensor:
+    return 1 - (h + 0).logical_not_()
+
+
 def _constant(h: Tensor) -> Tensor:
     return h * torch.tensor([1.0, -2.0, 0.5, 3.0]).mul_(2)
 
@@ -89,6 +103,9 @@ PYTORCH = {
     "through a view": _through_a_view,
     "through a part": _through_a_part,
     "another type": _half,
+    "compared": _compared,
+    "counted": _counted,
+    "negated": _negated,
     "constant": _constant,
     "filled": _filled,
     "a composite of one": lambda h: F.margin_ranking_loss(h, h * 0, h.sign(), margin=0.5, reduction="none"),
@@ -128,6 +145,46 @@ def test_what_others_see_is_written_as_pytorch_does(name: str) -> None:
     alone, values = _apart(module, x)
     torch.testing.assert_close(values, expected, atol=0, rtol=0)
     assert not alone
+
+
+class Named(nn.Module):
+    """Inputs with the names that PyTorch gives to operators."""
+
+    def forward(self, x: Tensor, mean: Tensor, add: Tensor) -> Tensor:
+        """A sum of them."""
+        return (x - x.mean(1, keepdim=True) + mean + add).relu()
+
+
+def test_inputs_may_be_named_like_operators() -> None:
+    inputs = {name: torch.randn(4, 3, dtype=torch.float64) for name in ("x", "mean", "add")}
+    module = Named()
+    assert ma.verify(ma.capture(module, inputs), module, inputs).exact
+    program = torch.export.export(module, tuple(inputs.values()), strict=False)
+    kept, graph = taken_apart(program)
+    assert kept is program
+    assert [node.name for node in graph.graph.find_nodes(op="placeholder")] == list(inputs)
+
+
+class Added(nn.Module):
+    """A product added in place, which autocast leaves alone, as it does not the plain form."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.randn(3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """X W + x."""
+        return (x * 1.0).addmm_(x, self.get_buffer("weight"))
+
+
+def test_under_autocast_what_is_written_keeps_its_type() -> None:
+    module, x = Added(), torch.randn(4, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        program = torch.export.export(module, (x,), strict=False)
+        kept, graph = taken_apart(program)
+        expected = module(x)
+    assert kept is not program
+    assert graph(module.get_buffer("weight"), x)[0].dtype == expected.dtype == torch.float32
 
 
 def test_statistics_of_the_batch_are_not_forgotten() -> None:
