@@ -1,4 +1,4 @@
-"""Masks of minus infinity, in front of a maximum and in the output: as masks far below everything else, or refused."""
+"""Masks of infinity, in front of a maximum and in the output: as masks far beyond everything else."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import maxaffine as ma
+from maxaffine.templates import bias_free
 
 INF, FAR = float("inf"), 1e3
 
@@ -93,3 +94,33 @@ def test_templates_know_what_is_masked() -> None:
     assert (found.offsets[:, 1] == -INF).all() and (found.inner[:, 1] == 0).all()
     assert found.residuals.abs().max() < 1e-12 and found.bound.max() < 1e-9
     torch.testing.assert_close(found.inner + found.offsets, module(x).detach())
+    torch.testing.assert_close(found.contributions.sum(), found.offsets)
+    report = bias_free(net, x)
+    assert not report.here and report.largest == INF
+
+
+@pytest.mark.parametrize("kind", [Scores, Largest])
+def test_a_mask_measures_nothing(kind: Callable[[float], nn.Module]) -> None:
+    """Scores of a millionth of a millionth have the same boundaries."""
+    found = []
+    for scale in (1.0, 1e-12):
+        module, _, x = _networks(kind, -INF)
+        layer = module.get_submodule("last" if kind is Scores else "first")
+        with torch.no_grad():
+            for parameter in layer.parameters():
+                parameter.mul_(scale)
+        plane = ma.partition.plane(ma.capture(module, x, task="classes"), extent=6.0, progress=False)
+        assert plane.verify(module).passed
+        found.append((plane.regions, plane.decision_boundary().length))
+    assert found[0] == (found[1][0], pytest.approx(found[1][1], rel=1e-6)) and found[0][1] > 1
+
+
+def test_what_is_infinite_at_some_points_only_is_refused() -> None:
+    class Overflows(Scores):
+        def forward(self, x: Tensor) -> Tensor:
+            return (self.first(x) * 1e200 * 1e200).relu()
+
+    module = Overflows(0.0).double()
+    net = ma.capture(module, torch.full((2, 2), 1e-150, dtype=torch.float64))
+    with pytest.raises(ma.PartitionError, match="(?s)infinite at some points.*float64 or smaller"):
+        ma.partition.plane(net, extent=(-1, 1, -1, 1), progress=False)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import maxaffine as ma
 from maxaffine.data import load
-from maxaffine.partition.planes.extremes import _level, _tie, _with_ties_of_both
+from maxaffine.partition.planes.extremes import _followed, _level, _tie
 from maxaffine.partition.planes.verify import fingerprints
 from tests.partition.images import build
 
@@ -66,25 +66,23 @@ def test_slivers_along_a_tie_are_no_cells_of_their_own() -> None:
     assert found.verify(network, samples=100, every_cell=False).passed
 
 
-def _common(*cells: tuple[int, ...]) -> np.ndarray:
-    """(F, 1, 3) which of three entries win all over each cell."""
-    return np.array([[[entry in winners for entry in range(3)]] for winners in cells])
+def test_ties_on_one_side_of_an_edge_alone_are_of_rounding() -> None:
+    # A row of cells, each beside the next, with two units: which of three entries win all over each cell.
+    def followed(areas: list[float], *cells: tuple[str, str]) -> list[int]:
+        common = np.array([[[str(entry) in unit for entry in range(3)] for unit in cell] for cell in cells])
+        sides = np.array([(number, number + 1) for number in range(len(cells) - 1)])
+        # A unit at a time, as where memory is short.
+        return _followed((common[:, [unit]] for unit in (0, 1)), sides, np.array(areas)).tolist()
 
-
-def test_ties_on_one_side_of_a_chord_alone_are_of_rounding() -> None:
-    # A row of cells, each beside the next.
-    def winners(*cells: tuple[int, ...]) -> list[int]:
-        number = np.arange(len(cells) - 1)
-        return _with_ties_of_both(_common(*cells), number, number + 1).argmax(2).ravel().tolist()
-
-    assert winners((0, 1), (1,)) == winners((0, 1), (0, 1), (1,))[1:] == [1, 1]
-    assert winners((2,), (0, 1, 2), (0, 1, 2)) == [2, 2, 2]
-    assert winners((0, 1, 2), (1, 2), (2,)) == [2, 2, 2]
-    # What ties on both sides ties: the lowest wins.
-    assert winners((0, 1), (0, 1), (0, 1)) == [0, 0, 0]
-    # A boundary stays one.
-    assert winners((0, 1), (2,)) == [0, 2]
-    assert winners((0, 1), (1, 2), (0, 2)) == [0, 1, 0]
+    assert followed([1, 9], ("01", "0"), ("1", "0")) == [1, 1]
+    assert followed([9, 2, 1], ("1", "0"), ("01", "0"), ("012", "0")) == [0, 0, 0]
+    # Where another unit changes there is a boundary, whatever ties beside it.
+    assert followed([1, 9], ("01", "0"), ("1", "2")) == [0, 1]
+    assert followed([9, 1, 9], ("0", "2"), ("01", "02"), ("1", "1")) == [0, 0, 2]
+    assert followed([9, 1, 9], ("0", "1"), ("01", "02"), ("1", "0")) == [0, 2, 2]
+    assert followed([1, 9], ("01", "0"), ("2", "0")) == followed([1, 9], ("01", "0"), ("12", "0")) == [0, 1]
+    # What ties all over a cell that is no sliver ties, and so does what ties on both sides.
+    assert followed([9, 1], ("01", "0"), ("1", "0")) == followed([1, 9], ("01", "0"), ("01", "0")) == [0, 1]
 
 
 @pytest.fixture(scope="module")

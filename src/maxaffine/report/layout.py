@@ -187,7 +187,8 @@ def as_script(content: Any) -> str:
     >>> as_script(["</script>"])
     '["\\u003c/script>"]'
     """
-    return json.dumps(content, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.replace("<", "\\u003c")
 
 
 _FILTERS: dict[str, Callable[..., Any]] = {

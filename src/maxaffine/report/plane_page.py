@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import ceil, prod
+from math import ceil, isfinite, prod
 from typing import Any
 
 import numpy as np
@@ -292,5 +292,5 @@ def _words_of(value: float) -> str:
     return f"{value:.3g}".replace("-", "−")
 
 
-def _short(value: float) -> float:
-    return float(f"{value:.3g}")
+def _short(value: float) -> float | str:
+    return float(f"{value:.3g}") if isfinite(value) else str(value).replace("inf", "∞")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import torch
@@ -81,7 +82,7 @@ def bias_free(net: SplineNetwork, x: Any, until: str | None = None, *, output: i
     largest = float(offsets.abs().max())
     return BiasReport(
         everywhere=not names and all(_never(step, graph) for step in graph.steps if step.active),
-        here=not names or largest <= _explained(layer, x, offsets),
+        here=not names or isfinite(largest) and largest <= _explained(layer, x, offsets),
         operators=tuple(names),
         largest=largest,
         samples=len(offsets),

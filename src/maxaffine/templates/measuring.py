@@ -116,5 +116,5 @@ def _square(parts: Sequence[Tensor]) -> Tensor:
 
 
 def residuals(values: Tensor, inner: Tensor, offsets: Tensor) -> Tensor:
-    """Values - inner - offsets; nothing is left of the latter two where both are one infinity, as a mask puts it."""
+    """Values - inner - offsets, where equal infinities of value and offset, as a mask puts them, cancel."""
     return torch.where(values == offsets, -inner, values - inner - offsets)

@@ -14,7 +14,7 @@ from torch import Tensor
 from maxaffine.errors import BadInput, ExactnessError
 from maxaffine.graph import as_tuple
 from maxaffine.maps import AffineMap, OffsetContributions
-from maxaffine.network import Task, require_classes
+from maxaffine.network import Task, difference, require_classes, without_infinities
 from maxaffine.templates import figures
 from maxaffine.templates.comparison import Comparison, checked_place, compared
 from maxaffine.templates.html import page
@@ -79,8 +79,9 @@ class Templates:
     def contributions(self) -> OffsetContributions:
         """The exact split of b over the operators that have an offset; its ``sum()`` is b."""
         split = self.affine_map.offset_contributions()
-        gap = (double(split.sum()) - self.offsets).abs()
-        sizes = torch.stack([double(part).abs() for part in (*split.values(), self.offsets)]).sum(0)
+        gap = difference(double(split.sum()), self.offsets).abs()
+        # An infinity, as a mask puts it, says nothing about the rounding of others.
+        sizes = torch.stack([without_infinities(double(part)).abs() for part in (*split.values(), self.offsets)]).sum(0)
         for unit in (gap > self.rounding * sizes).any(0).nonzero()[:, 0].tolist():  # parts that cancelled
             alone = torch.zeros_like(gap)
             alone[:, unit] = 1

@@ -198,7 +198,7 @@ class Builder:
         try:
             division = divide(block.cells, level, made, rows, block.level, self.tolerance)
         except PartitionError as error:
-            raise PartitionError(error.reason, error.place, error.unit, level.name) from error
+            raise PartitionError(error.reason, error.place, error.unit, level.name, error.cure) from error
         if before is not None and before.vertices != len(division.cells.points):
             reason = f"{len(division.cells.points)} vertices where the earlier run had {before.vertices}"
             raise PartitionError(f"{reason}, so it cannot be gone on with; begin anew", (), None, level.name)

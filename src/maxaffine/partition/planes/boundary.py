@@ -86,9 +86,10 @@ def winners(cells: Complex, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     Returns:
         (F,) the lowest class that wins all over the cell, or the one at its centre where none does; and which have one.
     """
+    least = too_small(values).max(initial=0.0)
     values = bounded(torch.from_numpy(values)).numpy()
     scores = np.concatenate([-values, values], 1) if values.shape[1] == 1 else values
-    wins = scores >= scores.max(1, keepdims=True) - too_small(values).max(initial=0.0)
+    wins = scores >= scores.max(1, keepdims=True) - least
     common = np.logical_and.reduceat(wins[cells.corners], cells.starts[:-1])
     means = np.add.reduceat(scores[cells.corners], cells.starts[:-1])
     decided = np.asarray(common.any(1))
@@ -104,8 +105,8 @@ def _divided(partition: PlanePartition) -> tuple[Complex, np.ndarray]:
     if values.shape[1] == 1:
         done, table = _cut_at(partition, values)
         return _trimmed(done.cells, _grown(table, done.growth))
-    scores = bounded(partition.values).numpy()
-    window, least = np.arange(scores.shape[1])[None], too_small(scores)
+    least = np.where(np.isinf(values[0]), 0, too_small(values))
+    window, scores = np.arange(values.shape[1])[None], bounded(partition.values).numpy()
     boundary = Boundary(len(partition.operators), False, partition.tolerance)
     cells, stages = divided_by_extremes(partition.cells, scores, window, least, boundary)
     return _trimmed(cells, _grown(values, Growth(len(values), stages)))
@@ -129,7 +130,7 @@ def _cut_at_levels(
         raise BadInput(f"output: numbers run from 0 to {values.shape[1] - 1}, got {output}")
     # The levels of one output never meet within a cell, so that all of them can cut it at once.
     # A value that is large beside its distance to a level is known to its own rounding only, not to the distance's.
-    rounding = ROUNDING * float(np.abs(values[:, output]).max(initial=0.0, where=np.isfinite(values[:, output])))
+    rounding = ROUNDING * float(np.abs(values[:, output]).max(initial=0.0, where=~np.isinf(values[:, output])))
     done, table = _cut_at(partition, values[:, [output]] - levels, rounding)
     carried = [_grown(table, done.growth), _grown(values, replace(done.growth, knots=None))]
     cells, rows = _trimmed(done.cells, np.concatenate(carried, 1))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from maxaffine.graph import AxisSelection, Choice, Elementwise, MaxPool
+from maxaffine.network import without_infinities
 from maxaffine.partition.planes.complex import Complex, Functions, subdivide
 from maxaffine.partition.planes.extremes import Boundary, divided_by_extremes
 from maxaffine.partition.planes.growth import Growth, Knots, grown_table
@@ -60,11 +61,11 @@ def divide(cells: Complex, level: Level, made: Rows, rows: Rows, operator: int, 
         columns = _knotted(step.operator, step.inputs[0], rows[step.inputs[0]], sums)
         return divided_by_columns(cells, *columns, operator, tolerance)
     if isinstance(step.operator, MaxPool | AxisSelection):
-        x = bounded(rows[step.inputs[0]])
+        x = rows[step.inputs[0]]
         size = _largest(x)
-        least = sums.noise(size, size).numpy()
+        least = torch.where(x[0].isinf(), 0, sums.noise(size, size)).numpy()
         boundary = Boundary(operator, smallest(step.operator), tolerance)
-        cells, stages = divided_by_extremes(cells, x.numpy(), level.windows, least, boundary)
+        cells, stages = divided_by_extremes(cells, bounded(x).numpy(), level.windows, least, boundary)
         return Division(cells, Growth(len(x), stages))
     gap, size = operand_gap(level, rows)
     low, high = gap.amin(0), gap.amax(0)
@@ -112,7 +113,7 @@ def divided_by_columns(
 
 def too_small(x: np.ndarray) -> np.ndarray:
     """What counts as zero in each column of values (V, K): (K,)."""
-    largest = np.abs(x).max(0, initial=0.0, where=np.isfinite(x))
+    largest = np.abs(x).max(0, initial=0.0, where=~np.isinf(x))
     return np.maximum(RELATIVE * largest, ROUNDING * largest.max(initial=0.0))
 
 
@@ -151,27 +152,28 @@ class _Sums:
         return noise
 
     def _peak(self) -> float:
-        tables = [bounded(table) for table in self.made.values() if table.is_floating_point() and table.numel()]
-        return max((float(torch.stack(table.aminmax()).abs().max()) for table in tables), default=0.0)
+        tables = [table for table in self.made.values() if table.is_floating_point() and table.numel()]
+        return max((float(_largest(table).max()) for table in tables), default=0.0)
 
     def _uncancelled(self) -> Tensor:
         """(K,) the largest entries where nothing cancels."""
         rows, step = self.level.run(probes(self.made)), self.level.step
         if step is None or isinstance(step.operator, Choice):
             return operand_gap(self.level, rows)[1]
-        return _largest(bounded(rows[step.inputs[0]]))
+        return _largest(rows[step.inputs[0]])
 
 
 def _largest(x: Tensor) -> Tensor:
-    return torch.maximum(x.amax(0), -x.amin(0))
+    """The largest magnitude in each column, zero for infinite ones: what a mask puts is not rounded."""
+    return without_infinities(torch.maximum(x.amax(0), -x.amin(0)))
 
 
 def _knotted(
     operator: Elementwise, number: int, x: Tensor, sums: _Sums
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Knots]:
     """The entries less each knot and what counts as zero of them, for the units that lie on both sides of it."""
-    low, high = (bounded(ends[None])[0] for ends in (x.amin(0), x.amax(0)))
-    size = torch.maximum(low.abs(), high.abs())
+    size = _largest(x)
+    low, high = bounded(torch.stack((x.amin(0), x.amax(0))))
     found = []
     for knot in operator.spline.knots:
         below, above = low - knot, high - knot

@@ -13,7 +13,7 @@ interpolated alike; a sign of a difference is then the same for all cells around
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -151,7 +151,7 @@ class _Contest:
     def undecided(self, cells: Complex) -> tuple[np.ndarray, np.ndarray]:
         """(cell, unit) without an entry that wins at all corners, by cell."""
         found = [np.zeros((0, 2), dtype=np.int64)]
-        for units in _parts(np.arange(len(self.units)), len(cells.corners) * self.entries.shape[2]):
+        for units in self._units_of(cells):
             common = self._common(cells, units)
             cell, unit = np.nonzero(~common.any(2))
             found.append(np.stack([cell, units[unit]], 1))
@@ -166,16 +166,30 @@ class _Contest:
 
     def changing(self, cells: Complex, edges: np.ndarray) -> np.ndarray:
         """(n,) the place of a unit whose winner is another on either side of each edge between cells; -1 for none."""
-        left, right = cells.edge_cells[edges].T
-        found = np.full(len(edges), -1)
-        if not len(edges):
+        sides, every = cells.edge_cells[edges], np.arange(len(cells.counts))
+        found, uneven = self._changes(cells, sides, every)
+        if not uneven.any():
             return found
-        for units in _parts(np.arange(len(self.units)), len(cells.corners) * self.entries.shape[2]):
+        commons = (self._common(cells, units) for units in self._units_of(cells))
+        followed = _followed(commons, sides[uneven], cells.areas)
+        return self._changes(cells, sides, followed)[0]
+
+    def _changes(self, cells: Complex, sides: np.ndarray, followed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See :meth:`changing`, if cells have the winners of others; and where more entries tie on one side."""
+        left, right = sides.T
+        found, uneven = np.full(len(sides), -1), np.zeros(len(sides), dtype=bool)
+        for units in self._units_of(cells) if len(sides) else ():
+            common = self._common(cells, units)
             # Of entries that tie all over a cell the lowest is its winner, as everywhere.
-            winner = _with_ties_of_both(self._common(cells, units), left, right).argmax(2)
+            winner, count = common.argmax(2)[followed], common.sum(2)
             changes = winner[left] != winner[right]
             found = np.where((found < 0) & changes.any(1), units[changes.argmax(1)], found)
-        return found
+            uneven |= (count[left] != count[right]).any(1)
+        return found, uneven
+
+    def _units_of(self, cells: Complex) -> Iterator[np.ndarray]:
+        """Places of units, as many at once as memory holds entries of at all corners."""
+        return _parts(np.arange(len(self.units)), len(cells.corners) * self.entries.shape[2])
 
     def duels(
         self, cells: Complex, cell: np.ndarray, unit: np.ndarray
@@ -228,21 +242,33 @@ class _Contest:
         return _Contest(self.units, entries, self.least)
 
 
-def _with_ties_of_both(common: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Of (F, units, m) winners those that win beyond these edges too, where fewer do."""
-    # Entries are affine across the edges. If they tie on one side alone, it is since rounding levels them there: in a
-    # sliver along the line on which they are equal, which has no code of its own.
-    count = common.sum(2)
-    while True:
-        before = count.sum()
-        for here, there in ((left, right), (right, left)):
-            edge, unit = np.nonzero(count[here] > count[there])
-            cell, fewer = here[edge], common[there[edge], unit]
-            within = (common[cell, unit] >= fewer).all(1)
-            common[cell[within], unit[within]] = fewer[within]
-            count[cell[within], unit[within]] = fewer[within].sum(1)
-        if count.sum() == before:
-            return common
+def _followed(commons: Iterable[np.ndarray], sides: np.ndarray, areas: np.ndarray) -> np.ndarray:
+    """For every cell the one whose winners it has: itself, unless ties make it a sliver of one beside it.
+
+    Args:
+        commons: (F, units, m) which entries win all over each cell, some units at a time.
+        sides: (n, 2) the cells on either side of edges across which the entries are affine.
+        areas: (F,) of the cells.
+
+    Returns:
+        (F,) numbers of cells.
+    """
+    # If entries tie on one side alone, it is because rounding levels them there: in a sliver along the line on which
+    # they are equal, which has no code of its own. It is part of a larger cell beside it whose winners all win in it.
+    first, second = sides.T
+    within = np.ones((2, len(sides)), dtype=bool)
+    for common in commons:
+        within[0] &= (common[first] >= common[second]).all((1, 2))
+        within[1] &= (common[second] >= common[first]).all((1, 2))
+    fewer = within & ~within[::-1]
+    pairs = np.concatenate([sides[fewer[0]], sides[fewer[1], ::-1]])
+    pairs = pairs[areas[pairs[:, 0]] < areas[pairs[:, 1]]]
+    followed = np.arange(len(areas))
+    followed[pairs[::-1, 0]] = pairs[::-1, 1]
+    # Each is larger than those that follow it, so that following on comes to an end.
+    while not np.array_equal(further := followed[followed], followed):
+        followed = further
+    return followed
 
 
 def _tie(entries: np.ndarray, vertex: np.ndarray, function: np.ndarray, functions: np.ndarray) -> None:

@@ -86,7 +86,7 @@ class Growth:
         start = table if plan.before is None else table.index_select(0, torch.from_numpy(plan.before))
         filled = table.new_empty(total, table.shape[1])
         filled[: len(start)] = start
-        endless = start[0].isinf() if len(start) else torch.zeros(table.shape[1], dtype=torch.bool)  # a constant
+        endless = start[0].isinf() if len(start) else torch.zeros(table.shape[1], dtype=torch.bool)
         end, step = len(start), max(1, CHUNK_BYTES // max(1, 8 * table.shape[1]))
         for stage, kept in zip(self.stages, plan.kept, strict=True):
             first, second, at = (plan.of(array, kept) for array in (stage.first, stage.second, stage.at))
@@ -96,7 +96,7 @@ class Growth:
                 high = min(low + step, len(at))
                 a, b = (filled.index_select(0, vertices[low:high]) for vertices in ends)
                 torch.lerp(a, b, weights[low:high], out=filled[end + low : end + high])
-            if endless.any():
+            if endless.any():  # of two equal infinities lerp makes NaN
                 filled[end : end + len(at), endless] = start[0, endless]
             if self.knots is not None and self.knots.number == number:
                 _set_knots(filled, stage, self.knots, plan)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maxaffine.errors import NotPiecewiseAffine
+from maxaffine.errors import NotPiecewiseAffine, PartitionError
 from maxaffine.graph import AxisSelection, Choice, Dependence, Elementwise, Graph, MaxPool, Operator, Step, Value
 from maxaffine.network import difference, without_infinities
 from maxaffine.partition.planes.windows import EXTREMES, windows
@@ -91,21 +91,27 @@ def _with_values(graph: Graph, tensors: list[Tensor]) -> list[tuple[Tensor, Valu
 def bounded(rows: Tensor) -> Tensor:
     """Values (V, K) with numbers beyond all others in place of infinities.
 
-    Where nothing jumps and nothing overflows, an infinite entry is a constant, as masks put it in front of a maximum:
-    it has no boundary of its own, and its size says nothing about the rounding of others.
+    Where nothing jumps, an infinite entry is a constant, as masks put it in front of a maximum: it has no boundary of
+    its own. Its size says nothing about the rounding of others; measure them before.
 
     Args:
         rows: The values.
 
     Returns:
         Them, or a copy where one of them is infinite.
+
+    Raises:
+        PartitionError: Where an entry is infinite at some points only.
     """
     first = rows[:1]
     endless = first.isinf()
     if not endless.any():
         return rows
-    beyond = 1 + 2 * rows.masked_fill(endless, 0).abs().max()
-    return torch.where(endless, beyond * first.sign(), rows)
+    if not (~endless | (rows == first)).all():
+        cure = "use float64 or smaller inputs; net(x) names the operator that overflows"
+        raise PartitionError("an entry is infinite at some points and not at others", cure=cure)
+    largest = rows.masked_fill(endless, 0).abs().max()
+    return torch.where(endless, first.sign() * torch.where(largest > 0, 2 * largest, 1), rows)
 
 
 def operand_gap(level: Level, rows: Rows) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from maxaffine.graph import Choice, Elementwise, Operator
+from maxaffine.network import without_infinities
 from maxaffine.partition.planes.complex import SPOKE, Complex, cross, dissolve
 from maxaffine.partition.planes.divide import ROUNDING, divided_by_columns
 from maxaffine.partition.planes.levels import Level, Rows, bounded, operand_gap
@@ -130,8 +131,8 @@ def _tie(level: Level, operator: Operator, rows: Rows) -> bool:
     x = rows[level.step.inputs[0]] if level.step is not None else torch.zeros(0, 1)
     if not x.numel():
         return False
+    least = ROUNDING * float(without_infinities(x).abs().max())
     x = bounded(x)
-    least = ROUNDING * float(x.abs().max())
     if isinstance(operator, Elementwise):
         return any(bool(((x - knot).abs() <= least).any()) for knot in operator.spline.knots)
     entries = (-1 if smallest(operator) else 1) * x.numpy()[:, level.windows]

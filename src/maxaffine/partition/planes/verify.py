@@ -18,7 +18,7 @@ from maxaffine.network import difference, terms, without_infinities
 from maxaffine.partition.lines.line import MEMORY, TOLERANCE
 from maxaffine.partition.lines.segment import Segment
 from maxaffine.partition.lines.walk import Walk
-from maxaffine.partition.planes.complex import OUTSIDE, Complex, cross
+from maxaffine.partition.planes.complex import OUTSIDE, Complex, cross, groups
 from maxaffine.partition.planes.levels import flattened, levels
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ class PlaneReport:
     Attributes:
         regions: Cells whose codes at an interior point were computed: all, or those that hold the points.
         thin: Cells among them so thin that rounding may decide their codes.
-        repeated: Cells that share all their codes with another one: with none, as many regions as codes. Cells that
-            were divided further, by class or by levels, are not asked.
+        repeated: Cells that share all their codes with another one: with none, as many regions as codes. What was
+            divided further, by class or by levels, counts once.
         samples: Random points of the polygon.
         edgy: Points so close to an edge that rounding decides their codes, or whose codes differ from their cell's in
             units alone that are zero up to rounding all over it; they are not compared.
@@ -97,8 +97,8 @@ def compared(
     thick: np.ndarray = room[chosen] > THIN * size
     clear: np.ndarray = depth.numpy() > THIN * size
     # A code's region is convex, so no two cells share one, however thin they are, unless they were divided further.
-    whole = len(partition.operators) < len(levels(partition.graph))
-    counts = np.unique(own, return_counts=True)[1] if whole else np.ones(1, dtype=np.int64)
+    parent = _undivided(partition)[chosen]
+    counts = np.unique(own[np.unique(parent, return_index=True)[1]], return_counts=True)[1]
     missed = clear & ~np.isin(seen, own)
     misplaced = clear & (own[row] != seen)
     for place in np.flatnonzero(missed | misplaced).tolist():
@@ -120,6 +120,13 @@ def compared(
         place = tuple(t[wrong.argmax()].tolist()) if wrong.any() else ()
         raise PartitionError(f"the partition and the network disagree: {report}", place)
     return report
+
+
+def _undivided(partition: PlanePartition) -> np.ndarray:
+    """(F,) a number that cells have in common which were one until they were divided by class or by levels."""
+    cells, operators = partition.cells, len(levels(partition.graph)) - 1
+    within = (cells.operator >= operators) & (cells.edge_cells >= 0).all(1)
+    return groups(cells.edge_cells[within], partition.regions)
 
 
 def _crossed(partition: PlanePartition, t: Tensor, centre: Tensor, beyond: float) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from maxaffine.drawing import is_image
 from maxaffine.graph import as_tuple
+from maxaffine.network import difference
 from maxaffine.progress import progress_bar
 from maxaffine.report.sections.subject import Meaning, Subject, as_array, spaced
 from maxaffine.templates import Comparison, Templates, templates
@@ -211,7 +212,7 @@ def _splits(found: Templates, own: Tensor, label: int | None) -> tuple[UnitSplit
             value=float(own[unit]),
             inner=float(inner[row]),
             offset=float(offsets[row]),
-            residual=float(own[unit] - inner[row] - offsets[row]),
+            residual=float(difference(own[unit], inner[row] + offsets[row])),
             bound=float(found.bound[0]),
             norm=float(found.norms[0, row]),
             match=float(found.matches[0, row]),
