@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import maxaffine as ma
 from maxaffine.data import load
-from maxaffine.partition.planes.extremes import _followed, _level, _tie
+from maxaffine.partition.planes.extremes import _level, _slivers, _tie
 from maxaffine.partition.planes.verify import fingerprints
 from tests.partition.images import build
 
@@ -67,22 +67,19 @@ def test_slivers_along_a_tie_are_no_cells_of_their_own() -> None:
 
 
 def test_ties_on_one_side_of_an_edge_alone_are_of_rounding() -> None:
-    # A row of cells, each beside the next, with two units: which of three entries win all over each cell.
-    def followed(areas: list[float], *cells: tuple[str, str]) -> list[int]:
-        common = np.array([[[str(entry) in unit for entry in range(3)] for unit in cell] for cell in cells])
-        sides = np.array([(number, number + 1) for number in range(len(cells) - 1)])
-        # A unit at a time, as where memory is short.
-        return _followed((common[:, [unit]] for unit in (0, 1)), sides, np.array(areas)).tolist()
+    # A row of cells, each beside the next, the edges named by whether each side could have the winners of the other.
+    def slivers(areas: list[float], *within: tuple[bool, bool]) -> list[list[int]]:
+        sides = np.array([(number, number + 1) for number in range(len(within))])
+        return _slivers(sides, np.array(within).T, np.array(areas)).tolist()
 
-    assert followed([1, 9], ("01", "0"), ("1", "0")) == [1, 1]
-    assert followed([9, 2, 1], ("1", "0"), ("01", "0"), ("012", "0")) == [0, 0, 0]
-    # Where another unit changes there is a boundary, whatever ties beside it.
-    assert followed([1, 9], ("01", "0"), ("1", "2")) == [0, 1]
-    assert followed([9, 1, 9], ("0", "2"), ("01", "02"), ("1", "1")) == [0, 0, 2]
-    assert followed([9, 1, 9], ("0", "1"), ("01", "02"), ("1", "0")) == [0, 2, 2]
-    assert followed([1, 9], ("01", "0"), ("2", "0")) == followed([1, 9], ("01", "0"), ("12", "0")) == [0, 1]
-    # What ties all over a cell that is no sliver ties, and so does what ties on both sides.
-    assert followed([9, 1], ("01", "0"), ("1", "0")) == followed([1, 9], ("01", "0"), ("01", "0")) == [0, 1]
+    assert slivers([1, 9], (True, False)) == slivers([1, 9], (True, True)) == [[0, 1]]
+    assert slivers([9, 1], (False, True)) == [[1, 0]]
+    # Where another unit changes there is a boundary, and a large cell in which entries tie is no sliver.
+    assert slivers([1, 9], (False, False)) == slivers([9, 1], (True, False)) == []
+    # Between two it goes with the larger, beside another sliver with neither.
+    assert slivers([8, 1, 9], (False, True), (True, False)) == [[1, 2]]
+    assert slivers([9, 1, 8], (False, True), (True, False)) == [[1, 0]]
+    assert slivers([1, 2, 9], (True, False), (True, False)) == [[1, 2]]
 
 
 @pytest.fixture(scope="module")

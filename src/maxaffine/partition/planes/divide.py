@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import isinf
 
 import numpy as np
 import torch
@@ -153,7 +154,10 @@ class _Sums:
 
     def _peak(self) -> float:
         tables = [table for table in self.made.values() if table.is_floating_point() and table.numel()]
-        return max((float(_largest(table).max()) for table in tables), default=0.0)
+        sizes = [float(torch.stack(table.aminmax()).abs().max()) for table in tables]
+        # A mask has no size; what is beside it is looked at column by column then.
+        sizes = [float(_largest(table).max()) if isinf(n) else n for n, table in zip(sizes, tables, strict=True)]
+        return max(sizes, default=0.0)
 
     def _uncancelled(self) -> Tensor:
         """(K,) the largest entries where nothing cancels."""

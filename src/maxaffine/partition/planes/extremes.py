@@ -13,7 +13,7 @@ interpolated alike; a sign of a difference is then the same for all cells around
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -166,26 +166,29 @@ class _Contest:
 
     def changing(self, cells: Complex, edges: np.ndarray) -> np.ndarray:
         """(n,) the place of a unit whose winner is another on either side of each edge between cells; -1 for none."""
-        sides, every = cells.edge_cells[edges], np.arange(len(cells.counts))
-        found, uneven = self._changes(cells, sides, every)
-        if not uneven.any():
+        sides = cells.edge_cells[edges]
+        found, within = self._changes(cells, sides, None)
+        slivers = _slivers(sides, within & (found >= 0), cells.areas)
+        if not len(slivers):
             return found
-        commons = (self._common(cells, units) for units in self._units_of(cells))
-        followed = _followed(commons, sides[uneven], cells.areas)
+        followed = np.arange(len(cells.counts))
+        followed[slivers[:, 0]] = slivers[:, 1]
         return self._changes(cells, sides, followed)[0]
 
-    def _changes(self, cells: Complex, sides: np.ndarray, followed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """See :meth:`changing`, if cells have the winners of others; and where more entries tie on one side."""
+    def _changes(self, cells: Complex, sides: np.ndarray, followed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """See :meth:`changing`, if cells have the winners of others; and (2, n) on which side those of both win too."""
         left, right = sides.T
-        found, uneven = np.full(len(sides), -1), np.zeros(len(sides), dtype=bool)
+        found, within = np.full(len(sides), -1), np.ones((2, len(sides)), dtype=bool)
         for units in self._units_of(cells) if len(sides) else ():
             common = self._common(cells, units)
             # Of entries that tie all over a cell the lowest is its winner, as everywhere.
-            winner, count = common.argmax(2)[followed], common.sum(2)
+            winner = common.argmax(2) if followed is None else common.argmax(2)[followed]
             changes = winner[left] != winner[right]
             found = np.where((found < 0) & changes.any(1), units[changes.argmax(1)], found)
-            uneven |= (count[left] != count[right]).any(1)
-        return found, uneven
+            edge, unit = np.nonzero(changes)
+            for side, (here, there) in enumerate(((left[edge], right[edge]), (right[edge], left[edge]))):
+                within[side, edge[~common[here, unit, winner[there, unit]]]] = False
+        return found, within
 
     def _units_of(self, cells: Complex) -> Iterator[np.ndarray]:
         """Places of units, as many at once as memory holds entries of at all corners."""
@@ -242,33 +245,25 @@ class _Contest:
         return _Contest(self.units, entries, self.least)
 
 
-def _followed(commons: Iterable[np.ndarray], sides: np.ndarray, areas: np.ndarray) -> np.ndarray:
-    """For every cell the one whose winners it has: itself, unless ties make it a sliver of one beside it.
+def _slivers(sides: np.ndarray, within: np.ndarray, areas: np.ndarray) -> np.ndarray:
+    """Cells that are part of another, by ties of rounding alone.
 
     Args:
-        commons: (F, units, m) which entries win all over each cell, some units at a time.
         sides: (n, 2) the cells on either side of edges across which the entries are affine.
+        within: (2, n) whether the winners of the cell on the other side win all over the first and the second too.
         areas: (F,) of the cells.
 
     Returns:
-        (F,) numbers of cells.
+        (m, 2) such a cell, and the one beside it whose winners it has.
     """
     # If entries tie on one side alone, it is because rounding levels them there: in a sliver along the line on which
-    # they are equal, which has no code of its own. It is part of a larger cell beside it whose winners all win in it.
-    first, second = sides.T
-    within = np.ones((2, len(sides)), dtype=bool)
-    for common in commons:
-        within[0] &= (common[first] >= common[second]).all((1, 2))
-        within[1] &= (common[second] >= common[first]).all((1, 2))
-    fewer = within & ~within[::-1]
-    pairs = np.concatenate([sides[fewer[0]], sides[fewer[1], ::-1]])
+    # they are equal, which has no code of its own. A large cell in which they tie is none.
+    pairs = np.concatenate([sides[within[0]], sides[within[1], ::-1]])
     pairs = pairs[areas[pairs[:, 0]] < areas[pairs[:, 1]]]
-    followed = np.arange(len(areas))
-    followed[pairs[::-1, 0]] = pairs[::-1, 1]
-    # Each is larger than those that follow it, so that following on comes to an end.
-    while not np.array_equal(further := followed[followed], followed):
-        followed = further
-    return followed
+    # Only a cell that is no sliver itself, whose winners have been compared; of several the largest.
+    pairs = pairs[~np.isin(pairs[:, 1], pairs[:, 0])]
+    pairs = pairs[np.argsort(-areas[pairs[:, 1]], kind="stable")]
+    return pairs[np.unique(pairs[:, 0], return_index=True)[1]]
 
 
 def _tie(entries: np.ndarray, vertex: np.ndarray, function: np.ndarray, functions: np.ndarray) -> None:
