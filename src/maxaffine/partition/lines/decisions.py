@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from maxaffine.network import without_infinities
+from maxaffine.network import size, without_infinities
 from maxaffine.partition.lines.envelopes import crossings, takeovers
 
 
@@ -41,7 +41,7 @@ def decisions(t: Tensor, starts: Tensor, ends: Tensor, threshold: float, toleran
     Returns:
         The changes; the lowest class wins a tie over a whole piece.
     """
-    limit = tolerance * _largest(starts, ends)
+    limit = tolerance * size(without_infinities(torch.cat([starts, ends])))
     if starts.shape[1] == 1:
         piece, fraction, _ = crossings(starts[:, 0] - threshold, ends[:, 0] - threshold, limit)
     else:
@@ -74,15 +74,10 @@ def levels(t: Tensor, starts: Tensor, ends: Tensor, level: float, tolerance: flo
     Returns:
         The places, increasing; a piece that equals the level all over counts with its ends.
     """
-    limit = tolerance * max(_largest(starts, ends), abs(level))
+    limit = tolerance * max(size(without_infinities(torch.cat([starts, ends]))), abs(level))
     left, right = starts - level, ends - level
     piece, fraction, _ = crossings(left, right, limit)
     inside = t[piece] + fraction * (t[piece + 1] - t[piece])
     # Crossings leave out ends that are within the limit of the level: those are places themselves.
     reached = torch.cat([t[:-1][left.abs() <= limit], t[1:][right.abs() <= limit]])
     return torch.cat([inside, reached]).unique()
-
-
-def _largest(starts: Tensor, ends: Tensor) -> float:
-    """The largest magnitude of outputs, but for infinities, as masks put them."""
-    return float(without_infinities(torch.cat([starts, ends])).abs().max())

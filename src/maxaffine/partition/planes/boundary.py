@@ -15,7 +15,7 @@ from maxaffine.partition.planes.complex import Complex
 from maxaffine.partition.planes.divide import ROUNDING, Division, divided_by_columns, too_small
 from maxaffine.partition.planes.extremes import Boundary, divided_by_extremes
 from maxaffine.partition.planes.growth import Growth, Knots
-from maxaffine.partition.planes.levels import bounded
+from maxaffine.partition.planes.levels import bounded, largest
 
 if TYPE_CHECKING:
     from maxaffine.partition.planes.partition import PlanePartition
@@ -105,10 +105,9 @@ def _divided(partition: PlanePartition) -> tuple[Complex, np.ndarray]:
     if values.shape[1] == 1:
         done, table = _cut_at(partition, values)
         return _trimmed(done.cells, _grown(table, done.growth))
-    least = np.where(np.isinf(values[0]), 0, too_small(values))
-    window, scores = np.arange(values.shape[1])[None], bounded(partition.values).numpy()
+    window = np.arange(values.shape[1])[None]
     boundary = Boundary(len(partition.operators), False, partition.tolerance)
-    cells, stages = divided_by_extremes(partition.cells, scores, window, least, boundary)
+    cells, stages = divided_by_extremes(partition.cells, values, window, too_small(values), boundary)
     return _trimmed(cells, _grown(values, Growth(len(values), stages)))
 
 
@@ -130,7 +129,7 @@ def _cut_at_levels(
         raise BadInput(f"output: numbers run from 0 to {values.shape[1] - 1}, got {output}")
     # The levels of one output never meet within a cell, so that all of them can cut it at once.
     # A value that is large beside its distance to a level is known to its own rounding only, not to the distance's.
-    rounding = ROUNDING * float(np.abs(values[:, output]).max(initial=0.0, where=~np.isinf(values[:, output])))
+    rounding = ROUNDING * float(largest(partition.values[:, [output]]))
     done, table = _cut_at(partition, values[:, [output]] - levels, rounding)
     carried = [_grown(table, done.growth), _grown(values, replace(done.growth, knots=None))]
     cells, rows = _trimmed(done.cells, np.concatenate(carried, 1))

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from maxaffine.graph import AxisSelection, Choice, Elementwise, MaxPool
-from maxaffine.network import without_infinities
 from maxaffine.partition.planes.complex import Complex, Functions, subdivide
 from maxaffine.partition.planes.extremes import Boundary, divided_by_extremes
 from maxaffine.partition.planes.growth import Growth, Knots, grown_table
-from maxaffine.partition.planes.levels import Level, Rows, bounded, operand_gap, probes
+from maxaffine.partition.planes.levels import Level, Rows, bounded, largest, operand_gap, probes
 from maxaffine.partition.planes.windows import smallest
 
 # A unit is taken for zero at a vertex where it is this small beside its largest value over the complex, or so small
@@ -63,10 +62,10 @@ def divide(cells: Complex, level: Level, made: Rows, rows: Rows, operator: int, 
         return divided_by_columns(cells, *columns, operator, tolerance)
     if isinstance(step.operator, MaxPool | AxisSelection):
         x = rows[step.inputs[0]]
-        size = _largest(x)
-        least = torch.where(x[0].isinf(), 0, sums.noise(size, size)).numpy()
+        size = largest(x)
+        least = sums.noise(size, size).numpy()
         boundary = Boundary(operator, smallest(step.operator), tolerance)
-        cells, stages = divided_by_extremes(cells, bounded(x).numpy(), level.windows, least, boundary)
+        cells, stages = divided_by_extremes(cells, x.numpy(), level.windows, least, boundary)
         return Division(cells, Growth(len(x), stages))
     gap, size = operand_gap(level, rows)
     low, high = gap.amin(0), gap.amax(0)
@@ -114,8 +113,8 @@ def divided_by_columns(
 
 def too_small(x: np.ndarray) -> np.ndarray:
     """What counts as zero in each column of values (V, K): (K,)."""
-    largest = np.abs(x).max(0, initial=0.0, where=~np.isinf(x))
-    return np.maximum(RELATIVE * largest, ROUNDING * largest.max(initial=0.0))
+    size = largest(torch.from_numpy(x)).numpy()
+    return np.maximum(RELATIVE * size, ROUNDING * size.max(initial=0.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +155,7 @@ class _Sums:
         tables = [table for table in self.made.values() if table.is_floating_point() and table.numel()]
         sizes = [float(torch.stack(table.aminmax()).abs().max()) for table in tables]
         # A mask has no size; what is beside it is looked at column by column then.
-        sizes = [float(_largest(table).max()) if isinf(n) else n for n, table in zip(sizes, tables, strict=True)]
+        sizes = [float(largest(table).max()) if isinf(n) else n for n, table in zip(sizes, tables, strict=True)]
         return max(sizes, default=0.0)
 
     def _uncancelled(self) -> Tensor:
@@ -164,19 +163,14 @@ class _Sums:
         rows, step = self.level.run(probes(self.made)), self.level.step
         if step is None or isinstance(step.operator, Choice):
             return operand_gap(self.level, rows)[1]
-        return _largest(rows[step.inputs[0]])
-
-
-def _largest(x: Tensor) -> Tensor:
-    """The largest magnitude in each column, zero for infinite ones: what a mask puts is not rounded."""
-    return without_infinities(torch.maximum(x.amax(0), -x.amin(0)))
+        return largest(rows[step.inputs[0]])
 
 
 def _knotted(
     operator: Elementwise, number: int, x: Tensor, sums: _Sums
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Knots]:
     """The entries less each knot and what counts as zero of them, for the units that lie on both sides of it."""
-    size = _largest(x)
+    size = largest(x)
     low, high = bounded(torch.stack((x.amin(0), x.amax(0))))
     found = []
     for knot in operator.spline.knots:

@@ -17,10 +17,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from maxaffine.errors import PartitionError
 from maxaffine.partition.planes.complex import SPOKE, Complex, Functions, Stage, owners, spans, subdivide, unite
 from maxaffine.partition.planes.growth import grown_table
+from maxaffine.partition.planes.levels import bounded
 
 CHUNK_ENTRIES = 2**22
 ENTRIES = 2**25  # held of the units that are divided by together
@@ -60,6 +62,9 @@ def divided_by_extremes(
     Raises:
         PartitionError: When rounding leaves a cell whose winners cannot be told apart.
     """
+    # What a mask has put at infinity loses, or wins, everywhere, and takes no part in what ties.
+    least = np.where(np.isinf(x[0]), 0, least)
+    x = bounded(torch.from_numpy(x)).numpy()
     first, stages = len(cells.points), ()
     waiting = _Contest.of(x, windows, least, boundary.smallest).units
     while len(waiting):

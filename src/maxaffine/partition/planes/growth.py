@@ -86,7 +86,7 @@ class Growth:
         start = table if plan.before is None else table.index_select(0, torch.from_numpy(plan.before))
         filled = table.new_empty(total, table.shape[1])
         filled[: len(start)] = start
-        endless = start[0].isinf() if len(start) else torch.zeros(table.shape[1], dtype=torch.bool)
+        endless = start[:1].isinf().any(0)
         end, step = len(start), max(1, CHUNK_BYTES // max(1, 8 * table.shape[1]))
         for stage, kept in zip(self.stages, plan.kept, strict=True):
             first, second, at = (plan.of(array, kept) for array in (stage.first, stage.second, stage.at))

@@ -88,6 +88,18 @@ def _with_values(graph: Graph, tensors: list[Tensor]) -> list[tuple[Tensor, Valu
     return [(tensor, graph.values[number]) for tensor, number in zip(tensors, graph.outputs, strict=True)]
 
 
+def largest(rows: Tensor) -> Tensor:
+    """The largest magnitude in each column of values (V, K), zero in infinite ones: what a mask puts is not rounded.
+
+    Args:
+        rows: The values.
+
+    Returns:
+        (K,).
+    """
+    return without_infinities(torch.maximum(rows.amax(0), -rows.amin(0)))
+
+
 def bounded(rows: Tensor) -> Tensor:
     """Values (V, K) with numbers beyond all others in place of infinities.
 
@@ -110,8 +122,8 @@ def bounded(rows: Tensor) -> Tensor:
     if not (~endless | (rows == first)).all():
         cure = "use float64 or smaller inputs; net(x) names the operator that overflows"
         raise PartitionError("an entry is infinite at some points and not at others", cure=cure)
-    largest = rows.masked_fill(endless, 0).abs().max()
-    return torch.where(endless, first.sign() * torch.where(largest > 0, 2 * largest, 1), rows)
+    size = largest(rows).max()
+    return torch.where(endless, first.sign() * torch.where(size > 0, 2 * size, 1), rows)
 
 
 def operand_gap(level: Level, rows: Rows) -> tuple[Tensor, Tensor]:
@@ -133,8 +145,8 @@ def operand_gap(level: Level, rows: Rows) -> tuple[Tensor, Tensor]:
     inputs = [laid_out(rows[number], level.operands.values[number]) for number in level.operands.inputs]
     first, second = step.operator.sides(level.operands.run(inputs))
     gap, value = difference(first, second), level.operands.values[step.result]
-    sides = [without_infinities(torch.as_tensor(side)).abs().expand_as(gap) for side in (first, second)]
-    return bounded(flattened(gap, value)), torch.maximum(*(flattened(side, value).amax(0) for side in sides))
+    sides = [flattened(torch.as_tensor(side).expand_as(gap), value) for side in (first, second)]
+    return bounded(flattened(gap, value)), torch.maximum(*map(largest, sides))
 
 
 def probes(rows: Rows) -> Rows:
@@ -151,8 +163,7 @@ def probes(rows: Rows) -> Rows:
     for number, table in rows.items():
         if table.is_floating_point():
             drawn = 2 * torch.rand(PROBES, table.shape[1], generator=generator, dtype=table.dtype) - 1
-            largest = torch.maximum(table.amax(0), -table.amin(0))
-            found[number] = torch.where(largest.isinf(), table[0], drawn * largest)
+            found[number] = torch.where(table[0].isinf(), table[0], drawn * largest(table))
         else:
             found[number] = table[:1].expand(PROBES, -1)
     return found

@@ -19,10 +19,9 @@ import torch
 from torch import Tensor
 
 from maxaffine.graph import Choice, Elementwise, Operator
-from maxaffine.network import without_infinities
 from maxaffine.partition.planes.complex import SPOKE, Complex, cross, dissolve
 from maxaffine.partition.planes.divide import ROUNDING, divided_by_columns
-from maxaffine.partition.planes.levels import Level, Rows, bounded, operand_gap
+from maxaffine.partition.planes.levels import Level, Rows, bounded, largest, operand_gap
 from maxaffine.partition.planes.windows import smallest
 
 MANY = 6  # from this many known points on, lines join only some pairs of them
@@ -131,7 +130,7 @@ def _tie(level: Level, operator: Operator, rows: Rows) -> bool:
     x = rows[level.step.inputs[0]] if level.step is not None else torch.zeros(0, 1)
     if not x.numel():
         return False
-    least = ROUNDING * float(without_infinities(x).abs().max())
+    least = ROUNDING * float(largest(x).max())
     x = bounded(x)
     if isinstance(operator, Elementwise):
         return any(bool(((x - knot).abs() <= least).any()) for knot in operator.spline.knots)

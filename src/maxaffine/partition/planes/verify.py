@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from maxaffine.errors import BadInput, ExactnessError, PartitionError
-from maxaffine.network import difference, terms, without_infinities
+from maxaffine.network import difference, size, terms, without_infinities
 from maxaffine.partition.lines.line import MEMORY, TOLERANCE
 from maxaffine.partition.lines.segment import Segment
 from maxaffine.partition.lines.walk import Walk
@@ -223,7 +223,7 @@ def _module_error(partition: PlanePartition, model: Callable, t: Tensor, cell: T
             return float("inf"), False
         if float(gap.max()) > worst:
             worst, at = float(gap.max()), (first + int(gap.argmax()) // gap.shape[1], int(gap.argmax()) % gap.shape[1])
-        largest = max(largest, float(without_infinities(value).abs().max()))
+        largest = max(largest, size(without_infinities(value)))
         first += len(value)
     bound = AGREEMENT.get(dtype, 1e-2)
     if worst > bound * largest:

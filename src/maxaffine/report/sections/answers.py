@@ -212,7 +212,7 @@ def _splits(found: Templates, own: Tensor, label: int | None) -> tuple[UnitSplit
             value=float(own[unit]),
             inner=float(inner[row]),
             offset=float(offsets[row]),
-            residual=float(difference(own[unit], inner[row] + offsets[row])),
+            residual=float(difference(own[unit] - inner[row], offsets[row])),
             bound=float(found.bound[0]),
             norm=float(found.norms[0, row]),
             match=float(found.matches[0, row]),
