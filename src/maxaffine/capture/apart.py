@@ -78,9 +78,9 @@ def _in_one_trace(program: ExportedProgram, table: dict[Any, Callable]) -> Graph
 
 def _name_placeholders(graph: Graph, names: list[str]) -> None:
     """Give the placeholders these names, and others to the nodes that had them."""
-    taken = {*names, *(node.name for node in graph.nodes)}
+    wanted, taken = set(names), {*names, *(node.name for node in graph.nodes)}
     for node in graph.nodes:
-        if node.name in names:
+        if node.name in wanted:
             number = next(number for number in count(1) if f"{node.name}_{number}" not in taken)
             node.name = f"{node.name}_{number}"
             taken.add(node.name)
@@ -92,24 +92,26 @@ def _made_functional(graph: Graph, table: Container[Any]) -> bool:
     """Replace operators that write into memory which nobody else sees, by none of the table; whether none is left."""
     for node in graph.find_nodes(op="call_function", target=aten.detach_.default):
         node.target = aten.detach.default  # it writes no numbers
-    writing = {node for node in graph.nodes if _writes(node)}
-    if not writing:
+    plain = {node: _plain(node) for node in graph.nodes if _writes(node)}
+    if not plain:
         return True
+    if any(operator is None or operator in table for operator in plain.values()):
+        return False
     sharing: dict[Any, list[Node]] = defaultdict(list)
     for node in graph.nodes:
         for place in _places(node):
             sharing[place].append(node)
-    if None in sharing or any(_plain(node) is None or _plain(node) in table for node in writing):
+    if None in sharing:
         return False
     place_of = {node: place for place, node in enumerate(graph.nodes)}
-    for node in sorted(writing, key=place_of.__getitem__):
+    for node, operator in plain.items():
         # Nothing else may share the memory, in the graph or outside. Then relu_(x) is relu(x), read in place of x from
         # there on.
         written = node.args[0]
         first, *others = sharing[_places(node).pop()]
-        if written not in (first, *others) or not _fresh(first) or not set(others) <= writing:
+        if written not in (first, *others) or not _fresh(first) or not plain.keys() >= set(others):
             return False
-        node.target = _plain(node)
+        node.target = operator
         for user in [user for user in written.users if place_of[user] > place_of[node]]:
             user.replace_input_with(written, node)
     return True

@@ -30,7 +30,7 @@ from maxaffine.capture.apart import taken_apart
 from maxaffine.capture.causes import cause
 from maxaffine.capture.fixing import fixing_lines
 from maxaffine.capture.rewritten import Rewritten
-from maxaffine.errors import CaptureError, NotPiecewiseAffine
+from maxaffine.errors import CaptureError, NotPiecewiseAffine, first_line
 from maxaffine.network import kept_attributes
 
 # PyTorch traces one module at a time: it replaces nn.Module's own methods meanwhile, and streams and filters are set.
@@ -164,7 +164,7 @@ def _explanation(error: Exception, example: list[Tensor]) -> str:
     """The cause of a failed trace in the user's terms."""
     text = str(error).strip()
     kind = type(error).__name__
-    first = text.splitlines()[0] if text else kind
+    first = first_line(error)
     where = user_frame(error)
     if "data-dependent" in text or "DataDependent" in kind or "DynamicOutputShape" in kind:
         return (

@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from ..errors import BadInput, ModelError
+from ..errors import BadInput, ModelError, first_line
 
 SUFFIXES = (".safetensors", ".pt", ".pth")
 
@@ -125,7 +125,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             "refused: save model.state_dict() alone"
         ) from error
     except Exception as error:  # what the readers raise on damaged files is not one family
-        told = (str(error).splitlines() or [type(error).__name__])[0]
+        told = first_line(error)
         raise ModelError(f"{path}: unreadable as weights ({told}); check the path, or save them again") from error
     if not isinstance(state, Mapping):
         raise ModelError(f"{path}: holds one {type(state).__name__}, not tensors by name; save model.state_dict()")

@@ -59,9 +59,8 @@ FAMILIES: tuple[tuple[str, str, str], ...] = (
         RUNNING,
     ),
     (
-        "native_dropout dropout feature_dropout alpha_dropout feature_alpha_dropout bernoulli rand rand_like randn "
-        "randn_like randint randint_like randperm random normal normal_functional log_normal uniform exponential "
-        "cauchy geometric poisson binomial multinomial",
+        "native_dropout bernoulli rand rand_like randn randn_like randint randint_like randperm random normal "
+        "normal_functional log_normal uniform exponential cauchy geometric poisson binomial multinomial",
         RANDOM,
         "call model.eval() before capture, and give functions training=self.training; numbers that are drawn in"
         " evaluation mode too can become an input of the module",
