@@ -6,6 +6,7 @@ import gc
 import os
 import random
 import signal
+import sys
 
 import hypothesis
 import numpy as np
@@ -43,13 +44,14 @@ def _seeds() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let the tests of one network of the zoo follow one another, so that one process captures it, and once."""
-    from tests.zoo import ZOO, Case  # only now: it imports the library
-
-    place_of = {case: place for place, case in enumerate(ZOO)}
+    zoo = sys.modules.get("tests.zoo")  # it takes seconds to import, for nothing where no test has
+    if zoo is None:
+        return
+    place_of = {case: place for place, case in enumerate(zoo.ZOO)}
 
     def place(item: pytest.Item) -> int:
         given = item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
-        return next((place_of[value] for value in given if isinstance(value, Case)), len(ZOO))
+        return next((place_of[value] for value in given if isinstance(value, zoo.Case)), len(place_of))
 
     items.sort(key=place)
 
