@@ -1,91 +1,97 @@
-"""An exported program with its operators taken apart: in one trace, where nobody else sees what is written in place."""
+"""A module exported with its operators taken apart: in one trace, where nobody else sees what is written in place."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import threading
 from collections import defaultdict
-from collections.abc import Callable, Container
-from itertools import count
+from collections.abc import Callable, Container, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._ops import HigherOrderOperator, OpOverload
 from torch._subclasses import FakeTensor
 from torch.export import ExportedProgram
-from torch.fx import Graph, GraphModule, Interpreter, Node
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx import Graph, Node
 from torch.fx.node import map_arg
-from torch.fx.traceback import preserve_node_meta
 from torch.utils._pytree import tree_leaves
 
 from maxaffine.capture.decompositions import decompositions
+from maxaffine.network import kept_attributes
 
 aten = torch.ops.aten
 
-# What PyTorch raises where it cannot follow a graph; another way is tried then, and tells what is at fault.
+# What PyTorch raises where it cannot follow a module; another way is tried then, and tells what is at fault.
 FAILED = (RuntimeError, TypeError, ValueError, LookupError, AssertionError)
 
 
-def taken_apart(program: ExportedProgram) -> tuple[ExportedProgram, GraphModule]:
-    """Take the operators of an exported program apart.
+def apart(model: nn.Module, export: Callable[[], ExportedProgram]) -> ExportedProgram:
+    """Export a module with its operators taken apart.
 
     PyTorch's own way traces twice more, to make functional what is written in place, and registers some hundred
-    operators for that long. A graph in which nothing is written, or only what nobody else sees, needs one trace.
+    operators for that long. A graph in which nothing is written, or only what nobody else sees, needs its first trace
+    alone.
 
     Args:
-        program: What torch.export made of a module.
+        model: The module.
+        export: Exports it, once or twice.
 
     Returns:
-        The program whose signature and constants hold, and the functional graph of simple operators.
+        The program, whose graph is functional and of simple operators.
     """
     table = decompositions()
-    with torch.inference_mode():  # for autograd PyTorch takes hardshrink and softshrink apart
-        module = _in_one_trace(program, table)
-        if module is None:
+    program = _in_one_trace(model, export, table)
+    if program is None:
+        program = export()
+        with torch.inference_mode():  # for autograd PyTorch takes hardshrink and softshrink apart
             program = program.run_decompositions(table)
-            module = program.graph_module
-    return program, module
+    return program
 
 
-def _in_one_trace(program: ExportedProgram, table: dict[Any, Callable]) -> GraphModule | None:
-    """The graph traced once more, its placeholders named as before; None where that does not take all apart."""
-    old = program.graph.find_nodes(op="placeholder")
-    values = [node.meta["val"] for node in old]
-    fake = next((value for value in values if isinstance(value, FakeTensor)), None)
-    # What autocast casts, and what vmap makes of a graph, shows behind dispatch only.
-    if fake is None or torch.is_autocast_enabled(fake.device.type) or any(map(_transforms, program.graph.nodes)):
+def _in_one_trace(
+    model: nn.Module, export: Callable[[], ExportedProgram], table: dict[Any, Callable]
+) -> ExportedProgram | None:
+    """The program whose operators were taken apart where the tracer met them; None where that does not do."""
+    # PyTorch's own, so it may go away.
+    if not hasattr(importlib.import_module("torch.export._trace"), "make_fx"):
         return None
-    # What it has written by then means the same where it finds something that it cannot.
-    if not _made_functional(program.graph, ()):
-        return None
-    program.graph_module.recompile()
-    # Before dispatch, what the table names is taken apart where it is met, and nothing else is.
-    retraced = make_fx(Interpreter(program.graph_module).run, table, pre_dispatch=True)
     try:
-        with fake.fake_mode, preserve_node_meta():
-            module = retraced(*values)
+        with kept_attributes(model), _taking_apart(table):
+            program = export()
     except FAILED:
         return None
-    graph = module.graph
-    # Before dispatch no table is asked about a number of entries.
-    if graph.find_nodes(op="call_function", target=aten.sym_numel.default) or not _made_functional(graph, table):
+    graph = program.graph
+    # What autocast casts, and what vmap makes of a graph, shows behind dispatch only; before it no table is asked
+    # about a number of entries.
+    if any(map(_hidden, graph.nodes)) or _casts(graph) or not _made_functional(graph, table):
         return None
-    _name_placeholders(graph, [node.name for node in old])
     graph.eliminate_dead_code()
-    module.recompile()
-    return module
+    program.graph_module.recompile()
+    return program
 
 
-def _name_placeholders(graph: Graph, names: list[str]) -> None:
-    """Give the placeholders these names, and others to the nodes that had them."""
-    wanted, taken = set(names), {*names, *(node.name for node in graph.nodes)}
-    for node in graph.nodes:
-        if node.name in wanted:
-            number = next(number for number in count(1) if f"{node.name}_{number}" not in taken)
-            node.name = f"{node.name}_{number}"
-            taken.add(node.name)
-    for node, name in zip(graph.find_nodes(op="placeholder"), names, strict=True):
-        node.name = node.target = name
+@contextlib.contextmanager
+def _taking_apart(table: dict[Any, Callable]) -> Iterator[None]:
+    """What this thread exports is taken apart by the table: torch.export itself has no argument for that."""
+    tracer: Any = importlib.import_module("torch.export._trace")
+    plain, here = tracer.make_fx, threading.get_ident()
+
+    def make_fx(function: Callable, **options: Any) -> Callable:
+        return plain(function, **({"decomposition_table": table} if threading.get_ident() == here else {}) | options)
+
+    tracer.make_fx = make_fx
+    try:
+        yield
+    finally:
+        tracer.make_fx = plain
+
+
+def _casts(graph: Graph) -> bool:
+    """Whether the caller's autocast is on, on the device of the graph's inputs."""
+    values = [node.meta.get("val") for node in graph.find_nodes(op="placeholder")]
+    return any(torch.is_autocast_enabled(value.device.type) for value in values if isinstance(value, Tensor))
 
 
 def _made_functional(graph: Graph, table: Container[Any]) -> bool:
@@ -117,9 +123,12 @@ def _made_functional(graph: Graph, table: Container[Any]) -> bool:
     return True
 
 
-def _transforms(node: Node) -> bool:
-    """Whether a node enters or leaves vmap or another transform of functions."""
-    return node.op == "call_function" and (getattr(node.target, "__module__", "") or "").startswith("torch._functorch")
+def _hidden(node: Node) -> bool:
+    """Whether a node enters or leaves vmap or another transform of functions, or counts entries."""
+    if node.op != "call_function":
+        return False
+    transforms = (getattr(node.target, "__module__", "") or "").startswith("torch._functorch")
+    return transforms or node.target is aten.sym_numel.default
 
 
 def _writes(node: Node) -> bool:

@@ -26,7 +26,7 @@ from torch.export.dynamic_shapes import ShapesCollection
 from torch.fx import Graph, GraphModule, Node
 from torch.utils._pytree import tree_leaves
 
-from maxaffine.capture.apart import taken_apart
+from maxaffine.capture.apart import apart
 from maxaffine.capture.causes import cause
 from maxaffine.capture.fixing import fixing_lines
 from maxaffine.capture.rewritten import Rewritten
@@ -127,12 +127,16 @@ def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any], batch_dims: Any
     shapes = ShapesCollection()
     for tensor, axis in zip(tree_leaves((args, kwargs)), tree_leaves(batch_dims), strict=True) if batch_dims else ():
         shapes[tensor] = {axis: batch}
+    dynamic: Any = shapes if batch_dims else None  # PyTorch's annotation leaves it out
     with untouched(model), fixing_lines() as lines:
-        try:
-            dynamic: Any = shapes if batch_dims else None  # PyTorch's annotation leaves it out
+
+        def export() -> ExportedProgram:
+            lines.clear()  # of a trace before
             with Rewritten():
-                program = torch.export.export(_named(model, kwargs), args, kwargs, dynamic_shapes=dynamic, strict=False)
-            program, module = taken_apart(program)
+                return torch.export.export(_named(model, kwargs), args, kwargs, dynamic_shapes=dynamic, strict=False)
+
+        try:
+            program = apart(model, export)
         except Exception as error:
             found = cause(model, args, kwargs, error)
             if found:
@@ -140,7 +144,7 @@ def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any], batch_dims: Any
             if _fixes_batch(error):
                 raise FixedBatch(f" (at {lines[0]})" if lines else "") from error
             raise CaptureError(_explanation(error, tree_leaves((args, kwargs)))) from error
-    return _frozen(program, module, model if owned else nn.Module())
+    return _frozen(program, model if owned else nn.Module())
 
 
 def _named(model: nn.Module, kwargs: dict[str, Any]) -> nn.Module:
@@ -202,9 +206,9 @@ def user_frame(error: Exception) -> str:
     return frames[-1] if frames else ""
 
 
-def _frozen(program: ExportedProgram, module: GraphModule, owner: nn.Module) -> Traced:
+def _frozen(program: ExportedProgram, owner: nn.Module) -> Traced:
     """Copy the constants once each (shared parameters stay shared) and pick out what the user gives and gets."""
-    graph, signature = module.graph, program.graph_signature
+    graph, signature = program.graph, program.graph_signature
     _drop_tokens(graph, signature)
     changed = [spec for spec in signature.output_specs if spec.kind.name in CHANGES]
     if changed:
@@ -232,7 +236,7 @@ def _frozen(program: ExportedProgram, module: GraphModule, owner: nn.Module) -> 
         inputs=tuple(str(name) for name in signature.user_inputs),
         outputs=tuple(kept),
         output_spec=program.call_spec.out_spec,
-        module=module,
+        module=program.graph_module,
     )
 
 
