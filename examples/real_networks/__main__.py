@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line.
 
     Args:
-        arguments: The words behind the command; those of the process by default.
+        arguments: The words after the command; those of the process by default.
     """
     parser = argparse.ArgumentParser(prog="python -m examples.real_networks", description=__doc__)
     parser.add_argument("networks", nargs="*", help=f"of {', '.join(STUDIES)}; all by default")
@@ -29,9 +29,12 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"networks: {unknown} are not known; there are {sorted(STUDIES)}")
     torch.set_num_threads(1)
     images, page = options.docs / "images", options.docs / "real-networks.md"
-    images.mkdir(parents=True, exist_ok=True)
+    networks = options.networks or list(STUDIES)
     text = page.read_text(encoding="utf-8")
-    for name in options.networks or STUDIES:
+    for name in networks:
+        filled(text, name, "")  # a page that cannot take the numbers is refused before they are measured
+    images.mkdir(parents=True, exist_ok=True)
+    for name in networks:
         measured = STUDIES[name](images)
         text = filled(text, name, measured)
         page.write_text(text, encoding="utf-8")
