@@ -90,10 +90,25 @@ class Rooms:
 
 def check_tree(package: Path, rooms: Rooms) -> list[Violation]:
     """Every broken rule in the package at the folder ``package``."""
-    return [found for path in sorted(package.rglob("*.py")) for found in _check_file(path, package, rooms)]
+    operators = _operators(package)
+    return [found for path in sorted(package.rglob("*.py")) for found in _check_file(path, package, rooms, operators)]
 
 
-def _check_file(path: Path, package: Path, rooms: Rooms) -> Iterator[Violation]:
+def _operators(package: Path) -> frozenset[str]:
+    """The kinds of operators in the graph's room: whatever derives from its Operator."""
+    classes = [
+        node
+        for path in package.glob("graph/*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    ]
+    found = {"Operator"}
+    for _ in classes:  # as deep as classes may derive from each other
+        found |= {node.name for node in classes if any(isinstance(b, ast.Name) and b.id in found for b in node.bases)}
+    return frozenset(found - {"Operator"})
+
+
+def _check_file(path: Path, package: Path, rooms: Rooms, operators: frozenset[str]) -> Iterator[Violation]:
     text = path.read_text(encoding="utf-8")
     tree = ast.parse(text, filename=str(path))
     relative = path.relative_to(package)
@@ -104,6 +119,7 @@ def _check_file(path: Path, package: Path, rooms: Rooms) -> Iterator[Violation]:
         _sizes(tree),
         _state(tree, room),
         _errors(tree),
+        [] if room == "graph" else _told_apart(tree, operators),
     ]
     for rule, line, message in itertools.chain(*checks):
         yield Violation(rule, relative.as_posix(), line, message)
@@ -132,6 +148,19 @@ def _imports(tree: ast.Module, relative: Path, package: Path, rooms: Rooms) -> I
         behind = [name for name in names if name.startswith("_") or _is_hidden_module(package / target, name)]
         if deeper or behind:
             yield "door", node.lineno, f"reaches behind the door of {target}: {module} {behind or ''}".rstrip()
+
+
+def _told_apart(tree: ast.Module, operators: frozenset[str]) -> Iterator[_Finding]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass"):
+            kinds = {name.id for name in ast.walk(node.args[1]) if isinstance(name, ast.Name)}
+            kinds |= {name.attr for name in ast.walk(node.args[1]) if isinstance(name, ast.Attribute)}
+        elif isinstance(node, ast.MatchClass):
+            kinds = {getattr(node.cls, "id", getattr(node.cls, "attr", ""))}
+        else:
+            continue
+        if kinds & operators:
+            yield "operator", node.lineno, f"asks whether an operator is {', '.join(sorted(kinds & operators))}"
 
 
 def _local_imports(tree: ast.Module, relative: Path) -> Iterator[_Finding]:

@@ -11,7 +11,7 @@ from tests.architecture import FUNCTION_LINES, Rooms, check_tree
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = """
-    errors <- spline <- maps, codes <- capture <- report <- cli
+    errors <- spline <- graph <- maps, codes <- capture <- report <- cli
                                       data, models (beside; they import errors only)
 """
 
@@ -33,8 +33,8 @@ def test_architecture_page_lists_every_room() -> None:
 
 def test_order_is_read_from_the_page() -> None:
     rooms = Rooms.from_markdown(ORDER)
-    assert rooms.allowed["codes"] == {"errors", "spline"}
-    assert rooms.allowed["report"] == {"errors", "spline", "maps", "codes", "capture", "data", "models"}
+    assert rooms.allowed["codes"] == {"errors", "spline", "graph"}
+    assert rooms.allowed["report"] == {"errors", "spline", "graph", "maps", "codes", "capture", "data", "models"}
     assert rooms.allowed["models"] == {"errors"}
     with pytest.raises(ValueError, match="no longer states"):
         Rooms.from_markdown("# Architecture\n")
@@ -46,6 +46,8 @@ GOOD = {
     "spline/__init__.py": "from maxaffine.spline.core import Spline\n",
     "spline/core.py": "from ..errors import Bad\nTABLE = {'relu': 2}\n\ndef pieces(kind):\n    return TABLE[kind]\n",
     "maps/__init__.py": "import torch\nfrom maxaffine.spline import Spline\n",
+    "graph/kinds.py": "class Kinked(Operator):\n    pass\n\ndef f(x):\n    return isinstance(x, Kinked)\n",
+    "graph/more.py": "class Twice(Kinked):\n    pass\n",
     "capture/registry.py": "_RULES = {}\n\ndef rule(name):\n    _RULES[name] = name\n\nrule('aten.add')\n",
     "report/__init__.py": "from maxaffine.data import load\n\ndef draw():\n    import matplotlib.pyplot as plt\n",
     "capture/__init__.py": "from maxaffine.capture.capture import capture\n",
@@ -76,6 +78,10 @@ BROKEN = [
     ("local-import", "maps/affine.py", "def f():\n    from maxaffine.spline import Spline"),
     ("local-import", "maps/affine.py", "def f():\n    import numpy"),
     ("function-length", "maps/affine.py", "def f():\n" + "    x = 1\n" * FUNCTION_LINES),
+    ("operator", "maps/affine.py", "def f(x):\n    return isinstance(x, Kinked)"),
+    ("operator", "maps/affine.py", "def f(x):\n    return isinstance(x, (graph.Twice, Operator))"),
+    ("operator", "maps/affine.py", "def f(x):\n    return isinstance(x, Operator | Twice)"),
+    ("operator", "maps/affine.py", "def f(x):\n    match x:\n        case Twice():\n            return 1"),
     ("state", "maps/affine.py", "_CACHE = {}"),
     ("state", "maps/affine.py", "_CACHE: dict = dict()"),
     ("state", "maps/affine.py", "_CACHE = defaultdict(list)"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import maxaffine as ma
 from maxaffine.capture import Call, check_rule, registered
-from maxaffine.graph import Elementwise, Operator, ScalarSpline
+from maxaffine.graph import Boundaries, Contest, Duels, Elementwise, Knots, Operator, Order, Pair, ScalarSpline, Traits
 from tests.contracts import CONTRACTS, Contract
 from tests.zoo.networks import Net
 
@@ -107,6 +107,35 @@ class Shifted(Elementwise):
         return self.traced(*inputs) + 0.1
 
 
+@dataclass(frozen=True, eq=False)
+class Bounded(Elementwise):
+    """A right map, with right codes, that says something else of its boundaries."""
+
+    said: Boundaries | None = None
+
+    def boundaries(self) -> Boundaries | None:  # type: ignore[override]
+        return self.said
+
+
+@dataclass(frozen=True, eq=False)
+class Unoffset(Elementwise):
+    """A right map that denies its offsets."""
+
+    @property
+    def traits(self) -> Traits:
+        return replace(super().traits, homogeneous=True)
+
+
+def _squares(inputs: Sequence[Any]) -> list[Pair]:
+    """Zero where the entry is 1 or -1."""
+    return [Pair(inputs[0] * inputs[0], 1.0)]
+
+
+def _pairs(x: Tensor) -> Tensor:
+    """Each entry beside the next, which have nothing to do with it."""
+    return torch.stack([x, x.roll(1, 1)], -1)
+
+
 def _sliced(slopes: Sequence[float], offsets: Sequence[float]) -> Callable[[Call], Operator]:
     return lambda call: Elementwise(call.affine(), ScalarSpline(CLIP.knots, tuple(slopes), tuple(offsets)))
 
@@ -136,8 +165,18 @@ def test_a_right_rule_passes(with_rule: Callable[..., nn.Module]) -> None:
         (lambda call: Recoded(call.affine(), CLIP, lambda codes: codes + 1), "leave 0..pieces-1"),
         (lambda call: Recoded(call.affine(), CLIP, lambda codes: codes.clamp(max=1)), "equal codes but different maps"),
         (lambda call: call.affine(), "is not"),
+        (lambda call: Unoffset(call.affine(), CLIP), "traits say homogeneous"),
+        (lambda call: Bounded(call.affine(), CLIP), "does not say where they change"),
+        (lambda call: Bounded(call.affine(), CLIP, Knots((-1.0, 1.1))), "not what its boundaries give"),
+        (lambda call: Bounded(call.affine(), CLIP, Knots((1.0,))), "not what its boundaries give"),
+        (lambda call: Bounded(call.affine(), CLIP, Duels(lambda given: [], counted=False)), "where no boundary lies"),
+        (lambda call: Bounded(call.affine(), CLIP, Duels(_squares, counted=False)), "not affine in its inputs"),
+        (lambda call: Bounded(call.affine(), CLIP, Contest(_pairs, order=Order.RANK)), "where no boundary lies"),
     ],
-    ids=["slope", "offset", "outer slope", "value", "codes off by one", "codes merged", "affine"],
+    ids=[
+        *("slope", "offset", "outer slope", "value", "codes off by one", "codes merged", "affine", "homogeneous"),
+        *("no boundaries", "a knot beside", "a knot too few", "never", "curved", "another order"),
+    ],
 )
 def test_a_wrong_rule_is_caught(with_rule: Callable[..., nn.Module], build: Callable, law: str) -> None:
     module = with_rule(clip, build)

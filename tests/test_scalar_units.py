@@ -54,7 +54,7 @@ def test_every_question_is_answered(model: type[nn.Module], shapes: list[tuple[i
     attributions = partition.integrated_gradients(net, _one(given, 1), _one(given, 0))
     difference = module(*(item[1:2] for item in given)) - module(*(item[:1] for item in given))
     torch.testing.assert_close(attributions.difference[None], difference.detach())
-    assert partition.plane(net, extent=2.0).verify(module).passed
+    assert partition.plane(net, extent=2.0).verify(module).exact
     assert partition.region(net, _one(given, 0)).halfspaces.normals.shape[1] == 2
     # A grid finds every region that it meets: no more can be there than are enumerated.
     axis = torch.linspace(-2, 2, 81, dtype=torch.float64)

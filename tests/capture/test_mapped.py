@@ -108,7 +108,7 @@ def test_everything_after_capture_works_on_it() -> None:
     middles = X[:1] + cut.middles[:, None] * (X[1:2] - X[:1])
     assert torch.allclose((cut.starts + cut.ends) / 2, module(middles), atol=1e-9)
     assert ma.verify(net.double(), module, X).exact and net.part(until="f.1").mapped
-    assert ma.partition.plane(net, origin=X[:1], basis=X[1:3], extent=1.0).verify().passed
+    assert ma.partition.plane(net, origin=X[:1], basis=X[1:3], extent=1.0).verify().exact
 
 
 def test_a_network_that_needs_no_mapping_has_none() -> None:

@@ -178,7 +178,7 @@ class TestPartitions:
     def test_planes(self, function: Callable[..., Any]) -> None:
         module = net(function).double()
         found = ma.partition.plane(ma.capture(module, X), X, extent=1.0, progress=False)
-        assert found.verify(module, samples=300).passed and found.regions > 1
+        assert found.verify(module, samples=300).exact and found.regions > 1
 
     @pytest.mark.parametrize("function", [INDEXED["amax"], SIGNED["of_another"], SEARCHED["right"]])
     def test_lines_and_regions(self, function: Callable[..., Any]) -> None:

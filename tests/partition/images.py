@@ -75,7 +75,7 @@ def check(module: nn.Module, net: ma.SplineNetwork, x: Tensor, extent: float | N
         report = found.verify(module, samples=SAMPLES, raises=False)
     except ma.PartitionError as error:
         return 0, str(error).splitlines()[0]
-    wrong = "" if report.passed else str(report)
+    wrong = "" if report.exact else str(report)
     return found.regions, wrong or (_grid(module, found) if dense else "")
 
 

@@ -15,7 +15,6 @@ from torch.testing import assert_close
 
 import maxaffine as ma
 from maxaffine.partition import LinePartition, line
-from maxaffine.partition.lines.ties import winners
 from maxaffine.partition.lines.walk import Walk
 from tests.partition.lines import between, bisected, codes_at, ends
 from tests.random_networks import RandomCase, random_cases
@@ -395,7 +394,7 @@ def test_ties_all_over_are_no_changes(name: str) -> None:
         (s.operator, given) for s, given, *_ in net.graph.walk([x]) if any(name in r.kind for r in s.records)
     )
     assert len(operator.codes(given, operator(*given)).unique()) == 2  # type: ignore[union-attr]
-    codes = winners(operator, given, 1e-12)
+    codes = operator.boundaries().codes(given, 1e-12)  # type: ignore[union-attr]
     assert codes is not None and len(codes.unique()) == 1
     found = line(net, point(0.0), point(3.0))
     assert found.pieces == 31 and sum(found.crossings.per_operator.values()) == 30

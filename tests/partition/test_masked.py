@@ -58,12 +58,12 @@ def _networks(kind: Callable[[float], nn.Module], mask: float) -> tuple[nn.Modul
 def test_planes_are_those_of_a_mask_far_away(kind: Callable[[float], nn.Module], sign: int) -> None:
     (module, net, x), (_, far, _) = (_networks(kind, sign * size) for size in (INF, FAR))
     plane, expected = (ma.partition.plane(item, extent=6.0, progress=False) for item in (net, far))
-    assert plane.regions == expected.regions and plane.verify(module).passed
+    assert plane.regions == expected.regions and plane.verify(module).exact
     assert kind is Largest or plane.regions > 8
     boundary, known = plane.decision_boundary(), expected.decision_boundary()
     assert len(boundary) == len(known) and abs(boundary.length - known.length) < 1e-9
     divided = plane.divided_by_class()
-    assert divided.regions == expected.divided_by_class().regions and divided.verify(module).passed
+    assert divided.regions == expected.divided_by_class().regions and divided.verify(module).exact
     centres = torch.cat([tensor for batch in divided.batches(divided.centres) for tensor in batch])
     assert torch.equal(divided.classes, module(centres).argmax(1))
     assert plane.level_set(0.1, 0).length == pytest.approx(expected.level_set(0.1, 0).length, abs=1e-9)
@@ -110,7 +110,7 @@ def test_a_mask_measures_nothing(kind: Callable[[float], nn.Module]) -> None:
             for parameter in layer.parameters():
                 parameter.mul_(scale)
         plane = ma.partition.plane(ma.capture(module, x, task="classes"), extent=6.0, progress=False)
-        assert plane.verify(module).passed
+        assert plane.verify(module).exact
         found.append((plane.regions, plane.decision_boundary().length))
     assert found[0] == (found[1][0], pytest.approx(found[1][1], rel=1e-6)) and found[0][1] > 1
 

@@ -38,7 +38,7 @@ def test_a_black_anchor(seed: int, regions: int) -> None:
     network, x = pooled(seed), sparse(seed)
     found = ma.partition.plane(ma.capture(network, x), x, extent=0.002, progress=False)
     assert found.regions == regions == len(np.unique(fingerprints(found, found.centres)))
-    assert found.verify(network, samples=100, every_cell=False).passed
+    assert found.verify(network, samples=100, every_cell=False).exact
 
 
 def test_photographs_of_clothes() -> None:
@@ -50,7 +50,7 @@ def test_photographs_of_clothes() -> None:
     network = pooled(3)
     found = ma.partition.plane(ma.capture(network, images), images, extent=0.002, progress=False)
     assert found.regions == 147 == len(np.unique(fingerprints(found, found.centres)))
-    assert found.verify(network, samples=100, every_cell=False).passed
+    assert found.verify(network, samples=100, every_cell=False).exact
 
 
 def test_slivers_along_a_tie_are_no_cells_of_their_own() -> None:
@@ -63,7 +63,7 @@ def test_slivers_along_a_tie_are_no_cells_of_their_own() -> None:
     net = ma.capture(network, images)
     found = ma.partition.plane(net, images, extent=(10.5, 11.5, 10.6, 10.7), progress=False)
     assert found.regions == 3716 == len(np.unique(fingerprints(found, found.centres)))
-    assert found.verify(network, samples=100, every_cell=False).passed
+    assert found.verify(network, samples=100, every_cell=False).exact
 
 
 def test_ties_on_one_side_of_an_edge_alone_are_of_rounding() -> None:
@@ -101,7 +101,7 @@ def test_an_image_in_the_plane_that_nobody_declared(beside: tuple) -> None:
     net, network, plane, image = beside
     found, told = ma.partition.plane(net, **plane), ma.partition.plane(net, points=image, **plane)
     assert found.regions == told.regions == len(np.unique(fingerprints(found, found.centres))) > 8
-    assert found.verify(network, samples=100).passed and told.verify(network, samples=100).passed
+    assert found.verify(network, samples=100).exact and told.verify(network, samples=100).exact
     # The lines that made the image a vertex are gone: every vertex is a corner of three cells, or lies on the rim.
     assert (np.bincount(told.edges.ravel().numpy()) > 2)[4:].all() and told.edge_operators.min() == -1
 
@@ -150,6 +150,6 @@ def test_outputs_that_cancel_are_judged_by_what_they_are_made_of(extent: float) 
             layer.weight.mul_(1e4)
         layers[1].bias.sub_(network(x[:1])[0])
     found = ma.partition.plane(ma.capture(network, x), x, extent=extent, progress=False)
-    assert found.verify(network, samples=100).passed
+    assert found.verify(network, samples=100).exact
     wrong = nn.Sequential(network[0], network[1], nn.Linear(8, 2).double())
-    assert not found.verify(wrong, samples=100, raises=False).passed
+    assert not found.verify(wrong, samples=100, raises=False).exact

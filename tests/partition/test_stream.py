@@ -86,7 +86,7 @@ def test_locate_and_verify(tiles: PlaneTiles) -> None:
         torch.testing.assert_close((slopes * t[rows, None]).sum(2) + offsets, model(t[rows]).detach())
     assert tiles.locate(torch.tensor([[9.0, 0.0]]))[0].tolist() == [-1]
     report = tiles.verify(model)
-    assert report.passed and report.samples == 4096
+    assert report.exact and report.samples == 4096
     with pytest.raises(ma.ExactnessError, match="maps and the module disagree"):
         tiles.verify(mlp(2, 24, 24, 3, seed=1))
     assert f"{tiles.regions} regions in {len(tiles)} tiles" in repr(tiles)
@@ -113,7 +113,7 @@ def test_convolutions_with_pooling_and_a_skip(tmp_path: Path) -> None:
     assert {mark for tile in tiles for mark in _by_codes(tile)} == expected.keys()
     assert tiles.regions == len(expected)
     tiles.check()
-    assert tiles.verify(model, samples=500).passed
+    assert tiles.verify(model, samples=500).exact
 
 
 def _interrupt(patch: pytest.MonkeyPatch, name: str, after: int, error: type[BaseException]) -> None:

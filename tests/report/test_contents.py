@@ -217,7 +217,7 @@ def test_data_without_labels(model: nn.Sequential, data: DataSet) -> None:
     assert [one.label for one in found.answers] == [one.predicted for one in found.answers] == ["", "", ""]
     assert not isinstance(found.neighbours, LeftOut) and found.neighbours.shares == ()
     assert not isinstance(found.audit, LeftOut) and found.audit.suspects == ()
-    assert not isinstance(found.cut, LeftOut) and found.cut.areas == () and found.cut.check.passed
+    assert not isinstance(found.cut, LeftOut) and found.cut.areas == () and found.cut.check.exact
     assert found.exact
 
 
@@ -287,7 +287,7 @@ def test_the_plane_is_the_networks(contents: Contents, model: nn.Sequential, dat
     assert not isinstance(found, LeftOut)
     assert sorted(found.anchors) == sorted(one.index for one in contents.answers)
     assert found.labels == tuple(data.class_names[data.test.labels[index]] for index in found.anchors)
-    assert found.check.passed and found.check.samples == 512
+    assert found.check.exact and found.check.samples == 512
     assert sum(share for _, share in found.areas) == pytest.approx(1)
     partition = found.partition
     inside = [partition.centres[number] for number in range(0, partition.regions, 7)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from maxaffine.capture.capture import capture
 from maxaffine.errors import ExactnessError
-from maxaffine.graph import BatchAxis, Dependence
+from maxaffine.graph import BatchAxis, Boundaries, Comparisons, Contest, Dependence, Graph, Order, Step
 from maxaffine.network import SplineNetwork, verify
 
 BATCHES = (1, 5)
@@ -24,6 +25,11 @@ LAWS = {
     "apart": "one sample changes another's output, so the proof of the batch axis is wrong",
     "range": "the codes leave 0..pieces-1",
     "codes": "two inputs have equal codes but different maps",
+    "homogeneous": "it has an offset, though its traits say homogeneous",
+    "said": "it has several pieces but does not say where they change (boundaries), so no partition can follow it",
+    "counted": "its codes are not what its boundaries give",
+    "crossed": "a code changes where no boundary lies",
+    "straight": "what its boundaries compare is not affine in its inputs",
 }
 
 
@@ -32,7 +38,8 @@ def check_rule(module: nn.Module, example: Tensor | tuple[Tensor, ...], *, seed:
 
     In single and in double precision, for one sample and for five: f(x) = A x + b; A is the Jacobian of the untouched
     module; <A u, v> = <u, A^T v>; the split offsets sum to b; no sample changes another's output; codes lie in
-    0..pieces-1, and inputs with equal codes share one affine map.
+    0..pieces-1, and inputs with equal codes share one affine map; codes change at the operator's boundaries alone, and
+    what these compare is affine in its inputs, so that lines, planes and regions can be found.
 
     Args:
         module: A module that calls the operator; its parameters and buffers follow the precision.
@@ -60,7 +67,11 @@ def check_rule(module: nn.Module, example: Tensor | tuple[Tensor, ...], *, seed:
             report = verify(net, typed, _given(inputs), seed=seed, raises=False)
             for law in ("output", "affine", "jacobian", "split"):
                 _require(report.residuals[law] <= report.bound, law, inputs)
-        _check_codes(net, [draw.path() for draw in draws])
+        points = [draw.path() for draw in draws]
+        _check_codes(net, points)
+        for step, given, value, _ in net.graph.walk(points):
+            if step.records and step.records[0].pieces > 1:
+                _check_boundaries(net.graph, step, given, value, points)
 
 
 class _Draw:
@@ -133,3 +144,66 @@ def _check_codes(net: SplineNetwork, points: Sequence[Tensor]) -> None:
     for place in _places(net):
         amap = net.affine_map(_given(held), output=place)
         _require(_near(amap(points), net.affine_map(_given(points), output=place).value), "codes", points)
+
+
+def _check_boundaries(graph: Graph, step: Step, given: list[Any], value: Any, points: Sequence[Tensor]) -> None:
+    operator, axis = step.operator, graph.values[step.result].batch or BatchAxis()
+    if operator.traits.homogeneous:
+        offsets = [item for item in operator.local(given, value).offsets() if item is not None]
+        _require(not any(bool(item.any()) for item in offsets), "homogeneous", points)
+    boundaries, codes = operator.boundaries(), operator.codes(given, value)
+    _require(boundaries is not None and codes is not None, "said", points)
+    if boundaries is None or codes is None:
+        return
+    found = boundaries.codes(given)
+    if found is not None:
+        _require(found.shape == codes.shape and bool((found == codes).all()), "counted", points)
+
+    def rows(tensor: Tensor) -> Tensor:
+        front = axis.to_front(tensor)
+        return front.reshape(len(front), -1)
+
+    # Between neighbours on the path of which none changes side no code may change.
+    sides = [rows(side) for side in _sides(boundaries, given, codes)]
+    same = torch.stack([side[1:] == side[:-1] for side in sides]).all(0) if sides else torch.tensor(True)
+    changed = rows(codes)[1:] != rows(codes)[:-1]
+    _require(not bool((same & changed).any()), "crossed", points)
+    _check_straight(graph, step, boundaries, given, points)
+
+
+def _sides(boundaries: Boundaries, given: list[Any], like: Tensor) -> list[Tensor]:
+    """On which side of each boundary every unit is, shaped as the codes."""
+    if isinstance(boundaries, Comparisons):
+        return [pair.difference().sign().expand(like.shape) for pair in boundaries.pairs(given)]
+    if not isinstance(boundaries, Contest):
+        return []
+    scores = boundaries.scores(given[0])
+    if boundaries.order is Order.LARGEST:
+        return [scores.argmax(-1).expand(like.shape)]
+    return [place.expand(like.shape) for place in torch.argsort(scores, dim=-1, stable=True).unbind(-1)]
+
+
+def _check_straight(
+    graph: Graph, step: Step, boundaries: Boundaries, given: list[Any], points: Sequence[Tensor]
+) -> None:
+    """Half way between two inputs of the operator, what is compared is half way too."""
+    values = [graph.values[number] for number in step.inputs]
+    if any(value.dependence is Dependence.REGION for value in values):
+        return  # what jumps is nothing between
+    given = [item.double() if isinstance(item, Tensor) and item.is_floating_point() else item for item in given]
+    other, middle = list(given), list(given)
+    for place, known in enumerate(values):
+        if known.dependence is Dependence.AFFINE:
+            axis = known.batch or BatchAxis()
+            other[place] = axis.from_front(axis.to_front(given[place]).roll(POINTS // 2, 0), given[place].shape)
+            middle[place] = (given[place] + other[place]) / 2
+    for here, there, between in zip(*(_compared(boundaries, inputs) for inputs in (given, other, middle)), strict=True):
+        known = here.isfinite() & there.isfinite()
+        _require(not known.any() or _near(between[known], ((here + there) / 2)[known]), "straight", points)
+
+
+def _compared(boundaries: Boundaries, given: list[Any]) -> list[Tensor]:
+    """The numbers that the boundaries compare."""
+    if isinstance(boundaries, Comparisons):
+        return [pair.difference() for pair in boundaries.pairs(given)]
+    return [boundaries.scores(given[0])] if isinstance(boundaries, Contest) else []

@@ -93,10 +93,10 @@ def run(arguments: argparse.Namespace) -> int:
         progress("drawing ...")
         files = _write(found, folder, data_set)
     if arguments.json:
-        print(json.dumps({"files": [str(out / name) for name in files], **_numbers(found, checked.passed)}, indent=1))
+        print(json.dumps({"files": [str(out / name) for name in files], **_numbers(found, checked.exact)}, indent=1))
     else:
         print("\n".join(f"wrote {out / name}" for name in files))
-    return INTERRUPTED if not found.complete else DONE if checked.passed else FAILED
+    return INTERRUPTED if not found.complete else DONE if checked.exact else FAILED
 
 
 def _plane(arguments: argparse.Namespace, data_set: data.DataSet) -> dict[str, Any]:
@@ -188,14 +188,14 @@ def _picked(data_set: data.DataSet, chosen: tuple[int, ...]) -> torch.Tensor:
     return data_set.test.inputs[list(chosen)]
 
 
-def _numbers(found: PlanePartition, passed: bool) -> dict[str, object]:
+def _numbers(found: PlanePartition, exact: bool) -> dict[str, object]:
     return {
         "regions": found.regions,
         "vertices": len(found.vertices),
         "edges": len(found.edges),
         "area": float(found.areas.sum()),
         "task": found.task.value,
-        "passed": passed,
+        "exact": exact,
         "complete": found.complete,
     }
 

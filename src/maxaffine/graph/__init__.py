@@ -1,5 +1,6 @@
 """The frozen graph of affine and piecewise-affine operators: run it, read its codes, and give its local affine map."""
 
+from maxaffine.graph.boundaries import Boundaries, Comparisons, Contest, Duels, Knots, Order, Pair
 from maxaffine.graph.contract import LocalMap, Operator, OperatorRecord, Sign, Traits
 from maxaffine.graph.curvature import Curvature, curvatures
 from maxaffine.graph.frozen import Affine, FrozenFunction, Held, Signature, Slot, Traced, as_tuple, fill
@@ -18,22 +19,29 @@ __all__ = [
     "Affine",
     "AxisSelection",
     "BatchAxis",
+    "Boundaries",
     "ChannelAffine",
     "Choice",
     "Comparison",
+    "Comparisons",
+    "Contest",
     "Convolution",
     "Curvature",
     "Dependence",
+    "Duels",
     "Elementwise",
     "FrozenFunction",
     "Graph",
     "Held",
+    "Knots",
     "Linearization",
     "LocalMap",
     "MatrixProduct",
     "MaxPool",
     "Operator",
     "OperatorRecord",
+    "Order",
+    "Pair",
     "Reshape",
     "ScalarSpline",
     "Sign",

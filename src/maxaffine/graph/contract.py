@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
+from maxaffine.graph.boundaries import Boundaries
+
 Tensors = tuple[Tensor | None, ...]
 
 
@@ -63,6 +65,7 @@ class Traits:
         pieces: Affine pieces per unit; 1 for an affine operator.
         convex: Whether each unit is convex in the operator's own input.
         continuous: Whether each unit is continuous in the operator's own input.
+        homogeneous: Whether no piece has an offset; of an affine operator it need not be said.
     """
 
     kind: str
@@ -70,13 +73,14 @@ class Traits:
     pieces: int = 1
     convex: bool = True
     continuous: bool = True
+    homogeneous: bool = False
 
 
 class LocalMap(ABC):
     """The affine map y = A x + b that one operator is at one batch of inputs.
 
     It maps the operator's dependent inputs (its ``active`` ones) to its outputs. A leading axis of rows, R, carries
-    several cotangents through at once; the axes behind it are the operator's own.
+    several cotangents through at once; the axes after it are the operator's own.
 
     Attributes:
         fresh: Whether ``rmv`` returns tensors of its own, that alias neither each other nor its arguments.
@@ -115,6 +119,10 @@ class Operator(ABC):
 
     def codes(self, inputs: Sequence[Any], value: Any) -> Tensor | None:
         """The winning piece of every unit, shaped as the first output; None for an affine operator."""
+        return None
+
+    def boundaries(self) -> Boundaries | None:
+        """Where the code changes; None for an affine operator. Without them no partition can be found."""
         return None
 
     @abstractmethod

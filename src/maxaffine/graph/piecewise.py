@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from maxaffine.graph.boundaries import Boundaries, Contest, Duels, Knots, Pair
 from maxaffine.graph.contract import LocalMap, Sign, Tensors, Traits
 from maxaffine.graph.frozen import FrozenFunction, Traced, as_tuple, fill
 
@@ -117,11 +118,20 @@ class Elementwise(Traced):
     @property
     def traits(self) -> Traits:
         spline = self.spline
-        return Traits(self.traced.kind, pieces=len(spline.slopes), convex=spline.convex, continuous=spline.continuous)
+        return Traits(
+            self.traced.kind,
+            pieces=len(spline.slopes),
+            convex=spline.convex,
+            continuous=spline.continuous,
+            homogeneous=not any(spline.offsets),
+        )
 
     def codes(self, inputs: Sequence[Any], value: Any) -> Tensor:
         # max(x, 0) is zero exactly on its lower piece, and PyTorch casts to bool several times faster than it compares.
         return value.bool() if self.spline.rectifies else self.spline.codes(inputs[0])
+
+    def boundaries(self) -> Boundaries:
+        return Knots(self.spline.knots, self.spline.reached)
 
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         return ElementwiseMap(self.spline, self.spline.codes(inputs[0]), inputs[0].dtype)
@@ -179,7 +189,8 @@ class Choice(Traced):
 
     @property
     def traits(self) -> Traits:
-        return Traits(self.traced.kind, self.traced.active, pieces=2, convex=self.largest)
+        homogeneous = len(self.traced.active) == 2
+        return Traits(self.traced.kind, self.traced.active, pieces=2, convex=self.largest, homogeneous=homogeneous)
 
     def sides(self, inputs: Sequence[Any]) -> tuple[Tensor, Tensor]:
         """The two tensors chosen from."""
@@ -189,6 +200,13 @@ class Choice(Traced):
     def codes(self, inputs: Sequence[Any], value: Any) -> Tensor:
         first, second = self.sides(inputs)
         return second > first if self.largest else second < first
+
+    def boundaries(self) -> Boundaries:
+        return Duels(self._duel)
+
+    def _duel(self, inputs: Sequence[Any]) -> list[Pair]:
+        first, second = self.sides(inputs)
+        return [Pair(second, first) if self.largest else Pair(first, second)]
 
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         codes = self.codes(inputs, value)
@@ -217,6 +235,32 @@ class Comparison(Traced):
     def codes(self, inputs: Sequence[Any], value: Any) -> Tensor:
         codes = as_tuple(value)[0]
         return (codes + 1).to(torch.uint8) if codes.is_floating_point() else codes
+
+    def boundaries(self) -> Boundaries:
+        kind = self.traced.kind
+        if kind in ("argmax", "argmin"):
+            return Contest(self._along, factor=1 if kind == "argmax" else -1)
+        return Duels(self._pairs, counted=kind in ("gt", "ge", "lt", "le", "bucketize"))
+
+    def _pairs(self, inputs: Sequence[Any]) -> list[Pair]:
+        kind = self.traced.kind
+        if kind in ("isnan", "isinf"):  # never, of finite numbers
+            return []
+        if kind == "bucketize":
+            x, knots, *_ = fill(self.traced.args, inputs)
+            return [Pair(x, knot, bool(self.traced.kwargs.get("right"))) for knot in knots]
+        if kind not in ("gt", "ge", "lt", "le", "eq", "ne"):
+            return [Pair(inputs[0], 0.0)]  # a sign, or whether an entry is zero
+        first, second = fill(self.traced.args, inputs)[:2]
+        reached = kind in ("ge", "le")
+        return [Pair(second, first, reached) if kind in ("lt", "le") else Pair(first, second, reached)]
+
+    def _along(self, x: Tensor) -> Tensor:
+        """The entries that a winner's place is found among."""
+        _, dim, keepdim = (*self.traced.args, None, False)[:3]
+        axis = x.dim() - 1 if dim is None else int(dim) % x.dim()
+        entries = x.movedim(axis, -1)
+        return entries.unsqueeze(axis) if keepdim else entries
 
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         raise TypeError("a comparison is constant within a region: it has no slopes")

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from maxaffine.graph.boundaries import Boundaries, Contest, Order
 from maxaffine.graph.contract import LocalMap, Sign, Tensors, Traits
 from maxaffine.graph.frozen import FrozenFunction, Signature, Traced
 from maxaffine.graph.linear import fastest_layout
@@ -25,7 +26,8 @@ class AxisSelection(Traced):
         axes: The axes selected from.
         kept: The axes that the value keeps with size one; None when m entries stay along the single axis.
         pieces: Number of entries along the axes.
-        convex: True for the maximum.
+        order: What of the order of the entries decides the winners; with the largest, ``kept=None`` is a running one.
+        factor: -1 where the smallest entry comes first.
         continuous: False where the entries come in no particular order.
     """
 
@@ -33,12 +35,14 @@ class AxisSelection(Traced):
     axes: tuple[int, ...]
     kept: tuple[int, ...] | None
     pieces: int
-    convex: bool
+    order: Order
+    factor: int = 1
     continuous: bool = True
 
     @property
     def traits(self) -> Traits:
-        return Traits(self.traced.kind, pieces=self.pieces, convex=self.convex, continuous=self.continuous)
+        convex = self.order is Order.LARGEST and self.factor > 0
+        return Traits(self.traced.kind, (0,), self.pieces, convex, self.continuous, homogeneous=True)
 
     def flat(self, x: Tensor) -> Tensor:
         """The input with the axes selected from flattened at its end."""
@@ -55,6 +59,20 @@ class AxisSelection(Traced):
 
     def codes(self, inputs: Sequence[Any], value: Any) -> Tensor:
         return self._placed(self.winners(self.flat(inputs[0]), value))
+
+    def boundaries(self) -> Boundaries:
+        shared = self.axes[0] if self.order is Order.SORTED else None
+        return Contest(self._entries, self.factor, self.order, shared)
+
+    def _entries(self, x: Tensor) -> Tensor:
+        flat = self.flat(x)
+        if self.order is Order.LARGEST and self.kept is None:
+            # Every place along the axis is a unit, which the entries after it have no part in.
+            later = torch.ones(self.pieces, self.pieces, dtype=torch.bool, device=x.device).triu(1)
+            return flat.unsqueeze(-2).masked_fill(later, -self.factor * torch.inf).movedim(-2, self.axes[0])
+        for axis in self.axes if self.kept is None else self.kept:
+            flat = flat.unsqueeze(axis)
+        return flat
 
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         places = self.winners(self.flat(inputs[0]), value)
@@ -87,7 +105,7 @@ class MaxPool(Traced):
 
     @property
     def traits(self) -> Traits:
-        return Traits(self.traced.kind, pieces=prod(self.window))
+        return Traits(self.traced.kind, pieces=prod(self.window), homogeneous=True)
 
     def __call__(self, *inputs: Any) -> Any:
         x, *rest = inputs
@@ -111,6 +129,47 @@ class MaxPool(Traced):
             factor *= self.window[axis]
         found = place.to(dtype).reshape(-1).index_select(0, index.reshape(-1)).view(index.shape)
         return found.sub_(first.to(dtype))
+
+    def boundaries(self) -> Boundaries:
+        return Contest(self._entries, some=self._entries_at)
+
+    def _entries(self, x: Tensor) -> Tensor:
+        index, inside = self._windows(x.shape[-len(self.window) :])
+        entries = x.flatten(-len(self.window))[..., index].masked_fill(~inside, -torch.inf)
+        return entries.unflatten(-2, [len(starts) for starts in self.starts])
+
+    def _entries_at(self, x: Tensor, places: tuple[Tensor, ...]) -> Tensor:
+        axes = len(self.window)
+        index, inside = self._windows(x.shape[-axes:])
+        window = torch.zeros_like(places[0])
+        for place, starts in zip(places[-axes:], self.starts, strict=True):
+            window = window * len(starts) + place
+        planes = x.flatten(-axes)[places[:-axes]]
+        return planes.gather(-1, index[window]).masked_fill(~inside[window], -torch.inf)
+
+    def _windows(self, plane: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The flat indices into a plane of every window's places, (windows, places), and which of them it has."""
+        count = prod(len(starts) for starts in self.starts)
+        device = self.starts[0].device
+        index = torch.zeros(count, prod(self.window), dtype=torch.long, device=device)
+        inside = torch.ones_like(index, dtype=torch.bool)
+        axes = len(plane)
+        for axis, (starts, size, dilation) in enumerate(zip(self.starts, plane, self.dilation, strict=True)):
+            places = starts[:, None] + dilation * torch.arange(self.window[axis], device=device)
+            good = (places >= 0) & (places < self._ends(starts, size)[:, None])
+            shape = [1] * (2 * axes)
+            shape[axis], shape[axes + axis] = places.shape
+            full = (*(len(s) for s in self.starts), *self.window)
+            index = index * size + places.clamp(0, size - 1).view(shape).expand(full).reshape(index.shape)
+            inside &= good.view(shape).expand(full).reshape(index.shape)
+        return index, inside
+
+    def _ends(self, starts: Tensor, size: int) -> Tensor:
+        """The first coordinate after each window: of an adaptive one ceil((i + 1) n / m)."""
+        if not self.traced.kind.startswith("adaptive"):
+            return torch.full_like(starts, size)
+        count = len(starts)
+        return -(-(torch.arange(count, device=starts.device) + 1) * size // count)
 
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         if self.tiled:
@@ -166,7 +225,7 @@ class TileSelection(PlaneSelection):
         self._mask: Tensor | None = None
 
     def weighed(self, scale: Tensor) -> TileSelection:
-        """The selection behind an entry-by-entry scaling."""
+        """The selection after an entry-by-entry scaling."""
         return TileSelection(self.index, self.shape, self.window, scale)
 
     def mv(self, tangents: Sequence[Tensor]) -> Tensors:

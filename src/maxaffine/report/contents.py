@@ -71,7 +71,7 @@ class Contents:
     def exact(self) -> bool:
         """Whether no check found more than rounding: of the maps, of the sums at the inputs shown, of the plane."""
         checked = all(check.report.exact for check in self.checks if check.report is not None)
-        return checked and exact(self.answers) and (isinstance(self.cut, LeftOut) or self.cut.check.passed)
+        return checked and exact(self.answers) and (isinstance(self.cut, LeftOut) or self.cut.check.exact)
 
     @property
     def titles(self) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maxaffine.graph import AxisSelection, Dependence, Elementwise, Graph, Linearization, MaxPool, Step
+from maxaffine.graph import Dependence, Graph, Linearization, Step
 from maxaffine.network import SplineNetwork
 from maxaffine.templates.layer import Layer, find_layer
 from maxaffine.templates.measuring import double
@@ -91,14 +91,11 @@ def bias_free(net: SplineNetwork, x: Any, until: str | None = None, *, output: i
 
 def _never(step: Step, graph: Graph) -> bool:
     """Whether a step that has no offset at some inputs is known to have none at any."""
-    operator = step.operator
-    if isinstance(operator, Elementwise):
-        return not any(operator.spline.offsets)
-    if isinstance(operator, MaxPool | AxisSelection):
-        return True
+    traits = step.operator.traits
+    if traits.pieces > 1:
+        return traits.homogeneous
     # What is affine has one offset, unless it takes a value that changes from region to region.
-    regions = [graph.values[number].dependence is Dependence.REGION for number in step.inputs]
-    return operator.traits.pieces == 1 and not any(regions)
+    return not any(graph.values[number].dependence is Dependence.REGION for number in step.inputs)
 
 
 def _explained(layer: Layer, x: Any, offsets: Tensor) -> float:

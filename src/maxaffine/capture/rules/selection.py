@@ -13,7 +13,7 @@ from torch import Tensor
 from maxaffine.capture.batch import along, pointwise
 from maxaffine.capture.call import Call, leaves
 from maxaffine.capture.registry import rule
-from maxaffine.graph import AxisSelection, Choice, Operator
+from maxaffine.graph import AxisSelection, Choice, Operator, Order
 
 aten = torch.ops.aten
 
@@ -27,7 +27,7 @@ def maximum(call: Call) -> Operator:
 @rule(aten.amax.default, aten.max.dim, batch=along("dim"))
 def largest(call: Call) -> Operator:
     """The maximum over axes."""
-    return _reduced(call, _highest, convex=True)
+    return _reduced(call, _highest, Order.LARGEST)
 
 
 def _highest(flat: Tensor, _: Any) -> Tensor:
@@ -41,13 +41,13 @@ def _lowest(flat: Tensor, _: Any) -> Tensor:
 @rule(aten.amin.default, aten.min.dim, batch=along("dim"))
 def smallest(call: Call) -> Operator:
     """The minimum over axes."""
-    return _reduced(call, _lowest, convex=False)
+    return _reduced(call, _lowest, Order.LARGEST, factor=-1)
 
 
 @rule(aten.median.dim, aten.nanmedian.dim, aten.kthvalue.default, batch=along("dim"))
 def ranked(call: Call) -> Operator:
     """The entry of one rank along an axis; the lowest one at a tie, which PyTorch's own place is not."""
-    return _reduced(call, partial(_first_equal, int(call["dim"]), bool(call["keepdim"])), convex=False)
+    return _reduced(call, partial(_first_equal, int(call["dim"]), bool(call["keepdim"])), Order.RANK)
 
 
 def _first_equal(axis: int, kept: bool, flat: Tensor, value: Sequence[Tensor]) -> Tensor:
@@ -55,14 +55,14 @@ def _first_equal(axis: int, kept: bool, flat: Tensor, value: Sequence[Tensor]) -
     return (flat == picked.movedim(axis, -1)).to(torch.uint8).argmax(-1, keepdim=True)
 
 
-def _reduced(call: Call, winners: Callable, convex: bool) -> Operator:
+def _reduced(call: Call, winners: Callable, order: Order, factor: int = 1) -> Operator:
     sample = call["self"].sample
     dims = call["dim"]
     listed = range(sample.dim()) if dims is None or dims == [] else leaves([dims])
     axes = tuple(sorted({int(item) % sample.dim() for item in listed}))
     keep = axes if call["keepdim"] else ()
     pieces = prod(sample.shape[axis] for axis in axes)
-    return AxisSelection(call.affine(), winners, axes, keep, pieces, convex)
+    return AxisSelection(call.affine(), winners, axes, keep, pieces, order, factor)
 
 
 @rule(aten.sort.default, aten.sort.stable, aten.topk.default, batch=along("dim"))
@@ -74,7 +74,8 @@ def ordered(call: Call) -> Operator:
     falling = bool(call.arguments.get("descending", call.arguments.get("largest")))
     in_order = bool(call.arguments.get("sorted", True))
     winners = partial(_stable, falling, count) if in_order else partial(_as_given, axis)
-    return AxisSelection(call.affine(), winners, (axis,), None, sample.shape[axis], False, in_order)
+    factor = 1 if falling else -1
+    return AxisSelection(call.affine(), winners, (axis,), None, sample.shape[axis], Order.SORTED, factor, in_order)
 
 
 def _stable(falling: bool, count: int, flat: Tensor, _: Any) -> Tensor:
@@ -90,9 +91,9 @@ def running(call: Call) -> Operator:
     """The running extreme along an axis; it stays where it is at a tie, while PyTorch's own place moves on."""
     sample = call["self"].sample
     axis = int(call["dim"]) % sample.dim()
-    return AxisSelection(
-        call.affine(), partial(_last_changed, axis), (axis,), None, sample.shape[axis], call.kind == "cummax"
-    )
+    factor = 1 if call.kind == "cummax" else -1
+    winners = partial(_last_changed, axis)
+    return AxisSelection(call.affine(), winners, (axis,), None, sample.shape[axis], Order.LARGEST, factor)
 
 
 def _last_changed(axis: int, _: Tensor, value: Sequence[Tensor]) -> Tensor:

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from maxaffine.errors import NotPiecewiseAffine
-from maxaffine.graph import AxisSelection, Choice, Comparison, Elementwise, MaxPool, Step, as_tuple, fill
+from maxaffine.graph import Comparisons, Contest, Order, Step
 from maxaffine.partition.lines.envelopes import crossings, reorderings, takeovers
-from maxaffine.partition.windows import windows
+from maxaffine.partition.refusal import known_boundaries
 
 Cuts = tuple[Tensor, Tensor]  # piece, and the fraction of it
-
-COMPARED = frozenset({"gt", "ge", "lt", "le", "eq", "ne"})
-LARGEST = {"amax": 1, "max": 1, "argmax": 1, "amin": -1, "min": -1, "argmin": -1}
-RUNNING = {"cummax": 1, "cummin": -1}
-ORDERED = frozenset({"sort", "topk", "median", "nanmedian", "kthvalue"})
 
 
 @dataclass(frozen=True)
@@ -50,37 +43,15 @@ def cuts(step: Step, ends: Stretches) -> list[Cuts]:
         Stretches and fractions, one pair per kind of change.
 
     Raises:
-        NotPiecewiseAffine: For an operator whose boundaries are not known here.
+        NotPiecewiseAffine: For an operator whose boundaries are not known.
     """
-    operator = step.operator
-    if isinstance(operator, Elementwise):
-        return [_zeros(ends.left[0] - knot, ends.right[0] - knot, ends) for knot in operator.spline.knots]
-    if isinstance(operator, Choice):
-        return [_zeros(_difference(operator, ends.left), _difference(operator, ends.right), ends)]
-    if isinstance(operator, MaxPool):
-        return [_pooled(operator, ends)]
-    if isinstance(operator, AxisSelection):
-        return [_selected(operator, ends)]
-    if isinstance(operator, Comparison):
-        return _compared(operator, ends)
-    raise NotPiecewiseAffine(*refusal(step))
-
-
-def refusal(step: Step, reason: str = "", cure: str = "") -> tuple[str, str, str, str, str]:
-    """What NotPiecewiseAffine says of a step; by default that it is an operator of a user's own."""
-    record = step.records[0]
-    return (
-        record.name,
-        reason or f"where {type(step.operator).__name__} changes its piece is not known to the partition",
-        cure or "build its rule from Elementwise, Choice, MaxPool, AxisSelection or Comparison",
-        record.module_path,
-        record.source,
-    )
-
-
-def _difference(operator: Choice | Comparison, inputs: Sequence[Any]) -> Tensor:
-    first, second = fill(operator.traced.args, inputs)[:2]
-    return torch.as_tensor(first, dtype=torch.float64) - torch.as_tensor(second, dtype=torch.float64)
+    boundaries = known_boundaries(step)
+    if isinstance(boundaries, Comparisons):
+        pairs = zip(boundaries.pairs(ends.left), boundaries.pairs(ends.right), strict=True)
+        return [_zeros(left.difference(), right.difference(), ends) for left, right in pairs]
+    if boundaries.order is Order.LARGEST:
+        return [_taken_over(step, boundaries, ends)]
+    return [_reordered(boundaries, ends)]
 
 
 def _zeros(left: Tensor, right: Tensor, ends: Stretches) -> Cuts:
@@ -88,71 +59,19 @@ def _zeros(left: Tensor, right: Tensor, ends: Stretches) -> Cuts:
     return ends.owner[where], fraction
 
 
-def _compared(operator: Comparison, ends: Stretches) -> list[Cuts]:
-    kind = operator.traced.kind
-    left, right = ends.left[0], ends.right[0]
-    if kind in COMPARED:
-        return [_zeros(_difference(operator, ends.left), _difference(operator, ends.right), ends)]
-    if kind in LARGEST:
-        dim = operator.traced.args[1] if len(operator.traced.args) > 1 else None
-        axis = left.dim() - 1 if dim is None else int(dim)
-        low, high = (side.double().movedim(axis, -1) for side in (left, right))
-        return [_lines(low, high, kind, _squeezed(ends, left, axis), ends)]
-    if kind in ("isnan", "isinf"):
-        return []
-    if kind == "bucketize":
-        knots = fill(operator.traced.args, ends.left)[1].double().tolist()
-        return [_zeros(left.double() - knot, right.double() - knot, ends) for knot in knots]
-    return [_zeros(left.double(), right.double(), ends)]  # sign, and conversion to bool
+def _taken_over(step: Step, contest: Contest, ends: Stretches) -> Cuts:
+    """Only units whose winners differ between the ends: a convex function equal to one line at both ends is it."""
+    operator = step.operator
+    before, after = (operator.codes(inputs, operator(*inputs)) for inputs in (ends.left, ends.right))
+    places = torch.nonzero(before != after, as_tuple=True)
+    left, right = (contest.scores_at(inputs[0], places) for inputs in (ends.left, ends.right))
+    unit, fraction = takeovers(left, right, ends.tolerance)
+    return ends.owner[places][unit], fraction
 
 
-def _squeezed(ends: Stretches, left: Tensor, axis: int) -> Tensor:
-    return ends.owner if ends.owner.dim() < left.dim() else ends.owner.movedim(axis, -1)[..., 0]
-
-
-def _selected(operator: AxisSelection, ends: Stretches) -> Cuts:
-    left, right = operator.flat(ends.left[0]), operator.flat(ends.right[0])
-    owner = ends.owner
-    if operator.kept is None:
-        owner = owner.movedim(operator.axes[0], -1)[..., 0]
-    else:
-        for axis in reversed(operator.kept):
-            owner = owner.squeeze(axis)
-    return _lines(left, right, operator.traced.kind, owner, ends)
-
-
-def _lines(left: Tensor, right: Tensor, kind: str, owner: Tensor, ends: Stretches) -> Cuts:
-    """Groups of lines along the last axis."""
-    left, right = left.reshape(-1, left.shape[-1]), right.reshape(-1, right.shape[-1])
-    owner = owner.reshape(-1)
-    if kind in ORDERED:
-        group, fraction = reorderings(left, right, ends.tolerance)
-        return owner[group], fraction
-    if kind in RUNNING:
-        size = left.shape[-1]
-        later = torch.ones(size, size, dtype=torch.bool, device=left.device).triu(1)
-        factor = RUNNING[kind]
-        left = (factor * left)[:, None].masked_fill(later, -torch.inf).reshape(-1, size)
-        right = (factor * right)[:, None].masked_fill(later, -torch.inf).reshape(-1, size)
-        group, fraction = takeovers(left, right, ends.tolerance)
-        return owner[group // size], fraction
-    factor = LARGEST[kind]
-    changed = torch.nonzero((factor * left).argmax(-1) != (factor * right).argmax(-1))[:, 0]
-    group, fraction = takeovers(factor * left[changed], factor * right[changed], ends.tolerance)
-    return owner[changed[group]], fraction
-
-
-def _pooled(operator: MaxPool, ends: Stretches) -> Cuts:
-    """Only windows whose winners differ between the ends: a convex function equal to one line at both ends is it."""
-    axes = len(operator.window)
-    winners = [as_tuple(operator(*inputs))[1] for inputs in (ends.left, ends.right)]
-    places = torch.nonzero(winners[0] != winners[1], as_tuple=True)
-    lead = winners[0].dim() - axes
-    planes = [inputs[0].flatten(-axes)[places[:lead]] for inputs in (ends.left, ends.right)]
-    index, inside = windows(operator, ends.left[0].shape[-axes:])
-    unit = torch.zeros_like(places[0])
-    for place, size in zip(places[lead:], winners[0].shape[lead:], strict=True):
-        unit = unit * size + place
-    left, right = (plane.gather(-1, index[unit]).masked_fill(~inside[unit], -torch.inf) for plane in planes)
-    group, fraction = takeovers(left, right, ends.tolerance)
-    return ends.owner[places][group], fraction
+def _reordered(contest: Contest, ends: Stretches) -> Cuts:
+    """Wherever two entries of a group change places."""
+    left, right = (contest.scores(inputs[0]) for inputs in (ends.left, ends.right))
+    owner = ends.owner if contest.axis is None else ends.owner.movedim(contest.axis, -1)[..., 0]
+    group, fraction = reorderings(left.flatten(0, -2), right.flatten(0, -2), ends.tolerance)
+    return owner.reshape(-1)[group], fraction

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maxaffine.graph import BatchAxis, Dependence, Elementwise, Graph, Step, Value, as_tuple
+from maxaffine.graph import BatchAxis, Dependence, Graph, Knots, Step, Value, as_tuple
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Track:
         """Take one step; values that nobody reads any more are dropped.
 
         Values at vertices that are within the tolerance of a knot are put on it: what is zero stays exactly zero, so
-        that ties behind it (in a max-pooling of relus) remain ties.
+        that ties after it (in a max-pooling of relus) remain ties.
 
         Args:
             place: Number of the step.
@@ -159,8 +159,9 @@ class Track:
             return strip
         values, slopes = dict(strip.values), None if strip.slopes is None else dict(strip.slopes)
         inputs = self.arguments(step, strip, held)
-        if slopes is None and isinstance(step.operator, Elementwise):
-            inputs = [_on_knots(inputs[0], step.operator.spline.knots, tolerance * scale(inputs))]
+        boundaries = step.operator.boundaries()
+        if slopes is None and isinstance(boundaries, Knots):
+            inputs = [_on_knots(inputs[0], boundaries.knots, tolerance * scale(inputs)), *inputs[1:]]
         value = step.operator(*inputs)
         for number, item in zip(step.outputs, as_tuple(value), strict=False):
             if number is not None:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from maxaffine.errors import NotPiecewiseAffine
-from maxaffine.graph import BatchAxis, Elementwise, Graph, Step
-from maxaffine.partition.lines.cuts import Stretches, cuts, refusal
+from maxaffine.graph import BatchAxis, Graph, Step
+from maxaffine.partition.lines.cuts import Stretches, cuts
 from maxaffine.partition.lines.segment import Segment
 from maxaffine.partition.lines.strip import Strip, Track, scale
-from maxaffine.partition.lines.ties import winners
+from maxaffine.partition.refusal import known_boundaries, refusal
 
 TEMPORARIES = 8  # tensors as large as the largest value that one step holds at a time
 
@@ -144,20 +144,11 @@ class Walk:
 
     def _codes(self, step: Step, inputs: list[Any]) -> Tensor:
         """The codes in the middle of pieces, where values too small to trust count as on the boundary."""
-        operator = step.operator
-        limit = self.tolerance * scale(inputs, inputs)
-        if isinstance(operator, Elementwise):
-            x, spline = inputs[0], operator.spline
-            reached = spline.reached or (False,) * len(spline.knots)
-            codes = torch.zeros(x.shape, dtype=torch.uint8, device=x.device)
-            for knot, at in zip(spline.knots, reached, strict=True):
-                beyond = torch.nn.functional.hardshrink(x - knot, limit)
-                codes += beyond >= 0 if at else beyond > 0
-            return codes
-        codes = winners(operator, inputs, limit)
-        codes = operator.codes(inputs, operator(*inputs)) if codes is None else codes
+        codes = known_boundaries(step).codes(inputs, self.tolerance * scale(inputs, inputs))
+        if codes is None:  # they do not follow from the boundaries
+            codes = step.operator.codes(inputs, step.operator(*inputs))
         if codes is None:
-            raise NotPiecewiseAffine(*refusal(step))
+            raise NotPiecewiseAffine(*refusal(step, "it has pieces and no codes", "let its method codes() give them"))
         return codes
 
     def _finished(self, strip: Strip) -> Block:

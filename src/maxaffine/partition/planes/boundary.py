@@ -14,7 +14,7 @@ from maxaffine.network import require_classes
 from maxaffine.partition.planes.complex import Complex
 from maxaffine.partition.planes.divide import ROUNDING, Division, divided_by_columns, too_small
 from maxaffine.partition.planes.extremes import Boundary, divided_by_extremes
-from maxaffine.partition.planes.growth import Growth, Knots
+from maxaffine.partition.planes.growth import Growth, OnKnots
 from maxaffine.partition.planes.levels import bounded, largest
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _cut_at(partition: PlanePartition, values: np.ndarray, least: float = 0.0) -
     small = np.maximum(too_small(values), least)
     table = np.where(np.abs(values) <= small, 0, values)
     unit = np.arange(values.shape[1])
-    knots = Knots(0, unit, np.zeros(len(unit)))
+    knots = OnKnots(0, unit, np.zeros(len(unit)))
     operator = len(partition.operators)
     return divided_by_columns(partition.cells, table.copy(), small, unit, knots, operator, partition.tolerance), table
 

@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maxaffine.graph import AxisSelection, Choice, Elementwise, MaxPool
+from maxaffine.graph import Contest, Knots
 from maxaffine.partition.planes.complex import Complex, Functions, subdivide
 from maxaffine.partition.planes.extremes import Boundary, divided_by_extremes
-from maxaffine.partition.planes.growth import Growth, Knots, grown_table
-from maxaffine.partition.planes.levels import Level, Rows, bounded, largest, operand_gap, probes
-from maxaffine.partition.planes.windows import smallest
+from maxaffine.partition.planes.growth import Growth, OnKnots, grown_table
+from maxaffine.partition.planes.levels import Level, Rows, bounded, gaps, largest, probes
 
 # A unit is taken for zero at a vertex where it is this small beside its largest value over the complex, or so small
 # beside the largest entry of its operator's input that rounding of sums of such entries leaves as much. Where that
@@ -53,25 +52,22 @@ def divide(cells: Complex, level: Level, made: Rows, rows: Rows, operator: int, 
     Returns:
         The divided complex.
     """
-    step = level.step
+    step, boundaries = level.step, level.boundaries
     if step is None:
         return Division(cells, Growth(len(cells.points), ()))
     sums = _Sums(level, made)
-    if isinstance(step.operator, Elementwise):
-        columns = _knotted(step.operator, step.inputs[0], rows[step.inputs[0]], sums)
-        return divided_by_columns(cells, *columns, operator, tolerance)
-    if isinstance(step.operator, MaxPool | AxisSelection):
+    if isinstance(boundaries, Contest):
         x = rows[step.inputs[0]]
         size = largest(x)
         least = sums.noise(size, size).numpy()
-        boundary = Boundary(operator, smallest(step.operator), tolerance)
+        boundary = Boundary(operator, boundaries.factor < 0, tolerance)
         cells, stages = divided_by_extremes(cells, x.numpy(), level.windows, least, boundary)
         return Division(cells, Growth(len(x), stages))
-    gap, size = operand_gap(level, rows)
-    low, high = gap.amin(0), gap.amax(0)
-    least = sums.zeros_below(torch.maximum(-low, high), size)
-    table, unit = _active(gap, low, high, 0.0, least)
-    return divided_by_columns(cells, table, least.numpy()[unit], unit, None, operator, tolerance)
+    if isinstance(boundaries, Knots):
+        columns = _knotted(boundaries.knots, step.inputs[0], rows[step.inputs[0]], sums)
+    else:
+        columns = _compared(level, rows, sums)
+    return divided_by_columns(cells, *columns, operator, tolerance)
 
 
 def divided_by_columns(
@@ -79,7 +75,7 @@ def divided_by_columns(
     table: np.ndarray,
     least: np.ndarray,
     units: np.ndarray,
-    knots: Knots | None,
+    knots: OnKnots | None,
     operator: int,
     tolerance: float,
 ) -> Division:
@@ -129,25 +125,26 @@ class _Sums:
     level: Level
     made: Rows
 
-    def zeros_below(self, largest: Tensor, size: Tensor) -> Tensor:
+    def zeros_below(self, largest: Tensor, size: Tensor, place: int = 0) -> Tensor:
         """What counts as zero of each function of the operator that follows.
 
         Args:
             largest: (K,) the largest magnitude of each.
             size: (K,) the largest entry that it is the difference of.
+            place: Which of the comparisons that every unit makes it is.
 
         Returns:
             (K,).
         """
-        return torch.maximum(RELATIVE * largest, self.noise(largest, size))
+        return torch.maximum(RELATIVE * largest, self.noise(largest, size, place))
 
-    def noise(self, largest: Tensor, size: Tensor) -> Tensor:
+    def noise(self, largest: Tensor, size: Tensor, place: int = 0) -> Tensor:
         """What rounding may leave of each function, (K,); arguments as of :meth:`zeros_below`."""
         noise = (ROUNDING * size.max()).expand_as(size) if len(size) else size
         faint = (size < FAINT * self._peak()).all()
         doubtful = (largest > 0) & (noise > MUCH * largest)
         if faint or doubtful.any():
-            own = ROUNDING * torch.maximum(size, self._uncancelled())
+            own = ROUNDING * torch.maximum(size, self._uncancelled(place))
             noise = own if faint else torch.where(doubtful, torch.minimum(noise, own), noise)
         return noise
 
@@ -158,30 +155,41 @@ class _Sums:
         sizes = [float(largest(table).max()) if isinf(n) else n for n, table in zip(sizes, tables, strict=True)]
         return max(sizes, default=0.0)
 
-    def _uncancelled(self) -> Tensor:
+    def _uncancelled(self, place: int) -> Tensor:
         """(K,) the largest entries where nothing cancels."""
         rows, step = self.level.run(probes(self.made)), self.level.step
-        if step is None or isinstance(step.operator, Choice):
-            return operand_gap(self.level, rows)[1]
-        return largest(rows[step.inputs[0]])
+        if step is not None and isinstance(self.level.boundaries, Contest | Knots):
+            return largest(rows[step.inputs[0]])
+        return gaps(self.level, rows)[place][1]
+
+
+def _compared(level: Level, rows: Rows, sums: _Sums) -> tuple[np.ndarray, np.ndarray, np.ndarray, None]:
+    """What units compare, and what counts as zero of it, for the units that lie on both sides."""
+    found = []
+    for place, (gap, size) in enumerate(gaps(level, rows)):
+        low, high = gap.amin(0), gap.amax(0)
+        least = sums.zeros_below(torch.maximum(-low, high), size, place)
+        table, unit = _active(gap, low, high, 0.0, least)
+        found.append((table, least.numpy()[unit], unit))
+    table, least, unit = (np.concatenate(parts, -1) for parts in zip(*found, strict=True))
+    return table, least, unit, None
 
 
 def _knotted(
-    operator: Elementwise, number: int, x: Tensor, sums: _Sums
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, Knots]:
+    knots: tuple[float, ...], number: int, x: Tensor, sums: _Sums
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, OnKnots]:
     """The entries less each knot and what counts as zero of them, for the units that lie on both sides of it."""
     size = largest(x)
     low, high = bounded(torch.stack((x.amin(0), x.amax(0))))
     found = []
-    for knot in operator.spline.knots:
+    for knot in knots:
         below, above = low - knot, high - knot
         least = sums.zeros_below(torch.maximum(below.abs(), above.abs()), size.clamp(min=abs(knot)))
         table, unit = _active(x, below, above, knot, least)
         found.append((table, least.numpy()[unit], unit))
-    units = np.concatenate([unit for _, _, unit in found])
-    knots = np.repeat(np.array(operator.spline.knots), [len(unit) for _, _, unit in found])
-    least = np.concatenate([least for _, least, _ in found])
-    return np.concatenate([table for table, _, _ in found], 1), least, units, Knots(number, units, knots)
+    lies_on = np.repeat(np.array(knots), [len(unit) for _, _, unit in found])
+    table, least, unit = (np.concatenate(parts, -1) for parts in zip(*found, strict=True))
+    return table, least, unit, OnKnots(number, unit, lies_on)
 
 
 def _active(x: Tensor, low: Tensor, high: Tensor, knot: float, least: Tensor) -> tuple[np.ndarray, np.ndarray]:

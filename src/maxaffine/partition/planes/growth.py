@@ -14,7 +14,7 @@ from maxaffine.partition.planes.levels import CHUNK_BYTES, Rows
 
 
 @dataclass(frozen=True, eq=False)
-class Knots:
+class OnKnots:
     """Entries that are known exactly at new vertices: a unit lies on its knot where its boundary passes.
 
     Attributes:
@@ -40,7 +40,7 @@ class Growth:
 
     count: int
     stages: tuple[Stage, ...]
-    knots: Knots | None = None
+    knots: OnKnots | None = None
 
     @property
     def total(self) -> int:
@@ -131,7 +131,7 @@ class _Plan:
         return vertices if self.place is None else self.place[vertices]
 
 
-def _set_knots(filled: Tensor, stage: Stage, knots: Knots, plan: _Plan) -> None:
+def _set_knots(filled: Tensor, stage: Stage, knots: OnKnots, plan: _Plan) -> None:
     vertex, function = stage.vertex, stage.function
     if plan.needed is not None:
         kept = plan.needed[vertex]

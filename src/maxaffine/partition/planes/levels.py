@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from maxaffine.errors import NotPiecewiseAffine, PartitionError
-from maxaffine.graph import AxisSelection, Choice, Dependence, Elementwise, Graph, MaxPool, Operator, Step, Value
+from maxaffine.graph import Boundaries, Comparisons, Contest, Dependence, Graph, Order, Step, Value
 from maxaffine.network import difference, without_infinities
-from maxaffine.partition.planes.windows import EXTREMES, windows
+from maxaffine.partition.refusal import known_boundaries
 
 Rows = dict[int, Tensor]  # values by number, (V, K): a row per point, the units of one sample flattened
 
@@ -28,12 +28,17 @@ class Level:
     Attributes:
         graph: From the values of the level before to those of this one.
         operands: From this level's values to the inputs of the operator that follows.
-        step: The piecewise-affine operator that follows; None behind the last.
+        step: The piecewise-affine operator that follows; None after the last.
     """
 
     graph: Graph
     operands: Graph
     step: Step | None
+
+    @cached_property
+    def boundaries(self) -> Comparisons | Contest | None:
+        """Where the operator's code changes; None after the last."""
+        return None if self.step is None else known_boundaries(self.step)
 
     @property
     def name(self) -> str:
@@ -46,11 +51,16 @@ class Level:
 
     @cached_property
     def windows(self) -> np.ndarray:
-        """(U, m) flat entries of the operator's input among which each of its units selects."""
-        if self.step is None:
-            raise TypeError("nothing follows this level")
-        values = self.operands.values
-        return windows(self.step.operator, values[self.step.inputs[0]], values[self.step.result])
+        """(U, m) flat entries of the operator's input among which each of its units selects; short ones repeat one."""
+        if self.step is None or not isinstance(self.boundaries, Contest):
+            raise TypeError(f"no contest follows the level before {self.name!r}")
+        value = self.operands.values[self.step.inputs[0]]
+        # Its entries are numbered, and the operator puts them where it compares them.
+        numbers = laid_out(torch.arange(prod(value.units), dtype=torch.float64)[None], value)
+        places = self.boundaries.entries(numbers)
+        places = places.reshape(-1, places.shape[-1]).cpu()
+        first = places.gather(1, places.isfinite().byte().argmax(1, keepdim=True))
+        return torch.where(places.isfinite(), places, first).long().numpy()
 
     def run(self, rows: Rows) -> Rows:
         """Compute this level's values at points from those of the level before, in chunks that fit in a cache.
@@ -126,27 +136,30 @@ def bounded(rows: Tensor) -> Tensor:
     return torch.where(endless, first.sign() * torch.where(size > 0, 2 * size, 1), rows)
 
 
-def operand_gap(level: Level, rows: Rows) -> tuple[Tensor, Tensor]:
-    """First operand less second of a maximum or minimum of two, (V, K), and the larger magnitude of both, (K,).
+def gaps(level: Level, rows: Rows) -> list[tuple[Tensor, Tensor]]:
+    """What the operator after a level compares: first side less second, (V, K), and the larger magnitude of both, (K,).
 
     Args:
-        level: The level in front of it.
+        level: The level.
         rows: Its values.
 
     Returns:
-        The difference, and the largest entry of each unit's operands.
+        For each comparison that a unit makes the difference, and the largest entry of each unit's two sides.
 
     Raises:
-        TypeError: When another operator follows the level.
+        TypeError: When an operator of another family follows the level.
     """
-    step = level.step
-    if step is None or not isinstance(step.operator, Choice):
-        raise TypeError(f"{level.name} does not choose between two operands")
+    step, boundaries = level.step, level.boundaries
+    if step is None or not isinstance(boundaries, Comparisons):
+        raise TypeError(f"no comparison follows the level before {level.name!r}")
     inputs = [laid_out(rows[number], level.operands.values[number]) for number in level.operands.inputs]
-    first, second = step.operator.sides(level.operands.run(inputs))
-    gap, value = difference(first, second), level.operands.values[step.result]
-    sides = [flattened(torch.as_tensor(side).expand_as(gap), value) for side in (first, second)]
-    return bounded(flattened(gap, value)), torch.maximum(*map(largest, sides))
+    value, found = level.operands.values[step.result], []
+    for pair in boundaries.pairs(level.operands.run(inputs)):
+        first, second = (torch.as_tensor(side, dtype=torch.float64) for side in (pair.first, pair.second))
+        gap = difference(first, second)
+        sides = [flattened(side.expand_as(gap), value) for side in (first, second)]
+        found.append((bounded(flattened(gap, value)), torch.maximum(*map(largest, sides))))
+    return found
 
 
 def probes(rows: Rows) -> Rows:
@@ -240,7 +253,7 @@ def _check_continuous(graph: Graph) -> None:
         jumps = _piecewise(graph, step) and not record.continuous
         if jumps or any(not _affine(graph, number) for number in varying):
             reason = "it jumps: its value on a boundary depends on the side, so regions have no common corners"
-        elif record.pieces > 1 and not divides(step.operator):
+        elif record.pieces > 1 and not divides(known_boundaries(step)):
             reason = "its pieces are told apart by the order of many entries, which partitions of a plane do not follow"
         else:
             continue
@@ -248,8 +261,6 @@ def _check_continuous(graph: Graph) -> None:
         raise NotPiecewiseAffine(record.kind, reason, cure, record.module_path, record.source)
 
 
-def divides(operator: Operator) -> bool:
-    """Whether the operator's boundaries are known: zero sets of an entry less a knot, or of a difference of entries."""
-    if isinstance(operator, AxisSelection):
-        return operator.traits.kind in EXTREMES
-    return isinstance(operator, Elementwise | Choice | MaxPool)
+def divides(boundaries: Boundaries) -> bool:
+    """Whether boundaries are zeros of differences of two numbers each, or of entries of which the largest wins."""
+    return isinstance(boundaries, Comparisons) or isinstance(boundaries, Contest) and boundaries.order is Order.LARGEST

@@ -18,11 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maxaffine.graph import Choice, Elementwise, Operator
+from maxaffine.graph import Contest, Knots
 from maxaffine.partition.planes.complex import SPOKE, Complex, cross, dissolve
 from maxaffine.partition.planes.divide import ROUNDING, divided_by_columns
-from maxaffine.partition.planes.levels import Level, Rows, bounded, largest, operand_gap
-from maxaffine.partition.planes.windows import smallest
+from maxaffine.partition.planes.levels import Level, Rows, bounded, gaps, largest
 
 MANY = 6  # from this many known points on, lines join only some pairs of them
 PARALLEL = 1e-6  # the sine of the angle below which two lines count as one
@@ -118,23 +117,23 @@ def ties(levels: tuple[Level, ...], rows: Rows) -> bool:
         if level.step is None:
             return False
         rows = level.run(rows)
-        if _tie(level, level.step.operator, rows):
+        if _tie(level, rows):
             return True
     return False
 
 
-def _tie(level: Level, operator: Operator, rows: Rows) -> bool:
-    if isinstance(operator, Choice):
-        gap, size = operand_gap(level, rows)
-        return bool((gap.abs() <= ROUNDING * size).any())
+def _tie(level: Level, rows: Rows) -> bool:
+    boundaries = level.boundaries
+    if not isinstance(boundaries, Contest | Knots):
+        return any(bool((gap.abs() <= ROUNDING * size).any()) for gap, size in gaps(level, rows))
     x = rows[level.step.inputs[0]] if level.step is not None else torch.zeros(0, 1)
     if not x.numel():
         return False
     least = ROUNDING * float(largest(x).max())
     x = bounded(x)
-    if isinstance(operator, Elementwise):
-        return any(bool(((x - knot).abs() <= least).any()) for knot in operator.spline.knots)
-    entries = (-1 if smallest(operator) else 1) * x.numpy()[:, level.windows]
+    if isinstance(boundaries, Knots):
+        return any(bool(((x - knot).abs() <= least).any()) for knot in boundaries.knots)
+    entries = boundaries.factor * x.numpy()[:, level.windows]
     if entries.shape[2] < 2:
         return False
     first, second = np.partition(entries, (-2, -1), axis=2)[:, :, -2:].transpose(2, 0, 1)

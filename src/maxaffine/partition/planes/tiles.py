@@ -164,9 +164,9 @@ class PlaneTiles:
             for name in ("regions", "thin", "repeated", "edgy", "missed", "misplaced")
         )
         errors = [part.error for part in parts if part.error is not None]
-        passed = not lost and all(part.passed for part in parts)
+        exact = not lost and all(part.exact for part in parts)
         error = max(errors) if errors else None
-        report = PlaneReport(regions, thin, repeated, samples, edgy, missed + lost, misplaced, error, passed)
+        report = PlaneReport(regions, thin, repeated, samples, edgy, missed + lost, misplaced, error, exact)
         if raises and lost:
             raise PartitionError(f"{lost} points of the polygon lie in no tile", tuple(t[tile < 0][0].tolist()))
         return report

@@ -45,7 +45,7 @@ class PlaneReport:
         misplaced: Other points whose codes are not those of the cell that holds them.
         error: Largest difference between the cells' affine maps and the module at the points, relative to the largest
             output or, where terms cancelled, to those that the worst one is made of; None without a module.
-        passed: Whether nothing was repeated, missed or misplaced, and the module agrees.
+        exact: Whether nothing was repeated, missed or misplaced, and the module agrees.
     """
 
     regions: int
@@ -56,7 +56,7 @@ class PlaneReport:
     missed: int
     misplaced: int
     error: float | None
-    passed: bool
+    exact: bool
 
 
 def verify(
@@ -111,12 +111,12 @@ def compared(
         else _module_error(partition, model, t[torch.from_numpy(clear)], cell[torch.from_numpy(clear)])
     )
     wrong = missed | misplaced
-    passed = agrees and not wrong.any() and not (counts > 1).any()
+    exact = agrees and not wrong.any() and not (counts > 1).any()
     found = (int((~thick).sum()), int((counts - 1).sum()), len(t), int((~clear).sum()), int(missed.sum()))
-    report = PlaneReport(len(chosen), *found, int(misplaced.sum()), error, passed)
+    report = PlaneReport(len(chosen), *found, int(misplaced.sum()), error, exact)
     if raises and not wrong.any() and not agrees:
         raise ExactnessError(f"the cells' maps and the module disagree: {report}; was the module trained or moved?")
-    if raises and not passed:
+    if raises and not exact:
         place = tuple(t[wrong.argmax()].tolist()) if wrong.any() else ()
         raise PartitionError(f"the partition and the network disagree: {report}", place)
     return report

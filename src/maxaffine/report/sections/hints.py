@@ -61,7 +61,7 @@ def hints_of(contents: Contents) -> tuple[Hint, ...]:
 def _exactness(contents: Contents) -> Iterator[Hint]:
     if contents.exact:
         return
-    if isinstance(contents.cut, Cut) and not contents.cut.check.passed:
+    if isinstance(contents.cut, Cut) and not contents.cut.check.exact:
         yield Hint(
             "The plane and the module disagree by more than rounding explains.",
             "Do not rely on the picture of the plane; run the report on the network in float64.",
