@@ -3,7 +3,7 @@
 from importlib.metadata import version
 
 from maxaffine import partition
-from maxaffine.capture import Call, batch, capture, check_rule, rule
+from maxaffine.capture import Call, batch, capture, check_rule, max_affine_form, rule
 from maxaffine.codes import Codes, PackedCodes, code_distance, code_distance_blocks, region_hierarchy
 from maxaffine.errors import (
     BadInput,
@@ -21,7 +21,7 @@ from maxaffine.learning import CodeDrift, OrthogonalTemplates
 from maxaffine.maps import AffineMap, OffsetContributions
 from maxaffine.network import ExactnessReport, SplineNetwork, verify
 from maxaffine.search import CodeIndex, CodeStore, Neighbors, label_errors, near_duplicates, neighbors
-from maxaffine.spline import MaxAffineSpline, max_affine_form
+from maxaffine.spline import MaxAffineSpline
 from maxaffine.templates import memorization, templates
 
 __version__ = version("maxaffine")

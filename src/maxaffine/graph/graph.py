@@ -74,6 +74,21 @@ class Value:
     batch: BatchAxis | None = None
     dtype: torch.dtype | None = None
 
+    def to_rows(self, tensor: Tensor) -> Tensor:
+        """The value as (N, K): a row per sample, its units flattened."""
+        front = tensor[None] if self.batch is None else self.batch.to_front(tensor)
+        return front.reshape(front.shape[0], prod(self.units))
+
+    def from_rows(self, rows: Tensor) -> Tensor:
+        """Undo :meth:`to_rows`: rows (N, K) as the network keeps the value."""
+        axis = self.batch
+        if axis is None:
+            return rows[0].reshape(self.units)
+        inner = (axis.outer > 1) + (axis.inner > 1)
+        before, after = self.units[: axis.dim], self.units[axis.dim + inner :]
+        shape = (*before, axis.outer * len(rows) * axis.inner, *after)
+        return axis.from_front(rows.reshape(len(rows), *self.units), shape)
+
 
 @dataclass(frozen=True)
 class Step:

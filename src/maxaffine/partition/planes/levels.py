@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from maxaffine.errors import NotPiecewiseAffine, PartitionError
-from maxaffine.graph import Boundaries, Comparisons, Contest, Dependence, Graph, Order, Step, Value
+from maxaffine.graph import Boundaries, Comparisons, Contest, Dependence, Graph, Order, Step
 from maxaffine.network import difference, without_infinities
 from maxaffine.partition.refusal import known_boundaries
 
@@ -56,7 +56,7 @@ class Level:
             raise TypeError(f"no contest follows the level before {self.name!r}")
         value = self.operands.values[self.step.inputs[0]]
         # Its entries are numbered, and the operator puts them where it compares them.
-        numbers = laid_out(torch.arange(prod(value.units), dtype=torch.float64)[None], value)
+        numbers = value.from_rows(torch.arange(prod(value.units), dtype=torch.float64)[None])
         places = self.boundaries.entries(numbers)
         places = places.reshape(-1, places.shape[-1]).cpu()
         first = places.gather(1, places.isfinite().byte().argmax(1, keepdim=True))
@@ -88,14 +88,11 @@ def run(graph: Graph, rows: Rows) -> Rows:
     step = max(1, CHUNK_BYTES // (8 * graph.largest_value()))
     parts: list[list[Tensor]] = []
     for first in range(0, count, step):
-        inputs = [laid_out(rows[number][first : first + step], graph.values[number]) for number in graph.inputs]
-        parts.append([flattened(*pair) for pair in _with_values(graph, graph.run(inputs))])
+        inputs = [graph.values[number].from_rows(rows[number][first : first + step]) for number in graph.inputs]
+        found = zip(graph.outputs, graph.run(inputs), strict=True)
+        parts.append([graph.values[number].to_rows(tensor) for number, tensor in found])
     joined = [items[0] if len(items) == 1 else torch.cat(items) for items in zip(*parts, strict=True)]
     return dict(zip(graph.outputs, joined, strict=True))
-
-
-def _with_values(graph: Graph, tensors: list[Tensor]) -> list[tuple[Tensor, Value]]:
-    return [(tensor, graph.values[number]) for tensor, number in zip(tensors, graph.outputs, strict=True)]
 
 
 def largest(rows: Tensor) -> Tensor:
@@ -152,13 +149,13 @@ def gaps(level: Level, rows: Rows) -> list[tuple[Tensor, Tensor]]:
     step, boundaries = level.step, level.boundaries
     if step is None or not isinstance(boundaries, Comparisons):
         raise TypeError(f"no comparison follows the level before {level.name!r}")
-    inputs = [laid_out(rows[number], level.operands.values[number]) for number in level.operands.inputs]
+    inputs = [level.operands.values[number].from_rows(rows[number]) for number in level.operands.inputs]
     value, found = level.operands.values[step.result], []
     for pair in boundaries.pairs(level.operands.run(inputs)):
         first, second = (torch.as_tensor(side, dtype=torch.float64) for side in (pair.first, pair.second))
         gap = difference(first, second)
-        sides = [flattened(side.expand_as(gap), value) for side in (first, second)]
-        found.append((bounded(flattened(gap, value)), torch.maximum(*map(largest, sides))))
+        sides = [value.to_rows(side.expand_as(gap)) for side in (first, second)]
+        found.append((bounded(value.to_rows(gap)), torch.maximum(*map(largest, sides))))
     return found
 
 
@@ -180,23 +177,6 @@ def probes(rows: Rows) -> Rows:
         else:
             found[number] = table[:1].expand(PROBES, -1)
     return found
-
-
-def laid_out(rows: Tensor, value: Value) -> Tensor:
-    """Rows (V, K) as the network keeps the value."""
-    axis = value.batch
-    if axis is None:
-        return rows[0].reshape(value.units)
-    inner = (axis.outer > 1) + (axis.inner > 1)
-    before, after = value.units[: axis.dim], value.units[axis.dim + inner :]
-    shape = (*before, axis.outer * len(rows) * axis.inner, *after)
-    return axis.from_front(rows.reshape(len(rows), *value.units), shape)
-
-
-def flattened(tensor: Tensor, value: Value) -> Tensor:
-    """A value of the network as rows (V, K)."""
-    front = tensor[None] if value.batch is None else value.batch.to_front(tensor)
-    return front.reshape(front.shape[0], prod(value.units))
 
 
 def levels(graph: Graph) -> tuple[Level, ...]:

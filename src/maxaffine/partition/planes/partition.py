@@ -27,7 +27,6 @@ from maxaffine.partition.planes.boundary import (
 )
 from maxaffine.partition.planes.export import as_arrays, as_geojson, as_networkx
 from maxaffine.partition.planes.geometry import PlaneGeometry
-from maxaffine.partition.planes.levels import flattened
 from maxaffine.partition.planes.locate import Locator
 from maxaffine.partition.planes.verify import PlaneReport, verify
 
@@ -114,7 +113,7 @@ class PlanePartition(PlaneGeometry):
             (N, C), flattened.
         """
         value = self.graph.values[self.number]
-        parts = [flattened(self.graph.run(tensors)[0], value) for tensors in self.batches(self.checked(t))]
+        parts = [value.to_rows(self.graph.run(tensors)[0]) for tensors in self.batches(self.checked(t))]
         return torch.cat(parts) if parts else torch.zeros(0, prod(value.units), dtype=torch.float64)
 
     def locate(self, t: Tensor) -> Tensor:

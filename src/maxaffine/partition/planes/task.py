@@ -17,7 +17,7 @@ from maxaffine.network import SplineNetwork
 from maxaffine.partition.planes.blocks import Block, Builder, Leaf, Path
 from maxaffine.partition.planes.complex import SPOKE, Complex
 from maxaffine.partition.planes.frame import Frame, directed, input_plane, inside, polygon, spanned, stacked
-from maxaffine.partition.planes.levels import Level, Rows, flattened, levels
+from maxaffine.partition.planes.levels import Level, Rows, levels
 from maxaffine.partition.planes.spokes import Known, spoked, ties
 from maxaffine.progress import progress_bar
 
@@ -125,7 +125,7 @@ class Task:
         """Inputs as the first level takes them."""
         graph = self.frame.net.graph
         numbers = graph.part([self.number]).inputs
-        return {n: flattened(item, graph.values[n]) for n, item in zip(numbers, tensors, strict=True)}
+        return {n: graph.values[n].to_rows(item) for n, item in zip(numbers, tensors, strict=True)}
 
 
 def task(

@@ -19,7 +19,7 @@ from maxaffine.partition.lines.line import MEMORY, TOLERANCE
 from maxaffine.partition.lines.segment import Segment
 from maxaffine.partition.lines.walk import Walk
 from maxaffine.partition.planes.complex import OUTSIDE, Complex, cross, groups
-from maxaffine.partition.planes.levels import flattened, levels
+from maxaffine.partition.planes.levels import levels
 
 if TYPE_CHECKING:
     from maxaffine.partition.planes.partition import PlanePartition
@@ -217,7 +217,7 @@ def _module_error(partition: PlanePartition, model: Callable, t: Tensor, cell: T
         given = partition.frame.packed(narrow)
         with torch.no_grad():
             result = model(**given) if isinstance(given, dict) else model(*narrow)
-        value = flattened(tree_leaves(result)[place], graph.values[partition.number]).double()
+        value = graph.values[partition.number].to_rows(tree_leaves(result)[place]).double()
         gap = difference(value, expected[first : first + len(value)]).abs()
         if not bool(gap.isfinite().all()):
             return float("inf"), False

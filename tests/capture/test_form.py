@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maxaffine.errors import BadInput, NotPiecewiseAffine, ShapeMismatch
-from maxaffine.spline import Abs, MaxAffineSpline, Maxout, max_affine_form
+from maxaffine.capture import max_affine_form
+from maxaffine.errors import BadInput, CaptureError, NotPiecewiseAffine, ShapeMismatch
+from maxaffine.spline import MaxAffineSpline
 
 Layer = Any  # an nn.Module or a plain function
 
@@ -54,6 +55,29 @@ def check_form(layer: Layer, shape: Sequence[int], skip: nn.Module | None = None
     slopes = torch.einsum("nkd,k->nd", form.affine_map(rows).slopes, unit.flatten())
     torch.testing.assert_close(slopes, gradient.flatten(1), rtol=1e-11, atol=1e-11)
     return form
+
+
+class Maxout(nn.Module):
+    """The largest of R learned affine functions over the last axis."""
+
+    def __init__(self, in_features: int, units: int, pieces: int, *, bias: bool = True) -> None:
+        super().__init__()
+        self.sizes = units, pieces
+        self.linear = nn.Linear(in_features, units * pieces, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x).unflatten(-1, self.sizes).max(dim=-1).values
+
+
+class Stacked(nn.Module):
+    """A recurrent cell on the stacked input [x_t, h_{t-1}]."""
+
+    def __init__(self, cell: nn.RNNCell) -> None:
+        super().__init__()
+        self.cell = cell
+
+    def forward(self, stacked: Tensor) -> Tensor:
+        return self.cell(*stacked.split([self.cell.input_size, self.cell.hidden_size], 1))
 
 
 def prelu(*slopes: float) -> nn.PReLU:
@@ -113,7 +137,6 @@ POINTWISE: list[tuple[Layer, int]] = [
     (nn.RReLU(0.1, 0.4), 2),
     (prelu(0.2), 2),
     (prelu(0.2, -1.0, 1.0), 2),
-    (Abs(), 2),
     (torch.abs, 2),
     (builtins.abs, 2),
     (torch.relu, 2),
@@ -176,11 +199,14 @@ def test_maxout() -> None:
 
 def test_recurrent_cell() -> None:
     cell = nn.RNNCell(4, 3, nonlinearity="relu").double()
-    form, x = max_affine_form(cell, (7,)), inputs((7,))
+    form, x = max_affine_form(Stacked(cell), (7,)), inputs((7,))
     torch.testing.assert_close(form(x), cell(x[:, :4], x[:, 4:]), rtol=1e-12, atol=1e-12)
     weights = torch.cat([cell.weight_ih, cell.weight_hh], dim=1)
     assert torch.equal(form.slopes, torch.stack([torch.zeros_like(weights), weights], dim=1))
-    assert max_affine_form(nn.RNNCell(2, 3, bias=False, nonlinearity="relu"), (5,)).offsets.abs().max().item() == 0
+    assert (
+        max_affine_form(Stacked(nn.RNNCell(2, 3, bias=False, nonlinearity="relu")), (5,)).offsets.abs().max().item()
+        == 0
+    )
 
 
 def test_skip_connections() -> None:
@@ -189,10 +215,11 @@ def test_skip_connections() -> None:
     projection = nn.Sequential(nn.Conv2d(3, 2, 1, stride=2), nn.BatchNorm2d(2))
     check_form(ready(nn.Sequential(nn.Conv2d(3, 2, 3, padding=1), nn.MaxPool2d(2))), (3, 4, 6), skip=ready(projection))
     check_form(nn.MaxPool2d(3, stride=1, padding=1), (2, 4, 3), skip=nn.Identity())
-    with pytest.raises(ShapeMismatch, match=r"skip ends in shape \(3, 4, 5\) but the layer in \(3, 2, 2\)"):
+    with pytest.raises(CaptureError, match=r"skip ends in shape \(3, 4, 5\) but the layer in \(3, 2, 2\)"):
         max_affine_form(nn.MaxPool2d(2), (3, 4, 5), skip=nn.Identity())
-    with pytest.raises(NotPiecewiseAffine, match="ReLU"):
-        max_affine_form(nn.Linear(3, 3), (3,), skip=nn.ReLU())
+    with pytest.raises(NotPiecewiseAffine, match="composes another spline"):
+        max_affine_form(nn.ReLU(), (3,), skip=nn.LeakyReLU())
+    check_form(nn.Linear(3, 3).double(), (3,), skip=nn.ReLU())
 
 
 def test_the_slopes_and_offsets_are_those_of_the_table() -> None:
@@ -238,7 +265,7 @@ def convolutions(draw: st.DrawFn) -> tuple[nn.Module, tuple[int, ...]]:
 
 
 @given(convolutions(), st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_any_convolution(case: tuple[nn.Module, tuple[int, ...]], activated: bool) -> None:
     layer, shape = case
     check_form(ready(nn.Sequential(layer, nn.ReLU()) if activated else layer), shape)
@@ -263,13 +290,13 @@ def poolings(draw: st.DrawFn) -> tuple[nn.Module, tuple[int, ...]]:
 
 
 @given(poolings())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_any_pooling(case: tuple[nn.Module, tuple[int, ...]]) -> None:
     check_form(*case)
 
 
 @given(st.integers(1, 3), st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_any_adaptive_pooling(dims: int, data: st.DataObject) -> None:
     shape = (2, *[data.draw(st.integers(1, 6)) for _ in range(dims)])
     outputs = [data.draw(st.integers(1, 4)) for _ in range(dims)]
@@ -353,49 +380,69 @@ def test_dtype_follows_the_parameters() -> None:
     assert max_affine_form(nn.ReLU(), (3,), dtype=torch.float64).slopes.dtype == torch.float64
 
 
-def test_parametrized_layers_and_subclasses_without_their_own_forward() -> None:
-    for parametrize in (nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm):
-        layer = parametrize(nn.Linear(3, 2).double())
-        with pytest.raises(NotPiecewiseAffine, match="parametrization"):
-            max_affine_form(layer, (3,))
-        check_form(layer.eval(), (3,))
+def test_parametrized_layers_subclasses_and_hooks() -> None:
+    layer = nn.utils.parametrizations.weight_norm(nn.Linear(3, 2).double())
+    check_form(layer, (3,))
+    layer = nn.utils.parametrizations.spectral_norm(nn.Linear(3, 2).double())
+    with pytest.raises(NotPiecewiseAffine, match=r"call model.eval\(\)"):
+        max_affine_form(layer, (3,))
+    check_form(layer.eval(), (3,))
     check_form(type("Named", (nn.Linear,), {})(3, 2).double(), (3,))
-    other: Layer = type("Other", (nn.Linear,), {"forward": lambda self, x: x})(3, 2)
-    with pytest.raises(NotPiecewiseAffine, match="Other"):
-        max_affine_form(other, (3,))
+    check_form(type("Other", (nn.Linear,), {"forward": lambda self, x: x.relu() + 1})(3, 2).double(), (3,))
+    hooked = nn.Linear(3, 3).double()
+    hooked.register_forward_hook(lambda module, given, found: found.relu() - given[0])
+    check_form(hooked, (3,))
 
 
-def hooked(kind: str) -> nn.Module:
-    layer = nn.Linear(3, 3)
-    getattr(layer, f"register_{kind}_hook")(lambda *args: None)
-    return layer
+class Block(nn.Module):
+    """A residual block in one module, its units moved, scaled and shifted after the activation."""
+
+    def __init__(self, mixed: bool = False, turned: bool = False) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(2, 2, 3, padding=1), nn.BatchNorm2d(2)
+        self.mixed, self.scale = mixed, -0.5 if turned else 0.5
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm(self.conv(x)).relu()
+        if self.mixed:
+            h = h + h.flip(1)
+        return (self.scale * h.transpose(2, 3) + x.transpose(2, 3) - 3).flatten(1).roll(1, 1)
+
+
+def test_any_module_with_one_convex_operator() -> None:
+    assert check_form(ready(Block()), (2, 3, 4)).pieces == 2
+    check_form(lambda x: x.unflatten(1, (2, 3)).amax(2), (6,))
+    check_form(lambda x: 2 * x.cummax(1).values - x, (5,))
+    check_form(ready(nn.Sequential(nn.MaxPool2d(2), nn.Dropout(), nn.BatchNorm2d(2, affine=False))), (2, 4, 4))
+    for block in (Block(mixed=True), Block(turned=True)):
+        with pytest.raises(NotPiecewiseAffine, match="mixes its units, or turns them around"):
+            max_affine_form(ready(block), (2, 3, 4))
+    with pytest.raises(NotPiecewiseAffine, match="stack them"):
+        max_affine_form(lambda x: torch.maximum(x, 2 * x - 1), (3,))
+    with pytest.raises(BadInput, match="2 outputs"):
+        max_affine_form(lambda x: (x, x.relu()), (3,))
 
 
 REFUSED: list[tuple[Layer, tuple[int, ...], str]] = [
-    (nn.BatchNorm1d(3), (3,), "statistics of the batch.*\n.*eval"),
-    (nn.BatchNorm1d(3, track_running_stats=False).eval(), (3,), "statistics of the batch.*\n.*track_running_stats"),
-    (nn.Dropout(), (3,), "random.*\n.*eval"),
-    (nn.RReLU(), (3,), "random"),
-    (nn.Tanh(), (3,), "Tanh.*curved.*\n.*piecewise-affine activation"),
-    (nn.GELU(), (3,), "curved"),
-    (nn.RNNCell(2, 1), (3,), "RNNCell.*curved"),
-    (nn.GRUCell(2, 1), (3,), "curved"),
+    (nn.BatchNorm1d(3), (3,), r"call model.eval\(\)"),
+    (nn.BatchNorm1d(3, track_running_stats=False).eval(), (3,), "running statistics"),
+    (nn.Dropout(), (3,), "eval"),
+    (nn.RReLU(), (3,), "eval"),
+    (nn.Tanh(), (3,), "smooth curve"),
+    (nn.GELU(), (3,), "smooth curve"),
+    (Stacked(nn.RNNCell(2, 1)), (3,), "smooth curve"),
     (nn.ReLU6(), (3,), "not convex.*\n.*capture"),
     (nn.Hardtanh(), (3,), "not convex"),
-    (nn.LayerNorm(3), (3,), "LayerNorm.*no max-affine form of this type"),
-    (nn.LeakyReLU(1.5), (3,), "1.5 > 1 makes it concave"),
-    (prelu(0.5, 2.0, 0.1), (3,), "PReLU.*2 > 1 makes it concave"),
-    (nn.MaxPool2d(2, return_indices=True), (1, 4, 4), "return_indices=False"),
-    (nn.FractionalMaxPool2d(2, output_size=2), (1, 4, 4), "no max-affine form"),
-    (torch.tanh, (3,), "tanh.*only torch.abs"),
-    (hooked("forward"), (3,), "hooks"),
-    (hooked("forward_pre"), (3,), "hooks"),
-    (hooked("full_backward"), (3,), "hooks"),
-    (nn.Sequential(hooked("full_backward_pre")), (3,), "module '0'.*hooks"),
-    (nn.Sequential(nn.Linear(3, 3), nn.Tanh()), (3,), "module '1'.*curved"),
+    (nn.LayerNorm(3), (3,), "statistics of the input"),
+    (nn.LeakyReLU(1.5), (3,), "leaky_relu.*not convex"),
+    (prelu(0.5, 2.0, 0.1), (3,), "not convex"),
+    (nn.FractionalMaxPool2d(2, output_size=2), (1, 4, 4), "random"),
+    (torch.tanh, (3,), "smooth curve"),
+    (nn.Sequential(nn.Linear(3, 3), nn.Tanh()), (3,), "module '1'"),
     (nn.Sequential(nn.Sequential(nn.Dropout()), nn.ReLU()), (3,), "module '0.0'"),
-    (nn.Sequential(nn.ReLU(), nn.Linear(3, 3)), (3,), "module '1'.*must come last"),
-    (nn.Sequential(nn.ReLU(), nn.Sigmoid()), (3,), "module '1'.*curved"),
+    (nn.Sequential(nn.ReLU(), nn.Linear(3, 3)), (3,), "relu in module '0'.*mixes its units"),
+    (nn.Sequential(nn.ReLU(), nn.Sigmoid()), (3,), "module '1'"),
+    (lambda x: (x > 0) * 1.0, (3,), "not convex"),
 ]
 
 
@@ -409,21 +456,18 @@ def test_what_has_no_form_is_refused(layer: Layer, shape: tuple[int, ...], words
 @pytest.mark.parametrize(
     ("layer", "shape", "words"),
     [
-        (nn.Linear(5, 3), (4,), r"Linear cannot take \(4,\)"),
-        (nn.Conv2d(3, 2, 3), (5, 5), r"Conv2d takes inputs of 3 dimensions but meets \(5, 5\)"),
-        (nn.Conv2d(2, 2, 3), (3, 5, 5), "Conv2d cannot take"),
-        (nn.Sequential(nn.Flatten(), nn.Linear(5, 3)), (2, 3), "Linear at '1' cannot take"),
-        (nn.MaxPool2d(2), (4, 4), "3 dimensions"),
-        (nn.MaxPool2d(9), (1, 4, 4), "MaxPool2d cannot take"),
-        (prelu(0.1, 0.2, 0.3), (4, 2), "PReLU cannot take"),
-        (Maxout(4, 3, 2), (5,), "Linear at 'linear'"),
-        (nn.Flatten(0), (5,), "mixes the batch dimension"),
-        (nn.RNNCell(2, 1, nonlinearity="relu"), (4,), "cannot take"),
+        (nn.Linear(5, 3), (4,), r"\(2, 4\)"),
+        (nn.Conv2d(3, 2, 3), (5, 5), r"\(2, 5, 5\)"),
+        (nn.Conv2d(2, 2, 3), (3, 5, 5), "2 channels"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(5, 3)), (2, 3), r"\(2, 2, 3\)"),
+        (nn.MaxPool2d(9), (1, 4, 4), "too small"),
+        (prelu(0.1, 0.2, 0.3), (4, 2), "channel size"),
+        (nn.RNNCell(2, 1, nonlinearity="relu"), (4,), "expected 2"),
     ],
     ids=names,
 )
 def test_wrong_shapes(layer: Layer, shape: tuple[int, ...], words: str) -> None:
-    with pytest.raises(ShapeMismatch, match=words):
+    with pytest.raises(CaptureError, match=words):
         max_affine_form(layer, shape)
 
 
@@ -439,10 +483,8 @@ def test_bad_arguments() -> None:
         max_affine_form(nn.Linear(3, 2), (3,), dtype=torch.float64)
     linear = nn.Linear(3, 2)
     linear.weight.data[0, 0] = torch.nan
-    with pytest.raises(BadInput, match="slopes holds NaN"):
+    with pytest.raises(BadInput, match="'weight' holds NaN"):
         max_affine_form(linear, (3,))
-    with pytest.raises(BadInput, match="at least 1"):
-        Maxout(3, 0, 2)
 
 
 def test_a_window_of_padding_only_is_refused() -> None:
@@ -452,22 +494,16 @@ def test_a_window_of_padding_only_is_refused() -> None:
         max_affine_form(pool, (1, 1))
 
 
-def test_maxout_breaks_ties_by_the_lowest_piece() -> None:
-    layer = Maxout(1, 1, pieces=3)
-    nn.init.ones_(layer.linear.weight)
-    nn.init.zeros_(layer.linear.bias)
-    layer(torch.ones(1, 1)).sum().backward()
-    assert layer.linear.weight.grad is not None and layer.linear.weight.grad.flatten().tolist() == [1.0, 0.0, 0.0]
-
-
 def test_a_module_that_occurs_twice_counts_twice() -> None:
     linear = nn.Linear(3, 3).double()
     check_form(nn.Sequential(linear, linear, nn.ReLU()), (3,))
     activation = nn.ReLU()
-    with pytest.raises(NotPiecewiseAffine, match="module '2'.*must come last"):
+    with pytest.raises(NotPiecewiseAffine, match="module '2'.*composes another spline"):
         max_affine_form(nn.Sequential(nn.Linear(3, 3), activation, activation), (3,))
 
 
 def test_every_pair_of_affine_layer_and_activation_folds() -> None:
-    for affine, activation in itertools.product((nn.Linear(4, 3), nn.Linear(4, 3, bias=False)), (nn.ReLU(), Abs())):
+    for affine, activation in itertools.product(
+        (nn.Linear(4, 3), nn.Linear(4, 3, bias=False)), (nn.ReLU(), nn.LeakyReLU(-1.0))
+    ):
         check_form(ready(nn.Sequential(affine, nn.Dropout(), nn.Identity(), activation)), (4,))
