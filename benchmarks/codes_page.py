@@ -16,7 +16,7 @@ of `maxaffine encode`: codes with their checksums, appended to a store on disk. 
 """
 
 SEARCH = f"""
-## Nearest neighbours in code distance
+## Nearest neighbors in code distance
 
 The {search.K} nearest of all rows to each of {search.QUERIES} queries. Rows and queries are noisy copies of 1,000
 prototypes (15% of the bits flipped). All contestants get the same bits, padded with zeros to whole 8-byte words; the

@@ -38,7 +38,7 @@ def loop(model: nn.Module, inputs: Tensor, outputs: int) -> Slopes:
 
 
 def vmap_jacrev(model: nn.Module, inputs: Tensor, outputs: int, chunk: int | None = None) -> Slopes:
-    """torch.func: the Jacobian of one sample, vectorised over all samples or ``chunk`` at a time."""
+    """torch.func: the Jacobian of one sample, vectorized over all samples or ``chunk`` at a time."""
 
     def of_one(sample: Tensor) -> Tensor:
         return model(sample.unsqueeze(0))[0, :outputs]

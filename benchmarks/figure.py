@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
 PLOT = HERE.parent / "docs" / "images" / "plane-cost.png"
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"
+BLUE, ORANGE, GRAY = "#0072B2", "#D55E00", "#777777"
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
@@ -29,14 +29,14 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     fixed = sorted((row for row in rows if row["width"] == 256), key=lambda row: row["regions"])
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for some, colour, mark, name in (
+    for some, color, mark, name in (
         (whole, BLUE, "o", "more units: w = 16 to 512 (the last on side 5)"),
         (fixed, ORANGE, "s", "a larger square: w = 256, side 0.06 to 2"),
     ):
         regions = [row["regions"] for row in some]
-        left.plot(regions, [row["cpu"] for row in some], color=colour, marker=mark, label=name)
-        left.plot(regions, [row["floor"] for row in some], color=colour, linestyle=":", linewidth=1)
-    left.plot([], [], color=GREY, linestyle=":", label="one forward pass per final vertex")
+        left.plot(regions, [row["cpu"] for row in some], color=color, marker=mark, label=name)
+        left.plot(regions, [row["floor"] for row in some], color=color, linestyle=":", linewidth=1)
+    left.plot([], [], color=GRAY, linestyle=":", label="one forward pass per final vertex")
     _finished(left, "regions", "CPU seconds")
     units = [row["units"] for row in whole]
     for key, style, name in (("cpu", "-o", "exact plane"), ("floor", ":", "one forward pass")):

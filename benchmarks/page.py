@@ -61,7 +61,7 @@ larger output, is within the bound there and at the doubled number.
 PLANES = f"""
 ## Exact planes
 
-All regions on a polygon of a plane, in float64, with torch's default initialisation. CPU seconds are the least of the
+All regions on a polygon of a plane, in float64, with torch's default initialization. CPU seconds are the least of the
 rounds; "peak" is the most memory that the process has held (before the partition in brackets), "x floor" the CPU time
 over that of the module's own forward pass at every final vertex. Edge subdivision is the published neuron-by-neuron
 algorithm (Berzins, ICML 2023), written anew in `benchmarks/subdivision.py`, and leaner there than in its author's

@@ -73,10 +73,10 @@ def _authors(network: nn.Sequential, low: Tensor, high: Tensor) -> Callable[[], 
 def _relucent(network: nn.Sequential, low: Tensor, high: Tensor) -> Callable[[], int]:
     """Its breadth-first search of the cells that meet the square, in one process, without its check at the end."""
     relucent: Any = importlib.import_module("relucent")
-    centred, radius = _centred(network, low, high)
+    centered, radius = _centered(network, low, high)
 
     def work() -> int:
-        cells = relucent.Complex(centred)
+        cells = relucent.Complex(centered)
         cells.bfs(cube_radius=radius, cube_mode="intersect", nworkers=1, verify=False, verbose=0)
         return len(cells)
 
@@ -98,7 +98,7 @@ def _affinitree(network: nn.Sequential, low: Tensor, high: Tensor) -> Callable[[
     return work
 
 
-def _centred(network: nn.Sequential, low: Tensor, high: Tensor) -> tuple[nn.Sequential, float]:
+def _centered(network: nn.Sequential, low: Tensor, high: Tensor) -> tuple[nn.Sequential, float]:
     """The same network with the middle of the square at the origin, and half the square's side."""
     outer, *others = network
     if not isinstance(outer, nn.Linear):

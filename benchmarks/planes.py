@@ -74,7 +74,7 @@ class Plane:
     peers: tuple[str, ...] = ()
 
     def build(self) -> tuple[nn.Module, Tensor, ma.SplineNetwork]:
-        """The network in float64 with torch's default initialisation, the anchors, and the network captured."""
+        """The network in float64 with torch's default initialization, the anchors, and the network captured."""
         torch.manual_seed(0)
         module, x = self.make().double().eval(), self.anchors().double()
         return module, x, ma.capture(module, x)

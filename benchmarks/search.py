@@ -1,4 +1,4 @@
-"""Nearest neighbours in code distance: exact and approximate search beside faiss on the same bits."""
+"""Nearest neighbors in code distance: exact and approximate search beside faiss on the same bits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ QUERIES, K = 100, 10
 
 @dataclass(frozen=True)
 class Case:
-    """Codes of one two-piece operator: noisy copies of prototypes, so that there are neighbours to find."""
+    """Codes of one two-piece operator: noisy copies of prototypes, so that there are neighbors to find."""
 
     rows: int
     bits: int

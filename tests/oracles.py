@@ -127,7 +127,7 @@ def largest_jump(module: nn.Module, start: Inputs, end: Inputs, points: int = 25
 def count_regions(module: nn.Sequential, low: float, high: float) -> int:
     """Regions of a float64 MLP of ReLUs within a box: the sides of its units, one after another, by linear programs.
 
-    A choice of sides counts where a ball of some size fits; nothing is known of corners, volumes or neighbours.
+    A choice of sides counts where a ball of some size fits; nothing is known of corners, volumes or neighbors.
     """
     layers = [
         (part.weight.detach().numpy(), part.bias.detach().numpy()) for part in module if isinstance(part, nn.Linear)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.zoo.networks import randomise
+from tests.zoo.networks import randomize
 
 Shape = tuple[int, ...]  # of one sample: (features,), (channels, height, width), or (steps, features)
 
@@ -232,5 +232,5 @@ def random_cases(draw: st.DrawFn, steps: int = 10) -> RandomCase:
         last = len(builder.values) - 1
         outputs = (last, draw(st.integers(0, last))) if draw(st.booleans()) else (last,)
         network = RandomNetwork(builder.program, builder.layers, outputs)
-        randomise(network)
+        randomize(network)
     return RandomCase(network.double().eval(), shape)

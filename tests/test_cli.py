@@ -170,8 +170,8 @@ def test_page_shows_the_templates_that_autograd_gives(ran: Ran, trained: nn.Sequ
         assert (np.sign(pixels[..., 0] - pixels[..., 2]) == np.sign(slopes[0]))[clear].all()
 
 
-def test_neighbours_share_the_activation_patterns(ran: Ran, trained: nn.Sequential, digits: data.DataSet) -> None:
-    found = ran.numbers["neighbours"]
+def test_neighbors_share_the_activation_patterns(ran: Ran, trained: nn.Sequential, digits: data.DataSet) -> None:
+    found = ran.numbers["neighbors"]
     searched = torch.linspace(0, 1437, 300, dtype=torch.float64).round().long()
     assert found["encoded"] == 300 and "300 of 1,438 training inputs, evenly spaced" in ran.page
     patterns = trained[:2](digits.train.inputs[searched]) > 0

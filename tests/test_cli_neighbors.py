@@ -32,14 +32,14 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_neighbours_share_the_modules_activations(out: Path) -> None:
+def test_neighbors_share_the_modules_activations(out: Path) -> None:
     digits = data.load("digits")
     weights = out / "weights.safetensors"
     model = models.load_model("maxaffine.models:mlp", weights, input_shape=(1, 8, 8), classes=10)
     searched = torch.linspace(0, 1437, 200, dtype=torch.float64).round().long()
     with torch.no_grad():
         patterns = model.get_submodule("4")(model[:4](digits.train.inputs[searched])) > 0  # type: ignore[index]
-        found = json.loads((out / "results.json").read_text(encoding="utf-8"))["neighbours"]
+        found = json.loads((out / "results.json").read_text(encoding="utf-8"))["neighbors"]
         assert [query["index"] for query in found["queries"]] == [4, 9] and found["operators"] == ["4"]
         for query in found["queries"]:
             own = model[:4](digits.test.inputs[query["index"]][None]) > 0  # type: ignore[index]
@@ -55,13 +55,13 @@ def test_prints_the_table_and_leaves_pictures(out: Path) -> None:
     printed = (out.parent / "printed.txt").read_text(encoding="utf-8")
     assert "test input 9, class" in printed and f"pictures: {out / 'figures'}" in printed
     assert "near-duplicates among 200 training inputs" in printed and "label-error candidates" in printed
-    assert {"neighbours-00004.png", "neighbours-00009.png"} <= {path.name for path in (out / "figures").iterdir()}
+    assert {"neighbors-00004.png", "neighbors-00009.png"} <= {path.name for path in (out / "figures").iterdir()}
 
 
 def test_json_has_stdout_to_itself(tmp_path: Path) -> None:
     code, printed, _ = _run(*MLP, "--images", 2, "--json", "--out", tmp_path / "out")
     found = json.loads(printed)
-    assert code == 0 and len(found["neighbours"]["queries"]) == 2 and found["audit"] is None
+    assert code == 0 and len(found["neighbors"]["queries"]) == 2 and found["audit"] is None
 
 
 @pytest.mark.parametrize(

@@ -64,8 +64,8 @@ def clip(x: Tensor) -> Tensor:
     return x.clamp(-1, 1)
 
 
-@torch.library.custom_op("contracts::centre", mutates_args=())
-def centre(x: Tensor) -> Tensor:
+@torch.library.custom_op("contracts::center", mutates_args=())
+def center(x: Tensor) -> Tensor:
     return x - x.mean(0)
 
 
@@ -74,7 +74,7 @@ def twice(x: Tensor) -> Tensor:
     return 2 * x
 
 
-for operator in (clip, centre, twice):
+for operator in (clip, center, twice):
     operator.register_fake(torch.empty_like)
 
 
@@ -83,7 +83,7 @@ def _save(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
 
 
 clip.register_autograd(lambda ctx, g: g * (ctx.saved_tensors[0].abs() <= 1), setup_context=_save)
-centre.register_autograd(lambda ctx, g: g - g.mean(0))
+center.register_autograd(lambda ctx, g: g - g.mean(0))
 twice.register_autograd(lambda ctx, g: 0.5 * g)  # wrong
 
 CLIP = ScalarSpline((-1.0, 1.0), (0.0, 1.0, 0.0), (-1.0, 0.0, 1.0))
@@ -185,13 +185,13 @@ def test_a_wrong_rule_is_caught(with_rule: Callable[..., nn.Module], build: Call
 
 
 def test_a_rule_that_hides_mixed_samples_is_caught(with_rule: Callable[..., nn.Module]) -> None:
-    module = with_rule(centre, lambda call: call.affine(homogeneous=True))
+    module = with_rule(center, lambda call: call.affine(homogeneous=True))
     with pytest.raises(ma.ExactnessError, match="one sample changes another's output"):
         check_rule(module, torch.zeros(2, 4))
 
 
 def test_the_default_proof_refuses_mixed_samples(with_rule: Callable[..., nn.Module]) -> None:
-    module = with_rule(centre, lambda call: call.affine(homogeneous=True), batch=ma.batch.probed)
+    module = with_rule(center, lambda call: call.affine(homogeneous=True), batch=ma.batch.probed)
     with pytest.raises(ma.NotPiecewiseAffine, match="mixes the samples"):
         check_rule(module, torch.zeros(2, 4))
 

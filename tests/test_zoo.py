@@ -86,7 +86,7 @@ def test_every_sample_sees_a_living_network(case: Case) -> None:
 
 
 @every_case
-def test_convexity_is_labelled(case: Case) -> None:
+def test_convexity_is_labeled(case: Case) -> None:
     module = case.build()
     start, end = case.inputs(128), case.inputs(128, seed=50)
     values = oracles.along(
@@ -97,7 +97,7 @@ def test_convexity_is_labelled(case: Case) -> None:
 
 
 @every_case
-def test_jumps_are_labelled(case: Case) -> None:
+def test_jumps_are_labeled(case: Case) -> None:
     module = case.build()
     start, end = case.inputs(3), case.inputs(3, seed=100)
     jump = max(oracles.largest_jump(module, oracles.sample(start, i), oracles.sample(end, i)) for i in range(3))
@@ -105,13 +105,13 @@ def test_jumps_are_labelled(case: Case) -> None:
 
 
 @every_case
-def test_offsets_are_labelled(case: Case) -> None:
+def test_offsets_are_labeled(case: Case) -> None:
     offsets = torch.cat([offsets.flatten() for _, offsets in maps(case)])
     assert bool((offsets.abs() < 1e-10).all()) == case.biasless
 
 
 @every_case
-def test_max_pooling_is_labelled(case: Case) -> None:
+def test_max_pooling_is_labeled(case: Case) -> None:
     if any("MaxPool" in type(part).__name__ for part in case.build().modules()):
         assert case.max_pool
 
@@ -125,7 +125,7 @@ def test_refused_networks_run_and_name_their_reason(row: Refused) -> None:
 
 
 def curved_or_mixing(module: nn.Module, row: Refused) -> bool:
-    """Whether an oracle sees curvature, or a sample that sees its neighbours."""
+    """Whether an oracle sees curvature, or a sample that sees its neighbors."""
     inputs, directions = row.inputs(4), row.inputs(4, seed=100)
     if row.name.startswith("batch_") or row.name in {"dependent_convolution", "branch_on_value", "loop_on_value"}:
         together = oracles.outputs(module, inputs)[0]

@@ -1,6 +1,6 @@
 """Pages of the repository within the site: README, changelog, benchmarks and the like.
 
-Every page reads well where it lies, with links to its neighbours in the repository; here those links are turned into
+Every page reads well where it lies, with links to its neighbors in the repository; here those links are turned into
 links between pages of the site.
 """
 

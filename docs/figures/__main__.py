@@ -19,7 +19,7 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "theory-max-affine": theory.max_affine,
     "theory-affine-map": theory.affine_map,
     "theory-matched-filter": theory.matched_filter,
-    "theory-quantiser": theory.quantiser,
+    "theory-quantizer": theory.quantizer,
     "theory-layers": theory.layers,
     "theory-soft": theory.soft,
 }

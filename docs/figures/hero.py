@@ -21,9 +21,9 @@ from maxaffine.templates import Templates
 CHOSEN = (9, 2, 18)  # test images: a sneaker, a pair of trousers, a bag
 EXTENT = (-3.4, 16.8, -4.3, 13.4)
 WIDTH, HEIGHT = 12.8, 6.2
-# One card for white and black pages. The colours (Okabe and Ito) are told apart with any common colour blindness.
+# One card for white and black pages. The colors (Okabe and Ito) are told apart with any common color blindness.
 CARD, INK, FAINT = "#0d1420", "#f4f6fb", "#9fb0c8"
-COLOURS = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cccccc", "#cc79a7", "#8c7ae6", "#b07d4f")
+COLORS = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cccccc", "#cc79a7", "#8c7ae6", "#b07d4f")
 LABEL = {"color": INK, "fontsize": 11, "weight": "bold", "ha": "center", "va": "center"}
 DARKEST, BRIGHTEST, JITTER = 0.38, 0.86, 0.09
 
@@ -55,13 +55,13 @@ def _plane(ax: Axes, partition: PlanePartition, x: torch.Tensor, names: tuple[st
     found = partition.divided_by_class()
     arrays, classes = found.to_numpy(), found.classes.numpy()
     rings = np.split(arrays["vertices"][arrays["cell_corners"]], arrays["cell_starts"][1:-1])
-    # The longer the slopes within the plane, the brighter the cell; a little chance tells neighbours apart.
+    # The longer the slopes within the plane, the brighter the cell; a little chance tells neighbors apart.
     rank = found.plane_map()[0].flatten(1).norm(dim=1).numpy().argsort().argsort() / found.regions
     chance = JITTER * np.random.default_rng(0).uniform(-1, 1, found.regions)
     shade = (DARKEST + (BRIGHTEST - DARKEST) * rank + chance)[:, None]
-    base, card = np.array([to_rgb(colour) for colour in COLOURS])[classes], np.array(to_rgb(CARD))
-    colours = shade * base + (1 - shade) * card
-    ax.add_collection(PolyCollection(rings, facecolors=colours, edgecolors="face", linewidths=0.2))
+    base, card = np.array([to_rgb(color) for color in COLORS])[classes], np.array(to_rgb(CARD))
+    colors = shade * base + (1 - shade) * card
+    ax.add_collection(PolyCollection(rings, facecolors=colors, edgecolors="face", linewidths=0.2))
     inner = arrays["edge_operators"] >= 0
     lines = arrays["vertices"][arrays["edges"][inner]]
     ax.add_collection(LineCollection(list(lines), colors=CARD, linewidths=0.3, alpha=0.75))
@@ -69,11 +69,11 @@ def _plane(ax: Axes, partition: PlanePartition, x: torch.Tensor, names: tuple[st
     ax.add_collection(LineCollection(list(boundary), colors=INK, linewidths=2.4, capstyle="round"))
     at = partition.frame.coordinates(x.double())
     own = partition.classes[partition.locate(at)].tolist()
-    areas, centres = found.areas.numpy(), found.centres.numpy()
+    areas, centers = found.areas.numpy(), found.centers.numpy()
     for number in set(classes.tolist()) - set(own):
         weights = np.where(classes == number, areas, 0)
         if weights.sum() > 0.02 * areas.sum():
-            x0, y0 = (centres * weights[:, None]).sum(0) / weights.sum()
+            x0, y0 = (centers * weights[:, None]).sum(0) / weights.sum()
             ax.text(x0, y0, names[number], **LABEL)
     for place, image, number in zip(at.tolist(), x.numpy(), own, strict=True):
         picture = OffsetImage(input_pixels(image), zoom=2.2, interpolation="nearest")

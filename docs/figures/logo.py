@@ -11,7 +11,7 @@ from torch import nn
 
 import maxaffine as ma
 
-COLOURS = ("#0072b2", "#56b4e9", "#009e73", "#f0e442", "#e69f00", "#d55e00", "#cc79a7")
+COLORS = ("#0072b2", "#56b4e9", "#009e73", "#f0e442", "#e69f00", "#d55e00", "#cc79a7")
 
 
 def logo() -> Figure:
@@ -28,8 +28,8 @@ def logo() -> Figure:
     rings = np.split(arrays["vertices"][arrays["cell_corners"]], arrays["cell_starts"][1:-1])
     figure = Figure(figsize=(2, 2), facecolor="none")
     ax = figure.add_axes((0, 0, 1, 1))
-    colours = [COLOURS[number % len(COLOURS)] for number in range(len(rings))]
-    cells = PolyCollection(rings, facecolors=colours, edgecolors="white", linewidths=2.5)
+    colors = [COLORS[number % len(COLORS)] for number in range(len(rings))]
+    cells = PolyCollection(rings, facecolors=colors, edgecolors="white", linewidths=2.5)
     ax.add_collection(cells)
     ax.set(xlim=(-1, 1), ylim=(-1, 1), aspect="equal")
     ax.axis("off")

@@ -19,8 +19,8 @@ from maxaffine.drawing import input_pixels, template_pixels
 from maxaffine.models import build, train
 from maxaffine.partition import PlanePartition
 
-# Okabe and Ito: told apart with any common colour blindness.
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#b8a800")
+# Okabe and Ito: told apart with any common color blindness.
+COLORS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#b8a800")
 INK, FAINT = "#1b2230", "#8a94a6"
 WIDE = (8.4, 3.1)
 
@@ -37,11 +37,11 @@ def max_affine() -> Figure:
     x = torch.linspace(-2.2, 2.2, 1201, dtype=torch.float64)[:, None]
     value, codes = spline(x).detach()[:, 0], spline.codes(x)[:, 0]
     figure, ax = _panel()
-    for piece, colour in enumerate(COLOURS[: len(slopes)]):
-        ax.plot(x, slopes[piece] * x + offsets[piece], color=colour, linewidth=1, linestyle=(0, (4, 2)))
+    for piece, color in enumerate(COLORS[: len(slopes)]):
+        ax.plot(x, slopes[piece] * x + offsets[piece], color=color, linewidth=1, linestyle=(0, (4, 2)))
         own = codes == piece
-        ax.plot(x[own], value[own], color=colour, linewidth=3.2, solid_capstyle="round")
-        ax.plot(x[own], torch.full_like(x[own], -1.7), color=colour, linewidth=7, solid_capstyle="butt")
+        ax.plot(x[own], value[own], color=color, linewidth=3.2, solid_capstyle="round")
+        ax.plot(x[own], torch.full_like(x[own], -1.7), color=color, linewidth=7, solid_capstyle="butt")
         box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
         ax.text(float(x[own].mean()), -1.4, f"q = {piece}", color=INK, ha="center", va="center", fontsize=9, bbox=box)
     ax.set(xlim=(-2.2, 2.2), ylim=(-1.85, 2.8), xlabel="x", ylabel="S(x)")
@@ -68,8 +68,8 @@ def affine_map() -> Figure:
     x = torch.linspace(-4, 4, 801, dtype=torch.float64)[:, None]
     ax.plot(x, net(x).detach(), color=INK, linewidth=2.4)
     slope, offset = float(only(amap.slopes)), float(amap.offsets)
-    ax.plot(x, slope * x + offset, color=COLOURS[3], linewidth=1.4, linestyle=(0, (4, 2)))
-    ax.plot(at, net(at).detach(), "o", color=COLOURS[3])
+    ax.plot(x, slope * x + offset, color=COLORS[3], linewidth=1.4, linestyle=(0, (4, 2)))
+    ax.plot(at, net(at).detach(), "o", color=COLORS[3])
     values = net(x).detach()
     margin = 0.25 * float(values.max() - values.min())
     ax.set(xlim=(-4, 4), ylim=(float(values.min()) - margin, float(values.max()) + margin), xlabel="x", ylabel="f(x)")
@@ -107,7 +107,7 @@ def matched_filter() -> Figure:
     return figure
 
 
-def quantiser() -> Figure:
+def quantizer() -> Figure:
     """K-means and a power diagram: one unit, the same slopes, two choices of offsets.
 
     Returns:
@@ -116,18 +116,18 @@ def quantiser() -> Figure:
     generator = torch.Generator().manual_seed(5)
     angles = torch.arange(6, dtype=torch.float64) * torch.pi / 3
     ring = 0.62 * torch.stack([angles.cos(), angles.sin()], 1)
-    centres = torch.cat([torch.zeros(1, 2), ring + 0.13 * torch.randn(6, 2, generator=generator, dtype=torch.float64)])
-    nearest = ma.MaxAffineSpline.from_centroids(centres)
+    centers = torch.cat([torch.zeros(1, 2), ring + 0.13 * torch.randn(6, 2, generator=generator, dtype=torch.float64)])
+    nearest = ma.MaxAffineSpline.from_centroids(centers)
     shift = 0.12 * torch.randn(1, 7, generator=generator, dtype=torch.float64)
     general = ma.MaxAffineSpline(nearest.slopes.detach(), nearest.offsets.detach() + shift)
     figure = Figure(figsize=(8.4, 4.2), layout="constrained")
     titles = ("B = −|A|²/2: each point to its nearest slope", "any other B: a power diagram")
     for ax, spline, title in zip(figure.subplots(1, 2), (nearest, general), titles, strict=True):
         found = _square(spline, 1.0)
-        codes = spline.codes(found.centres)[:, 0]
-        _cells(ax, found, [COLOURS[code % len(COLOURS)] for code in codes.tolist()])
-        radii = (centres.square().sum(1) + 2 * spline.offsets.detach()[0]).tolist()
-        for (x, y), radius in zip(centres.tolist(), radii, strict=True):
+        codes = spline.codes(found.centers)[:, 0]
+        _cells(ax, found, [COLORS[code % len(COLORS)] for code in codes.tolist()])
+        radii = (centers.square().sum(1) + 2 * spline.offsets.detach()[0]).tolist()
+        for (x, y), radius in zip(centers.tolist(), radii, strict=True):
             ax.plot(x, y, "o", color=INK, markersize=4)
             if radius > 1e-9:
                 ax.add_patch(Circle((x, y), radius**0.5, fill=False, edgecolor=FAINT, linewidth=1))
@@ -155,7 +155,7 @@ def layers() -> Figure:
     ):
         found = _square(model, 2.0, until)
         mixed = np.random.default_rng(1).permutation(found.regions)
-        _cells(ax, found, [COLOURS[number % len(COLOURS)] for number in mixed.tolist()], layered=True)
+        _cells(ax, found, [COLORS[number % len(COLORS)] for number in mixed.tolist()], layered=True)
         ax.set_title(f"{title}: {found.regions} regions", fontsize=10)
     return figure
 
@@ -170,8 +170,8 @@ def soft() -> Figure:
     x = torch.linspace(-5, 5, 401)[:, None]
     figure, ax = _panel()
     names = {0.0: "β = 0, the mean x / 2", 0.3: "β = 0.3", 0.5: "β = 1/2, SiLU", 0.8: "β = 0.8", 1.0: "β = 1, ReLU"}
-    for (beta, name), colour in zip(names.items(), (*COLOURS[:4], INK), strict=True):
-        ax.plot(x, relu.soft(x, beta).detach(), color=colour, linewidth=2, label=name)
+    for (beta, name), color in zip(names.items(), (*COLORS[:4], INK), strict=True):
+        ax.plot(x, relu.soft(x, beta).detach(), color=color, linewidth=2, label=name)
     ax.legend(frameon=False, fontsize=9)
     ax.set(xlim=(-5, 5), ylim=(-2.6, 5), xlabel="x", ylabel="y")
     return figure
@@ -189,15 +189,15 @@ def _square(model: nn.Module, side: float, until: str | None = None) -> PlanePar
     return ma.partition.plane(ma.capture(model, axes), origin=zero, basis=axes, extent=side, until=until)
 
 
-def _cells(ax: Axes, found: PlanePartition, colours: list[str], layered: bool = False) -> None:
-    """Fill the cells and draw their edges; where layered, those of the last operator in another colour."""
+def _cells(ax: Axes, found: PlanePartition, colors: list[str], layered: bool = False) -> None:
+    """Fill the cells and draw their edges; where layered, those of the last operator in another color."""
     arrays = found.to_numpy()
     rings = np.split(arrays["vertices"][arrays["cell_corners"]], arrays["cell_starts"][1:-1])
-    ax.add_collection(PolyCollection(rings, facecolors=colours, edgecolors="none", alpha=0.3))
+    ax.add_collection(PolyCollection(rings, facecolors=colors, edgecolors="none", alpha=0.3))
     inner = arrays["edge_operators"] >= 0
     lines, operators = arrays["vertices"][arrays["edges"][inner]], arrays["edge_operators"][inner]
     last = (operators == operators.max()) & layered
     ax.add_collection(LineCollection(list(lines[~last]), colors=INK, linewidths=1.1))
-    ax.add_collection(LineCollection(list(lines[last]), colors=COLOURS[3], linewidths=1.4))
+    ax.add_collection(LineCollection(list(lines[last]), colors=COLORS[3], linewidths=1.4))
     low, high = arrays["vertices"].min(0), arrays["vertices"].max(0)
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal", xticks=[], yticks=[])

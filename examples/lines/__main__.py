@@ -18,7 +18,7 @@ from maxaffine.models import build, train
 from maxaffine.partition import LinePartition
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 STEPS = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 SHOWN = (8, 64)
 
@@ -48,8 +48,8 @@ def draw_line(found: LinePartition, path: Path) -> None:
     winners = changes.classes.tolist()
     for digit in range(values.shape[1]):
         if digit in winners:
-            colour = COLOURS[sorted(set(winners)).index(digit)]
-            above.plot(found.breakpoints, values[:, digit], color=colour, label=f"digit {digit}")
+            color = COLORS[sorted(set(winners)).index(digit)]
+            above.plot(found.breakpoints, values[:, digit], color=color, label=f"digit {digit}")
         else:
             above.plot(found.breakpoints, values[:, digit], color="0.8", linewidth=0.8, zorder=0)
     for place, t in enumerate(changes.t.tolist()):
@@ -63,7 +63,7 @@ def draw_line(found: LinePartition, path: Path) -> None:
     for place, name in enumerate(names):
         number = found.crossings.operators.index(name)
         t = found.breakpoints[found.crossings.breakpoint[found.crossings.operator == number]]
-        below.plot(t, [place] * len(t), "|", color=COLOURS[place % len(COLOURS)], markersize=9)
+        below.plot(t, [place] * len(t), "|", color=COLORS[place % len(COLORS)], markersize=9)
     below.set_yticks(range(len(names)), [f"operator {name}" for name in names])
     below.set_ylim(-0.6, len(names) - 0.4)
     below.set_xlabel("t, from a three (0) to an eight (1)")
@@ -99,10 +99,10 @@ def draw_gradients(net: ma.SplineNetwork, model: nn.Module, x: Tensor, baseline:
         axes[place].set_yticks([])
         figure.colorbar(mapped, ax=axes[place], orientation="horizontal", shrink=0.85, format="%.1g")
     difference = float(exact.difference[0])
-    for rule, colour, mark in (("riemann_middle", COLOURS[0], "o"), ("gausslegendre", COLOURS[1], "s")):
+    for rule, color, mark in (("riemann_middle", COLORS[0], "o"), ("gausslegendre", COLORS[1], "s")):
         steps = [n for n in STEPS if (rule, n) in found]
         errors = [abs(float(found[rule, n].sum()) - difference) / abs(difference) for n in steps]
-        axes[3].loglog(steps, errors, color=colour, marker=mark, markersize=3, label=f"captum, {rule}")
+        axes[3].loglog(steps, errors, color=color, marker=mark, markersize=3, label=f"captum, {rule}")
     axes[3].axhline(max(exact.completeness, np.finfo(float).eps), color="black", label=f"exact, {exact.pieces} pieces")
     axes[3].set_xlabel("steps")
     axes[3].set_ylabel("relative completeness error")

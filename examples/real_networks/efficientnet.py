@@ -98,10 +98,10 @@ def _bars(sheet: Sheet, left: int, splits: list[tuple[int, float, float]]) -> No
         axes.plot([inner + offset] * 2, [place - 0.38, place + 0.38], color="black", linewidth=1.5)
         words = f"{inner:.2f} + {offset:.2f}\n= {inner + offset:.2f}".replace("-", "−")
         sheet.text(left + 252, 28 + round(SIDE * (place + 0.5) / len(splits)), words, va="center")
-    axes.axvline(0, color="grey", linewidth=0.8)
+    axes.axvline(0, color="gray", linewidth=0.8)
     axes.set_yticks(range(len(splits)), [CLASSES.get(number, f"class {number}") for number, *_ in splits])
     axes.set_ylim(len(splits) - 0.5, -0.5)
     axes.tick_params(length=0, labelsize=8)
     axes.spines[:].set_visible(False)
-    for place, (words, colour) in enumerate([("⟨A, x⟩", INNER), ("+ b", OFFSET), ("= logit", "black")]):
-        sheet.text(left + 92 + 48 * place, 22, words, color=colour, va="bottom")
+    for place, (words, color) in enumerate([("⟨A, x⟩", INNER), ("+ b", OFFSET), ("= logit", "black")]):
+        sheet.text(left + 92 + 48 * place, 22, words, color=color, va="bottom")

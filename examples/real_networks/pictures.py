@@ -16,9 +16,9 @@ from torch import Tensor
 DPI = 100
 SIGNED, UNSIGNED = "RdBu_r", "magma"
 INNER, OFFSET = "#1b9e77", "#7570b3"
-# Fewer colours than 256 keep the files of noisy templates small, and the eye sees no difference.
-COLOURS = 25
-# A few pixels carry very steep slopes; the colours end where the other 99.5% lie.
+# Fewer colors than 256 keep the files of noisy templates small, and the eye sees no difference.
+COLORS = 25
+# A few pixels carry very steep slopes; the colors end where the other 99.5% lie.
 SHOWN = 0.995
 
 
@@ -63,7 +63,7 @@ class Sheet:
         self.figure.text(left / self.width, 1 - top / self.height, words, **given)
 
     def picture(self, left: int, top: int, side: int, picture: np.ndarray, title: str = "") -> Axes:
-        """Draw a colour picture.
+        """Draw a color picture.
 
         Args:
             left: Pixels from the left.
@@ -78,7 +78,7 @@ class Sheet:
         return self._image(left, top, side, picture, title)
 
     def signed(self, left: int, top: int, side: int, values: Tensor, title: str = "", shown: float = SHOWN) -> None:
-        """Draw signed values in colours symmetric about zero, their scale below.
+        """Draw signed values in colors symmetric about zero, their scale below.
 
         Args:
             left: Pixels from the left.
@@ -86,10 +86,10 @@ class Sheet:
             side: Side in pixels.
             values: (H, W).
             title: Words above it.
-            shown: Share of the values within the colours.
+            shown: Share of the values within the colors.
         """
         end = float(values.abs().flatten().quantile(shown)) or 1.0
-        self._image(left, top, side, values.numpy(), title, cmap=_colours(SIGNED), vmin=-end, vmax=end)
+        self._image(left, top, side, values.numpy(), title, cmap=_colors(SIGNED), vmin=-end, vmax=end)
         self._scale(left, top + side, side, SIGNED, [-end, 0, end])
 
     def magnitude(self, left: int, top: int, side: int, values: Tensor, title: str = "") -> None:
@@ -103,7 +103,7 @@ class Sheet:
             title: Words above it.
         """
         end = float(values.flatten().quantile(SHOWN)) or 1.0
-        self._image(left, top, side, values.numpy(), title, cmap=_colours(UNSIGNED), vmin=0, vmax=end)
+        self._image(left, top, side, values.numpy(), title, cmap=_colors(UNSIGNED), vmin=0, vmax=end)
         self._scale(left, top + side, side, UNSIGNED, [0, end])
 
     def save(self, file: Path) -> Path:
@@ -118,17 +118,17 @@ class Sheet:
         self.figure.savefig(file, dpi=DPI, pil_kwargs={"optimize": True})
         return file
 
-    def _image(self, left: int, top: int, side: int, values: np.ndarray, title: str, **colours: Any) -> Axes:
+    def _image(self, left: int, top: int, side: int, values: np.ndarray, title: str, **colors: Any) -> Axes:
         axes = self.axes(left, top, side, side)
-        axes.imshow(values, interpolation="nearest", **colours)
+        axes.imshow(values, interpolation="nearest", **colors)
         axes.set_axis_off()
         if title:
             self.text(left, top - 6, title, va="bottom")
         return axes
 
-    def _scale(self, left: int, top: int, width: int, colours: str, ticks: list[float]) -> None:
+    def _scale(self, left: int, top: int, width: int, colors: str, ticks: list[float]) -> None:
         axes = self.axes(left, top + 6, width, 8)
-        axes.imshow(np.linspace(0, 1, width)[None], cmap=_colours(colours), aspect="auto")
+        axes.imshow(np.linspace(0, 1, width)[None], cmap=_colors(colors), aspect="auto")
         axes.set_axis_off()
         places = {0: "left", len(ticks) - 1: "right"}
         for place, tick in enumerate(ticks):
@@ -136,5 +136,5 @@ class Sheet:
             self.text(at, top + 17, f"{tick:.2g}".replace("-", "−"), fontsize=8, ha=places.get(place, "center"))
 
 
-def _colours(name: str) -> Colormap:
-    return matplotlib.colormaps[name].resampled(COLOURS)
+def _colors(name: str) -> Colormap:
+    return matplotlib.colormaps[name].resampled(COLORS)

@@ -1,1 +1,1 @@
-"""A learnable vector-quantisation layer that is a max-affine spline, beside K-means on patches of images."""
+"""A learnable vector-quantization layer that is a max-affine spline, beside K-means on patches of images."""

@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> None:
         arguments: The words behind the command; those of the process by default.
     """
     parser = argparse.ArgumentParser(prog="python -m examples.vector_quantization", description=__doc__)
-    parser.add_argument("--data", default="fashion-mnist", help="name of a data set of grey images")
+    parser.add_argument("--data", default="fashion-mnist", help="name of a data set of gray images")
     parser.add_argument("--seeds", type=int, default=5, help="how many seeds, from 0 on")
     parser.add_argument("--patches", type=int, default=20_000, help="training patches; half as many are tested on")
     parser.add_argument("--docs", type=Path, default=DOCS, help="folder of vector-quantization.md and of images/")

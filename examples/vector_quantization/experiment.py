@@ -46,7 +46,7 @@ class Result:
         history: Distortion on the test patches after every epoch of gradient descent, and before the first.
         agreement: Share of the test patches' codes that equal scikit-learn's assignment to the same centroids.
         proved: Share that `certain` proves.
-        layers: The quantisers, by method.
+        layers: The quantizers, by method.
     """
 
     distortion: dict[str, tuple[float, float]]
@@ -120,7 +120,7 @@ def table(results: Sequence[tuple[Kind, Sequence[Result]]]) -> str:
     Returns:
         The table.
     """
-    head = ["quantiser", "method", "training patches", "test patches", "test / k-means++"]
+    head = ["quantizer", "method", "training patches", "test patches", "test / k-means++"]
     lines = [f"| {' | '.join(head)} |", "| --- | --- " + "| ---: " * 3 + "|"]
     for kind, found in results:
         for method in (GRADIENT, KMEANS, BEST_OF_TEN):

@@ -14,8 +14,8 @@ from examples.vector_quantization.experiment import GRADIENT, KMEANS, SIDE, Kind
 from examples.vector_quantization.layer import VectorQuantizer
 from examples.vector_quantization.patches import cut, joined
 
-# Okabe and Ito's colours, told apart by colour-blind readers too.
-COLOURS = ("#0072B2", "#D55E00")
+# Okabe and Ito's colors, told apart by color-blind readers too.
+COLORS = ("#0072B2", "#D55E00")
 
 
 def draw(results: Sequence[tuple[Kind, Sequence[Result]]], images: Tensor, path: Path) -> None:
@@ -48,12 +48,12 @@ def draw(results: Sequence[tuple[Kind, Sequence[Result]]], images: Tensor, path:
 
 
 def _curves(axes: Axes, results: Sequence[tuple[Kind, Sequence[Result]]]) -> None:
-    for colour, (kind, found) in zip(COLOURS, results, strict=True):
+    for color, (kind, found) in zip(COLORS, results, strict=True):
         label = kind.name.split(" (")[0].split(",")[0]
         for number, each in enumerate(found):
-            axes.plot(each.history, color=colour, lw=1.2, label=f"{label}: {GRADIENT}" if number == 0 else None)
+            axes.plot(each.history, color=color, lw=1.2, label=f"{label}: {GRADIENT}" if number == 0 else None)
         level = sum(each.distortion[KMEANS][1] for each in found) / len(found)
-        axes.axhline(level, color=colour, ls="--", lw=1, label=f"{label}: {KMEANS} (mean)")
+        axes.axhline(level, color=color, ls="--", lw=1, label=f"{label}: {KMEANS} (mean)")
     axes.set_yscale("log")
     axes.set_xlabel("epoch")
     axes.set_ylabel("mean squared distance per test patch")

@@ -26,7 +26,7 @@ class Quantized(NamedTuple):
 
 
 class VectorQuantizer(nn.Module):
-    r"""K codebooks of R centroids, each for its own features; together a factorial quantiser of R^K values.
+    r"""K codebooks of R centroids, each for its own features; together a factorial quantizer of R^K values.
 
     Codebook k is unit k of a max-affine spline whose slopes are the centroids, zero outside the codebook's features,
     and whose offsets stay tied to them, B[k, r] = -|A[k, r]|^2 / 2. So the codes are nearest centroids, and
@@ -69,7 +69,7 @@ class VectorQuantizer(nn.Module):
         return MaxAffineSpline.from_centroids(self.maso.slopes)
 
     def forward(self, x: Tensor) -> Quantized:
-        """Quantise.
+        """Quantize.
 
         Args:
             x: inputs, (N, D).

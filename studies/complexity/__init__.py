@@ -1,1 +1,1 @@
-"""How the partition around data changes while a network memorizes or generalises."""
+"""How the partition around data changes while a network memorizes or generalizes."""

@@ -14,7 +14,7 @@ from studies.page import table
 
 from .measuring import EPOCHS, LABELS, RADIUS
 
-COLOURS = {"true": "#0072B2", "random": "#D55E00"}
+COLORS = {"true": "#0072B2", "random": "#D55E00"}
 STYLES = {"train": "-", "test": "--", "noise": ":", "same": "-", "different": "--", "near": "-", "away": ":"}
 # As density, on segments of length one.
 TWICE = ("crossed_near", "crossed_away")
@@ -65,8 +65,8 @@ def _panel(axes: Axes, rows: Sequence[dict[str, Any]], names: dict[str, str]) ->
             if not len(values):
                 continue
             mean = values.mean(0)
-            axes.plot(EPOCHS, mean, STYLES[short], color=COLOURS[labels], label=f"{labels} labels, {short}")
-            axes.fill_between(EPOCHS, values.min(0), values.max(0), color=COLOURS[labels], alpha=0.12, linewidth=0)
+            axes.plot(EPOCHS, mean, STYLES[short], color=COLORS[labels], label=f"{labels} labels, {short}")
+            axes.fill_between(EPOCHS, values.min(0), values.max(0), color=COLORS[labels], alpha=0.12, linewidth=0)
     axes.set_xscale("symlog", linthresh=1)
     axes.set_xlim(0, EPOCHS[-1])
     axes.set_xticks([0, 1, 3, 10, 30, 100], ["0", "1", "3", "10", "30", "100"])

@@ -41,7 +41,7 @@ def main() -> int:
     results = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(RESULTS.glob("*.json"))}
     figures.draw(results, RESULTS)
     titles = {name: operator["title"] for name, operator in results["cnn-0"]["operators"].items()}
-    grid.draw(results["neighbours"], titles, data, RESULTS / "neighbours.png")
+    grid.draw(results["neighbors"], titles, data, RESULTS / "neighbors.png")
     renew(PAGE, tables.all_tables(results))
     return 0
 
@@ -52,7 +52,7 @@ def _parts(data: DataSet) -> dict[str, Callable[[], dict[str, Any]]]:
         for name in ("cnn", "mlp"):
             weights = WEIGHTS / f"{name}-{seed}.safetensors"
             parts[f"{name}-{seed}"] = partial(network.study, name, seed, data, weights)
-    parts["neighbours"] = partial(grid.study, 0, data, WEIGHTS / "cnn-0.safetensors")
+    parts["neighbors"] = partial(grid.study, 0, data, WEIGHTS / "cnn-0.safetensors")
     parts["photographs"] = partial(photographs.study, data)
     for seed in range(SEEDS):
         weights = WEIGHTS / f"held-out-{seed}.safetensors"

@@ -1,4 +1,4 @@
-"""Nearest neighbours in many distances at once, with the searched images passed by once."""
+"""Nearest neighbors in many distances at once, with the searched images passed by once."""
 
 from __future__ import annotations
 
@@ -77,19 +77,19 @@ def search(
     return answers
 
 
-def accuracy(labels: Tensor, index: Tensor, wanted: Tensor, neighbours: int) -> float:
+def accuracy(labels: Tensor, index: Tensor, wanted: Tensor, neighbors: int) -> float:
     """Accuracy of the vote of the nearest images; among classes with as many votes the nearer wins.
 
     Args:
         labels: Classes of the searched images.
         index: (queries, count), nearest first.
         wanted: Classes of the queries.
-        neighbours: Voters.
+        neighbors: Voters.
 
     Returns:
         Share of right answers.
     """
-    voters = labels[index[:, :neighbours]]
-    weights = 1 + 1e-3 * torch.arange(neighbours, 0, -1) / neighbours
+    voters = labels[index[:, :neighbors]]
+    weights = 1 + 1e-3 * torch.arange(neighbors, 0, -1) / neighbors
     votes = torch.zeros(len(index), int(labels.max()) + 1).scatter_add_(1, voters, weights.expand_as(voters).float())
     return float((votes.argmax(1) == wanted).double().mean())

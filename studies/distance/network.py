@@ -1,4 +1,4 @@
-"""Everything measured on one network: neighbours by depth before and after training, sensitivity, outliers."""
+"""Everything measured on one network: neighbors by depth before and after training, sensitivity, outliers."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ PERCEPTUAL, POOLED = "perceptual", "pooled"
 
 
 class Photographs:
-    """What EfficientNet-Lite0 sees of grey images.
+    """What EfficientNet-Lite0 sees of gray images.
 
     Args:
         images: Some images for the capture.
@@ -81,7 +81,7 @@ def between(a: Seen, b: Seen):
 
 
 def study(data: DataSet) -> dict[str, Any]:
-    """Classify by the nearest neighbours in what the network sees.
+    """Classify by the nearest neighbors in what the network sees.
 
     Args:
         data: The data set, its training images in random order.
@@ -100,7 +100,7 @@ def study(data: DataSet) -> dict[str, Any]:
 
 
 def enlarged(images: Tensor) -> Tensor:
-    """Grey images as the network takes them.
+    """Gray images as the network takes them.
 
     Args:
         images: (N, 1, 28, 28) in [0, 1].

@@ -17,7 +17,7 @@ from studies.distance.network import trained
 from studies.distance.views import euclidean
 
 INPUTS, WRONG, COPIES, JUDGES = 10_000, 500, 100, 10
-KINDS = ("exact", "darker by 10%", "nine grey levels", "noise 0.02", "noise 0.05", "shifted by 1 pixel", "mirrored")
+KINDS = ("exact", "darker by 10%", "nine gray levels", "noise 0.02", "noise 0.05", "shifted by 1 pixel", "mirrored")
 
 
 def study(seed: int, data: DataSet, weights: Path) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def _copied(images: Tensor, kind: str, draw: torch.Generator) -> Tensor:
     changed = {
         "exact": images,
         "darker by 10%": 0.9 * images,
-        "nine grey levels": (8 * images).round() / 8,
+        "nine gray levels": (8 * images).round() / 8,
         "shifted by 1 pixel": F.pad(images, (1, 0, 0, 0))[..., :-1],
         "mirrored": images.flip(-1),
     }

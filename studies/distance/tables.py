@@ -90,7 +90,7 @@ def _training(found: list[dict[str, Any]]) -> str:
             cells.append(values(found, lambda one, key=key: one["before"][key]))
             cells.append(values(found, lambda one, key=key: one["after"][FEW][key]))
         rows.append([operator["title"], *cells, values(found, lambda one, key=f"code|{name}": one["kept"][key])])
-    return table([*head, "neighbours kept (code)"], rows)
+    return table([*head, "neighbors kept (code)"], rows)
 
 
 def _baselines(results: Results) -> str:

@@ -14,7 +14,7 @@ from maxaffine.report import hierarchy_figure
 
 from .runs import DATA, NETWORKS, Run, trees
 
-# Okabe and Ito's colours, told apart by colour-blind readers too.
+# Okabe and Ito's colors, told apart by color-blind readers too.
 UNTRAINED, TRAINED = "#D55E00", "#0072B2"
 CHANCE = 0.1
 
@@ -60,12 +60,12 @@ def _panels(records: Sequence[dict[str, Any]], path: Path, label: str, fill: Any
 
 
 def _purity(axes: Axes, records: Sequence[dict[str, Any]]) -> None:
-    for moment, colour, style in (("untrained", UNTRAINED, "o--"), ("trained", TRAINED, "s-")):
+    for moment, color, style in (("untrained", UNTRAINED, "o--"), ("trained", TRAINED, "s-")):
         for number, record in enumerate(records):
             operators = record[moment]
             values = [float("nan") if (p := each["few"]["pair_purity"]) is None else p for each in operators.values()]
             axes.plot(
-                range(1, len(values) + 1), values, style, color=colour, ms=4, lw=1, label=None if number else moment
+                range(1, len(values) + 1), values, style, color=color, ms=4, lw=1, label=None if number else moment
             )
             axes.set_xticks(range(1, len(values) + 1), [_title(each) for each in operators.values()], fontsize=8)
     axes.axhline(CHANCE, color="black", lw=0.8, ls=":")
@@ -79,11 +79,11 @@ def _drift(axes: Axes, records: Sequence[dict[str, Any]]) -> None:
     operators = list(records[0]["drift"]) if records else []
     for place, name in enumerate(operators):
         # From dark at the input to bright at the output: the order is what matters here.
-        colour = colormaps["viridis"](0.9 * place / max(1, len(operators) - 1))
+        color = colormaps["viridis"](0.9 * place / max(1, len(operators) - 1))
         for number, record in enumerate(records):
             to_last = [row[-1] for row in record["drift"][name]]
             label = None if number else f"{place + 1}: {_title(record['trained'][name])}"
-            axes.plot(range(len(to_last) - 1), to_last[:-1], color=colour, lw=1, label=label)
+            axes.plot(range(len(to_last) - 1), to_last[:-1], color=color, lw=1, label=label)
     axes.axhline(0.05, color="black", lw=0.8, ls=":")
     axes.set_yscale("log")
     axes.set_ylim(3e-4, 1)

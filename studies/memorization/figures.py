@@ -13,7 +13,7 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from .tables import Record, treatment
 
-# Okabe and Ito's colours, told apart by colour-blind readers too; the marker says the same.
+# Okabe and Ito's colors, told apart by color-blind readers too; the marker says the same.
 LOOKS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
     {
         "true labels": ("#0072B2", "o", "-"),
@@ -56,15 +56,15 @@ def draw(found: Sequence[Record], folder: Path) -> None:
 
 
 def _panel(ax: Axes, found: Sequence[Record], name: str) -> None:
-    for words, (colour, marker, line) in LOOKS.items():
+    for words, (color, marker, line) in LOOKS.items():
         points = [(r["run"]["size"], r["outcomes"][name]) for r in found if treatment(r["run"]) == words]
         if not points:
             continue
         sizes = sorted({size for size, _ in points})
         means = [fmean(value for at, value in points if at == size) for size in sizes]
-        ax.plot(sizes, means, line, color=colour, linewidth=1.2)
-        ax.plot(*zip(*points, strict=True), marker, color=colour, markersize=4, alpha=0.8, label=words)
-    ax.axhline(0, color="grey", linewidth=0.6)
+        ax.plot(sizes, means, line, color=color, linewidth=1.2)
+        ax.plot(*zip(*points, strict=True), marker, color=color, markersize=4, alpha=0.8, label=words)
+    ax.axhline(0, color="gray", linewidth=0.6)
     ax.set_xscale("log")
     ax.set_xticks(sorted({r["run"]["size"] for r in found}))
     ax.xaxis.set_major_formatter(ScalarFormatter())

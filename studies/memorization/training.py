@@ -47,11 +47,11 @@ def _parts(run: Run) -> tuple[Split, Split, int]:
     rows = torch.randperm(len(data.train), generator=generator)[: run.size]
     unseen = torch.randperm(len(data.test), generator=generator)[: 2 * MEASURED]
     parts = (data.train.take(rows), data.test.take(unseen))
-    train, test = (_relabelled(part, run.random, data.classes, generator) for part in parts)
+    train, test = (_relabeled(part, run.random, data.classes, generator) for part in parts)
     return train, test, data.classes
 
 
-def _relabelled(part: Split, share: float, classes: int, generator: torch.Generator) -> Split:
+def _relabeled(part: Split, share: float, classes: int, generator: torch.Generator) -> Split:
     chosen = torch.rand(len(part), generator=generator) < share
     drawn = torch.randint(classes, (len(part),), generator=generator)
     return Split(part.inputs, torch.where(chosen, drawn, part.labels))

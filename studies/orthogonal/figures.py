@@ -14,7 +14,7 @@ from .analysis import BASELINE, OUTCOMES, Comparison, Outcome, Results
 from .grid import Cell, Form
 from .tables import by_classes, cell_name
 
-# Okabe and Ito's colours, told apart by colour-blind readers too.
+# Okabe and Ito's colors, told apart by color-blind readers too.
 BETTER, WORSE, OPEN = "#009E73", "#D55E00", "#7F7F7F"
 LINES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 SHOWN = ("test_accuracy", "gap", "test_ece", "noise_0.1_accuracy", "retrieval_10")
@@ -54,9 +54,9 @@ def _panel(axis: Axes, chosen: Sequence[Comparison], outcome: Outcome) -> None:
     for place, item in enumerate(chosen):
         found = item.differences[outcome.name]
         decided = abs(found.mean) > found.half_width
-        colour = (BETTER if found.mean * outcome.better > 0 else WORSE) if decided else OPEN
+        color = (BETTER if found.mean * outcome.better > 0 else WORSE) if decided else OPEN
         marker = ("^" if found.mean > 0 else "v") if decided else "o"
-        axis.errorbar(found.mean, place, xerr=found.half_width, fmt=marker, color=colour, capsize=2, markersize=5)
+        axis.errorbar(found.mean, place, xerr=found.half_width, fmt=marker, color=color, capsize=2, markersize=5)
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set_title(f"{outcome.label}\n({'higher' if outcome.better > 0 else 'lower'} is better)", fontsize=10)
     axis.set_xlabel(f"difference ({outcome.unit})")
@@ -103,7 +103,7 @@ def _angles(results: Results, cells: Sequence[Cell], path: Path) -> None:
 
 
 def _style(number: int) -> dict[str, Any]:
-    """A line that is told apart by its colour, and by its marker and dashes too."""
+    """A line that is told apart by its color, and by its marker and dashes too."""
     row = number // len(LINES)
     return {"color": LINES[number % len(LINES)], "marker": "osD"[row % 3], "linestyle": ("-", "--", ":")[row % 3]}
 

@@ -29,7 +29,7 @@ def network(name: str, input_shape: tuple[int, ...], classes: int, batch_norm: b
         torch.manual_seed(seed)
         if name == "mlp":
             model = mlp(input_shape, classes, widths=(256, 256))
-            return _normalised(model) if batch_norm else model
+            return _normalized(model) if batch_norm else model
         if name == "cnn-small":
             model = cnn(input_shape, classes, channels=(8, 16), hidden=128)
         elif name == "cnn-large":
@@ -76,7 +76,7 @@ def without_batch_norm(model: nn.Module) -> nn.Module:
     return model
 
 
-def _normalised(model: nn.Sequential) -> nn.Sequential:
+def _normalized(model: nn.Sequential) -> nn.Sequential:
     """Batch-norm between each hidden linear layer and its ReLU."""
     layers: list[nn.Module] = []
     for layer, following in zip(model, [*model][1:] + [None], strict=True):

@@ -13,7 +13,7 @@ from .tasks import Task
 NOISES = (0.1, 0.3)
 NOISY = 2000
 JUDGED_TRAINING = 10_000
-QUERIES, NEIGHBOURS = 1000, 10
+QUERIES, NEIGHBORS = 1000, 10
 TEMPLATES = 32
 BINS = 15
 
@@ -107,7 +107,7 @@ def _by_templates(model: nn.Module, data: Task) -> dict[str, float]:
     last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
     return {
         "retrieval_1": retrieval(distance, queries.labels, stored.labels, 1),
-        "retrieval_10": retrieval(distance, queries.labels, stored.labels, NEIGHBOURS),
+        "retrieval_10": retrieval(distance, queries.labels, stored.labels, NEIGHBORS),
         "row_cosine": mean_squared_cosine(last.weight.detach()),
         "template_cosine": mean_squared_cosine(torch.as_tensor(slopes).flatten(2)),
     }

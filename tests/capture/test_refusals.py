@@ -105,7 +105,7 @@ MODULES: dict[str, tuple[Callable[..., Any], type[ma.MaxAffineError], str]] = {
     "chosen_samples": (lambda m, x: F.embedding((x[:, :2] > 0).long(), x), ma.NotPiecewiseAffine, UNPROVED),
     "constant_samples": (lambda m, x: F.embedding(torch.tensor([0, 1]), x), ma.NotPiecewiseAffine, "mixes the samples"),
     "assigned_by_a_mask": (lambda m, x: (y := m.a(x), y.__setitem__(y > 0, 0.0))[0], ma.NotPiecewiseAffine, UNPROVED),
-    "quantised": (lambda m, x: torch.fake_quantize_per_tensor_affine(x, 0.1, 0, -8, 7), ma.CaptureError, "dense"),
+    "quantized": (lambda m, x: torch.fake_quantize_per_tensor_affine(x, 0.1, 0, -8, 7), ma.CaptureError, "dense"),
     "sum_over_everything": (
         lambda m, x: m.a(x).sum(),
         ma.NotPiecewiseAffine,
@@ -163,7 +163,7 @@ def test_whatever_a_forward_raises_is_its_own_failure(kind: type[Exception]) -> 
 
 
 def test_a_module_without_parameters_of_its_own_size() -> None:
-    with pytest.raises(ma.BadInput, match="model: its parameter 'weight' is not initialised; run the model once"):
+    with pytest.raises(ma.BadInput, match="model: its parameter 'weight' is not initialized; run the model once"):
         ma.capture(nn.LazyLinear(3), X)
 
 

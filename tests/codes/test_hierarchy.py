@@ -111,8 +111,8 @@ def test_extremes() -> None:
     assert (same.regions, same.entropy, same.largest, same.alone) == (1, 0.0, 4, 0)
     assert (same.purity, same.pair_purity) == (0.5, pytest.approx(1 / 3))
     assert (own.regions, own.entropy, own.alone, own.purity, own.pair_purity) == (4, 2.0, 4, 1.0, None)
-    unlabelled = region_hierarchy(codes).levels[0].itself
-    assert (unlabelled.purity, unlabelled.pair_purity) == (None, None)
+    unlabeled = region_hierarchy(codes).levels[0].itself
+    assert (unlabeled.purity, unlabeled.pair_purity) == (None, None)
 
 
 def drawn() -> RegionHierarchy:

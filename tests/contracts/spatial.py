@@ -1,4 +1,4 @@
-"""Rules for convolution, normalisation, pooling and resampling."""
+"""Rules for convolution, normalization, pooling and resampling."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def test_keys_that_differ_by_case_alone_are_refused(tmp_path):
 @pytest.mark.parametrize("keys", [("inputs",), ("x",), ("x_train", "x_test"), ("train_inputs", "test_inputs")])
 def test_labels_may_be_missing(tmp_path, keys):
     data = load(save(tmp_path / "rows.npz", **dict.fromkeys(keys, FLOATS.reshape(20, -1))))
-    assert data.class_names == ("unlabelled",) and not data.test.labels.any()
+    assert data.class_names == ("unlabeled",) and not data.test.labels.any()
     with pytest.raises(DataError, match="only one of y_train and y_test"):
         load(save(tmp_path / "half.npz", x_train=FLOATS, x_test=FLOATS, y_train=LABELS))
 
@@ -89,7 +89,7 @@ def test_channels_last_is_moved_when_asked_and_never_guessed(tmp_path):
 def test_npy_with_and_without_a_file_of_labels(tmp_path):
     np.save(tmp_path / "x.npy", IMAGES[:, 0].astype(np.uint16) * 257)
     alone = load(tmp_path / "x.npy")
-    assert alone.class_names == ("unlabelled",) and not alone.train.labels.any()
+    assert alone.class_names == ("unlabeled",) and not alone.train.labels.any()
     assert (len(alone.train), len(alone.test)) == (16, 4)
     np.save(tmp_path / "y.npy", LABELS)
     data = load(tmp_path / "x.npy", labels=tmp_path / "y.npy")

@@ -12,14 +12,14 @@ from maxaffine.errors import BadInput, DataError
 
 
 def paint(path, value, size=(6, 4)):
-    """A picture of one colour: grey for a number, RGB or RGBA for three or four."""
+    """A picture of one color: gray for a number, RGB or RGBA for three or four."""
     path.parent.mkdir(parents=True, exist_ok=True)
     channels = np.shape(value)
     Image.fromarray(np.full((size[1], size[0], *channels), value, dtype=np.uint8)).save(path)
 
 
-def two_classes(folder, colours=((10, 20, 30), (40, 50, 60))):
-    for name, value in zip("ab", colours, strict=True):
+def two_classes(folder, colors=((10, 20, 30), (40, 50, 60))):
+    for name, value in zip("ab", colors, strict=True):
         for number in range(4):
             paint(folder / name / f"{number}.png", value)
 
@@ -41,7 +41,7 @@ def test_classes_and_files_are_in_natural_order(tmp_path):
 @pytest.mark.parametrize("other", ["test", "val"])
 def test_train_and_test_folders_are_the_parts(tmp_path, other):
     two_classes(tmp_path / "train")
-    two_classes(tmp_path / other, colours=((1, 2, 3), (4, 5, 6)))
+    two_classes(tmp_path / other, colors=((1, 2, 3), (4, 5, 6)))
     data = load(tmp_path)
     assert (len(data.train), len(data.test)) == (8, 8)
     assert (data.train.inputs[0, :, 0, 0] * 255).round().tolist() == [10, 20, 30]
@@ -56,25 +56,25 @@ def test_parts_with_other_classes_are_refused(tmp_path):
         load(tmp_path)
 
 
-def test_one_colour_image_makes_all_of_them_colour(tmp_path):
-    two_classes(tmp_path, colours=(7, (40, 50, 60)))
+def test_one_color_image_makes_all_of_them_color(tmp_path):
+    two_classes(tmp_path, colors=(7, (40, 50, 60)))
     data = load(tmp_path)
     assert data.input_shape == (3, 4, 6)
     assert (data.train.inputs[0, :, 0, 0] * 255).round().tolist() == [7, 7, 7]
 
 
-def test_transparency_and_palettes_become_plain_colour(tmp_path):
-    two_classes(tmp_path, colours=((10, 20, 30, 99), (40, 50, 60)))
+def test_transparency_and_palettes_become_plain_color(tmp_path):
+    two_classes(tmp_path, colors=((10, 20, 30, 99), (40, 50, 60)))
     palette = Image.new("P", (6, 4), 1)
     palette.putpalette([0, 0, 0, 200, 100, 0])
     palette.save(tmp_path / "a" / "0.png", transparency=b"\x00\x80")
     data = load(tmp_path, test_fraction=0.01)
-    colours = {tuple((row[:, 0, 0] * 255).round().int().tolist()) for row in (*data.train.inputs, *data.test.inputs)}
-    assert colours == {(200, 100, 0), (10, 20, 30), (40, 50, 60)}
+    colors = {tuple((row[:, 0, 0] * 255).round().int().tolist()) for row in (*data.train.inputs, *data.test.inputs)}
+    assert colors == {(200, 100, 0), (10, 20, 30), (40, 50, 60)}
 
 
-def test_sixteen_bit_grey_keeps_its_precision(tmp_path):
-    two_classes(tmp_path, colours=(7, 9))
+def test_sixteen_bit_gray_keeps_its_precision(tmp_path):
+    two_classes(tmp_path, colors=(7, 9))
     levels = np.arange(24, dtype=np.uint16).reshape(4, 6) + 30000
     for number in range(4):
         Image.fromarray(levels).save(tmp_path / "a" / f"{number}.png")
@@ -174,7 +174,7 @@ def test_folders_that_are_not_images_by_class(tmp_path):
 def test_images_without_class_folders_have_no_labels(tmp_path):
     two_classes(tmp_path)
     found = load(tmp_path / "a")
-    assert found.class_names == ("unlabelled",) and found.set_aside
+    assert found.class_names == ("unlabeled",) and found.set_aside
     paths = image_files(tmp_path / "a", None).paths
     assert len(found.train) + len(found.test) == len(paths) and {path.parent.name for path in paths} == {"a"}
     (tmp_path / "a" / "notes.txt").write_text("no image")

@@ -151,7 +151,7 @@ def test_importing_the_room_imports_no_optional_package():
 
 
 def _folder(root: Path, sizes: dict[str, int]) -> Path:
-    """Grey images by class; the first number of a class's images is its own."""
+    """Gray images by class; the first number of a class's images is its own."""
     for number, (name, count) in enumerate(sizes.items()):
         for i in range(count):
             (root / name).mkdir(parents=True, exist_ok=True)
@@ -196,7 +196,7 @@ def test_names_that_do_not_fit(given, words):
         load("digits", class_names=given)
 
 
-def test_names_of_unlabelled_data(tmp_path):
+def test_names_of_unlabeled_data(tmp_path):
     np.savez(tmp_path / "plain.npz", inputs=np.zeros((10, 4), np.float32))
     with pytest.raises(BadInput, match="class_names: plain has no labels to put in another order"):
         load(tmp_path / "plain.npz", class_names="a,b")

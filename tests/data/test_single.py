@@ -38,14 +38,14 @@ def _claiming(width: int, height: int) -> bytes:
 
 
 def test_an_image_of_the_right_size_keeps_its_pixels() -> None:
-    grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    assert torch.equal(read_input(_png(grey), "x", (1, 8, 8)), torch.from_numpy(grey / np.float32(255))[None])
-    colour = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
-    expected = torch.from_numpy(np.moveaxis(colour, -1, 0) / np.float32(255))
-    assert torch.equal(read_input(_png(colour, "BMP"), "x", (3, 8, 8)), expected)
+    gray = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    assert torch.equal(read_input(_png(gray), "x", (1, 8, 8)), torch.from_numpy(gray / np.float32(255))[None])
+    color = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
+    expected = torch.from_numpy(np.moveaxis(color, -1, 0) / np.float32(255))
+    assert torch.equal(read_input(_png(color, "BMP"), "x", (3, 8, 8)), expected)
 
 
-def test_other_sizes_and_colours_are_brought_to_the_shape() -> None:
+def test_other_sizes_and_colors_are_brought_to_the_shape() -> None:
     assert read_input(_png(np.full((50, 20, 3), 255, np.uint8), "JPEG"), "x", (1, 8, 8)).min() > 0.99
     assert read_input(_png(np.zeros((3, 3), np.uint8), "WEBP"), "x", (3, 8, 8)).shape == (3, 8, 8)
 

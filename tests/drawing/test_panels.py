@@ -52,7 +52,7 @@ def test_a_few_steep_pixels_do_not_fade_the_others() -> None:
 
 def test_a_panel_alone_says_its_scale() -> None:
     figure = panel_figure([[Panel(np.eye(3), "A"), Panel(7 * np.eye(3), "A x", "alone")]])
-    assert [text.get_text() for text in figure.axes[1].texts] == ["colours from \u22127 to 7"]
+    assert [text.get_text() for text in figure.axes[1].texts] == ["colors from \u22127 to 7"]
 
 
 def test_zeros_are_drawn() -> None:

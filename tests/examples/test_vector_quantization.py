@@ -1,4 +1,4 @@
-"""The learnable quantiser against distances and gradients by hand, and its page."""
+"""The learnable quantizer against distances and gradients by hand, and its page."""
 
 from __future__ import annotations
 

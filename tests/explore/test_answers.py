@@ -78,9 +78,9 @@ def test_the_difference_is_what_made_it_win(server: Server) -> None:
     assert against["margin"] == pytest.approx(first["value"] - second["value"], abs=1e-4)
 
 
-def _neighbours(server: Server, image: str, place: int) -> dict[str, Any]:
+def _neighbors(server: Server, image: str, place: int) -> dict[str, Any]:
     for _ in range(600):
-        found = server.ask("neighbours", {"image": image, "checkpoint": place})
+        found = server.ask("neighbors", {"image": image, "checkpoint": place})
         if "rows" in found:
             return found
         assert found["state"] == "running", found
@@ -89,11 +89,11 @@ def _neighbours(server: Server, image: str, place: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("place", [1, 0])
-def test_neighbours_share_the_modules_activations(server: Server, trained: Trained, place: int) -> None:
+def test_neighbors_share_the_modules_activations(server: Server, trained: Trained, place: int) -> None:
     module, inputs = trained.modules[place], trained.data.train.inputs
     searched = torch.linspace(0, len(inputs) - 1, TRAIN_LIMIT, dtype=torch.float64).round().long()
     x = trained.data.test.inputs[11:12]
-    found = _neighbours(server, "test/11", place)
+    found = _neighbors(server, "test/11", place)
     assert (found["searched"], found["available"]) == (TRAIN_LIMIT, len(inputs))
     assert [row["operator"] for row in found["rows"]] == [None, "2", "4"]
 
@@ -114,8 +114,8 @@ def test_neighbours_share_the_modules_activations(server: Server, trained: Train
             assert number in searched.tolist() and item["label"] == int(trained.data.train.labels[number])
 
 
-def test_an_input_is_not_its_own_neighbour(server: Server) -> None:
-    for row in _neighbours(server, "train/0", 1)["rows"]:
+def test_an_input_is_not_its_own_neighbor(server: Server) -> None:
+    for row in _neighbors(server, "train/0", 1)["rows"]:
         assert "train/0" not in [item["image"] for item in row["near"]] and len(row["near"]) == 8
 
 
@@ -241,7 +241,7 @@ def test_a_point_of_the_plane_can_be_explained(server: Server, divided: dict[str
     cell = server.ask("plane/cell", {"key": divided["key"], "cell": 3})
     card = server.ask("plane/cell", {"key": divided["key"], "cell": 3}, body=b"")
     found = server.ask("explain", {"image": card["image"], "checkpoint": 1})
-    assert found["predicted"] == cell["group"] and card["name"] == "centre of cell 3"
+    assert found["predicted"] == cell["group"] and card["name"] == "center of cell 3"
     assert np.allclose(decoded(found["input"]), decoded(cell["input"]), atol=1e-6)
 
 

@@ -86,7 +86,7 @@ def test_the_main_path(page: Page, server: Server, trained: Trained, pictures: P
     light = _shot(page, pictures / "explore-why.png")
     assert light.std() > 20
 
-    # A neighbour is an input to ask about, too; "back" leads back.
+    # A neighbor is an input to ask about, too; "back" leads back.
     page.locator(".cards a").first.click()
     page.wait_for_selector("body[data-explained^='train/']")
     page.go_back()
@@ -125,7 +125,7 @@ def test_the_main_path(page: Page, server: Server, trained: Trained, pictures: P
     _explained(page, "test/5", 0)
     page.wait_for_selector("body[data-plane^='0~']")
     assert page.inner_text("#moment-name") == "first"
-    page.select_option("#colouring", "depth")
+    page.select_option("#coloring", "depth")
     _shot(page, pictures / "explore-depth.png")
     page.click("#play")
     page.wait_for_selector("body[data-plane^='1~']")

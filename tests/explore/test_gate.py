@@ -189,7 +189,7 @@ def test_an_endless_upload_is_cut_off(server: Server) -> None:
         ("explain", {"image": "test/0", "checkpoint": "2"}, "checkpoint: numbers run from 0 to 1"),
         ("explain", {"image": "test/359", "checkpoint": "0"}, "there is no"),
         ("explain", {"image": "test/９", "checkpoint": "0"}, "there is no"),
-        ("neighbours", {"image": "elsewhere/1", "checkpoint": "0"}, "there is no"),
+        ("neighbors", {"image": "elsewhere/1", "checkpoint": "0"}, "there is no"),
         ("images", {"part": "nowhere", "start": "0", "count": "3"}, "is none of"),
         ("plane", {"key": "none"}, "not kept"),
         ("plane/cell", {"key": "none", "cell": "0"}, "not kept"),

@@ -231,10 +231,10 @@ def test_signals_and_pooling() -> None:
     assert explorer.shelf.thumbnail("test/0").startswith(b"\x89PNG")
 
 
-def test_a_network_without_kinks_has_no_neighbours_by_code() -> None:
+def test_a_network_without_kinks_has_no_neighbors_by_code() -> None:
     explorer = Explorer(_subject(nn.Linear(6, 2), _rows()), 10)
     explorer.near.begin(0).wait(30.0)
-    found = explorer.neighbours("test/3", 0)
+    found = explorer.neighbors("test/3", 0)
     assert [row["operator"] for row in found["rows"]] == [None]
 
 
@@ -246,7 +246,7 @@ def test_operators_that_never_switch_are_left_out() -> None:
         features = 6 if model is layers else 8
         explorer = Explorer(_subject(nn.Sequential(*model), _rows(features)), 10)
         explorer.near.begin(0).wait(30.0)
-        found = explorer.neighbours("test/3", 0)
+        found = explorer.neighbors("test/3", 0)
         assert [row["operator"] for row in found["rows"]] == [None, *shown] and found["left_out"] == never
 
 
@@ -298,7 +298,7 @@ def test_a_hundred_own_inputs_are_kept(trained: Trained) -> None:
 def test_values_have_no_classes_and_fields_their_coordinates() -> None:
     generator = torch.Generator().manual_seed(4)
     split = Split(torch.rand(12, 2, generator=generator), torch.zeros(12, dtype=torch.int64))
-    data = DataSet("points", split, replace(split), ("unlabelled",))
+    data = DataSet("points", split, replace(split), ("unlabeled",))
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3))
     explorer = Explorer(_subject(model, data), 12)
@@ -315,7 +315,7 @@ def test_values_have_no_classes_and_fields_their_coordinates() -> None:
     assert plane["anchors"] == [] and plane["window"] == (low[0], high[0], low[1], high[1])
     view = explorer.planes.view(plane["key"], plane["window"], 30, 30)
     groups, cells = decoded(view["groups"]), explorer.planes._done(plane["key"]).cells
-    values = model.double()(cells.frame.points(cells.centres)[0])[:, 0].detach().numpy()
+    values = model.double()(cells.frame.points(cells.centers)[0])[:, 0].detach().numpy()
     for group, value in zip(groups.tolist(), values.tolist(), strict=True):
         low, high = done["bands"][group]
         assert low - 1e-9 <= value <= high + 1e-9

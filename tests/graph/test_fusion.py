@@ -13,7 +13,7 @@ from torch.testing import assert_close
 import maxaffine as ma
 from maxaffine.graph import Graph, Linearization, fuse
 from tests.blocks import only
-from tests.zoo.networks import Net, randomise
+from tests.zoo.networks import Net, randomize
 
 
 def several_uses(m: Any, x: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ def captured() -> ma.SplineNetwork:
     """All parts side by side."""
     torch.manual_seed(0)
     module = Net(lambda m, x: {name: getattr(m, name)(x) for name in PARTS}, **{n: m for n, (m, _) in PARTS.items()})
-    randomise(module)
+    randomize(module)
     return ma.capture(module.double().eval(), X)
 
 

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 import maxaffine as ma
 from maxaffine.graph import LocalMap, Step, as_tuple, fuse
-from tests.zoo.networks import Net, randomise
+from tests.zoo.networks import Net, randomize
 
 
 def image_network() -> tuple[nn.Module, tuple[Tensor, ...]]:
@@ -75,7 +75,7 @@ NETWORKS = {"images": image_network, "other_ranks": other_ranks, "vectors": vect
 def captured(name: str) -> tuple[ma.SplineNetwork, tuple[Tensor, ...]]:
     torch.manual_seed(0)
     module, inputs = NETWORKS[name]()
-    randomise(module)
+    randomize(module)
     return ma.capture(module.double().eval(), inputs), inputs
 
 

@@ -137,8 +137,8 @@ numbers = st.floats(-3, 3).map(lambda number: round(number, 2))
 
 
 @given(st.lists(numbers, min_size=1, max_size=4, unique=True), st.lists(numbers, min_size=5, max_size=5), numbers)
-def test_a_continuous_spline_is_recognised(knots: list[float], slopes: list[float], first: float) -> None:
-    """Offsets that make neighbouring pieces meet; moving one of them apart is noticed."""
+def test_a_continuous_spline_is_recognized(knots: list[float], slopes: list[float], first: float) -> None:
+    """Offsets that make neighboring pieces meet; moving one of them apart is noticed."""
     knots, slopes = sorted(knots), slopes[: len(knots) + 1]
     offsets = [first]
     for knot, below, above in zip(knots, slopes, slopes[1:], strict=False):

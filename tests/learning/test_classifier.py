@@ -117,7 +117,7 @@ FOUND = {
     "keyword inputs": (lambda: Heads(lambda m, h, x: m.left(h)), {"x": X}, "left"),
     "called by keyword": (lambda: Heads(lambda m, h, x: m.left(input=h)), X, "left"),
     "a subclass that casts": (lambda: nn.Sequential(nn.Linear(4, 4), nn.ReLU(), Casting(4, 3)), X, "2"),
-    "parametrised": (lambda: nn.Sequential(nn.Linear(4, 4), parametrizations.weight_norm(nn.Linear(4, 3))), X, "1"),
+    "parametrized": (lambda: nn.Sequential(nn.Linear(4, 4), parametrizations.weight_norm(nn.Linear(4, 3))), X, "1"),
     "token inputs": (
         lambda: nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(8, 3)),
         torch.ones(2, 2).long(),

@@ -171,7 +171,7 @@ def test_bad_input_is_named() -> None:
         orthogonal_classifier(model, X)
     nn.init.normal_(_weight(model))
     orthogonal_classifier(model, X)
-    with pytest.raises(ma.BadInput, match="parametrised weight already"):
+    with pytest.raises(ma.BadInput, match="parametrized weight already"):
         orthogonal_classifier(model, X)
 
 

@@ -14,7 +14,7 @@ import maxaffine as ma
 from maxaffine.graph import as_tuple
 from tests import oracles
 from tests.blocks import blocks, only
-from tests.zoo.networks import Net, mlp, randomise
+from tests.zoo.networks import Net, mlp, randomize
 
 
 class Mixed(nn.Module):
@@ -41,7 +41,7 @@ def mixed_inputs(batch: int) -> tuple[Tensor, ...]:
 def mixed() -> tuple[nn.Module, ma.SplineNetwork]:
     torch.manual_seed(0)
     module = Mixed()
-    randomise(module)
+    randomize(module)
     module = module.double().eval()
     return module, ma.capture(module, mixed_inputs(2))
 
@@ -58,7 +58,7 @@ def convnet() -> tuple[nn.Module, ma.SplineNetwork]:
         nn.ReLU6(),
     ]
     module = nn.Sequential(*layers)
-    randomise(module)
+    randomize(module)
     module = module.double().eval()
     return module, ma.capture(module, images(2))
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 import maxaffine as ma
-from tests.zoo.networks import Net, randomise
+from tests.zoo.networks import Net, randomize
 
 
 def test_each_share_is_what_its_bias_adds() -> None:
@@ -45,7 +45,7 @@ def test_every_kind_of_offset_has_a_share() -> None:
         return z.masked_fill(torch.eye(6, 7, dtype=torch.bool), 0.25).flatten(1)
 
     module = Net(forward, conv=nn.Conv2d(1, 2, 1), norm=nn.BatchNorm2d(2), shift=torch.randn(2, 1, 1))
-    randomise(module)
+    randomize(module)
     x = torch.randn(2, 1, 6, 6, dtype=torch.float64)
     net = ma.capture(module.double().eval(), x)
     parts = net.affine_map(x).offset_contributions()

@@ -14,7 +14,7 @@ from maxaffine.models import build, load_model
 FACTORY = """
 import dataclasses
 from torch import nn
-import neighbour
+import neighbor
 
 @dataclasses.dataclass
 class Options:
@@ -22,7 +22,7 @@ class Options:
 
 def make(width=4):
     width = Options(width).width
-    return nn.Sequential(nn.Linear(2, width), nn.ReLU(), nn.Dropout(0.5), nn.Linear(width, neighbour.CLASSES))
+    return nn.Sequential(nn.Linear(2, width), nn.ReLU(), nn.Dropout(0.5), nn.Linear(width, neighbor.CLASSES))
 
 def broken():
     return 3
@@ -38,10 +38,10 @@ number = 3
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     (tmp_path / "my_factories.py").write_text(FACTORY)
-    (tmp_path / "neighbour.py").write_text("CLASSES = 3\n")
+    (tmp_path / "neighbor.py").write_text("CLASSES = 3\n")
     monkeypatch.chdir(tmp_path)
     yield tmp_path
-    for name in ("my_factories", "neighbour", "maxaffine_model_my_factories"):
+    for name in ("my_factories", "neighbor", "maxaffine_model_my_factories"):
         sys.modules.pop(name, None)
 
 

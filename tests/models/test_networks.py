@@ -46,9 +46,9 @@ def test_rnn_reads_sequences_and_image_rows():
     network = build("relu_rnn", (7, 5), 3, seed=0, hidden=6, layers=2)
     assert network(torch.zeros(2, 7, 5)).shape == (2, 3)
     images = torch.rand(2, 3, 4, 5)
-    colour = build("relu_rnn", (3, 4, 5), 3, seed=0)
+    color = build("relu_rnn", (3, 4, 5), 3, seed=0)
     rows = torch.stack([torch.cat([images[:, c, row] for c in range(3)], 1) for row in range(4)], 1)
-    assert torch.equal(colour(images), colour(rows))
+    assert torch.equal(color(images), color(rows))
 
 
 def test_parameter_counts_of_the_published_networks():

@@ -1,4 +1,4 @@
-"""A network behind the normalisation of its inputs."""
+"""A network behind the normalization of its inputs."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from maxaffine.models import Normalized, cnn
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def test_it_is_the_network_at_normalised_inputs_and_exact() -> None:
+def test_it_is_the_network_at_normalized_inputs_and_exact() -> None:
     torch.manual_seed(0)
     network = cnn((3, 8, 8), 4).double().eval()
     x = torch.rand(5, 3, 8, 8, dtype=torch.float64)
     whole = Normalized(network, MEAN, STD)
-    normalised = torch.stack([(x[:, c] - MEAN[c]) / STD[c] for c in range(3)], 1)
-    assert torch.equal(whole(x), network(normalised)) and not whole.training
+    normalized = torch.stack([(x[:, c] - MEAN[c]) / STD[c] for c in range(3)], 1)
+    assert torch.equal(whole(x), network(normalized)) and not whole.training
     net = ma.capture(whole, x)
     assert ma.verify(net, whole, x).exact
-    inner = ma.capture(network, normalised).affine_map(normalised)
+    inner = ma.capture(network, normalized).affine_map(normalized)
     assert isinstance(inner.slopes, torch.Tensor)
     slopes = inner.slopes / torch.tensor(STD, dtype=torch.float64)[:, None, None]
     found = net.affine_map(x).slopes

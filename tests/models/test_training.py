@@ -150,14 +150,14 @@ def test_ctrl_c_before_the_first_epoch_ends_keeps_the_weights_of_that_moment(tmp
 
 
 def test_a_real_sigint_is_what_is_meant():
-    class Signalled(Interrupted):
+    class Signaled(Interrupted):
         def forward(self, x):
             self.calls += self.training
             if self.calls == self.at:
                 os.kill(os.getpid(), signal.SIGINT)
             return self.model(x)
 
-    result = train(Signalled(small(), at=8), blobs(), epochs=3, batch_size=16)
+    result = train(Signaled(small(), at=8), blobs(), epochs=3, batch_size=16)
     assert result.interrupted
     assert len(result.history) == 1
 

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 import maxaffine as ma
-from tests.zoo.networks import randomise
+from tests.zoo.networks import randomize
 
 
 def capture(module: nn.Module, *inputs: Tensor) -> ma.SplineNetwork:
     torch.manual_seed(0)
-    randomise(module)
+    randomize(module)
     return ma.capture(module.to(inputs[0].dtype).eval(), inputs)
 
 

@@ -18,7 +18,7 @@ from tests.network.broken import Broken, Spoiled, with_step
 from tests.zoo.networks import Net
 
 
-def centred(m: Any, x: Tensor) -> Tensor:
+def centered(m: Any, x: Tensor) -> Tensor:
     """The bias of a convolution drops out."""
     h = m.layer(x)
     return h - h.mean((2, 3), keepdim=True)
@@ -49,9 +49,9 @@ def steep() -> dict[str, nn.Module]:
     return {"layer": layer, "last": last}
 
 
-# The function, its layers, the shape of one input, and where inputs lie: centre + spread * normal.
+# The function, its layers, the shape of one input, and where inputs lie: center + spread * normal.
 NETWORKS = {
-    "centred": (centred, lambda: {"layer": nn.Conv2d(2, 4, 3, padding=1)}, (2, 6, 6), 0.0, 1.0),
+    "centered": (centered, lambda: {"layer": nn.Conv2d(2, 4, 3, padding=1)}, (2, 6, 6), 0.0, 1.0),
     "hat": (hat, steep, (1,), 3.0, 0.1),
     "lifted": (lifted, lambda: {"layer": nn.Linear(5, 8), "last": nn.Linear(8, 3)}, (5,), 0.0, 1.0),
     "twice": (twice, lambda: {"layer": nn.Linear(5, 5), "last": nn.Linear(5, 3)}, (5,), 0.0, 1.0),
@@ -59,7 +59,7 @@ NETWORKS = {
 RIGHT = [(name, torch.float32) for name in NETWORKS] + [("lifted", torch.float64), ("twice", torch.float64)]
 # Where a thousandth of one number of these parameters is more than the rounding of the terms that cancel.
 SEEN = [
-    ("centred", torch.float32, "layer.weight"),
+    ("centered", torch.float32, "layer.weight"),
     ("hat", torch.float32, "layer.weight"),
     ("hat", torch.float32, "last.weight"),
     ("lifted", torch.float64, "layer.weight"),
@@ -72,10 +72,10 @@ SEEN = [
 
 @cache
 def case(name: str, dtype: torch.dtype) -> tuple[nn.Module, ma.SplineNetwork, Tensor]:
-    forward, layers, shape, centre, spread = NETWORKS[name]
+    forward, layers, shape, center, spread = NETWORKS[name]
     torch.manual_seed(0)
     module = Net(forward, **layers()).to(dtype).eval()
-    x = centre + spread * torch.randn(4, *shape, dtype=dtype)
+    x = center + spread * torch.randn(4, *shape, dtype=dtype)
     return module, ma.capture(module, x), x
 
 
@@ -93,7 +93,7 @@ def test_what_is_right_is_exact(name: str, dtype: torch.dtype) -> None:
 
 
 def test_an_offset_that_drops_out_is_none() -> None:
-    assert bias_free(*case("centred", torch.float32)[1:]).here
+    assert bias_free(*case("centered", torch.float32)[1:]).here
     assert not bias_free(*case("lifted", torch.float64)[1:]).here
 
 
@@ -109,12 +109,12 @@ def test_a_thousandth_of_one_number_is_seen(name: str, dtype: torch.dtype, param
 
 
 @pytest.mark.parametrize("factors", [{"mv": 1.001}, {"rmv": 1.001}, {"offset": 0.0}], ids=["mv", "rmv", "offset"])
-@pytest.mark.parametrize(("name", "dtype"), [("centred", torch.float32), ("lifted", torch.float64)])
+@pytest.mark.parametrize(("name", "dtype"), [("centered", torch.float32), ("lifted", torch.float64)])
 def test_a_wrong_map_is_seen(name: str, dtype: torch.dtype, factors: dict[str, float]) -> None:
     module, net, x = case(name, dtype)
     for operator in ("layer", "last", "sub"):
         lone = not any(r.name == operator for r in net.operators) or (operator == "sub" and "offset" in factors)
-        if lone or (name, operator, *factors) == ("centred", "layer", "offset"):  # which drops out
+        if lone or (name, operator, *factors) == ("centered", "layer", "offset"):  # which drops out
             continue
 
         def change(step: Step) -> Step:

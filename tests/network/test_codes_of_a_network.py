@@ -47,7 +47,7 @@ def test_codes_are_the_pieces_that_won() -> None:
         lambda: ([part, labels] for part, labels in zip(X.split(1), Y.split(1), strict=True)),
         lambda: iter([X]),
     ],
-    ids=["list", "loader", "labelled_loader", "pairs", "lists", "iterator"],
+    ids=["list", "loader", "labeled_loader", "pairs", "lists", "iterator"],
 )
 def test_a_loader_gives_the_codes_of_all_its_batches(batches: Any) -> None:
     given = batches()

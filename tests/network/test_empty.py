@@ -19,7 +19,7 @@ X = torch.randn(4, 3, dtype=torch.float64, generator=torch.Generator().manual_se
 
 def net(function: Callable[..., Any]) -> nn.Module:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that there is nothing to initialise
+        warnings.simplefilter("ignore")  # that there is nothing to initialize
         return _net(function)
 
 

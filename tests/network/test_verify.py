@@ -16,14 +16,14 @@ from torch.utils import checkpoint
 import maxaffine as ma
 from maxaffine.graph import LocalMap, Step
 from tests.network.broken import Broken, Spoiled, with_step
-from tests.zoo.networks import Net, mlp, randomise
+from tests.zoo.networks import Net, mlp, randomize
 
 
 @cache
 def captured() -> tuple[nn.Sequential, ma.SplineNetwork]:
     torch.manual_seed(0)
     module = mlp(nn.ReLU).double().eval()
-    randomise(module)
+    randomize(module)
     return module, ma.capture(module, X[:1])
 
 
@@ -174,7 +174,7 @@ def test_nothing_of_the_users_is_touched() -> None:
 def test_a_sample_far_out_does_not_hide_the_others(far: float) -> None:
     """In single precision a billionth of one sample is below any rounding, and all of another."""
     module = mlp(nn.ReLU)
-    randomise(module)
+    randomize(module)
     x = X.float()
     x[0] *= far
     net = ma.capture(module, x)

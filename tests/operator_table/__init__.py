@@ -19,7 +19,7 @@ SECTIONS: dict[str, tuple[Row, ...]] = {
     "Linear layers and convolutions": linear.LAYERS + linear.FUNCTIONS,
     "Pooling": pooling.LAYERS + pooling.FUNCTIONS,
     "Padding, shape and resampling": shape.LAYERS + shape.FUNCTIONS,
-    "Normalisation and dropout": normalization.LAYERS + normalization.FUNCTIONS,
+    "Normalization and dropout": normalization.LAYERS + normalization.FUNCTIONS,
     "Sequences": sequences.LAYERS + sequences.FUNCTIONS,
     "Containers and tables": containers.LAYERS + containers.FUNCTIONS,
     "Losses and distances": losses.LAYERS + distances.FUNCTIONS,

@@ -1,4 +1,4 @@
-"""Activations: functions of one number, and those of one number and its neighbours."""
+"""Activations: functions of one number, and those of one number and its neighbors."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves
 
-from tests.zoo.networks import Net, randomise
+from tests.zoo.networks import Net, randomize
 
 BATCH = 3
 # Some samples close to the origin, some far from it, so that every piece of a clipped function is visited.
@@ -95,7 +95,7 @@ class Row:
             module = self.factory().double()
             if any(isinstance(part, nn.modules.lazy.LazyModuleMixin) for part in module.modules()):
                 module(*self.example())
-            randomise(module)
+            randomize(module)
         return module.train(self.train)
 
     def draw(self, seed: int = 0, batch: int = BATCH) -> tuple[Tensor, ...]:

@@ -3,7 +3,7 @@
 Flat patches of 8-bit images tie pooling windows and units identically, at single images, along the lines between them
 and all over cells. Planes through 20 triples of Fashion-MNIST's test images, at four scales: each is found, verified
 against the network's codes and the untouched module, and has as many regions as there are different codes at their
-centres; of some, the codes of a fine grid of points are all found among those of the regions. ``make check-partition``
+centers; of some, the codes of a fine grid of points are all found among those of the regions. ``make check-partition``
 runs it.
 """
 
@@ -62,7 +62,7 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
 
 
 def build(name: str, width: int = 1, seed: int = 0) -> nn.Module:
-    """One of the networks with so many channels, with torch's default initialisation."""
+    """One of the networks with so many channels, with torch's default initialization."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return NETWORKS[name](width).eval()

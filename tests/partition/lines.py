@@ -1,4 +1,4 @@
-"""A slow oracle of a partition of a line: codes at many places, each change between neighbours bisected."""
+"""A slow oracle of a partition of a line: codes at many places, each change between neighbors bisected."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def codes_at(net: ma.SplineNetwork, x: Any, operators: list[str]) -> Tensor:
 
 
 def bisected(net: ma.SplineNetwork, x0: Any, x1: Any, operators: list[str], samples: int = 400) -> Tensor:
-    """Places where the codes change, one for every pair of neighbouring samples whose codes differ."""
+    """Places where the codes change, one for every pair of neighboring samples whose codes differ."""
     t = torch.linspace(0, 1, samples, dtype=torch.float64)
     t[1:-1] += 0.3 / samples  # off the symmetric places that hand-made networks use
     codes = codes_at(net, between(x0, x1, t), operators)

@@ -1,4 +1,4 @@
-"""Local complexity: hand-made neighbourhoods, lower bounds in order, the recording while training."""
+"""Local complexity: hand-made neighborhoods, lower bounds in order, the recording while training."""
 
 from __future__ import annotations
 

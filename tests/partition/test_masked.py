@@ -64,8 +64,8 @@ def test_planes_are_those_of_a_mask_far_away(kind: Callable[[float], nn.Module],
     assert len(boundary) == len(known) and abs(boundary.length - known.length) < 1e-9
     divided = plane.divided_by_class()
     assert divided.regions == expected.divided_by_class().regions and divided.verify(module).exact
-    centres = torch.cat([tensor for batch in divided.batches(divided.centres) for tensor in batch])
-    assert torch.equal(divided.classes, module(centres).argmax(1))
+    centers = torch.cat([tensor for batch in divided.batches(divided.centers) for tensor in batch])
+    assert torch.equal(divided.classes, module(centers).argmax(1))
     assert plane.level_set(0.1, 0).length == pytest.approx(expected.level_set(0.1, 0).length, abs=1e-9)
     assert kind is Largest or sign > 0 or len(plane.level_set(0.1, 1)) == len(expected.level_set(0.1, 1))
 

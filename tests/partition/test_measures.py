@@ -15,7 +15,7 @@ from tests.partition.planes import linear, mlp, plane_of
 F64 = torch.float64
 
 
-def _centres(count: int, seed: int = 0) -> torch.Tensor:
+def _centers(count: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(count, 2, dtype=F64, generator=torch.Generator().manual_seed(seed)) * 1.2 - 0.6
 
 
@@ -24,7 +24,7 @@ def test_lines_that_meet_a_disc_or_a_square(radius: float) -> None:
     network = mlp(2, 60, 1)
     first = network[0]
     assert isinstance(first, nn.Linear)
-    found, t = plane_of(network), _centres(12)
+    found, t = plane_of(network), _centers(12)
     away = first(t).detach().abs()
     disc, square = (plane_complexity(found, t, radius, shape=shape) for shape in ("disc", "square"))
     assert torch.equal(disc.total, (away < radius * first.weight.detach().norm(dim=1)).sum(1))
@@ -37,7 +37,7 @@ def test_lines_that_meet_a_disc_or_a_square(radius: float) -> None:
 def test_deep_units_in_a_square_by_edge_subdivision(seed: int) -> None:
     """Every unit has one sign all over a square exactly when it has one at the vertices of its own skeleton there."""
     network = mlp(2, 16, 16, 16, 1, seed=seed)
-    t = _centres(6, seed)
+    t = _centers(6, seed)
     found = plane_complexity(plane_of(network), t, 0.2, shape="square")
     for number, (x, y) in enumerate(t.tolist()):
         signs = edge_subdivision(network, (x - 0.2, x + 0.2, y - 0.2, y + 0.2)).signs[:, 4:]
@@ -49,13 +49,13 @@ def test_deep_units_in_a_square_by_edge_subdivision(seed: int) -> None:
 def test_disc_against_samples_of_codes() -> None:
     network = mlp(2, 12, 12, 2, seed=1)
     net = ma.capture(network, torch.zeros(1, 2, dtype=F64))
-    t = _centres(4)
+    t = _centers(4)
     found = plane_complexity(plane_of(network), t, 0.3)
     random = np.random.default_rng(0)
     angle, size = random.uniform(0, 2 * np.pi, 60_000), 0.3 * np.sqrt(random.random(60_000))
     cloud = torch.as_tensor(np.stack([size * np.cos(angle), size * np.sin(angle)], 1))
-    for number, centre in enumerate(t):
-        codes = net.codes(centre + cloud)
+    for number, center in enumerate(t):
+        codes = net.codes(center + cloud)
         seen = sum(int((item.unpack() != item.unpack()[:1]).any(0).sum()) for item in codes.values())
         assert int(found.total[number]) == seen
 
@@ -76,7 +76,7 @@ def test_all_of_a_polygon() -> None:
     assert whole.regions is not None and whole.regions.tolist() == [found.regions]
 
 
-def test_bad_neighbourhoods() -> None:
+def test_bad_neighborhoods() -> None:
     found = plane_of(mlp(2, 4, 1))
     with pytest.raises(ma.BadInput, match="leaves the polygon"):
         plane_complexity(found, torch.tensor([[0.95, 0.0]]), 0.1)

@@ -189,7 +189,7 @@ def test_regions(networks: tuple[Any, Any, nn.Module]) -> None:
     x = torch.tensor([[0.3, -0.2]], dtype=F64)
     found, expected = (region(net, x) for net in (own, theirs))
     assert found.ball[1] == pytest.approx(expected.ball[1])
-    assert len(found.neighbours()) == len(expected.neighbours()) > 2
+    assert len(found.neighbors()) == len(expected.neighbors()) > 2
     counts = [len(regions(net, (-2, 2))) for net in (own, theirs)]
     assert counts[0] == counts[1] > 20
 

@@ -49,7 +49,7 @@ def test_locate(found: PlanePartition) -> None:
         along = corners.roll(-1, 0) - corners
         away = along[:, 0] * (point - corners)[:, 1] - along[:, 1] * (point - corners)[:, 0]
         assert (away > -1e-12).all()
-    assert torch.equal(found.locate(found.centres), torch.arange(found.regions))
+    assert torch.equal(found.locate(found.centers), torch.arange(found.regions))
     assert found.locate(torch.tensor([[1.5, 0.0], [0.0, -2.0]])).tolist() == [-1, -1]
 
 
@@ -80,7 +80,7 @@ def test_codes_are_the_networks(found: PlanePartition, network: nn.Sequential) -
     assert found.codes(slice(0, 3)).batch == 3
 
 
-def test_neighbours_differ_in_the_unit_of_their_edge(found: PlanePartition) -> None:
+def test_neighbors_differ_in_the_unit_of_their_edge(found: PlanePartition) -> None:
     codes = found.codes()
     inner = torch.nonzero(found.edge_operators >= 0).flatten()
     for edge in inner[::7].tolist():
@@ -133,7 +133,7 @@ def test_several_level_sets_and_the_cells_between_them(found: PlanePartition, ne
 def test_cells_of_values_are_exported_with_their_values(network: nn.Sequential) -> None:
     values = plane_of(network, task="values")
     features = values.to_geojson()["features"]
-    at = network(values.centres).detach()
+    at = network(values.centers).detach()
     for feature, own in zip(features, at.tolist(), strict=True):
         assert feature["properties"]["values"] == pytest.approx(own) and "class" not in feature["properties"]
     nodes = values.to_networkx().nodes

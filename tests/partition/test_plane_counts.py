@@ -30,7 +30,7 @@ def test_absolute_values_of_both_coordinates() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x.abs()
 
-    assert sorted(plane_of(Absolute()).centres.tolist()) == [[-0.5, -0.5], [-0.5, 0.5], [0.5, -0.5], [0.5, 0.5]]
+    assert sorted(plane_of(Absolute()).centers.tolist()) == [[-0.5, -0.5], [-0.5, 0.5], [0.5, -0.5], [0.5, 0.5]]
 
 
 @pytest.mark.parametrize("units", [1, 5, 30])

@@ -122,8 +122,8 @@ def test_a_halfspace_that_is_dropped_in_error_is_noticed() -> None:
 
 def test_ball_and_nearest_point_of_a_square() -> None:
     normals, slack = np.concatenate([np.eye(2), -np.eye(2)]), np.array([1.0, 3.0, 1.0, 1.0])
-    centre, radius = largest_ball(normals, slack)
-    assert radius == pytest.approx(1) and centre[0] == pytest.approx(0)
+    center, radius = largest_ball(normals, slack)
+    assert radius == pytest.approx(1) and center[0] == pytest.approx(0)
     assert largest_ball(normals[:2], slack[:2])[1] == np.inf
     step = nearest(normals, slack, np.array([-1.0, -1.0]), 3.0)
     assert step is not None
@@ -137,10 +137,10 @@ def test_cube_by_hand() -> None:
     assert found.distance == 0.5
     assert [facet.units[0] for facet in found.facets[:1]] == [("relu", 0)]
     assert len(found.facets) == 6
-    centre, radius = found.ball
+    center, radius = found.ball
     assert radius == pytest.approx(1.5)
-    assert_close(centre, torch.tensor([1.5, -1.5, 1.5], dtype=F64))
-    flips = {neighbour.flipped for neighbour in found.neighbours()}
+    assert_close(center, torch.tensor([1.5, -1.5, 1.5], dtype=F64))
+    flips = {neighbor.flipped for neighbor in found.neighbors()}
     assert flips == {(("relu", 0),), (("relu", 1),), (("relu", 2),)}
     assert found.contains(torch.tensor([[1.0, -1.0, 1.0], [1.0, 1.0, 1.0]])).tolist() == [True, False]
 
@@ -154,7 +154,7 @@ def test_units_that_coincide_are_one_facet() -> None:
     )
     (facet,) = found.facets
     assert set(facet.units) == {("1", 0), ("1", 1)}
-    assert found.neighbours()[0].flipped == (("1", 0), ("1", 1))
+    assert found.neighbors()[0].flipped == (("1", 0), ("1", 1))
 
 
 def test_a_unit_that_is_zero_behind_a_facet_keeps_its_code() -> None:
@@ -165,19 +165,19 @@ def test_a_unit_that_is_zero_behind_a_facet_keeps_its_code() -> None:
         second.weight.copy_(torch.tensor([[-1.0, 0.0], [2.0, 0.0]]))
     net = ma.capture(nn.Sequential(first, nn.ReLU(), second, nn.ReLU()), torch.zeros(1, 2, dtype=F64))
     found = region(net, torch.tensor([[1.0, 2.0]], dtype=F64), bounds=(-3, 3))
-    (across,) = (n for n in found.neighbours() if ("1", 0) in found.facets[n.facet].units)
+    (across,) = (n for n in found.neighbors() if ("1", 0) in found.facets[n.facet].units)
     assert set(found.facets[across.facet].units) == {("1", 0), ("3", 0), ("3", 1)}
     assert across.flipped == (("1", 0), ("3", 1))
 
 
-def test_neighbours_are_mutual_and_flip_one_unit() -> None:
+def test_neighbors_are_mutual_and_flip_one_unit() -> None:
     net = ma.capture(mlp(6, 8, 8, 3), torch.zeros(1, 6, dtype=F64))
     found = region(net, torch.full((1, 6), 0.3, dtype=F64))
-    for neighbour in found.neighbours():
-        assert len(neighbour.flipped) == 1 and neighbour.flipped == found.facets[neighbour.facet].units
-        other = region(net, neighbour.point[None])
-        assert neighbour.flipped in {facet.units for facet in other.facets}
-        assert other.contains(neighbour.place[None], 1e-7).item()
+    for neighbor in found.neighbors():
+        assert len(neighbor.flipped) == 1 and neighbor.flipped == found.facets[neighbor.facet].units
+        other = region(net, neighbor.point[None])
+        assert neighbor.flipped in {facet.units for facet in other.facets}
+        assert other.contains(neighbor.place[None], 1e-7).item()
 
 
 def test_inconsistencies_name_their_place(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,7 +294,7 @@ def test_all_regions_against_sampling() -> None:
     assert (found.volumes[seen == 0] < 0.02).all()
     assert_close(seen.double(), found.volumes, atol=0.15, rtol=0)
     flips = (found.codes["1"].unpack() != 0).long(), (found.codes["3"].unpack() != 0).long()
-    a, b = found.neighbours.T
+    a, b = found.neighbors.T
     assert sum((code[a] != code[b]).sum(1) for code in flips).eq(1).all()  # type: ignore[union-attr]
     assert_close(found.affine_map().value, net(found.points))
 
@@ -354,7 +354,7 @@ def test_x_on_a_boundary() -> None:
     found = region(net, torch.tensor([[0.0, 1.0]]), bounds=(-2, 2))
     assert found.distance == 0 and len(found.facets) == 4
     assert found.codes()["relu"].unpack().tolist() == [[0, 1]]
-    assert {n.flipped for n in found.neighbours()} == {(("relu", 0),), (("relu", 1),)}
+    assert {n.flipped for n in found.neighbors()} == {(("relu", 0),), (("relu", 1),)}
     with pytest.raises(ma.BadInput, match="outside the box"):
         region(net, torch.tensor([[5.0, 1.0]]), bounds=(-2, 2))
 

@@ -46,7 +46,7 @@ def _by_codes(found: PlanePartition) -> dict[bytes, float]:
     """The area of each region, by a digest of its codes."""
     return {
         mark.tobytes(): area
-        for mark, area in zip(fingerprints(found, found.centres), found.areas.tolist(), strict=True)
+        for mark, area in zip(fingerprints(found, found.centers), found.areas.tolist(), strict=True)
     }
 
 
@@ -198,7 +198,7 @@ def test_damage(net: ma.SplineNetwork, tiles: PlaneTiles, tmp_path: Path) -> Non
 
 
 def test_a_gap_between_tiles_is_found(net: ma.SplineNetwork, tiles: PlaneTiles, tmp_path: Path) -> None:
-    """A tile whose border ends short of its corner: it is sound in itself, and its neighbour leaves a gap."""
+    """A tile whose border ends short of its corner: it is sound in itself, and its neighbor leaves a gap."""
     broken = _copied(net, tiles, tmp_path)
     leaf = broken._leaf(broken.entries[1])
     border = int(np.flatnonzero(leaf.cells.chain >= 0)[0])

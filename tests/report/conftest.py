@@ -35,4 +35,4 @@ def model(data: DataSet) -> nn.Sequential:
 
 @pytest.fixture(scope="session")
 def contents(model: nn.Module, data: DataSet) -> Contents:
-    return assemble(model, data, Choices(images=3, neighbours=4, cells=300), "a network", "drawn at random")
+    return assemble(model, data, Choices(images=3, neighbors=4, cells=300), "a network", "drawn at random")

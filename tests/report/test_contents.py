@@ -210,12 +210,12 @@ def test_the_model_is_left_as_it_was(model: nn.Sequential, data: DataSet) -> Non
 
 def test_data_without_labels(model: nn.Sequential, data: DataSet) -> None:
     train, test = (Split(part.inputs, torch.zeros_like(part.labels)) for part in (data.train, data.test))
-    bare = DataSet("bare", train, test, ("unlabelled",))
+    bare = DataSet("bare", train, test, ("unlabeled",))
     found = _assemble(model, bare, images=3)
     assert found.meaning is Meaning.VALUES and found.accuracy is None
     assert isinstance(found.memory, LeftOut) and "the network gives values" in found.memory.reason
     assert [one.label for one in found.answers] == [one.predicted for one in found.answers] == ["", "", ""]
-    assert not isinstance(found.neighbours, LeftOut) and found.neighbours.shares == ()
+    assert not isinstance(found.neighbors, LeftOut) and found.neighbors.shares == ()
     assert not isinstance(found.audit, LeftOut) and found.audit.suspects == ()
     assert not isinstance(found.cut, LeftOut) and found.cut.areas == () and found.cut.check.exact
     assert found.exact
@@ -237,7 +237,7 @@ def test_a_single_output_says_one_of_two_classes(data: DataSet) -> None:
 
 def test_affine_networks_say_what_does_not_apply(data: DataSet) -> None:
     found = _assemble(nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), data, images=3)
-    assert isinstance(found.neighbours, LeftOut) and "one affine map" in found.neighbours.reason
+    assert isinstance(found.neighbors, LeftOut) and "one affine map" in found.neighbors.reason
     assert isinstance(found.audit, LeftOut)
     assert not isinstance(found.cut, LeftOut) and found.cut.partition.regions == 1 and found.exact
 
@@ -262,7 +262,7 @@ def test_what_costs_too_much_is_left_out(model: nn.Sequential, data: DataSet, mo
     monkeypatch.setattr(assembling, "ENCODE_WORK", 1e3)
     monkeypatch.setattr(assembling, "ANSWER_WORK", 4e3)
     found = _assemble(model, data, images=3)
-    for part in (found.memory, found.neighbours, found.audit, found.cut):
+    for part in (found.memory, found.neighbors, found.audit, found.cut):
         assert isinstance(part, LeftOut) and re.search(r"\d", part.reason)
     assert found.accuracy is not None and 3 <= found.accuracy.inputs < 30
     assert len(found.answers) == 3 and found.exact
@@ -290,7 +290,7 @@ def test_the_plane_is_the_networks(contents: Contents, model: nn.Sequential, dat
     assert found.check.exact and found.check.samples == 512
     assert sum(share for _, share in found.areas) == pytest.approx(1)
     partition = found.partition
-    inside = [partition.centres[number] for number in range(0, partition.regions, 7)]
+    inside = [partition.centers[number] for number in range(0, partition.regions, 7)]
     for t in inside:
         (x,) = partition.frame.points(t[None])
         answer = copy.deepcopy(model).double()(x).argmax()

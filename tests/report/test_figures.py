@@ -12,23 +12,23 @@ from PIL import Image
 
 from maxaffine.drawing import is_image, png, shown, svg
 from maxaffine.report import Contents, figures
-from maxaffine.report.facts import Neighbours
+from maxaffine.report.facts import Neighborhoods
 
 
 def _pixels(png: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGBA")).astype(int)
 
 
-def test_grey_images_keep_their_levels() -> None:
+def test_gray_images_keep_their_levels() -> None:
     image = np.array([[[0.0, 0.5], [1.0, 0.25]]])
     pixels = _pixels(figures.input_panel(image))
     assert pixels[..., 0].tolist() == pixels[..., 2].tolist() == [[0, 128], [255, 64]]
 
 
-def test_colour_images_keep_their_colours_and_other_channels_are_averaged() -> None:
-    colours = np.zeros((3, 1, 2))
-    colours[0, 0, 0] = colours[2, 0, 1] = 1
-    assert _pixels(figures.input_panel(colours))[0, :, :3].tolist() == [[255, 0, 0], [0, 0, 255]]
+def test_color_images_keep_their_colors_and_other_channels_are_averaged() -> None:
+    colors = np.zeros((3, 1, 2))
+    colors[0, 0, 0] = colors[2, 0, 1] = 1
+    assert _pixels(figures.input_panel(colors))[0, :, :3].tolist() == [[255, 0, 0], [0, 0, 255]]
     assert _pixels(figures.input_panel(np.stack([np.ones((1, 1)), np.zeros((1, 1))])))[0, 0, 0] == 128
 
 
@@ -36,7 +36,7 @@ def test_values_outside_the_unit_interval_are_brought_into_it() -> None:
     assert _pixels(figures.input_panel(np.array([[-1.0, 3.0, 1.0]])))[0, :, 0].tolist() == [0, 255, 128]
 
 
-def test_signs_and_sizes_of_a_template_are_told_by_colour() -> None:
+def test_signs_and_sizes_of_a_template_are_told_by_color() -> None:
     values = np.array([[-2.0, -0.5, 0.0, 0.5, 2.0]])
     red, _, blue = np.moveaxis(_pixels(figures.template_panel(values, 2.0))[0, :, :3], -1, 0)
     assert (red + 1 < blue).tolist() == [True, True, False, False, False]
@@ -47,7 +47,7 @@ def test_signs_and_sizes_of_a_template_are_told_by_colour() -> None:
 
 
 def test_the_scale_is_symmetric() -> None:
-    """Opposite templates look alike but for the two colours, whatever their range."""
+    """Opposite templates look alike but for the two colors, whatever their range."""
     values = np.linspace(-1, 1, 9)[None, None]
     legend = _pixels(figures.legend_panel())[0]
     for pixels, position in zip(_pixels(figures.template_panel(values, 1.0))[0], (values[0, 0] + 1) * 64, strict=True):
@@ -108,9 +108,9 @@ def test_composed_figures_say_the_numbers(contents: Contents) -> None:
             assert split.name in title and title.endswith(f"= {split.value:.2f}".replace("-", "−"))
         assert one.runner_up is not None and len(titles) == len(one.splits) + 2
         assert len(png(figure)) > 1000
-    found = contents.neighbours
-    assert isinstance(found, Neighbours)
-    figure = figures.neighbours_figure(found.queries[0], found)
+    found = contents.neighbors
+    assert isinstance(found, Neighborhoods)
+    figure = figures.neighbors_figure(found.queries[0], found)
     for _, layer in found.queries[0].layers:
         assert all(any(text.endswith(f"d = {one.distance:.3f}") for text in _texts(figure)) for one in layer)
     assert len(figure.axes[0].images) == 1 + found.count * len(found.queries[0].layers)
@@ -136,11 +136,11 @@ def test_offsets_are_drawn_with_the_rest(contents: Contents) -> None:
 
 
 def test_long_names_stay_in_their_places(contents: Contents) -> None:
-    found = contents.neighbours
-    assert isinstance(found, Neighbours)
+    found = contents.neighbors
+    assert isinstance(found, Neighborhoods)
     ((_, layer), *_), path = found.queries[0].layers, "backbone.stage4.block2.activation.relu"
     near = dataclasses.replace(layer[0], label="a class with a name that never ends")
     query = dataclasses.replace(found.queries[0], layers=((path, (near, *layer[1:])),))
-    texts = _texts(figures.neighbours_figure(query, found))
+    texts = _texts(figures.neighbors_figure(query, found))
     assert path in [text.replace("\n", "") for text in texts]
     assert max(len(line) for text in texts for line in text.splitlines()) <= 24

@@ -36,7 +36,7 @@ def test_everything_is_written(contents: Contents, page: Path) -> None:
     assert {path.name for path in page.parent.iterdir()} == {"page.html", "page_files"}
     names = ["operators", "memorization", "class-shares", "plane"]
     for one in contents.answers:
-        names += [f"{kind}-{one.index:05}" for kind in ("templates", "offsets", "neighbours")]
+        names += [f"{kind}-{one.index:05}" for kind in ("templates", "offsets", "neighbors")]
     assert isinstance(contents.audit, Audit)
     names += list(audit_rows(contents.audit))
     expected = {"results.json", files.LIST, *(f"{name}.{kind}" for name in names for kind in KINDS)}

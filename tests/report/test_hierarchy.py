@@ -18,28 +18,28 @@ from maxaffine.report import hierarchy_figure
 from maxaffine.report.hierarchy import BLOCK, CLASSES, HEIGHT
 
 
-def drawn(batch: int = 60, labelled: bool = True, depth: int = 3) -> RegionHierarchy:
+def drawn(batch: int = 60, labeled: bool = True, depth: int = 3) -> RegionHierarchy:
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(0, 4, (batch,), generator=generator)
     tensors = {f"{i}.$relu$": (torch.rand(batch, 2, generator=generator) < 0.4, 2) for i in range(depth)}
-    return region_hierarchy(Codes.from_tensors(tensors), labels if labelled else None)
+    return region_hierarchy(Codes.from_tensors(tensors), labels if labeled else None)
 
 
 def blocks(figure: Figure) -> list[list[tuple[float, float, str]]]:
-    """Top, bottom and colour of the blocks of every column, from above."""
+    """Top, bottom and color of the blocks of every column, from above."""
     columns = []
     for collection in figure.axes[0].collections:
         assert isinstance(collection, PolyCollection)
-        colours: Any = collection.get_facecolor()
+        colors: Any = collection.get_facecolor()
         corners = [np.asarray(path.vertices) for path in collection.get_paths()]
         columns.append(
-            [(float(c[:, 1].min()), float(c[:, 1].max()), to_hex(f)) for c, f in zip(corners, colours, strict=True)]
+            [(float(c[:, 1].min()), float(c[:, 1].max()), to_hex(f)) for c, f in zip(corners, colors, strict=True)]
         )
         assert all(c[:, 0].max() - c[:, 0].min() == pytest.approx(BLOCK) for c in corners)
     return columns
 
 
-def test_blocks_are_the_regions_and_their_colours_the_commonest_classes() -> None:
+def test_blocks_are_the_regions_and_their_colors_the_commonest_classes() -> None:
     hierarchy = drawn()
     *columns, classes = blocks(hierarchy_figure(hierarchy))
     assert hierarchy.labels is not None
@@ -49,23 +49,23 @@ def test_blocks_are_the_regions_and_their_colours_the_commonest_classes() -> Non
             inside = hierarchy.labels[level.together.ids == region].tolist()
             commonest = min(set(inside), key=lambda c: (-inside.count(c), c))
             expected[(len(inside), CLASSES[commonest])] += 1
-        assert Counter((round((low - top) / HEIGHT * 60), colour) for top, low, colour in column) == expected
+        assert Counter((round((low - top) / HEIGHT * 60), color) for top, low, color in column) == expected
     shown = Counter()
-    for top, low, colour in classes:
-        shown[colour] += round((low - top) / HEIGHT * 60)
+    for top, low, color in classes:
+        shown[color] += round((low - top) / HEIGHT * 60)
     assert shown == Counter(CLASSES[c] for c in hierarchy.labels.tolist())
 
 
-@pytest.mark.parametrize("labelled", [True, False])
-def test_blocks_are_nested_and_fill_the_column(labelled: bool) -> None:
-    columns = blocks(hierarchy_figure(drawn(labelled=labelled)))
+@pytest.mark.parametrize("labeled", [True, False])
+def test_blocks_are_nested_and_fill_the_column(labeled: bool) -> None:
+    columns = blocks(hierarchy_figure(drawn(labeled=labeled)))
     for column in columns:
         assert column[0][0] == 0 and column[-1][1] == pytest.approx(HEIGHT)
         assert all(low == pytest.approx(top) for (_, low, _), (top, _, _) in zip(column, column[1:], strict=False))
     for before, column in zip(columns[:3], columns[1:3], strict=False):
         cuts = [top for top, _, _ in column]
         assert all(min(abs(cut - top) for cut in cuts) < 1e-9 for top, _, _ in before)
-    assert len(columns) == 3 + labelled
+    assert len(columns) == 3 + labeled
 
 
 def test_words_say_the_numbers() -> None:
@@ -89,5 +89,5 @@ def test_bad_arguments_are_refused() -> None:
         hierarchy_figure(hierarchy, ["a", "b", "c"])
     codes = Codes.from_tensors({"relu": (torch.rand(3, 2) < 0.5, 2)})
     for labels in ([0, 1, -1], [0, 1, 10]):
-        with pytest.raises(BadInput, match="colours tell 10 apart; number them from 0"):
+        with pytest.raises(BadInput, match="colors tell 10 apart; number them from 0"):
             hierarchy_figure(region_hierarchy(codes, labels))

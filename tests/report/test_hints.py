@@ -10,8 +10,8 @@ import torch
 
 from maxaffine.report import Contents
 from maxaffine.report.audit import Audit, Pair, Suspect
-from maxaffine.report.facts import Accuracy, Neighbours
-from maxaffine.report.neighbours import INPUT
+from maxaffine.report.facts import Accuracy, Neighborhoods
+from maxaffine.report.neighbors import INPUT
 from maxaffine.report.sections.answers import Answer
 from maxaffine.report.sections.hints import Hint, hints_of
 from maxaffine.templates import Memorization
@@ -20,7 +20,7 @@ from maxaffine.templates import Memorization
 @pytest.fixture
 def calm(contents: Contents) -> Contents:
     """A report whose numbers ask for nothing."""
-    assert isinstance(contents.audit, Audit) and isinstance(contents.neighbours, Neighbours)
+    assert isinstance(contents.audit, Audit) and isinstance(contents.neighbors, Neighborhoods)
     assert isinstance(contents.memory, Memorization)
     up = {"inner": 2.0, "offset": 0.1, "margin": 2.1, "distance": 1.0, "size": 2.0, "cosine": 0.1}
     answers = tuple(
@@ -36,7 +36,7 @@ def calm(contents: Contents) -> Contents:
         accuracy=Accuracy(1.0, 30),
         memory=same,
         audit=dataclasses.replace(contents.audit, pairs=(), suspects=()),
-        neighbours=dataclasses.replace(contents.neighbours, twins=(), shares=shares),
+        neighbors=dataclasses.replace(contents.neighbors, twins=(), shares=shares),
     )
 
 
@@ -68,8 +68,8 @@ def test_labels_and_copies(calm: Contents) -> None:
 
 
 def test_twins(calm: Contents) -> None:
-    assert isinstance(calm.neighbours, Neighbours)
-    (hint,) = _first(calm, neighbours=dataclasses.replace(calm.neighbours, twins=((2, 31),)))
+    assert isinstance(calm.neighbors, Neighborhoods)
+    (hint,) = _first(calm, neighbors=dataclasses.replace(calm.neighbors, twins=((2, 31),)))
     assert "1 of 30 test inputs equal a training input" in hint.finding and "test 2 and training 31" in hint.advice
 
 
@@ -121,7 +121,7 @@ def test_wrong_answers(calm: Contents) -> None:
     ],
 )
 def test_depth(calm: Contents, shares: tuple[float, ...], finding: str) -> None:
-    assert isinstance(calm.neighbours, Neighbours)
+    assert isinstance(calm.neighbors, Neighborhoods)
     named = tuple(zip((INPUT, "1 (relu)", "5 (relu)"), shares, strict=True))
-    (hint,) = _first(calm, neighbours=dataclasses.replace(calm.neighbours, shares=named))
+    (hint,) = _first(calm, neighbors=dataclasses.replace(calm.neighbors, shares=named))
     assert finding in hint.finding

@@ -28,7 +28,7 @@ def test_an_element_that_a_page_can_hold_more_than_once() -> None:
     assert "http" not in first and "<metadata" not in first
 
 
-def test_its_ink_is_the_colour_of_the_text() -> None:
+def test_its_ink_is_the_color_of_the_text() -> None:
     text = inline_svg(_figure(), "alt", "key")
     assert "currentColor" in text and "#000000" not in text and "fill: #ffffff" not in text
     assert ">label<" in text.replace("\n", ""), "words stay words"

@@ -1,4 +1,4 @@
-"""A lookup: its neighbours are the report's, and its audit finds what was planted."""
+"""A lookup: its neighbors are the report's, and its audit finds what was planted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from maxaffine.data import DataSet, Split
 from maxaffine.errors import BadInput
 from maxaffine.report import Choices, Contents, as_json, look_up, lookup_text, write_lookup
 from maxaffine.report.audit import DRAWN, audit_rows
-from maxaffine.report.facts import Neighbours
+from maxaffine.report.facts import Neighborhoods
 from maxaffine.report.lookup import Lookup
 
 NAMES = ("a network", "drawn at random")
@@ -32,17 +32,17 @@ def planted(data: DataSet) -> DataSet:
 
 @pytest.fixture(scope="module")
 def found(model: nn.Module, planted: DataSet) -> Lookup:
-    return look_up(model, planted, Choices(neighbours=4), [5, 2], True, NAMES)
+    return look_up(model, planted, Choices(neighbors=4), [5, 2], True, NAMES)
 
 
-def test_neighbours_are_those_of_the_report(model: nn.Module, data: DataSet, contents: Contents) -> None:
-    assert isinstance(contents.neighbours, Neighbours)
-    chosen = [query.index for query in contents.neighbours.queries]
-    mine = look_up(model, data, Choices(neighbours=4), chosen, False, NAMES)
+def test_neighbors_are_those_of_the_report(model: nn.Module, data: DataSet, contents: Contents) -> None:
+    assert isinstance(contents.neighbors, Neighborhoods)
+    chosen = [query.index for query in contents.neighbors.queries]
+    mine = look_up(model, data, Choices(neighbors=4), chosen, False, NAMES)
     assert mine.audit is None
-    for one, other in zip(mine.neighbours.queries, contents.neighbours.queries, strict=True):
+    for one, other in zip(mine.neighbors.queries, contents.neighbors.queries, strict=True):
         assert one.layers == other.layers
-    assert mine.neighbours.shares == contents.neighbours.shares
+    assert mine.neighbors.shares == contents.neighbors.shares
 
 
 def test_planted_pair_and_label_are_found(found: Lookup, planted: DataSet) -> None:
@@ -53,8 +53,8 @@ def test_planted_pair_and_label_are_found(found: Lookup, planted: DataSet) -> No
     assert first.distance == 0 and first.score == 1 and first.equal
     assert found.audit.inputs == 61 and found.audit.operators == ("2 (max_pool2d)", "5 (relu)")
     for suspect in found.audit.suspects:
-        votes = [planted.class_names[int(planted.train.labels[i])] for i, _ in suspect.neighbours]
-        assert votes == [label for _, label in suspect.neighbours] and suspect.score >= 0.9
+        votes = [planted.class_names[int(planted.train.labels[i])] for i, _ in suspect.neighbors]
+        assert votes == [label for _, label in suspect.neighbors] and suspect.score >= 0.9
         assert suspect.suggested != suspect.label
 
 
@@ -63,18 +63,18 @@ def test_numbers_of_limited_searches_are_those_of_the_training_set(model: nn.Mod
     assert few.audit is not None and few.audit.inputs == 7
     allowed = {0, 10, 20, 30, 40, 50, 60}
     assert {i for pair in few.audit.pairs for i in (pair.first, pair.second)} <= allowed
-    assert {near.index for query in few.neighbours.queries for _, layer in query.layers for near in layer} <= allowed
-    assert [query.index for query in few.neighbours.queries] == [0, 6, 12, 17, 23, 29]
+    assert {near.index for query in few.neighbors.queries for _, layer in query.layers for near in layer} <= allowed
+    assert [query.index for query in few.neighbors.queries] == [0, 6, 12, 17, 23, 29]
 
 
 def test_operators_are_chosen_by_name(model: nn.Module, data: DataSet) -> None:
     mine = look_up(model, data, Choices(operators=("5",)), [0], False, NAMES)
-    assert [name for name, _ in mine.neighbours.queries[0].layers] == ["5 (relu)"]
+    assert [name for name, _ in mine.neighbors.queries[0].layers] == ["5 (relu)"]
 
 
 def test_text(found: Lookup) -> None:
     text = lookup_text(found)
-    near = found.neighbours.queries[0].layers[0][1][0]
+    near = found.neighbors.queries[0].layers[0][1][0]
     assert f"{'' if near.same else '≠'}{near.index} {near.label} {near.distance:.3f}" in text
     assert "test input 5, class" in text and "drawn at random" in text
     assert "near-duplicates among 61 training inputs" in text and "score 1.000  distance 0.0000" in text
@@ -89,7 +89,7 @@ def test_files(found: Lookup, tmp_path: Path) -> None:
     assert numbers == json.loads(as_json(found)) and "exact" not in numbers
     assert numbers["audit"]["pairs"][0]["second"] == 60 and "pictures" not in numbers["audit"]
     assert found.audit is not None
-    names = {"neighbours-00005.png", "neighbours-00002.png", *(f"{name}.png" for name in audit_rows(found.audit))}
+    names = {"neighbors-00005.png", "neighbors-00002.png", *(f"{name}.png" for name in audit_rows(found.audit))}
     assert {path.name for path in (tmp_path / "figures").iterdir()} == names >= {"near-duplicates.png"}
     for name in names:
         pixels = np.asarray(Image.open(tmp_path / "figures" / name))

@@ -44,7 +44,7 @@ def _data(shape: tuple[int, ...], classes: int) -> DataSet:
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(40) % max(1, classes)
     train, test = (Split(torch.rand(count, *shape, generator=generator), labels[:count]) for count in (40, 12))
-    names = tuple(f"class {number}" for number in range(classes)) if classes else ("unlabelled",)
+    names = tuple(f"class {number}" for number in range(classes)) if classes else ("unlabeled",)
     return DataSet("random", train, test, names)
 
 
@@ -61,7 +61,7 @@ class Values(nn.Module):
 
 
 SIGNAL = (nn.Conv1d(2, 4, 5), nn.ReLU(), nn.MaxPool1d(4), nn.Flatten(), nn.Linear(60, 3))
-COLOURS = (nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(400, 3))
+COLORS = (nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(400, 3))
 TABLE = (nn.Linear(7, 9), nn.ReLU(), nn.Linear(9, 4))
 
 
@@ -72,18 +72,18 @@ TABLE = (nn.Linear(7, 9), nn.ReLU(), nn.Linear(9, 4))
         pytest.param((7,), 4, nn.Sequential(*TABLE), False, id="tabular"),
         pytest.param((7,), 0, nn.Sequential(*TABLE), True, id="regressor"),
         pytest.param((6,), 0, Values(), True, id="generator"),
-        pytest.param((3, 12, 12), 3, nn.Sequential(*COLOURS), False, id="colours"),
+        pytest.param((3, 12, 12), 3, nn.Sequential(*COLORS), False, id="colors"),
     ],
 )
 def test_every_kind_of_network_has_a_page(shape: tuple[int, ...], classes: int, model: nn.Module, values: bool) -> None:
-    choices = Choices(images=3, neighbours=3, cells=60, checked=4, checked_double=2, probes=5, memorized=10)
+    choices = Choices(images=3, neighbors=3, cells=60, checked=4, checked_double=2, probes=5, memorized=10)
     contents = assemble(model.eval(), _data(shape, classes), choices, "a network", "drawn at random")
     page = check_page(render(contents, "files"), "files")
     assert contents.exact and page.said("✓ Exact.")
     assert page.said("measured on the templates of classifiers; the network gives values") == values
-    assert page.said("Colours are answers") == page.said("What made") != values
+    assert page.said("Colors are answers") == page.said("What made") != values
     assert page.said("how steeply the outputs change within the plane") == (values and len(contents.units) > 1)
-    assert page.said("Colours are bands of the first value") == (values and len(contents.units) == 1)
+    assert page.said("Colors are bands of the first value") == (values and len(contents.units) == 1)
 
 
 def test_class_names_are_escaped(text: str) -> None:
@@ -108,11 +108,11 @@ def test_a_split_that_does_not_add_up_is_marked(light: Contents) -> None:
 
 
 def test_sections_that_are_left_out_say_why(contents: Contents) -> None:
-    reasons = {name: LeftOut(f"no {name} <here>") for name in ("memory", "neighbours", "audit", "cut")}
+    reasons = {name: LeftOut(f"no {name} <here>") for name in ("memory", "neighbors", "audit", "cut")}
     page = check_page(
         render(dataclasses.replace(contents, **reasons, accuracy=None, convex=True, hints=()), "files"), "files"
     )
-    for name in ("memory", "neighbours", "cut"):
+    for name in ("memory", "neighbors", "cut"):
         assert page.said(f"no {name} <here>")
     assert page.said("does not apply") and page.said("provably convex")
     assert page.said("no number on this page calls for a next step")
@@ -186,7 +186,7 @@ def test_json_holds_no_pictures_and_is_strict(contents: Contents) -> None:
     assert found["checks"][0]["report"]["affine"] == "inf"
     assert found["checks"][0]["report"]["dtype"] == "float32"
     assert "template" not in found["answers"][0]["splits"][0]
-    assert found["neighbours"]["queries"][0]["layers"][0][1][0]["distance"] >= 0
+    assert found["neighbors"]["queries"][0]["layers"][0][1][0]["distance"] >= 0
     assert isinstance(contents.memory, Memorization)
     assert found["memory"]["score"] == "nan" and found["memory"]["reason"] == contents.memory.reason
     assert found["memory"]["train"]["alignment"] == pytest.approx(float(contents.memory.train.alignments.mean()))

@@ -55,7 +55,7 @@ def test_page_holds_what_the_network_says() -> None:
     codes = found.codes()
     names = ["a", "b", "</script>"]
     for number, cell in enumerate(content["cells"]):
-        own = found.at(found.centres[[number]])[0]
+        own = found.at(found.centers[[number]])[0]
         order = own.argsort(descending=True).tolist()
         assert content["classes"][number] == names[order[0]]
         assert [name for name, _ in cell["outputs"]] == [names[unit] for unit in order]
@@ -74,7 +74,7 @@ def test_templates_of_the_cells_are_those_of_autograd() -> None:
     assert (templates["height"], templates["width"], templates["square"], templates["of"]) == (4, 4, 1, "the answer")
     values = np.frombuffer(base64.b64decode(templates["data"]), np.uint8).reshape(found.regions, 16)
     for number in range(0, found.regions, 5):
-        (x,) = found.frame.points(found.centres[[number]])
+        (x,) = found.frame.points(found.centers[[number]])
         x.requires_grad_()
         (slopes,) = torch.autograd.grad(found.graph.run([x])[0][0].max(), x)
         end = templates["ends"][number]
@@ -88,8 +88,8 @@ def test_cells_of_two_classes_are_cut_at_the_boundary() -> None:
     content = plane_content(found, str, 0)
     undecided = (~found.decided).nonzero()[:, 0].tolist()
     assert undecided and [place for place, fill in enumerate(content["fills"]) if fill == "none"] == undecided
-    colours = {name: colour for colour, name in content["key"]}
-    assert set(fill for fill, _ in content["parts"]) <= set(colours.values())
+    colors = {name: color for color, name in content["key"]}
+    assert set(fill for fill, _ in content["parts"]) <= set(colors.values())
     divided = found.divided_by_class()
     assert len(content["parts"]) == len(divided.areas) - (found.regions - len(undecided))
 
@@ -106,7 +106,7 @@ def test_outputs_that_are_values_have_no_classes() -> None:
     assert [name for name, _ in content["data"]["cells"][0]["outputs"]] == ["value 0", "value 1"]
 
 
-def test_pictures_as_outputs_are_coloured_by_their_slopes() -> None:
+def test_pictures_as_outputs_are_colored_by_their_slopes() -> None:
     network = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 4), nn.Unflatten(1, (2, 2))).double()
     x = torch.randn(3, 16, dtype=torch.float64)
     content = plane_content(ma.partition.plane(ma.capture(network, x), x), str, 10**6)
@@ -131,7 +131,7 @@ def test_large_templates_are_averaged_over_squares() -> None:
 
 def test_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
     found = _partition()
-    with pytest.raises(ma.BadInput, match="colourings"):
+    with pytest.raises(ma.BadInput, match="colorings"):
         report.plane_figure(found, ["size"])
     with pytest.raises(ma.BadInput, match="class_names"):
         report.plane_figure(found, class_names=["a"])

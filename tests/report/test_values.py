@@ -24,11 +24,11 @@ from maxaffine.report.sections import cut as cutting
 from maxaffine.report.sections.cut import Cut, cut_of
 from maxaffine.report.sections.subject import Meaning, Subject, find_subject
 
-SMALL = Choices(images=3, neighbours=3, cells=60, checked=4, checked_double=2, probes=5, memorized=10)
+SMALL = Choices(images=3, neighbors=3, cells=60, checked=4, checked_double=2, probes=5, memorized=10)
 CLASS_WORDS = re.compile(r"(?i)\b(class|classes|decisions?|answer(s|ed)?|accuracy|runner-up|won|win|wins)\b")
 
 
-def _rows(x: Tensor, labels: Tensor | None = None, names: tuple[str, ...] = ("unlabelled",)) -> DataSet:
+def _rows(x: Tensor, labels: Tensor | None = None, names: tuple[str, ...] = ("unlabeled",)) -> DataSet:
     split = Split(x.float(), torch.zeros(len(x), dtype=torch.int64) if labels is None else labels)
     return DataSet("rows", split, split, names)
 
@@ -65,7 +65,7 @@ def test_reports_on_values_speak_of_no_classes(
     inputs: int, outputs: int, labels: int, task: str | None, meaning: Meaning
 ) -> None:
     x = torch.randn(30, inputs, generator=torch.Generator().manual_seed(1))
-    names = tuple(map(str, range(labels))) or ("unlabelled",)
+    names = tuple(map(str, range(labels))) or ("unlabeled",)
     found = _assembled(_network(inputs, outputs), _rows(x, torch.arange(30) % max(1, labels), names), task=task)
     assert found.meaning is meaning and found.exact and found.accuracy is None
     page = render(found, "files")
@@ -94,7 +94,7 @@ def test_the_plane_of_a_value_against_the_module(contents: Contents) -> None:
                 values = double(partition.frame.points(t)[0])[:, output]
                 torch.testing.assert_close(values, torch.full_like(values, float(level)), atol=1e-4, rtol=0)
         corners = double(partition.frame.points(partition.vertices)[0])
-        inside = double(partition.frame.points(partition.centres)[0])
+        inside = double(partition.frame.points(partition.centers)[0])
     for output, reach in enumerate(found.values):
         assert reach.name == f"value {output}"
         ends = [float(corners[:, output].min()), float(corners[:, output].max())]
@@ -109,7 +109,7 @@ def test_bands_lie_between_their_levels() -> None:
     axes = torch.eye(2, dtype=torch.float64)
     plane = ma.partition.plane(net, origin=torch.zeros(1, 2, dtype=torch.float64), basis=axes, extent=2.0)
     found = report.contours_of(plane, 0)
-    values = model(found.bands.centres)[:, 0].detach().numpy()
+    values = model(found.bands.centers)[:, 0].detach().numpy()
     assert len(found.levels) > 2 and np.array_equal(np.searchsorted(found.levels, values), found.numbers)
     assert found.bands.areas.sum() == pytest.approx(16.0) and found.bands.operators[-1] == "level"
     for level, lines in zip(found.levels, found.lines, strict=True):
@@ -129,7 +129,7 @@ def test_a_value_that_is_the_same_everywhere_has_one_band() -> None:
     nn.init.zeros_(list(model.parameters())[-2])
     plane = ma.partition.plane(ma.capture(model, torch.zeros(2, 2)), origin=torch.zeros(1, 2), basis=torch.eye(2))
     found = report.contours_of(plane, 0)
-    assert found.low == found.high and found.levels == () and len(found.colours) == 1 and not found.numbers.any()
+    assert found.low == found.high and found.levels == () and len(found.colors) == 1 and not found.numbers.any()
     assert "which is the same all over the plane" in report.plane_page(plane)
 
 
@@ -199,7 +199,7 @@ def _page_of(contents: Contents, found: Cut) -> str:
     named = dataclasses.replace(contents.origin, class_names=("no", "yes"), input_shape=(2,))
     light = dataclasses.replace(contents, origin=named, cut=found, answers=(), hints=(), meaning=Meaning.CLASSES)
     left = LeftOut("left out")
-    return _section(render(dataclasses.replace(light, memory=left, neighbours=left, audit=left), "files"), "space")
+    return _section(render(dataclasses.replace(light, memory=left, neighbors=left, audit=left), "files"), "space")
 
 
 def test_no_boundary_is_promised_where_there_is_none(contents: Contents) -> None:

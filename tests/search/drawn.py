@@ -1,4 +1,4 @@
-"""Random codes, and neighbours found by a loop over units."""
+"""Random codes, and neighbors found by a loop over units."""
 
 from __future__ import annotations
 

@@ -185,7 +185,7 @@ def test_added_rows_are_found_and_removed_ones_are_not() -> None:
     assert index.search(base.rows([0]), 1, approximate=True).ids.tolist() == [[0]]
 
 
-def test_more_neighbours_than_candidates_or_rows_of_a_list() -> None:
+def test_more_neighbors_than_candidates_or_rows_of_a_list() -> None:
     base = clustered(120, 1)
     index = CodeIndex(base)
     index.prepare(k=2, lists=40, probes=1, candidates=3)

@@ -140,7 +140,7 @@ def test_names_of_classes_do_not_matter(n: int, k: int, seed: int) -> None:
     assert torch.equal(large.scores, small.scores) and torch.equal(large.candidates, small.candidates)
 
 
-def test_inputs_of_one_region_are_not_their_own_neighbours() -> None:
+def test_inputs_of_one_region_are_not_their_own_neighbors() -> None:
     codes = Codes.from_tensors({"relu": (torch.tensor([[0, 1]] * 6 + [[1, 1]]), 2)})
     found = near_duplicates(codes, k=2)
     assert (found.pairs[:, 0] < found.pairs[:, 1]).all() and found.scores.tolist() == [1.0] * len(found)
@@ -151,12 +151,12 @@ def test_inputs_of_one_region_are_not_their_own_neighbours() -> None:
 
 
 def _clusters(sizes: list[int], seed: int = 0, units: int = 64) -> tuple[Codes, Tensor]:
-    """Codes around one centre per class: inputs of a class differ in a few units, those of two in half of them."""
+    """Codes around one center per class: inputs of a class differ in a few units, those of two in half of them."""
     draw = torch.Generator().manual_seed(seed)
-    centres = torch.randint(0, 2, (len(sizes), units), generator=draw)
+    centers = torch.randint(0, 2, (len(sizes), units), generator=draw)
     labels = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
     flips = (torch.rand(len(labels), units, generator=draw) < 0.05).long()
-    return Codes.from_tensors({"relu": (centres[labels] ^ flips, 2)}), labels
+    return Codes.from_tensors({"relu": (centers[labels] ^ flips, 2)}), labels
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 9, 10])

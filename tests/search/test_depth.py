@@ -1,4 +1,4 @@
-"""Neighbours at every depth, against distances of the activation patterns of the user's own module."""
+"""Neighbors at every depth, against distances of the activation patterns of the user's own module."""
 
 from __future__ import annotations
 

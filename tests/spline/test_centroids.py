@@ -108,8 +108,8 @@ def test_rounding_does_bite_and_certain_says_where() -> None:
     double = MaxAffineSpline.from_centroids(codebook.double())
     assert torch.equal(double.codes(x.double())[:, 0], exact) and bool(double.certain(x.double()).all())
     mean = codebook.mean(0)
-    centred = MaxAffineSpline.from_centroids(codebook - mean)
-    assert int((centred.codes(x - mean)[:, 0] != exact).sum()) < int(wrong.sum()) / 10
+    centered = MaxAffineSpline.from_centroids(codebook - mean)
+    assert int((centered.codes(x - mean)[:, 0] != exact).sum()) < int(wrong.sum()) / 10
 
 
 def test_a_proof_that_is_too_bold_is_caught() -> None:

@@ -26,7 +26,7 @@ def drawn(size: tuple[int, ...]) -> tuple[MaxAffineSpline, Tensor]:
 
 def nearest(diagram: PowerDiagram, x: Tensor) -> Tensor:
     """The definition, |x - c|^2 - rho."""
-    return ((x[:, None] - diagram.centres).square().sum(2) - diagram.squared_radii).argmin(1)
+    return ((x[:, None] - diagram.centers).square().sum(2) - diagram.squared_radii).argmin(1)
 
 
 def bearing(diagram: PowerDiagram, cells: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ def test_the_cells_of_a_unit_are_a_power_diagram(size: tuple[int, ...]) -> None:
     spline, x = drawn(size)
     for unit in range(spline.units):
         diagram, codes = spline.power_diagram(unit), spline.codes(x)[:, unit]
-        torch.testing.assert_close(diagram.centres, spline.slopes[unit])
+        torch.testing.assert_close(diagram.centers, spline.slopes[unit])
         assert torch.equal(nearest(diagram, x), codes) and torch.equal(diagram.locate(x), codes)
         assert torch.equal(bearing(diagram, diagram.locate(x))[:, 0], codes)
 
@@ -50,7 +50,7 @@ def test_the_cells_of_a_unit_are_a_power_diagram(size: tuple[int, ...]) -> None:
 def test_the_cells_of_a_layer_are_a_power_diagram(size: tuple[int, ...]) -> None:
     spline, x = drawn(size)
     diagram, codes = spline.power_diagram(), spline.codes(x)
-    assert len(diagram.centres) == spline.pieces**spline.units
+    assert len(diagram.centers) == spline.pieces**spline.units
     assert torch.equal(bearing(diagram, nearest(diagram, x)), codes)
     assert torch.equal(bearing(diagram, diagram.locate(x)), codes)
     occupied = spline.power_diagram(codes=codes.unique(dim=0))
@@ -59,26 +59,26 @@ def test_the_cells_of_a_layer_are_a_power_diagram(size: tuple[int, ...]) -> None
 
 @given(sizes)
 @settings(max_examples=20)
-def test_centres_and_radii_of_a_layer_are_the_sums_of_its_pieces(size: tuple[int, ...]) -> None:
+def test_centers_and_radii_of_a_layer_are_the_sums_of_its_pieces(size: tuple[int, ...]) -> None:
     spline, x = drawn(size)
     codes = spline.codes(x)
     diagram = spline.requires_grad_(False).power_diagram(codes=codes)
     for cell, code in enumerate(codes.tolist()):
-        centre = torch.stack([spline.slopes[k, r] for k, r in enumerate(code)]).sum(0)
-        radius = sum(float(a) ** 2 for a in centre) + 2 * sum(float(spline.offsets[k, r]) for k, r in enumerate(code))
-        torch.testing.assert_close(diagram.centres[cell], centre)
+        center = torch.stack([spline.slopes[k, r] for k, r in enumerate(code)]).sum(0)
+        radius = sum(float(a) ** 2 for a in center) + 2 * sum(float(spline.offsets[k, r]) for k, r in enumerate(code))
+        torch.testing.assert_close(diagram.centers[cell], center)
         assert float(diagram.squared_radii[cell]) == pytest.approx(radius, abs=1e-12)
 
 
 def test_a_wrong_radius_misplaces_points() -> None:
     spline, x = drawn((1, 4, 2, 200, 6))
     right = spline.power_diagram(0)
-    wrong = PowerDiagram(right.centres, right.squared_radii - spline.offsets[0])
-    assert torch.equal(PowerDiagram(right.centres, right.squared_radii).locate(x), spline.codes(x)[:, 0])
+    wrong = PowerDiagram(right.centers, right.squared_radii - spline.offsets[0])
+    assert torch.equal(PowerDiagram(right.centers, right.squared_radii).locate(x), spline.codes(x)[:, 0])
     assert not torch.equal(wrong.locate(x), spline.codes(x)[:, 0])
 
 
-def test_large_centres_swallow_no_offset() -> None:
+def test_large_centers_swallow_no_offset() -> None:
     """|c|^2 + 2 B alone would not do: B is far below the last digit of |c|^2."""
     slopes = torch.tensor([[[1e4, 0.0], [1e4, 0.0], [1e4, 1e-3]]])
     spline = MaxAffineSpline(slopes, torch.tensor([[0.0, 1e-3, 0.0]]))
@@ -86,7 +86,7 @@ def test_large_centres_swallow_no_offset() -> None:
     diagram = spline.power_diagram(0)
     assert diagram.locate(x).tolist() == spline.codes(x).flatten().tolist() == [1, 2]
     assert diagram.squared_radii.unique().numel() == 1
-    assert PowerDiagram(diagram.centres, diagram.squared_radii).locate(x).tolist() != [1, 2]
+    assert PowerDiagram(diagram.centers, diagram.squared_radii).locate(x).tolist() != [1, 2]
 
 
 def test_pieces_that_are_not_present_have_no_cell() -> None:
@@ -105,7 +105,7 @@ def test_pieces_that_are_not_present_have_no_cell() -> None:
 
 
 SPLINE, POINTS = drawn((3, 4, 2, 5, 0))
-CENTRES, RADII = torch.zeros(2, 3), torch.zeros(2)
+CENTERS, RADII = torch.zeros(2, 3), torch.zeros(2)
 
 
 @pytest.mark.parametrize(
@@ -119,12 +119,12 @@ CENTRES, RADII = torch.zeros(2, 3), torch.zeros(2)
         (lambda: SPLINE.power_diagram(codes=torch.full((1, 3), 4)), BadInput, "between 0 and 3"),
         (lambda: drawn((30, 2, 1, 1, 0))[0].power_diagram(), BadInput, r"1,073,741,824 cells.*give codes="),
         (lambda: SPLINE.power_diagram().locate(POINTS[:, :1]), ShapeMismatch, r"\(N, 2\)"),
-        (lambda: PowerDiagram(CENTRES, torch.zeros(3)), ShapeMismatch, r"\(M, D\)"),
-        (lambda: PowerDiagram(CENTRES, RADII, offsets=torch.zeros(3)), ShapeMismatch, r"\(M, D\)"),
-        (lambda: PowerDiagram(CENTRES, RADII.double()), ShapeMismatch, "one dtype"),
-        (lambda: PowerDiagram(CENTRES / 0, RADII), BadInput, "centres holds NaN"),
-        (lambda: PowerDiagram(CENTRES, RADII / 0), BadInput, "squared_radii"),
-        (lambda: PowerDiagram(CENTRES, RADII - torch.inf), BadInput, "one cell at least"),
+        (lambda: PowerDiagram(CENTERS, torch.zeros(3)), ShapeMismatch, r"\(M, D\)"),
+        (lambda: PowerDiagram(CENTERS, RADII, offsets=torch.zeros(3)), ShapeMismatch, r"\(M, D\)"),
+        (lambda: PowerDiagram(CENTERS, RADII.double()), ShapeMismatch, "one dtype"),
+        (lambda: PowerDiagram(CENTERS / 0, RADII), BadInput, "centers holds NaN"),
+        (lambda: PowerDiagram(CENTERS, RADII / 0), BadInput, "squared_radii"),
+        (lambda: PowerDiagram(CENTERS, RADII - torch.inf), BadInput, "one cell at least"),
     ],
 )
 def test_bad_arguments_are_refused(call, error: type[Exception], words: str) -> None:

@@ -108,7 +108,7 @@ def test_the_grid_shows_the_nearest_in_code_distance() -> None:
 
 
 def test_the_grid_of_the_page_is_of_these_images() -> None:
-    found = json.loads((RESULTS / "neighbours.json").read_text())
+    found = json.loads((RESULTS / "neighbors.json").read_text())
     assert len(found["queries"]) == len(grid.CLASSES) and found["before"] != found["after"]
     for when in ("before", "after"):
         assert set(found[when]) == set(grid.DEPTHS)

@@ -1,4 +1,4 @@
-"""Memorization against slow loops, its optimum against a numerical optimisation."""
+"""Memorization against slow loops, its optimum against a numerical optimization."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def test_against_a_slow_loop() -> None:
 
 
 @pytest.mark.parametrize(("classes", "budget"), [(2, 1.0), (3, 0.5), (6, 4.0)])
-def test_the_optimum_against_a_numerical_optimisation(classes: int, budget: float) -> None:
-    """Cross-entropy over all templates with sum |A_c|^2 <= alpha, minimised by projected gradient: it is convex."""
+def test_the_optimum_against_a_numerical_optimization(classes: int, budget: float) -> None:
+    """Cross-entropy over all templates with sum |A_c|^2 <= alpha, minimized by projected gradient: it is convex."""
     generator = np.random.default_rng(0)
     x, y = generator.normal(size=5), 1
 

@@ -40,7 +40,7 @@ def test_every_unit_is_a_relu6_with_three_pieces(net: ma.SplineNetwork) -> None:
     assert sum(torch.Size(record.units).numel() for record in records) == 6_157_536
 
 
-def test_the_photograph_is_recognised(module: nn.Module, photo: Tensor) -> None:
+def test_the_photograph_is_recognized(module: nn.Module, photo: Tensor) -> None:
     with torch.no_grad():
         assert int(module(photo).argmax()) == PALACE
 

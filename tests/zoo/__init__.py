@@ -1,6 +1,6 @@
 """The one table of networks x inputs that all tests share, and the table of networks that must be refused.
 
-Parametrise a test with ``@pytest.mark.parametrize("case", ZOO, ids=str)`` and take ``case.build(dtype)`` and
+Parametrize a test with ``@pytest.mark.parametrize("case", ZOO, ids=str)`` and take ``case.build(dtype)`` and
 ``case.inputs(batch, dtype, seed)``. Every input and output has the batch as its first dimension.
 """
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from maxaffine.errors import MaxAffineError, NotPiecewiseAffine
-from tests.zoo.networks import randomise
+from tests.zoo.networks import randomize
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -17,7 +17,7 @@ VECTOR: Shapes = ((6,),)
 SERIES: Shapes = ((2, 9),)
 STEPS: Shapes = ((4, 3),)
 IMAGE: Shapes = ((1, 6, 6),)
-COLOUR: Shapes = ((3, 8, 8),)
+COLOR: Shapes = ((3, 8, 8),)
 VOLUME: Shapes = ((1, 4, 4, 3),)
 
 
@@ -37,7 +37,7 @@ class Row:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             module = self.factory()
-            randomise(module)
+            randomize(module)
         return module.to(dtype).eval()
 
     def inputs(self, batch: int = 3, dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[Tensor, ...]:

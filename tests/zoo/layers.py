@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
 from tests.zoo import convnets
-from tests.zoo.case import COLOUR, IMAGE, SERIES, VOLUME, Case, Shapes
+from tests.zoo.case import COLOR, IMAGE, SERIES, VOLUME, Case, Shapes
 from tests.zoo.networks import Net
 
 
@@ -68,7 +68,7 @@ CONVOLUTIONS = (
         "conv_grouped",
         lambda: nn.Conv2d(3, 6, 3, groups=3),
         lambda: nn.Conv2d(6, 4, 3, dilation=2, groups=2),
-        shapes=COLOUR,
+        shapes=COLOR,
     ),
     stack("conv_same", lambda: nn.Conv2d(1, 3, 3, padding="same"), lambda: nn.Conv2d(3, 2, 3, padding="valid")),
     stack("conv_reflect", lambda: nn.Conv2d(1, 3, 3, padding=1, padding_mode="reflect"), lambda: nn.Conv2d(3, 2, 1)),
@@ -108,7 +108,7 @@ CONVOLUTIONS = (
         "instance_norm_tracked",
         lambda: nn.InstanceNorm2d(3, track_running_stats=True),
         lambda: nn.Conv2d(3, 2, 1),
-        shapes=COLOUR,
+        shapes=COLOR,
         optional=True,
     ),
 )
@@ -172,27 +172,27 @@ RESAMPLINGS = (
 )
 
 ARCHITECTURES = (
-    Case("vgg", convnets.vgg, COLOUR, max_pool=True),
-    Case("resnet", convnets.resnet, COLOUR, max_pool=True),
-    Case("densenet", convnets.DenseNet, COLOUR),
-    Case("inception", convnets.Inception, COLOUR, max_pool=True),
+    Case("vgg", convnets.vgg, COLOR, max_pool=True),
+    Case("resnet", convnets.resnet, COLOR, max_pool=True),
+    Case("densenet", convnets.DenseNet, COLOR),
+    Case("inception", convnets.Inception, COLOR, max_pool=True),
     Case("unet", convnets.UNet, IMAGE, max_pool=True),
-    Case("multi_resolution", convnets.MultiResolution, COLOUR),
+    Case("multi_resolution", convnets.MultiResolution, COLOR),
     Case(
         "repvgg",
         lambda: nn.Sequential(convnets.conv_bn_relu(3, 4, stride=2), convnets.RepVGGBlock(4), convnets.RepVGGBlock(4)),
-        COLOUR,
+        COLOR,
     ),
-    Case("mobilenet_v2", convnets.mobilenet_v2, COLOUR),
+    Case("mobilenet_v2", convnets.mobilenet_v2, COLOR),
     Case(
         "shufflenet",
         lambda: nn.Sequential(convnets.conv_bn_relu(3, 4, stride=2), convnets.ShuffleUnit(4), convnets.ShuffleUnit(4)),
-        COLOUR,
+        COLOR,
     ),
     Case("maxout_convnet", convnets.maxout_convnet, IMAGE),
     Case("autoencoder", convnets.autoencoder, IMAGE),
     Case("generator", convnets.generator, ((5, 1, 1),)),
-    Case("detector", convnets.Detector, COLOUR, outputs=2, max_pool=True),
+    Case("detector", convnets.Detector, COLOR, outputs=2, max_pool=True),
     Case("volume_regression", convnets.volume_regression, VOLUME, max_pool=True),
 )
 

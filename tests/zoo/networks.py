@@ -25,13 +25,13 @@ class Net(nn.Module):
         self.forward = types.MethodType(function, self)
 
 
-def randomise(module: nn.Module) -> None:
+def randomize(module: nn.Module) -> None:
     """Draw weights that keep activations alive through depth, biases that move the kinks, and batch-norm statistics."""
     for part in module.modules():
         if hasattr(part, "parametrizations") or isinstance(part, NonNegativeLinear):
             continue
         if isinstance(part, nn.modules.batchnorm._BatchNorm | nn.modules.instancenorm._InstanceNorm):
-            _randomise_norm(part)
+            _randomize_norm(part)
         elif isinstance(part, nn.PReLU):
             nn.init.uniform_(part.weight, 0.05, 0.6)
         elif isinstance(part, nn.Linear | nn.modules.conv._ConvNd):
@@ -43,7 +43,7 @@ def randomise(module: nn.Module) -> None:
                 nn.init.normal_(parameter, std=0.5)
 
 
-def _randomise_norm(norm: Any) -> None:
+def _randomize_norm(norm: Any) -> None:
     for statistic, low, high in ((norm.running_mean, -0.4, 0.4), (norm.running_var, 0.5, 1.5)):
         if statistic is not None:
             nn.init.uniform_(statistic, low, high)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maxaffine.errors import CaptureError, MaxAffineError
-from tests.zoo.case import COLOUR, IMAGE, STEPS, VECTOR, Refused
+from tests.zoo.case import COLOR, IMAGE, STEPS, VECTOR, Refused
 from tests.zoo.networks import Net
 
 
@@ -21,7 +21,7 @@ def inside(name: str, function: Callable[[Tensor], Tensor], words: str) -> Refus
 
 def module(name: str, factory: Callable[[], nn.Module], words: str, train: bool = False) -> Refused:
     """One refused module that reads the input, before a relu."""
-    return Refused(name, lambda: nn.Sequential(nn.Identity(), factory(), nn.ReLU()), COLOUR, words, train=train)
+    return Refused(name, lambda: nn.Sequential(nn.Identity(), factory(), nn.ReLU()), COLOR, words, train=train)
 
 
 def mixing(name: str, function: Callable[[Tensor], Tensor], words: str = "batch|sample|first dimension") -> Refused:
@@ -105,7 +105,7 @@ PRODUCTS = (
     Refused(
         "squeeze_excite",
         lambda: Net(lambda m, x: x * F.hardsigmoid(m.a(x.mean((2, 3))))[..., None, None], a=nn.Linear(3, 3)),
-        COLOUR,
+        COLOR,
         "mul",
     ),
     Refused("attention_by_hand", lambda: Net(attention), STEPS, "matmul|bmm|softmax"),
@@ -171,7 +171,7 @@ MODULES = (
 )
 
 BATCH_MIXING = (
-    mixing("centred", lambda x: x - x.mean(0)),
+    mixing("centered", lambda x: x - x.mean(0)),
     mixing("sum", lambda x: x + x.sum(0, keepdim=True)),
     mixing("amax", lambda x: x - x.amax(0)),
     mixing("flip", lambda x: x + x.flip(0)),

@@ -118,7 +118,7 @@ CONSTANTS = (
         convex=True,
     ),
     wired(
-        "normalised",
+        "normalized",
         lambda m, x: m.f((x - m.c) / m.s),
         lambda: {"c": torch.rand(6), "s": torch.rand(6) + 0.5, "f": mlp(nn.ReLU)},
     ),

@@ -138,7 +138,7 @@ def _input_spec(example: Any, batch_dim: int | tuple[int, ...]) -> InputSpec:
 def _check_module(model: nn.Module, spec: InputSpec) -> None:
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if isinstance(tensor, UninitializedParameter | UninitializedBuffer):
-            raise BadInput(f"model: its parameter {name!r} is not initialised; run the model once before capture")
+            raise BadInput(f"model: its parameter {name!r} is not initialized; run the model once before capture")
         if tensor.device != spec.device:
             raise ShapeMismatch(
                 f"example: on {spec.device}, but the model's {name!r} is on {tensor.device}; move one with .to()"

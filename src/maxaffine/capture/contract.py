@@ -163,7 +163,7 @@ def _check_boundaries(graph: Graph, step: Step, given: list[Any], value: Any, po
         front = axis.to_front(tensor)
         return front.reshape(len(front), -1)
 
-    # Between neighbours on the path of which none changes side no code may change.
+    # Between neighbors on the path of which none changes side no code may change.
     sides = [rows(side) for side in _sides(boundaries, given, codes)]
     same = torch.stack([side[1:] == side[:-1] for side in sides]).all(0) if sides else torch.tensor(True)
     changed = rows(codes)[1:] != rows(codes)[:-1]

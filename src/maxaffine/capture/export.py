@@ -51,11 +51,11 @@ KNOWN = {
     " output. Cure: leave that out in evaluation mode",
     "fake tensor in the exported program": OUTSIDE,
     ".numpy() is not supported": OUTSIDE,
-    "UnsupportedOperator": "PyTorch cannot trace {first} on the tensors it is given (sparse, quantised?). Cure: use"
+    "UnsupportedOperator": "PyTorch cannot trace {first} on the tensors it is given (sparse, quantized?). Cure: use"
     " dense floating-point tensors and operators",
     "UncapturedHigherOrderOpError": "PyTorch cannot trace the function that it hands to torch.cond, scan, map or"
     " while_loop ({first}). Cure: use torch.where for a condition, and a loop in Python",
-    "__obj_flatten__": "it holds quantised parts, which PyTorch cannot trace. Cure: capture the floating-point module"
+    "__obj_flatten__": "it holds quantized parts, which PyTorch cannot trace. Cure: capture the floating-point module"
     " that it was made from",
 }
 

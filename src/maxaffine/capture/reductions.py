@@ -77,7 +77,7 @@ def segment_reduce(
     unsafe: bool = False,
     initial: float | None = None,
 ) -> Any:
-    """As aten.segment_reduce: neighbours along an axis, cut into segments of given lengths."""
+    """As aten.segment_reduce: neighbors along an axis, cut into segments of given lengths."""
     # Offsets begin with the end of what lies before the first segment.
     ends = lengths.cumsum(-1) if lengths is not None else offsets
     if ends is None:

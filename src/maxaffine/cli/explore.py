@@ -48,7 +48,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     option("--checkpoints", type=path, nargs="+", metavar="FILE", help=does)
     option("--port", type=natural, default=0, metavar="N", help="where to listen (default: a free one)")
     option("--open", action="store_true", help="open it in the browser")
-    does = "training inputs to search for neighbours (default: %(default)s)"
+    does = "training inputs to search for neighbors (default: %(default)s)"
     option("--train-limit", type=positive, default=explore.TRAIN_LIMIT, metavar="N", help=does)
     does = "which output, of a dict or tuple (default: the only one)"
     option("--output-index", type=natural, metavar="I", help=does)

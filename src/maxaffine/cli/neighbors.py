@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _choices(arguments: argparse.Namespace, data_set: DataSet) -> report.Choices:
     return report.Choices(
         images=arguments.images,
-        neighbours=arguments.count,
+        neighbors=arguments.count,
         train_limit=arguments.train_limit or len(data_set.train),
         output=arguments.output,
         until=arguments.until,

@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _choices(arguments: argparse.Namespace) -> report.Choices:
     return report.Choices(
         images=arguments.images,
-        neighbours=arguments.neighbors,
+        neighbors=arguments.neighbors,
         train_limit=arguments.train_limit,
         output=arguments.output,
         until=arguments.until,

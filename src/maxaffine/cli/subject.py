@@ -47,7 +47,7 @@ def first_model(arguments: argparse.Namespace, input_shape: Sequence[int], class
         classes: Outputs of one of our own networks.
 
     Returns:
-        The model, behind the normalisation that the options ask for.
+        The model, behind the normalization that the options ask for.
 
     Raises:
         BadInput: If that is of another number of channels, or the model an exported archive.
@@ -113,7 +113,7 @@ def asked_epochs(arguments: argparse.Namespace, data_set: data.DataSet) -> int:
         How many; without a number 0, but for one of our own networks that has no weights.
 
     Raises:
-        BadInput: If a network that takes normalised inputs is to be trained.
+        BadInput: If a network that takes normalized inputs is to be trained.
     """
     epochs = arguments.epochs
     if epochs is None:

@@ -103,7 +103,7 @@ def as_float32(array: np.ndarray, where: str, images: bool) -> np.ndarray:
     if images and (values.min() < 0 or values.max() > 1):
         raise DataError(
             f"{where}: the images' values lie in [{values.min():g}, {values.max():g}], not in [0, 1]; scale them, or "
-            "store bytes as uint8 (the network's own normalisation belongs into it: models.Normalized, --mean and "
+            "store bytes as uint8 (the network's own normalization belongs into it: models.Normalized, --mean and "
             '--std); for signals (N, C, T) pass channels="first"'
         )
     return values

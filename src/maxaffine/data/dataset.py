@@ -15,7 +15,7 @@ from ..errors import BadInput, DataError
 from .names import read_names, renumbering
 
 # What the inputs of a source without labels are called.
-UNLABELLED = ("unlabelled",)
+UNLABELED = ("unlabeled",)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -24,7 +24,7 @@ class Split:
 
     Args:
         inputs: (N, C, H, W) float32 images in [0, 1], (N, C, T) float32 signals, or (N, D) float32 tabular rows.
-        labels: (N,) int64 class numbers, 0 or more; all 0 where nothing is labelled.
+        labels: (N,) int64 class numbers, 0 or more; all 0 where nothing is labeled.
 
     >>> split = Split(torch.zeros(3, 1, 8, 8), torch.tensor([0, 1, 1]))
     >>> split
@@ -83,7 +83,7 @@ class DataSet:
         name: Its name, or the stem of the path that it came from.
         train: The part to learn from.
         test: The part to judge by; inputs of the same shape.
-        class_names: C names; label c is called ``class_names[c]``. A single one where nothing is labelled.
+        class_names: C names; label c is called ``class_names[c]``. A single one where nothing is labeled.
         set_aside: Whether the test part was drawn from one whole when it was read: a network that was trained on all
             of it elsewhere knows these inputs.
 
@@ -151,12 +151,12 @@ def without_classes(class_names: Sequence[str]) -> str:
     Returns:
         What it lacks; empty where there are two classes or more.
 
-    >>> without_classes(UNLABELLED), without_classes(["cat"])
+    >>> without_classes(UNLABELED), without_classes(["cat"])
     ('the data has no labels', "every label of the data is 0 ('cat')")
     """
     if len(class_names) > 1:
         return ""
-    if tuple(class_names) == UNLABELLED:
+    if tuple(class_names) == UNLABELED:
         return "the data has no labels"
     return f"every label of the data is 0 ({class_names[0]!r})"
 

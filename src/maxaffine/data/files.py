@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import DataError
 from .arrays import as_split, number_names
-from .dataset import UNLABELLED, DataSet, Split, printable, split_by_class
+from .dataset import UNLABELED, DataSet, Split, printable, split_by_class
 from .idx import read_idx
 
 _WHOLE = (("inputs", "labels"), ("x", "y"))
@@ -92,7 +92,7 @@ def load_array(path: Path, labels: Path | None, channels: str | None, test_fract
     """
     if labels is None:
         whole = as_split(_read_array(path), None, str(path), channels)
-        return split_by_class(printable(path.stem), whole, UNLABELLED, test_fraction, seed)
+        return split_by_class(printable(path.stem), whole, UNLABELED, test_fraction, seed)
     whole = as_split(_read_array(path), _read_array(labels), f"{path} with {labels}", channels)
     return split_by_class(printable(path.stem), whole, number_names(whole), test_fraction, seed)
 
@@ -108,7 +108,7 @@ def _pair(arrays: Mapping[str, np.ndarray], keys: tuple[str, str], path: Path, c
 
 
 def _names(arrays: Mapping[str, np.ndarray], labels: Sequence[str], *splits: Split) -> tuple[str, ...]:
-    return number_names(*splits) if labels[0] in arrays else UNLABELLED
+    return number_names(*splits) if labels[0] in arrays else UNLABELED
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:

@@ -27,7 +27,7 @@ _Stream = BufferedReader | gzip.GzipFile
 def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     """Read one IDX file: two zero bytes, the element type, the number of dimensions, the dimensions, the elements.
 
-    All numbers are big-endian; gzip is recognised by its first bytes, not by the file's name.
+    All numbers are big-endian; gzip is recognized by its first bytes, not by the file's name.
 
     Args:
         path: The file.

@@ -16,15 +16,15 @@ import torch
 from tqdm import tqdm
 
 from ..errors import BadInput, DataError
-from .dataset import UNLABELLED, DataSet, Split, printable, split_by_class
+from .dataset import UNLABELED, DataSet, Split, printable, split_by_class
 from .names import read_names, renumbering
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-_GREY = ("1", "L", "LA")
-_GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")
-_COLOUR = ("RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV")
+_GRAY = ("1", "L", "LA")
+_GRAY_16 = ("I;16", "I;16L", "I;16B", "I;16N")
+_COLOR = ("RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV")
 _PARTS = ({"train", "test"}, {"train", "val"})
 
 
@@ -33,8 +33,8 @@ def load_images(folder: Path, size: int | tuple[int, int] | None, test_fraction:
 
     Images without class folders have no labels.
 
-    Classes and files are in natural order ("a2" before "a10"). Images are grey (C = 1) when every file is grey, else
-    RGB (C = 3) without transparency; 16-bit grey keeps its precision. Hidden files are skipped, every other file must
+    Classes and files are in natural order ("a2" before "a10"). Images are gray (C = 1) when every file is gray, else
+    RGB (C = 3) without transparency; 16-bit gray keeps its precision. Hidden files are skipped, every other file must
     be an image.
 
     Args:
@@ -73,7 +73,7 @@ class ImageFiles:
         paths: N image files.
         labels: Their class numbers.
         class_names: C names.
-        channels: 1 for grey, 3 for RGB.
+        channels: 1 for gray, 3 for RGB.
         size: (height, width) to which each is resized, or None.
     """
 
@@ -184,7 +184,7 @@ def _listed(folder: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
     """The names of the classes, and every image with its label; a folder of images alone has no labels."""
     images = _entries(folder)
     if images and all(path.is_file() for path in images):
-        return UNLABELLED, [(path, 0) for path in images]
+        return UNLABELED, [(path, 0) for path in images]
     classes = _classes(folder)
     return tuple(printable(path.name) for path in classes), _files(classes)
 
@@ -210,7 +210,7 @@ def _files(classes: Sequence[Path]) -> list[tuple[Path, int]]:
         if subfolders := [path for path in images if path.is_dir()]:
             raise DataError(
                 f"{subfolders[0]}: is a folder inside a class folder, which holds images only (train and test are "
-                "recognised as parts when nothing else is beside them)"
+                "recognized as parts when nothing else is beside them)"
             )
         files += [(path, label) for path in images]
     return files
@@ -255,7 +255,7 @@ def _opened(path: Path) -> Iterator[Picture]:
 
 def _channels(path: Path) -> int:
     with _opened(path) as image:
-        return 3 if checked_mode(image, str(path)) in _COLOUR else 1
+        return 3 if checked_mode(image, str(path)) in _COLOR else 1
 
 
 def checked_mode(image: Picture, name: str) -> str:
@@ -271,7 +271,7 @@ def checked_mode(image: Picture, name: str) -> str:
     Raises:
         DataError: If their range is unknown.
     """
-    if image.mode not in _GREY + _GREY_16 + _COLOUR:
+    if image.mode not in _GRAY + _GRAY_16 + _COLOR:
         raise DataError(
             f"{name}: its pixels are of type {image.mode}, whose range is unknown; store 8-bit or 16-bit pixels"
         )
@@ -288,7 +288,7 @@ def pixels_of(opened: Picture, channels: int, target: tuple[int, int] | None) ->
 
     Args:
         opened: The image.
-        channels: 1 for grey, 3 for RGB.
+        channels: 1 for gray, 3 for RGB.
         target: (height, width) to which it is resized, or None.
 
     Returns:
@@ -297,7 +297,7 @@ def pixels_of(opened: Picture, channels: int, target: tuple[int, int] | None) ->
     from PIL import Image, ImageOps
 
     image = ImageOps.exif_transpose(opened)
-    highest = 65535 if image.mode in _GREY_16 else 255
+    highest = 65535 if image.mode in _GRAY_16 else 255
     if highest == 65535:
         image = Image.fromarray(np.asarray(image, dtype=np.float32))
     else:

@@ -43,7 +43,7 @@ images without class folders have no labels |
 
     In arrays uint8 is divided by 255 and uint16 by 65535; images of floats must be in [0, 1] already. Arrays of
     (N, H, W) get one channel, unless `channels` is given, which makes them signals (N, C, T); arrays of (N, D) stay
-    tabular rows. Labels may be missing: then there is one class, ``unlabelled``. Nothing is ever unpickled.
+    tabular rows. Labels may be missing: then there is one class, ``unlabeled``. Nothing is ever unpickled.
 
     Args:
         name_or_path: A name of `NAMES`, a file or a folder.

@@ -30,14 +30,14 @@ _GARMENTS = (
 
 
 def load_digits(test_fraction: float, seed: int) -> DataSet:
-    """Read scikit-learn's bundled digits: 1797 grey images of 8 x 8 pixels (the extra ``maxaffine[data]``).
+    """Read scikit-learn's bundled digits: 1797 gray images of 8 x 8 pixels (the extra ``maxaffine[data]``).
 
     Args:
         test_fraction: As in `split_by_class`.
         seed: As in `split_by_class`.
 
     Returns:
-        The data set, its sixteen grey levels divided by 16.
+        The data set, its sixteen gray levels divided by 16.
 
     Raises:
         DataError: scikit-learn is absent.
@@ -55,7 +55,7 @@ def load_digits(test_fraction: float, seed: int) -> DataSet:
 
 
 def load_fashion_mnist(folder: Path | None) -> DataSet:
-    """Read Fashion-MNIST: 60,000 training and 10,000 test images of garments, grey, 28 x 28 pixels.
+    """Read Fashion-MNIST: 60,000 training and 10,000 test images of garments, gray, 28 x 28 pixels.
 
     Args:
         folder: Where its four IDX files are. None looks into the folder named by the environment variable

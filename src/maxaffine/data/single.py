@@ -27,7 +27,7 @@ def read_input(content: bytes, name: str, input_shape: tuple[int, ...]) -> Tenso
     Args:
         content: The file, of at most 16 MiB.
         name: What to call it in an error.
-        input_shape: Shape of one input. An image is resized to it (bilinear, the aspect is not kept) and becomes grey
+        input_shape: Shape of one input. An image is resized to it (bilinear, the aspect is not kept) and becomes gray
             or RGB, in [0, 1]; an array must have it, but for a leading 1. uint8 is divided by 255, uint16 by 65535, and
             images of floats must be in [0, 1], as in `load`.
 

@@ -1,4 +1,4 @@
-"""Arrays as pictures (inputs, signed templates in colours symmetric about zero, lines, bars) and words as tables."""
+"""Arrays as pictures (inputs, signed templates in colors symmetric about zero, lines, bars) and words as tables."""
 
 from maxaffine.drawing.extras import require
 from maxaffine.drawing.histograms import Spread, spread_figure

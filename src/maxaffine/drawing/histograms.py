@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 2.9, 2.3
 BINS = 40
-# Okabe and Ito's, told apart by colour-blind readers too.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+# Okabe and Ito's, told apart by color-blind readers too.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +76,13 @@ def _draw(ax: Axes, panel: Spread, mark: str) -> None:
         max(panel.mark, *(float(values.max()) for values in finite if len(values))),
     )
     edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
-    for colour, (name, values) in zip(COLOURS, panel.series.items(), strict=False):
+    for color, (name, values) in zip(COLORS, panel.series.items(), strict=False):
         share = np.full(len(values), 1 / max(1, len(values)))
         clipped = np.clip(values, edges[0], edges[-1])
-        ax.hist(clipped, edges.tolist(), weights=share, color=colour, alpha=0.45, label=f"{name} (line: mean)")
+        ax.hist(clipped, edges.tolist(), weights=share, color=color, alpha=0.45, label=f"{name} (line: mean)")
         inside = values[np.isfinite(values)]
         if len(inside):
-            ax.axvline(float(inside.mean()), color=colour, linewidth=1.4)
+            ax.axvline(float(inside.mean()), color=color, linewidth=1.4)
     ax.axvline(panel.mark, color="black", linestyle="--", linewidth=1, label=mark)
     ax.set_title(panel.title, fontsize=9)
     ax.set_xlabel(panel.label, fontsize=8)

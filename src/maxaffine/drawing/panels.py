@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 SIDE, GAP, MARGIN, LINE = 1.75, 0.2, 0.15, 0.15
 WIDE, HIGH, TICKS = 2.3, 1.2, 0.35  # a panel of lines or bars, and the room for its numbers
 SCALE = 0.75
-# A few pixels may carry very steep slopes; the colours end where this share of all values lies.
+# A few pixels may carry very steep slopes; the colors end where this share of all values lies.
 SHARE = 0.995
-# Told apart by readers with any common colour blindness (Okabe and Ito).
+# Told apart by readers with any common color blindness (Okabe and Ito).
 LINES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
 
 
@@ -48,7 +48,7 @@ def panel_figure(
 
     Args:
         rows: The panels, row by row.
-        share: Share of a row's signed values that lie within its colours, at most 1; the others are drawn as the ends.
+        share: Share of a row's signed values that lie within its colors, at most 1; the others are drawn as the ends.
         common: Whether all rows have one scale.
         scale: The absolute value at its ends; found among the values by default.
 
@@ -63,7 +63,7 @@ def panel_figure(
     from matplotlib.figure import Figure
 
     if not 0 < share <= 1:
-        raise BadInput(f"share: {share} is not in (0, 1]; 1 lets the colours end at the largest value")
+        raise BadInput(f"share: {share} is not in (0, 1]; 1 lets the colors end at the largest value")
     kind = kind_of(rows[0][0].array.shape)
     width, height = (SIDE, SIDE) if kind is Kind.PICTURE else (WIDE, HIGH)
     ticks = 0.0 if kind is Kind.PICTURE else TICKS
@@ -94,7 +94,7 @@ def scale_end(arrays: Sequence[np.ndarray], share: float = SHARE) -> float:
 
     Args:
         arrays: Signed arrays of one kind, as in :class:`Panel`.
-        share: Share of the values of pictures that lie within the colours.
+        share: Share of the values of pictures that lie within the colors.
 
     Returns:
         The value, above 0.
@@ -122,10 +122,10 @@ def _draw(ax: Axes, panel: Panel, kind: Kind, end: float) -> None:
         ax.imshow(pixels, interpolation="nearest")
         ax.set_axis_off()
         if panel.role == "alone":
-            words = f"colours from −{end:.2g} to {end:.2g}"
+            words = f"colors from −{end:.2g} to {end:.2g}"
             ax.text(0, -0.03, words, fontsize=6, va="top", transform=ax.transAxes)
         return
-    ax.axhline(0, color="grey", linewidth=0.6)
+    ax.axhline(0, color="gray", linewidth=0.6)
     ax.tick_params(labelsize=6.5, length=2, pad=1.5)
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_xlabel("input number" if kind is Kind.BARS else "position", fontsize=6.5, labelpad=1)
@@ -136,8 +136,8 @@ def _draw(ax: Axes, panel: Panel, kind: Kind, end: float) -> None:
             ax.plot(values, color=LINES[line % len(LINES)], linewidth=0.9, label=f"channel {line}")
         return
     signed = [POSITIVE if value > 0 else NEGATIVE for value in panel.array]
-    colours = [NEUTRAL] * len(panel.array) if panel.role == "input" else signed
-    ax.bar(np.arange(len(panel.array)), panel.array, color=np.array(colours) / 255, width=0.8)
+    colors = [NEUTRAL] * len(panel.array) if panel.role == "input" else signed
+    ax.bar(np.arange(len(panel.array)), panel.array, color=np.array(colors) / 255, width=0.8)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 

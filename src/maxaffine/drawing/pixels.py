@@ -1,4 +1,4 @@
-"""Arrays as pixels: colours of an image, signed heat maps, bars; no text."""
+"""Arrays as pixels: colors of an image, signed heat maps, bars; no text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from maxaffine.drawing.shapes import is_image, shown
 
-# Diverging, symmetric about white, and told apart by readers with any common colour blindness (ColorBrewer).
+# Diverging, symmetric about white, and told apart by readers with any common color blindness (ColorBrewer).
 SIGNED = "RdBu_r"
 NEGATIVE, POSITIVE, NEUTRAL = (33, 102, 172), (178, 24, 43), (122, 135, 148)
 # Pixels of a panel of bars.
@@ -19,21 +19,21 @@ def input_pixels(array: np.ndarray) -> np.ndarray:
     """An input as pixels.
 
     Args:
-        array: (C, H, W) or (H, W) image, in colours where it has three channels; a signal (C, T) becomes bars
+        array: (C, H, W) or (H, W) image, in colors where it has three channels; a signal (C, T) becomes bars
             channel by channel, one below the other, and any other shape one row of bars.
 
     Returns:
         (H, W, 3) or, for bars, (height, width, 4) bytes.
     """
-    return _colours(array) if is_image(array.shape) else _bars(array, float(np.abs(array).max()), NEUTRAL, NEUTRAL)
+    return _colors(array) if is_image(array.shape) else _bars(array, float(np.abs(array).max()), NEUTRAL, NEUTRAL)
 
 
 def template_pixels(array: np.ndarray, scale: float) -> np.ndarray:
-    """A template as pixels, in colours (or bars) symmetric about zero.
+    """A template as pixels, in colors (or bars) symmetric about zero.
 
     Args:
         array: A row of A, shaped as the input; channels are summed.
-        scale: Absolute value at the ends of the colours (or bars).
+        scale: Absolute value at the ends of the colors (or bars).
 
     Returns:
         (H, W, 3) or, for bars, (height, width, 4) bytes.
@@ -42,19 +42,19 @@ def template_pixels(array: np.ndarray, scale: float) -> np.ndarray:
 
 
 def signed_pixels(values: np.ndarray, scale: float) -> np.ndarray:
-    """Numbers in the diverging colours from -scale to scale.
+    """Numbers in the diverging colors from -scale to scale.
 
     Args:
         values: (H, W).
-        scale: Absolute value at the ends of the colours.
+        scale: Absolute value at the ends of the colors.
 
     Returns:
         (H, W, 3) bytes.
     """
     from matplotlib import colormaps
 
-    colours = np.asarray(colormaps[SIGNED](0.5 + 0.5 * values / (scale or 1.0), bytes=True))
-    return colours[..., :3]
+    colors = np.asarray(colormaps[SIGNED](0.5 + 0.5 * values / (scale or 1.0), bytes=True))
+    return colors[..., :3]
 
 
 def png_of(pixels: np.ndarray, largest: int | None = None) -> bytes:
@@ -77,8 +77,8 @@ def png_of(pixels: np.ndarray, largest: int | None = None) -> bytes:
     return buffer.getvalue()
 
 
-def _colours(array: np.ndarray) -> np.ndarray:
-    """Return an image as (H, W, 3) bytes: colours where there are three channels, else the mean of the channels."""
+def _colors(array: np.ndarray) -> np.ndarray:
+    """Return an image as (H, W, 3) bytes: colors where there are three channels, else the mean of the channels."""
     if array.ndim == 3:
         array = np.moveaxis(array, 0, -1) if len(array) == 3 else array.mean(0)
     low, high = min(float(array.min()), 0.0), max(float(array.max()), 1.0)

@@ -57,7 +57,7 @@ def _is_signal(shape: tuple[int, ...]) -> bool:
 
 
 def shown(template: np.ndarray) -> np.ndarray:
-    """What is shown of a template: of (C, H, W) the sum over the channels, which is its response to a grey change.
+    """What is shown of a template: of (C, H, W) the sum over the channels, which is its response to a gray change.
 
     Args:
         template: A row of A, shaped as the input.

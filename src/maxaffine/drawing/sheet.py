@@ -33,7 +33,7 @@ def whole_sheet(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, ax
 
 
-def say(ax: Axes, text: str, left: float, top: float, colour: str = "black", size: float = 7.0) -> None:
+def say(ax: Axes, text: str, left: float, top: float, color: str = "black", size: float = 7.0) -> None:
     """Write words at a place of a sheet.
 
     Args:
@@ -41,11 +41,11 @@ def say(ax: Axes, text: str, left: float, top: float, colour: str = "black", siz
         text: The words, in one line or several.
         left: Inches from the left.
         top: Inches from the top.
-        colour: Their colour.
+        color: Their color.
         size: Their size in points.
     """
     # A class may be called "$5$", which is no formula.
-    ax.text(left, top, text, fontsize=size, color=colour, va="top", linespacing=1.15, parse_math=False)
+    ax.text(left, top, text, fontsize=size, color=color, va="top", linespacing=1.15, parse_math=False)
 
 
 def short(name: str, letters: int) -> str:

@@ -20,7 +20,7 @@ class Explorer:
 
     Args:
         subject: What is explored.
-        train_limit: Training inputs to search for neighbours, at most.
+        train_limit: Training inputs to search for neighbors, at most.
         most_cells: A plane of more cells is refused.
 
     Example:
@@ -37,7 +37,7 @@ class Explorer:
 
     def __init__(self, subject: Subject, train_limit: int = TRAIN_LIMIT, most_cells: int = MOST_CELLS) -> None:
         self.subject = subject
-        self.shelf = Shelf(subject.data, subject.labelled)
+        self.shelf = Shelf(subject.data, subject.labeled)
         self.near = Near(subject, train_limit)
         self.planes = Planes(subject, most_cells)
 
@@ -50,7 +50,7 @@ class Explorer:
             "input_shape": list(subject.data.input_shape),
             "kind": kind_of(subject.data.input_shape).value,
             "sizes": {"test": len(subject.data.test), "train": len(subject.data.train)},
-            "labels": list(subject.data.class_names) if subject.labelled else [],
+            "labels": list(subject.data.class_names) if subject.labeled else [],
             "task": subject.task.value,
             "classifies": subject.classifies,
             "order": "" if subject.order is None else f"{subject.order.finding} {subject.order.cure}",
@@ -76,7 +76,7 @@ class Explorer:
         """Outputs, templates and offsets of one input at one checkpoint."""
         return explain(self.subject, self.subject.checkpoints[self._place(checkpoint)], self.shelf.pick(image))
 
-    def neighbours(self, image: str, checkpoint: int) -> dict[str, Any]:
+    def neighbors(self, image: str, checkpoint: int) -> dict[str, Any]:
         """The nearest training inputs by depth, or how far their encoding is."""
         return self.near.answer(self._place(checkpoint), self.shelf.pick(image))
 
@@ -88,10 +88,10 @@ class Explorer:
         sides = None if window is None else (window[0], window[1], window[2], window[3])
         return self.planes.begin(self._place(checkpoint), anchors, sides)
 
-    def keep_centre(self, key: str, cell: int) -> dict[str, Any]:
-        """Keep the input at the centre of a cell, so that it can be picked."""
+    def keep_center(self, key: str, cell: int) -> dict[str, Any]:
+        """Keep the input at the center of a cell, so that it can be picked."""
         self.planes.cell(key, cell)
-        return _card(self.shelf.keep(self.planes.centre(key, cell), f"centre of cell {cell}"))
+        return _card(self.shelf.keep(self.planes.center(key, cell), f"center of cell {cell}"))
 
     def close(self, seconds: float = 0.0) -> bool:
         """End what goes on in the background; the argument and the answer are those of `Desk.close`."""

@@ -37,7 +37,7 @@ class Searched:
 
 
 class Near:
-    """Neighbours by depth.
+    """Neighbors by depth.
 
     Args:
         subject: What is explored.
@@ -63,7 +63,7 @@ class Near:
         return self._desk.ask(place, lambda tell: self._encoded(checkpoint, tell))
 
     def answer(self, place: int, picked: Picked) -> dict[str, Any]:
-        """The neighbours of an input.
+        """The neighbors of an input.
 
         Args:
             place: Which checkpoint.
@@ -120,7 +120,7 @@ class Near:
             index = int(self.numbers[row])
             ref = f"train/{index}"
             if ref != picked.ref:
-                label = int(labels[index]) if self._subject.labelled else None
+                label = int(labels[index]) if self._subject.labeled else None
                 near.append({"image": ref, "label": label, "distance": number(distance)})
         return near[:NEAREST]
 

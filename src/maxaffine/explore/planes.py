@@ -118,7 +118,7 @@ class Planes:
             cell: Number of the cell.
 
         Returns:
-            Its class or band; the outputs and the input at its centre; the template A_c of the class (of values, the
+            Its class or band; the outputs and the input at its center; the template A_c of the class (of values, the
             first), <A_c, x> and b_c; how many units of each operator have which code; and whose boundaries its sides
             are.
 
@@ -132,12 +132,12 @@ class Planes:
         group = int(shown.groups[cell])
         row = group if len(self._subject.class_names) and len(self._subject.names) > 1 else 0
         amap = found.affine_map([cell], outputs=[row])
-        x, template, offset = self.centre(key, cell), as_tuple(amap.slopes)[0][0, 0], amap.offsets
-        values = found.at(found.centres[cell][None])[0]
+        x, template, offset = self.center(key, cell), as_tuple(amap.slopes)[0][0, 0], amap.offsets
+        values = found.at(found.centers[cell][None])[0]
         return {
             "cell": cell,
             "group": group,
-            "centre": found.centres[cell].tolist(),
+            "center": found.centers[cell].tolist(),
             "area": number(found.areas[cell]),
             "input": array(x),
             "outputs": ranked(self._subject, values),
@@ -150,8 +150,8 @@ class Planes:
             "sides": self._sides(shown, cell),
         }
 
-    def centre(self, key: str, cell: int) -> Tensor:
-        """The input at the centre of a cell, (*input_shape) float64.
+    def center(self, key: str, cell: int) -> Tensor:
+        """The input at the center of a cell, (*input_shape) float64.
 
         Args:
             key: The plane's key.
@@ -161,7 +161,7 @@ class Planes:
             The input.
         """
         found = self._done(key).cells
-        return found.frame.points(found.centres[cell][None])[0][0]
+        return found.frame.points(found.centers[cell][None])[0][0]
 
     def _divided(self, place: int, anchors: list[Picked], window: Window, tell: Tell) -> Plane:
         """The window, or as much of its middle as has not too many regions."""

@@ -43,12 +43,12 @@ class Shelf:
 
     Args:
         data: The data set.
-        labelled: Whether its labels are classes.
+        labeled: Whether its labels are classes.
     """
 
-    def __init__(self, data: DataSet, labelled: bool) -> None:
+    def __init__(self, data: DataSet, labeled: bool) -> None:
         self._data = data
-        self._labelled = labelled
+        self._labeled = labeled
         self._own: OrderedDict[int, Picked] = OrderedDict()
         self._next = 0
         self._lock = threading.Lock()
@@ -74,7 +74,7 @@ class Shelf:
         elif part in PARTS:
             split = self._data.test if part == "test" else self._data.train
             if 0 <= number < len(split):
-                label = int(split.labels[number]) if self._labelled else None
+                label = int(split.labels[number]) if self._labeled else None
                 return Picked(ref, f"{part} {number}", split.inputs[number], label)
         raise BadInput(f"image: there is no {ref[:NAME_LETTERS]!r}; pick another one")
 

@@ -93,7 +93,7 @@ class Subject:
         return self.data.class_names if self.classifies else ("at most 0", "above 0")
 
     @property
-    def labelled(self) -> bool:
+    def labeled(self) -> bool:
         """Whether the data say which class each input has; numbers beside the inputs of a single value are none."""
         single = self.task is not Task.CLASSES and len(self.names) == 1
         return self.data.classes > 1 and not single

@@ -142,16 +142,16 @@ class Plane:
 
     def _names(self, seen: np.ndarray, window: Window) -> list[tuple[int, float, float]]:
         """(group, x, y) at the cell nearest to the middle of what is seen of each group."""
-        centres, areas = self.cells.cells.centres[seen], self.cells.cells.areas[seen]
+        centers, areas = self.cells.cells.centers[seen], self.cells.cells.areas[seen]
         left, right, bottom, top = window
-        inside = ((centres > [left, bottom]) & (centres < [right, top])).all(1)
-        centres, areas, groups = centres[inside], areas[inside], self.groups[seen][inside]
+        inside = ((centers > [left, bottom]) & (centers < [right, top])).all(1)
+        centers, areas, groups = centers[inside], areas[inside], self.groups[seen][inside]
         names = []
         for number in np.unique(groups).tolist():
             own = groups == number
             if areas[own].sum() >= NAMED * areas.sum():
-                middle = np.average(centres[own], axis=0, weights=areas[own])
-                nearest = centres[own][np.argmin(((centres[own] - middle) ** 2).sum(1))]
+                middle = np.average(centers[own], axis=0, weights=areas[own])
+                nearest = centers[own][np.argmin(((centers[own] - middle) ** 2).sum(1))]
                 x, y = nearest.tolist()
                 names.append((number, x, y))
         return names

@@ -89,7 +89,7 @@ def answers(explorer: Explorer) -> dict[tuple[str, str], Answer]:
         ("GET", "/thumbnail"): lambda call: explorer.shelf.thumbnail(call.word("image")),
         ("POST", "/upload"): lambda call: explorer.upload(call.body, call.word("name")),
         ("GET", "/explain"): lambda call: explorer.explain(call.word("image"), call.number("checkpoint")),
-        ("GET", "/neighbours"): lambda call: explorer.neighbours(call.word("image"), call.number("checkpoint")),
+        ("GET", "/neighbors"): lambda call: explorer.neighbors(call.word("image"), call.number("checkpoint")),
         ("POST", "/plane"): lambda call: explorer.divide(*_divide(call.json())),
         ("GET", "/plane"): lambda call: planes.state(call.word("key")),
         ("DELETE", "/plane"): lambda call: planes.cancel(call.word("key")),
@@ -97,7 +97,7 @@ def answers(explorer: Explorer) -> dict[tuple[str, str], Answer]:
             call.word("key"), call.window(), call.number("width"), call.number("height")
         ),
         ("GET", "/plane/cell"): lambda call: planes.cell(call.word("key"), call.number("cell")),
-        ("POST", "/plane/cell"): lambda call: explorer.keep_centre(call.word("key"), call.number("cell")),
+        ("POST", "/plane/cell"): lambda call: explorer.keep_center(call.word("key"), call.number("cell")),
     }
 
 

@@ -79,7 +79,7 @@ class ScalarSpline:
 
     @property
     def continuous(self) -> bool:
-        """Whether neighbouring pieces meet at every knot."""
+        """Whether neighboring pieces meet at every knot."""
         pieces = list(zip(self.slopes, self.offsets, strict=True))
         meets = []
         for knot, (s0, b0), (s1, b1) in zip(self.knots, pieces, pieces[1:], strict=False):

@@ -20,7 +20,7 @@ from maxaffine.network import kept_attributes
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _LISTED = 12
-# How the names of a layer's own parameters begin: whole, split by a parametrisation, or by an old hook.
+# How the names of a layer's own parameters begin: whole, split by a parametrization, or by an old hook.
 _OWN = ("weight", "bias", "parametrizations.")
 
 
@@ -238,7 +238,7 @@ def _recorder(nodes: dict[Any, str], odd: list[str], path: str) -> Any:
 
 
 def _is_product(module: Any, x: Tensor, output: Any) -> bool:
-    """Whether a layer gave W x + b and nothing else, as a subclass may that adapts, masks or normalises W."""
+    """Whether a layer gave W x + b and nothing else, as a subclass may that adapts, masks or normalizes W."""
     names = [name for name, _ in module.named_parameters()]
     if not isinstance(output, Tensor) or not all(name.startswith(_OWN) for name in names):
         return False

@@ -59,7 +59,7 @@ def orthogonal_classifier(model: nn.Module, x: Any = None, *, layer: str | None 
         The path of the layer.
 
     Raises:
-        BadInput: The layer cannot be found, is parametrised already, is tied to another one, is in half precision, has
+        BadInput: The layer cannot be found, is parametrized already, is tied to another one, is in half precision, has
             more rows than columns or dependent rows.
 
     Example:
@@ -81,7 +81,7 @@ def orthogonal_classifier(model: nn.Module, x: Any = None, *, layer: str | None 
     owner = dict(module.named_modules(remove_duplicate=False)).get(path)
     weight = None if owner is None else owner.weight
     if owner is None or not isinstance(weight, nn.Parameter):
-        raise BadInput(f"layer: {path!r} is no module or has a parametrised weight already; name a plain layer")
+        raise BadInput(f"layer: {path!r} is no module or has a parametrized weight already; name a plain layer")
     if others := [name for name, other in _other_owners(module, owner) if other is weight]:
         raise BadInput(
             f"layer: the weight of {path!r} is tied to {others}, and the two would come apart; give the classifier a"
@@ -95,7 +95,7 @@ def orthogonal_classifier(model: nn.Module, x: Any = None, *, layer: str | None 
     if rows.shape[0] > rows.shape[1] or torch.linalg.matrix_rank(rows.double()) < rows.shape[0]:
         raise BadInput(
             f"layer: the {rows.shape[0]} rows of {rows.shape[1]} numbers of {path!r} cannot be made orthogonal; widen "
-            "the layer before it, use the penalty, or initialise it anew"
+            "the layer before it, use the penalty, or initialize it anew"
         )
     columns, triangle = torch.linalg.qr(rows.T)
     with torch.no_grad():

@@ -8,7 +8,7 @@ from __future__ import annotations
 from .checkpoint import SUFFIXES, save_weights
 from .convex import input_convex
 from .loading import load_model
-from .measuring import LabelledData, accuracy
+from .measuring import LabeledData, accuracy
 from .mobile import mobilenet
 from .normalized import Normalized
 from .plain import cnn, mlp
@@ -21,7 +21,7 @@ __all__ = [
     "FACTORIES",
     "SUFFIXES",
     "Epoch",
-    "LabelledData",
+    "LabeledData",
     "Normalized",
     "TrainingResult",
     "accuracy",

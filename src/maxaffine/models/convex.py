@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class NonNegativeLinear(nn.Module):
-    """Linear map without offsets whose slopes are |raw| >= 0, whatever an optimiser does to `raw`.
+    """Linear map without offsets whose slopes are |raw| >= 0, whatever an optimizer does to `raw`.
 
     Args:
         in_features: Numbers in one input.

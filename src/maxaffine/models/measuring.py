@@ -13,7 +13,7 @@ from ..errors import BadInput
 
 
 @runtime_checkable
-class LabelledData(Protocol):
+class LabeledData(Protocol):
     """What is trained on: `maxaffine.data.Split`, or anything else with the same two fields."""
 
     @property
@@ -27,7 +27,7 @@ class LabelledData(Protocol):
         ...
 
 
-def accuracy(model: nn.Module, split: LabelledData, batch_size: int = 512) -> float:
+def accuracy(model: nn.Module, split: LabeledData, batch_size: int = 512) -> float:
     """Share of inputs whose largest logit is that of their class, in eval mode; the model's mode is kept.
 
     Args:
@@ -50,7 +50,7 @@ def accuracy(model: nn.Module, split: LabelledData, batch_size: int = 512) -> fl
     return right / len(split.labels)
 
 
-def check_data(model: nn.Module, data: LabelledData, argument: str) -> None:
+def check_data(model: nn.Module, data: LabeledData, argument: str) -> None:
     """Check, before any work is spent, that a model can be trained or judged on some data.
 
     Args:

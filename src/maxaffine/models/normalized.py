@@ -1,4 +1,4 @@
-"""A network behind the normalisation of its inputs, which most image networks are trained with."""
+"""A network behind the normalization of its inputs, which most image networks are trained with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import BadInput
 class Normalized(nn.Module):
     """A network that takes what its data holds: model((x - mean) / std), channel by channel.
 
-    The normalisation is affine, so the whole has an exact spline form, whose templates and offsets speak of the data as
+    The normalization is affine, so the whole has an exact spline form, whose templates and offsets speak of the data as
     it is, e.g. of pixels in [0, 1].
 
     Args:
@@ -45,7 +45,7 @@ class Normalized(nn.Module):
         self.training = model.training  # an exported model has no train()
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the network gives at the normalised inputs.
+        """What the network gives at the normalized inputs.
 
         Args:
             x: (N, C, ...) inputs.

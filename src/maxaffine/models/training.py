@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ..errors import BadInput, ModelError
 from .checkpoint import snapshot, writable, write_weights
-from .measuring import LabelledData, accuracy, check_data, like_weights
+from .measuring import LabeledData, accuracy, check_data, like_weights
 from .randomness import seeded
 
 Penalty = Callable[[nn.Module, Tensor], Tensor]
@@ -62,20 +62,20 @@ class TrainingResult:
 
 def train(
     model: nn.Module,
-    split: LabelledData,
+    split: LabeledData,
     *,
     epochs: int,
     batch_size: int = 128,
     lr: float = 2e-3,
     seed: int = 0,
-    validation: LabelledData | None = None,
+    validation: LabeledData | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: bool | None = None,
     device: str | torch.device = "cpu",
     after_epoch: Callable[[Epoch], object] | None = None,
     penalty: Penalty | None = None,
 ) -> TrainingResult:
-    """Minimise the mean cross-entropy of a classifier with Adam, and leave it in eval mode with its best weights.
+    """Minimize the mean cross-entropy of a classifier with Adam, and leave it in eval mode with its best weights.
 
     The step size falls from `lr` to zero along half a cosine. The order of the batches and all else that is random
     follow from `seed`; the caller's generators stay as they were. On the CPU the same model, data, seed and number of
@@ -165,8 +165,8 @@ class _Best:
 
 def _epochs(
     model: nn.Module,
-    split: LabelledData,
-    validation: LabelledData | None,
+    split: LabeledData,
+    validation: LabeledData | None,
     epochs: int,
     batch_size: int,
     lr: float,
@@ -192,7 +192,7 @@ def _epochs(
 
 def _one_pass(
     model: nn.Module,
-    split: LabelledData,
+    split: LabeledData,
     batch_size: int,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,

@@ -210,8 +210,8 @@ class SplineNetwork:
 
     def _inputs_of(self, loader: Iterable, progress: bool | None) -> Iterator[Any]:
         for item in progress_bar(progress, "codes", iterable=loader, unit="batch"):
-            labelled = isinstance(item, tuple | list) and len(item) == len(self.inputs.names) + 1
-            inputs = item[:-1] if labelled else item
+            labeled = isinstance(item, tuple | list) and len(item) == len(self.inputs.names) + 1
+            inputs = item[:-1] if labeled else item
             yield inputs[0] if isinstance(inputs, tuple | list) and len(inputs) == 1 else inputs
 
     def _only(self, operators: Sequence[str]) -> Graph:

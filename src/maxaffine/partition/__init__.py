@@ -17,7 +17,7 @@ from maxaffine.partition.planes.stream import stream_plane
 from maxaffine.partition.planes.tiles import PlaneTiles
 from maxaffine.partition.planes.verify import PlaneReport
 from maxaffine.partition.space.enumeration import Regions, regions
-from maxaffine.partition.space.region import Facet, Neighbour, Region, region
+from maxaffine.partition.space.region import Facet, Neighbor, Region, region
 
 __all__ = [
     "ComplexityHistory",
@@ -30,7 +30,7 @@ __all__ = [
     "LinePartition",
     "LineReport",
     "LocalComplexity",
-    "Neighbour",
+    "Neighbor",
     "PlanePartition",
     "PlaneReport",
     "PlaneTiles",

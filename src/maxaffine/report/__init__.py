@@ -23,13 +23,13 @@ from maxaffine.report.hierarchy import hierarchy_figure
 from maxaffine.report.labels import LabelOrder, label_order
 from maxaffine.report.lookup import look_up, lookup_text
 from maxaffine.report.plane_page import MOST_CELLS, plane_page
-from maxaffine.report.planes import COLOURINGS, plane_figure
+from maxaffine.report.planes import COLORINGS, plane_figure
 from maxaffine.report.results import as_json, as_text
 from maxaffine.report.sections.subject import like_model
 
 __all__ = [
     "ARRAYS",
-    "COLOURINGS",
+    "COLORINGS",
     "FIGURES",
     "MOST_CELLS",
     "PAGE",

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maxaffine.report.neighbours import Searched, fingerprints
+from maxaffine.report.neighbors import Searched, fingerprints
 from maxaffine.report.sections.subject import Subject, as_array
 from maxaffine.search import label_errors, near_duplicates
 
 # Pairs and suspects whose pictures are shown.
 DRAWN = 10
-# Neighbours that the scores of the audit look at.
+# Neighbors that the scores of the audit look at.
 JUDGES, FEWEST_JUDGES = 10, 3
 
 
@@ -42,21 +42,21 @@ class Pair:
 
 @dataclass(frozen=True)
 class Suspect:
-    """A training input whose neighbours carry another label.
+    """A training input whose neighbors carry another label.
 
     Attributes:
         index: Its number in the training set.
         label: Name of its class.
-        suggested: Name of the class that most of its neighbours have.
-        score: Share of the neighbours it could have of its own class that are of another.
-        neighbours: The nearest at the last operator, nearest first: number and name of the class.
+        suggested: Name of the class that most of its neighbors have.
+        score: Share of the neighbors it could have of its own class that are of another.
+        neighbors: The nearest at the last operator, nearest first: number and name of the class.
     """
 
     index: int
     label: str
     suggested: str
     score: float
-    neighbours: tuple[tuple[int, str], ...]
+    neighbors: tuple[tuple[int, str], ...]
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,11 @@ class Audit:
         crowded: How many of them share a region with so many others that this says nothing about copies.
         pairs: Near-duplicates, the most alike first; of crowded regions those that are equal number by number.
         suspects: Label-error candidates, the most suspicious first.
-        operators: Where the neighbours of the latter were looked for; nowhere without labels, or where the outputs are
-            values, for then nothing says that neighbours should share a class.
+        operators: Where the neighbors of the latter were looked for; nowhere without labels, or where the outputs are
+            values, for then nothing says that neighbors should share a class.
         threshold: Lowest score of a suspect.
         pictures: The inputs of the first pairs and suspects, by number.
-        judges: How many neighbours the latter's scores look at.
+        judges: How many neighbors the latter's scores look at.
         too_small: Classes of too few training inputs to judge, at most ``judges``, and how many they have.
     """
 
@@ -125,7 +125,7 @@ def audit_of(searched: Searched, subject: Subject) -> Audit:
     operators: tuple[str, ...] = ()
     too_small: tuple[tuple[str, int], ...] = ()
     threshold, judges = 0.0, 0
-    if subject.labelled and not subject.meaning.valued:
+    if subject.labeled and not subject.meaning.valued:
         judges = min(k, _judges(labels))
         errors = label_errors(searched.codes, labels, k=judges)
         too_small = tuple((data.class_names[label], count) for label, count in errors.too_small.items())
@@ -141,13 +141,13 @@ def audit_of(searched: Searched, subject: Subject) -> Audit:
             for i in errors.candidates.tolist()
         )
     drawn = {number for pair in pairs[:DRAWN] for number in (pair.first, pair.second)}
-    drawn |= {number for one in suspects[:DRAWN] for number in (one.index, *(near for near, _ in one.neighbours))}
+    drawn |= {number for one in suspects[:DRAWN] for number in (one.index, *(near for near, _ in one.neighbors))}
     pictures = {number: as_array(data.train.inputs[number]) for number in sorted(drawn)}
     return Audit(len(numbers), int(crowded.sum()), pairs, suspects, operators, threshold, pictures, judges, too_small)
 
 
 def _judges(labels: Tensor) -> int:
-    """So many neighbours that at least half of the inputs are of classes large enough to judge, within limits."""
+    """So many neighbors that at least half of the inputs are of classes large enough to judge, within limits."""
     _, member, sizes = labels.unique(return_inverse=True, return_counts=True)
     return max(FEWEST_JUDGES, min(JUDGES, int(sizes[member].median()) - 1))
 
@@ -180,10 +180,10 @@ def audit_rows(audit: Audit) -> dict[str, list[tuple[str, list[tuple[int, str, b
     ]
     wrong = [
         (
-            f"score {one.score:.3f}\nlabelled {one.label}\nneighbours say\n{one.suggested}",
+            f"score {one.score:.3f}\nlabeled {one.label}\nneighbors say\n{one.suggested}",
             [
                 (one.index, f"train {one.index}\n{one.label}", True),
-                *((number, f"train {number}\n{label}", False) for number, label in one.neighbours),
+                *((number, f"train {number}\n{label}", False) for number, label in one.neighbors),
             ],
         )
         for one in audit.suspects[:DRAWN]
@@ -213,8 +213,8 @@ def audit_lines(audit: Audit) -> list[str]:
     if not audit.operators:
         return lines
     operators = ", ".join(audit.operators)
-    head = f"label-error candidates: {len(audit.suspects)} (neighbours at {operators}; score from {audit.threshold:g})"
+    head = f"label-error candidates: {len(audit.suspects)} (neighbors at {operators}; score from {audit.threshold:g})"
     lines += ["", head, *([f"  {audit.too_small_words}"] if audit.too_small else [])]
     for one in audit.suspects[:DRAWN]:
-        lines.append(f"  {one.index:>6}  score {one.score:.3f}  labelled {one.label}, neighbours say {one.suggested}")
+        lines.append(f"  {one.index:>6}  score {one.score:.3f}  labeled {one.label}, neighbors say {one.suggested}")
     return lines

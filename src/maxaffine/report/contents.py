@@ -13,9 +13,9 @@ from maxaffine.data import DataSet
 from maxaffine.graph import OperatorRecord
 from maxaffine.progress import progress_bar
 from maxaffine.report.audit import Audit, audit_of
-from maxaffine.report.facts import Accuracy, Check, Choices, LeftOut, Neighbours, Origin
+from maxaffine.report.facts import Accuracy, Check, Choices, LeftOut, Neighborhoods, Origin
 from maxaffine.report.labels import label_order
-from maxaffine.report.neighbours import neighbours_among, searched_inputs
+from maxaffine.report.neighbors import neighbors_among, searched_inputs
 from maxaffine.report.sections.answers import Answer, answers_of, choose_inputs, exact
 from maxaffine.report.sections.cut import Cut, cut_of
 from maxaffine.report.sections.hints import Hint, hints_of
@@ -46,7 +46,7 @@ class Contents:
         accuracy: Of the answers to test inputs; None where the outputs do not say a class of the data.
         answers: Templates, splits and runner-ups of some test inputs.
         memory: How far the templates are those of a network that has memorized its data.
-        neighbours: Nearest training inputs at every depth.
+        neighbors: Nearest training inputs at every depth.
         audit: Near-duplicates and label errors of the training set.
         cut: The regions of a plane through three of the inputs.
         hints: What to try next.
@@ -62,7 +62,7 @@ class Contents:
     accuracy: Accuracy | None
     answers: tuple[Answer, ...]
     memory: Memorization | LeftOut
-    neighbours: Neighbours | LeftOut
+    neighbors: Neighborhoods | LeftOut
     audit: Audit | LeftOut
     cut: Cut | LeftOut
     hints: tuple[Hint, ...] = ()
@@ -127,7 +127,7 @@ def assemble(
         checks = step("check", lambda: checks_of(subject, chosen, choices))
         answers = step("templates", lambda: answers_of(subject, chosen, choices.classes))
         memory = step("memorization", lambda: memory_of(subject, choices))
-        neighbours, audit = step("neighbours", lambda: _alike(subject, chosen, choices))
+        neighbors, audit = step("neighbors", lambda: _alike(subject, chosen, choices))
         cut = step("plane", lambda: cut_of(subject, chosen, choices))
     whole = Contents(
         origin=origin_of(subject, name, weights, fresh),
@@ -140,7 +140,7 @@ def assemble(
         accuracy=accuracy,
         answers=answers,
         memory=memory,
-        neighbours=neighbours,
+        neighbors=neighbors,
         audit=audit,
         cut=cut,
     )
@@ -161,7 +161,7 @@ def _chosen(subject: Subject, choices: Choices, fresh: bool) -> tuple[Accuracy |
     return Accuracy(float(right.double().mean()), len(asked), order), chosen.tolist()
 
 
-def _alike(subject: Subject, chosen: list[int], choices: Choices) -> tuple[Neighbours | LeftOut, Audit | LeftOut]:
+def _alike(subject: Subject, chosen: list[int], choices: Choices) -> tuple[Neighborhoods | LeftOut, Audit | LeftOut]:
     """The nearest training inputs, and what their codes say about the training set."""
     wanted = min(choices.train_limit, len(subject.train))
     searched = subject.affordable(ENCODE_WORK, wanted)
@@ -173,5 +173,5 @@ def _alike(subject: Subject, chosen: list[int], choices: Choices) -> tuple[Neigh
     found = searched_inputs(subject, replace(choices, train_limit=searched))
     if isinstance(found, LeftOut):
         return found, found
-    near = neighbours_among(found, subject, chosen, replace(choices, probes=probes))
+    near = neighbors_among(found, subject, chosen, replace(choices, probes=probes))
     return near, audit_of(found, subject) if searched > 1 else LeftOut("There is a single training input.")

@@ -1,7 +1,7 @@
 """A value over a plane as bands between exact level sets: round levels, the cells they cut, and the band of each.
 
 An output is affine on every cell, so its level sets are straight there: cutting cells at them gives bands whose borders
-are exact, where colours blended from corner to corner would only look so.
+are exact, where colors blended from corner to corner would only look so.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Contours:
     numbers: np.ndarray
 
     @property
-    def colours(self) -> list[str]:
-        """A colour per band, from dark, low, to bright, high."""
+    def colors(self) -> list[str]:
+        """A color per band, from dark, low, to bright, high."""
         from matplotlib import colormaps
         from matplotlib.colors import to_hex
 

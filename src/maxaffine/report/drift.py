@@ -42,9 +42,9 @@ def drift_figure(drift: Drift) -> Figure:
     for place, (name, steps, lasting) in enumerate(
         zip(drift.operators, drift.steps.tolist(), drift.to_last.tolist(), strict=True)
     ):
-        colour = colormaps["viridis"](0.9 * place / max(1, count - 1))
+        color = colormaps["viridis"](0.9 * place / max(1, count - 1))
         # An underscore in front would hide a name from the legend; an operator may begin with one.
-        style = {"color": colour, "marker": ".", "linewidth": 1.2, "label": f" {name}" if place in named else None}
+        style = {"color": color, "marker": ".", "linewidth": 1.2, "label": f" {name}" if place in named else None}
         to_next.plot(range(1, drift.moments), _positive(steps), **style)
         to_last.plot(range(drift.moments - 1), _positive(lasting[:-1]), **style)
     for axes, title in ((to_next, "from the moment before"), (to_last, "to the last moment")):

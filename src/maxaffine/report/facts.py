@@ -18,11 +18,11 @@ class Choices:
     Attributes:
         images: Number of test inputs to explain.
         classes: Number of top classes whose templates are shown for each of them.
-        neighbours: Number of nearest training inputs shown per operator.
-        layers: At most this many operators are shown with their neighbours.
+        neighbors: Number of nearest training inputs shown per operator.
+        layers: At most this many operators are shown with their neighbors.
         operators: Names of the operators to show in place of evenly spaced ones.
         train_limit: At most this many training inputs are encoded and searched.
-        probes: At most this many test inputs are used to count how often neighbours share the class.
+        probes: At most this many test inputs are used to count how often neighbors share the class.
         memorized: At most this many inputs of each part are compared with their templates.
         cells: At most about this many regions of the plane are shown.
         checked: Number of test inputs on which exactness is checked in the model's own dtype.
@@ -36,7 +36,7 @@ class Choices:
 
     images: int = 6
     classes: int = 3
-    neighbours: int = 6
+    neighbors: int = 6
     layers: int = 6
     train_limit: int = 5000
     probes: int = 200
@@ -123,7 +123,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Neighbour:
+class Neighbor:
     """One training input near a test input.
 
     Attributes:
@@ -140,35 +140,35 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
-class Neighbourhood:
+class Neighborhood:
     """The nearest training inputs of one test input.
 
     Attributes:
         index: The test input's number.
         input: The test input.
         label: Name of its class.
-        layers: For each shown operator, and for their mean, what to call it and the neighbours, nearest first.
+        layers: For each shown operator, and for their mean, what to call it and the neighbors, nearest first.
     """
 
     index: int
     input: np.ndarray
     label: str
-    layers: tuple[tuple[str, tuple[Neighbour, ...]], ...]
+    layers: tuple[tuple[str, tuple[Neighbor, ...]], ...]
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class Neighborhoods:
     """Nearest training inputs in code distance, operator by operator.
 
     Attributes:
         operators: The chosen piecewise-affine operators in running order.
         available: How many there are in all.
         encoded: Number of training inputs that were encoded and searched.
-        count: Neighbours per query K.
+        count: Neighbors per query K.
         probes: Number of test inputs behind ``shares``.
         shares: By the input itself, each operator and their mean: how many of the K nearest have the query's class;
             empty where the data has no classes.
-        chance: What that share would be if neighbours were drawn at random.
+        chance: What that share would be if neighbors were drawn at random.
         together: How many probes lie in one region with a training input at all the operators.
         twins: Test and training input of every probe that equals a training input, or lies in one region with less
             than K of them.
@@ -186,7 +186,7 @@ class Neighbours:
     chance: float
     together: int
     twins: tuple[tuple[int, int], ...]
-    queries: tuple[Neighbourhood, ...]
+    queries: tuple[Neighborhood, ...]
     inputs: Mapping[int, np.ndarray]
     left_out: tuple[str, ...] = ()
 

@@ -1,4 +1,4 @@
-"""The figures of a report, each of which stands alone; computes nothing but colours."""
+"""The figures of a report, each of which stands alone; computes nothing but colors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from maxaffine.drawing import (
     template_pixels,
     whole_sheet,
 )
-from maxaffine.report.facts import Neighbourhood, Neighbours
+from maxaffine.report.facts import Neighborhood, Neighborhoods
 from maxaffine.report.sections.answers import Answer
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ODD = "#b2182b"
-# Okabe and Ito's, told apart by colour-blind readers too.
+# Okabe and Ito's, told apart by color-blind readers too.
 BAR = "#0072B2"
 LEGEND_STEPS = 129
 # Of the composed figures, in inches.
@@ -56,11 +56,11 @@ def input_panel(array: np.ndarray, largest: int | None = None) -> bytes:
 
 
 def template_panel(array: np.ndarray, scale: float, largest: int | None = None) -> bytes:
-    """Draw one template, without any text, in colours (or bars) symmetric about zero.
+    """Draw one template, without any text, in colors (or bars) symmetric about zero.
 
     Args:
         array: A row of A, shaped as the input; channels are summed.
-        scale: Absolute value at the ends of the colours (or bars).
+        scale: Absolute value at the ends of the colors (or bars).
         largest: Longest side in pixels; larger pictures are reduced.
 
     Returns:
@@ -70,7 +70,7 @@ def template_panel(array: np.ndarray, scale: float, largest: int | None = None) 
 
 
 def legend_panel() -> bytes:
-    """Draw the colours of the templates, the most negative at the left.
+    """Draw the colors of the templates, the most negative at the left.
 
     Returns:
         A PNG file of one row.
@@ -144,9 +144,9 @@ def bars_figure(names: Sequence[str], series: Mapping[str, Sequence[int | float]
     ax = figure.subplots()
     thick = 0.8 / len(series)
     for place, (name, values) in enumerate(series.items()):
-        colour = colormaps["cividis"](place / len(series)) if several else BAR
+        color = colormaps["cividis"](place / len(series)) if several else BAR
         rows = np.arange(len(names)) + (place - (len(series) - 1) / 2) * thick
-        ax.barh(rows, values, thick * 0.92, color=colour, label=f" {short(name, 24)}")
+        ax.barh(rows, values, thick * 0.92, color=color, label=f" {short(name, 24)}")
     ax.axvline(0, color="black", linewidth=0.7)
     ax.set_yticks(range(len(names)), [short(name, 34) for name in names], parse_math=False)
     ax.invert_yaxis()
@@ -161,11 +161,11 @@ def bars_figure(names: Sequence[str], series: Mapping[str, Sequence[int | float]
     return figure
 
 
-def neighbours_figure(query: Neighbourhood, found: Neighbours) -> Figure:
+def neighbors_figure(query: Neighborhood, found: Neighborhoods) -> Figure:
     """Draw one test input and, in a row for each operator, its nearest training inputs.
 
     Args:
-        query: The test input with its neighbours.
+        query: The test input with its neighbors.
         found: Where the training inputs are looked up.
 
     Returns:
@@ -180,9 +180,9 @@ def neighbours_figure(query: Neighbourhood, found: Neighbours) -> Figure:
         top = MARGIN + row * row_height
         say(ax, textwrap.fill(name, 24), MARGIN, top + 2 * LINE)
         for column, near in enumerate(layer, start=1):
-            colour = "black" if near.same else ODD
+            color = "black" if near.same else ODD
             text = f"{'' if near.same else '≠ '}{short(near.label, 12)}\nd = {near.distance:.3f}"
-            say(ax, text, left + column * step, top, colour)
+            say(ax, text, left + column * step, top, color)
             _place(ax, found.inputs[near.index], left + column * step, top + 2 * LINE, THUMBNAIL)
     return figure
 

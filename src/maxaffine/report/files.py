@@ -16,7 +16,7 @@ from maxaffine.progress import progress_bar
 from maxaffine.report import figures
 from maxaffine.report.audit import audit_rows
 from maxaffine.report.contents import Contents
-from maxaffine.report.illustrations import illustrations, neighbours_name
+from maxaffine.report.illustrations import illustrations, neighbors_name
 from maxaffine.report.lookup import Lookup
 from maxaffine.report.page import GENERATOR, render
 from maxaffine.report.results import as_json
@@ -186,12 +186,12 @@ def write_lookup(lookup: Lookup, folder: Path) -> None:
     Raises:
         MaxAffineError: The file system refuses.
     """
-    found, audit = lookup.neighbours, lookup.audit
+    found, audit = lookup.neighbors, lookup.audit
     with _told(folder):
         (folder / FIGURES).mkdir()
         for query in found.queries:
-            figure = figures.neighbours_figure(query, found)
-            (folder / FIGURES / f"{neighbours_name(query.index)}.png").write_bytes(png(figure))
+            figure = figures.neighbors_figure(query, found)
+            (folder / FIGURES / f"{neighbors_name(query.index)}.png").write_bytes(png(figure))
         if audit is not None:
             for name, rows in audit_rows(audit).items():
                 figure = figures.examples_figure(rows, audit.pictures)

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Told apart by readers with any common colour blindness (P. Tol, "muted"); more classes than these are not coloured.
+# Told apart by readers with any common color blindness (P. Tol, "muted"); more classes than these are not colored.
 CLASSES = ("#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddcc77", "#cc6677", "#882255", "#aa4499", "#bbbbbb")
-UNLABELLED = ("#b8cbe0", "#e8eef5")
+UNLABELED = ("#b8cbe0", "#e8eef5")
 # Inches.
 COLUMN, HEIGHT, HEAD, FOOT, LEFT, KEY = 1.15, 4.6, 0.35, 0.75, 0.45, 1.4
 # Of a column.
 BLOCK = 0.92
-# A region less high than this many inches gets no outline, or the outlines would hide the colours.
+# A region less high than this many inches gets no outline, or the outlines would hide the colors.
 OUTLINED = 0.02
 
 
@@ -30,7 +30,7 @@ def hierarchy_figure(hierarchy: RegionHierarchy, class_names: Sequence[str] | No
     """Draw how the regions of deeper operators subdivide those of earlier ones, as nested blocks from left to right.
 
     Every column holds all inputs in the same order, a block per region of the operators so far, as high as the share of
-    the inputs in it and coloured by their commonest class; the last column holds the classes themselves.
+    the inputs in it and colored by their commonest class; the last column holds the classes themselves.
 
     Args:
         hierarchy: What to draw.
@@ -41,7 +41,7 @@ def hierarchy_figure(hierarchy: RegionHierarchy, class_names: Sequence[str] | No
         The figure.
 
     Raises:
-        BadInput: Fewer than one column, a class without a name, or more classes than can be told apart by colour.
+        BadInput: Fewer than one column, a class without a name, or more classes than can be told apart by color.
         MaxAffineError: matplotlib is not installed.
     """  # noqa: DOC502
     require()
@@ -72,7 +72,7 @@ def _names(hierarchy: RegionHierarchy, class_names: Sequence[str] | None) -> lis
     low, high = int(hierarchy.labels.min()), int(hierarchy.labels.max())
     if low < 0 or high >= len(CLASSES):
         raise BadInput(
-            f"hierarchy has the classes {low} to {high}, but colours tell {len(CLASSES)} apart; number them from 0 to"
+            f"hierarchy has the classes {low} to {high}, but colors tell {len(CLASSES)} apart; number them from 0 to"
             f" {len(CLASSES) - 1}, or count the regions without labels"
         )
     if class_names is not None and len(class_names) <= high:
@@ -114,7 +114,7 @@ def _sheet(columns: int, key: bool) -> tuple[Figure, Axes]:
 
 
 def _draw_column(ax: Axes, place: int, ids: np.ndarray, classes: np.ndarray | None) -> None:
-    """One column of blocks; equal neighbours in `ids` make a block."""
+    """One column of blocks; equal neighbors in `ids` make a block."""
     from matplotlib.collections import PolyCollection
 
     starts = np.flatnonzero(np.diff(ids, prepend=ids[0] - 1))
@@ -122,9 +122,9 @@ def _draw_column(ax: Axes, place: int, ids: np.ndarray, classes: np.ndarray | No
     tops, bottoms = (HEIGHT / len(ids) * edges for edges in (starts, ends))
     lefts, rights = np.full_like(tops, place), np.full_like(tops, place + BLOCK)
     corners = np.stack([lefts, tops, rights, tops, rights, bottoms, lefts, bottoms], axis=1).reshape(-1, 4, 2)
-    colours = [UNLABELLED[n % 2] if classes is None else CLASSES[classes[start]] for n, start in enumerate(starts)]
-    edges = np.where(bottoms - tops > OUTLINED, "white", colours).tolist()
-    ax.add_collection(PolyCollection(list(corners), facecolors=colours, edgecolors=edges, linewidths=0.4))
+    colors = [UNLABELED[n % 2] if classes is None else CLASSES[classes[start]] for n, start in enumerate(starts)]
+    edges = np.where(bottoms - tops > OUTLINED, "white", colors).tolist()
+    ax.add_collection(PolyCollection(list(corners), facecolors=colors, edgecolors=edges, linewidths=0.4))
 
 
 def _facts(found: Occupancy) -> str:

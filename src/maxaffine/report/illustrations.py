@@ -16,7 +16,7 @@ from maxaffine.report import figures
 from maxaffine.report.audit import Audit, audit_rows
 from maxaffine.report.contents import Contents
 from maxaffine.report.contours import contours_of
-from maxaffine.report.facts import Neighbours
+from maxaffine.report.facts import Neighborhoods
 from maxaffine.report.planes import MOST_VALUES, plane_figure
 from maxaffine.report.results import alignment_arrays, plain
 from maxaffine.report.sections.answers import Answer
@@ -62,8 +62,8 @@ def illustrations(contents: Contents) -> Iterator[Illustration]:
         parts = {"train": found.train} | ({} if found.test is None else {"test": found.test})
         arrays = {name: alignment_arrays(part) for name, part in parts.items()}
         yield Illustration(MEMORIZATION, found.plot, plain(found) | {"inputs": arrays})
-    if isinstance(near := contents.neighbours, Neighbours):
-        yield from _neighbours(near)
+    if isinstance(near := contents.neighbors, Neighborhoods):
+        yield from _neighbors(near)
     if isinstance(audit := contents.audit, Audit):
         numbers = {TWICE: plain(audit.pairs), WRONG: plain(audit.suspects)}
         for name, rows in audit_rows(audit).items():
@@ -82,9 +82,9 @@ def offsets_name(index: int) -> str:
     return f"offsets-{index:05}"
 
 
-def neighbours_name(index: int) -> str:
-    """Name of the figure of the neighbours of a test input."""
-    return f"neighbours-{index:05}"
+def neighbors_name(index: int) -> str:
+    """Name of the figure of the neighbors of a test input."""
+    return f"neighbors-{index:05}"
 
 
 def _operators(contents: Contents) -> Iterator[Illustration]:
@@ -118,15 +118,15 @@ def _as_shown(answer: Answer) -> Answer:
     return replace(answer, splits=splits, runner_up=decided, shares=shares)
 
 
-def _neighbours(near: Neighbours) -> Iterator[Illustration]:
+def _neighbors(near: Neighborhoods) -> Iterator[Illustration]:
     if near.shares:
         shares = dict(near.shares) | {"drawn at random": near.chance}
         title = f"share of the {near.count} nearest with the query's class"
         draw = partial(figures.bars_figure, list(shares), {"share": list(shares.values())}, "share", title)
-        yield Illustration(SHARES, draw, plain({"shares": shares, "neighbours": near.count, "probes": near.probes}))
+        yield Illustration(SHARES, draw, plain({"shares": shares, "neighbors": near.count, "probes": near.probes}))
     for query in near.queries:
-        draw = partial(figures.neighbours_figure, query, near)
-        yield Illustration(neighbours_name(query.index), draw, plain(query))
+        draw = partial(figures.neighbors_figure, query, near)
+        yield Illustration(neighbors_name(query.index), draw, plain(query))
 
 
 def _plane(contents: Contents, cut: Cut) -> Illustration:
@@ -147,7 +147,7 @@ def _plane(contents: Contents, cut: Cut) -> Illustration:
             region["answer"] = winner if not named else contents.origin.class_names[winner]
         numbers["boundary"] = plain(partition.decision_boundary().points.numpy())
     elif cut.values:
-        for region, row in zip(numbers["regions"], partition.at(partition.centres).tolist(), strict=True):
+        for region, row in zip(numbers["regions"], partition.at(partition.centers).tolist(), strict=True):
             region["values"] = row
         numbers["levels"] = [_levels(partition, output) for output in range(min(len(cut.values), MOST_VALUES))]
     return Illustration(PLANE, partial(plane_figure, partition, class_names=names), numbers)

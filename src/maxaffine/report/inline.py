@@ -1,4 +1,4 @@
-"""Figures as part of a page: drawn in the page's own colour of text, so that they are read in the dark, too."""
+"""Figures as part of a page: drawn in the page's own color of text, so that they are read in the dark, too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network treats alike: neighbours of test inputs, and what they say about the training set."""
+"""What a network treats alike: neighbors of test inputs, and what they say about the training set."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from torch import nn
 from maxaffine.data import DataSet
 from maxaffine.errors import BadInput
 from maxaffine.report.audit import Audit, audit_lines, audit_of
-from maxaffine.report.facts import Choices, LeftOut, Neighbour, Neighbours
-from maxaffine.report.neighbours import neighbours_among, searched_inputs
+from maxaffine.report.facts import Choices, LeftOut, Neighbor, Neighborhoods
+from maxaffine.report.neighbors import neighbors_among, searched_inputs
 from maxaffine.report.sections.subject import find_subject, spaced
 
 
 @dataclass(frozen=True)
 class Lookup:
-    """Neighbours of some test inputs.
+    """Neighborhoods of some test inputs.
 
     Attributes:
         model: What to call the network.
         weights: One sentence on where its weights come from.
         data: Name of the data set.
-        neighbours: The nearest training inputs.
+        neighbors: The nearest training inputs.
         audit: What the codes say about the training set; None where nobody asked.
     """
 
     model: str
     weights: str
     data: str
-    neighbours: Neighbours
+    neighbors: Neighborhoods
     audit: Audit | None
 
 
@@ -42,7 +42,7 @@ def look_up(
     audited: bool,
     names: tuple[str, str],
 ) -> Lookup:
-    """Find the neighbours of test inputs among the training inputs.
+    """Find the neighbors of test inputs among the training inputs.
 
     Args:
         model: A piecewise-affine module in evaluation mode, from inputs (N, *input_shape).
@@ -67,7 +67,7 @@ def look_up(
     chosen = spaced(len(data.test), choices.images).tolist() if queries is None else list(queries)
     if outside := [index for index in chosen if not 0 <= index < len(data.test)]:
         raise BadInput(f"queries: no test input {outside[0]}; they are numbered from 0 to {len(data.test) - 1}")
-    found = neighbours_among(searched, subject, chosen, choices)
+    found = neighbors_among(searched, subject, chosen, choices)
     return Lookup(*names, data.name, found, audit_of(searched, subject) if audited else None)
 
 
@@ -80,7 +80,7 @@ def lookup_text(lookup: Lookup) -> str:
     Returns:
         Lines of text.
     """
-    found = lookup.neighbours
+    found = lookup.neighbors
     width = max(len(name) for name, _ in (*found.queries[0].layers, *found.shares))
     lines = [
         f"{lookup.model}: {lookup.weights}",
@@ -97,5 +97,5 @@ def lookup_text(lookup: Lookup) -> str:
     return "\n".join(lines + (audit_lines(lookup.audit) if lookup.audit else []))
 
 
-def _cell(near: Neighbour) -> str:
+def _cell(near: Neighbor) -> str:
     return f"{'' if near.same else '≠'}{near.index} {near.label} {near.distance:.3f}"

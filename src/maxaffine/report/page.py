@@ -17,8 +17,8 @@ from maxaffine.errors import MaxAffineError
 from maxaffine.report import figures
 from maxaffine.report.audit import DRAWN, Audit, audit_rows
 from maxaffine.report.contents import Contents
-from maxaffine.report.facts import Neighbours
-from maxaffine.report.illustrations import neighbours_name, offsets_name, templates_name
+from maxaffine.report.facts import Neighborhoods
+from maxaffine.report.illustrations import neighbors_name, offsets_name, templates_name
 from maxaffine.report.inline import inline_svg
 from maxaffine.report.layout import data_uri, laid_out, percent, rough
 from maxaffine.report.plane_page import plane_content
@@ -47,7 +47,7 @@ PLACES = {
     "same": "treated as the same",
     "space": "how the space is cut",
 }
-# Inputs of a suspect's neighbourhood that the page shows; the figure beside it shows all.
+# Inputs of a suspect's neighborhood that the page shows; the figure beside it shows all.
 EXAMPLES = 6
 
 
@@ -73,7 +73,7 @@ def render(contents: Contents, files: str) -> str:
 
 
 def scale(answer: Answer) -> float:
-    """The absolute value at the ends of the colours that all templates of an answer share."""
+    """The absolute value at the ends of the colors that all templates of an answer share."""
     return scale_end([split.template for split in answer.splits])
 
 
@@ -140,14 +140,14 @@ class _Pictures:
             title=lambda name: it.titles.get(name, name),
             places=PLACES,
             generator=GENERATOR,
-            labelled=len(it.origin.class_names) > 1,
+            labeled=len(it.origin.class_names) > 1,
             valued=it.meaning.valued,
-            unlabelled=without_classes(it.origin.class_names),
+            unlabeled=without_classes(it.origin.class_names),
             competes=it.meaning in (Meaning.CLASSES, Meaning.SCORES),
             memory=memory,
             scored=memory is not None and isfinite(memory.score),
             told=memory is not None and memory.score > ERRORS * memory.standard_error,
-            near=it.neighbours if isinstance(it.neighbours, Neighbours) else None,
+            near=it.neighbors if isinstance(it.neighbors, Neighborhoods) else None,
             audit=audit,
             examples=audit_rows(audit) if audit else {},
             drawn=DRAWN,
@@ -171,7 +171,7 @@ class _Pictures:
             histograms=self.histograms(memory) if memory else (),
             templates_name=templates_name,
             offsets_name=offsets_name,
-            neighbours_name=neighbours_name,
+            neighbors_name=neighbors_name,
         )
 
     def input(self, array: np.ndarray, alt: str) -> str:
@@ -181,7 +181,7 @@ class _Pictures:
         return self._axes(Panel(array, "", "input"), alt, None)
 
     def image(self, array: np.ndarray, alt: str) -> str:
-        """A picture that the network gives, in colours from its least to its largest value."""
+        """A picture that the network gives, in colors from its least to its largest value."""
         reach = float(np.ptp(array)) or 1.0
         return self._picture(figures.input_panel((array - array.min()) / reach, self.largest), alt)
 

@@ -18,7 +18,7 @@ from maxaffine.partition import PlanePartition
 from maxaffine.report.contours import contours_of
 from maxaffine.report.hierarchy import CLASSES
 from maxaffine.report.layout import laid_out
-from maxaffine.report.planes import called_by, default_colourings
+from maxaffine.report.planes import called_by, default_colorings
 from maxaffine.report.sections.subject import title_of
 
 TEMPLATE = "plane.html.j2"
@@ -81,16 +81,16 @@ def plane_content(
     def placed(points: np.ndarray) -> list:
         return np.round((points - [low[0], high[1]]) * [1, -1] * scale, 1).tolist()
 
-    coloured = default_colourings(partition)[0]
-    colour = {"class": _by_class, "value": _by_value, "norm": _by_norm}[coloured]
+    colored = default_colorings(partition)[0]
+    color = {"class": _by_class, "value": _by_value, "norm": _by_norm}[colored]
     corners, starts = placed(partition.cells.points[partition.cells.corners]), partition.cells.starts
     places = [] if partition.frame.anchors is None else placed(partition.frame.anchors.numpy())
     inside = [0 <= x <= width and 0 <= y <= height for x, y in places]
-    found = colour(partition, name, placed)
+    found = color(partition, name, placed)
     return {
         "width": width,
         "height": height,
-        "coloured": coloured,
+        "colored": colored,
         "several": prod(partition.graph.values[partition.number].units) > 1,
         "key": found.key,
         "cells": [corners[starts[number] : starts[number + 1]] for number in range(partition.regions)],
@@ -102,14 +102,14 @@ def plane_content(
         "data": _words(partition, name)
         | {
             "fills": found.fills,
-            "templates": None if coloured == "norm" else _templates(partition, name, template_bytes),
+            "templates": None if colored == "norm" else _templates(partition, name, template_bytes),
             "start": _start(partition),
         },
     }
 
 
 @dataclass(frozen=True)
-class _Colours:
+class _Colors:
     """How a plane is colored.
 
     Attributes:
@@ -159,8 +159,8 @@ def _start(partition: PlanePartition) -> int:
     return found if found >= 0 else int(partition.areas.argmax())
 
 
-def _by_class(partition: PlanePartition, name: Callable[[int], str], placed: Callable[[np.ndarray], list]) -> _Colours:
-    """The largest classes told apart and the others grey; cells of several classes are divided."""
+def _by_class(partition: PlanePartition, name: Callable[[int], str], placed: Callable[[np.ndarray], list]) -> _Colors:
+    """The largest classes told apart and the others gray; cells of several classes are divided."""
     divided, decided = partition.divided_by_class(), partition.decided
     sums = np.bincount(divided.classes.numpy(), weights=divided.areas.numpy())
     ranked = [number for number in np.argsort(-sums, kind="stable").tolist() if sums[number] > 0]
@@ -169,8 +169,8 @@ def _by_class(partition: PlanePartition, name: Callable[[int], str], placed: Cal
     rest = ranked[len(CLASSES) - 1 :]
     if rest:
         key.append([CLASSES[-1], name(rest[0]) if len(rest) == 1 else f"{len(rest)} other classes"])
-    inside = (~decided)[partition.locate(divided.centres)].numpy()
-    return _Colours(
+    inside = (~decided)[partition.locate(divided.centers)].numpy()
+    return _Colors(
         fills=[own.get(number, CLASSES[-1]) for number in partition.classes.tolist()],
         whole=decided.tolist(),
         parts=_rings(divided, [own[number] for number in divided.classes.tolist()], inside, placed),
@@ -180,35 +180,35 @@ def _by_class(partition: PlanePartition, name: Callable[[int], str], placed: Cal
     )
 
 
-def _by_value(partition: PlanePartition, name: Callable[[int], str], placed: Callable[[np.ndarray], list]) -> _Colours:
+def _by_value(partition: PlanePartition, name: Callable[[int], str], placed: Callable[[np.ndarray], list]) -> _Colors:
     """The first value as bands between its level sets; that of 0 is bold in a field of one value."""
     found = contours_of(partition, 0)
-    owner, colours = partition.locate(found.bands.centres).numpy(), np.array(found.colours)
-    centre = np.searchsorted(found.levels, partition.at(partition.centres)[:, 0].numpy())
+    owner, colors = partition.locate(found.bands.centers).numpy(), np.array(found.colors)
+    center = np.searchsorted(found.levels, partition.at(partition.centers)[:, 0].numpy())
     many = np.bincount(owner, minlength=partition.regions) > 1
     surface = partition.task is Task.FIELD and partition.values.shape[1] == 1
     bold = [surface and level == 0 for level in found.levels]
     segments = [placed(lines.points.numpy()) for lines in found.lines]
     ends = [f"{_words_of(low)} to {_words_of(high)}" for low, high in found.ranges]
-    return _Colours(
-        fills=colours[centre].tolist(),
+    return _Colors(
+        fills=colors[center].tolist(),
         whole=(~many).tolist(),
-        parts=_rings(found.bands, colours[found.numbers].tolist(), many[owner], placed),
-        key=[list(pair) for pair in zip(found.colours, ends, strict=True)],
+        parts=_rings(found.bands, colors[found.numbers].tolist(), many[owner], placed),
+        key=[list(pair) for pair in zip(found.colors, ends, strict=True)],
         bold=[one for lines, thick in zip(segments, bold, strict=True) if thick for one in lines],
         thin=[one for lines, thick in zip(segments, bold, strict=True) if not thick for one in lines],
     )
 
 
 def _rings(
-    divided: PlanePartition, colours: list[str], wanted: np.ndarray, placed: Callable[[np.ndarray], list]
+    divided: PlanePartition, colors: list[str], wanted: np.ndarray, placed: Callable[[np.ndarray], list]
 ) -> list[list]:
     """A color and the corners of each wanted cell."""
     corners, starts = placed(divided.cells.points[divided.cells.corners]), divided.cells.starts
-    return [[colours[part], corners[starts[part] : starts[part + 1]]] for part in np.flatnonzero(wanted).tolist()]
+    return [[colors[part], corners[starts[part] : starts[part + 1]]] for part in np.flatnonzero(wanted).tolist()]
 
 
-def _by_norm(partition: PlanePartition, name: Callable[[int], str], placed: Callable[[np.ndarray], list]) -> _Colours:
+def _by_norm(partition: PlanePartition, name: Callable[[int], str], placed: Callable[[np.ndarray], list]) -> _Colors:
     """From dark, flat, to bright, steep."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
@@ -217,14 +217,14 @@ def _by_norm(partition: PlanePartition, name: Callable[[int], str], placed: Call
     low, high = float(norms.min()), float(norms.max())
     shades = (norms - low) / ((high - low) or 1.0)
     ends = [[to_hex(colormaps["viridis"](place)), f"slope {value:.3g}"] for place, value in ((0.0, low), (1.0, high))]
-    fills = [to_hex(colour) for colour in colormaps["viridis"](shades)]
-    return _Colours(fills, [True] * len(fills), [], ends, [], [])
+    fills = [to_hex(color) for color in colormaps["viridis"](shades)]
+    return _Colors(fills, [True] * len(fills), [], ends, [], [])
 
 
 def _outputs(partition: PlanePartition, name: Callable[[int], str]) -> list[list[list]]:
     """The largest outputs (of values the first) at the center of every cell, with their names."""
     found = []
-    for part in partition.centres.split(AT_ONCE):
+    for part in partition.centers.split(AT_ONCE):
         rows = partition.at(part)
         if partition.task is not Task.CLASSES or rows.shape[1] == 1:
             order = torch.arange(min(SHOWN_OUTPUTS, rows.shape[1])).expand(len(rows), -1)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURINGS = ("class", "value", "norm", "depth")
+COLORINGS = ("class", "value", "norm", "depth")
 SIDE = 3.6  # inches of one panel
 LIGHTER = 0.35
 # Edges are hairlines where there are many of them.
@@ -32,7 +32,7 @@ MOST_VALUES = 3  # outputs with a panel each, where nobody chooses
 
 def plane_figure(
     partition: PlanePartition,
-    colourings: Sequence[str] | None = None,
+    colorings: Sequence[str] | None = None,
     class_names: Sequence[str] | None = None,
     boundary: bool = True,
     anchors: bool = True,
@@ -42,7 +42,7 @@ def plane_figure(
 
     Args:
         partition: What to draw.
-        colourings: Of ``"class"`` (the largest output, exact within cells too), ``"value"`` (bands between exact level
+        colorings: Of ``"class"`` (the largest output, exact within cells too), ``"value"`` (bands between exact level
             sets, a panel for each output), ``"norm"`` (of the slopes of the map within the plane) and ``"depth"`` (the
             last operator that cut the cell). By default what the network answers, and the last two.
         class_names: Names of the classes, or of the values; their numbers by default.
@@ -54,30 +54,28 @@ def plane_figure(
         The figure.
 
     Raises:
-        BadInput: For an unknown colouring or output, too few names, or classes of outputs that are values.
+        BadInput: For an unknown coloring or output, too few names, or classes of outputs that are values.
         MaxAffineError: When matplotlib is absent.
     """
     require("a figure")
     from matplotlib.figure import Figure
 
-    colourings = default_colourings(partition) if colourings is None else colourings
-    if not colourings or set(colourings) - set(COLOURINGS):
-        raise BadInput(f"colourings: expected some of {', '.join(COLOURINGS)}, got {list(colourings)}")
+    colorings = default_colorings(partition) if colorings is None else colorings
+    if not colorings or set(colorings) - set(COLORINGS):
+        raise BadInput(f"colorings: expected some of {', '.join(COLORINGS)}, got {list(colorings)}")
     called = called_by(partition, class_names)
     count = prod(partition.graph.values[partition.number].units)
     shown = list(range(min(count, MOST_VALUES))) if outputs is None else list(outputs)
     if not shown or not set(shown) <= set(range(count)):
         raise BadInput(f"outputs: expected some of 0..{count - 1}, got {shown}")
-    panels = [
-        (colouring, output) for colouring in colourings for output in (shown if colouring == "value" else shown[:1])
-    ]
+    panels = [(coloring, output) for coloring in colorings for output in (shown if coloring == "value" else shown[:1])]
     figure = Figure(figsize=(len(panels) * (SIDE + 0.9), SIDE + 0.9), layout="constrained")
-    for ax, (colouring, output) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        if colouring == "class":
+    for ax, (coloring, output) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        if coloring == "class":
             _classes(ax, partition, called)
-        elif colouring == "value":
+        elif coloring == "value":
             _values(ax, partition, output, called(output))
-        elif colouring == "norm":
+        elif coloring == "norm":
             _norms(ax, partition)
         else:
             _depths(ax, partition)
@@ -89,14 +87,14 @@ def plane_figure(
     return figure
 
 
-def default_colourings(partition: PlanePartition) -> tuple[str, ...]:
+def default_colorings(partition: PlanePartition) -> tuple[str, ...]:
     """What the network answers, the norm of the slopes and the depth of the cut.
 
     Args:
         partition: The plane.
 
     Returns:
-        Names of colourings; of outputs that are a picture each, the last two.
+        Names of colorings; of outputs that are a picture each, the last two.
     """
     if len(partition.graph.values[partition.number].units) > 1:
         return ("norm", "depth")
@@ -128,21 +126,21 @@ def called_by(partition: PlanePartition, names: Sequence[str] | None) -> Callabl
 
 
 def _classes(ax: Axes, partition: PlanePartition, called: Callable[[int], str]) -> None:
-    """Cells in the colours of their classes, undecided ones divided; every class is named in its middle."""
+    """Cells in the colors of their classes, undecided ones divided; every class is named in its middle."""
     decided = partition.divided_by_class()
     classes = decided.classes.numpy()
     present = np.unique(classes)
-    colours = np.array([_rgb(CLASSES[number % len(CLASSES)]) for number in range(int(present.max()) + 1)])
-    _fill(ax, decided, (1 - LIGHTER) * colours[classes] + LIGHTER)
+    colors = np.array([_rgb(CLASSES[number % len(CLASSES)]) for number in range(int(present.max()) + 1)])
+    _fill(ax, decided, (1 - LIGHTER) * colors[classes] + LIGHTER)
     _edges(ax, partition)
     areas = decided.areas.numpy()
     for number in present.tolist():
         of = np.flatnonzero(classes == number)
         if areas[of].sum() < 0.004 * areas.sum():
             continue
-        centres = decided.centres.numpy()[of]
-        middle = (centres * areas[of, None]).sum(0) / areas[of].sum()
-        x, y = centres[np.hypot(*(centres - middle).T).argmin()].tolist()
+        centers = decided.centers.numpy()[of]
+        middle = (centers * areas[of, None]).sum(0) / areas[of].sum()
+        x, y = centers[np.hypot(*(centers - middle).T).argmin()].tolist()
         box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
         ax.text(x, y, called(number), ha="center", va="center", fontsize=8, bbox=box, parse_math=False)
     ax.set_title(f"class ({partition.regions} regions)", fontsize=9)
@@ -155,8 +153,8 @@ def _values(ax: Axes, partition: PlanePartition, output: int, name: str) -> None
     found = contours_of(partition, output)
     filled = _fill(ax, found.bands, None)
     filled.set_array(found.numbers)
-    filled.set_cmap(ListedColormap(found.colours))
-    count = len(found.colours)
+    filled.set_cmap(ListedColormap(found.colors))
+    count = len(found.colors)
     filled.set_norm(BoundaryNorm(np.arange(count + 1) - 0.5, count))
     _edges(ax, partition, "white")
     surface = partition.task is Task.FIELD and partition.values.shape[1] == 1
@@ -197,24 +195,24 @@ def _depths(ax: Axes, partition: PlanePartition) -> None:
     bar.ax.tick_params(labelsize=6)
 
 
-def _fill(ax: Axes, partition: PlanePartition, colours: np.ndarray | None):
+def _fill(ax: Axes, partition: PlanePartition, colors: np.ndarray | None):
     from matplotlib.collections import PolyCollection
 
     cells = partition.cells
     rings = np.split(cells.points[cells.corners], cells.starts[1:-1])
-    # Cells also draw their rims, or the page would shine through between neighbours.
-    filled = PolyCollection(rings, facecolors=colours, edgecolors="face", linewidths=0.1)
+    # Cells also draw their rims, or the page would shine through between neighbors.
+    filled = PolyCollection(rings, facecolors=colors, edgecolors="face", linewidths=0.1)
     ax.add_collection(filled)
     return filled
 
 
-def _edges(ax: Axes, partition: PlanePartition, colour: str = "#333333") -> None:
+def _edges(ax: Axes, partition: PlanePartition, color: str = "#333333") -> None:
     from matplotlib.collections import LineCollection
 
     inner = partition.cells.operator >= 0
     lines = partition.cells.points[partition.cells.ends[inner]]
     width = THICK if partition.regions < MANY else THIN
-    ax.add_collection(LineCollection(list(lines), colors=colour, linewidths=width))
+    ax.add_collection(LineCollection(list(lines), colors=color, linewidths=width))
 
 
 def _bold(ax: Axes, partition: PlanePartition) -> None:
@@ -234,11 +232,11 @@ def _anchors(ax: Axes, partition: PlanePartition, anchors: Tensor) -> None:
     inputs = partition.frame.points(anchors)[0]
     dim = partition.frame.net.inputs.batch_dims[0]
     pictured = len(partition.frame.origin) == 1 and _is_picture(tuple(inputs.movedim(dim, 0).shape[1:]))
-    centre = anchors.mean(0)
+    center = anchors.mean(0)
     for place in np.flatnonzero(partition.locate(anchors).numpy() >= 0).tolist():
         x, y = anchors[place].tolist()
         ax.plot(x, y, "o", color="white", markeredgecolor="black", markersize=5, zorder=5)
-        away = anchors[place] - centre
+        away = anchors[place] - center
         away = (away / away.norm() * 26).tolist()
         if pictured:
             pixels = input_pixels(inputs.movedim(dim, 0)[place].numpy())
@@ -273,5 +271,5 @@ def _is_picture(shape: tuple[int, ...]) -> bool:
     return len(shape) <= 3 and kind_of(shape) is Kind.PICTURE
 
 
-def _rgb(colour: str) -> tuple[float, ...]:
-    return tuple(int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
+def _rgb(color: str) -> tuple[float, ...]:
+    return tuple(int(color[place : place + 2], 16) / 255 for place in (1, 3, 5))

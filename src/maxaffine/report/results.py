@@ -15,7 +15,7 @@ import torch
 from maxaffine.partition import PlanePartition
 from maxaffine.report.audit import Audit
 from maxaffine.report.contents import Contents
-from maxaffine.report.facts import Neighbours
+from maxaffine.report.facts import Neighborhoods
 from maxaffine.report.lookup import Lookup
 from maxaffine.templates import Alignment, Memorization
 
@@ -76,8 +76,8 @@ def as_text(contents: Contents) -> str:
     )
     if isinstance(contents.memory, Memorization):
         lines.append(f"memorization: {_memorized(contents.memory)}")
-    if isinstance(contents.neighbours, Neighbours) and contents.neighbours.left_out:
-        lines.append(f"neighbors: {contents.neighbours.left_out_words}")
+    if isinstance(contents.neighbors, Neighborhoods) and contents.neighbors.left_out:
+        lines.append(f"neighbors: {contents.neighbors.left_out_words}")
     if isinstance(contents.audit, Audit) and contents.audit.too_small:
         lines.append(f"labels: {contents.audit.too_small_words}")
     lines += [str(check.report or f"not checked in {check.dtype}: {check.reason}") for check in contents.checks]

@@ -1,4 +1,4 @@
-"""Nearest neighbours in code distance: in memory, a file or a store, at every depth, and what they tell."""
+"""Nearest neighbors in code distance: in memory, a file or a store, at every depth, and what they tell."""
 
 from maxaffine.search.audit import LabelErrors, NearDuplicates, label_errors, near_duplicates
 from maxaffine.search.depth import DepthNeighbors, neighbors

@@ -18,7 +18,7 @@ from maxaffine.search.recall import Recall
 
 # Rows that are drawn as queries where none are given.
 SAMPLE = 256
-# Where the search for enough effort begins, besides one probe: candidates per neighbour.
+# Where the search for enough effort begins, besides one probe: candidates per neighbor.
 _FIRST_CANDIDATES = 10
 
 
@@ -96,11 +96,11 @@ def compared(
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """Queries with the distance within which their exact neighbours lie.
+    """Queries with the distance within which their exact neighbors lie.
 
     Args:
         queries: Their rows; the id of one that is a row of the index itself, else -1.
-        k: Neighbours of each, itself left out.
+        k: Neighbors of each, itself left out.
         bounds: (queries,) float64, the distance of the k-th.
     """
 

@@ -71,23 +71,23 @@ class NearDuplicates:
 
 @dataclass(frozen=True, eq=False)
 class LabelErrors:
-    """Inputs whose neighbours carry another label.
+    """Inputs whose neighbors carry another label.
 
     score_i = 1 - (how many of the k nearest other inputs share the label of input i) / min(k, n_i - 1), averaged over
     the operators, where n_i inputs have that label, so that no more than n_i - 1 others could share it
 
-    A class of at most k inputs is too small to judge: its members cannot fill the neighbourhood of one of them, so all
+    A class of at most k inputs is too small to judge: its members cannot fill the neighborhood of one of them, so all
     of them would be suspects wherever the class does not lie apart from the others. They are ranked, but no candidates.
 
     Attributes:
         scores: (N,) float64 of all inputs; 0 for the only input of a class, which nothing speaks against.
         labels: (N,) int64 as given.
-        suggested: (N,) int64, the label that most of the neighbours have; among several the lowest.
-        candidates: (M,) int64, the inputs with a score of at least ``threshold`` whose neighbours suggest another
+        suggested: (N,) int64, the label that most of the neighbors have; among several the lowest.
+        candidates: (M,) int64, the inputs with a score of at least ``threshold`` whose neighbors suggest another
             label, highest score first, ties by the earlier input.
         neighbors: (N, k) int64, the nearest at the last operator, nearest first.
         threshold: From which score on an input is a candidate.
-        operators: At which operators neighbours were looked for.
+        operators: At which operators neighbors were looked for.
         too_small: How many inputs each class has that is too small to judge, by label.
         left_out: Operators where none were looked for, because they never switch on the inputs.
     """
@@ -148,7 +148,7 @@ def near_duplicates(
         threshold: Lowest score of a pair, in (0, 1]; 1 asks for the same region.
         weights: Of the operators, as `maxaffine.code_distance` takes them; by default equal for those that switch on
             the inputs. Early operators are near to the picture itself, deep ones to the class.
-        k: Which neighbour the reach of the score is measured to, fewer than the inputs. Of an input that is there more
+        k: Which neighbor the reach of the score is measured to, fewer than the inputs. Of an input that is there more
             often than k times, only the copies in one region are sure to be found.
         threads: Threads that search.
         progress: Whether to show a progress bar; by default on a terminal when it takes over two seconds.
@@ -196,14 +196,14 @@ def label_errors(
     threads: int = 1,
     progress: bool | None = None,
 ) -> LabelErrors:
-    """Find inputs whose nearest neighbours, deep in a network, carry another label.
+    """Find inputs whose nearest neighbors, deep in a network, carry another label.
 
     Args:
         codes: Codes of the N inputs.
         labels: (N,) their labels, integers of at least 0.
-        operators: Where to look for neighbours; by default the deeper half of the operators that switch on the inputs.
+        operators: Where to look for neighbors; by default the deeper half of the operators that switch on the inputs.
             Those that never do have no nearest inputs, and are left out.
-        k: Neighbours per input and operator, fewer than the inputs. Classes of more inputs than this are judged.
+        k: Neighbors per input and operator, fewer than the inputs. Classes of more inputs than this are judged.
         threshold: From which score on an input is a candidate, in (0, 1].
         threads: Threads that search.
         progress: Whether to show a progress bar; by default on a terminal when it takes over two seconds.
@@ -220,7 +220,7 @@ def label_errors(
         >>> label_errors(codes, [0, 0, 1, 1, 1, 1], k=2).candidates
         tensor([2])
 
-    Source: that nearest neighbours in code distance share the class deep in a classifier: Balestriero and Baraniuk,
+    Source: that nearest neighbors in code distance share the class deep in a classifier: Balestriero and Baraniuk,
     "A Spline Theory of Deep Networks" (ICML 2018); the vote of the nearest as a test of labels: Zhu, Dong and Liu,
     "Detecting Corrupted Labels Without Training a Model to Predict" (ICML 2022).
     """

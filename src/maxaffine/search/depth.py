@@ -114,7 +114,7 @@ def neighbors(
         >>> neighbors(net, x[:1] - 1, x, k=1)["1"].ids
         tensor([[0]])
 
-    Source: the nearest neighbours in partition distance of Balestriero and Baraniuk, "A Spline Theory of Deep Networks"
+    Source: the nearest neighbors in partition distance of Balestriero and Baraniuk, "A Spline Theory of Deep Networks"
     (ICML 2018).
     """
     names = [record.name for record in net.operators if record.pieces > 1] if operators is None else list(operators)

@@ -157,7 +157,7 @@ def search_with_ray(
         progress: Whether to show a progress bar.
 
     Returns:
-        The neighbours.
+        The neighbors.
 
     Raises:
         BadInput: As `search_store`.

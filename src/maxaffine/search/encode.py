@@ -22,7 +22,7 @@ COMMIT_ROWS = 4096
 
 
 @runtime_checkable
-class LabelledInputs(Protocol):
+class LabeledInputs(Protocol):
     """Some inputs with their labels.
 
     Attributes:
@@ -46,7 +46,7 @@ class Inputs(Protocol):
 
     def __len__(self) -> int: ...  # noqa: D105
 
-    def take(self, indices: slice, /) -> LabelledInputs: ...  # noqa: D102
+    def take(self, indices: slice, /) -> LabeledInputs: ...  # noqa: D102
 
     def marks(self, indices: slice, /) -> np.ndarray: ...  # noqa: D102
 

@@ -25,7 +25,7 @@ Weights = Mapping[str, float] | Sequence[float]
 
 
 class CodeIndex:
-    """Nearest neighbours in code distance over many inputs.
+    """Nearest neighbors in code distance over many inputs.
 
     argmin_i d(q, x_i)  with d = `maxaffine.code_distance`, to the last bit and with ties by the lower id
 
@@ -124,7 +124,7 @@ class CodeIndex:
             raise BadInput(f"ids: {taken} are in the index already; remove them first, or give new ids")
         part = Part(given, rows)
         new = part
-        # Small neighbours are joined, so that many small additions leave few parts and copy each row a few times only.
+        # Small neighbors are joined, so that many small additions leave few parts and copy each row a few times only.
         while self._parts and self._parts[-1].kept is None and 0 < len(self._parts[-1]) <= len(part):
             part = self._parts.pop().joined(part)
         if codes.batch:
@@ -180,7 +180,7 @@ class CodeIndex:
 
         Args:
             weights: As for `search`.
-            k: Neighbours for which the recall is measured.
+            k: Neighbors for which the recall is measured.
             recall: What to reach: probes and candidates that are not given are doubled until half of the queries do.
                 The recall is measured on the other half.
             lists: How many lists; by default the square root of the number of rows.
@@ -207,7 +207,7 @@ class CodeIndex:
         count = len(self)
         if max(k + (queries is None), lists or 1) > count or (queries is not None and queries.batch < 2):
             raise BadInput(
-                f"the index holds {count} rows, too few for k={k} neighbours (besides the query, where the rows are the"
+                f"the index holds {count} rows, too few for k={k} neighbors (besides the query, where the rows are the"
                 f" queries) or lists={lists}, or there are fewer than two queries; ask for fewer, or add more"
             )
         faiss = load_faiss("approximate search")
@@ -248,7 +248,7 @@ class CodeIndex:
             progress: Whether to show a progress bar; by default on a terminal when it takes over two seconds.
 
         Returns:
-            The neighbours, and which operators were left out. What a query shares with itself is found too: an index
+            The neighbors, and which operators were left out. What a query shares with itself is found too: an index
             of the queries gives each back first.
 
         Raises:

@@ -15,11 +15,11 @@ class Recall:
     """How much of the exact result an approximate search finds, measured on a sample of queries.
 
     Args:
-        value: Mean fraction of the k found rows that are no farther than the exact k-th neighbour.
+        value: Mean fraction of the k found rows that are no farther than the exact k-th neighbor.
         low: Lower end of the 95% interval (Wilson's score with the queries as trials, which for fractions is cautious).
         high: Its upper end.
         queries: Number of queries, other ones than those that probes and candidates were chosen by.
-        k: Neighbours per query.
+        k: Neighbors per query.
         probes: Lists that a query looks into.
         lists: Lists that there are.
         candidates: Rows per query that are compared in full.
@@ -36,7 +36,7 @@ class Recall:
 
     @classmethod
     def of(cls, fractions: np.ndarray, k: int, probes: int, candidates: int, lists: int) -> Recall:
-        """Summarise the fractions (queries,) that were found."""
+        """Summarize the fractions (queries,) that were found."""
         n, p = len(fractions), float(fractions.mean())
         middle, scale = p + _Z95**2 / (2 * n), 1 + _Z95**2 / n
         half = _Z95 * sqrt(p * (1 - p) / n + (_Z95 / (2 * n)) ** 2)

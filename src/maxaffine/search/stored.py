@@ -41,11 +41,11 @@ def search_store(
         progress: Whether to show a progress bar; by default on a terminal when it takes over two seconds.
 
     Returns:
-        The neighbours.
+        The neighbors.
 
     Raises:
         BadInput: If the codes are of other operators or another network, or k, the weights or threads are not valid.
-        DataError: If the store is damaged, one of the files is no longer there, or two neighbours have one id.
+        DataError: If the store is damaged, one of the files is no longer there, or two neighbors have one id.
     """
     positive("threads", threads)
     if positive("k", k) > len(store) and files is None:

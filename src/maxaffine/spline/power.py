@@ -18,15 +18,15 @@ MOST_CELLS = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class PowerDiagram:
-    r"""M centres with squared radii; a point belongs to the cell whose power distance to it is smallest.
+    r"""M centers with squared radii; a point belongs to the cell whose power distance to it is smallest.
 
     .. math:: \mathrm{cell}(x) = \arg\min_m |x - c_m|^2 - \rho_m
 
     A squared radius may be negative; -inf marks an empty cell. With equal radii the cells are the Voronoi cells of the
-    centres.
+    centers.
 
     Args:
-        centres: c, (M, D), floating point.
+        centers: c, (M, D), floating point.
         squared_radii: rho, (M,), of the same dtype and device.
         codes: The code that each cell bears, (M, units); None for a diagram that comes from no spline.
         offsets: (rho - |c|^2) / 2, (M,), what the cells are told apart by; computed by default. A spline hands over its
@@ -40,7 +40,7 @@ class PowerDiagram:
     tensor([0, 1])
     """
 
-    centres: Tensor
+    centers: Tensor
     squared_radii: Tensor
     codes: Tensor | None = None
     offsets: Tensor | None = None
@@ -50,17 +50,17 @@ class PowerDiagram:
 
         Raises:
             ShapeMismatch: Other shapes, dtypes or devices.
-            BadInput: No cell; NaN; a centre or a radius that is infinite; no cell but empty ones.
+            BadInput: No cell; NaN; a center or a radius that is infinite; no cell but empty ones.
         """
-        centres, radii = self.centres, self.squared_radii
-        cells = (len(centres),)
-        if centres.ndim != 2 or radii.shape != cells or (self.offsets is not None and self.offsets.shape != cells):
+        centers, radii = self.centers, self.squared_radii
+        cells = (len(centers),)
+        if centers.ndim != 2 or radii.shape != cells or (self.offsets is not None and self.offsets.shape != cells):
             raise ShapeMismatch(
-                f"centres {tuple(centres.shape)} and squared_radii {tuple(radii.shape)} must have shapes (M, D), (M,)"
+                f"centers {tuple(centers.shape)} and squared_radii {tuple(radii.shape)} must have shapes (M, D), (M,)"
             )
-        if radii.dtype != centres.dtype or radii.device != centres.device or not centres.is_floating_point():
-            raise ShapeMismatch("centres and squared_radii must be floating point of one dtype on one device")
-        check_finite("centres", centres)
+        if radii.dtype != centers.dtype or radii.device != centers.device or not centers.is_floating_point():
+            raise ShapeMismatch("centers and squared_radii must be floating point of one dtype on one device")
+        check_finite("centers", centers)
         if bool(radii.isnan().any() | (radii == torch.inf).any()) or not bool((radii > -torch.inf).any()):
             raise BadInput("squared_radii must be numbers or -inf (an empty cell), and one cell at least not empty")
 
@@ -73,12 +73,12 @@ class PowerDiagram:
         Returns:
             Cell numbers, (N,) int64; ``codes[locate(x)]`` are the codes of the points.
         """
-        check_rows(x, self.centres)
+        check_rows(x, self.centers)
         offsets = self.offsets
         if offsets is None:
-            offsets = (self.squared_radii - self.centres.square().sum(1)) / 2
+            offsets = (self.squared_radii - self.centers.square().sum(1)) / 2
         # |x|^2 is the same for every cell; without it, half the power distance is this with the sign turned.
-        return F.linear(x, self.centres, offsets).max(dim=1).indices
+        return F.linear(x, self.centers, offsets).max(dim=1).indices
 
 
 def unit_diagram(slopes: Tensor, offsets: Tensor, present: Tensor | None, unit: int) -> PowerDiagram:
@@ -130,8 +130,8 @@ def layer_diagram(slopes: Tensor, offsets: Tensor, present: Tensor | None, codes
     if present is not None and not bool(present.gather(1, codes.T).all()):
         raise BadInput("codes names a piece that is not present in its unit; use codes returned by codes(x)")
     selected = F.one_hot(codes, pieces).to(slopes.dtype).flatten(1)
-    centres, heights = selected @ slopes.flatten(0, 1), selected @ offsets.flatten()
-    return PowerDiagram(centres, centres.square().sum(1) + 2 * heights, codes, heights)
+    centers, heights = selected @ slopes.flatten(0, 1), selected @ offsets.flatten()
+    return PowerDiagram(centers, centers.square().sum(1) + 2 * heights, codes, heights)
 
 
 def every_code(present: Tensor | None, units: int, pieces: int, device: torch.device) -> Tensor:

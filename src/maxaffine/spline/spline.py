@@ -86,7 +86,7 @@ class MaxAffineSpline(nn.Module):
 
         .. math:: B[k, r] = -|A[k, r]|^2 / 2 \;\Rightarrow\; q(x)_k = \arg\min_r |x - A[k, r]|
 
-        With K units the spline is K codebooks side by side, a factorial quantiser. The slopes of its `affine_map` are
+        With K units the spline is K codebooks side by side, a factorial quantizer. The slopes of its `affine_map` are
         the chosen centroids, and :math:`|x - A[k, q_k]|^2 = |x|^2 - 2 S(x)_k`.
 
         The codes are the nearest centroids wherever `certain` says so; elsewhere two centroids are as near as rounding
@@ -266,7 +266,7 @@ class MaxAffineSpline(nn.Module):
                 the pieces combine to, which can be up to R^K.
 
         Returns:
-            Centres, squared radii and codes: of R cells in the order of the pieces, or of M in the order of the rows.
+            Centers, squared radii and codes: of R cells in the order of the pieces, or of M in the order of the rows.
 
         Raises:
             ShapeMismatch: codes is not (M, K) integers.

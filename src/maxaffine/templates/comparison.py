@@ -89,7 +89,7 @@ class Comparison:
         Args:
             sample: Which sample of the batch.
             input: Which floating-point input, where there are several.
-            share: Share of the values that lie within the colours.
+            share: Share of the values that lie within the colors.
 
         Returns:
             The figure.

@@ -1,4 +1,4 @@
-"""Labelled data of every usual form, batch by batch: pairs of tensors, splits and data loaders."""
+"""Labeled data of every usual form, batch by batch: pairs of tensors, splits and data loaders."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ FORMS = (
 )
 
 
-def labelled_batches(
+def labeled_batches(
     net: SplineNetwork, data: Any, argument: str, batch_size: int, progress: bool | None
 ) -> Iterator[tuple[Any, Tensor]]:
-    """Go through labelled data in batches.
+    """Go through labeled data in batches.
 
     Args:
         net: The network that takes the inputs.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from maxaffine.templates.result import Templates
 
 LARGEST = 3
-COLOURS = ("red", "green", "blue")
+COLORS = ("red", "green", "blue")
 
 
 def templates_figure(
@@ -32,7 +32,7 @@ def templates_figure(
         places: Places of the units; None for the largest of each sample.
         part: Which floating-point input.
         channels: ``"sum"`` or ``"each"``.
-        share: Share of a row's values that lie within its colours.
+        share: Share of a row's values that lie within its colors.
 
     Returns:
         The figure.
@@ -58,7 +58,7 @@ def layers_figure(layers: Mapping[str, Templates], sample: int, share: float) ->
     Args:
         layers: Templates by layer.
         sample: Number of the sample.
-        share: Share of a row's values that lie within its colours.
+        share: Share of a row's values that lie within its colors.
 
     Returns:
         The figure.
@@ -141,7 +141,7 @@ def _row(templates: Templates, n: int, places: Sequence[int], part: int) -> list
 
 def _channels(row: Sequence[Panel]) -> list[list[Panel]]:
     count = len(row[0].array)
-    names = COLOURS if count == len(COLOURS) else [f"channel {number}" for number in range(count)]
+    names = COLORS if count == len(COLORS) else [f"channel {number}" for number in range(count)]
     return [
         [Panel(panel.array[number], f"{panel.words}\n{name}", panel.role) for panel in row]
         for number, name in enumerate(names)

@@ -45,7 +45,7 @@ class LayerTemplates(Mapping[str, Templates]):
 
         Args:
             sample: Which sample of the batch.
-            share: Share of a row's values that lie within its colours.
+            share: Share of a row's values that lie within its colors.
 
         Returns:
             The figure.

@@ -14,7 +14,7 @@ from maxaffine.drawing import html_table
 from maxaffine.errors import BadInput
 from maxaffine.network import SplineNetwork
 from maxaffine.templates import figures
-from maxaffine.templates.feeding import labelled_batches
+from maxaffine.templates.feeding import labeled_batches
 from maxaffine.templates.layer import find_classifier
 from maxaffine.templates.templates import templates
 
@@ -29,7 +29,7 @@ ERRORS, COARSEST = 2.0, 0.5
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Alignment:
-    """How far the templates at some labelled inputs are those of a network that has memorized them.
+    """How far the templates at some labeled inputs are those of a network that has memorized them.
 
     At the optimum (:func:`optimal_templates`) ``own`` is 1, ``others`` -1, ``ratios`` 1/(C-1) and ``alignments`` 1. A
     cosine with a template (or an input) that is zero counts as 0.
@@ -202,7 +202,7 @@ def memorization(
         net: The captured network.
         loader: The training data: a data loader of batches (inputs, labels), a pair (inputs, labels), or anything with
             the fields ``inputs`` and ``labels``, such as ``maxaffine.data.load("digits").train``.
-        test: Unseen data, likewise, labelled in the same way (at random for a network trained on random labels).
+        test: Unseen data, likewise, labeled in the same way (at random for a network trained on random labels).
         until: Operator or module that gives the logits; the network's output by default.
         output: Which output, for a network with several.
         batch_size: Inputs handled together; a loader has batches of its own.
@@ -228,7 +228,7 @@ def memorization(
         raise BadInput(f"batch_size: {batch_size} is less than 1")
 
     def align(data: Any, argument: str) -> Alignment:
-        batches = labelled_batches(net, data, argument, batch_size, progress)
+        batches = labeled_batches(net, data, argument, batch_size, progress)
         return _collected(_aligned(net, batches, layer.count, until, output, argument), layer.count, argument)
 
     train = align(loader, "loader")

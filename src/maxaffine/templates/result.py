@@ -163,15 +163,15 @@ class Templates:
         channels: str = "sum",
         share: float = 0.995,
     ) -> Figure:
-        """Draw inputs beside their templates, as signed maps in colours symmetric about zero.
+        """Draw inputs beside their templates, as signed maps in colors symmetric about zero.
 
         Args:
             samples: Which samples of the batch, one per row.
             units: Flat numbers or names of the units; by default the (at most) three largest of each sample, or the
                 first three where they are values.
             input: Which floating-point input, where there are several.
-            channels: ``"sum"`` shows a template's response to a grey change; ``"each"`` has a row for every channel.
-            share: Share of a row's values that lie within its colours.
+            channels: ``"sum"`` shows a template's response to a gray change; ``"each"`` has a row for every channel.
+            share: Share of a row's values that lie within its colors.
 
         Returns:
             The figure.

@@ -1,4 +1,4 @@
-"""Batch-norm in evaluation mode, which is affine; every other normalisation is refused."""
+"""Batch-norm in evaluation mode, which is affine; every other normalization is refused."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ FAMILIES: tuple[tuple[str, str, str], ...] = (
     (
         "_native_batch_norm_legit _native_batch_norm_legit_functional native_batch_norm "
         "_batch_norm_with_update _batch_norm_with_update_functional cudnn_batch_norm",
-        "it normalises by the statistics of the batch, so samples are mixed and divided by themselves",
+        "it normalizes by the statistics of the batch, so samples are mixed and divided by themselves",
         RUNNING,
     ),
     (

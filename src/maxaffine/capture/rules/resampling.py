@@ -1,4 +1,4 @@
-"""Average pooling and interpolation: fixed linear combinations of neighbouring entries."""
+"""Average pooling and interpolation: fixed linear combinations of neighboring entries."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 // the one at each pixel. Zoomed, moved and clicked here, also with the keys.
 
 import { get, numbers } from "./api.js";
-import { bandColour, classColour, depthColour, tips } from "./draw.js";
+import { bandColor, classColor, depthColor, tips } from "./draw.js";
 
 const SIDE = 560; // of the canvas, in pixels of the page
 const MANY = 3000; // from so many cells on, edges are hairlines
@@ -15,7 +15,7 @@ export class Cells {
   // choose(cell) is called when a cell is clicked; name(number) is that of a class or band; failed(error) when there is no view.
   constructor(canvas, { choose, name, failed, seen }) {
     Object.assign(this, { canvas, choose, name, failed, seen });
-    this.colouring = "answer";
+    this.coloring = "answer";
     this.picture = null;
     this.turn = 0;
     this.listen();
@@ -41,7 +41,7 @@ export class Cells {
   }
 
   whole() {
-    this.centre = [(this.window[0] + this.window[1]) / 2, (this.window[2] + this.window[3]) / 2];
+    this.center = [(this.window[0] + this.window[1]) / 2, (this.window[2] + this.window[3]) / 2];
     this.scale = this.least = this.width / (this.window[1] - this.window[0]);
     return this.look(0);
   }
@@ -49,13 +49,13 @@ export class Cells {
   // Left, right, bottom, top of what is seen.
   view() {
     const [x, y] = [this.width / this.scale / 2, this.height / this.scale / 2];
-    return [this.centre[0] - x, this.centre[0] + x, this.centre[1] - y, this.centre[1] + y];
+    return [this.center[0] - x, this.center[0] + x, this.center[1] - y, this.center[1] + y];
   }
 
-  zoom(factor, about = this.centre) {
+  zoom(factor, about = this.center) {
     const scale = Math.min(Math.max(this.scale * factor, this.least), this.least * MOST_ZOOM);
     const share = this.scale / scale;
-    this.centre = this.centre.map((part, place) => about[place] + (part - about[place]) * share);
+    this.center = this.center.map((part, place) => about[place] + (part - about[place]) * share);
     this.scale = scale;
     this.keepInside();
     this.look();
@@ -65,7 +65,7 @@ export class Cells {
     const half = [this.width / this.scale / 2, this.height / this.scale / 2];
     for (const axis of [0, 1]) {
       const [low, high] = [this.window[2 * axis] + half[axis], this.window[2 * axis + 1] - half[axis]];
-      this.centre[axis] = low > high ? (low + high) / 2 : Math.min(Math.max(this.centre[axis], low), high);
+      this.center[axis] = low > high ? (low + high) / 2 : Math.min(Math.max(this.center[axis], low), high);
     }
   }
 
@@ -147,11 +147,11 @@ export class Cells {
   }
 
   // Outline a cell, given the ends of its sides, and bring it into view.
-  outline(sides, centre) {
+  outline(sides, center) {
     this.outlined = sides;
     const [left, right, bottom, top] = this.view();
-    if (centre[0] < left || centre[0] > right || centre[1] < bottom || centre[1] > top) {
-      this.centre = [...centre];
+    if (center[0] < left || center[0] > right || center[1] < bottom || center[1] > top) {
+      this.center = [...center];
       this.keepInside();
       this.look();
     } else this.draw(false);
@@ -175,7 +175,7 @@ export class Cells {
         const units = this.width / canvas.getBoundingClientRect().width / this.scale;
         const [x, y] = [event.clientX - held[0], event.clientY - held[1]];
         moved += Math.hypot(x, y);
-        this.centre = [this.centre[0] - x * units, this.centre[1] + y * units];
+        this.center = [this.center[0] - x * units, this.center[1] + y * units];
         held = [event.clientX, event.clientY];
         this.keepInside();
         this.look();
@@ -212,7 +212,7 @@ export class Cells {
   pressed(event) {
     const ways = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
     const [left, right, bottom, top] = this.view();
-    const from = this.cross ?? this.centre;
+    const from = this.cross ?? this.center;
     if (event.key in ways) {
       const step = (event.shiftKey ? 0.1 : 0.02) * (right - left);
       const to = [from[0] + step * ways[event.key][0], from[1] + step * ways[event.key][1]];
@@ -226,14 +226,14 @@ export class Cells {
     event.preventDefault();
   }
 
-  colour(kind) {
-    this.colouring = kind;
+  color(kind) {
+    this.coloring = kind;
     this.draw();
   }
 
-  colourOf(group) {
-    if (this.colouring === "answer") return this.bands.length ? bandColour(group / Math.max(1, this.bands.length - 1)) : classColour(group);
-    return group < 0 ? "rgb(238 238 238)" : depthColour(group / this.deepest);
+  colorOf(group) {
+    if (this.coloring === "answer") return this.bands.length ? bandColor(group / Math.max(1, this.bands.length - 1)) : classColor(group);
+    return group < 0 ? "rgb(238 238 238)" : depthColor(group / this.deepest);
   }
 
   // Painting tens of thousands of cells takes a while, so what lies beneath the outlines is kept until it changes.
@@ -275,7 +275,7 @@ export class Cells {
       this.stroke(context, this.outlined.flat(2), "#000", 2.2);
     }
     if (this.marked) this.stroke(context, this.marked.flat(), "#d55e00", 5);
-    if (this.colouring === "answer") this.paintNames(context);
+    if (this.coloring === "answer") this.paintNames(context);
     this.paintInputs(context);
     if (this.cross) this.paintCross(context);
   }
@@ -283,13 +283,13 @@ export class Cells {
   paintCells(context) {
     const { groups: answers, depths, ends, points } = this.picture;
     const groups = new Map();
-    (this.colouring === "answer" ? answers : depths).forEach((group, cell) => {
+    (this.coloring === "answer" ? answers : depths).forEach((group, cell) => {
       if (!groups.has(group)) groups.set(group, new Path2D());
       this.trace(groups.get(group), cell);
     });
     for (const [group, path] of groups) {
-      context.fillStyle = context.strokeStyle = this.colourOf(group);
-      context.lineWidth = 0.7; // or the page would shine through between neighbours
+      context.fillStyle = context.strokeStyle = this.colorOf(group);
+      context.lineWidth = 0.7; // or the page would shine through between neighbors
       context.fill(path);
       context.stroke(path);
     }
@@ -315,18 +315,18 @@ export class Cells {
 
   paintPixels(context) {
     const { groups: answers, depths, numbers } = this.picture;
-    const groups = this.colouring === "answer" ? answers : depths;
-    if (this.picture.drawn !== this.colouring) {
+    const groups = this.coloring === "answer" ? answers : depths;
+    if (this.picture.drawn !== this.coloring) {
       const image = new ImageData(this.width, this.height);
-      const colours = new Map();
+      const colors = new Map();
       groups.forEach((group, place) => {
-        if (!colours.has(group)) colours.set(group, this.colourOf(group).match(/\d+/g).map(Number));
+        if (!colors.has(group)) colors.set(group, this.colorOf(group).match(/\d+/g).map(Number));
         const edge = numbers[place] !== numbers[place + 1] || numbers[place] !== numbers[place + this.width];
-        image.data.set([...colours.get(group).map((part) => (edge ? DARKER : 1) * part), 255], 4 * place);
+        image.data.set([...colors.get(group).map((part) => (edge ? DARKER : 1) * part), 255], 4 * place);
       });
       this.picture.canvas = new OffscreenCanvas(this.width, this.height);
       this.picture.canvas.getContext("2d").putImageData(image, 0, 0);
-      this.picture.drawn = this.colouring;
+      this.picture.drawn = this.coloring;
     }
     const [left, right, bottom, top] = this.picture.view;
     const [x, y] = this.onPage(left, top);
@@ -335,17 +335,17 @@ export class Cells {
   }
 
   // Segments, four numbers each.
-  stroke(context, ends, colour, width) {
+  stroke(context, ends, color, width) {
     const path = new Path2D();
     for (let place = 0; place < ends.length; place += 4) {
       path.moveTo(...this.onPage(ends[place], ends[place + 1]));
       path.lineTo(...this.onPage(ends[place + 2], ends[place + 3]));
     }
-    Object.assign(context, { strokeStyle: colour, lineWidth: width, lineCap: "round", lineJoin: "round" });
+    Object.assign(context, { strokeStyle: color, lineWidth: width, lineCap: "round", lineJoin: "round" });
     context.stroke(path);
   }
 
-  // Nobody needs the colours to read the classes or bands.
+  // Nobody needs the colors to read the classes or bands.
   paintNames(context) {
     context.font = "600 15px system-ui, sans-serif";
     [context.textAlign, context.textBaseline, context.lineJoin] = ["center", "middle", "round"];
@@ -381,8 +381,8 @@ export class Cells {
 
   paintCross(context) {
     const [x, y] = this.onPage(...this.cross);
-    for (const [colour, width] of [["#fff", 4], ["#111", 1.5]]) {
-      [context.strokeStyle, context.lineWidth] = [colour, width];
+    for (const [color, width] of [["#fff", 4], ["#111", 1.5]]) {
+      [context.strokeStyle, context.lineWidth] = [color, width];
       context.beginPath();
       context.moveTo(x - 10, y);
       context.lineTo(x + 10, y);

@@ -2,20 +2,20 @@
 
 import { numbers } from "./api.js";
 
-// ColorBrewer's RdBu, blue for negative numbers: told apart by readers with any common colour blindness.
+// ColorBrewer's RdBu, blue for negative numbers: told apart by readers with any common color blindness.
 const SIGNED = ["#053061", "#2166ac", "#4393c3", "#92c5de", "#d1e5f0", "#f7f7f7", "#fddbc7", "#f4a582", "#d6604d",
   "#b2182b", "#67001f"].map(rgb);
-// Paul Tol's muted colours, made for the same readers.
+// Paul Tol's muted colors, made for the same readers.
 const CLASSES = ["#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddcc77", "#cc6677", "#882255", "#aa4499",
   "#bbbbbb"].map(rgb);
 const DEPTHS = ["#fde725", "#7ad151", "#22a884", "#2a788e", "#414487", "#440154"].map(rgb);
 const LIGHTER = 0.35;
 const LINES = ["#0072B2", "#E69F00", "#009E73", "#CC79A7"];
-const SHARE = 0.995; // of the numbers of a template that lie within its colours
+const SHARE = 0.995; // of the numbers of a template that lie within its colors
 const SIDE = 168;
 
-function rgb(colour) {
-  return [1, 3, 5].map((place) => parseInt(colour.slice(place, place + 2), 16));
+function rgb(color) {
+  return [1, 3, 5].map((place) => parseInt(color.slice(place, place + 2), 16));
 }
 const css = (parts) => `rgb(${parts.map(Math.round).join(" ")})`;
 const mixed = (a, b, share) => a.map((part, place) => part + (b[place] - part) * share);
@@ -26,9 +26,9 @@ function along(stops, share) {
   return mixed(stops[low], stops[low + 1], place - low);
 }
 
-export const classColour = (number) => css(mixed(CLASSES[number % CLASSES.length], [255, 255, 255], LIGHTER));
-export const bandColour = (share) => css(mixed(along([...DEPTHS].reverse(), share), [255, 255, 255], 0.15));
-export const depthColour = (share) => css(mixed(along(DEPTHS, share), [255, 255, 255], 0.4));
+export const classColor = (number) => css(mixed(CLASSES[number % CLASSES.length], [255, 255, 255], LIGHTER));
+export const bandColor = (share) => css(mixed(along([...DEPTHS].reverse(), share), [255, 255, 255], 0.15));
+export const depthColor = (share) => css(mixed(along(DEPTHS, share), [255, 255, 255], 0.4));
 
 // Numbers as people read them, with a true minus sign.
 export function told(value, digits = 3) {
@@ -56,7 +56,7 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-// A canvas with its words; signed arrays get the scale of their colours below. kind: picture, lines or bars.
+// A canvas with its words; signed arrays get the scale of their colors below. kind: picture, lines or bars.
 export function tile(sent, kind, { signed = true, title = "", small = false } = {}) {
   const found = numbers(sent);
   const canvas = make("canvas", { role: "img" });
@@ -79,7 +79,7 @@ function quantile(values) {
   return sizes[Math.min(sizes.length - 1, Math.floor(SHARE * sizes.length))] || sizes[sizes.length - 1];
 }
 
-// (C, H, W) summed over its channels: the response to a grey change.
+// (C, H, W) summed over its channels: the response to a gray change.
 function flat({ shape, values }) {
   if (shape.length === 2) return { height: shape[0], width: shape[1], values };
   const [channels, height, width] = shape;
@@ -97,11 +97,11 @@ function picture(canvas, found, signed, end) {
   const context = canvas.getContext("2d");
   const image = context.createImageData(width, height);
   for (let place = 0; place < count; place++) {
-    let colour;
-    if (signed) colour = along(SIGNED, 0.5 + values[place] / (2 * end));
-    else if (channels === 3) colour = [0, 1, 2].map((part) => grey(found.values[place + part * count], low, high));
-    else colour = Array(3).fill(grey(values[place] / channels, low, high));
-    image.data.set([...colour, 255], 4 * place);
+    let color;
+    if (signed) color = along(SIGNED, 0.5 + values[place] / (2 * end));
+    else if (channels === 3) color = [0, 1, 2].map((part) => gray(found.values[place + part * count], low, high));
+    else color = Array(3).fill(gray(values[place] / channels, low, high));
+    image.data.set([...color, 255], 4 * place);
   }
   context.putImageData(image, 0, 0);
   canvas.classList.add("pixels");
@@ -111,7 +111,7 @@ function picture(canvas, found, signed, end) {
   });
 }
 
-const grey = (value, low, high) => (255 * (value - low)) / (high - low);
+const gray = (value, low, high) => (255 * (value - low)) / (high - low);
 
 function range(values) {
   let low = Infinity, high = -Infinity;

@@ -2,7 +2,7 @@
 
 import { get, post, remove, sleep, thumbnail } from "./api.js";
 import { Cells } from "./cells.js";
-import { bandColour, classColour, depthColour, make, operatorName, tile, told } from "./draw.js";
+import { bandColor, classColor, depthColor, make, operatorName, tile, told } from "./draw.js";
 import { dropped, picked, show as showGallery } from "./gallery.js";
 
 const $ = (id) => document.getElementById(id);
@@ -15,13 +15,13 @@ export function begin(subject, failed) {
   $("slots").append(...slots.map((_, place) => slot(place)));
   $("to-plane").addEventListener("click", () => put(Math.max(0, slots.indexOf(null)), picked()));
   $("cancel").addEventListener("click", () => now && remove("plane", { key: now.key }).catch(fail));
-  $("colouring").addEventListener("change", () => {
-    cells.colour($("colouring").value);
+  $("coloring").addEventListener("change", () => {
+    cells.color($("coloring").value);
     legend();
   });
   $("zoom-in").addEventListener("click", () => cells.zoom(1.5));
   $("zoom-out").addEventListener("click", () => cells.zoom(1 / 1.5));
-  if (!classes()) $("colouring").options[0].textContent = `by ${about.outputs[0]}`;
+  if (!classes()) $("coloring").options[0].textContent = `by ${about.outputs[0]}`;
   $("whole").addEventListener("click", () => cells.whole());
   $("window").addEventListener("click", () => divide(cells.view()));
 }
@@ -128,22 +128,22 @@ function count({ kind, seen }) {
   const whole = (number) => number.toLocaleString("en");
   const more = now.cells > now.regions ? `, which ${classes() ? "the decision boundary divides" : "level sets divide"} into ${whole(now.cells)} cells` : "";
   const shown = kind === "cells" ? `${whole(seen)} cells are in view.`
-    : `${whole(seen)} cells are in view: every pixel has the colour of the cell at its middle; zoom in to see them.`;
+    : `${whole(seen)} cells are in view: every pixel has the color of the cell at its middle; zoom in to see them.`;
   $("count").textContent = `${whole(now.regions)} regions${more}. ${shown}`;
 }
 
 const classes = () => about.classes.length > 0;
 const groupName = (number) => classes() ? about.classes[number] : now.bands[number].map((end) => told(end)).join(" to ");
-const groupColour = (number) => classes() ? classColour(number) : bandColour(number / Math.max(1, now.bands.length - 1));
+const groupColor = (number) => classes() ? classColor(number) : bandColor(number / Math.max(1, now.bands.length - 1));
 
 function legend() {
-  const rows = $("colouring").value === "answer"
-    ? now.shares.map(([number, share]) => [groupColour(number), groupName(number), `${told(100 * share, 2)} %`])
-    : now.operators.map((name, place, all) => [depthColour(place / Math.max(1, all.length - 1)),
+  const rows = $("coloring").value === "answer"
+    ? now.shares.map(([number, share]) => [groupColor(number), groupName(number), `${told(100 * share, 2)} %`])
+    : now.operators.map((name, place, all) => [depthColor(place / Math.max(1, all.length - 1)),
       operatorName(about, name), ""]);
-  $("legend").replaceChildren(...rows.map(([colour, name, words]) => {
+  $("legend").replaceChildren(...rows.map(([color, name, words]) => {
     const swatch = make("i");
-    swatch.style.background = colour;
+    swatch.style.background = color;
     return make("li", {}, swatch, `${name} `, make("small", {}, words));
   }));
 }
@@ -159,20 +159,20 @@ async function choose(number) {
 }
 
 function tell(found) {
-  const keep = make("button", { type: "button", click: () => keepCentre(found.cell) }, "Explain this point");
+  const keep = make("button", { type: "button", click: () => keepCenter(found.cell) }, "Explain this point");
   const output = about.outputs[found.unit];
   $("cell").replaceChildren(
     make("div", { class: "head" }, make("h3", {}, `Cell ${found.cell}: `, make("strong", {}, classes() ? groupName(found.group) : `${output} ${told(found.outputs[0].value, 4)}`)), keep),
     make("div", { class: "pair" },
-      tile(found.input, about.kind, { signed: false, title: "at its centre", small: true }),
+      tile(found.input, about.kind, { signed: false, title: "at its center", small: true }),
       tile(found.template, about.kind, { title: `template of ${output}, the same all over the cell`, small: true })),
     make("p", {}, `⟨A, x⟩ + b = ${told(found.inner, 5)} ${found.offset < 0 ? "−" : "+"} ${told(Math.abs(found.offset), 4)} = `,
-      make("b", {}, told(found.inner + found.offset, 5)), " at the centre"),
+      make("b", {}, told(found.inner + found.offset, 5)), " at the center"),
     make("h4", {}, "Codes: units on each piece"), codes(found.codes),
     make("h4", {}, "Its sides are boundaries of"), sides(found.sides),
   );
   $("cell").dataset.cell = found.cell;
-  cells.outline(found.sides.map(({ ends }) => ends), found.centre);
+  cells.outline(found.sides.map(({ ends }) => ends), found.center);
 }
 
 function codes(rows) {
@@ -198,7 +198,7 @@ function sides(rows) {
   }));
 }
 
-async function keepCentre(cell) {
+async function keepCenter(cell) {
   try {
     const found = await post("plane/cell", { key: now.key, cell });
     $("part").value = "own";

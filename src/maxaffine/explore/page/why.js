@@ -1,4 +1,4 @@
-// What one input is answered, and why: outputs, templates, the split of the offset, and its neighbours by depth.
+// What one input is answered, and why: outputs, templates, the split of the offset, and its neighbors by depth.
 
 import { get, sleep } from "./api.js";
 import { make, operatorName, tile, told } from "./draw.js";
@@ -23,7 +23,7 @@ export async function show(image, checkpoint) {
   $("sums").replaceChildren(sums(found));
   $("bias").lastElementChild.replaceChildren(...bias(found));
   document.body.dataset.explained = `${image} ${checkpoint}`;
-  await neighbours(image, checkpoint, found.predicted, number);
+  await neighbors(image, checkpoint, found.predicted, number);
 }
 
 function verdict(found) {
@@ -94,9 +94,9 @@ function signedBar(value, most) {
   return make("div", { class: "signed" }, bar);
 }
 
-async function neighbours(image, checkpoint, predicted, number) {
+async function neighbors(image, checkpoint, predicted, number) {
   for (;;) {
-    const found = await get("neighbours", { image, checkpoint });
+    const found = await get("neighbors", { image, checkpoint });
     if (number !== asked) return;
     if (found.state === "failed") throw new Error(found.words);
     const searched = found.searched < found.available ? `${found.searched} of ${found.available}` : `all ${found.searched}`;

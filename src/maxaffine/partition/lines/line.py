@@ -38,7 +38,7 @@ def line(
 ) -> LinePartition:
     """Cut the segment from x0 to x1 at every place where a unit changes its piece.
 
-    x(t) = (1 - t) x0 + t x1; between neighbouring breakpoints every unit keeps its piece, so f(x(t)) is affine in t.
+    x(t) = (1 - t) x0 + t x1; between neighboring breakpoints every unit keeps its piece, so f(x(t)) is affine in t.
     The network is followed operator by operator: its values at the breakpoints known so far give, by linear
     interpolation, the places where the operator's units change, which become breakpoints in turn. All in float64.
 

@@ -42,7 +42,7 @@ class Block:
 
 @dataclass(frozen=True)
 class _Task:
-    """Pieces that still have to run from a step on; ``parent`` is shared by neighbours until they do."""
+    """Pieces that still have to run from a step on; ``parent`` is shared by neighbors until they do."""
 
     place: int
     parent: Strip
@@ -131,7 +131,7 @@ class Walk:
         return torch.cat([strip.t, new[apart]]).sort().values
 
     def _record(self, place: int, step: Step, strip: Strip, pairs: dict[int, Any]) -> None:
-        """Note every unit whose code differs between neighbouring pieces."""
+        """Note every unit whose code differs between neighboring pieces."""
         inputs = self.track.arguments(step, strip, pairs, 0)
         codes = self._codes(step, inputs)
         axis = self.track.graph.values[step.result].batch or BatchAxis()

@@ -1,4 +1,4 @@
-"""Local complexity: how many units have their boundary in a small neighbourhood of a sample."""
+"""Local complexity: how many units have their boundary in a small neighborhood of a sample."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class LocalComplexity:
     Attributes:
         per_operator: (samples,) units of every operator, by name.
         units: Units of every operator, by name.
-        radius: Of the neighbourhoods.
+        radius: Of the neighborhoods.
         method: How they were searched.
-        regions: (samples,) cells that meet each neighbourhood, on planes; None elsewhere.
+        regions: (samples,) cells that meet each neighborhood, on planes; None elsewhere.
     """
 
     per_operator: dict[str, Tensor]
@@ -65,12 +65,12 @@ def local_complexity(
     seed: int = 0,
     progress: bool | None = None,
 ) -> LocalComplexity:
-    """Count the units whose boundary crosses a small neighbourhood of each sample.
+    """Count the units whose boundary crosses a small neighborhood of each sample.
 
-    The neighbourhood is the cross-polytope with the vertices x +- radius v_p, for orthonormal random directions v_p,
+    The neighborhood is the cross-polytope with the vertices x +- radius v_p, for orthonormal random directions v_p,
     the same for all samples. ``"vertices"`` counts the units whose codes are not the same at all of its vertices,
     ``"lines"`` the units that change anywhere on one of its diagonals, which are followed exactly. Both count only
-    units that do change within the neighbourhood. For the first operator with pieces, where each unit has two of them
+    units that do change within the neighborhood. For the first operator with pieces, where each unit has two of them
     behind affine operators alone, both are exact; for deeper ones they are lower bounds, lines the larger one. For
     exact numbers on a plane see :func:`plane_complexity`.
 

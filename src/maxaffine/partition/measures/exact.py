@@ -16,23 +16,23 @@ SHAPES = ("disc", "square")
 
 
 def plane_complexity(found: PlanePartition, t: Any, radius: float, *, shape: str = "disc") -> LocalComplexity:
-    """Count the units whose boundary crosses a neighbourhood within a partitioned plane, exactly.
+    """Count the units whose boundary crosses a neighborhood within a partitioned plane, exactly.
 
     A unit counts when its code is not the same in all cells that have interior points in common with
     {s : |s - t| < radius}, where |.| is the Euclidean norm (disc) or the largest coordinate (square). Cells are convex
     polygons and codes are constant on them, so nothing is sampled. Units whose boundaries coincide all count.
 
     Args:
-        found: The partition; it must contain the neighbourhoods.
-        t: (N, 2) centres in the plane's coordinates; for inputs see ``found.frame.coordinates``.
-        radius: Of the neighbourhoods, in the plane's coordinates.
+        found: The partition; it must contain the neighborhoods.
+        t: (N, 2) centers in the plane's coordinates; for inputs see ``found.frame.coordinates``.
+        radius: Of the neighborhoods, in the plane's coordinates.
         shape: ``"disc"`` or ``"square"`` (of side 2 radius).
 
     Returns:
-        The counts, by operator; its ``regions`` are the cells that meet each neighbourhood.
+        The counts, by operator; its ``regions`` are the cells that meet each neighborhood.
 
     Raises:
-        BadInput: For a neighbourhood that leaves the polygon, a radius that is not positive, or an unknown shape.
+        BadInput: For a neighborhood that leaves the polygon, a radius that is not positive, or an unknown shape.
 
     Example:
         >>> import torch
@@ -44,7 +44,7 @@ def plane_complexity(found: PlanePartition, t: Any, radius: float, *, shape: str
 
     Source: the measure of Humayun, Balestriero and Baraniuk, "Deep Networks Always Grok and Here is Why" (ICML 2024).
     """
-    centres = found.checked(t)
+    centers = found.checked(t)
     if not radius > 0:
         raise BadInput(f"radius: expected a positive number, got {radius}")
     if shape not in SHAPES:
@@ -54,9 +54,9 @@ def plane_complexity(found: PlanePartition, t: Any, radius: float, *, shape: str
     operators = [record for step in found.graph.steps for record in step.records if record.name in found.operators]
     counts: dict[str, list[int]] = {record.name: [] for record in operators}
     cells = []
-    for centre in centres.numpy():
-        _check_inside(found, centre, radius, shape)
-        meeting = meeting_cells(found, centre, radius, shape)
+    for center in centers.numpy():
+        _check_inside(found, center, radius, shape)
+        meeting = meeting_cells(found, center, radius, shape)
         cells.append(len(meeting))
         codes = found.codes(meeting)
         for record in operators:
@@ -67,12 +67,12 @@ def plane_complexity(found: PlanePartition, t: Any, radius: float, *, shape: str
     return LocalComplexity(tensors, units, radius, f"plane, {shape}", torch.tensor(cells))
 
 
-def meeting_cells(found: PlanePartition, centre: np.ndarray, radius: float, shape: str) -> np.ndarray:
-    """The cells with interior points in common with a neighbourhood.
+def meeting_cells(found: PlanePartition, center: np.ndarray, radius: float, shape: str) -> np.ndarray:
+    """The cells with interior points in common with a neighborhood.
 
     Args:
         found: The partition.
-        centre: (2,).
+        center: (2,).
         radius: See :func:`plane_complexity`.
         shape: See there.
 
@@ -80,12 +80,12 @@ def meeting_cells(found: PlanePartition, centre: np.ndarray, radius: float, shap
         Their numbers.
     """
     cells = found.cells
-    start = cells.points[cells.corners] - centre
+    start = cells.points[cells.corners] - center
     first = cells.starts[:-1]
     low, high = np.minimum.reduceat(start, first), np.maximum.reduceat(start, first)
     near = np.flatnonzero(((low < radius) & (high > -radius)).all(1))
     part, vertices, _ = cells.cells(near)
-    a = cells.points[vertices][part.corners] - centre
+    a = cells.points[vertices][part.corners] - center
     b = a[part.following]
     holds = np.minimum.reduceat(cross(b - a, -a), part.starts[:-1]) > 0
     depth = _segment_distance(a, b, shape)
@@ -94,7 +94,7 @@ def meeting_cells(found: PlanePartition, centre: np.ndarray, radius: float, shap
 
 
 def _segment_distance(a: np.ndarray, b: np.ndarray, shape: str) -> np.ndarray:
-    """How near segments come to the origin, in the norm of the neighbourhood."""
+    """How near segments come to the origin, in the norm of the neighborhood."""
     along = b - a
     if shape == "disc":
         at = -(a * along).sum(1) / np.maximum((along**2).sum(1), np.finfo(float).tiny)
@@ -108,17 +108,15 @@ def _segment_distance(a: np.ndarray, b: np.ndarray, shape: str) -> np.ndarray:
     return np.min([np.abs(a + at[:, None] * along).max(1) for at in places], axis=0)
 
 
-def _check_inside(found: PlanePartition, centre: np.ndarray, radius: float, shape: str) -> None:
+def _check_inside(found: PlanePartition, center: np.ndarray, radius: float, shape: str) -> None:
     cells = found.cells
     rim = np.flatnonzero(cells.operator[cells.sides] == OUTSIDE)
-    a = cells.points[cells.corners[rim]] - centre
-    b = cells.points[cells.corners[cells.following[rim]]] - centre
+    a = cells.points[cells.corners[rim]] - center
+    b = cells.points[cells.corners[cells.following[rim]]] - center
     along = b - a
     length = np.maximum(np.hypot(*along.T), np.finfo(float).tiny)
-    inside = cross(along, -a) / length  # how far the centre lies inside each side of the polygon
+    inside = cross(along, -a) / length  # how far the center lies inside each side of the polygon
     reach = radius if shape == "disc" else radius * np.abs(along).sum(1) / length
     if (inside < reach - found.tolerance).any():
-        place = tuple(round(value, 6) for value in centre.tolist())
-        raise BadInput(
-            f"t: the neighbourhood of {place} leaves the polygon; choose a larger extent or a smaller radius"
-        )
+        place = tuple(round(value, 6) for value in center.tolist())
+        raise BadInput(f"t: the neighborhood of {place} leaves the polygon; choose a larger extent or a smaller radius")

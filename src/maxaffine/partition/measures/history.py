@@ -13,7 +13,7 @@ from maxaffine.capture import capture
 from maxaffine.errors import BadInput
 from maxaffine.partition.measures.complexity import LocalComplexity, local_complexity
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKS = "osv^Dx"
 
 
@@ -110,8 +110,8 @@ class ComplexityHistory:
         figure = Figure(figsize=(6, 3.6), layout="constrained")
         axes = figure.subplots()
         for place, name in enumerate(self.records):
-            colour, mark = COLOURS[place % len(COLOURS)], MARKS[place % len(MARKS)]
-            axes.plot(self.moments, self.means(name), label=name, markersize=3, color=colour, marker=mark)
+            color, mark = COLORS[place % len(COLORS)], MARKS[place % len(MARKS)]
+            axes.plot(self.moments, self.means(name), label=name, markersize=3, color=color, marker=mark)
         axes.set_xlabel(xlabel)
         axes.set_ylabel(f"units changing within {self.radius:g} of a sample")
         if log:

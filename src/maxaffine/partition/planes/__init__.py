@@ -1,1 +1,1 @@
-"""On a plane: every region, its neighbours, and the decision boundary."""
+"""On a plane: every region, its neighbors, and the decision boundary."""

@@ -1,6 +1,6 @@
 """The whole network over a polygon, depth first: blocks of cells go through the operators one after the other.
 
-A block whose values would not fit in memory is split into blocks of neighbouring cells, each of which goes through all
+A block whose values would not fit in memory is split into blocks of neighboring cells, each of which goes through all
 the following operators before the next one starts.
 """
 
@@ -226,7 +226,7 @@ class Builder:
         return Leaf(cells, block.names[vertices], block.borders, path, None, block.level), vertices
 
     def _split(self, block: Block, division: Division, rows: Rows) -> list[Block]:
-        """One block, or several of neighbouring cells that fit in memory."""
+        """One block, or several of neighboring cells that fit in memory."""
         turn = Turn(0, self.names, self.chains, len(division.cells.points))
         level, cells = block.level + 1, division.cells
         fresh = len(cells.points) - len(block.names)
@@ -239,7 +239,7 @@ class Builder:
         parts = 1 if final else min(ceil(len(names) / most), len(cells.starts) - 1)
         if parts <= 1:
             return [Block(level, cells, names, block.borders, (*block.path, turn), carried)]
-        labels = neighbourhoods(cells.centres, parts)
+        labels = neighborhoods(cells.centers, parts)
         spokes = cells.operator == SPOKE
         if spokes.any():  # cells that will be one again stay in one block
             labels = np.unique(labels[groups(cells.edge_cells[spokes], len(labels))], return_inverse=True)[1]
@@ -264,7 +264,7 @@ class Builder:
         return replace(cells, chain=chain), Borders(np.concatenate([borders.names, fresh]), ends)
 
 
-def neighbourhoods(points: np.ndarray, parts: int) -> np.ndarray:
+def neighborhoods(points: np.ndarray, parts: int) -> np.ndarray:
     """Label points so that those with one label lie close together, about as many in each.
 
     Args:

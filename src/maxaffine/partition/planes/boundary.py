@@ -84,7 +84,7 @@ def winners(cells: Complex, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]
         values: (V, C) outputs at the vertices.
 
     Returns:
-        (F,) the lowest class that wins all over the cell, or the one at its centre where none does; and which have one.
+        (F,) the lowest class that wins all over the cell, or the one at its center where none does; and which have one.
     """
     least = too_small(values).max(initial=0.0)
     values = bounded(torch.from_numpy(values)).numpy()
@@ -115,7 +115,7 @@ def _further(partition: PlanePartition, name: str, cells: Complex, values: np.nd
     """The partition with cells that are parts of its own, cut by one more operator."""
     finished = partition.levels == len(partition.operators)
     level = np.where(finished, len(partition.operators) + 1, partition.levels)
-    parent = partition.locate(torch.from_numpy(cells.centres)).numpy()
+    parent = partition.locate(torch.from_numpy(cells.centers)).numpy()
     operators = (*partition.operators, name)
     return replace(partition, operators=operators, cells=cells, levels=level[parent], kept_values=values)
 

@@ -92,7 +92,7 @@ def _check_shapes(cells: Complex, tolerance: float) -> None:
     """Cells have an area, and no corner turns the wrong way by more than the tolerance."""
     if (cells.areas <= 0).any():
         cell = int(cells.areas.argmin())
-        raise PartitionError(f"cell {cell} has area {cells.areas[cell]}", tuple(cells.centres[cell].tolist()))
+        raise PartitionError(f"cell {cell} has area {cells.areas[cell]}", tuple(cells.centers[cell].tolist()))
     sag = bends(cells)
     if (sag > 4 * tolerance).any():
         worst = int(sag.argmax())

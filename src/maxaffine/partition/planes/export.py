@@ -60,10 +60,10 @@ def as_geojson(partition: PlanePartition) -> dict[str, Any]:
 
 
 def answered(partition: PlanePartition) -> list[dict[str, Any]]:
-    """What every cell answers, by what that is: a class, or the value (the values) at its centre."""
+    """What every cell answers, by what that is: a class, or the value (the values) at its center."""
     if partition.task is Task.CLASSES:
         return [{"class": number} for number in partition.classes.tolist()]
-    rows = partition.at(partition.centres).tolist()
+    rows = partition.at(partition.centers).tolist()
     return [{"value": row[0]} if len(row) == 1 else {"values": row} for row in rows]
 
 

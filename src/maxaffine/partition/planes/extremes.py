@@ -99,7 +99,7 @@ def _settled(cells: Complex, contest: _Contest, boundary: Boundary, first: int) 
         stages += done.stages
         cells = done.cells
     cell, unit = contest.undecided(cells)
-    place = tuple(cells.centres[cell[0]].tolist())
+    place = tuple(cells.centers[cell[0]].tolist())
     raise PartitionError("the winners of a maximum cannot be told apart", place, int(contest.units[unit[0]]))
 
 

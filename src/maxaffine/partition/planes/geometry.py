@@ -75,9 +75,9 @@ class PlaneGeometry:
         return torch.from_numpy(self.cells.areas)
 
     @property
-    def centres(self) -> Tensor:
+    def centers(self) -> Tensor:
         """(F, 2) a point inside each cell: the mean of its corners."""
-        return torch.from_numpy(self.cells.centres)
+        return torch.from_numpy(self.cells.centers)
 
     @cached_property
     def depths(self) -> Tensor:
@@ -98,7 +98,7 @@ class PlaneGeometry:
             cell: Its number.
 
         Returns:
-            (n, 2) counter-clockwise; three of them may lie on a line, where a neighbour has a corner.
+            (n, 2) counter-clockwise; three of them may lie on a line, where a neighbor has a corner.
 
         Raises:
             BadInput: When there is no such cell.

@@ -64,7 +64,7 @@ class PlanePartition(PlaneGeometry):
 
     @property
     def classes(self) -> Tensor:
-        """(F,) the class at the centre of each cell: the largest output, or for a single one whether it is above 0.
+        """(F,) the class at the center of each cell: the largest output, or for a single one whether it is above 0.
 
         The lowest class wins a tie all over a cell.
 
@@ -84,7 +84,7 @@ class PlanePartition(PlaneGeometry):
 
     @cached_property
     def _winners(self) -> tuple[np.ndarray, np.ndarray]:
-        require_classes(self.task, "classes", "at(centres) gives the values, level_set(level, output) their contours")
+        require_classes(self.task, "classes", "at(centers) gives the values, level_set(level, output) their contours")
         return winners(self.cells, self.values.numpy())
 
     @cached_property
@@ -144,7 +144,7 @@ class PlanePartition(PlaneGeometry):
         return Locator(self.cells, self.tolerance)
 
     def codes(self, cells: Chosen = None) -> Codes:
-        """The codes of all operators in cells, computed at their centres.
+        """The codes of all operators in cells, computed at their centers.
 
         Args:
             cells: Numbers of cells, or a slice; all by default.
@@ -156,7 +156,7 @@ class PlanePartition(PlaneGeometry):
             BadInput: For a cell that is not there.
         """
         batches = []
-        for tensors in self.batches(self._centres_of(cells)):
+        for tensors in self.batches(self._centers_of(cells)):
             found = {record.name: (codes, record.pieces) for record, codes in self.graph.codes(tensors)}
             batches.append(Codes.from_tensors(found, batch=tensors[0].shape[self.frame.net.inputs.batch_dims[0]]))
         return Codes.concat(batches)
@@ -173,7 +173,7 @@ class PlanePartition(PlaneGeometry):
         """
         net = self.frame.net
         names = net.inputs.names if net.inputs.keyword else ()
-        return AffineMap(self.graph, self.frame.points(self._centres_of(cells)), names=names, **options)
+        return AffineMap(self.graph, self.frame.points(self._centers_of(cells)), names=names, **options)
 
     def plane_map(self, cells: Chosen = None) -> tuple[Tensor, Tensor]:
         """The affine maps f(x(t)) = slopes t + offsets in the plane's coordinates.
@@ -184,7 +184,7 @@ class PlanePartition(PlaneGeometry):
         Returns:
             slopes (n, C, 2) and offsets (n, C), C the flattened outputs.
         """
-        t = self._centres_of(cells)
+        t = self._centers_of(cells)
         parts = []
         for tensors in self.batches(t):
             count = tensors[0].shape[self.frame.net.inputs.batch_dims[0]]
@@ -312,15 +312,15 @@ class PlanePartition(PlaneGeometry):
         """
         return as_networkx(self)
 
-    def _centres_of(self, cells: Chosen) -> Tensor:
+    def _centers_of(self, cells: Chosen) -> Tensor:
         if cells is None or isinstance(cells, slice):
-            return self.centres[cells or slice(None)]
+            return self.centers[cells or slice(None)]
         chosen = torch.as_tensor(cells)
         if chosen.dtype == torch.bool or chosen.is_floating_point() or chosen.dim() != 1 or not len(chosen):
             raise BadInput("cells: expected a non-empty list of cell numbers, or a slice")
         if int(chosen.min()) < 0 or int(chosen.max()) >= self.regions:
             raise BadInput(f"cells: numbers run from 0 to {self.regions - 1}")
-        return self.centres[chosen]
+        return self.centers[chosen]
 
     def batches(self, t: Tensor) -> Iterator[tuple[Tensor, ...]]:
         """The inputs at points of the plane, a few at a time, so that the network's values there fit in memory.

@@ -91,7 +91,7 @@ def compared(
     chosen, row = np.arange(partition.regions), cell.numpy()
     if not every:
         chosen, row = np.unique(row, return_inverse=True)
-    own, seen = fingerprints(partition, partition.centres[torch.from_numpy(chosen)]), fingerprints(partition, t)
+    own, seen = fingerprints(partition, partition.centers[torch.from_numpy(chosen)]), fingerprints(partition, t)
     size = float(np.hypot(*np.ptp(partition.cells.points, axis=0)))
     room = thickness(partition.cells)
     thick: np.ndarray = room[chosen] > THIN * size
@@ -102,7 +102,7 @@ def compared(
     missed = clear & ~np.isin(seen, own)
     misplaced = clear & (own[row] != seen)
     for place in np.flatnonzero(missed | misplaced).tolist():
-        if _crossed(partition, t[place], partition.centres[cell[place]], room[cell[place]] / 2):
+        if _crossed(partition, t[place], partition.centers[cell[place]], room[cell[place]] / 2):
             break  # the others no longer matter
         clear[place] = missed[place] = misplaced[place] = False
     error, agrees = (
@@ -129,9 +129,9 @@ def _undivided(partition: PlanePartition) -> np.ndarray:
     return groups(cells.edge_cells[within], partition.regions)
 
 
-def _crossed(partition: PlanePartition, t: Tensor, centre: Tensor, beyond: float) -> bool:
-    """Whether a unit changes between a point and a bit beyond a centre, but for those that are zero up to rounding."""
-    end = centre + beyond * torch.nn.functional.normalize(centre - t, dim=0)
+def _crossed(partition: PlanePartition, t: Tensor, center: Tensor, beyond: float) -> bool:
+    """Whether a unit changes between a point and a bit beyond a center, but for those that are zero up to rounding."""
+    end = center + beyond * torch.nn.functional.normalize(center - t, dim=0)
     start, end = (partition.frame.points(point[None]) for point in (t, end))
     walk = Walk(partition.graph, Segment(partition.frame.net, start, end), TOLERANCE, MEMORY)
     with torch.no_grad():
@@ -190,10 +190,10 @@ def fingerprints(partition: PlanePartition, t: Tensor) -> np.ndarray:
 
 
 def thickness(cells: Complex) -> np.ndarray:
-    """(F,) how far the centre of each cell lies from its nearest edge."""
+    """(F,) how far the center of each cell lies from its nearest edge."""
     start = cells.points[cells.corners]
     along = start[cells.following] - start
-    away = cross(along, cells.centres[cells.cell_of] - start)
+    away = cross(along, cells.centers[cells.cell_of] - start)
     length = np.maximum(np.hypot(*along.T), np.finfo(float).tiny)
     return np.minimum.reduceat(away / length, cells.starts[:-1])
 

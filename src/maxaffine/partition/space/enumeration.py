@@ -32,14 +32,14 @@ class Regions:
     Attributes:
         points: (regions, in_features) a place inside every region: the mean of its corners.
         volumes: (regions,) of the part inside the box; they add up to the box's.
-        neighbours: (pairs, 2) numbers of regions that share a facet.
+        neighbors: (pairs, 2) numbers of regions that share a facet.
         codes: The codes of every region.
         space: The input space.
     """
 
     points: Tensor
     volumes: Tensor
-    neighbours: Tensor
+    neighbors: Tensor
     codes: Codes
     space: Space = field(repr=False)
 
@@ -59,7 +59,7 @@ class Regions:
         return self.space.net.affine_map(self.space.packed(self.points.numpy()), **(self.space.options | options))
 
     def __repr__(self) -> str:
-        return f"Regions: {len(self)} in {self.points.shape[1]} dimensions, {len(self.neighbours)} pairs of neighbours"
+        return f"Regions: {len(self)} in {self.points.shape[1]} dimensions, {len(self.neighbors)} pairs of neighbors"
 
 
 def regions(

@@ -123,7 +123,7 @@ def _furthest(direction: np.ndarray, normals: np.ndarray, slack: np.ndarray, own
 def largest_ball(
     normals: np.ndarray, slack: np.ndarray, on: np.ndarray | None = None, at: float = 0.0
 ) -> tuple[np.ndarray, float]:
-    """The Chebyshev centre of {d: normals d <= slack}, or of its part on the plane on d = at.
+    """The Chebyshev center of {d: normals d <= slack}, or of its part on the plane on d = at.
 
     Args:
         normals: (halfspaces, in_features), of length one.
@@ -132,7 +132,7 @@ def largest_ball(
         at: Its place.
 
     Returns:
-        The centre and the radius; the radius is infinite where balls of every size fit, and negative where none does.
+        The center and the radius; the radius is infinite where balls of every size fit, and negative where none does.
     """
     linprog = scipy("optimize").linprog
     count, size = normals.shape

@@ -42,13 +42,13 @@ class Facet:
 
 
 @dataclass(frozen=True, eq=False)
-class Neighbour:
+class Neighbor:
     """The region behind a facet.
 
     Attributes:
         facet: Its number among :attr:`Region.facets`.
         place: (in_features,) a place inside the facet.
-        point: (in_features,) a place just behind it, in the neighbour.
+        point: (in_features,) a place just behind it, in the neighbor.
         flipped: The units whose codes differ there: (operator, flat unit).
     """
 
@@ -76,19 +76,19 @@ class Region:
 
     @cached_property
     def ball(self) -> tuple[Tensor, float]:
-        """The Chebyshev centre (in_features,) and radius: the largest ball inside; infinite where every ball fits."""
-        centre, radius = largest_ball(self.halfspaces.normals, self._slack)
-        return torch.as_tensor(centre + self.x.numpy()), radius
+        """The Chebyshev center (in_features,) and radius: the largest ball inside; infinite where every ball fits."""
+        center, radius = largest_ball(self.halfspaces.normals, self._slack)
+        return torch.as_tensor(center + self.x.numpy()), radius
 
     @cached_property
     def essential(self) -> np.ndarray:
         """Numbers of the halfspaces that matter, one of each set of equal ones (by HiGHS)."""
         inside, shift = self._slack, np.zeros(len(self.x))
         if inside.min(initial=np.inf) <= SAME:  # x lies on a boundary
-            centre, radius = self.ball
+            center, radius = self.ball
             if radius <= SAME:
                 raise BadInput("x: it lies on a boundary and its region has no interior; move x off the boundary")
-            shift = centre.numpy() - self.x.numpy()
+            shift = center.numpy() - self.x.numpy()
             inside = inside - self.halfspaces.normals @ shift
         return essential(self.halfspaces.normals, inside)
 
@@ -142,13 +142,13 @@ class Region:
                 best = float(np.linalg.norm(step)), self.x + torch.as_tensor(step), other
         return best
 
-    def neighbours(self) -> tuple[Neighbour, ...]:
+    def neighbors(self) -> tuple[Neighbor, ...]:
         """The regions behind all facets but those of the box; which codes flip is checked at each.
 
         Of several units whose boundary a facet is, some may keep their code: a negative one that is zero behind it.
 
         Returns:
-            One neighbour per facet, in the order of :attr:`facets`.
+            One neighbor per facet, in the order of :attr:`facets`.
 
         Raises:
             PartitionError: Where behind a facet the codes of none of its units flip; names the place.
@@ -164,8 +164,8 @@ class Region:
             found.append(self.behind(number, place + self.x.numpy(), min(radius, 1.0)))
         return tuple(found)
 
-    def behind(self, facet: int, place: np.ndarray, radius: float) -> Neighbour:
-        """The neighbour behind a place on a facet; see :meth:`neighbours`.
+    def behind(self, facet: int, place: np.ndarray, radius: float) -> Neighbor:
+        """The neighbor behind a place on a facet; see :meth:`neighbors`.
 
         Args:
             facet: Number of the facet.
@@ -173,7 +173,7 @@ class Region:
             radius: Of a ball around it within the facet.
 
         Returns:
-            The neighbour.
+            The neighbor.
 
         Raises:
             PartitionError: See there.
@@ -195,7 +195,7 @@ class Region:
                 f"behind facet {facet} of the units {sorted(expected)} some should change, but {sorted(labels[-1])} do"
             )
             raise PartitionError(reason, tuple(place.tolist()), cure=CURE)
-        return Neighbour(
+        return Neighbor(
             facet, torch.as_tensor(place), torch.as_tensor(rows[chosen]), tuple(self._labels(flips[chosen]))
         )
 
@@ -279,7 +279,7 @@ def region(
         limit: The most numbers that the slopes of all units may take together.
 
     Returns:
-        The region; facets, balls and neighbours are computed on first use.
+        The region; facets, balls and neighbors are computed on first use.
 
     Raises:
         BadInput: For a network or input that is too large, and for bad inputs.

@@ -177,7 +177,7 @@ def _answers(subject: Subject, chosen: list[int], count: int) -> Iterator[Answer
         yield Answer(
             index=index,
             input=as_array(x[0]),
-            label=subject.data.class_names[label] if subject.labelled else "",
+            label=subject.data.class_names[label] if subject.labeled else "",
             predicted=subject.answer_name(answer) if not subject.meaning.valued else "",
             right=answer == label if subject.classifies else None,
             splits=splits,

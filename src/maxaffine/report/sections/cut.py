@@ -158,7 +158,7 @@ def cut_of(subject: Subject, chosen: list[int], choices: Choices) -> Cut | LeftO
     labels = subject.data.test.labels
     return Cut(
         anchors=place.anchors,
-        labels=tuple(subject.data.class_names[int(labels[i])] for i in place.anchors) if subject.labelled else (),
+        labels=tuple(subject.data.class_names[int(labels[i])] for i in place.anchors) if subject.labeled else (),
         partition=found,
         share=share,
         expected=expected,
@@ -279,10 +279,10 @@ def _divided(
     low, high = place.low, place.high
     expected = _expected(place, ways)
     share = min(1.0, math.sqrt(cells / expected))
-    centre = _centre(place, change)
+    center = _center(place, change)
     while True:
-        # As near to the centre as the whole rectangle allows.
-        start = np.clip(centre - share * (high - low) / 2, low, high - share * (high - low))
+        # As near to the center as the whole rectangle allows.
+        start = np.clip(center - share * (high - low) / 2, low, high - share * (high - low))
         end = start + share * (high - low)
         extent = (start[0], end[0], start[1], end[1])
         with warnings.catch_warnings():
@@ -295,7 +295,7 @@ def _divided(
         share *= math.sqrt(cells / found.regions)
 
 
-def _centre(place: _Place, change: Change | None) -> np.ndarray:
+def _center(place: _Place, change: Change | None) -> np.ndarray:
     """The middle of what is shown where that is not all."""
     if change is not None:
         a, b = (place.corners[place.anchors.index(number)] for number in (change.start, change.end))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from maxaffine.report.audit import Audit
-from maxaffine.report.facts import Neighbours
-from maxaffine.report.neighbours import INPUT, MEAN
+from maxaffine.report.facts import Neighborhoods
+from maxaffine.report.neighbors import INPUT, MEAN
 from maxaffine.report.sections.cut import Cut
 from maxaffine.templates import Memorization
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 NAMED = 5
 # A score of memorization counts from this many standard errors, templates are alike from this cosine on, an input lies
-# near a boundary within this share of its own length, and shares of neighbours are equal within this.
+# near a boundary within this share of its own length, and shares of neighbors are equal within this.
 ERRORS, ALIKE, NEAR, EQUAL = 2.0, 0.9, 0.01, 0.005
 
 
@@ -50,10 +50,10 @@ def hints_of(contents: Contents) -> tuple[Hint, ...]:
             *_exactness(contents),
             *_order(contents),
             *(_data(contents.audit) if isinstance(contents.audit, Audit) else ()),
-            *(_twins(contents.neighbours) if isinstance(contents.neighbours, Neighbours) else ()),
+            *(_twins(contents.neighbors) if isinstance(contents.neighbors, Neighborhoods) else ()),
             *(_memory(contents.memory) if isinstance(contents.memory, Memorization) else ()),
             *_answers(contents),
-            *(_depth(contents.neighbours) if isinstance(contents.neighbours, Neighbours) else ()),
+            *(_depth(contents.neighbors) if isinstance(contents.neighbors, Neighborhoods) else ()),
         ]
     )
 
@@ -110,7 +110,7 @@ def _data(audit: Audit) -> Iterator[Hint]:
         )
 
 
-def _twins(found: Neighbours) -> Iterator[Hint]:
+def _twins(found: Neighborhoods) -> Iterator[Hint]:
     if found.twins:
         pairs = ", ".join(f"test {test} and training {train}" for test, train in found.twins[:NAMED])
         yield Hint(
@@ -170,12 +170,12 @@ def _answers(contents: Contents) -> Iterator[Hint]:
         yield Hint(
             f"In {len(alike)} of {len(decided)} explained answers winner and runner-up have almost one template (cosine"
             f" above {ALIKE}): {named}.",
-            "Train once more with maxaffine.OrthogonalTemplates, which penalises that, and compare the test accuracy.",
+            "Train once more with maxaffine.OrthogonalTemplates, which penalizes that, and compare the test accuracy.",
             f"input-{alike[0][0]}",
         )
 
 
-def _depth(found: Neighbours) -> Iterator[Hint]:
+def _depth(found: Neighborhoods) -> Iterator[Hint]:
     shares = {name: share for name, share in found.shares if name not in (INPUT, MEAN)}
     if not shares:
         return

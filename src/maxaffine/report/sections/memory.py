@@ -37,7 +37,7 @@ def memory_of(subject: Subject, choices: Choices) -> Memorization | LeftOut:
     if subject.meaning is not Meaning.CLASSES:
         lacking = without_classes(subject.data.class_names)
         return LeftOut(
-            "Memorization is measured on the templates of all classes of labelled data; here "
+            "Memorization is measured on the templates of all classes of labeled data; here "
             + (f"{lacking}." if lacking else f"the network has {subject.meaning.value}.")
         )
     if min(len(subject.train), len(subject.test)) < 2:

@@ -71,7 +71,7 @@ class Subject:
     test: Tensor
 
     @property
-    def labelled(self) -> bool:
+    def labeled(self) -> bool:
         """Whether the data has classes to tell apart."""
         return self.data.classes > 1
 
@@ -81,7 +81,7 @@ class Subject:
         task = self.net.task(self.output)
         if task is not Task.CLASSES:
             return Meaning[task.name]
-        if self.labelled and self.units == (self.data.classes,):
+        if self.labeled and self.units == (self.data.classes,):
             return Meaning.CLASSES
         if prod(self.units) == 1:
             return Meaning.SIGN if self.data.classes == 2 else Meaning.SIDE
@@ -189,7 +189,7 @@ def find_subject(model: nn.Module, data: DataSet, choices: Choices) -> Subject:
 def _without_labels(data: DataSet) -> DataSet:
     """The data of a network that gives one value: whole numbers beside its inputs are no classes."""
     train, test = (replace(split, labels=torch.zeros_like(split.labels)) for split in (data.train, data.test))
-    return replace(data, train=train, test=test, class_names=("unlabelled",))
+    return replace(data, train=train, test=test, class_names=("unlabeled",))
 
 
 def like_model(inputs: Tensor, model: nn.Module) -> Tensor:

@@ -11,13 +11,13 @@
     canvas.width = wide; canvas.height = tall;
     const context = canvas.getContext("2d");
     for (let place = 0; place < width * height; place++) {
-      const v = value(place), colour = signed[v < 0 ? 0 : 1];
+      const v = value(place), color = signed[v < 0 ? 0 : 1];
       if (bars) {
         const step = wide / width, reach = v * (tall - 1) / 2;
-        context.fillStyle = `rgb(${colour})`;
+        context.fillStyle = `rgb(${color})`;
         context.fillRect(place * step, tall / 2 - Math.max(0, reach), step, Math.abs(reach));
       } else {
-        context.fillStyle = `rgb(${blend(colour, Math.min(1, Math.abs(v)))})`;
+        context.fillStyle = `rgb(${blend(color, Math.min(1, Math.abs(v)))})`;
         context.fillRect(place % width, Math.floor(place / width), 1, 1);
       }
     }

@@ -15,7 +15,7 @@ SPOKE = -2  # the operator of an edge that is no boundary, but was drawn so that
 
 @dataclass(frozen=True, eq=False)
 class Complex:
-    """Vertices, edges and cells; neighbouring cells share edges, so that there is neither a gap nor an overlap.
+    """Vertices, edges and cells; neighboring cells share edges, so that there is neither a gap nor an overlap.
 
     A half-edge is one side of one cell. Those of cell f are ``starts[f] : starts[f + 1]``, counter-clockwise; half-edge
     h leads from vertex ``corners[h]`` to the next along edge ``sides[h]``. Three corners of a cell may lie on a line.
@@ -96,7 +96,7 @@ class Complex:
         return np.add.reduceat(cross(here, there), self.starts[:-1]) / 2
 
     @cached_property
-    def centres(self) -> np.ndarray:
+    def centers(self) -> np.ndarray:
         """(F, 2) the mean of each cell's corners: a point inside it."""
         return np.add.reduceat(self.points[self.corners], self.starts[:-1], axis=0) / self.counts[:, None]
 

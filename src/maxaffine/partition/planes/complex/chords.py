@@ -123,7 +123,7 @@ class Zeros:
             if not len(pairs):
                 return
         cell, function = divmod(int(pairs[0]), self.table.shape[1])
-        place = tuple(float(t) for t in self.cells.centres[cell])
+        place = tuple(float(t) for t in self.cells.centers[cell])
         raise PartitionError("a unit changes sign more than twice around a cell", place, function)
 
     def _changes(self, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -148,7 +148,7 @@ class Zeros:
         here, there, owner, regular = self._changes(pairs)
         kept = regular[owner]
         here, there, owner = here[kept], there[kept], owner[kept]
-        # Between two neighbouring corners lies a cut; between others lie zeros, of which the first is taken.
+        # Between two neighboring corners lies a cut; between others lie zeros, of which the first is taken.
         adjacent = cells.following[here] == there
         position = self.result.places[cells.following[here]]
         wanted = (here * count + (pairs % count)[owner])[adjacent]
@@ -326,7 +326,7 @@ def _too_close(found: Crossings, length: np.ndarray, function: np.ndarray, reach
 
 
 def close_along(found: Crossings, length: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Crossings in order along their chords, and which neighbours cannot be told apart.
+    """Crossings in order along their chords, and which neighbors cannot be told apart.
 
     Args:
         found: The crossings.
@@ -335,7 +335,7 @@ def close_along(found: Crossings, length: np.ndarray, reach: np.ndarray) -> tupl
 
     Returns:
         (2 x,) places among the crossings as their first chords have them, then as their second ones have; and for every
-        two neighbours whether they lie on one chord, closer than they are known.
+        two neighbors whether they lie on one chord, closer than they are known.
     """
     chord = np.concatenate([found.first, found.second])
     at = np.concatenate([found.on_first, found.on_second])

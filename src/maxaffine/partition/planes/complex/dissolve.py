@@ -16,7 +16,7 @@ def unite(cells: Complex, dropped: np.ndarray, loose: np.ndarray, tolerance: flo
         cells: The complex.
         dropped: (E,) bool, the edges between cells that become one.
         loose: (V,) bool, the vertices that go where only two edges are left at them.
-        tolerance: A distance in the plane that a corner may lie inside the line between its neighbours.
+        tolerance: A distance in the plane that a corner may lie inside the line between its neighbors.
 
     Returns:
         The complex without them.
@@ -45,7 +45,7 @@ def groups(pairs: np.ndarray, count: int) -> np.ndarray:
 
 
 def bends(cells: Complex) -> np.ndarray:
-    """(H,) how far each half-edge's first corner lies left of the line between its neighbours: above 0 is a dent."""
+    """(H,) how far each half-edge's first corner lies left of the line between its neighbors: above 0 is a dent."""
     here = cells.points[cells.corners]
     there, last = here[cells.following], np.empty_like(here)
     last[cells.following] = here

@@ -1,4 +1,4 @@
-"""Neighbours against a search that counts differing activation patterns one pair after another."""
+"""Neighbors against a search that counts differing activation patterns one pair after another."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from maxaffine.data import DataSet, Split
 from maxaffine.errors import BadInput
 from maxaffine.report import Choices, Contents, as_text, look_up, lookup_text
 from maxaffine.report.audit import Audit, _judges, audit_lines, audit_of
-from maxaffine.report.facts import LeftOut, Neighbours
-from maxaffine.report.neighbours import INPUT, MEAN, neighbours_among, searched_inputs
+from maxaffine.report.facts import LeftOut, Neighborhoods
+from maxaffine.report.neighbors import INPUT, MEAN, neighbors_among, searched_inputs
 from maxaffine.report.page import render
 from maxaffine.report.sections.subject import find_subject, spaced
 
 
-def _found(model: nn.Module, data: DataSet, chosen: list[int], choices: Choices) -> Neighbours | None:
+def _found(model: nn.Module, data: DataSet, chosen: list[int], choices: Choices) -> Neighborhoods | None:
     subject = find_subject(model, data, choices)
     searched = searched_inputs(subject, choices)
-    return None if isinstance(searched, LeftOut) else neighbours_among(searched, subject, chosen, choices)
+    return None if isinstance(searched, LeftOut) else neighbors_among(searched, subject, chosen, choices)
 
 
 def _patterns(model: nn.Sequential, inputs: Tensor) -> dict[str, np.ndarray]:
@@ -36,9 +36,9 @@ def _patterns(model: nn.Sequential, inputs: Tensor) -> dict[str, np.ndarray]:
     return {name: pattern.flatten(1).numpy() for name, pattern in patterns.items()}
 
 
-def test_neighbours_equal_a_slow_search(contents: Contents, model: nn.Sequential, data: DataSet) -> None:
-    found = contents.neighbours
-    assert isinstance(found, Neighbours)
+def test_neighbors_equal_a_slow_search(contents: Contents, model: nn.Sequential, data: DataSet) -> None:
+    found = contents.neighbors
+    assert isinstance(found, Neighborhoods)
     train = _patterns(model, data.train.inputs)
     for query in found.queries:
         own = {name: pattern[0] for name, pattern in _patterns(model, data.test.inputs[query.index][None]).items()}
@@ -58,9 +58,9 @@ def test_neighbours_equal_a_slow_search(contents: Contents, model: nn.Sequential
     assert set(found.inputs) == {one.index for query in found.queries for _, layer in query.layers for one in layer}
 
 
-def test_shares_count_neighbours_of_the_same_class(contents: Contents, data: DataSet) -> None:
-    found = contents.neighbours
-    assert isinstance(found, Neighbours)
+def test_shares_count_neighbors_of_the_same_class(contents: Contents, data: DataSet) -> None:
+    found = contents.neighbors
+    assert isinstance(found, Neighborhoods)
     shares = dict(found.shares)
     assert list(shares) == [INPUT, "1 (relu)", "2 (max_pool2d)", "5 (relu)", MEAN]
     hits = []
@@ -72,7 +72,7 @@ def test_shares_count_neighbours_of_the_same_class(contents: Contents, data: Dat
 
 
 def test_operators_and_training_inputs_are_spread_out(model: nn.Sequential, data: DataSet) -> None:
-    found = _found(model, data, [3], Choices(layers=2, neighbours=50, train_limit=7))
+    found = _found(model, data, [3], Choices(layers=2, neighbors=50, train_limit=7))
     assert found is not None
     assert (found.operators, found.available) == (("1", "5"), 3)
     assert found.encoded == found.count == 7
@@ -122,7 +122,7 @@ def test_inputs_of_one_large_region_are_no_copies(data: DataSet) -> None:
     subject = find_subject(network.eval(), copied, Choices())
     searched = searched_inputs(subject, Choices())
     assert not isinstance(searched, LeftOut)
-    found, audit = neighbours_among(searched, subject, [0], Choices()), audit_of(searched, subject)
+    found, audit = neighbors_among(searched, subject, [0], Choices()), audit_of(searched, subject)
     assert found.together == found.probes == 30 and found.twins == ((11, 7),)
     # Which ten others of the region are looked at is left to chance, so the pair may be there or not.
     assert audit.crowded == audit.inputs == 61
@@ -146,25 +146,25 @@ def test_an_operator_that_never_switches_is_left_out(data: DataSet, bias: float)
     first, dead, last = nn.Linear(36, 8), nn.Linear(8, 8), nn.Linear(8, 3)
     nn.init.constant_(dead.bias, bias)
     network = nn.Sequential(nn.Flatten(), first, nn.ReLU(), dead, nn.ReLU(), last).eval()
-    found = _found(network, data, [0], Choices(neighbours=4))
-    alone = _found(network, data, [0], Choices(neighbours=4, operators=("2",)))
+    found = _found(network, data, [0], Choices(neighbors=4))
+    alone = _found(network, data, [0], Choices(neighbors=4, operators=("2",)))
     assert found is not None and alone is not None
     assert found.left_out == ("4 (relu)",) and found.operators == ("2",) and found.available == 2
     assert found.shares == alone.shares and found.queries[0].layers == alone.queries[0].layers
     assert found.left_out_words == "Left out: 4 (relu), which never switches on the searched training inputs."
     assert alone.left_out == () and alone.left_out_words == ""
-    text = lookup_text(look_up(network, data, Choices(neighbours=4), [0], False, ("net", "drawn")))
+    text = lookup_text(look_up(network, data, Choices(neighbors=4), [0], False, ("net", "drawn")))
     assert "\n" + found.left_out_words + "\n" in text
 
 
 def test_a_report_says_what_is_left_out(contents: Contents) -> None:
-    assert isinstance(contents.neighbours, Neighbours)
-    near = dataclasses.replace(contents.neighbours, left_out=("a", "b"))
+    assert isinstance(contents.neighbors, Neighborhoods)
+    near = dataclasses.replace(contents.neighbors, left_out=("a", "b"))
     words = "Left out: 2 operators that never switch on the searched training inputs (a, b)."
     assert near.left_out_words == words
     assert isinstance(contents.audit, Audit)
     audit = dataclasses.replace(contents.audit, too_small=(("rare", 2),), judges=10)
-    whole = dataclasses.replace(contents, neighbours=near, audit=audit)
+    whole = dataclasses.replace(contents, neighbors=near, audit=audit)
     for text in (as_text(whole), render(whole, "files")):
         assert near.left_out_words in text and audit.too_small_words in text
     assert "eft out" not in as_text(contents) and "oo small" not in as_text(contents)
@@ -197,7 +197,7 @@ def test_a_class_of_few_inputs_is_not_suspected(model: nn.Module, data: DataSet,
     assert audit.too_small_words == words and f"  {words}" in audit_lines(audit)
 
 
-def test_data_of_small_classes_is_judged_by_fewer_neighbours() -> None:
+def test_data_of_small_classes_is_judged_by_fewer_neighbors() -> None:
     assert _judges(torch.arange(60) % 3) == 10
     assert _judges(torch.arange(24) % 4) == 5
     assert _judges(torch.arange(6)) == 3

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from maxaffine.codes import Codes
 from maxaffine.data import DataSet
 from maxaffine.errors import BadInput
-from maxaffine.report.facts import Choices, LeftOut, Neighbour, Neighbourhood, Neighbours
+from maxaffine.report.facts import Choices, LeftOut, Neighbor, Neighborhood, Neighborhoods
 from maxaffine.report.sections.subject import Subject, as_array, spaced, title_of
 from maxaffine.search import Neighbors, neighbors
 
@@ -79,23 +79,23 @@ def searched_inputs(subject: Subject, choices: Choices) -> Searched | LeftOut:
     return Searched(numbers, switching, titles, len(available), left_out)
 
 
-def neighbours_among(searched: Searched, subject: Subject, chosen: Sequence[int], choices: Choices) -> Neighbours:
+def neighbors_among(searched: Searched, subject: Subject, chosen: Sequence[int], choices: Choices) -> Neighborhoods:
     """Find the nearest training inputs in d_l(x, x') = share of the units of operator l with different codes.
 
     Args:
         searched: The encoded training inputs.
         subject: The captured network and the data.
         chosen: Numbers of the test inputs to show.
-        choices: How many neighbours, and how many test inputs to count them over.
+        choices: How many neighbors, and how many test inputs to count them over.
 
     Returns:
-        The neighbours.
+        The neighbors.
 
-    Source: the nearest neighbours in partition distance of Balestriero and Baraniuk, "A Spline Theory of Deep Networks"
+    Source: the nearest neighbors in partition distance of Balestriero and Baraniuk, "A Spline Theory of Deep Networks"
     (ICML 2018).
     """
     data, test = subject.data, subject.test
-    count = min(choices.neighbours, len(searched.numbers))
+    count = min(choices.neighbors, len(searched.numbers))
     probes = spaced(len(test), choices.probes)
     asked = _encoded(subject, test[torch.cat([probes, torch.tensor(list(chosen), dtype=torch.int64)])], searched.titles)
     found = neighbors(subject.net, asked, searched.codes, count, list(searched.titles))
@@ -106,13 +106,13 @@ def neighbours_among(searched: Searched, subject: Subject, chosen: Sequence[int]
         _query(len(probes) + row, index, by_layer, searched.numbers, subject) for row, index in enumerate(chosen)
     )
     shown = {near.index for query in queries for _, layer in query.layers for near in layer}
-    return Neighbours(
+    return Neighborhoods(
         operators=tuple(searched.titles),
         available=searched.available,
         encoded=len(searched.numbers),
         count=count,
         probes=len(probes),
-        shares=_shares(subject, searched, probes, by_layer, count) if subject.labelled else (),
+        shares=_shares(subject, searched, probes, by_layer, count) if subject.labeled else (),
         chance=_chance(labels, wanted),
         together=int((found.mean.distances[: len(probes), 0] == 0).sum()),
         twins=_twins(found.mean, searched.numbers, probes, data),
@@ -170,16 +170,16 @@ def _chance(labels: Tensor, wanted: Tensor) -> float:
     return float(frequencies[wanted].mean())
 
 
-def _query(row: int, index: int, found: Mapping[str, Neighbors], numbers: Tensor, subject: Subject) -> Neighbourhood:
+def _query(row: int, index: int, found: Mapping[str, Neighbors], numbers: Tensor, subject: Subject) -> Neighborhood:
     data = subject.data
     label = int(data.test.labels[index])
     layers = []
     for title, near in found.items():
         pairs = zip(numbers[near.ids[row]].tolist(), near.distances[row].tolist(), strict=True)
-        layers.append((title, tuple(_neighbour(number, distance, label, data) for number, distance in pairs)))
-    return Neighbourhood(index, as_array(subject.test[index]), data.class_names[label], tuple(layers))
+        layers.append((title, tuple(_neighbor(number, distance, label, data) for number, distance in pairs)))
+    return Neighborhood(index, as_array(subject.test[index]), data.class_names[label], tuple(layers))
 
 
-def _neighbour(index: int, distance: float, label: int, data: DataSet) -> Neighbour:
+def _neighbor(index: int, distance: float, label: int, data: DataSet) -> Neighbor:
     own = int(data.train.labels[index])
-    return Neighbour(index, data.class_names[own], own == label, distance)
+    return Neighbor(index, data.class_names[own], own == label, distance)
