@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,8 @@ from maxaffine.graph import as_tuple
 from tests import oracles
 from tests.blocks import blocks, only
 from tests.zoo.networks import Net, mlp, randomize
+
+F64 = torch.float64
 
 
 class Mixed(nn.Module):
@@ -288,3 +292,47 @@ class TestSlopesBeyondMemory:
         x = torch.ones(2, 3, 512, 512)
         (slopes,) = as_tuple(ma.capture(nn.ReLU(), x).affine_map(x, outputs=[5]).slopes)
         assert slopes.sum() == 2
+
+
+def test_it_is_a_linear_operator() -> None:
+    module, net = mixed()
+    given = mixed_inputs(3)
+    amap = net.affine_map(given, outputs=[2, 0])
+    v, u = mixed_inputs(3)[1:], torch.randn(3, 2, dtype=F64)
+    directions = tuple(item.flip(0) for item in v)
+    assert_close(amap @ directions, amap.mv(directions), rtol=0, atol=0)
+    assert_close(amap.T @ u, amap.rmv(u), rtol=0, atol=0)
+    assert amap.T.T is amap and repr(amap.T) == f"{amap!r}.T"
+
+
+@pytest.mark.parametrize("sample", [0, 2, -1])
+def test_as_an_operator_of_scipy_it_is_the_matrix_of_one_sample(sample: int) -> None:
+    linalg = pytest.importorskip("scipy.sparse.linalg")
+    _, net = mixed()
+    amap = net.affine_map(mixed_inputs(3))
+    matrix = torch.cat([part[sample].flatten(1) for part in as_tuple(amap.slopes)], 1).numpy()
+    operator = amap.to_scipy(sample)
+    assert operator.shape == matrix.shape and operator.dtype == np.float64
+    np.testing.assert_allclose(operator @ np.eye(matrix.shape[1]), matrix, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(operator.T @ np.eye(len(matrix)), matrix.T, rtol=1e-12, atol=1e-12)
+    largest = linalg.svds(operator, k=1, return_singular_vectors=False, random_state=0)
+    np.testing.assert_allclose(largest[0], np.linalg.norm(matrix, 2), rtol=1e-8)
+
+
+def test_as_an_operator_of_scipy_in_single_precision_with_the_samples_last() -> None:
+    pytest.importorskip("scipy.sparse.linalg")
+    module = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).eval()
+    last = Net(lambda m, x: m.a(x.T).T, a=module)
+    x = torch.randn(4, 5)
+    amap = ma.capture(last, x, batch_dim=1).affine_map(x)
+    np.testing.assert_allclose(amap.to_scipy(1) @ np.eye(4), as_tuple(amap.slopes)[0][1].numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_scipy_is_asked_for_a_sample_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    amap = mixed()[1].affine_map(mixed_inputs(3))
+    for sample in (3, -4):
+        with pytest.raises(ma.errors.BadInput, match=f"sample: {sample} is not one of the 3 samples"):
+            amap.to_scipy(sample)
+    monkeypatch.setitem(sys.modules, "scipy.sparse.linalg", None)
+    with pytest.raises(ma.MaxAffineError, match=r"pip install 'maxaffine\[partition\]'"):
+        amap.to_scipy()

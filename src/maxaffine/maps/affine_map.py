@@ -7,11 +7,12 @@ from functools import cached_property
 from math import ceil, prod
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from maxaffine.errors import BadInput, ShapeMismatch
-from maxaffine.graph import Dependence, Graph, all_finite, refuse_overflow
+from maxaffine.errors import BadInput, MaxAffineError, ShapeMismatch
+from maxaffine.graph import Dependence, Graph, all_finite, as_tuple, refuse_overflow
 from maxaffine.maps.block import Block, axis_of
 from maxaffine.maps.memory import is_shortage, memory, too_large
 from maxaffine.maps.offsets import OffsetContributions
@@ -25,9 +26,9 @@ RESULT_CHUNKS = 16
 class AffineMap:
     """f(x) = A[x] x + b[x] at each x of a batch.
 
-    ``slopes`` A (N, *out, *in) and ``offsets`` b (N, *out) are computed on first use; ``mv``, ``rmv`` and calling the
-    map never build A. Within x's region of the partition the map is the network itself (Mad Max, Balestriero
-    and Baraniuk 2018, eq. 7 and section 3.1).
+    ``slopes`` A (N, *out, *in) and ``offsets`` b (N, *out) are computed on first use; ``amap @ v``, ``amap.T @ u`` and
+    calling the map never build A. Within x's region of the partition the map is the network itself (Mad Max,
+    Balestriero and Baraniuk 2018, eq. 7 and section 3.1).
 
     Args:
         graph: The frozen graph with one output; fused pairs make it faster (:func:`maxaffine.graph.fuse`).
@@ -156,6 +157,65 @@ class AffineMap:
             start += block.batch
         joined = tuple(torch.cat([item[:, 0] for item in items]) for items in zip(*parts, strict=True))
         return joined[0] if len(joined) == 1 else joined
+
+    def __matmul__(self, v: Any) -> Tensor:
+        """A v, as :meth:`mv`."""
+        return self.mv(v)
+
+    @property
+    def T(self) -> Transposed:
+        """The transposed map: ``amap.T @ u`` is A^T u, as :meth:`rmv`."""
+        return Transposed(self)
+
+    def to_scipy(self, sample: int = 0) -> Any:
+        r"""A[x] at one sample as a linear operator of SciPy, for ``svds``, ``lsqr`` and the like; A is never built.
+
+        All floating-point inputs, flattened one after another, are its vector, and the outputs, flattened, its result.
+
+        Args:
+            sample: Number of the sample.
+
+        Returns:
+            A :class:`scipy.sparse.linalg.LinearOperator` of shape (numbers in one output, numbers in one input). It
+            takes and gives float64, computed in the network's dtype.
+
+        Raises:
+            BadInput: When there is no such sample.
+            MaxAffineError: When SciPy is absent.
+
+        >>> import torch, maxaffine as ma
+        >>> from scipy.sparse.linalg import svds
+        >>> layer = torch.nn.Linear(6, 4).double()
+        >>> amap = ma.capture(layer, torch.zeros(1, 6).double()).affine_map(torch.zeros(1, 6).double())
+        >>> largest = svds(amap.to_scipy(), k=1, return_singular_vectors=False)
+        >>> bool(abs(largest[0] - torch.linalg.matrix_norm(layer.weight, 2).item()) < 1e-9)
+        True
+        """
+        if not -self.batch <= sample < self.batch:
+            raise BadInput(f"sample: {sample} is not one of the {self.batch} samples")
+        try:
+            from scipy.sparse.linalg import LinearOperator
+        except ImportError as error:
+            raise MaxAffineError("to_scipy needs scipy, which is absent; pip install 'maxaffine[partition]'") from error
+        axes = [axis_of(self._graph, number) for number in self._graph.inputs]
+        pairs = zip(self._inputs, axes, strict=True)
+        inputs = [item.narrow(axis.dim, sample % self.batch, 1) for item, axis in pairs]
+        alone = AffineMap(self._graph, inputs, self._rows, self._chunk_bytes, self._names)
+        like = [(axis, item) for axis, item in zip(axes, inputs, strict=True) if item.is_floating_point()]
+        sizes = [item.numel() for _, item in like]
+
+        def matvec(v: np.ndarray) -> np.ndarray:
+            parts = torch.as_tensor(v).reshape(-1).split(sizes)
+            fronts = [part.reshape(1, *shape) for part, shape in zip(parts, alone.in_shapes, strict=True)]
+            given = [axis.from_front(f, item.shape) for f, (axis, item) in zip(fronts, like, strict=True)]
+            return alone.mv(given).reshape(-1).double().numpy(force=True)
+
+        def rmatvec(u: np.ndarray) -> np.ndarray:
+            found = as_tuple(alone.rmv(torch.as_tensor(u).reshape(1, *alone.out_shape)))
+            return torch.cat([part.reshape(-1).double() for part in found]).numpy(force=True)
+
+        shape = (prod(alone.out_shape), sum(sizes))
+        return LinearOperator(shape, matvec=matvec, rmatvec=rmatvec, dtype=np.float64)
 
     def offset_contributions(self) -> OffsetContributions:
         """The exact split of b over the operators that have an offset (a bias, a batch-norm shift, a clipped piece).
@@ -300,6 +360,20 @@ class AffineMap:
     def __repr__(self) -> str:
         shapes = ", ".join(str(tuple(shape)) for shape in self.in_shapes)
         return f"AffineMap(batch={self.batch}, in={shapes}, out={self.out_shape}, {self._inputs[0].dtype})"
+
+
+class Transposed:
+    """The transposed matrix A^T of an affine map, never built: ``amap.T @ u``; ``amap.T.T`` is the map itself."""
+
+    def __init__(self, amap: AffineMap) -> None:
+        self.T = amap
+
+    def __matmul__(self, u: Any) -> Tensor | tuple[Tensor, ...]:
+        """A^T u, as :meth:`AffineMap.rmv`."""
+        return self.T.rmv(u)
+
+    def __repr__(self) -> str:
+        return f"{self.T!r}.T"
 
 
 def _checked_outputs(outputs: Sequence[int] | Tensor, count: int) -> Tensor:
