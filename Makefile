@@ -67,14 +67,14 @@ study-orthogonal: $(STUDIES) ## where orthogonal templates help: goes on with th
 	OMP_NUM_THREADS=1 $(BIN)/python -m studies.orthogonal $(if $(BUDGET),--budget-minutes $(BUDGET)) $(if $(ONLY),--only $(ONLY))
 
 docs: $(DOCS) ## this documentation as a site: build/site/index.html; a broken link is an error
-	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -E -a -W --keep-going -q -b html -d build/doctrees docs build/site
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -E -a -W --keep-going -q -b html -c website -d build/doctrees docs build/site
 	@echo "build/site/index.html"
 
 docs-figures: $(DEV) ## draw the pictures of the README and of docs/theory.md again
-	OMP_NUM_THREADS=1 $(BIN)/python -m docs.figures
+	OMP_NUM_THREADS=1 $(BIN)/python -m website.figures
 
 notebooks: $(DEV) ## the tutorials as notebooks, in build/notebooks
-	$(BIN)/python -m docs.notebooks build/notebooks
+	$(BIN)/python -m website.notebooks build/notebooks
 
 docs-operators: $(DEV) ## regenerate docs/operators.md from the operator table of the tests
 	$(BIN)/python -m tests.operator_table > docs/operators.md.new

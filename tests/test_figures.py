@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from docs.figures.__main__ import DRAWN, FOLDER, draw
 from maxaffine.data import load
 from maxaffine.errors import DataError
+from website.figures.__main__ import DRAWN, FOLDER, draw
 
 # Of 255 levels, after shrinking: fonts are hinted differently on other machines, and training, which rounds differently
 # there, ends in slightly other regions (noise of 1e-6 in the first weights makes a difference of 6).

@@ -14,8 +14,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell
 
-from docs.notebooks import TUTORIALS, notebook
 from tests.markdown import FLAGS, absent, blocks, needs
+from website.notebooks import TUTORIALS, notebook
 
 ROOT = TUTORIALS.parents[1]
 

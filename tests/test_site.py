@@ -21,7 +21,7 @@ ROOMS = sorted(
 
 
 def _build(source: Path, site: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "-c", str(ROOT / "docs")]
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "-c", str(ROOT / "website")]
     return subprocess.run([*command, *options, str(source), str(site)], capture_output=True, text=True, check=False)
 
 

@@ -15,7 +15,7 @@ from .measuring import measured, runs
 from .page import draw, measures
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-RUNS = DOCS / "studies" / "complexity" / "runs.jsonl"
+RUNS = Path(__file__).resolve().parent / "runs.jsonl"
 
 
 def main() -> int:
@@ -33,7 +33,7 @@ def main() -> int:
             print("interrupted: the finished trainings are kept, and the next call goes on behind them")
     rows = [row for training in finished(arguments.runs) for row in training]
     if arguments.runs == RUNS and rows:
-        draw(rows, RUNS.parent / "local-complexity.png")
+        draw(rows, DOCS / "studies" / "complexity" / "local-complexity.png")
         renew(DOCS / "local-complexity.md", {"measures": measures(rows)})
     return 0
 

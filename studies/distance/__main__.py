@@ -17,7 +17,8 @@ from studies.distance import figures, grid, held_out, network, photographs, plan
 from studies.page import renew
 
 ROOT = Path(__file__).resolve().parents[2]
-RESULTS, WEIGHTS = ROOT / "docs/studies/distance", ROOT / "build/studies/distance"
+RESULTS, FIGURES = ROOT / "studies/distance/records", ROOT / "docs/studies/distance"
+WEIGHTS = ROOT / "build/studies/distance"
 PAGE = ROOT / "docs/code-distance.md"
 SEEDS = 3
 
@@ -39,9 +40,9 @@ def main() -> int:
                 print(name, flush=True)
                 _write(file, run())
     results = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(RESULTS.glob("*.json"))}
-    figures.draw(results, RESULTS)
+    figures.draw(results, FIGURES)
     titles = {name: operator["title"] for name, operator in results["cnn-0"]["operators"].items()}
-    grid.draw(results["neighbors"], titles, data, RESULTS / "neighbors.png")
+    grid.draw(results["neighbors"], titles, data, FIGURES / "neighbors.png")
     renew(PAGE, tables.all_tables(results))
     return 0
 

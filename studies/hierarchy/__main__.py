@@ -19,6 +19,7 @@ from .tables import all_tables
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 FOLDER = DOCS / "studies" / "hierarchy"
+RECORDS = Path(__file__).resolve().parent / "records"
 PAGE = DOCS / "code-hierarchy.md"
 
 
@@ -32,7 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
         0.
     """
     parser = argparse.ArgumentParser(prog="python -m studies.hierarchy", description=__doc__)
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="folder of the figures and of runs/")
+    parser.add_argument("--records", type=Path, default=RECORDS, help="folder of the finished runs")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="folder of the figures")
     parser.add_argument("--page", type=Path, default=PAGE, help="the page whose tables are renewed")
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="runs whose names hold all these words")
     parser.add_argument("--budget-minutes", type=float, help="begin no run after this time; the next call goes on")
@@ -41,10 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     if not options.report_only:
         try:
-            _run(options.folder / "runs", options.only, options.budget_minutes)
+            _run(options.records, options.only, options.budget_minutes)
         except KeyboardInterrupt:
             print("interrupted: the finished runs are kept, and the next call goes on behind them")
-    records = [record for run in runs() if (record := finished(options.folder / "runs", run)) is not None]
+    records = [record for run in runs() if (record := finished(options.records, run)) is not None]
     draw_trees(options.folder)
     draw(records, options.folder)
     renew(options.page, all_tables(records))

@@ -20,7 +20,7 @@ from .training import outcomes
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 FOLDER = DOCS / "studies" / "memorization"
-RUNS = FOLDER / "runs.jsonl"
+RUNS = Path(__file__).resolve().parent / "runs.jsonl"
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ from .tables import all_tables
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 FOLDER = DOCS / "studies" / "orthogonal"
-RUNS = FOLDER / "runs.jsonl"
+RUNS = Path(__file__).resolve().parent / "runs.jsonl"
 PAGES = (DOCS / "orthogonal-templates.md", FOLDER / "tables.md")
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from maxaffine.codes import Codes, region_hierarchy
 from studies.hierarchy import __main__ as command
 from studies.hierarchy import runs as recipe
-from studies.hierarchy.__main__ import FOLDER, PAGE, main
+from studies.hierarchy.__main__ import PAGE, RECORDS, main
 from studies.hierarchy.runs import DRAWN, Run, few_units, measured, runs
 from studies.hierarchy.store import finished, keep
 from studies.hierarchy.tables import all_tables
@@ -92,7 +92,8 @@ def test_the_command_goes_on_where_it_was_stopped(
     monkeypatch.setattr(command, "draw_trees", lambda folder: None)
     draw = command.draw
     monkeypatch.setattr(command, "draw", lambda records, folder: None)
-    arguments = ["--folder", str(tmp_path), "--page", str(page), "--only", "digits-narrow"]
+    folders = ["--records", str(tmp_path / "runs"), "--folder", str(tmp_path), "--page", str(page)]
+    arguments = [*folders, "--only", "digits-narrow"]
     main(arguments)
     assert ran == ["digits-narrow-mlp-0", "digits-narrow-mlp-1"] and "| digits | narrow MLP |" in page.read_text()
     main([*arguments, "--budget-minutes", "0"])
@@ -117,7 +118,7 @@ def test_trees_are_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_page_shows_the_stored_runs() -> None:
-    records = [finished(FOLDER / "runs", run) for run in runs()]
+    records = [finished(RECORDS, run) for run in runs()]
     assert len(records) == 18
     text = PAGE.read_text(encoding="utf-8")
     complete = [record for record in records if record is not None]

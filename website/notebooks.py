@@ -17,7 +17,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from tests.markdown import FENCE, blocks
 
-TUTORIALS = Path(__file__).resolve().parent / "tutorials"
+TUTORIALS = Path(__file__).resolve().parents[1] / "docs" / "tutorials"
 _PICTURE = re.compile(r"!\[([^\]]*)\]\((?!https?:)([^)\s]+)\)")
 _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?:|attachment:)[^)\s]+\)")
 _COMMENT = re.compile(r"<!--.*?-->\n*", re.S)

@@ -1,4 +1,4 @@
-"""Draws the pictures of the README and of the page on the theory: `python -m docs.figures [NAME ...]`."""
+"""Draws the pictures of the README and of the page on the theory: `python -m website.figures [NAME ...]`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from docs.figures import hero, logo, theory
+from website.figures import hero, logo, theory
 
-FOLDER = Path(__file__).resolve().parents[1] / "images"
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "images"
 DPI = 125
 DRAWN: dict[str, Callable[[], Figure]] = {
     "hero": hero.hero,

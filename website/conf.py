@@ -4,7 +4,7 @@ import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent / "_site"))
+sys.path.insert(0, str(Path(__file__).parent / "extensions"))
 
 project = "maxaffine"
 author = "The maxaffine developers"
@@ -22,7 +22,6 @@ extensions = [
     "mathml",
     "pages",
 ]
-exclude_patterns = ["_site"]
 # Warnings are errors, and a name in a docstring that leads nowhere is a warning.
 nitpicky = True
 # Annotations name classes of other libraries, and bare ones of ours: those are shown without a link.
@@ -45,9 +44,9 @@ python_maximum_signature_line_length = 88
 
 html_theme = "furo"
 html_title = "maxaffine"
-html_logo = html_favicon = "images/logo.png"
+html_logo = html_favicon = "../docs/images/logo.png"
 html_math_renderer = "mathml"
-html_static_path = ["_static"]
+html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
