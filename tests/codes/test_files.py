@@ -114,7 +114,7 @@ def test_shortened_files(saved: tuple[Path, Codes]) -> None:
     content = path.read_bytes()
     for length in (0, 1, 7, 8, 30, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:length])
-        with pytest.raises(DataError, match="damaged or no"):
+        with pytest.raises(DataError, match="damaged or not"):
             Codes.load(path)
 
 
@@ -151,7 +151,7 @@ def test_foreign_files(tmp_path: Path) -> None:
         np.save(file, np.zeros(3))
     (tmp_path / "text.npz").write_text("codes")
     for name in ("array.npz", "text.npz"):
-        with pytest.raises(DataError, match="damaged or no .npz file"):
+        with pytest.raises(DataError, match="damaged or not a .npz file"):
             Codes.load(tmp_path / name)
 
 

@@ -276,7 +276,7 @@ def test_interrupt_keeps_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     module = nn.Sequential(nn.Linear(3, 60), nn.ReLU(), nn.Linear(60, 2)).double()
     a, b = (9 * torch.randn(2, 3, dtype=F64)).split(1)
     net = ma.capture(module, a)
-    finished, count = Walk._finished, []
+    finished, count = Walk._finish, []
 
     def pressed(self, strip):
         count.append(1)
@@ -284,7 +284,7 @@ def test_interrupt_keeps_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
             signal.raise_signal(signal.SIGINT)
         return finished(self, strip)
 
-    monkeypatch.setattr(Walk, "_finished", pressed)
+    monkeypatch.setattr(Walk, "_finish", pressed)
     with pytest.warns(UserWarning, match="interrupted"):
         found = line(net, a, b, memory=1)
     assert 0 < found.pieces <= 4 and not found.complete

@@ -241,7 +241,7 @@ def test_bad_folders(net: ma.SplineNetwork, tiles: PlaneTiles, tmp_path: Path) -
     with pytest.raises(ma.BadInput, match="another network"):
         PlaneTiles.open(other, tiles.folder)
     (tmp_path / "letter.txt").write_text("not ours")
-    with pytest.raises(ma.BadInput, match="no empty folder"):
+    with pytest.raises(ma.BadInput, match="not an empty folder"):
         ma.partition.stream_plane(net, tmp_path, **PLANE)
     with pytest.raises(ma.DataError, match="no tiles"):
         PlaneTiles.open(net, tmp_path)

@@ -204,7 +204,7 @@ def _batch(codes: Codes | PackedCodes) -> int:
 
 
 def _memory() -> int | float:
-    """Bytes of the machine's memory, infinity where it does not tell."""
+    """Bytes of the machine's memory, infinity where it does not say."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -222,7 +222,7 @@ def operator_shares(weights: Mapping[str, float] | Sequence[float] | None, names
         w_l / max w by operator name, in that order.
 
     Raises:
-        BadInput: If a weight is unknown, missing or no finite number of at least 0, all are zero, or one is so small
+        BadInput: If a weight is unknown, missing or not a finite number of at least 0, all are zero, or one is so small
             beside another that distances by it would round to 0.
     """
     if weights is None:

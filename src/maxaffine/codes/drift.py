@@ -1,4 +1,4 @@
-"""How the codes of fixed inputs change from moment to moment of a training."""
+"""How the codes of fixed inputs change from moment to moment of training."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Drift:
         if not 0 <= tolerance <= 1:
             raise BadInput(f"tolerance is {tolerance}; give a share of the units, in [0, 1]")
         far = self.to_last > tolerance
-        # One behind the last moment that is far.
+        # One past the last moment that is far.
         first = (far * torch.arange(1, self.moments + 1)).amax(dim=1)
         return dict(zip(self.operators, first.tolist(), strict=True))
 
@@ -95,7 +95,7 @@ class Drift:
 
 
 def code_drift(moments: Sequence[Codes], progress: bool | None = None) -> Drift:
-    """Measure how far the codes of the same inputs are apart between any two moments of a training.
+    """Measure how far the codes of the same inputs are apart between any two moments of training.
 
     d_l(e, e') = mean over the inputs n of #{k : q_l(x_n)_k at e != q_l(x_n)_k at e'} / K_l
 

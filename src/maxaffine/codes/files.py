@@ -86,7 +86,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, PackedCodes], int, Str
     except OSError as error:
         raise DataError(f"{path} could not be read: {error}; check that it is a file and its permissions") from error
     except Exception as error:  # the parsers raise about a dozen kinds on damaged bytes
-        raise DataError(f"{path} is damaged or no {path.suffix} file: {error}; {_CURE}") from error
+        raise DataError(f"{path} is damaged or not a {path.suffix} file: {error}; {_CURE}") from error
     text = strings.get(_HEADER)
     if text is None or _CHECKSUM not in strings:
         raise DataError(f"{path} holds no codes: it was written by another program; {_CURE}")
@@ -109,7 +109,7 @@ def _from_header(path: Path, text: str, arrays: Arrays) -> tuple[dict[str, Packe
             entry["name"]: PackedCodes(entry["pieces"], tuple(entry["units"]), torch.from_numpy(arrays[_key(i)]))
             for i, entry in enumerate(header["operators"])
         }
-        # The checksum covers the shape of no array without bytes.
+        # The checksum does not cover the shape of an array without bytes.
         if strays := [name for name, codes in operators.items() if len(codes) != header["batch"]]:
             raise ValueError(f"{strays} hold another number of inputs than {header['batch']}")
         return operators, header["batch"], header["metadata"]

@@ -156,7 +156,7 @@ def region_hierarchy(
         One level per operator.
 
     Raises:
-        BadInput: No input or operator; an unknown or repeated operator; labels that are no N integers.
+        BadInput: No input or operator; an unknown or repeated operator; labels that are not N integers.
 
     Example:
         >>> q = torch.tensor([[0, 0], [0, 1], [1, 1], [1, 1]])

@@ -60,7 +60,7 @@ class Codes(Mapping[str, PackedCodes]):
             )
         self._operators = dict(operators)
         self._batch = sizes.pop()
-        self._metadata = _checked_metadata(metadata or {})
+        self._metadata = _check_metadata(metadata or {})
 
     @classmethod
     def from_tensors(
@@ -232,7 +232,7 @@ class Codes(Mapping[str, PackedCodes]):
                 written, DataError says why, and what was there before is untouched.
             metadata: Free strings to keep with them; by default those that the codes carry.
         """
-        write(path, self._operators, self.batch, self._metadata if metadata is None else _checked_metadata(metadata))
+        write(path, self._operators, self.batch, self._metadata if metadata is None else _check_metadata(metadata))
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Codes:
@@ -292,7 +292,7 @@ class Codes(Mapping[str, PackedCodes]):
         ]
 
 
-def _checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+def _check_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     for key, value in metadata.items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise BadInput(f"metadata[{key!r}] is {value!r}; give strings, e.g. str(...) or json.dumps(...)")

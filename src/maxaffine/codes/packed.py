@@ -274,7 +274,7 @@ def _code_dtype(pieces: int) -> torch.dtype:
 
 
 def _content_flaw(planes: np.ndarray, pieces: int, unit_count: int) -> str:
-    """Return what makes the planes no codes (a padding bit set, a code not below ``pieces``), or nothing."""
+    """Return what is wrong with the planes (a padding bit set, a code not below ``pieces``), or nothing."""
     if unit_count % 8 and np.any(planes[..., -1] >> (unit_count % 8)):
         return f"has bits set past its {unit_count} units"
     bits = planes.shape[1]

@@ -33,7 +33,7 @@ from maxaffine.errors import MaxAffineError
 WORD = 8
 # Words of one comparison of planes: with its results it stays in a second-level cache.
 _BLOCK_WORDS = 1 << 16
-# For fewer rows it is not worth while to lay out the others by columns.
+# For fewer rows it is not worthwhile to lay out the others by columns.
 _FEW = 8
 
 
@@ -128,7 +128,7 @@ def load_faiss(purpose: str | None = None) -> Any | None:
     """Import faiss if it is installed.
 
     Args:
-        purpose: What cannot be done without it; by default nothing, and its absence is no error.
+        purpose: What cannot be done without it; by default nothing, and its absence is not an error.
 
     Returns:
         The module, or None.

@@ -22,7 +22,7 @@ def widened(net: SplineNetwork, x: Any, name: str) -> tuple[Tensor, ...]:
         One tensor per input of the network.
 
     Raises:
-        BadInput: For what is no network, and whatever the network itself refuses.
+        BadInput: If net is not a network, and for whatever the network itself refuses.
     """
     if not isinstance(net, SplineNetwork):
         raise BadInput(f"net: expected a SplineNetwork, got {type(net).__name__}; capture the module: ma.capture(...)")
@@ -47,7 +47,7 @@ def one_input(net: SplineNetwork, x: Any, name: str) -> tuple[Tensor, ...]:
         One tensor per input of the network.
 
     Raises:
-        BadInput: For another number of samples than one, or whatever the network itself refuses.
+        BadInput: For a number of samples other than one, or whatever the network itself refuses.
     """
     tensors = widened(net, x, name)
     count = tensors[0].shape[net.inputs.batch_dims[0]]

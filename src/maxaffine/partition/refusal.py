@@ -13,10 +13,10 @@ def known_boundaries(step: Step) -> Comparisons | Contest:
         step: A step whose first record has several pieces.
 
     Returns:
-        Them, of one of the two families that partitions know.
+        Boundaries of one of the two families that partitions know.
 
     Raises:
-        NotPiecewiseAffine: Where the operator does not say them.
+        NotPiecewiseAffine: Where the operator does not give them.
     """
     boundaries = step.operator.boundaries()
     if isinstance(boundaries, Comparisons | Contest):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LineReport:
-    """How far a partition and the module are apart.
+    """How far apart a partition and the module are.
 
     Attributes:
         residual: The largest difference over the largest output or, where that is small because terms cancelled inside
@@ -60,7 +60,7 @@ def check(line: LinePartition, model: nn.Module, seed: int, rtol: float | None, 
     if not found.numel():
         return LineReport(0.0, bound, line.pieces, dtype)
     scale = max(size(without_infinities(item)) for item in (found, expected))
-    # The line itself is in float64: its values between the ends of a piece are as far off as float64 rounds those.
+    # The line itself is in float64: between the ends of a piece its values are off by as much as float64 rounds those.
     share = torch.finfo(torch.float64).eps / torch.finfo(dtype).eps
     scale = max(scale, share * max(size(without_infinities(item)) for item in (line.starts, line.ends)))
     gap = difference(found, expected)

@@ -50,8 +50,8 @@ def cuts(step: Step, ends: Stretches) -> list[Cuts]:
         pairs = zip(boundaries.pairs(ends.left), boundaries.pairs(ends.right), strict=True)
         return [_zeros(left.difference(), right.difference(), ends) for left, right in pairs]
     if boundaries.order is Order.LARGEST:
-        return [_taken_over(step, boundaries, ends)]
-    return [_reordered(boundaries, ends)]
+        return [_winner_changes(step, boundaries, ends)]
+    return [_order_changes(boundaries, ends)]
 
 
 def _zeros(left: Tensor, right: Tensor, ends: Stretches) -> Cuts:
@@ -59,7 +59,7 @@ def _zeros(left: Tensor, right: Tensor, ends: Stretches) -> Cuts:
     return ends.owner[where], fraction
 
 
-def _taken_over(step: Step, contest: Contest, ends: Stretches) -> Cuts:
+def _winner_changes(step: Step, contest: Contest, ends: Stretches) -> Cuts:
     """Only units whose winners differ between the ends: a convex function equal to one line at both ends is it."""
     operator = step.operator
     before, after = (operator.codes(inputs, operator(*inputs)) for inputs in (ends.left, ends.right))
@@ -69,7 +69,7 @@ def _taken_over(step: Step, contest: Contest, ends: Stretches) -> Cuts:
     return ends.owner[places][unit], fraction
 
 
-def _reordered(contest: Contest, ends: Stretches) -> Cuts:
+def _order_changes(contest: Contest, ends: Stretches) -> Cuts:
     """Wherever two entries of a group change places."""
     left, right = (contest.scores(inputs[0]) for inputs in (ends.left, ends.right))
     owner = ends.owner if contest.axis is None else ends.owner.movedim(contest.axis, -1)[..., 0]

@@ -37,7 +37,7 @@ def takeovers(left: Tensor, right: Tensor, tolerance: float) -> tuple[Tensor, Te
         group, left, rise = group[overtaken], left[overtaken], rise[overtaken]
         groups.append(group)
         fractions.append(first[overtaken, 0])
-    return _joined(groups, fractions, left)
+    return _join(groups, fractions, left)
 
 
 def reorderings(left: Tensor, right: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
@@ -52,7 +52,7 @@ def reorderings(left: Tensor, right: Tensor, tolerance: float) -> tuple[Tensor, 
         )[:2]
         groups.append(group + start)
         fractions.append(fraction)
-    return _joined(groups, fractions, left)
+    return _join(groups, fractions, left)
 
 
 def crossings(left: Tensor, right: Tensor, tolerance: float) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
@@ -74,7 +74,7 @@ def crossings(left: Tensor, right: Tensor, tolerance: float) -> tuple[Tensor, Te
     return where[0], low / (low - high), where
 
 
-def _joined(groups: list[Tensor], fractions: list[Tensor], like: Tensor) -> tuple[Tensor, Tensor]:
+def _join(groups: list[Tensor], fractions: list[Tensor], like: Tensor) -> tuple[Tensor, Tensor]:
     if not groups:
         return torch.empty(0, dtype=torch.long, device=like.device), like.new_empty(0)
     return torch.cat(groups), torch.cat(fractions)

@@ -63,7 +63,7 @@ def integrated_gradients(
         x: One input, as at capture (a batch of one; also in float64).
         baseline: x0, likewise; zeros by default.
         outputs: Flat numbers of the outputs to attribute; all by default.
-        until: Name of an operator or module to stop behind.
+        until: Name of an operator or module to stop after.
         output: Which output, for a network with several.
         progress: Whether to show a progress bar; by default when it takes over two seconds.
         options: ``tolerance`` and ``memory`` of :func:`line`.
@@ -136,7 +136,7 @@ def _refuse_jumps(parts: LinePartition, scale: float, rounding: float) -> None:
     largest = size(jumps)
     if largest <= JUMP * scale:
         return
-    # The outputs may have cancelled: what float64 rounds off their terms is no jump.
+    # The outputs may have cancelled: what float64 rounds off their terms is not a jump.
     if judged(jumps, scale, rounding, lambda u: parts.target.terms(parts.breakpoints[1:-1], u)) > rounding:
         raise BadInput(
             f"net: its output jumps by up to {largest:.3g} along the line, which no gradient accounts for; use"

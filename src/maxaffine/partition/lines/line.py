@@ -47,7 +47,7 @@ def line(
         x0: One input, as at capture (a batch of one; also in float64).
         x1: Another.
         outputs: Flat numbers of the units of the output to keep; all by default.
-        until: Name of an operator or module to stop behind; breakpoints of what follows it are left out.
+        until: Name of an operator or module to stop after; breakpoints of what follows it are left out.
         output: Which output, for a network with several.
         tolerance: Breakpoints closer than this in t are one; values below it, relative to the largest of their
             operator's inputs, count as zero.
@@ -79,14 +79,14 @@ def line(
     walk = Walk(target.graph, target.segment, tolerance, memory)
     names = tuple(target.graph.steps[place].records[0].name for place in walk.operators)
     with torch.no_grad():
-        found = _assembled(_kept(walk, target, max_pieces, progress), target, names, tolerance)
+        found = _assemble(_blocks(walk, target, max_pieces, progress), target, names, tolerance)
         if not (all_finite(found.starts) and all_finite(found.ends)):
             refuse_overflow(target.graph, target.segment.points(found.breakpoints[[0, -1]]))
         return found
 
 
-def _kept(walk: Walk, target: Target, max_pieces: int | None, progress: bool | None) -> Iterator[Block]:
-    """Blocks with the wanted units alone, until the segment or the patience ends."""
+def _blocks(walk: Walk, target: Target, max_pieces: int | None, progress: bool | None) -> Iterator[Block]:
+    """Blocks with the wanted units alone, until the segment ends or there are enough pieces."""
     pieces = 0
     layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
     with progress_bar(progress, "line", total=1.0, bar_format=layout) as bar:
@@ -104,7 +104,7 @@ def _kept(walk: Walk, target: Target, max_pieces: int | None, progress: bool | N
             warnings.warn(f"interrupted: the partition ends after {pieces} pieces", stacklevel=3)
 
 
-def _assembled(blocks: Iterator[Block], target: Target, operators: tuple[str, ...], tolerance: float) -> LinePartition:
+def _assemble(blocks: Iterator[Block], target: Target, operators: tuple[str, ...], tolerance: float) -> LinePartition:
     """All blocks as one partition; vertices at which no unit changes (a block's end, a cut in vain) are dropped."""
     parts = list(blocks)
     t = torch.cat([parts[0].t[:1], *(block.t[1:] for block in parts)])

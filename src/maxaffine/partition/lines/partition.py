@@ -182,7 +182,7 @@ class LinePartition:
             The changes, exact like the breakpoints.
 
         Raises:
-            BadInput: When the output is a value, or several, and no class.
+            BadInput: When the output is one or several values, not a class.
         """
         require_classes(self.target.task, "decisions", "level_set(level, output) finds where a value is reached")
         return decisions(
@@ -217,7 +217,7 @@ class LinePartition:
 
         Args:
             model: The module that was captured.
-            seed: Of the places.
+            seed: For the places.
             rtol: Bound on the differences, relative to the largest output; by default what rounding in the module's
                 own type explains.
             raises: Whether a failure raises.

@@ -62,7 +62,7 @@ def segment(net: SplineNetwork, x0: Any, x1: Any) -> Segment:
         The segment.
 
     Raises:
-        BadInput: When net is no network, x0 or x1 is not one input, or an integer input differs between them.
+        BadInput: When net is not a network, x0 or x1 is not one input, or an integer input differs between them.
     """
     start, end = one_input(net, x0, "x0"), one_input(net, x1, "x1")
     for a, b, name in zip(start, end, net.inputs.names, strict=True):

@@ -13,7 +13,7 @@ from maxaffine.graph import BatchAxis, Dependence, Graph, Knots, Step, Value, as
 
 @dataclass(frozen=True)
 class Strip:
-    """All values that later steps read, on the pieces between ``t``; samples in front.
+    """All values that later steps read, on the pieces between ``t``; samples first.
 
     A continuous network needs its values at the vertices alone: a vertex shared by two pieces is one row. A network
     that jumps has one row per piece, the value at the middle, and its slope along the line.
@@ -140,7 +140,7 @@ class Track:
         return found
 
     def take(self, place: int, strip: Strip, held: dict[int, Any], tolerance: float) -> Strip:
-        """Take one step; values that nobody reads any more are dropped.
+        """Take one step; values that no later step reads are dropped.
 
         Values at vertices that are within the tolerance of a knot are put on it: what is zero stays exactly zero, so
         that ties after it (in a max-pooling of relus) remain ties.
@@ -152,7 +152,7 @@ class Track:
             tolerance: Relative to the largest of the step's inputs.
 
         Returns:
-            The values behind the step.
+            The values after the step.
         """
         step = self.graph.steps[place]
         if not self._dependent(step):

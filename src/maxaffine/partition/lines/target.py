@@ -25,7 +25,7 @@ class Target:
         captured: The network as it was captured.
         segment: The segment, with the network in float64.
         outputs: Flat numbers of the units to keep; all by default.
-        until: Name of an operator or module to stop behind.
+        until: Name of an operator or module to stop after.
         output: Which output, for a network with several.
 
     Raises:

@@ -81,36 +81,36 @@ class Walk:
             task = tasks.pop()
             found = self._run(task)
             if isinstance(found, Strip):
-                yield self._finished(found)
+                yield self._finish(found)
             else:
                 tasks.extend(reversed(found))
 
     def _run(self, task: _Task) -> Strip | list[_Task]:
         """Run to the end, or up to a step whose cuts make too many pieces for one block."""
         strip, cut = task.parent.refined(task.t), task.cut
-        held, pairs = self._held(strip)
+        held, pairs = self._held_values(strip)
         for place in range(task.place, len(self.track.graph.steps)):
             step = self.track.graph.steps[place]
             if place in self.operators:
                 if not cut:
-                    t = self._subdivided(step, strip, pairs)
+                    t = self._subdivide(step, strip, pairs)
                     if len(t) - 1 > self.rows and len(t) > len(strip.t):
                         starts = range(0, len(t) - 1, self.rows)
                         return [_Task(place, strip, t[s : s + self.rows + 1], True) for s in starts]
                     if len(t) > len(strip.t):
                         strip = strip.refined(t)
-                        held, pairs = self._held(strip)
+                        held, pairs = self._held_values(strip)
                 self._record(place, step, strip, pairs)
                 cut = False
             strip = self.track.take(place, strip, held, self.tolerance)
         return strip
 
-    def _held(self, strip: Strip) -> tuple[dict[int, Any], dict[int, Any]]:
+    def _held_values(self, strip: Strip) -> tuple[dict[int, Any], dict[int, Any]]:
         """Values that depend on the batch size alone, for the strip's rows and for its pieces."""
         held = self.track.held(strip.rows)
         return held, held if strip.slopes is not None else self.track.held(len(strip.t) - 1)
 
-    def _subdivided(self, step: Step, strip: Strip, pairs: dict[int, Any]) -> Tensor:
+    def _subdivide(self, step: Step, strip: Strip, pairs: dict[int, Any]) -> Tensor:
         """The strip's vertices and those at which the operator's units change their pieces."""
         left, right = (self.track.arguments(step, strip, pairs, side) for side in (-1, 1))
         pieces = len(strip.t) - 1
@@ -151,7 +151,7 @@ class Walk:
             raise NotPiecewiseAffine(*refusal(step, "it has pieces and no codes", "let its method codes() give them"))
         return codes
 
-    def _finished(self, strip: Strip) -> Block:
+    def _finish(self, strip: Strip) -> Block:
         number = self.track.graph.outputs[0]
         starts, ends = strip.side(number, -1), strip.side(number, 1)
         here = [(t, torch.full_like(unit, k), unit) for t, k, unit in self._changes]

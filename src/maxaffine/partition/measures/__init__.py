@@ -1,1 +1,1 @@
-"""How finely a partition divides the neighborhood of samples, also through a training."""
+"""How finely a partition divides the neighborhood of samples, also during training."""

@@ -26,7 +26,7 @@ class LocalComplexity:
     Attributes:
         per_operator: (samples,) units of every operator, by name.
         units: Units of every operator, by name.
-        radius: Of the neighborhoods.
+        radius: Neighborhood radius.
         method: How they were searched.
         regions: (samples,) cells that meet each neighborhood, on planes; None elsewhere.
     """
@@ -71,7 +71,7 @@ def local_complexity(
     the same for all samples. ``"vertices"`` counts the units whose codes are not the same at all of its vertices,
     ``"lines"`` the units that change anywhere on one of its diagonals, which are followed exactly. Both count only
     units that do change within the neighborhood. For the first operator with pieces, where each unit has two of them
-    behind affine operators alone, both are exact; for deeper ones they are lower bounds, lines the larger one. For
+    after affine operators alone, both are exact; for deeper ones they are lower bounds, lines the larger one. For
     exact numbers on a plane see :func:`plane_complexity`.
 
     Args:
@@ -81,7 +81,7 @@ def local_complexity(
         directions: Number of orthonormal directions P, at most the size of one sample; by default 25, or all of them
             where a sample holds fewer numbers.
         method: ``"vertices"`` (2 P forward passes per sample) or ``"lines"`` (P exact lines per sample).
-        seed: Of the directions.
+        seed: For the directions.
         progress: Whether to show a progress bar; by default when it takes over two seconds.
 
     Returns:

@@ -25,7 +25,7 @@ def plane_complexity(found: PlanePartition, t: Any, radius: float, *, shape: str
     Args:
         found: The partition; it must contain the neighborhoods.
         t: (N, 2) centers in the plane's coordinates; for inputs see ``found.frame.coordinates``.
-        radius: Of the neighborhoods, in the plane's coordinates.
+        radius: Neighborhood radius, in the plane's coordinates.
         shape: ``"disc"`` or ``"square"`` (of side 2 radius).
 
     Returns:

@@ -1,4 +1,4 @@
-"""Local complexity through a training."""
+"""Local complexity during training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ComplexityHistory:
         model: The model that is trained.
         samples: Inputs by name, e.g. ``{"training": ..., "test": ...}``, each a batch.
         radius: See :func:`local_complexity`.
-        every: Record at every so many calls only, and at the first.
+        every: Record at the first call, and at every so many after it.
         options: ``directions``, ``method`` and ``seed`` of :func:`local_complexity`.
 
     Example:
@@ -82,7 +82,7 @@ class ComplexityHistory:
         """The mean over the samples at every moment.
 
         Args:
-            name: Of the samples.
+            name: Name of the samples.
             operator: One operator; all together by default.
 
         Returns:
@@ -97,7 +97,7 @@ class ComplexityHistory:
 
         Args:
             path: Image file to write.
-            xlabel: What moments are.
+            xlabel: What the moments are.
             log: Whether their axis is logarithmic.
 
         Raises:

@@ -28,7 +28,7 @@ class Carried:
 
     Attributes:
         rows: The values at the vertices before a division.
-        growth: The vertices behind it.
+        growth: The vertices after it.
         chosen: Those of the block; None for all.
     """
 
@@ -37,7 +37,7 @@ class Carried:
     chosen: np.ndarray | None
 
     def made(self) -> Rows:
-        """The values."""
+        """Values at the block's vertices."""
         return self.growth.grown(self.rows, self.chosen)
 
 
@@ -46,10 +46,10 @@ class Turn:
     """One level on the way from the polygon to a block.
 
     Attributes:
-        part: Which of the blocks behind it the way goes on with.
+        part: Which of the blocks after it the way goes on with.
         names: Vertices that were named in all blocks before it.
         chains: Edges that were named in all blocks before it.
-        vertices: Vertices of the block behind the division.
+        vertices: Vertices of the block after the division.
     """
 
     part: int
@@ -201,7 +201,7 @@ class Builder:
             raise PartitionError(error.reason, error.place, error.unit, level.name, error.cure) from error
         if before is not None and before.vertices != len(division.cells.points):
             reason = f"{len(division.cells.points)} vertices where the earlier run had {before.vertices}"
-            raise PartitionError(f"{reason}, so it cannot be gone on with; begin anew", (), None, level.name)
+            raise PartitionError(f"{reason}, so it cannot be continued; begin anew", (), None, level.name)
         blocks = self._split(block, division, rows)
         return blocks if before is None else blocks[before.part :]
 
@@ -243,7 +243,7 @@ class Builder:
         spokes = cells.operator == SPOKE
         if spokes.any():  # cells that will be one again stay in one block
             labels = np.unique(labels[groups(cells.edge_cells[spokes], len(labels))], return_inverse=True)[1]
-        cells, borders = self._bordered(cells, block.borders, labels)
+        cells, borders = self._name_borders(cells, block.borders, labels)
         blocks = []
         for label in range(labels.max() + 1):
             part, vertices, _ = cells.cells(np.flatnonzero(labels == label))
@@ -252,7 +252,7 @@ class Builder:
             blocks.append(Block(level, part, names[vertices], borders.of(part), path, waiting))
         return blocks
 
-    def _bordered(self, cells: Complex, borders: Borders, labels: np.ndarray) -> tuple[Complex, Borders]:
+    def _name_borders(self, cells: Complex, borders: Borders, labels: np.ndarray) -> tuple[Complex, Borders]:
         """Name the edges on which two blocks will border."""
         left, right = cells.edge_cells.T
         between = np.flatnonzero((left >= 0) & (right >= 0) & (labels[left] != labels[right]))

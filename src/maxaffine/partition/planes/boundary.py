@@ -48,20 +48,20 @@ class Segments:
 
 def decision_segments(partition: PlanePartition) -> Segments:
     """The decision boundary, see :meth:`PlanePartition.decision_boundary`."""
-    cells, values = _divided(partition)
+    cells, values = _divide(partition)
     classes, _ = winners(cells, values)
     return _segments(partition, cells, classes, np.not_equal(*classes[cells.edge_cells].T))
 
 
 def divided_by_class(partition: PlanePartition) -> PlanePartition:
     """The partition divided by it, see :meth:`PlanePartition.divided_by_class`."""
-    return _further(partition, DECISION, *_divided(partition))
+    return _refine(partition, DECISION, *_divide(partition))
 
 
 def divided_by_levels(partition: PlanePartition, levels: np.ndarray, output: int) -> PlanePartition:
     """The partition divided by level sets, see :meth:`PlanePartition.divided_by_levels`."""
     cells, _, values = _cut_at_levels(partition, levels, output)
-    return _further(partition, LEVEL, cells, values)
+    return _refine(partition, LEVEL, cells, values)
 
 
 def level_segments(partition: PlanePartition, levels: np.ndarray, output: int) -> list[Segments]:
@@ -96,7 +96,7 @@ def winners(cells: Complex, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return np.where(decided, common.argmax(1), means.argmax(1)), decided
 
 
-def _divided(partition: PlanePartition) -> tuple[Complex, np.ndarray]:
+def _divide(partition: PlanePartition) -> tuple[Complex, np.ndarray]:
     units = partition.graph.values[partition.number].units
     if len(units) > 1:
         raise BadInput(f"output: a decision needs a vector of outputs, got {units} for each input; choose until=")
@@ -104,14 +104,14 @@ def _divided(partition: PlanePartition) -> tuple[Complex, np.ndarray]:
     values = partition.values.numpy()
     if values.shape[1] == 1:
         done, table = _cut_at(partition, values)
-        return _trimmed(done.cells, _grown(table, done.growth))
+        return _trim(done.cells, _grow(table, done.growth))
     window = np.arange(values.shape[1])[None]
     boundary = Boundary(len(partition.operators), False, partition.tolerance)
     cells, stages = divided_by_extremes(partition.cells, values, window, too_small(values), boundary)
-    return _trimmed(cells, _grown(values, Growth(len(values), stages)))
+    return _trim(cells, _grow(values, Growth(len(values), stages)))
 
 
-def _further(partition: PlanePartition, name: str, cells: Complex, values: np.ndarray | None) -> PlanePartition:
+def _refine(partition: PlanePartition, name: str, cells: Complex, values: np.ndarray | None) -> PlanePartition:
     """The partition with cells that are parts of its own, cut by one more operator."""
     finished = partition.levels == len(partition.operators)
     level = np.where(finished, len(partition.operators) + 1, partition.levels)
@@ -131,8 +131,8 @@ def _cut_at_levels(
     # A value that is large beside its distance to a level is known to its own rounding only, not to the distance's.
     rounding = ROUNDING * float(largest(partition.values[:, [output]]))
     done, table = _cut_at(partition, values[:, [output]] - levels, rounding)
-    carried = [_grown(table, done.growth), _grown(values, replace(done.growth, knots=None))]
-    cells, rows = _trimmed(done.cells, np.concatenate(carried, 1))
+    carried = [_grow(table, done.growth), _grow(values, replace(done.growth, knots=None))]
+    cells, rows = _trim(done.cells, np.concatenate(carried, 1))
     return cells, rows[:, : len(levels)], rows[:, len(levels) :]
 
 
@@ -146,11 +146,11 @@ def _cut_at(partition: PlanePartition, values: np.ndarray, least: float = 0.0) -
     return divided_by_columns(partition.cells, table.copy(), small, unit, knots, operator, partition.tolerance), table
 
 
-def _grown(values: np.ndarray, growth: Growth) -> np.ndarray:
+def _grow(values: np.ndarray, growth: Growth) -> np.ndarray:
     return growth.grown({0: torch.from_numpy(values)})[0].numpy()
 
 
-def _trimmed(cells: Complex, values: np.ndarray) -> tuple[Complex, np.ndarray]:
+def _trim(cells: Complex, values: np.ndarray) -> tuple[Complex, np.ndarray]:
     """Without vertices that no cell has."""
     used, corners = np.unique(cells.corners, return_inverse=True)
     number = np.full(len(cells.points), -1)

@@ -72,7 +72,7 @@ def border_pieces(cells: Complex) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _check_sides(cells: Complex) -> None:
-    """Every edge borders on one cell on either side, or on one at all on the rim, and cells are closed rings."""
+    """Every edge borders on one cell on either side, or on just one on the rim, and cells are closed rings."""
     count = np.bincount(2 * cells.sides + ~cells.forward, minlength=2 * len(cells.ends)).reshape(-1, 2)
     sums = count.sum(1)
     rim = (cells.operator == OUTSIDE) | (cells.chain >= 0)

@@ -30,7 +30,7 @@ class Division:
     """A divided complex.
 
     Attributes:
-        cells: It; its new vertices stand behind the old ones.
+        cells: The cells; new vertices come after the old ones.
         growth: How they were made.
     """
 
@@ -64,9 +64,9 @@ def divide(cells: Complex, level: Level, made: Rows, rows: Rows, operator: int, 
         cells, stages = divided_by_extremes(cells, x.numpy(), level.windows, least, boundary)
         return Division(cells, Growth(len(x), stages))
     if isinstance(boundaries, Knots):
-        columns = _knotted(boundaries.knots, step.inputs[0], rows[step.inputs[0]], sums)
+        columns = _knot_columns(boundaries.knots, step.inputs[0], rows[step.inputs[0]], sums)
     else:
-        columns = _compared(level, rows, sums)
+        columns = _comparison_columns(level, rows, sums)
     return divided_by_columns(cells, *columns, operator, tolerance)
 
 
@@ -144,7 +144,7 @@ class _Sums:
         faint = (size < FAINT * self._peak()).all()
         doubtful = (largest > 0) & (noise > MUCH * largest)
         if faint or doubtful.any():
-            own = ROUNDING * torch.maximum(size, self._uncancelled(place))
+            own = ROUNDING * torch.maximum(size, self._probe_sizes(place))
             noise = own if faint else torch.where(doubtful, torch.minimum(noise, own), noise)
         return noise
 
@@ -155,7 +155,7 @@ class _Sums:
         sizes = [float(largest(table).max()) if isinf(n) else n for n, table in zip(sizes, tables, strict=True)]
         return max(sizes, default=0.0)
 
-    def _uncancelled(self, place: int) -> Tensor:
+    def _probe_sizes(self, place: int) -> Tensor:
         """(K,) the largest entries where nothing cancels."""
         rows, step = self.level.run(probes(self.made)), self.level.step
         if step is not None and isinstance(self.level.boundaries, Contest | Knots):
@@ -163,7 +163,7 @@ class _Sums:
         return gaps(self.level, rows)[place][1]
 
 
-def _compared(level: Level, rows: Rows, sums: _Sums) -> tuple[np.ndarray, np.ndarray, np.ndarray, None]:
+def _comparison_columns(level: Level, rows: Rows, sums: _Sums) -> tuple[np.ndarray, np.ndarray, np.ndarray, None]:
     """What units compare, and what counts as zero of it, for the units that lie on both sides."""
     found = []
     for place, (gap, size) in enumerate(gaps(level, rows)):
@@ -175,7 +175,7 @@ def _compared(level: Level, rows: Rows, sums: _Sums) -> tuple[np.ndarray, np.nda
     return table, least, unit, None
 
 
-def _knotted(
+def _knot_columns(
     knots: tuple[float, ...], number: int, x: Tensor, sums: _Sums
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, OnKnots]:
     """The entries less each knot and what counts as zero of them, for the units that lie on both sides of it."""

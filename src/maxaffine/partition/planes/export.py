@@ -1,4 +1,4 @@
-"""A partition of a plane in other programs' words."""
+"""A partition of a plane in other programs' formats."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def as_geojson(partition: PlanePartition) -> dict[str, Any]:
 
 
 def answered(partition: PlanePartition) -> list[dict[str, Any]]:
-    """What every cell answers, by what that is: a class, or the value (the values) at its center."""
+    """What every cell answers, by its kind: a class, or the value or values at its center."""
     if partition.task is Task.CLASSES:
         return [{"class": number} for number in partition.classes.tolist()]
     rows = partition.at(partition.centers).tolist()

@@ -25,7 +25,7 @@ from maxaffine.partition.planes.growth import grown_table
 from maxaffine.partition.planes.levels import bounded
 
 CHUNK_ENTRIES = 2**22
-ENTRIES = 2**25  # held of the units that are divided by together
+ENTRIES = 2**25  # held of the units that divide together
 MANY_ROUNDS = 200
 
 
@@ -53,7 +53,7 @@ def divided_by_extremes(
         cells: The complex.
         x: (V, K) the operator's input at the vertices.
         windows: (U, m) the entries that each unit selects among.
-        least: (K,) differences of entries that count as none.
+        least: (K,) differences of entries that count as zero.
         boundary: Whose boundaries these are.
 
     Returns:
@@ -72,17 +72,17 @@ def divided_by_extremes(
         used, place = np.unique(windows[chosen], return_inverse=True)
         entries = grown_table(x[:, used], stages)
         contest = _Contest.of(entries, place.reshape(len(chosen), -1), least[used], boundary.smallest)
-        cells, made = _settled(cells, replace(contest, units=chosen[contest.units]), boundary, first)
+        cells, made = _settle(cells, replace(contest, units=chosen[contest.units]), boundary, first)
         stages += made
     return cells, stages
 
 
 def _at_once(vertices: int, size: int) -> int:
-    """Units that are divided by together: all of their boundaries may cross one another."""
+    """How many units divide together: all of their boundaries may cross one another."""
     return max(1, min(ENTRIES // (vertices * size), int((ENTRIES / size) ** (1 / 3))))
 
 
-def _settled(cells: Complex, contest: _Contest, boundary: Boundary, first: int) -> tuple[Complex, tuple[Stage, ...]]:
+def _settle(cells: Complex, contest: _Contest, boundary: Boundary, first: int) -> tuple[Complex, tuple[Stage, ...]]:
     """Divide by some of the units; see :func:`divided_by_extremes`."""
     stages: tuple[Stage, ...] = ()
     for _ in range(MANY_ROUNDS):
@@ -106,8 +106,8 @@ def _settled(cells: Complex, contest: _Contest, boundary: Boundary, first: int) 
 def _without_losers(cells: Complex, contest: _Contest, boundary: Boundary, first: int) -> Complex:
     """Without the pieces of chords along which a third entry wins; the others are named after a unit that changes."""
     # Cells are united that lie in one cell of those before the division (all chords lie within one) and have the same
-    # winners; both are equivalences, so that it does not matter in which order it is asked. Along a spoke only a change
-    # of winners counts: it is then a boundary.
+    # winners; both are equivalences, so that the order of asking does not matter. Along a spoke only a change of
+    # winners counts: it is then a boundary.
     mine = (cells.operator == boundary.operator) & np.isin(cells.unit, contest.units)
     looked = np.flatnonzero(mine | (cells.operator == SPOKE) & (cells.edge_cells >= 0).all(1))
     changing = contest.changing(cells, looked)
@@ -126,7 +126,7 @@ class _Contest:
     Attributes:
         units: (A,) their flat numbers.
         entries: (V, A, m) their windows, larger is better; those that tie are equal.
-        least: (A,) differences that count as none where a vertex is new.
+        least: (A,) differences that count as zero where a vertex is new.
     """
 
     units: np.ndarray
@@ -170,7 +170,7 @@ class _Contest:
         return np.logical_and.reduceat(wins[cells.corners], cells.starts[:-1], axis=0)
 
     def changing(self, cells: Complex, edges: np.ndarray) -> np.ndarray:
-        """(n,) the place of a unit whose winner is another on either side of each edge between cells; -1 for none."""
+        """(n,) the place of a unit whose winner differs across each edge between cells; -1 for none."""
         sides = cells.edge_cells[edges]
         found, within = self._changes(cells, sides, None)
         slivers = _slivers(sides, within & (found >= 0), cells.areas)
@@ -196,7 +196,7 @@ class _Contest:
         return found, within
 
     def _units_of(self, cells: Complex) -> Iterator[np.ndarray]:
-        """Places of units, as many at once as memory holds entries of at all corners."""
+        """Places of units, as many at once as memory holds their entries at all corners."""
         return _parts(np.arange(len(self.units)), len(cells.corners) * self.entries.shape[2])
 
     def duels(
@@ -262,10 +262,10 @@ def _slivers(sides: np.ndarray, within: np.ndarray, areas: np.ndarray) -> np.nda
         (m, 2) such a cell, and the one beside it whose winners it has.
     """
     # If entries tie on one side alone, it is because rounding levels them there: in a sliver along the line on which
-    # they are equal, which has no code of its own. A large cell in which they tie is none.
+    # they are equal, which has no code of its own. A large cell in which they tie is not one.
     pairs = np.concatenate([sides[within[0]], sides[within[1], ::-1]])
     pairs = pairs[areas[pairs[:, 0]] < areas[pairs[:, 1]]]
-    # Only a cell that is no sliver itself, whose winners have been compared; of several the largest.
+    # Only a cell that is not a sliver itself, whose winners have been compared; of several the largest.
     pairs = pairs[~np.isin(pairs[:, 1], pairs[:, 0])]
     pairs = pairs[np.argsort(-areas[pairs[:, 1]], kind="stable")]
     return pairs[np.unique(pairs[:, 0], return_index=True)[1]]
@@ -287,7 +287,7 @@ def _tie(entries: np.ndarray, vertex: np.ndarray, function: np.ndarray, function
 
 
 def _level(entries: np.ndarray, least: np.ndarray) -> None:
-    """Make entries equal that differ by what counts as none, and by chains of such steps, in (V, A, m) in place."""
+    """Make entries that differ by what counts as zero equal, also by chains of such steps, in (V, A, m) in place."""
     for units in _parts(np.arange(entries.shape[1]), len(entries) * entries.shape[2]):
         step = np.diff(np.sort(entries[:, units], axis=2), axis=2)
         vertex, unit = np.nonzero(((step > 0) & (step <= least[units][:, None])).any(2))

@@ -1,7 +1,7 @@
 """A folder with a partition of a plane in tiles: what its files hold, and how they are written and read.
 
 ``plane.json`` and ``plane.safetensors`` say what is partitioned. Every line of ``tiles.jsonl`` names a finished tile,
-a safetensors file with a CRC-32; the line is written behind the file, so that what is listed is whole. A last line
+a safetensors file with a CRC-32; the line is written after the file, so that what is listed is whole. A last line
 says that nothing is missing. A line that a crash cut short is left out by readers, and written anew by the next run.
 """
 
@@ -34,9 +34,9 @@ class Entry:
     Attributes:
         file: Name of its file.
         regions: Its cells.
-        area: Of all of them.
-        box: Left, right, bottom and top of it.
-        crc32: Of the file's bytes.
+        area: Area of all of them.
+        box: Their left, right, bottom and top.
+        crc32: CRC-32 of the file's bytes.
         path: How it was made, a list for each turn.
     """
 
@@ -57,7 +57,7 @@ def write_file(path: Path, content: bytes) -> None:
     """Write a file completely or not at all.
 
     Args:
-        path: Of the file.
+        path: The file.
         content: Its bytes.
 
     Raises:
@@ -81,7 +81,7 @@ def write_tile(folder: Path, number: int, leaf: Leaf) -> Entry:
 
     Args:
         folder: The folder.
-        number: Of the tile.
+        number: The tile's number.
         leaf: Its cells.
 
     Returns:

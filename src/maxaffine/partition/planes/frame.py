@@ -104,7 +104,7 @@ def spanned(net: SplineNetwork, anchors: Any) -> Frame:
         raise BadInput("anchors: they lie on a line, which spans no plane; choose three in general position")
     triangle = r * r.diagonal().sign()[:, None]  # columns: the gaps in terms of the orthonormal basis
     turn = torch.linalg.inv(triangle).T
-    basis = tuple(_combined(turn, gap, dim) for gap, dim in zip(gaps, dims, strict=True))
+    basis = tuple(_combine(turn, gap, dim) for gap, dim in zip(gaps, dims, strict=True))
     corners = torch.cat([torch.zeros(1, 2, dtype=torch.float64), triangle.T])
     return Frame(net.double(), origin, basis, corners)
 
@@ -146,7 +146,7 @@ def input_plane(net: SplineNetwork) -> Frame:
         The plane.
 
     Raises:
-        BadInput: When the network takes another number of numbers, or such as are not floating point.
+        BadInput: When the network does not take two numbers, or they are not floating point.
     """
     sizes = [prod(units) for units in net.inputs.units]
     if sum(sizes) != 2 or not all(dtype.is_floating_point for dtype in net.inputs.dtypes):
@@ -173,14 +173,14 @@ def inside(frame: Frame, tensors: Sequence[Tensor]) -> Tensor:
         (k, 2).
 
     Raises:
-        BadInput: When one lies beside it.
+        BadInput: When one lies off it.
     """
     t = frame.coordinates(frame.packed(tensors))
     for item, here in zip(tensors, frame.points(t), strict=True):
         size = max(float(item.abs().max()), float(here.abs().max()), 1.0) if item.numel() else 1.0
         gap = float((item - here).abs().max()) if item.numel() else 0.0
         if gap > BESIDE * size:
-            raise BadInput(f"points: one lies {gap:.2g} beside the plane; give inputs that lie in it, in float64")
+            raise BadInput(f"points: one lies {gap:.2g} off the plane; give inputs that lie in it, in float64")
     return t
 
 
@@ -209,7 +209,7 @@ def stacked(net: SplineNetwork, given: Any, name: str) -> tuple[Tensor, ...]:
     return widened(net, torch.cat(items, dim), name)
 
 
-def _combined(turn: Tensor, gap: Tensor, dim: int) -> Tensor:
+def _combine(turn: Tensor, gap: Tensor, dim: int) -> Tensor:
     if not gap.is_floating_point():
         return gap
     return torch.tensordot(turn, gap.movedim(dim, 0), dims=1).movedim(0, dim)

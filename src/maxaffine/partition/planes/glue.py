@@ -24,7 +24,7 @@ def glue(leaves: Sequence[Leaf], tolerance: float) -> tuple[Complex, np.ndarray 
     """
     if len(leaves) == 1 and not len(leaves[0].borders.names) and leaves[0].cells.used.all():
         return leaves[0].cells, leaves[0].values, np.full(len(leaves[0].cells.counts), leaves[0].level)
-    whole, names = _stacked(leaves)
+    whole, names = _stack(leaves)
     used = np.flatnonzero(whole.used)
     _, first, vertex = np.unique(names[used], return_index=True, return_inverse=True)
     number = np.full(len(names), -1)
@@ -78,7 +78,7 @@ def _without_ends_of_spokes(whole: Complex) -> tuple[Complex, np.ndarray]:
     return compact, vertices
 
 
-def _stacked(leaves: Sequence[Leaf]) -> tuple[Complex, np.ndarray]:
+def _stack(leaves: Sequence[Leaf]) -> tuple[Complex, np.ndarray]:
     parts = [leaf.cells for leaf in leaves]
     vertices = starts_of(np.array([len(part.points) for part in parts]))
     edges = starts_of(np.array([len(part.ends) for part in parts]))

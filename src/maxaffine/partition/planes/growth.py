@@ -44,7 +44,7 @@ class Growth:
 
     @property
     def total(self) -> int:
-        """Vertices behind the last stage."""
+        """Vertices after the last stage."""
         return self.count + sum(len(stage.at) for stage in self.stages)
 
     def grown(self, rows: Rows, chosen: np.ndarray | None = None) -> Rows:
@@ -60,7 +60,7 @@ class Growth:
         if not self.stages and chosen is None:
             return rows
         plan = self._plan(chosen)
-        return {number: self._filled(number, table, plan) for number, table in rows.items()}
+        return {number: self._fill(number, table, plan) for number, table in rows.items()}
 
     def _plan(self, chosen: np.ndarray | None) -> _Plan:
         """Which vertices are needed for the chosen ones, and where each then stands."""
@@ -79,7 +79,7 @@ class Growth:
         place = np.cumsum(needed) - 1
         return _Plan(np.flatnonzero(needed[: self.count]), tuple(reversed(kept)), place, needed, place[chosen])
 
-    def _filled(self, number: int, table: Tensor, plan: _Plan) -> Tensor:
+    def _fill(self, number: int, table: Tensor, plan: _Plan) -> Tensor:
         total = self.total if plan.needed is None else int(plan.needed.sum())
         if not table.is_floating_point():
             return table[:1].expand(total if plan.result is None else len(plan.result), -1)

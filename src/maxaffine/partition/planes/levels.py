@@ -110,7 +110,7 @@ def largest(rows: Tensor) -> Tensor:
 def bounded(rows: Tensor) -> Tensor:
     """Values (V, K) with numbers beyond all others in place of infinities.
 
-    Where nothing jumps, an infinite entry is a constant, as masks put it in front of a maximum: it has no boundary of
+    Where nothing jumps, an infinite entry is a constant, as masks put it before a maximum: it has no boundary of
     its own. Its size says nothing about the rounding of others; measure them before.
 
     Args:

@@ -45,12 +45,12 @@ class Locator:
     def locate(self, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The cell of each point (N, 2), -1 in none; and how far inside of it the point lies."""
         step = max(1, PAIRS_AT_ONCE // max(1, int(len(self.members) / self.bins**2 * 8)))
-        parts = [self._located(t[first : first + step]) for first in range(0, len(t), step)]
+        parts = [self._locate(t[first : first + step]) for first in range(0, len(t), step)]
         if not parts:
             return np.zeros(0, dtype=np.int64), np.zeros(0)
         return np.concatenate([cell for cell, _ in parts]), np.concatenate([depth for _, depth in parts])
 
-    def _located(self, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _locate(self, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         where = self._bin(t)
         key = where[:, 0] * self.bins + where[:, 1]
         counts = np.diff(self.starts)[key]

@@ -214,7 +214,7 @@ class PlanePartition(PlaneGeometry):
             Its segments, each within one cell or along an edge between two.
 
         Raises:
-            BadInput: When the followed value is no vector of outputs, or these are values, not classes.
+            BadInput: When the followed value is not a vector of outputs, or these are values, not classes.
         """
         return decision_segments(self)
 
@@ -271,7 +271,7 @@ class PlanePartition(PlaneGeometry):
             A partition in which every cell is decided.
 
         Raises:
-            BadInput: When the followed value is no vector of outputs, or these are values, not classes.
+            BadInput: When the followed value is not a vector of outputs, or these are values, not classes.
         """
         return divided_by_class(self)
 
@@ -284,7 +284,7 @@ class PlanePartition(PlaneGeometry):
             model: The user's module, re-run at the points; left out when None.
             samples: Random points of the polygon.
             every_cell: Whether all cells are looked into, or only those that hold one of the points.
-            seed: Of the points.
+            seed: For the points.
             raises: Whether a disagreement raises.
 
         Returns:

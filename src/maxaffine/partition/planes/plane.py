@@ -46,7 +46,7 @@ def plane(
             any other is found and costs more time.
         extent: What to partition, in coordinates: r for [-r, r]^2, (left, right, bottom, top), or the corners (n, 2) of
             a convex polygon. By default the rectangle around the anchors with a margin, or [-1, 1]^2.
-        until: Name of an operator or module to stop behind; the boundaries of what follows it are left out.
+        until: Name of an operator or module to stop after; the boundaries of what follows it are left out.
         output: Which output, for a network with several.
         tolerance: Points closer than this, relative to the polygon, may become one vertex; units this small beside
             their largest value on the polygon count as zero at a vertex.
@@ -62,7 +62,7 @@ def plane(
     Raises:
         BadInput: For anything that spans no plane or polygon, bad inputs or an unknown name.
         NotPiecewiseAffine: For an operator that jumps (hardshrink, a comparison) or sorts.
-        PartitionError: When rounding made the result inconsistent; it is checked always.
+        PartitionError: When rounding made the result inconsistent; it is always checked.
 
     Example:
         >>> import torch
@@ -80,7 +80,7 @@ def plane(
     leaves: list[Leaf] = []
     rest = asked.run(leaves.append, progress)
     if leaves and rest and rest[-1].path == leaves[-1].path[:-1]:
-        rest.pop()  # interrupted just behind its last leaf
+        rest.pop()  # interrupted just after its last leaf
     if rest:
         warnings.warn("interrupted: the partition returned has unfinished cells", UserWarning, stacklevel=2)
     cells, values, level = glue([*leaves, *rest], asked.tolerance)

@@ -6,7 +6,7 @@ same place, through all of the line between them. Found by crossing chords whose
 a cluster of crossings. So it is a vertex from the start, and the values there are those of the image itself.
 
 Its vertex needs edges: the lines through every two known points are drawn ("spokes"), on which ties of both lie. They
-are no boundaries. Where one turns out to be, the division names it so; all others are taken out again at the end.
+are not boundaries. Where one turns out to be, the division names it so; all others are taken out again at the end.
 """
 
 from __future__ import annotations

@@ -49,8 +49,8 @@ def stream_plane(
 
     Memory stays bounded whatever the number of regions: one block is worked on, and others wait. A tile holds whole
     cells, so that nothing is cut at its borders; every tile's geometry is checked before it is written, and the total
-    area behind the last one. Ctrl-C or a crash leaves a readable folder, and the same call goes on behind its last
-    tile, after dividing again what led to it.
+    area after the last one. Ctrl-C or a crash leaves a readable folder, and the same call goes on after its last tile,
+    once it has divided again what led to it.
 
     Args:
         net: The network.
@@ -105,7 +105,7 @@ def stream_plane(
 
         rest = asked.run(done, progress, entries[-1].turns if entries else (), area)
         if rest:
-            warnings.warn(f"interrupted: the same call goes on behind the {count} tiles in {path}", stacklevel=2)
+            warnings.warn(f"interrupted: the same call goes on after the {count} tiles in {path}", stacklevel=2)
         else:
             _finish(PlaneTiles.open(net, path))
     return PlaneTiles.open(net, path)
@@ -143,14 +143,14 @@ def _prepare(path: Path, asked: Task, fingerprint: str) -> None:
             raise BadInput(f"folder: {path} holds tiles of another partition ({', '.join(differing)} differ); {cure}")
         return
     if path.exists() and not path.is_dir() or path.is_dir() and any(not _ours(item) for item in path.iterdir()):
-        raise BadInput(f"folder: {path} is no empty folder; give a new one")
+        raise BadInput(f"folder: {path} is not an empty folder; give a new one")
     path.mkdir(parents=True, exist_ok=True)
     write_file(path / TENSORS, content)
     write_file(path / HEAD, (json.dumps(head, indent=1) + "\n").encode())
 
 
 def _ours(item: Path) -> bool:
-    """Whether a file can be what a run left that was ended before it had written its head."""
+    """Whether a file may be what a run left that ended before it wrote its head."""
     return item.name in (TENSORS, f".{TENSORS}.tmp", f".{HEAD}.tmp")
 
 

@@ -38,7 +38,7 @@ class Task:
         known: Points of it at which the inputs are known exactly.
         corners: (n, 2) of the polygon.
         stretches: The network, level by level.
-        number: Of the value of the graph that is followed.
+        number: Number of the value of the graph that is followed.
         tolerance: A distance in the plane.
         memory: About how many bytes the values of one block may take.
         keep_values: Whether the outputs at the vertices are kept.

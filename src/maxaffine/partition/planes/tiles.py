@@ -102,12 +102,12 @@ class PlaneTiles:
 
     @property
     def area(self) -> float:
-        """Of all tiles."""
+        """Area of all tiles."""
         return float(np.sum([entry.area for entry in self.entries]))
 
     @property
     def polygon_area(self) -> float:
-        """Of the polygon."""
+        """Area of the polygon."""
         return float(Complex.polygon(self.corners).areas[0])
 
     def locate(self, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,7 +117,7 @@ class PlaneTiles:
             t: (N, 2) coordinates.
 
         Returns:
-            (N,) numbers of tiles and (N,) cells within them, -1 where no tile is.
+            (N,) numbers of tiles and (N,) cells within them, -1 where there is no tile.
         """
         return self._deep(torch.as_tensor(t, dtype=torch.float64))[:2]
 
@@ -142,7 +142,7 @@ class PlaneTiles:
         Args:
             model: The user's module, re-run at the points; left out when None.
             samples: Random points of the polygon.
-            seed: Of the points.
+            seed: For the points.
             raises: Whether a disagreement raises.
 
         Returns:

@@ -97,12 +97,12 @@ def compared(
     thick: np.ndarray = room[chosen] > THIN * size
     clear: np.ndarray = depth.numpy() > THIN * size
     # A code's region is convex, so no two cells share one, however thin they are, unless they were divided further.
-    parent = _undivided(partition)[chosen]
+    parent = _parents(partition)[chosen]
     counts = np.unique(own[np.unique(parent, return_index=True)[1]], return_counts=True)[1]
     missed = clear & ~np.isin(seen, own)
     misplaced = clear & (own[row] != seen)
     for place in np.flatnonzero(missed | misplaced).tolist():
-        if _crossed(partition, t[place], partition.centers[cell[place]], room[cell[place]] / 2):
+        if _crosses(partition, t[place], partition.centers[cell[place]], room[cell[place]] / 2):
             break  # the others no longer matter
         clear[place] = missed[place] = misplaced[place] = False
     error, agrees = (
@@ -122,14 +122,14 @@ def compared(
     return report
 
 
-def _undivided(partition: PlanePartition) -> np.ndarray:
+def _parents(partition: PlanePartition) -> np.ndarray:
     """(F,) a number that cells have in common which were one until they were divided by class or by levels."""
     cells, operators = partition.cells, len(levels(partition.graph)) - 1
     within = (cells.operator >= operators) & (cells.edge_cells >= 0).all(1)
     return groups(cells.edge_cells[within], partition.regions)
 
 
-def _crossed(partition: PlanePartition, t: Tensor, center: Tensor, beyond: float) -> bool:
+def _crosses(partition: PlanePartition, t: Tensor, center: Tensor, beyond: float) -> bool:
     """Whether a unit changes between a point and a bit beyond a center, but for those that are zero up to rounding."""
     end = center + beyond * torch.nn.functional.normalize(center - t, dim=0)
     start, end = (partition.frame.points(point[None]) for point in (t, end))
@@ -144,7 +144,7 @@ def random_points(cells: Complex, count: int, seed: int) -> Tensor:
     Args:
         cells: The cells.
         count: How many points.
-        seed: Of the generator.
+        seed: For the generator.
 
     Returns:
         (count, 2).
@@ -202,7 +202,7 @@ def _module_error(partition: PlanePartition, model: Callable, t: Tensor, cell: T
     """How far the cells' affine maps are from the module's values at points, and whether rounding explains it."""
     graph = partition.frame.net.graph
     if partition.number not in graph.outputs:
-        raise BadInput("model: its values behind until= cannot be read off the module; leave model out")
+        raise BadInput("model: its values after until= cannot be read off the module; leave model out")
     place = graph.outputs.index(partition.number)
     dtype = partition.dtype
     worst, largest, at = 0.0, 0.0, (0, 0)

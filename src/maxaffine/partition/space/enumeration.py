@@ -73,15 +73,15 @@ def regions(
 ) -> Regions:
     """Every region of a network with up to five input dimensions within a box.
 
-    Starting at the middle of the box, one crosses every facet of every region once; the volumes of all regions must
-    add up to the volume of the box.
+    From the middle of the box on, every facet of every region is crossed once; the volumes of all regions must add up
+    to the volume of the box.
 
     Args:
         net: The network. One captured in another type is computed in float64.
         bounds: (low, high), numbers or one per feature.
-        until: Name of an operator or module behind which boundaries do not count.
+        until: Name of an operator or module after which boundaries do not count.
         output: Which output, for a network with several.
-        max_regions: Refuse to go on beyond so many.
+        max_regions: Refuse to go beyond this many.
         progress: Whether to show a progress bar; by default when it takes over two seconds.
 
     Returns:
@@ -136,7 +136,7 @@ CURE = "boundaries may nearly coincide; shift the box a little"
 
 
 class _Search:
-    """Breadth first over the regions."""
+    """A breadth-first walk over the regions."""
 
     def __init__(self, space: Space, low: np.ndarray, high: np.ndarray) -> None:
         self.space = space
@@ -158,10 +158,10 @@ class _Search:
             self.points.append(places.mean(0))
             self.volumes.append(volume(places, on))
             yield number
-            rows, normals = self._behind(found, places, on)
+            rows, normals = self._facets(found, places, on)
             if not len(rows):
                 continue
-            for row, code in zip(*self._crossed(point, rows, normals), strict=True):
+            for row, code in zip(*self._across(point, rows, normals), strict=True):
                 other, new = self._number(code)
                 self.pairs.add((min(number, other), max(number, other)))
                 if new:
@@ -203,7 +203,7 @@ class _Search:
         places, on = corners(found.normals, slack)
         return found, places + point, on
 
-    def _behind(self, found: Halfspaces, places: np.ndarray, on: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def _facets(self, found: Halfspaces, places: np.ndarray, on: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """A place on every facet but those of the box, and the facets' normals; equal halfspaces count once."""
         facets: dict[bytes, int] = {}
         for number, corners_of in enumerate(on):
@@ -215,14 +215,14 @@ class _Search:
         inner = ((rows > self.low + rim) & (rows < self.high - rim)).all(1)
         return rows[inner], found.normals[kept][inner]
 
-    def _crossed(self, point: np.ndarray, rows: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """A place just behind every facet and its codes, at the longest step that changes as little as the shortest."""
+    def _across(self, point: np.ndarray, rows: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A place just beyond every facet and its codes, at the longest step that changes as little as the shortest."""
         width = float((self.high - self.low).min())
-        behind = rows + np.array(STEPS)[:, None, None] * width * 1e-2 * normals
-        flat = behind.reshape(-1, rows.shape[1])
+        beyond = rows + np.array(STEPS)[:, None, None] * width * 1e-2 * normals
+        flat = beyond.reshape(-1, rows.shape[1])
         codes = self.space.codes(np.concatenate([point[None], flat]))
         flips = (codes[1:] != codes[0]).reshape(len(STEPS), len(rows), -1)
         changed = (flips == flips[-1]).all(2) & flips.any(2)
         chosen = np.where(changed.any(0), changed.argmax(0), len(STEPS) - 1)
         places = np.arange(len(rows))
-        return behind[chosen, places], codes[1:].reshape(*flips.shape[:2], -1)[chosen, places]
+        return beyond[chosen, places], codes[1:].reshape(*flips.shape[:2], -1)[chosen, places]

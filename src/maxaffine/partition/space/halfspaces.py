@@ -71,7 +71,7 @@ class Space:
     Args:
         net: The network, in float64.
         like: One input, which gives those that are not floating point their values.
-        until: Name of an operator or module behind which boundaries do not count.
+        until: Name of an operator or module after which boundaries do not count.
         output: Which output, for a network with several.
     """
 
@@ -213,7 +213,7 @@ def sides(bounds: Any, features: int) -> tuple[np.ndarray, np.ndarray]:
         Both corners, (features,).
 
     Raises:
-        BadInput: When they are not that, or the box has no inside.
+        BadInput: When they are anything else, or the box has no interior.
     """
     if not isinstance(bounds, tuple | list) or len(bounds) != 2:
         raise BadInput(f"bounds: expected (low, high), got {bounds!r}")

@@ -46,7 +46,7 @@ def margins(step: Step, inputs: Sequence[Any], units: Tensor, axis: BatchAxis) -
     """
     boundaries = known_boundaries(step)
     if isinstance(boundaries, Comparisons):
-        yield from _compared(boundaries, inputs, units, axis)
+        yield from _pair_margins(boundaries, inputs, units, axis)
         return
     if axis != BatchAxis():
         reason = "it keeps its samples in another axis than the first"
@@ -54,17 +54,17 @@ def margins(step: Step, inputs: Sequence[Any], units: Tensor, axis: BatchAxis) -
     scores = boundaries.scores(inputs[0].double())
     lines = scores.reshape(len(scores), -1, scores.shape[-1])
     if boundaries.order is Order.LARGEST:
-        yield _beaten(lines, units[0].reshape(-1, 1))
+        yield _winner_margins(lines, units[0].reshape(-1, 1))
     elif boundaries.order is Order.SORTED and boundaries.axis is not None:
         numbers = units[0].movedim(boundaries.axis - 1, -1)
-        yield _ordered(lines, numbers.reshape(-1, numbers.shape[-1]))
+        yield _order_margins(lines, numbers.reshape(-1, numbers.shape[-1]))
     else:
         reason = "the inputs that share a code are not a convex set: which entries lie below the chosen one may vary"
         cure = "use partition.line, or sort the entries and pick one by its place"
         raise NotPiecewiseAffine(*refusal(step, reason, cure))
 
 
-def _compared(boundaries: Comparisons, inputs: Sequence[Any], units: Tensor, axis: BatchAxis) -> Iterator[Margins]:
+def _pair_margins(boundaries: Comparisons, inputs: Sequence[Any], units: Tensor, axis: BatchAxis) -> Iterator[Margins]:
     """A margin per unit and comparison; of several that are counted, only the two around each unit's place."""
     # A unit that is above one of those is above all before it, so the others follow from these two.
     pairs = boundaries.pairs(inputs)
@@ -77,8 +77,8 @@ def _compared(boundaries: Comparisons, inputs: Sequence[Any], units: Tensor, axi
         yield Margins(value[:, near], sign[near], units[0].reshape(-1)[near])
 
 
-def _beaten(lines: Tensor, numbers: Tensor) -> Margins:
-    """The winner of every group minus each of the others, but for what is missing from a window."""
+def _winner_margins(lines: Tensor, numbers: Tensor) -> Margins:
+    """The winner of every group minus each of the others, except what is missing from a window."""
     winner = lines[0].argmax(-1, keepdim=True)
     ahead = lines.gather(-1, winner.expand(len(lines), *winner.shape)) - lines
     others = lines[0].isfinite().scatter(-1, winner, False)
@@ -86,7 +86,7 @@ def _beaten(lines: Tensor, numbers: Tensor) -> Margins:
     return Margins(ahead[:, others], torch.ones_like(ahead[0, others]), unit)
 
 
-def _ordered(lines: Tensor, numbers: Tensor) -> Margins:
+def _order_margins(lines: Tensor, numbers: Tensor) -> Margins:
     """Each selected entry against the next, and the last selected against all that were left out."""
     size, kept = lines.shape[-1], numbers.shape[-1]
     order = lines[0].sort(stable=True, dim=-1, descending=True).indices

@@ -52,7 +52,7 @@ def essential(normals: np.ndarray, slack: np.ndarray, seed: int = 0, progress: b
     Args:
         normals: (halfspaces, in_features), of length one.
         slack: (halfspaces,), all positive: the origin lies inside.
-        seed: Of the rays.
+        seed: For the rays.
         progress: Whether to show a progress bar; by default when it takes over two seconds.
 
     Returns:
@@ -100,14 +100,14 @@ def _first_hits(normals: np.ndarray, slack: np.ndarray, rays: np.ndarray) -> tup
 
 
 def _beyond(number: int, kept: list[int], normals: np.ndarray, slack: np.ndarray) -> np.ndarray | None:
-    """The furthest that one can go against a halfspace within others, or None where that is no further than it lets."""
+    """The point within others that lies furthest beyond a halfspace's boundary, or None where none lies beyond it."""
     furthest, reach = _furthest(normals[number], normals[kept], slack[kept], slack[number])
     return furthest if reach > slack[number] + SAME else None
 
 
 def _furthest(direction: np.ndarray, normals: np.ndarray, slack: np.ndarray, own: float) -> tuple[np.ndarray, float]:
     linprog = scipy("optimize").linprog
-    # one step behind its own boundary is far enough, and keeps the program bounded
+    # one step beyond its own boundary is far enough, and keeps the program bounded
     result = linprog(
         -direction,
         A_ub=np.concatenate([normals, direction[None]]),
@@ -187,7 +187,7 @@ def corners(normals: np.ndarray, slack: np.ndarray) -> tuple[np.ndarray, list[np
     """The corners of a bounded polytope in one to six dimensions or so.
 
     By Qhull, from the middle of the largest ball inside: seen from a point close to a side, that side would outweigh
-    all others. Where Qhull gives up, or a corner of its breaks a halfspace, by intersecting every few halfspaces.
+    all others. Where Qhull gives up, or one of its corners breaks a halfspace, by intersecting every few halfspaces.
 
     Args:
         normals: (halfspaces, in_features), of length one.

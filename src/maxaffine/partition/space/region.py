@@ -32,7 +32,7 @@ class Facet:
         normal: (in_features,) of length one, pointing outwards.
         bound: The side lies on <normal, y> = bound.
         units: The units that change there: (operator, flat unit); ``("bounds", side)`` for the box.
-        distance: From x.
+        distance: Distance from x.
     """
 
     normal: Tensor
@@ -43,12 +43,12 @@ class Facet:
 
 @dataclass(frozen=True, eq=False)
 class Neighbor:
-    """The region behind a facet.
+    """The region beyond a facet.
 
     Attributes:
         facet: Its number among :attr:`Region.facets`.
         place: (in_features,) a place inside the facet.
-        point: (in_features,) a place just behind it, in the neighbor.
+        point: (in_features,) a place just beyond it, in the neighbor.
         flipped: The units whose codes differ there: (operator, flat unit).
     """
 
@@ -116,7 +116,7 @@ class Region:
         (distance from x, place (in_features,), class); the class is -1 for a single output, which reaches zero there.
 
         Raises:
-            BadInput: When the output is a value, or several, and no class.
+            BadInput: When the output is one or several values, not a class.
         """
         task = self.space.net.task_at(self.space.graph.outputs[0])
         require_classes(task, "decision", "affine_map() gives the values all over the region")
@@ -143,15 +143,15 @@ class Region:
         return best
 
     def neighbors(self) -> tuple[Neighbor, ...]:
-        """The regions behind all facets but those of the box; which codes flip is checked at each.
+        """The regions beyond all facets but those of the box; which codes flip is checked at each.
 
-        Of several units whose boundary a facet is, some may keep their code: a negative one that is zero behind it.
+        Of several units whose boundary a facet is, some may keep their code: a negative one that is zero beyond it.
 
         Returns:
             One neighbor per facet, in the order of :attr:`facets`.
 
         Raises:
-            PartitionError: Where behind a facet the codes of none of its units flip; names the place.
+            PartitionError: Where the codes of none of a facet's units flip beyond it; names the place.
         """
         normals, slack = self.halfspaces.normals, self._slack
         found = []
@@ -165,7 +165,7 @@ class Region:
         return tuple(found)
 
     def behind(self, facet: int, place: np.ndarray, radius: float) -> Neighbor:
-        """The neighbor behind a place on a facet; see :meth:`neighbors`.
+        """The neighbor beyond a place on a facet; see :meth:`neighbors`.
 
         Args:
             facet: Number of the facet.
@@ -192,7 +192,7 @@ class Region:
         chosen = exact[0] if exact else max((n for n, label in enumerate(labels) if label >= expected), default=stable)
         if chosen is None:
             reason = (
-                f"behind facet {facet} of the units {sorted(expected)} some should change, but {sorted(labels[-1])} do"
+                f"beyond facet {facet} of the units {sorted(expected)} some should change, but {sorted(labels[-1])} do"
             )
             raise PartitionError(reason, tuple(place.tolist()), cure=CURE)
         return Neighbor(
@@ -273,7 +273,7 @@ def region(
     Args:
         net: The network. One captured in another type is computed in float64.
         x: One input, as at capture (a batch of one; also in float64).
-        until: Name of an operator or module behind which boundaries do not count.
+        until: Name of an operator or module after which boundaries do not count.
         output: Which output, for a network with several; boundaries that it does not need do not count.
         bounds: (low, high), numbers or one per feature: a box that bounds the region as well.
         limit: The most numbers that the slopes of all units may take together.

@@ -10,7 +10,7 @@ import numpy as np
 from maxaffine.partition.planes.complex.ragged import owners, spans, starts_of
 
 OUTSIDE = -1  # the cell across an edge of the whole polygon, and the operator of such an edge
-SPOKE = -2  # the operator of an edge that is no boundary, but was drawn so that a known point is a vertex
+SPOKE = -2  # the operator of an edge that is not a boundary, but was drawn so that a known point is a vertex
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class Complex:
         points: (V, 2) coordinates of the vertices.
         ends: (E, 2) vertices that an edge joins.
         operator: (E,) number of the operator whose boundary the edge lies on; OUTSIDE on the rim of the polygon, SPOKE
-            where it is none and will be taken out again.
+            where it is not a boundary and will be taken out again.
         unit: (E,) flat number of the unit whose boundary it is.
         chain: (E,) name of the longer edge that it is a piece of, where another complex borders on it; else -1.
         starts: (F + 1,) where each cell's half-edges start.

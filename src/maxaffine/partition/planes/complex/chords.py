@@ -49,7 +49,7 @@ class Zeros:
         cells: The complex before its edges were cut.
         table: (V, M) the functions at its vertices, zeros exact.
         cuts: Where they change sign on edges.
-        result: The complex behind the cuts.
+        result: The complex after the cuts.
         allowed: Increasing ``cell * M + function``: the pairs that are looked at; all of them when None.
         tolerance: A distance in the plane.
     """
@@ -65,7 +65,7 @@ class Zeros:
         """The chord of every function in every cell in which it changes sign.
 
         Returns:
-            The chords; None where some signs were no affine function's and corners were taken for zeros in the table.
+            The chords; None where some signs fit no affine function and corners were taken for zeros in the table.
             A sign belongs to a vertex and a function, so all cells around it have to be looked at anew.
         """
         half, function, position = incidences(self.cells, self.cuts, self.result)
@@ -73,7 +73,7 @@ class Zeros:
         if self.allowed is not None:
             kept = _among(key, self.allowed)
             half, function, position, key = half[kept], function[kept], position[kept], key[kept]
-        special = self._touched()
+        special = self._touched_pairs()
         order = np.argsort(key, kind="stable")
         groups, counts = np.unique(key, return_counts=True)
         # Two cuts and no zero: the chord joins them. All else is found by walking around the cell.
@@ -89,9 +89,9 @@ class Zeros:
             if walked is None:
                 return None
             ends, functions = np.concatenate([ends, walked[0]]), np.concatenate([functions, walked[1]])
-        return _sorted(functions, ends.min(1, initial=2**62), ends.max(1, initial=-1))
+        return _sort(functions, ends.min(1, initial=2**62), ends.max(1, initial=-1))
 
-    def _touched(self) -> np.ndarray:
+    def _touched_pairs(self) -> np.ndarray:
         """Pairs of a cell and a function with a zero at a corner beside both signs."""
         columns = np.flatnonzero((self.table == 0).any(0))
         if not len(columns):
@@ -193,7 +193,7 @@ def _among(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return wanted[np.minimum(place, len(wanted) - 1)] == keys
 
 
-def _sorted(function: np.ndarray, start: np.ndarray, end: np.ndarray) -> Chords:
+def _sort(function: np.ndarray, start: np.ndarray, end: np.ndarray) -> Chords:
     """Chords by their start; those with the same ends become one."""
     order = np.lexsort((function, end, start))
     function, start, end = function[order], start[order], end[order]
@@ -239,7 +239,7 @@ def find_crossings(cells: Complex, chords: Chords, tolerance: float) -> tuple[Cr
     Returns:
         The crossings, and how exactly each is known.
     """
-    first, second = _interleaved(chords)
+    first, second = _crossing_pairs(chords)
     start = cells.points[cells.corners[chords.start]]
     along = cells.points[cells.corners[chords.end]] - start
     span = cross(along[first], along[second])
@@ -247,7 +247,7 @@ def find_crossings(cells: Complex, chords: Chords, tolerance: float) -> tuple[Cr
     with np.errstate(divide="ignore", invalid="ignore"):
         on_first, on_second = cross(gap, along[second]) / span, cross(gap, along[first]) / span
     length = np.hypot(*along.T)
-    # Ends are known to the tolerance; crossings at a small angle are known to as much the less.
+    # Ends are known to the tolerance; crossings at a small angle are known less exactly.
     reach = tolerance * length[first] * length[second] / np.maximum(np.abs(span), np.finfo(float).tiny)
     return Crossings(first, second, on_first, on_second), reach
 
@@ -279,15 +279,15 @@ def told_apart(
         return chords, found, np.zeros(0, dtype=np.int64)
     number = np.cumsum(~waiting) - 1
     found = replace(found, first=number[found.first], second=number[found.second])
-    put_off = np.unique(np.concatenate([chords.function[waiting], _waiting_too(chords, waiting)]))
+    put_off = np.unique(np.concatenate([chords.function[waiting], _coincident(chords, waiting)]))
     return chords.chosen(~waiting), found, put_off
 
 
-def _waiting_too(chords: Chords, waiting: np.ndarray) -> np.ndarray:
+def _coincident(chords: Chords, waiting: np.ndarray) -> np.ndarray:
     return chords.coincident[waiting[chords.coincident[:, 0]], 1]
 
 
-def _interleaved(chords: Chords) -> tuple[np.ndarray, np.ndarray]:
+def _crossing_pairs(chords: Chords) -> tuple[np.ndarray, np.ndarray]:
     begins = np.arange(1, len(chords.start) + 1)
     counts = np.maximum(np.searchsorted(chords.start, chords.end, "left") - begins, 0)
     firsts, seconds = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]

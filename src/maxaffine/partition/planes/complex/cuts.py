@@ -68,7 +68,7 @@ def find_cuts(
     reach = least[function] * length / fall
     flat = reach > tolerance
     if flat.any():
-        at = _joined(edge, at, length, reach, flat, tolerance)
+        at = _join(edge, at, length, reach, flat, tolerance)
         order = np.lexsort((function, at, edge))
         edge, function, at = edge[order], function[order], at[order]
         fresh = np.ones(len(edge), dtype=bool)
@@ -86,7 +86,7 @@ def _apart(edge: np.ndarray, at: np.ndarray, reach: np.ndarray | float) -> np.nd
     return fresh
 
 
-def _joined(
+def _join(
     edge: np.ndarray, at: np.ndarray, length: np.ndarray, reach: np.ndarray, flat: np.ndarray, tolerance: float
 ) -> np.ndarray:
     """The place of each cut's vertex, for cuts in order along their edges."""
@@ -118,7 +118,7 @@ class CutComplex:
     """The complex with its edges cut: as many cells as before, with more corners.
 
     Attributes:
-        cells: The complex; its new vertices stand behind the old ones.
+        cells: The complex; its new vertices come after the old ones.
         places: (old H + 1,) where the pieces of each old half-edge start among the new half-edges.
         pieces: (old E,) in how many pieces each old edge was cut.
     """
@@ -168,7 +168,7 @@ def incidences(cells: Complex, cuts: Cuts, result: CutComplex) -> tuple[np.ndarr
     Args:
         cells: The complex before the cuts.
         cuts: The cuts.
-        result: The complex behind them.
+        result: The complex after them.
 
     Returns:
         The old half-edge, the function, and the new half-edge that starts at the cut.

@@ -10,7 +10,7 @@ from maxaffine.partition.planes.complex.ragged import owners, places, starts_of
 
 
 def unite(cells: Complex, dropped: np.ndarray, loose: np.ndarray, tolerance: float) -> Complex:
-    """Unite cells across edges as :func:`dissolve` does, but those whose union would not be convex.
+    """Unite cells across edges as :func:`dissolve` does, except those whose union would not be convex.
 
     Args:
         cells: The complex.
@@ -21,7 +21,7 @@ def unite(cells: Complex, dropped: np.ndarray, loose: np.ndarray, tolerance: flo
     Returns:
         The complex without them.
     """
-    done, member = _dissolved(cells, dropped, loose)
+    done, member = _dissolve(cells, dropped, loose)
     bent = np.unique(done.cell_of[bends(done) > 4 * tolerance]) if dropped.any() else ()
     if not len(bent):
         return done
@@ -66,10 +66,10 @@ def dissolve(cells: Complex, dropped: np.ndarray, loose: np.ndarray) -> Complex:
     Returns:
         The complex without them.
     """
-    return _dissolved(cells, dropped, loose)[0]
+    return _dissolve(cells, dropped, loose)[0]
 
 
-def _dissolved(cells: Complex, dropped: np.ndarray, loose: np.ndarray) -> tuple[Complex, np.ndarray]:
+def _dissolve(cells: Complex, dropped: np.ndarray, loose: np.ndarray) -> tuple[Complex, np.ndarray]:
     """The complex without the edges, and a cell before among those that each of its cells unites."""
     if not dropped.any() and not (np.bincount(cells.ends.ravel(), minlength=len(loose))[loose] == 2).any():
         return cells, np.arange(len(cells.counts))

@@ -31,7 +31,7 @@ class Chains:
 
 
 def chain(cells: Complex, chords: Chords, found: Crossings) -> Chains:
-    """Order the crossings along the chords; they become vertices behind those of the complex."""
+    """Order the crossings along the chords; they become vertices after those of the complex."""
     count = len(found.first)
     vertex = len(cells.points) + np.arange(count)
     chord = np.concatenate([found.first, found.second])
@@ -54,7 +54,7 @@ def trace(
     """The complex in which the chords are edges.
 
     Args:
-        cells: The complex behind the cuts.
+        cells: The complex after the cuts.
         chords: The chords.
         chains: Their edges.
         points: Coordinates of the crossings.
@@ -138,7 +138,7 @@ def _following(rim: np.ndarray, start: np.ndarray, end: np.ndarray, chains: Chai
 
 
 def cycles(following: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The cycles of a permutation, one behind the other: where each starts, and the elements in order."""
+    """The cycles of a permutation, one after the other: where each starts, and the elements in order."""
     leader, ahead = np.arange(len(following)), following
     while True:
         smaller = np.minimum(leader, leader[ahead])

@@ -1,7 +1,7 @@
 """Points inside a cell through which many chords pass: each is made a vertex before anything is divided there.
 
 Where hundreds of zero sets pass through one point, their chords, whose ends are rounded, cross in a cluster of points
-around it. So the point is fitted to the chords, and two edges that cross there ("spokes", no boundaries, taken out
+around it. So the point is fitted to the chords, and two edges that cross there ("spokes", not boundaries, taken out
 again in the end) are drawn through its cell. In the next round every chord starts at that one vertex, where its
 function is zero, and none of them cross.
 """
@@ -70,7 +70,7 @@ def find_hubs(cells: Complex, chords: Chords, found: Crossings, reach: np.ndarra
         inside = np.flatnonzero(cells.cell_of[chords.start] == cell)
         direction = along[inside] / length[inside, None]
         crossing = start[found.first[own]] + found.on_first[own, None] * along[found.first[own]]
-        point = _fitted(np.median(crossing, axis=0), start[inside], direction, tolerance)
+        point = _fit(np.median(crossing, axis=0), start[inside], direction, tolerance)
         through = np.abs(cross(direction, point - start[inside])) <= tolerance
         if through.sum() < FEW or not _clear(cells, cell, point, tolerance):
             continue
@@ -84,7 +84,7 @@ def find_hubs(cells: Complex, chords: Chords, found: Crossings, reach: np.ndarra
     return hubs
 
 
-def _fitted(point: np.ndarray, start: np.ndarray, direction: np.ndarray, tolerance: float) -> np.ndarray:
+def _fit(point: np.ndarray, start: np.ndarray, direction: np.ndarray, tolerance: float) -> np.ndarray:
     """The point from which lines lie least far, by sums of distances: lines known badly do not move it."""
     normal = np.stack([-direction[:, 1], direction[:, 0]], 1)
     for _ in range(ROUNDS):

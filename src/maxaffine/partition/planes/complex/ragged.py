@@ -6,7 +6,7 @@ import numpy as np
 
 
 def starts_of(counts: np.ndarray) -> np.ndarray:
-    """Where each row starts when rows of these lengths stand one behind the other, and behind the last: (n + 1,)."""
+    """Where each row starts when rows of these lengths follow one another, and where the last ends: (n + 1,)."""
     starts = np.zeros(len(counts) + 1, dtype=np.int64)
     np.cumsum(counts, out=starts[1:])
     return starts

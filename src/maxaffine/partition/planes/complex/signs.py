@@ -30,7 +30,7 @@ class Signs:
     @classmethod
     def of(cls, table: np.ndarray) -> Signs:
         """The signs of a table (V, M)."""
-        return cls(_packed(table > 0), _packed(table < 0), table.shape[1])
+        return cls(_pack(table > 0), _pack(table < 0), table.shape[1])
 
     def crossed_edges(self, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(edge, function) wherever a function has strictly opposite signs at the ends, sorted by edge."""
@@ -38,7 +38,7 @@ class Signs:
             _set_bits((self.above[a] & self.below[b]) | (self.below[a] & self.above[b]), first)
             for first, (a, b) in _chunks(ends, self.above.shape[1])
         ]
-        return _joined(found)
+        return _join(found)
 
     def touched_cells(self, cells: Complex) -> tuple[np.ndarray, np.ndarray]:
         """(cell, function) wherever a function has both signs and a zero at the corners of a cell, sorted by cell."""
@@ -55,10 +55,10 @@ class Signs:
             any_of = [np.bitwise_or.reduceat(bits[rows], part.starts[:-1]) for bits in (self.above, self.below, zero)]
             cell, function = _set_bits(any_of[0] & any_of[1] & any_of[2], 0)
             found.append((candidates[first + cell], function))
-        return _joined(found)
+        return _join(found)
 
 
-def _packed(mask: np.ndarray) -> np.ndarray:
+def _pack(mask: np.ndarray) -> np.ndarray:
     rows, columns = mask.shape
     packed = np.zeros((rows, -(-columns // WORD) * 8), dtype=np.uint8)
     packed[:, : -(-columns // 8)] = np.packbits(mask, axis=1, bitorder="little")
@@ -79,7 +79,7 @@ def _chunks(ends: np.ndarray, words: int) -> Iterator[tuple[int, tuple[np.ndarra
         yield first, (ends[first : first + step, 0], ends[first : first + step, 1])
 
 
-def _joined(found: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+def _join(found: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     if not found:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     return np.concatenate([a for a, _ in found]), np.concatenate([b for _, b in found])

@@ -72,7 +72,7 @@ class Round:
     """What a round of divisions left.
 
     Attributes:
-        cells: The new complex; its new vertices stand behind the old ones, stage after stage.
+        cells: The new complex; its new vertices come after the old ones, stage after stage.
         stages: How the new vertices were made.
         put_off: Functions that still divide some cell, for the next round.
     """
