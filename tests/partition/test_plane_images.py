@@ -13,7 +13,6 @@ from torch import Tensor, nn
 import maxaffine as ma
 from maxaffine.data import load
 from maxaffine.partition.planes.extremes import _level, _slivers, _tie
-from maxaffine.partition.planes.verify import fingerprints
 from tests.partition.images import build
 
 
@@ -37,7 +36,7 @@ def test_a_black_anchor(seed: int, regions: int) -> None:
     """All windows tie at it: some hundred boundaries pass through one point."""
     network, x = pooled(seed), sparse(seed)
     found = ma.partition.plane(ma.capture(network, x), x, extent=0.002, progress=False)
-    assert found.regions == regions == len(np.unique(fingerprints(found, found.centers)))
+    assert found.regions == regions == len(np.unique(found.digests(found.centers)))
     assert found.verify(network, samples=100, every_cell=False).exact
 
 
@@ -49,7 +48,7 @@ def test_photographs_of_clothes() -> None:
         pytest.skip(str(error))
     network = pooled(3)
     found = ma.partition.plane(ma.capture(network, images), images, extent=0.002, progress=False)
-    assert found.regions == 147 == len(np.unique(fingerprints(found, found.centers)))
+    assert found.regions == 147 == len(np.unique(found.digests(found.centers)))
     assert found.verify(network, samples=100, every_cell=False).exact
 
 
@@ -62,7 +61,7 @@ def test_slivers_along_a_tie_are_no_cells_of_their_own() -> None:
     network = build("residual")
     net = ma.capture(network, images)
     found = ma.partition.plane(net, images, extent=(10.5, 11.5, 10.6, 10.7), progress=False)
-    assert found.regions == 3716 == len(np.unique(fingerprints(found, found.centers)))
+    assert found.regions == 3716 == len(np.unique(found.digests(found.centers)))
     assert found.verify(network, samples=100, every_cell=False).exact
 
 
@@ -100,7 +99,7 @@ def beside() -> tuple[ma.SplineNetwork, nn.Sequential, dict, Tensor]:
 def test_an_image_in_the_plane_that_nobody_declared(beside: tuple) -> None:
     net, network, plane, image = beside
     found, told = ma.partition.plane(net, **plane), ma.partition.plane(net, points=image, **plane)
-    assert found.regions == told.regions == len(np.unique(fingerprints(found, found.centers))) > 8
+    assert found.regions == told.regions == len(np.unique(found.digests(found.centers))) > 8
     assert found.verify(network, samples=100).exact and told.verify(network, samples=100).exact
     # The lines that made the image a vertex are gone: every vertex is a corner of three cells, or lies on the rim.
     assert (np.bincount(told.edges.ravel().numpy()) > 2)[4:].all() and told.edge_operators.min() == -1

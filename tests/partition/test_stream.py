@@ -15,7 +15,6 @@ from torch import nn
 import maxaffine as ma
 from maxaffine.partition import PlanePartition, PlaneTiles
 from maxaffine.partition.planes import blocks, folder
-from maxaffine.partition.planes.verify import fingerprints
 from tests.partition.planes import mlp
 
 SMALL = 2**16
@@ -44,10 +43,7 @@ def tiles(net: ma.SplineNetwork, tmp_path_factory: pytest.TempPathFactory) -> Pl
 
 def _by_codes(found: PlanePartition) -> dict[bytes, float]:
     """The area of each region, by a digest of its codes."""
-    return {
-        mark.tobytes(): area
-        for mark, area in zip(fingerprints(found, found.centers), found.areas.tolist(), strict=True)
-    }
+    return {mark.tobytes(): area for mark, area in zip(found.digests(found.centers), found.areas.tolist(), strict=True)}
 
 
 def _corners(parts: list[PlanePartition]) -> list[tuple[float, float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import torch
@@ -418,8 +419,18 @@ class SplineNetwork:
         """Make it again of what was pickled."""
         self.__dict__.update(state, output_spec=tree_structure(state["output_spec"]))
 
+    def _summary(self) -> str:
+        """One line: how many operators and units, and whether the network is convex in its input."""
+        pieced = [record for record in self.operators if record.pieces > 1]
+        units = sum(prod(record.units) for record in pieced)
+        convex = "convex in its input" if self.convex else "not shown to be convex in its input"
+        answers = ", ".join(self.task(place).value for place in range(len(self.graph.outputs)))
+        mapped = "; one sample was traced alone, and is mapped over the batch" if self.mapped else ""
+        pieces = f"{len(self.operators)} operators, {len(pieced)} of them piecewise affine with {units:,} units"
+        return f"{pieces}; {convex}{mapped}; answers: {answers}"
+
     def __repr__(self) -> str:
-        return text_table(self)
+        return text_table(self._summary(), self.operators)
 
     def _repr_html_(self) -> str:
-        return html_table(self)
+        return html_table(self._summary(), self.operators)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
-from math import prod
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from maxaffine.network.spline_network import SplineNetwork
+from maxaffine.graph import OperatorRecord
 
 HEADER = ("operator", "kind", "units", "pieces", "convex", "continuous")
 
 
-def _rows(network: SplineNetwork) -> list[tuple[str, ...]]:
+def _rows(records: Sequence[OperatorRecord]) -> list[tuple[str, ...]]:
     return [
         (
             record.name,
@@ -22,34 +20,23 @@ def _rows(network: SplineNetwork) -> list[tuple[str, ...]]:
             "yes" if record.convex else "no",
             "yes" if record.continuous else "no",
         )
-        for record in network.operators
+        for record in records
     ]
 
 
-def summary(network: SplineNetwork) -> str:
-    """One line: how many operators and units, and whether the network is convex in its input."""
-    pieced = [record for record in network.operators if record.pieces > 1]
-    units = sum(prod(record.units) for record in pieced)
-    convex = "convex in its input" if network.convex else "not shown to be convex in its input"
-    answers = ", ".join(network.task(place).value for place in range(len(network.graph.outputs)))
-    mapped = "; one sample was traced alone, and is mapped over the batch" if network.mapped else ""
-    pieces = f"{len(network.operators)} operators, {len(pieced)} of them piecewise affine with {units:,} units"
-    return f"{pieces}; {convex}{mapped}; answers: {answers}"
-
-
-def text_table(network: SplineNetwork) -> str:
-    """The table as text."""
-    rows = [HEADER, *_rows(network)]
+def text_table(summary: str, records: Sequence[OperatorRecord]) -> str:
+    """The table as text, under a line about all of it."""
+    rows = [HEADER, *_rows(records)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([f"SplineNetwork: {summary(network)}", *lines])
+    return "\n".join([f"SplineNetwork: {summary}", *lines])
 
 
-def html_table(network: SplineNetwork) -> str:
-    """The table as HTML; piecewise-affine operators stand out."""
+def html_table(summary: str, records: Sequence[OperatorRecord]) -> str:
+    """The same as HTML; piecewise-affine operators stand out."""
     head = "".join(f"<th>{name}</th>" for name in HEADER)
-    body = "".join(_html_row(row) for row in _rows(network))
-    return f"<p><b>SplineNetwork</b>: {escape(summary(network))}</p><table><tr>{head}</tr>{body}</table>"
+    body = "".join(_html_row(row) for row in _rows(records))
+    return f"<p><b>SplineNetwork</b>: {escape(summary)}</p><table><tr>{head}</tr>{body}</table>"
 
 
 def _html_row(row: tuple[str, ...]) -> str:

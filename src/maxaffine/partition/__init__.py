@@ -1,10 +1,9 @@
 """Exact partitions: every region on a plane, every piece along a line, single regions, and measures of them."""
 
-from maxaffine.partition.lines.checks import LineReport
 from maxaffine.partition.lines.decisions import Decisions
 from maxaffine.partition.lines.gradients import IntegratedGradients, integrated_gradients
 from maxaffine.partition.lines.line import line
-from maxaffine.partition.lines.partition import Crossings, LinePartition
+from maxaffine.partition.lines.partition import Crossings, LinePartition, LineReport
 from maxaffine.partition.measures.complexity import LocalComplexity, local_complexity
 from maxaffine.partition.measures.crossed import CrossedRegions, crossed_regions
 from maxaffine.partition.measures.exact import plane_complexity

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import hashlib
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -11,24 +14,25 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from maxaffine.codes import Codes
-from maxaffine.errors import BadInput
+from maxaffine.errors import BadInput, ExactnessError, MaxAffineError, PartitionError
 from maxaffine.graph import Graph
 from maxaffine.maps import AffineMap
-from maxaffine.network import Task, require_classes
-from maxaffine.partition.planes.boundary import (
-    Segments,
-    decision_segments,
-    divided_by_class,
-    divided_by_levels,
-    level_segments,
-    winners,
-)
-from maxaffine.partition.planes.export import as_arrays, as_geojson, as_networkx
+from maxaffine.network import Task, difference, require_classes, size, terms, without_infinities
+from maxaffine.partition.lines.line import MEMORY, TOLERANCE
+from maxaffine.partition.lines.segment import Segment
+from maxaffine.partition.lines.walk import Walk
+from maxaffine.partition.planes.boundary import DECISION, LEVEL, Segments, grow, trim, winners
+from maxaffine.partition.planes.complex import Complex, groups
+from maxaffine.partition.planes.divide import ROUNDING, Division, divided_by_columns, too_small
+from maxaffine.partition.planes.extremes import Boundary, divided_by_extremes
 from maxaffine.partition.planes.geometry import PlaneGeometry
+from maxaffine.partition.planes.growth import Growth, OnKnots
+from maxaffine.partition.planes.levels import largest, levels
 from maxaffine.partition.planes.locate import Locator
-from maxaffine.partition.planes.verify import PlaneReport, verify
+from maxaffine.partition.planes.verify import AGREEMENT, DIGEST, THIN, PlaneReport, random_points, thickness
 
 Chosen = Sequence[int] | Tensor | np.ndarray | slice | None
 INPUT_BYTES = 64 * 2**20
@@ -216,7 +220,9 @@ class PlanePartition(PlaneGeometry):
         Raises:
             BadInput: When the followed value is not a vector of outputs, or these are values, not classes.
         """
-        return decision_segments(self)
+        cells, values = self._divide()
+        classes, _ = winners(cells, values)
+        return self._segments(cells, classes, np.not_equal(*classes[cells.edge_cells].T))
 
     def level_set(self, level: float = 0.0, output: int = 0) -> Segments:
         """Where one output has a given value.
@@ -232,7 +238,7 @@ class PlanePartition(PlaneGeometry):
         Raises:
             BadInput: When there is no such output.
         """
-        return level_segments(self, np.array([level]), output)[0]
+        return self.level_sets([level], output)[0]
 
     def level_sets(self, levels: Sequence[float], output: int = 0) -> list[Segments]:
         """Several level sets of one output, as :meth:`level_set` gives each; all are found at once.
@@ -247,7 +253,14 @@ class PlanePartition(PlaneGeometry):
         Raises:
             BadInput: When there is no such output.
         """
-        return level_segments(self, np.array(levels, dtype=np.float64), output)
+        cells, gaps, _ = self._cut_at_levels(np.array(levels, dtype=np.float64), output)
+        found = []
+        for gap in gaps.T:
+            reached = gap == 0
+            flat = np.logical_and.reduceat(reached[cells.corners], cells.starts[:-1])
+            kept = reached[cells.ends].all(1) & ~flat[cells.edge_cells].all(1)
+            found.append(self._segments(cells, winners(cells, gap[:, None])[0], kept))
+        return found
 
     def divided_by_levels(self, levels: Sequence[float], output: int = 0) -> PlanePartition:
         """The partition divided further by level sets of one output, which become the operator ``level``.
@@ -262,7 +275,8 @@ class PlanePartition(PlaneGeometry):
         Raises:
             BadInput: When there is no such output.
         """
-        return divided_by_levels(self, np.array(levels, dtype=np.float64), output)
+        cells, _, values = self._cut_at_levels(np.array(levels, dtype=np.float64), output)
+        return self._refine(LEVEL, cells, values)
 
     def divided_by_class(self) -> PlanePartition:
         """The partition divided further by the decision boundary, which becomes the operator ``decision``.
@@ -273,7 +287,7 @@ class PlanePartition(PlaneGeometry):
         Raises:
             BadInput: When the followed value is not a vector of outputs, or these are values, not classes.
         """
-        return divided_by_class(self)
+        return self._refine(DECISION, *self._divide())
 
     def verify(
         self, model: Any = None, *, samples: int = 4096, every_cell: bool = True, seed: int = 0, raises: bool = True
@@ -294,23 +308,265 @@ class PlanePartition(PlaneGeometry):
             PartitionError: When the partition and the network's codes disagree and ``raises`` is true.
             ExactnessError: When the cells' maps and the module disagree.
         """
-        return verify(self, model, samples, every_cell, seed, raises)
+        t = random_points(self.cells, samples, seed)
+        return self.compare_at(model, t, *self.locate_deep(t), every_cell, raises)
 
     def to_numpy(self) -> dict[str, np.ndarray]:
         """All arrays by name, for ``numpy.savez``."""
-        return as_arrays(self)
+        cells = self.cells
+        found = {
+            "vertices": cells.points,
+            "edges": cells.ends,
+            "edge_operators": cells.operator,
+            "edge_units": cells.unit,
+            "edge_cells": cells.edge_cells,
+            "cell_starts": cells.starts,
+            "cell_corners": cells.corners,
+            "cell_edges": cells.sides,
+            "areas": cells.areas,
+            "depths": self.depths.numpy(),
+            "levels": self.levels,
+            "operators": np.array(self.operators, dtype=np.str_),
+            "tolerance": np.array(self.tolerance),
+        }
+        if self.kept_values is not None:
+            found["values"] = self.kept_values
+        if self.frame.anchors is not None:
+            found["anchors"] = self.frame.anchors.numpy()
+        return found
 
     def to_geojson(self) -> dict[str, Any]:
         """A FeatureCollection in the plane's coordinates: cells with their class (or values), area and depth."""
-        return as_geojson(self)
+        cells, names = self.cells, (*self.operators, None)
+        answers, areas, depths = self._answers(), cells.areas.tolist(), self.depths.tolist()
+        rings = np.split(cells.points[cells.corners], cells.starts[1:-1])
+        features = []
+        for number, ring in enumerate(rings):
+            properties = {
+                "cell": number,
+                **answers[number],
+                "area": areas[number],
+                "cut_by": names[depths[number]],
+            }
+            outline = [*ring.tolist(), ring[0].tolist()]
+            geometry = {"type": "Polygon", "coordinates": [outline]}
+            features.append({"type": "Feature", "id": number, "properties": properties, "geometry": geometry})
+        return {"type": "FeatureCollection", "features": features}
 
     def to_networkx(self) -> Any:
         """The adjacency as a networkx graph: a node per cell, an edge per shared edge. Needs networkx.
 
         Returns:
             ``networkx.Graph``.
+
+        Raises:
+            MaxAffineError: When networkx is absent.
         """
-        return as_networkx(self)
+        if importlib.util.find_spec("networkx") is None:
+            raise MaxAffineError("to_networkx needs networkx, which is not installed; run pip install networkx")
+        networkx = importlib.import_module("networkx")
+        graph = networkx.Graph()
+        for number, (area, answer) in enumerate(zip(self.areas.tolist(), self._answers(), strict=True)):
+            graph.add_node(number, area=area, **answer)
+        cells = self.cells
+        inner = np.flatnonzero((cells.edge_cells >= 0).all(1))
+        lengths = np.hypot(*(cells.points[cells.ends[inner, 1]] - cells.points[cells.ends[inner, 0]]).T)
+        rows = zip(cells.edge_cells[inner].tolist(), cells.operator[inner], cells.unit[inner], lengths, strict=True)
+        for (a, b), operator, unit, length in rows:
+            if graph.has_edge(a, b):
+                graph.edges[a, b]["length"] += float(length)
+            else:
+                graph.add_edge(a, b, operator=self.operators[operator], unit=int(unit), length=float(length))
+        return graph
+
+    def _divide(self) -> tuple[Complex, np.ndarray]:
+        units = self.graph.values[self.number].units
+        if len(units) > 1:
+            raise BadInput(f"output: a decision needs a vector of outputs, got {units} for each input; choose until=")
+        require_classes(self.task, "decision boundary", "level_set(level, output) gives the contours of a value")
+        values = self.values.numpy()
+        if values.shape[1] == 1:
+            done, table = self._cut_at(values)
+            return trim(done.cells, grow(table, done.growth))
+        window = np.arange(values.shape[1])[None]
+        boundary = Boundary(len(self.operators), False, self.tolerance)
+        cells, stages = divided_by_extremes(self.cells, values, window, too_small(values), boundary)
+        return trim(cells, grow(values, Growth(len(values), stages)))
+
+    def _refine(self, name: str, cells: Complex, values: np.ndarray | None) -> PlanePartition:
+        """The partition with cells that are parts of its own, cut by one more operator."""
+        finished = self.levels == len(self.operators)
+        level = np.where(finished, len(self.operators) + 1, self.levels)
+        parent = self.locate(torch.from_numpy(cells.centers)).numpy()
+        operators = (*self.operators, name)
+        return replace(self, operators=operators, cells=cells, levels=level[parent], kept_values=values)
+
+    def _cut_at_levels(self, levels: np.ndarray, output: int) -> tuple[Complex, np.ndarray, np.ndarray]:
+        """Cells cut at some values of one output, how far it is above each at the vertices, and all outputs there."""
+        values = self.values.numpy()
+        if not 0 <= output < values.shape[1]:
+            raise BadInput(f"output: numbers run from 0 to {values.shape[1] - 1}, got {output}")
+        # The levels of one output never meet within a cell, so that all of them can cut it at once.
+        # A value that is large beside its distance to a level is known to its own rounding only, not to the distance's.
+        rounding = ROUNDING * float(largest(self.values[:, [output]]))
+        done, table = self._cut_at(values[:, [output]] - levels, rounding)
+        carried = [grow(table, done.growth), grow(values, replace(done.growth, knots=None))]
+        cells, rows = trim(done.cells, np.concatenate(carried, 1))
+        return cells, rows[:, : len(levels)], rows[:, len(levels) :]
+
+    def _cut_at(self, values: np.ndarray, least: float = 0.0) -> tuple[Division, np.ndarray]:
+        """Cells cut where one of the columns (V, M) is zero, and the columns with what counts as zero set to it."""
+        small = np.maximum(too_small(values), least)
+        table = np.where(np.abs(values) <= small, 0, values)
+        unit = np.arange(values.shape[1])
+        knots = OnKnots(0, unit, np.zeros(len(unit)))
+        operator = len(self.operators)
+        return divided_by_columns(self.cells, table.copy(), small, unit, knots, operator, self.tolerance), table
+
+    def _segments(self, cells: Complex, classes: np.ndarray, kept: np.ndarray) -> Segments:
+        """The edges between cells where the mask is true."""
+        edge = np.flatnonzero(kept & (cells.edge_cells >= 0).all(1))
+        points = torch.from_numpy(cells.points[cells.ends[edge]])
+        return Segments(points, self.locate(points.mean(1)), torch.from_numpy(classes[cells.edge_cells[edge]]))
+
+    def _answers(self) -> list[dict[str, Any]]:
+        """What every cell answers, by its kind: a class, or the value or values at its center."""
+        if self.task is Task.CLASSES:
+            return [{"class": number} for number in self.classes.tolist()]
+        rows = self.at(self.centers).tolist()
+        return [{"value": row[0]} if len(row) == 1 else {"values": row} for row in rows]
+
+    def compare_at(
+        self, model: Callable | None, t: Tensor, cell: Tensor, depth: Tensor, every: bool, raises: bool
+    ) -> PlaneReport:
+        """Compare a partition with the network at points.
+
+        Args:
+            model: The user's module, or None.
+            t: (N, 2) points.
+            cell: (N,) the cell that holds each.
+            depth: (N,) how far inside.
+            every: Whether all cells are looked into.
+            raises: Whether a disagreement raises.
+
+        Returns:
+            How they compare.
+
+        Raises:
+            PartitionError: When codes disagree and ``raises`` is true.
+            ExactnessError: When the module's values do.
+        """
+        chosen, row = np.arange(self.regions), cell.numpy()
+        if not every:
+            chosen, row = np.unique(row, return_inverse=True)
+        own, seen = self.digests(self.centers[torch.from_numpy(chosen)]), self.digests(t)
+        size = float(np.hypot(*np.ptp(self.cells.points, axis=0)))
+        room = thickness(self.cells)
+        thick: np.ndarray = room[chosen] > THIN * size
+        clear: np.ndarray = depth.numpy() > THIN * size
+        # A code's region is convex, so no two cells share one, however thin they are, unless they were divided further.
+        parent = self._parents()[chosen]
+        counts = np.unique(own[np.unique(parent, return_index=True)[1]], return_counts=True)[1]
+        missed = clear & ~np.isin(seen, own)
+        misplaced = clear & (own[row] != seen)
+        for place in np.flatnonzero(missed | misplaced).tolist():
+            if self._crosses(t[place], self.centers[cell[place]], room[cell[place]] / 2):
+                break  # the others no longer matter
+            clear[place] = missed[place] = misplaced[place] = False
+        error, agrees = (
+            (None, True)
+            if model is None
+            else self._module_error(model, t[torch.from_numpy(clear)], cell[torch.from_numpy(clear)])
+        )
+        wrong = missed | misplaced
+        exact = agrees and not wrong.any() and not (counts > 1).any()
+        found = (int((~thick).sum()), int((counts - 1).sum()), len(t), int((~clear).sum()), int(missed.sum()))
+        report = PlaneReport(len(chosen), *found, int(misplaced.sum()), error, exact)
+        if raises and not wrong.any() and not agrees:
+            raise ExactnessError(f"the cells' maps and the module disagree: {report}; was the module trained or moved?")
+        if raises and not exact:
+            place = tuple(t[wrong.argmax()].tolist()) if wrong.any() else ()
+            raise PartitionError(f"the partition and the network disagree: {report}", place)
+        return report
+
+    def _parents(self) -> np.ndarray:
+        """(F,) a number that cells have in common which were one until they were divided by class or by levels."""
+        cells, operators = self.cells, len(levels(self.graph)) - 1
+        within = (cells.operator >= operators) & (cells.edge_cells >= 0).all(1)
+        return groups(cells.edge_cells[within], self.regions)
+
+    def _crosses(self, t: Tensor, center: Tensor, beyond: float) -> bool:
+        """Whether a unit changes between a point and a bit beyond a center, but for those that are zero all over."""
+        end = center + beyond * torch.nn.functional.normalize(center - t, dim=0)
+        start, end = (self.frame.points(point[None]) for point in (t, end))
+        walk = Walk(self.graph, Segment(self.frame.net, start, end), TOLERANCE, MEMORY)
+        with torch.no_grad():
+            return any(len(block.at) for block in walk.blocks())
+
+    def digests(self, t: Tensor) -> np.ndarray:
+        """A digest of all codes at each point: equal where all codes are.
+
+        Args:
+            t: (N, 2).
+
+        Returns:
+            (N,) pairs of integers.
+        """
+        found = [np.zeros(0, dtype=DIGEST)]
+        for tensors in self.batches(t):
+            rows = [
+                np.ascontiguousarray(codes.unsqueeze(1).flatten(1).numpy()) for _, codes in self.graph.codes(tensors)
+            ]
+            count = len(rows[0]) if rows else tensors[0].shape[self.frame.net.inputs.batch_dims[0]]
+            digests = [
+                hashlib.blake2b(b"".join(row[place].tobytes() for row in rows), digest_size=16).digest()
+                for place in range(count)
+            ]
+            found.append(np.frombuffer(b"".join(digests), dtype=DIGEST))
+        return np.concatenate(found)
+
+    def _module_error(self, model: Callable, t: Tensor, cell: Tensor) -> tuple[float, bool]:
+        """How far the cells' affine maps are from the module's values at points, and whether rounding explains it."""
+        graph = self.frame.net.graph
+        if self.number not in graph.outputs:
+            raise BadInput("model: its values after until= cannot be read off the module; leave model out")
+        place = graph.outputs.index(self.number)
+        dtype = self.dtype
+        worst, largest, at = 0.0, 0.0, (0, 0)
+        if not prod(graph.values[self.number].units):
+            return 0.0, True
+        slopes, offsets = self.plane_map(torch.unique(cell))
+        row = torch.unique(cell, return_inverse=True)[1]
+        expected = (slopes[row] * t[:, None]).sum(2) + offsets[row]
+        first = 0
+        for tensors in self.batches(t):
+            narrow = [item.to(dtype) if item.is_floating_point() else item for item in tensors]
+            given = self.frame.packed(narrow)
+            with torch.no_grad():
+                result = model(**given) if isinstance(given, dict) else model(*narrow)
+            value = graph.values[self.number].to_rows(tree_leaves(result)[place]).double()
+            gap = difference(value, expected[first : first + len(value)]).abs()
+            if not bool(gap.isfinite().all()):
+                return float("inf"), False
+            if float(gap.max()) > worst:
+                row_at, unit = divmod(int(gap.argmax()), gap.shape[1])
+                worst, at = float(gap.max()), (first + row_at, unit)
+            largest = max(largest, size(without_infinities(value)))
+            first += len(value)
+        bound = AGREEMENT.get(dtype, 1e-2)
+        if worst > bound * largest:
+            # The outputs may have cancelled: rounding is that of the terms that the worst one is made of.
+            largest = max(largest, self._terms(t[at[0]], at[1]))
+        error = worst / max(largest, 1e-300)
+        return error, error <= bound
+
+    def _terms(self, t: Tensor, unit: int) -> float:
+        """The size of what one unit of the followed value is made of at a point (2,)."""
+        x = self.frame.points(t[None])
+        u = torch.zeros(1, prod(self.frame.net.graph.values[self.number].units), dtype=torch.float64)
+        u[0, unit] = 1
+        weights = u.reshape(1, *self.frame.net.graph.values[self.number].units)
+        return float(terms(self.frame.net, self.number, x, x, weights, offset=True).max())
 
     def _centers_of(self, cells: Chosen) -> Tensor:
         if cells is None or isinstance(cells, slice):

@@ -24,7 +24,7 @@ from maxaffine.partition.planes.folder import HEAD, TENSORS, Entry, read_lines, 
 from maxaffine.partition.planes.frame import Frame
 from maxaffine.partition.planes.glue import glue
 from maxaffine.partition.planes.partition import PlanePartition
-from maxaffine.partition.planes.verify import PlaneReport, compared, random_points
+from maxaffine.partition.planes.verify import PlaneReport, random_points
 
 FORMAT, VERSION = "maxaffine.plane", 1
 
@@ -157,7 +157,7 @@ class PlaneTiles:
         parts = []
         for number in torch.unique(tile[tile >= 0]).tolist():
             rows = tile == number
-            parts.append(compared(self[number], model, t[rows], cell[rows], depth[rows], False, raises))
+            parts.append(self[number].compare_at(model, t[rows], cell[rows], depth[rows], False, raises))
         lost = int((tile < 0).sum())
         regions, thin, repeated, edgy, missed, misplaced = (
             sum(getattr(part, name) for part in parts)
