@@ -5,7 +5,7 @@ from maxaffine.graph.contract import LocalMap, Operator, OperatorRecord, Sign, T
 from maxaffine.graph.curvature import Curvature, curvatures
 from maxaffine.graph.frozen import Affine, FrozenFunction, Held, Signature, Slot, Traced, as_tuple, fill
 from maxaffine.graph.fusion import fuse
-from maxaffine.graph.graph import BatchAxis, Dependence, Graph, Step, Value
+from maxaffine.graph.graph import BatchAxis, Dependence, Graph, Step, Value, as_rows
 from maxaffine.graph.linear import ChannelAffine, Convolution, MatrixProduct, Reshape, Sum
 from maxaffine.graph.linearization import Linearization
 from maxaffine.graph.naming import loaded_target, saved_target
@@ -54,6 +54,7 @@ __all__ = [
     "Value",
     "WideSpline",
     "all_finite",
+    "as_rows",
     "as_tuple",
     "curvatures",
     "fill",

@@ -58,6 +58,11 @@ class BatchAxis:
         return (*shape[: self.dim], *middle, *shape[self.dim + 1 :])
 
 
+def as_rows(front: Tensor) -> Tensor:
+    """Values (N, *units) as (N, K): a row per sample, also of units without a shape and of no units at all."""
+    return front.unsqueeze(1).flatten(1)
+
+
 @dataclass(frozen=True)
 class Value:
     """One tensor (or size) of the graph.

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from maxaffine.graph import as_rows
 from maxaffine.network.spline_network import SplineNetwork
 from maxaffine.network.terms import terms
 
@@ -55,7 +56,7 @@ def slope_error(
     dims = net.inputs.batch_dims
     steps = [(b.double() - a.double()).movedim(dim, 0) for a, b, dim in zip(tensors, moved, dims, strict=True)]
     floating = [step for step, x in zip(steps, tensors, strict=True) if x.is_floating_point()]
-    moves = [(p * s).unsqueeze(1).flatten(1).sum(1) for p, s in zip(pulled, floating, strict=True)]
+    moves = [as_rows(p * s).sum(1) for p, s in zip(pulled, floating, strict=True)]
     expected = torch.stack(moves).sum(0)
     products = (u.double() * (end - start)).reshape(len(u), -1)
     size = max(float(expected.abs().max()), float(products.abs().sum(1).max()))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from maxaffine.codes import Codes
 from maxaffine.errors import BadInput, ExactnessError
-from maxaffine.graph import all_finite, refuse_overflow
+from maxaffine.graph import all_finite, as_rows, refuse_overflow
 from maxaffine.maps import AffineMap
 from maxaffine.network import difference, judged, require_classes, rerun, rounding_bound, size, without_infinities
 from maxaffine.partition.lines.decisions import Decisions, decisions, levels
@@ -214,8 +214,8 @@ class LinePartition:
         require_classes(self.target.task, "decisions", "level_set(level, output) finds where a value is reached")
         return decisions(
             self.breakpoints,
-            self.starts.unsqueeze(1).flatten(1),
-            self.ends.unsqueeze(1).flatten(1),
+            as_rows(self.starts),
+            as_rows(self.ends),
             threshold,
             self.tolerance,
         )

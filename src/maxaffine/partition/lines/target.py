@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from maxaffine.errors import BadInput
-from maxaffine.graph import Dependence, Graph
+from maxaffine.graph import Dependence, Graph, as_rows
 from maxaffine.maps import AffineMap
 from maxaffine.network import SplineNetwork, Task, terms
 from maxaffine.partition.lines.segment import Segment
@@ -65,7 +65,7 @@ class Target:
 
     def chosen(self, front: Tensor) -> Tensor:
         """The wanted units of values (rows, *units): (rows, *out)."""
-        return front if self.outputs is None else front.unsqueeze(1).flatten(1)[:, self.outputs.to(front.device)]
+        return front if self.outputs is None else as_rows(front)[:, self.outputs.to(front.device)]
 
     def maps(self, t: Tensor, **options) -> AffineMap:
         """The affine maps at x(t), as of :meth:`SplineNetwork.affine_map`."""
@@ -76,7 +76,7 @@ class Target:
         """The size of the terms that <u, f(x(t))> is made of, for weights (len(t), *out): (len(t),)."""
         if self.outputs is not None:
             units = self.graph.values[self.number].units
-            full = u.new_zeros(len(u), prod(units)).index_add_(1, self.outputs.to(u.device), u.unsqueeze(1).flatten(1))
+            full = u.new_zeros(len(u), prod(units)).index_add_(1, self.outputs.to(u.device), as_rows(u))
             u = full.reshape(len(u), *units)
         found, first = [], 0
         for part in self.chunks(t):

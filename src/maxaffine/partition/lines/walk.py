@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from maxaffine.errors import NotPiecewiseAffine
-from maxaffine.graph import BatchAxis, Graph, Step
+from maxaffine.graph import BatchAxis, Graph, Step, as_rows
 from maxaffine.partition.lines.cuts import Stretches, cuts
 from maxaffine.partition.lines.segment import Segment
 from maxaffine.partition.lines.strip import Strip, Track, scale
@@ -135,7 +135,7 @@ class Walk:
         inputs = self.track.arguments(step, strip, pairs, 0)
         codes = self._codes(step, inputs)
         axis = self.track.graph.values[step.result].batch or BatchAxis()
-        codes = axis.to_front(codes).unsqueeze(1).flatten(1)
+        codes = as_rows(axis.to_front(codes))
         before = torch.cat([self._last.get(place, codes[:1]), codes[:-1]])
         piece, unit = torch.nonzero(codes != before, as_tuple=True)
         self._last[place] = codes[-1:].clone()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from maxaffine.errors import BadInput
+from maxaffine.graph import as_rows
 from maxaffine.network import SplineNetwork
 from maxaffine.partition.lines.line import line
 from maxaffine.progress import progress_bar
@@ -136,7 +137,7 @@ def _by_vertices(net: SplineNetwork, sample: Tensor, steps: Tensor) -> dict[str,
     for part in _vertices(sample, steps):
         codes = net.codes(part.to(sample.dtype).movedim(0, net.inputs.batch_dims[0]).contiguous())
         for name, packed in codes.items():
-            rows = packed.unpack().unsqueeze(1).flatten(1)
+            rows = as_rows(packed.unpack())
             differs = (rows != first.setdefault(name, rows[:1])).any(0)
             changed[name] = changed[name] | differs if name in changed else differs
     return {name: int(units.sum()) for name, units in changed.items()}

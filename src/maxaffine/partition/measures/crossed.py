@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from maxaffine.errors import BadInput
+from maxaffine.graph import as_rows
 from maxaffine.network import SplineNetwork, Task
 from maxaffine.partition.lines.line import line
 from maxaffine.progress import progress_bar
@@ -76,7 +77,7 @@ def crossed_regions(
     if starts[0].shape != ends[0].shape:
         raise BadInput(f"x1: shape {tuple(ends[0].shape)}, but x0 has {tuple(starts[0].shape)}")
     front = [item[0].double().movedim(dim, 0) for item in (starts, ends)]
-    lengths = (front[1] - front[0]).unsqueeze(1).flatten(1).norm(dim=1)
+    lengths = as_rows(front[1] - front[0]).norm(dim=1)
     if not (lengths > 0).all():
         raise BadInput(f"x1: sample {int((lengths <= 0).int().argmax())} equals that of x0; a segment has two ends")
     lines = [

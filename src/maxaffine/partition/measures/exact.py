@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from maxaffine.errors import BadInput
+from maxaffine.graph import as_rows
 from maxaffine.partition.measures.complexity import LocalComplexity
 from maxaffine.partition.planes.complex import OUTSIDE, cross
 from maxaffine.partition.planes.partition import PlanePartition
@@ -60,7 +61,7 @@ def plane_complexity(found: PlanePartition, t: Any, radius: float, *, shape: str
         cells.append(len(meeting))
         codes = found.codes(meeting)
         for record in operators:
-            rows = codes[record.name].unpack().unsqueeze(1).flatten(1)
+            rows = as_rows(codes[record.name].unpack())
             counts[record.name].append(int((rows != rows[:1]).any(0).sum()))
     tensors = {name: torch.tensor(numbers) for name, numbers in counts.items()}
     units = {record.name: int(np.prod(record.units)) for record in operators}

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from maxaffine.errors import BadInput, ShapeMismatch
+from maxaffine.graph import as_rows
 from maxaffine.network import SplineNetwork
 from maxaffine.partition.inputs import widened
 from maxaffine.partition.planes.complex import cross
@@ -71,9 +72,7 @@ class Frame:
     def _flat(self, tensors: Sequence[Tensor]) -> Tensor:
         """(N, all floating-point numbers of one sample)."""
         pairs = zip(tensors, self.net.inputs.batch_dims, strict=True)
-        return torch.cat(
-            [item.movedim(dim, 0).unsqueeze(1).flatten(1) for item, dim in pairs if item.is_floating_point()], 1
-        )
+        return torch.cat([as_rows(item.movedim(dim, 0)) for item, dim in pairs if item.is_floating_point()], 1)
 
 
 def spanned(net: SplineNetwork, anchors: Any) -> Frame:

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from maxaffine.codes import Codes
 from maxaffine.errors import BadInput, ExactnessError, MaxAffineError, PartitionError
-from maxaffine.graph import Graph
+from maxaffine.graph import Graph, as_rows
 from maxaffine.maps import AffineMap
 from maxaffine.network import Task, difference, require_classes, size, terms, without_infinities
 from maxaffine.partition.lines.line import MEMORY, TOLERANCE
@@ -204,7 +204,7 @@ class PlanePartition(PlaneGeometry):
         """(F,) how steep each cell is: the norm of its slopes within the plane, over all outputs."""
         size = max(1, SLOPES_AT_ONCE // prod(self.graph.values[self.number].units))
         parts = torch.arange(self.regions).split(size)
-        return torch.cat([self.plane_map(part)[0].unsqueeze(1).flatten(1).norm(dim=1) for part in parts])
+        return torch.cat([as_rows(self.plane_map(part)[0]).norm(dim=1) for part in parts])
 
     def _direction(self, axis: int, count: int) -> list[Tensor]:
         dims = self.frame.net.inputs.batch_dims
@@ -514,9 +514,7 @@ class PlanePartition(PlaneGeometry):
         """
         found = [np.zeros(0, dtype=DIGEST)]
         for tensors in self.batches(t):
-            rows = [
-                np.ascontiguousarray(codes.unsqueeze(1).flatten(1).numpy()) for _, codes in self.graph.codes(tensors)
-            ]
+            rows = [np.ascontiguousarray(as_rows(codes).numpy()) for _, codes in self.graph.codes(tensors)]
             count = len(rows[0]) if rows else tensors[0].shape[self.frame.net.inputs.batch_dims[0]]
             digests = [
                 hashlib.blake2b(b"".join(row[place].tobytes() for row in rows), digest_size=16).digest()

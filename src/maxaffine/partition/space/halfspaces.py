@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from maxaffine.errors import BadInput
-from maxaffine.graph import Dependence, Graph, Linearization, Step
+from maxaffine.graph import Dependence, Graph, Linearization, Step, as_rows
 from maxaffine.network import SplineNetwork
 from maxaffine.partition.lines.strip import Track
 from maxaffine.partition.space.margins import margins
@@ -126,7 +126,7 @@ class Space:
         if not self.operators:
             return np.zeros((len(rows), 0), dtype=np.int64)
         found = self.net.codes(self.packed(rows), operators=list(self.operators))
-        return torch.cat([found[name].unpack().unsqueeze(1).flatten(1).long() for name in self.operators], 1).numpy()
+        return torch.cat([as_rows(found[name].unpack()).long() for name in self.operators], 1).numpy()
 
     def unit_offsets(self) -> np.ndarray:
         """The column of :meth:`codes` at which each operator's units begin."""
