@@ -91,7 +91,29 @@ class Rooms:
 def check_tree(package: Path, rooms: Rooms) -> list[Violation]:
     """Every broken rule in the package at the folder ``package``."""
     operators = _operators(package)
-    return [found for path in sorted(package.rglob("*.py")) for found in _check_file(path, package, rooms, operators)]
+    paths = sorted(package.rglob("*.py"))
+    found = [violation for path in paths for violation in _check_file(path, package, rooms, operators)]
+    return found + list(_circles(package, paths))
+
+
+def _circles(package: Path, paths: list[Path]) -> Iterator[Violation]:
+    """Files that import each other, directly or by way of others, also for the sake of a type alone."""
+    names = {".".join([PACKAGE, *path.relative_to(package).with_suffix("").parts]): path for path in paths}
+    reached: dict[str, set[str]] = {}
+    for name, path in names.items():
+        imported = _imported(ast.parse(path.read_text(encoding="utf-8")), path.relative_to(package))
+        targets = {full for _, module, taken in imported for full in (module, *(f"{module}.{item}" for item in taken))}
+        reached[name] = targets & names.keys() - {name}
+    for _ in names:  # as far as a way through all files may be
+        grown = {name: found.union(*(reached[other] for other in found)) for name, found in reached.items()}
+        if grown == reached:
+            break
+        reached = grown
+    for name, found in reached.items():
+        if name in found:
+            around = sorted(other for other in found if name in reached[other] and other != name)
+            message = f"imports itself by way of {', '.join(around)}"
+            yield Violation("circle", names[name].relative_to(package).as_posix(), 1, message)
 
 
 def _operators(package: Path) -> frozenset[str]:

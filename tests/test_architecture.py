@@ -118,6 +118,17 @@ def test_broken_tree_is_reported(tmp_path: Path, rule: str, path: str, source: s
     assert [(violation.rule, violation.path) for violation in found] == [(rule, path)]
 
 
+def test_a_circle_is_reported_at_each_of_its_files(tmp_path: Path) -> None:
+    parts = {
+        "maps/first.py": "from maxaffine.maps.second import f\n",
+        "maps/second.py": "from ..maps import third\n",
+        "maps/third.py": "if TYPE_CHECKING:\n    from maxaffine.maps.first import F\n",
+        "maps/outside.py": "from maxaffine.maps.first import F\n",
+    }
+    found = check_tree(_write(tmp_path, GOOD | parts), Rooms.from_markdown(ORDER))
+    assert [(v.rule, v.path) for v in found] == [("circle", f"maps/{name}.py") for name in ("first", "second", "third")]
+
+
 def test_violation_reads_like_a_compiler_error(tmp_path: Path) -> None:
     (found,) = check_tree(_write(tmp_path, {"errors.py": "\nassert 1\n"}), Rooms.from_markdown(ORDER))
     assert str(found).startswith("errors.py:2: [assert] ")

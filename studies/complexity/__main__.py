@@ -30,7 +30,7 @@ def main() -> int:
         try:
             _run(arguments.runs)
         except KeyboardInterrupt:
-            print("interrupted: the finished trainings are kept, and the next call goes on behind them")
+            print("interrupted: the finished trainings are kept, and the next call goes on after them")
     rows = [row for training in finished(arguments.runs) for row in training]
     if arguments.runs == RUNS and rows:
         draw(rows, DOCS / "studies" / "complexity" / "local-complexity.png")

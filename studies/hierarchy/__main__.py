@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             _run(options.records, options.only, options.budget_minutes)
         except KeyboardInterrupt:
-            print("interrupted: the finished runs are kept, and the next call goes on behind them")
+            print("interrupted: the finished runs are kept, and the next call goes on after them")
     records = [record for run in runs() if (record := finished(options.records, run)) is not None]
     draw_trees(options.folder)
     draw(records, options.folder)

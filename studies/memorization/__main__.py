@@ -31,7 +31,7 @@ def main() -> int:
         try:
             run_all(RUNS)
         except KeyboardInterrupt:
-            print("interrupted: the finished runs are kept, and the next call goes on behind them")
+            print("interrupted: the finished runs are kept, and the next call goes on after them")
     found = records(RUNS)
     draw(found, FOLDER)
     renew(DOCS / "memorization.md", all_tables(found))

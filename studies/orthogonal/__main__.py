@@ -35,7 +35,7 @@ def main() -> int:
             left = run_all(arguments.runs, arguments.only, arguments.budget_minutes)
             print(f"{left} of the chosen runs are left")
         except KeyboardInterrupt:
-            print("interrupted: the finished runs are kept, and the next call goes on behind them")
+            print("interrupted: the finished runs are kept, and the next call goes on after them")
     results = Results(records(arguments.runs))
     if arguments.runs == RUNS:
         draw(results, FOLDER)

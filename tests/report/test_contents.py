@@ -19,7 +19,7 @@ from maxaffine.data import DataSet, Split
 from maxaffine.errors import BadInput, NotPiecewiseAffine
 from maxaffine.network import SplineNetwork
 from maxaffine.report import Choices, Contents, LeftOut, assemble
-from maxaffine.report import contents as assembling
+from maxaffine.report import collect as assembling
 from maxaffine.report.sections import cut, memory, origin
 from maxaffine.report.sections import subject as capturing
 from maxaffine.report.sections.answers import choose_inputs, exact

@@ -10,10 +10,10 @@ import torch
 
 from maxaffine.report import Contents
 from maxaffine.report.audit import Audit, Pair, Suspect
-from maxaffine.report.facts import Accuracy, Neighborhoods
+from maxaffine.report.facts import Accuracy, Hint, Neighborhoods
 from maxaffine.report.neighbors import INPUT
 from maxaffine.report.sections.answers import Answer
-from maxaffine.report.sections.hints import Hint, hints_of
+from maxaffine.report.sections.hints import hints_of
 from maxaffine.templates import Memorization
 
 

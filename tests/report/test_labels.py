@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from maxaffine.data import DataSet, Split
 from maxaffine.report import Choices, Contents, as_json, as_text
-from maxaffine.report.contents import _chosen
+from maxaffine.report.collect import _chosen
 from maxaffine.report.facts import Accuracy
 from maxaffine.report.labels import label_order
 from maxaffine.report.page import render

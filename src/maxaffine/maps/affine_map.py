@@ -215,7 +215,8 @@ class AffineMap:
             return torch.cat([part.reshape(-1).double() for part in found]).numpy(force=True)
 
         shape = (prod(alone.out_shape), sum(sizes))
-        return LinearOperator(shape, matvec=matvec, rmatvec=rmatvec, dtype=np.float64)
+        operator: Any = LinearOperator  # whose constructor chooses a class by what it is given
+        return operator(shape, matvec=matvec, rmatvec=rmatvec, dtype=np.float64)
 
     def offset_contributions(self) -> OffsetContributions:
         """The exact split of b over the operators that have an offset (a bias, a batch-norm shift, a clipped piece).

@@ -1,6 +1,7 @@
 """Figures and one self-contained page about a captured network; the numbers come from the other rooms."""
 
-from maxaffine.report.contents import Contents, assemble
+from maxaffine.report.collect import assemble
+from maxaffine.report.contents import Contents
 from maxaffine.report.contours import Contours, contours_of
 from maxaffine.report.coordinates import CoordinatePlane, coordinate_plane
 from maxaffine.report.drift import drift_figure

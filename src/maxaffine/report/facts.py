@@ -199,3 +199,18 @@ class Neighborhoods:
         if len(self.left_out) == 1:
             return f"Left out: {names}, which never switches on the searched training inputs."
         return f"Left out: {len(self.left_out)} operators that never switch on the searched training inputs ({names})."
+
+
+@dataclass(frozen=True)
+class Hint:
+    """One thing to try.
+
+    Attributes:
+        finding: What the numbers say.
+        advice: What to do.
+        place: Where on the page the numbers are.
+    """
+
+    finding: str
+    advice: str
+    place: str

@@ -71,7 +71,7 @@ def encode_with_ray(
     """Write the codes of all inputs into a store, as `encode` does, by several processes on one or many machines.
 
     The batches are those of `encode`, so the rows are the same to the last bit where the machines compute alike; only
-    their order in the store differs. A run that was killed goes on behind its last commit.
+    their order in the store differs. A run that was killed goes on after its last commit.
 
     Args:
         make: Makes the network, in each worker; a function that can be sent there, e.g.

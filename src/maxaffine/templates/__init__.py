@@ -2,9 +2,8 @@
 
 from maxaffine.templates.bias import BiasReport, bias_free
 from maxaffine.templates.comparison import Comparison
-from maxaffine.templates.figures import memorization_spreads
 from maxaffine.templates.layers import LayerTemplates, layer_templates
-from maxaffine.templates.memorization import Alignment, Memorization, memorization
+from maxaffine.templates.memorization import Alignment, Memorization, memorization, memorization_spreads
 from maxaffine.templates.optimum import optimal_templates
 from maxaffine.templates.result import Templates
 from maxaffine.templates.templates import templates

@@ -11,13 +11,12 @@ from torch import Tensor
 
 from maxaffine.drawing import Panel, panel_figure
 from maxaffine.errors import BadInput
+from maxaffine.graph import as_rows
 from maxaffine.network import Task
 from maxaffine.templates.measuring import double
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from maxaffine.templates.result import Templates
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -71,10 +70,7 @@ class Comparison:
     @property
     def cosines(self) -> Tensor:
         """The cosine of A_c with A_d, (N,); 0 where one of them is zero."""
-        product = sum(
-            (double(c) * double(d)).unsqueeze(1).flatten(1).sum(1)
-            for c, d in zip(self.winning, self.losing, strict=True)
-        )
+        product = sum(as_rows(double(c) * double(d)).sum(1) for c, d in zip(self.winning, self.losing, strict=True))
         lengths = _length(self.winning) * _length(self.losing)
         return torch.where(lengths > 0, product / lengths, torch.zeros_like(lengths))
 
@@ -126,33 +122,6 @@ class Comparison:
         return "\n".join([f"Comparison of {len(lines)} inputs: <A_c - A_d, x> + b_c - b_d = {margin}", *lines])
 
 
-def compared(templates: Templates, winners: Tensor, losers: Tensor) -> Comparison:
-    """Compare two of the chosen units at every input.
-
-    Args:
-        templates: The templates.
-        winners: Place of c among the chosen units, (N,).
-        losers: Place of d, (N,).
-
-    Returns:
-        The comparison.
-    """
-    samples = torch.arange(len(winners), device=winners.device)
-    inner = templates.inner[samples, winners] - templates.inner[samples, losers]
-    offsets = templates.offsets[samples, winners] - templates.offsets[samples, losers]
-    names = templates.names
-    return Comparison(
-        inputs=templates.inputs,
-        winners=tuple(names[place] for place in winners.tolist()),
-        losers=tuple(names[place] for place in losers.tolist()),
-        winning=templates.rows_at(winners),
-        losing=templates.rows_at(losers),
-        inner=inner,
-        offsets=offsets,
-        task=templates.task,
-    )
-
-
 def checked_place(place: int, count: int, argument: str) -> int:
     """A place among ``count``, counted from either end.
 
@@ -178,7 +147,7 @@ def array(tensor: Tensor) -> np.ndarray:
 
 
 def _length(parts: tuple[Tensor, ...]) -> Tensor:
-    return torch.stack([double(part).unsqueeze(1).flatten(1).norm(dim=1) for part in parts]).norm(dim=0)
+    return torch.stack([as_rows(double(part)).norm(dim=1) for part in parts]).norm(dim=0)
 
 
 def _signed(value: Tensor, form: str) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from maxaffine.drawing import Panel, panel_figure, short
 from maxaffine.errors import BadInput
 from maxaffine.network import SplineNetwork
 from maxaffine.progress import progress_bar
-from maxaffine.templates import figures
 from maxaffine.templates.comparison import checked_place
 from maxaffine.templates.layer import find_layer
 from maxaffine.templates.result import Templates
@@ -55,7 +55,11 @@ class LayerTemplates(Mapping[str, Templates]):
             MaxAffineError: When matplotlib is absent.
         """
         number = checked_place(sample, len(next(iter(self.values()))), "sample")
-        return figures.layers_figure(self, number, share)
+        rows = []
+        for name, found in self.items():
+            row = found.panels(number, found.largest(number), 0)
+            rows.append([Panel(row[0].array, f"layer {short(name, 24)}\n(input x)", "input"), *row[1:]])
+        return panel_figure(rows, share)
 
     def __repr__(self) -> str:
         rows = "\n".join(f"  {name}: {len(item.units)} units" for name, item in self.items())

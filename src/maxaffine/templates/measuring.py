@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from maxaffine.graph import as_tuple
+from maxaffine.graph import as_rows, as_tuple
 from maxaffine.maps import AffineMap
 from maxaffine.progress import progress_bar
 
@@ -97,10 +97,7 @@ def _block_sums(block: tuple[Tensor, ...], inputs: Inputs) -> tuple[Tensor, Tens
     """<A_c, x>, |A_c|^2 and sum_i (A_ci x_i)^2 for some rows, each (N, rows); one sample at a time, for the memory."""
     rows: list[tuple[Tensor, Tensor, Tensor]] = []
     for n in range(len(inputs[0])):
-        parts = [
-            (double(part[n].unsqueeze(1).flatten(1)), double(x[n].flatten()))
-            for part, x in zip(block, inputs, strict=True)
-        ]
+        parts = [(double(as_rows(part[n])), double(x[n].flatten())) for part, x in zip(block, inputs, strict=True)]
         inner = torch.stack([a @ x for a, x in parts]).sum(0)
         squares = torch.stack([torch.linalg.vector_norm(a, dim=1) ** 2 for a, _ in parts]).sum(0)
         spreads = torch.stack([a.square() @ x.square() for a, x in parts]).sum(0)
@@ -111,7 +108,7 @@ def _block_sums(block: tuple[Tensor, ...], inputs: Inputs) -> tuple[Tensor, Tens
 
 def _square(parts: Sequence[Tensor]) -> Tensor:
     """A A^T of one sample, its rows split over the inputs: (K, K)."""
-    rows = torch.cat([double(part.unsqueeze(1).flatten(1)) for part in parts], 1)
+    rows = torch.cat([double(as_rows(part)) for part in parts], 1)
     return rows @ rows.T
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from maxaffine.drawing import html_table
+from maxaffine.drawing import Spread, html_table, spread_figure
 from maxaffine.errors import BadInput
 from maxaffine.network import SplineNetwork
-from maxaffine.templates import figures
+from maxaffine.templates.comparison import array
 from maxaffine.templates.feeding import labeled_batches
 from maxaffine.templates.layer import find_classifier
 from maxaffine.templates.templates import templates
@@ -150,7 +150,13 @@ class Memorization:
         Raises:
             MaxAffineError: When matplotlib is absent.
         """
-        return figures.memorization_figure(self)
+        if self.test is None:
+            title = ""
+        elif self.reason:
+            title = f"memorized share: cannot be told, {self.reason}"
+        else:
+            title = f"memorized share of the alignment: {self.score:.3f} ± {self.standard_error:.3f}"
+        return spread_figure(memorization_spreads(self), "optimum", title)
 
     def _means(self) -> tuple[float, float]:
         if self.test is None:
@@ -179,6 +185,29 @@ class Memorization:
         rows.append(("optimum", *_cells(self.train.optimum)))
         score = "" if self.test is None else f": score {self._told()}"
         return f"<p><b>Memorization</b>{score}</p>{html_table([('', *self.train.summary), *rows])}"
+
+
+def memorization_spreads(found: Memorization) -> list[Spread]:
+    """The panels of the figure of a memorization, each to be drawn alone.
+
+    Args:
+        found: The measures.
+
+    Returns:
+        How each measure spreads over training and test inputs, its optimum marked.
+    """
+    parts = {"training": found.train} if found.test is None else {"training": found.train, "test": found.test}
+    optimum = found.train.optimum
+    panels = [
+        ("own template", "cos(x, A_y)", "own", optimum["own"]),
+        ("other templates", "mean of cos(x, A_c), c ≠ y", "others", optimum["others"]),
+        ("lengths", "mean of |A_c| / |A_y|, c ≠ y", "ratios", optimum["ratio"]),
+        ("all templates", "alignment with the optimum", "alignments", optimum["alignment"]),
+    ]
+    return [
+        Spread(title, label, {name: array(getattr(part, field)) for name, part in parts.items()}, mark)
+        for title, label, field, mark in panels
+    ]
 
 
 def memorization(

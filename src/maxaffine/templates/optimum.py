@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from maxaffine.errors import BadInput
+from maxaffine.graph import as_rows
 
 
 def optimal_templates(x: Tensor, labels: Tensor, classes: int, budget: float = 1.0) -> Tensor:
@@ -37,7 +38,7 @@ def optimal_templates(x: Tensor, labels: Tensor, classes: int, budget: float = 1
         raise BadInput(f"classes: {classes} is less than 2; there is nothing to tell apart")
     if budget < 0 or bool(((labels < 0) | (labels >= classes)).any()):
         raise BadInput(f"budget, labels: expected a budget of at least 0, and labels in 0..{classes - 1}")
-    lengths = x.unsqueeze(1).flatten(1).norm(dim=1)
+    lengths = as_rows(x).norm(dim=1)
     if not bool((lengths > 0).all()):
         raise BadInput("x: an input is zero, and no template is collinear with it; leave it out")
     weights = x.new_full((len(x), classes), -((budget / (classes * (classes - 1))) ** 0.5))

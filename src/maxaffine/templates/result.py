@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import base64
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from maxaffine.errors import BadInput, ExactnessError
-from maxaffine.graph import as_tuple
+from maxaffine.drawing import Panel, html_table, panel_figure, png, short
+from maxaffine.errors import BadInput, ExactnessError, MaxAffineError
+from maxaffine.graph import as_rows, as_tuple
 from maxaffine.maps import AffineMap, OffsetContributions
 from maxaffine.network import Task, difference, require_classes, without_infinities
-from maxaffine.templates import figures
-from maxaffine.templates.comparison import Comparison, checked_place, compared
-from maxaffine.templates.html import page
+from maxaffine.templates.comparison import Comparison, array, checked_place
 from maxaffine.templates.measuring import double, gram, residuals
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+LARGEST = 3
+COLORS = ("red", "green", "blue")
+SAMPLES, UNITS = 4, 5
+HEADER = ("sample", "unit", "value", "<A, x>", "b", "|A|", "cos(A, x)")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -103,7 +109,7 @@ class Templates:
     @cached_property
     def matches(self) -> Tensor:
         """The cosine of every template with its input, (N, K); 0 where one of them is zero."""
-        sizes = torch.stack([double(x).unsqueeze(1).flatten(1).norm(dim=1) for x in self.inputs]).norm(dim=0)
+        sizes = torch.stack([as_rows(double(x)).norm(dim=1) for x in self.inputs]).norm(dim=0)
         lengths = self.norms * sizes[:, None]
         return torch.where(lengths > 0, self.inner / lengths, torch.zeros_like(lengths)).clamp(-1, 1)
 
@@ -136,7 +142,7 @@ class Templates:
         if len(self.units) < 2:
             raise BadInput("classes: a single unit was chosen, so there is no runner-up; choose two or more")
         order = self.values.argsort(dim=1, descending=True, stable=True)
-        return compared(self, order[:, 0], order[:, 1])
+        return self._compare(order[:, 0], order[:, 1])
 
     def compare(self, c: SupportsIndex | str, d: SupportsIndex | str) -> Comparison:
         """A_c - A_d at each input.
@@ -152,7 +158,7 @@ class Templates:
             BadInput: When one of them is not among the chosen units.
         """
         like = torch.zeros(len(self), dtype=torch.long, device=self.values.device)
-        return compared(self, like + self.place(c), like + self.place(d))
+        return self._compare(like + self.place(c), like + self.place(d))
 
     def plot(
         self,
@@ -185,7 +191,59 @@ class Templates:
             raise BadInput("samples: expected at least one")
         places = None if units is None else [self.place(unit) for unit in several(units)]
         part = checked_place(input, len(self.inputs), "input")
-        return figures.templates_figure(self, rows, places, part, channels, share)
+        drawn = [self.panels(n, self.largest(n) if places is None else places, part) for n in rows]
+        if channels == "each":
+            if self.inputs[part].dim() != 4:
+                raise BadInput(
+                    f"channels: inputs of shape {tuple(self.inputs[part].shape[1:])} have no channels to show"
+                )
+            drawn = [channel for row in drawn for channel in _channels(row)]
+        elif channels != "sum":
+            raise BadInput(f"channels: {channels!r} is neither 'sum' nor 'each'")
+        return panel_figure(drawn, share, common=channels == "each")
+
+    def largest(self, sample: int, count: int = LARGEST) -> list[int]:
+        """Places of the largest units of a sample, the largest first; of values, which do not compete, the first ones.
+
+        Args:
+            sample: Number of the sample.
+            count: How many.
+
+        Returns:
+            At most ``count`` places.
+        """
+        if self.task not in (None, Task.CLASSES):
+            return list(range(len(self.units)))[:count]
+        return self.values[sample].argsort(descending=True, stable=True)[:count].tolist()
+
+    def panels(self, n: int, places: Sequence[int], part: int) -> list[Panel]:
+        """The panels of one sample: the input, and the templates at these places."""
+        row = [Panel(array(self.inputs[part][n]), f"input x\n(sample {n})", "input")]
+        for place in places:
+            # One pull per unit: the templates that are not drawn are not built.
+            values = as_tuple(self.template(self.units[place]))[part][n]
+            inner, offset = float(self.inner[n, place]), float(self.offsets[n, place])
+            sign = "+" if offset >= 0 else "−"
+            numbers = f"{inner:.2f} {sign} {abs(offset):.2f} = {float(self.values[n, place]):.2f}".replace("-", "−")
+            row.append(Panel(array(values), f"{short(self.names[place], 26)}\n⟨A, x⟩ + b = {numbers}"))
+        return row
+
+    def _compare(self, winners: Tensor, losers: Tensor) -> Comparison:
+        """Two of the chosen units, by their places, at every input."""
+        samples = torch.arange(len(winners), device=winners.device)
+        inner = self.inner[samples, winners] - self.inner[samples, losers]
+        offsets = self.offsets[samples, winners] - self.offsets[samples, losers]
+        names = self.names
+        return Comparison(
+            inputs=self.inputs,
+            winners=tuple(names[place] for place in winners.tolist()),
+            losers=tuple(names[place] for place in losers.tolist()),
+            winning=self.rows_at(winners),
+            losing=self.rows_at(losers),
+            inner=inner,
+            offsets=offsets,
+            task=self.task,
+        )
 
     def place(self, unit: SupportsIndex | str) -> int:
         """Where a unit stands among the chosen ones.
@@ -230,7 +288,24 @@ class Templates:
         )
 
     def _repr_html_(self) -> str:
-        return page(self)
+        rows = [row for sample in range(min(SAMPLES, len(self))) for row in self._table_rows(sample)]
+        return f"<p><b>Templates</b>: {escape(repr(self))}</p>{html_table([HEADER, *rows])}{self._picture()}"
+
+    def _table_rows(self, sample: int) -> list[tuple[str, ...]]:
+        columns = (self.values, self.inner, self.offsets, self.norms, self.matches)
+        lines = []
+        for place in self.largest(sample, UNITS):
+            numbers = [f"{float(column[sample, place]):.4g}".replace("-", "−") for column in columns]
+            lines.append((str(sample), self.names[place], *numbers))
+        return lines
+
+    def _picture(self) -> str:
+        try:
+            figure = self.plot(range(min(SAMPLES, len(self))))
+        except MaxAffineError as error:
+            return f"<p>{escape(str(error))}</p>"
+        encoded = base64.b64encode(png(figure)).decode("ascii")
+        return f'<img alt="inputs and templates" src="data:image/png;base64,{encoded}">'
 
 
 def several(items: Any) -> list[Any]:
@@ -245,3 +320,12 @@ def several(items: Any) -> list[Any]:
     if isinstance(items, Tensor | np.ndarray | np.generic):
         items = items.tolist()
     return list(items) if isinstance(items, Iterable) and not isinstance(items, str) else [items]
+
+
+def _channels(row: Sequence[Panel]) -> list[list[Panel]]:
+    count = len(row[0].array)
+    names = COLORS if count == len(COLORS) else [f"channel {number}" for number in range(count)]
+    return [
+        [Panel(panel.array[number], f"{panel.words}\n{name}", panel.role) for panel in row]
+        for number, name in enumerate(names)
+    ]

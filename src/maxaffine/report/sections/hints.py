@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from maxaffine.report.audit import Audit
-from maxaffine.report.facts import Neighborhoods
+from maxaffine.report.contents import Contents
+from maxaffine.report.facts import Hint, Neighborhoods
 from maxaffine.report.neighbors import INPUT, MEAN
 from maxaffine.report.sections.cut import Cut
 from maxaffine.templates import Memorization
-
-if TYPE_CHECKING:
-    from maxaffine.report.contents import Contents
 
 NAMED = 5
 # A score of memorization counts from this many standard errors, templates are alike from this cosine on, an input lies
 # near a boundary within this share of its own length, and shares of neighbors are equal within this.
 ERRORS, ALIKE, NEAR, EQUAL = 2.0, 0.9, 0.01, 0.005
-
-
-@dataclass(frozen=True)
-class Hint:
-    """One thing to try.
-
-    Attributes:
-        finding: What the numbers say.
-        advice: What to do.
-        place: Where on the page the numbers are.
-    """
-
-    finding: str
-    advice: str
-    place: str
 
 
 def hints_of(contents: Contents) -> tuple[Hint, ...]:
