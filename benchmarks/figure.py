@@ -1,6 +1,6 @@
 """How the cost of exact planes grows: the figure of docs/partitions.md, from results.json.
 
-Run ``python -m benchmarks.figure`` behind ``python -m benchmarks growth``.
+Run ``python -m benchmarks.figure`` after ``python -m benchmarks growth``.
 """
 
 from __future__ import annotations

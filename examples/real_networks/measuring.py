@@ -45,7 +45,7 @@ def measure(title: str, module: nn.Module, x: Tensor, last: str | None) -> Measu
         title: The network and where it ends.
         module: The network in single precision; not changed.
         x: Inputs in double precision.
-        last: The module behind which to stop; the output by default.
+        last: The module after which to stop; the output by default.
 
     Returns:
         What was found.

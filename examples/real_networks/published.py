@@ -44,7 +44,7 @@ def efficientnet_lite0() -> nn.Module:
 
 
 def dcgan_generator() -> nn.Module:
-    """The generator of a DCGAN for faces, (N, 100, 1, 1) -> (N, 3, 64, 64) behind a tanh, in evaluation mode.
+    """The generator of a DCGAN for faces, (N, 100, 1, 1) -> (N, 3, 64, 64) after a tanh, in evaluation mode.
 
     Returns:
         The network in float32.
@@ -70,7 +70,7 @@ def mtcnn(name: str) -> nn.Module:
 
 
 class UpTo(nn.Module):
-    """The value behind one module of a network, while the network itself runs as it is.
+    """The value after one module of a network, while the network itself runs as it is.
 
     Args:
         network: The network; not changed.

@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line.
 
     Args:
-        arguments: The words behind the command; those of the process by default.
+        arguments: The words after the command; those of the process by default.
     """
     parser = argparse.ArgumentParser(prog="python -m examples.vector_quantization", description=__doc__)
     parser.add_argument("--data", default="fashion-mnist", help="name of a data set of gray images")

@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run, and renew; Ctrl-C ends the running part only, and what is finished stays.
 
     Args:
-        arguments: The words behind the command; those of the process by default.
+        arguments: The words after the command; those of the process by default.
 
     Returns:
         0.

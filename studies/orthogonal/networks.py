@@ -66,7 +66,7 @@ class Gain(nn.Module):
 
 
 def without_batch_norm(model: nn.Module) -> nn.Module:
-    """Put biases in the place of batch-norms, and a gain behind each residual branch; in place."""
+    """Put biases in the place of batch-norms, and a gain after each residual branch; in place."""
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.BatchNorm2d):

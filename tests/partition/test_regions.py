@@ -185,7 +185,7 @@ def test_inconsistencies_name_their_place(monkeypatch: pytest.MonkeyPatch) -> No
     found = region(net, torch.full((1, 2), 0.3, dtype=F64), bounds=(-1, 1))
     inner = next(n for n, facet in enumerate(found.facets) if facet.units[0][0] != "bounds")
     with pytest.raises(ma.PartitionError, match="should change") as caught:
-        found.behind(inner, found.x.numpy(), 1e-3)  # x is no place on the facet
+        found.beyond(inner, found.x.numpy(), 1e-3)  # x is no place on the facet
     assert caught.value.place == tuple(found.x.tolist())
     monkeypatch.setattr("maxaffine.partition.space.enumeration.volume", lambda places, on: 0.1)
     with pytest.raises(ma.PartitionError, match=r"(?s)volumes.*cure: .*shift the box") as caught:

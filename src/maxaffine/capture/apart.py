@@ -63,7 +63,7 @@ def _in_one_trace(
     except FAILED:
         return None
     graph = program.graph
-    # What autocast casts, and what vmap makes of a graph, shows behind dispatch only; before it no table is asked
+    # What autocast casts, and what vmap makes of a graph, shows after dispatch only; before it no table is asked
     # about a number of entries.
     if any(map(_hidden, graph.nodes)) or _casts(graph) or not _made_functional(graph, table):
         return None

@@ -46,7 +46,7 @@ def capture(
     Args:
         model: Any piecewise-affine ``nn.Module``, in evaluation mode if it holds dropout or batch-norm.
         example: A tensor of inputs (N, *in), a tuple of tensors for several positional inputs, or a dict by name.
-        until: Name of an operator or module behind which to stop, e.g. ``"fc"``.
+        until: Name of an operator or module after which to stop, e.g. ``"fc"``.
         output: ``"as_is"``, or ``"pre_activation"`` to stop before a final softmax, log-softmax, sigmoid or tanh in
             each output that ends in one.
         batch_dim: The axis of the samples, one for all inputs or one per input.
@@ -230,7 +230,7 @@ def _take(tensor: Tensor, axis: int, count: int) -> Tensor:
 def _targets(
     traced: Traced, names: dict[Node, Name], until: str | None, output: str
 ) -> tuple[list[Any], Any, tuple[Ending | None, ...]]:
-    """The nodes to compute, how they are nested, and what was left out behind each."""
+    """The nodes to compute, how they are nested, and what was left out after each."""
     if until is not None:
         node = find_node(until, traced.nodes, names)
         if node is None:

@@ -48,7 +48,7 @@ def check_single(model: nn.Module, traced: Traced, sample: tuple[Tensor, ...], n
         found = run_traced(traced, sample)
         if not same(found, expected):
             torch.manual_seed(OTHER)
-            # Random operators stand behind the outputs that are wanted, or the graph would have been refused.
+            # Random operators come after the outputs that are wanted, or the graph would have been refused.
             if same(run_traced(traced, sample), found):
                 raise CaptureError(DIFFERENT)
 

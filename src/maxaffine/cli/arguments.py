@@ -93,7 +93,7 @@ def add_command(
 
 
 def _add_inside(add: Callable[..., object]) -> None:
-    """What is taken for the network: how far, and behind which normalization."""
+    """What is taken for the network: how far, and after which normalization."""
     stops = "pre_activation stops before a final softmax, sigmoid or tanh (default: %(default)s)"
     add("--output", choices=("as_is", "pre_activation"), default="as_is", help=stops)
     add("--until", metavar="NAME", help="stop after this module")

@@ -47,7 +47,7 @@ def first_model(arguments: argparse.Namespace, input_shape: Sequence[int], class
         classes: Outputs of one of our own networks.
 
     Returns:
-        The model, behind the normalization that the options ask for.
+        The model, after the normalization that the options ask for.
 
     Raises:
         BadInput: If that is of another number of channels, or the model an exported archive.

@@ -151,7 +151,7 @@ def _path(name: str | os.PathLike[str]) -> Path:
     try:
         return Path(name).expanduser()
     except RuntimeError as error:
-        raise DataError(f"{name}: lies in the home of nobody here; check the name behind ~") from error
+        raise DataError(f"{name}: lies in the home of nobody here; check the name after ~") from error
 
 
 @contextmanager

@@ -28,7 +28,7 @@ class Call:
     """One question.
 
     Attributes:
-        query: What stands behind the question mark of the address.
+        query: What follows the question mark of the address.
         body: What was sent along.
     """
 

@@ -1,6 +1,6 @@
 """Pairs of operators that are run as two but differentiated as one, which saves a pass over memory.
 
-A batch-norm folds into the convolution before it; an activation folds into the max-pooling behind it, since only the
+A batch-norm folds into the convolution before it; an activation folds into the max-pooling after it, since only the
 winners' slopes matter. The value, the codes and the split of the offsets stay those of the two operators.
 """
 
@@ -57,7 +57,7 @@ def _pair(first: Operator, second: Operator) -> Operator | None:
 
 @dataclass(frozen=True, eq=False)
 class FoldedConvolution(Operator):
-    """A convolution and the batch-norm behind it: run as two operators, differentiated as one."""
+    """A convolution and the batch-norm after it: run as two operators, differentiated as one."""
 
     convolution: Convolution
     norm: ChannelAffine
@@ -95,7 +95,7 @@ class FoldedMap(ConvolutionMap):
 
 @dataclass(frozen=True, eq=False)
 class PooledActivation(Operator):
-    """An activation and the max-pooling behind it."""
+    """An activation and the max-pooling after it."""
 
     activation: Elementwise
     pool: MaxPool

@@ -122,10 +122,10 @@ class MaxPool(Traced):
         dtype = torch.uint8 if prod(self.window) <= 256 else torch.int32
         place, first, factor = torch.zeros((), dtype=torch.int64), torch.zeros((), dtype=torch.int64), 1
         for axis in range(-1, -len(self.window) - 1, -1):
-            behind = [1] * (-1 - axis)
+            axes_after = [1] * (-1 - axis)
             steps = torch.arange(size[axis], device=index.device) // self.dilation[axis]
-            place = place + factor * steps.view(-1, *behind)
-            first = first + factor * (self.starts[axis] // self.dilation[axis]).view(-1, *behind)
+            place = place + factor * steps.view(-1, *axes_after)
+            first = first + factor * (self.starts[axis] // self.dilation[axis]).view(-1, *axes_after)
             factor *= self.window[axis]
         found = place.to(dtype).reshape(-1).index_select(0, index.reshape(-1)).view(index.shape)
         return found.sub_(first.to(dtype))

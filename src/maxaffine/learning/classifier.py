@@ -64,7 +64,7 @@ def as_written(function: Callable[..., Any], *arguments: Any) -> Any:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block; behind it every part has the mode, and what it keeps of a pass, as before.
+    """Evaluation mode inside the block; after it every part has the mode, and what it keeps of a pass, as before.
 
     Args:
         model: The module.
@@ -172,7 +172,7 @@ def find_classifier(model: nn.Module, x: Any) -> str:
 
     The model runs once in evaluation mode, and what computed the logits is followed back: the layer must be the only
     one that is met, with no other parameter and no way around it from the inputs. Softmax, pooling and reshapes may
-    stand behind it.
+    follow it.
 
     Args:
         model: A classifier, not wrapped.

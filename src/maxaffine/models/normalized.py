@@ -1,4 +1,4 @@
-"""A network behind the normalization of its inputs, which most image networks are trained with."""
+"""A network after the normalization of its inputs, which most image networks are trained with."""
 
 from __future__ import annotations
 

@@ -36,11 +36,11 @@ from maxaffine.progress import progress_bar
 
 @dataclass(frozen=True)
 class Ending:
-    """An activation that was left out behind an output.
+    """An activation that was left out after an output.
 
     Attributes:
         target: The traced operator.
-        args: Its arguments behind the first.
+        args: Its arguments after the first.
         kwargs: Its keyword arguments.
     """
 
@@ -79,7 +79,7 @@ class SplineNetwork:
         inputs: What the network takes.
         output_spec: How its outputs are nested.
         places: Operator names and module paths to the numbers of their values in the graph.
-        endings: The activation left out behind each output at capture, if any; empty when nothing was left out.
+        endings: The activation left out after each output at capture, if any; empty when nothing was left out.
         tasks: What each output answers, where that was said; empty when nothing was.
         mapped: Whether one sample was traced alone and its graph is mapped over the batch.
     """
@@ -157,7 +157,7 @@ class SplineNetwork:
         Args:
             x: The inputs, as at capture.
             outputs: Flat numbers of the units to keep, e.g. ``[3, 7]``; all by default.
-            until: Name of an operator or module to stop behind, e.g. ``"layer3.0.relu"``; the output by default.
+            until: Name of an operator or module to stop after, e.g. ``"layer3.0.relu"``; the output by default.
             output: Which output, for a network with several.
             options: ``chunk_bytes``, see :class:`AffineMap`.
 
@@ -177,7 +177,7 @@ class SplineNetwork:
         """The code of every unit of every piecewise-affine operator, packed into bits.
 
         Args:
-            x: The inputs as at capture, or a data loader of batches (inputs, or inputs first and labels behind).
+            x: The inputs as at capture, or a data loader of batches (inputs, or inputs first and labels after them).
             operators: Names of the operators to keep; all by default.
             progress: Whether a loader shows a progress bar; by default when it takes over two seconds.
 
@@ -335,7 +335,7 @@ class SplineNetwork:
         return len(self.inputs.units) == 1 and self.inputs.units[0] in [(count,) for count in COORDINATES]
 
     def part(self, after: str | None = None, until: str | None = None) -> SplineNetwork:
-        """The part of the network behind one operator and up to another, as a network of its own.
+        """The part of the network after one operator and up to another, as a network of its own.
 
         Args:
             after: Operator or module whose output becomes the input; the network's own inputs by default.

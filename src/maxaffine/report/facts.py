@@ -28,7 +28,7 @@ class Choices:
         checked: Number of test inputs on which exactness is checked in the model's own dtype.
         checked_double: The same in float64.
         output: ``"as_is"``, or ``"pre_activation"`` to stop before a final softmax, sigmoid or tanh.
-        until: Module to stop behind; None for the output.
+        until: Module to stop after; None for the output.
         output_index: Which output, of a model with several.
         task: What it answers (``"classes"``, ``"value"``, ``"values"``, ``"field"``); None where that is inferred from
             the network and the labels of the data.

@@ -50,7 +50,7 @@ def data_uri(png: bytes) -> str:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number with some digits behind the point.
+    """A number with some digits after the point.
 
     Args:
         value: The number.

@@ -19,7 +19,7 @@ class Reference(nn.Module):
 
     Args:
         model: The user's module. It runs in full, and is as before afterwards.
-        until: Path of the module to stop behind; None for the output.
+        until: Path of the module to stop after; None for the output.
         output: ``"pre_activation"`` to give what goes into a final softmax, log-softmax, sigmoid or tanh.
 
     Raises:
@@ -54,12 +54,12 @@ class Reference(nn.Module):
             Its own value at the place asked for.
         """
         if self.until is not None:
-            return self._behind(self.until, inputs)
+            return self._value_after(self.until, inputs)
         if self.output == "pre_activation":
             return self._before_final(inputs)
         return self.model(*inputs)
 
-    def _behind(self, until: str, inputs: Sequence[Tensor]) -> Any:
+    def _value_after(self, until: str, inputs: Sequence[Tensor]) -> Any:
         seen: list[Any] = []
 
         def keep(module: nn.Module, arguments: tuple, output: Any) -> None:

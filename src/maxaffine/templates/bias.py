@@ -52,7 +52,7 @@ def bias_free(net: SplineNetwork, x: Any, until: str | None = None, *, output: i
     Args:
         net: The captured network.
         x: The inputs to look at, as at capture.
-        until: Operator or module to stop behind; the network's output by default.
+        until: Operator or module to stop after; the network's output by default.
         output: Which output, for a network with several.
 
     Returns:

@@ -1,4 +1,4 @@
-// The inputs to pick from, page by page, and uploads. A pick is the part of the address behind #, so that "back" works.
+// The inputs to pick from, page by page, and uploads. A pick is the part of the address after #, so that "back" works.
 
 import { get, post, thumbnail } from "./api.js";
 import { make } from "./draw.js";

@@ -161,10 +161,10 @@ class Region:
             normal = facet.normal.numpy()
             others = normals @ normal < 1 - SAME
             place, radius = largest_ball(normals[others], slack[others], normal, facet.distance)
-            found.append(self.behind(number, place + self.x.numpy(), min(radius, 1.0)))
+            found.append(self.beyond(number, place + self.x.numpy(), min(radius, 1.0)))
         return tuple(found)
 
-    def behind(self, facet: int, place: np.ndarray, radius: float) -> Neighbor:
+    def beyond(self, facet: int, place: np.ndarray, radius: float) -> Neighbor:
         """The neighbor beyond a place on a facet; see :meth:`neighbors`.
 
         Args:
