@@ -203,7 +203,7 @@ def test_bad_questions_get_a_message(server: Server, path: str, values: dict, wo
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ("[" * 100_000, "no JSON"),
+        ("[" * 100_000, "not JSON"),
         ("[]", "an object"),
         ({}, "list of references"),
         ({"images": ["test/0"] * 3}, "checkpoint"),

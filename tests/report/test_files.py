@@ -152,7 +152,7 @@ def test_nothing_but_a_page_of_ours_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "other_files").touch()
     (tmp_path / "folder.html").mkdir()
     for name, words in {
-        "mine": "is no report",
+        "mine": "is not a report",
         "page": "holds 'notes.txt'",
         "pictures": "holds 'plane.png', which no report put there and which would be lost; name another page",
         "other": "is a file",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from maxaffine.data import DataSet, Split
 from maxaffine.report import Choices, Contents, as_json, as_text
-from maxaffine.report.collect import _chosen
+from maxaffine.report.collect import _choose
 from maxaffine.report.facts import Accuracy
 from maxaffine.report.labels import label_order
 from maxaffine.report.page import render
@@ -135,7 +135,7 @@ def teller(plain: DataSet) -> nn.Sequential:
 
 
 def _accuracy(network: nn.Module, data: DataSet, fresh: bool = False) -> Accuracy:
-    found, _ = _chosen(find_subject(network, data, Choices()), Choices(), fresh)
+    found, _ = _choose(find_subject(network, data, Choices()), Choices(), fresh)
     assert found is not None
     return found
 

@@ -193,7 +193,7 @@ def test_a_class_of_few_inputs_is_not_suspected(model: nn.Module, data: DataSet,
     audit = audit_of(searched, subject)
     assert audit.too_small == (("rare", small),) and audit.judges == 10
     assert not [one for one in audit.suspects if one.label == "rare"]
-    words = f"Too small to judge, at most 10 of the inputs: 1 class (rare with {small})."
+    words = f"Too small to judge (at most 10 inputs each): 1 class (rare with {small})."
     assert audit.too_small_words == words and f"  {words}" in audit_lines(audit)
 
 

@@ -167,7 +167,7 @@ def test_what_chance_explains_is_not_called_memorized(light: Contents, contents:
     alike = Memorization(fitting, fitting)
     page = check_page(render(dataclasses.replace(light, memory=alike), "files"), "files")
     assert page.said("none of the templates' fit") and page.said("no more than chance explains")
-    assert not page.said("so much is memorized")
+    assert not page.said("that much is memorized")
 
 
 def test_test_inputs_that_may_be_known_are_called_so(contents: Contents) -> None:

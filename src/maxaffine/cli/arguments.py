@@ -15,7 +15,7 @@ Run = Callable[[argparse.Namespace], int]
 
 
 class _Once(argparse.Action):
-    """What can be given by its place or as an option, but not twice."""
+    """An argument given by its place or as an option, but not twice."""
 
     def __call__(
         self,
@@ -93,7 +93,7 @@ def add_command(
 
 
 def _add_inside(add: Callable[..., object]) -> None:
-    """What is taken for the network: how far, and after which normalization."""
+    """Add the options on what the network is: how far it goes, and after which normalization."""
     stops = "pre_activation stops before a final softmax, sigmoid or tanh (default: %(default)s)"
     add("--output", choices=("as_is", "pre_activation"), default="as_is", help=stops)
     add("--until", metavar="NAME", help="stop after this module")
@@ -162,10 +162,10 @@ def natural(text: str) -> int:
         The number.
 
     Raises:
-        argparse.ArgumentTypeError: If it is none.
+        argparse.ArgumentTypeError: If it is not one.
     """
     if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
     return int(text)
 
 
@@ -179,7 +179,7 @@ def positive(text: str) -> int:
         The number.
 
     Raises:
-        argparse.ArgumentTypeError: If it is none.
+        argparse.ArgumentTypeError: If it is not one.
     """
     if natural(text) == 0:
         raise argparse.ArgumentTypeError("0 is too few; give at least 1")
@@ -196,14 +196,14 @@ def not_negative(text: str) -> float:
         The number.
 
     Raises:
-        argparse.ArgumentTypeError: If it is none.
+        argparse.ArgumentTypeError: If it is not one.
     """
     try:
         number = float(text)
     except ValueError:
         number = -1.0
     if not 0 <= number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
     return number
 
 
@@ -217,12 +217,12 @@ def numbers(text: str) -> tuple[float, ...]:
         The numbers.
 
     Raises:
-        argparse.ArgumentTypeError: If one is none.
+        argparse.ArgumentTypeError: If one of them is not a number.
     """
     try:
         return tuple(float(number) for number in text.split(","))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers such as 0.5,0.5,0.5") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 0.5,0.5,0.5") from error
 
 
 def shape(text: str) -> tuple[int, ...]:

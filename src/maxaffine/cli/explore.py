@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     files = _files(arguments)
     data_set = read_data(arguments)
     say(arguments, f"{data_set.name}: {len(data_set.train)} training and {len(data_set.test)} test inputs")
-    moments = _read(arguments, data_set, files) if files else _trained(arguments, data_set)
+    moments = _read(arguments, data_set, files) if files else _train(arguments, data_set)
     name = arguments.model.replace("\\", "/").rsplit("/", 1)[-1]
     subject = explore.Subject(name, data_set, tuple(moments), arguments.output_index, _trained_here(arguments, files))
     warning = f"{subject.order.finding} {subject.order.cure}" if subject.order else ""
@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     explore.serve(explorer, arguments.port, ready)
     if not explorer.close(PATIENCE):
-        # A thread that is in the middle of PyTorch when Python takes itself down aborts the process.
+        # A thread that is in the middle of PyTorch when Python shuts down aborts the process.
         sys.stdout.flush()
         os._exit(DONE)
     return DONE
@@ -127,7 +127,7 @@ def _read(arguments: argparse.Namespace, data_set: data.DataSet, files: list[Pat
     return moments
 
 
-def _trained(arguments: argparse.Namespace, data_set: data.DataSet) -> list[explore.Checkpoint]:
+def _train(arguments: argparse.Namespace, data_set: data.DataSet) -> list[explore.Checkpoint]:
     """The model; where it is trained here, at several moments of its training."""
     model = first_model(arguments, data_set.input_shape, data_set.classes)
     epochs = asked_epochs(arguments, data_set)

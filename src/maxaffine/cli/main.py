@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 when it did what was asked, 1 for a refusal, an error or an inexact result, 2 for wrong usage, 130 for Ctrl-C.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # Names of files, and signs such as the one for "not equal", are more than every encoding has.
+        # Not every encoding has all names of files, and signs such as the one for "not equal".
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         parser = _parser()

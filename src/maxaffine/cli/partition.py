@@ -112,7 +112,7 @@ def _plane(arguments: argparse.Namespace, data_set: data.DataSet) -> dict[str, A
         if arguments.anchors is None and size == 2:
             return {**where, "extent": arguments.extent or _around(data_set.test.inputs.flatten(1))}
         chosen = arguments.anchors or _different(data_set)
-        return {**where, "anchors": _picked(data_set, chosen)}
+        return {**where, "anchors": _pick(data_set, chosen)}
     if arguments.anchors is not None or origin is None or basis is None:
         raise BadInput("--origin: give it together with --basis, and without --anchors")
     for name, given, count in (("origin", origin, 1), ("basis", basis, 2)):
@@ -149,7 +149,7 @@ def three(text: str) -> tuple[int, int, int]:
     """
     places = tuple(natural(word) for word in text.split(","))
     if len(set(places)) != 3 or len(places) != 3:
-        raise argparse.ArgumentTypeError(f"{text!r} names no three different inputs; give e.g. 0,1,2")
+        raise argparse.ArgumentTypeError(f"{text!r} does not name three different inputs; give e.g. 0,1,2")
     return places[0], places[1], places[2]
 
 
@@ -181,7 +181,7 @@ def _different(data_set: data.DataSet) -> tuple[int, ...]:
     return tuple(chosen)
 
 
-def _picked(data_set: data.DataSet, chosen: tuple[int, ...]) -> torch.Tensor:
+def _pick(data_set: data.DataSet, chosen: tuple[int, ...]) -> torch.Tensor:
     count = len(data_set.test)
     if max(chosen) >= count:
         raise BadInput(f"--anchors: there are {count} test inputs, numbered from 0")

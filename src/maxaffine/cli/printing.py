@@ -20,7 +20,7 @@ def say(arguments: argparse.Namespace, text: str) -> None:
 
 
 def progress(text: str) -> None:
-    """Print what is being done, where a person sits in front of it.
+    """Print what is being done, on a terminal only.
 
     Args:
         text: What is being done.

@@ -50,10 +50,10 @@ def first_model(arguments: argparse.Namespace, input_shape: Sequence[int], class
         The model, after the normalization that the options ask for.
 
     Raises:
-        BadInput: If that is of another number of channels, or the model an exported archive.
+        BadInput: If that has another number of channels, or the model is an exported archive.
     """
     if arguments.mean is None and arguments.std is None:
-        return _loaded(arguments, input_shape, classes)
+        return _load(arguments, input_shape, classes)
     if arguments.model.endswith(".pt2"):
         instead = "export models.Normalized(model, mean, std) in its place"
         raise BadInput(f"--mean, --std: they do not apply to an exported archive; {instead}")
@@ -61,10 +61,10 @@ def first_model(arguments: argparse.Namespace, input_shape: Sequence[int], class
     for name, given in (("mean", mean), ("std", std)):
         if len(given) not in (1, input_shape[0]):
             raise BadInput(f"--{name}: {len(given)} numbers, but {input_shape[0]} channels; give one, or one for each")
-    return models.Normalized(_loaded(arguments, input_shape, classes), mean, std)
+    return models.Normalized(_load(arguments, input_shape, classes), mean, std)
 
 
-def _loaded(arguments: argparse.Namespace, input_shape: Sequence[int], classes: int) -> nn.Module:
+def _load(arguments: argparse.Namespace, input_shape: Sequence[int], classes: int) -> nn.Module:
     if not _ours(arguments):
         return models.load_model(arguments.model, arguments.state_dict)
     if arguments.state_dict is None:
@@ -110,7 +110,7 @@ def asked_epochs(arguments: argparse.Namespace, data_set: data.DataSet) -> int:
         data_set: What it would be trained on.
 
     Returns:
-        How many; without a number 0, but for one of our own networks that has no weights.
+        How many; 0 where no number is given, except for one of our own networks without weights.
 
     Raises:
         BadInput: If a network that takes normalized inputs is to be trained.

@@ -94,5 +94,7 @@ def _folder(folder: Path | None) -> Path | None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise BadInput(f"--checkpoints: {folder} is no folder and cannot be made one ({error.strerror})") from error
+            raise BadInput(
+                f"--checkpoints: {folder} is not a folder and cannot be made one ({error.strerror})"
+            ) from error
     return folder

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 2.9, 2.3
 BINS = 40
-# Okabe and Ito's, told apart by color-blind readers too.
+# Okabe and Ito's, which color-blind readers can tell apart too.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 
 

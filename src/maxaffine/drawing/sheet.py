@@ -44,7 +44,7 @@ def say(ax: Axes, text: str, left: float, top: float, color: str = "black", size
         color: Their color.
         size: Their size in points.
     """
-    # A class may be called "$5$", which is no formula.
+    # A class may be called "$5$", which is not a formula.
     ax.text(left, top, text, fontsize=size, color=color, va="top", linespacing=1.15, parse_math=False)
 
 
@@ -53,7 +53,7 @@ def short(name: str, letters: int) -> str:
 
     Args:
         name: The name.
-        letters: At most so many.
+        letters: At most this many.
 
     Returns:
         The name, or its beginning with an ellipsis.

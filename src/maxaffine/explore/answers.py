@@ -1,4 +1,4 @@
-"""Why a network answers as it does: its outputs, the templates behind the first two of them, and where b comes from."""
+"""Why a network answers as it does: its outputs, the templates of the first two of them, and where b comes from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything the page can ask, as methods from plain values to what JSON can say."""
+"""Everything the page can ask, as methods from plain values to what JSON can hold."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Explorer:
         return self.near.answer(self._place(checkpoint), self.shelf.pick(image))
 
     def divide(self, images: list[str], checkpoint: int, window: list[float] | None) -> dict[str, Any]:
-        """Begin to divide the plane through three inputs; through none, that of a field's coordinates."""
+        """Begin to divide the plane through three inputs; with none, that of a field's coordinates."""
         anchors = [self.shelf.pick(image) for image in images]
         if window is not None and len(window) != 4:
             raise BadInput("window: expected left, right, bottom and top")

@@ -33,7 +33,7 @@ def new_token() -> str:
 
 
 class Gate:
-    """Refuses what does not know the secret word, before the application sees it, and puts the headers on every reply.
+    """Refuses requests without the secret word before the application sees them, and puts the headers on every reply.
 
     A page elsewhere whose name was pointed at this machine (DNS rebinding) sends its own name as the host; one that
     posts here sends its own origin. Both are refused.

@@ -66,7 +66,7 @@ class Job(Generic[T]):
         self.share, self.words = share, words
 
     def _run(self, work: Callable[[Tell], T]) -> None:
-        # Whatever else is raised reaches the thread's hook, which prints it; the page must not wait for ever.
+        # Whatever else is raised reaches the thread's hook, which prints it; the page must not wait forever.
         state, words = "failed", INTERNAL
         try:
             self._result.append(work(self._tell))
@@ -93,7 +93,7 @@ class Desk(Generic[T]):
         self._lock = threading.Lock()
 
     def ask(self, key: Hashable, work: Callable[[Tell], T]) -> Job[T]:
-        """The job of a key, begun where it is not there or was cancelled.
+        """The job of a key, begun where there is none or it was cancelled.
 
         Args:
             key: What is asked for.

@@ -126,5 +126,5 @@ class Near:
 
 
 def _spaced(count: int, most: int) -> Tensor:
-    """At most so many of the numbers below ``count``, evenly spaced, the first and the last among them."""
+    """At most ``most`` of the numbers below ``count``, evenly spaced, the first and the last among them."""
     return torch.linspace(0, count - 1, min(most, count), dtype=torch.float64).round().long()

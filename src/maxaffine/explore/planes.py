@@ -76,7 +76,7 @@ class Planes:
             window = window or _around(points)
         key = "~".join([str(place), *(picked.ref for picked in anchors), *(repr(side) for side in window)])
         job = self._desk.ask(key, lambda tell: self._divided(place, anchors, window, tell))
-        return {"key": key, "window": window, "anchors": points.tolist()} | _told(job)
+        return {"key": key, "window": window, "anchors": points.tolist()} | _status(job)
 
     def state(self, key: str) -> dict[str, Any]:
         """How far a plane is.
@@ -87,7 +87,7 @@ class Planes:
         Returns:
             Its state, the share done and a few words; its summary once it is done.
         """
-        return _told(self._job(key))
+        return _status(self._job(key))
 
     def cancel(self, key: str) -> dict[str, Any]:
         """Give a plane up; the largest part of its middle that was divided already is kept.
@@ -100,7 +100,7 @@ class Planes:
         """
         job = self._job(key)
         job.cancel()
-        return _told(job)
+        return _status(job)
 
     def close(self, seconds: float = 0.0) -> bool:
         """Give all planes up; the argument and the answer are those of `Desk.close`."""
@@ -164,10 +164,10 @@ class Planes:
         return found.frame.points(found.centers[cell][None])[0][0]
 
     def _divided(self, place: int, anchors: list[Picked], window: Window, tell: Tell) -> Plane:
-        """The window, or as much of its middle as has not too many regions."""
+        """The window, or as much of its middle as has few enough regions."""
         units = sum(math.prod(r.units) for r in self._subject.checkpoints[place].net.operators if r.pieces > 1)
         parts = PARTS if units > FEW_UNITS else (1.0,)
-        best, before, why = None, 1.0, f"has more regions than the {self._most:,} that are kept, by all signs"
+        best, before, why = None, 1.0, f"seems to have more regions than the {self._most:,} that are kept"
         for turn, part in enumerate(parts):
             if best is not None and best.regions * (part / before) ** 2 > 2 * self._most:
                 break
@@ -188,7 +188,7 @@ class Planes:
         )
 
     def _exactly(self, place: int, anchors: list[Picked], window: Window, tell: Tell) -> Plane:
-        """All of a window."""
+        """All of a window, refused where it has too many regions."""
         checkpoint = self._subject.checkpoints[place]
 
         def watch(share: float, cells: int) -> None:
@@ -263,7 +263,7 @@ def _middle(window: Window, part: float) -> Window:
     return left + x, right - x, bottom + y, top - y
 
 
-def _told(job: Job[Plane]) -> dict[str, Any]:
+def _status(job: Job[Plane]) -> dict[str, Any]:
     told = {"state": job.state, "share": job.share, "words": job.words}
     return told | job.result.summary() if told["state"] != "running" and job.result is not None else told
 

@@ -15,8 +15,8 @@ from maxaffine.errors import BadInput
 from maxaffine.network import SplineNetwork, Task
 from maxaffine.report import LabelOrder, label_order
 
-# Numbers that answering test inputs may compute before the page is there, some seconds; and inputs that are asked at
-# least, and at once.
+# Numbers that may be computed to answer test inputs before the page is there, some seconds; and how many inputs are
+# asked at least, and at once.
 WORK, FEWEST, BATCH = 1e9, 32, 64
 
 
@@ -94,19 +94,19 @@ class Subject:
 
     @property
     def labeled(self) -> bool:
-        """Whether the data say which class each input has; numbers beside the inputs of a single value are none."""
+        """Whether the data say which class each input has; numbers beside inputs that give a single value do not."""
         single = self.task is not Task.CLASSES and len(self.names) == 1
         return self.data.classes > 1 and not single
 
     @cached_property
     def classifies(self) -> bool:
-        """Whether the outputs say classes of the data: only then can an answer agree with a label."""
+        """Whether the outputs give classes of the data: only then can an answer agree with a label."""
         count = self._outputs(self.checkpoints[0].net)[0]
         return self.task is Task.CLASSES and self.data.classes == max(2, count)
 
     @cached_property
     def order(self) -> LabelOrder | None:
-        """Another order of the labels in which the last network answers far more test inputs rightly; None without one.
+        """An order of the labels in which the last network answers far more test inputs correctly; None without one.
 
         Evenly spaced test inputs are asked, as many as take some seconds.
         """

@@ -55,7 +55,7 @@ class Call:
         try:
             found = json.loads(self.body)
         except (ValueError, RecursionError) as error:
-            raise BadInput(f"body: it is no JSON ({error})") from error
+            raise BadInput(f"body: it is not JSON ({error})") from error
         if not isinstance(found, dict):
             raise BadInput("body: expected an object")
         return found
@@ -65,7 +65,7 @@ Answer = Callable[[Call], Any]
 
 
 class TooLarge(Exception):
-    """What was sent is larger than anything that is taken."""
+    """What was sent is larger than anything that is accepted."""
 
 
 def answers(explorer: Explorer) -> dict[tuple[str, str], Answer]:
@@ -108,7 +108,7 @@ def application(explorer: Explorer) -> Starlette:
         explorer: Who is asked.
 
     Returns:
-        It, without the gate.
+        The application without the gate.
     """
     from starlette.applications import Starlette
     from starlette.routing import Mount, Route
@@ -137,7 +137,7 @@ def _endpoint(answer: Answer) -> Callable[[Request], Any]:
 
 
 async def _body(request: Request) -> bytes:
-    """What was sent; it is read no further than it is taken."""
+    """What was sent, read no further than is accepted."""
     announced = request.headers.get("content-length", "0")
     if announced.isdigit() and int(announced) > MOST_BYTES:
         raise TooLarge

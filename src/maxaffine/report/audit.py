@@ -1,4 +1,4 @@
-"""What the codes say about a training set: inputs that are there twice, and labels that may be wrong."""
+"""What the codes say about a training set: inputs that occur twice, and labels that may be wrong."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from maxaffine.search import label_errors, near_duplicates
 
 # Pairs and suspects whose pictures are shown.
 DRAWN = 10
-# Neighbors that the scores of the audit look at.
+# Neighbors that the scores of the audit count.
 JUDGES, FEWEST_JUDGES = 10, 3
 
 
@@ -68,12 +68,12 @@ class Audit:
         crowded: How many of them share a region with so many others that this says nothing about copies.
         pairs: Near-duplicates, the most alike first; of crowded regions those that are equal number by number.
         suspects: Label-error candidates, the most suspicious first.
-        operators: Where the neighbors of the latter were looked for; nowhere without labels, or where the outputs are
-            values, for then nothing says that neighbors should share a class.
+        operators: Where the neighbors of suspects were searched; empty without labels, or where the outputs are
+            values, since then neighbors need not share a class.
         threshold: Lowest score of a suspect.
         pictures: The inputs of the first pairs and suspects, by number.
-        judges: How many neighbors the latter's scores look at.
-        too_small: Classes of too few training inputs to judge, at most ``judges``, and how many they have.
+        judges: How many neighbors each suspect's score counts.
+        too_small: Classes with too few training inputs to judge, at most ``judges``, and how many they have.
     """
 
     inputs: int
@@ -94,7 +94,7 @@ class Audit:
         sizes = ", ".join(f"{name} with {count}" for name, count in self.too_small[:DRAWN])
         more = f" and {len(self.too_small) - DRAWN} more" if len(self.too_small) > DRAWN else ""
         classes = "1 class" if len(self.too_small) == 1 else f"{len(self.too_small)} classes"
-        return f"Too small to judge, at most {self.judges} of the inputs: {classes} ({sizes}{more})."
+        return f"Too small to judge (at most {self.judges} inputs each): {classes} ({sizes}{more})."
 
 
 def audit_of(searched: Searched, subject: Subject) -> Audit:
@@ -116,7 +116,7 @@ def audit_of(searched: Searched, subject: Subject) -> Audit:
     k = min(JUDGES, max(1, len(numbers) - 1))
     twice = near_duplicates(searched.codes, k=k)
     equal = _equal(data.train.inputs[searched.numbers], twice.pairs)
-    # An input with k others in its region: being one of them says nothing about copies.
+    # Sharing a region with k others or more says nothing about copies.
     crowded = torch.bincount(twice.pairs[twice.distances == 0].flatten(), minlength=twice.inputs) >= k
     told = ~crowded[twice.pairs].any(1) | (twice.distances > 0) | equal
     rows = zip(*(part[told].tolist() for part in (twice.pairs, twice.distances, twice.scores, equal)), strict=True)
@@ -147,7 +147,7 @@ def audit_of(searched: Searched, subject: Subject) -> Audit:
 
 
 def _judges(labels: Tensor) -> int:
-    """So many neighbors that at least half of the inputs are of classes large enough to judge, within limits."""
+    """How many neighbors, within limits, leave at least half of the inputs in classes large enough to judge."""
     _, member, sizes = labels.unique(return_inverse=True, return_counts=True)
     return max(FEWEST_JUDGES, min(JUDGES, int(sizes[member].median()) - 1))
 

@@ -22,7 +22,7 @@ from maxaffine.report.sections.memory import memory_of
 from maxaffine.report.sections.origin import checks_of, origin_of
 from maxaffine.report.sections.subject import Subject, find_subject, spaced
 
-# Numbers that answering the test set, and encoding the training set, may compute: a minute or two each.
+# Numbers that may be computed to answer the test set, and to encode the training set: a minute or two each.
 ANSWER_WORK, ENCODE_WORK = 1e10, 5e9
 FEWEST_SEARCHED = 12
 
@@ -63,7 +63,7 @@ def assemble(
             return found
 
         subject = step("capture", lambda: find_subject(model, data, choices))
-        accuracy, chosen = step("test set", lambda: _chosen(subject, choices, fresh))
+        accuracy, chosen = step("test set", lambda: _choose(subject, choices, fresh))
         checks = step("check", lambda: checks_of(subject, chosen, choices))
         answers = step("templates", lambda: answers_of(subject, chosen, choices.classes))
         memory = step("memorization", lambda: memory_of(subject, choices))
@@ -87,15 +87,15 @@ def assemble(
     return replace(whole, hints=hints_of(whole))
 
 
-def _chosen(subject: Subject, choices: Choices, fresh: bool) -> tuple[Accuracy | None, list[int]]:
-    """How many test inputs are answered rightly, and which of them are explained."""
+def _choose(subject: Subject, choices: Choices, fresh: bool) -> tuple[Accuracy | None, list[int]]:
+    """How many test inputs are answered correctly, and which of them are explained."""
     labels = subject.data.test.labels
     if not subject.classifies:
         return None, choose_inputs(None, labels, choices.images)
     asked = spaced(len(labels), max(choices.images, subject.affordable(ANSWER_WORK, len(labels))))
     answers = subject.answered(subject.test[asked])
     right = answers == labels[asked]
-    # What was trained here has the labels of this data.
+    # A network trained here has learned the labels of this data.
     order = None if fresh else label_order(answers, labels[asked], subject.data.class_names, subject.output_names)
     chosen = asked[choose_inputs(right, labels[asked], choices.images)]
     return Accuracy(float(right.double().mean()), len(asked), order), chosen.tolist()

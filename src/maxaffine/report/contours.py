@@ -1,7 +1,7 @@
 """A value over a plane as bands between exact level sets: round levels, the cells they cut, and the band of each.
 
 An output is affine on every cell, so its level sets are straight there: cutting cells at them gives bands whose borders
-are exact, where colors blended from corner to corner would only look so.
+are exact, where colors blended from corner to corner would only look exact.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from maxaffine.partition import PlanePartition, Segments
 
 BANDS = 9
-FLAT = 1e-12  # of the largest value: what differs by less is one value, or rounding would place the levels
+FLAT = 1e-12  # of the largest value: a smaller difference counts as none, or rounding would place the levels
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class Contours:
         levels: Round values strictly between, increasing; none of a constant.
         lines: The level set of each.
         bands: The partition, divided further at the levels.
-        numbers: (F,) of each cell of ``bands`` how many levels lie below it.
+        numbers: (F,) how many levels lie below each cell of ``bands``.
     """
 
     low: float
@@ -69,7 +69,7 @@ def contours_of(partition: PlanePartition, output: int) -> Contours:
     ticks = np.zeros(0) if flat else MaxNLocator(nbins=BANDS, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
     levels = [level for level in sorted({float(f"{tick:.15g}") + 0.0 for tick in ticks}) if low < level < high]
     bands = partition.divided_by_levels(levels, output)
-    # Affine on a cell, so that the mean over its corners is a value inside of it.
+    # Affine on a cell, so the mean over its corners is a value inside it.
     sums = np.add.reduceat(bands.values[:, output].numpy()[bands.cells.corners], bands.cells.starts[:-1])
     numbers = np.searchsorted(levels, sums / bands.cells.counts)
     return Contours(low, high, tuple(levels), tuple(partition.level_sets(levels, output)), bands, numbers)

@@ -64,7 +64,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How many test inputs are answered rightly.
+    """How many test inputs are answered correctly.
 
     Attributes:
         share: In [0, 1].
@@ -165,8 +165,8 @@ class Neighborhoods:
         available: How many there are in all.
         encoded: Number of training inputs that were encoded and searched.
         count: Neighbors per query K.
-        probes: Number of test inputs behind ``shares``.
-        shares: By the input itself, each operator and their mean: how many of the K nearest have the query's class;
+        probes: Number of test inputs that ``shares`` is over.
+        shares: For the input itself, each operator and their mean: how many of the K nearest have the query's class;
             empty where the data has no classes.
         chance: What that share would be if neighbors were drawn at random.
         together: How many probes lie in one region with a training input at all the operators.

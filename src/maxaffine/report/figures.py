@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ODD = "#b2182b"
-# Okabe and Ito's, told apart by color-blind readers too.
+# Okabe and Ito's, which color-blind readers can tell apart too.
 BAR = "#0072B2"
 LEGEND_STEPS = 129
 # Of the composed figures, in inches.
 GAP, MARGIN, LINE = 0.15, 0.15, 0.15
 THUMBNAIL, NAMES = 0.85, 1.5
 BAR_HEIGHT, BARS_WIDTH = 0.24, 6.4
-# Bars beyond these are too many to read.
+# More bars than these cannot be read.
 MOST_BARS = 40
 
 # Number of an input, caption, and whether the caption is a warning.

@@ -64,19 +64,19 @@ def staged_page(page: Path, keep: Path | None = None) -> Iterator[Path]:
         The page to write, in a folder of its own beside the folder of its figures, which is there.
 
     Raises:
-        BadInput: There is something else than a report at its place, or at that of its figures.
+        BadInput: There is something other than a report at its place, or at that of its figures.
         MaxAffineError: The file system refuses.
     """
     folder, staging = files_of(page), page.with_name(f".{page.name}.{uuid4().hex}.part")
     made = []
     try:
-        with _told(page):
+        with _file_errors(page):
             _check_page(page)
             made = [parent for parent in page.parents if not parent.exists()]
             (staging / folder.name).mkdir(parents=True)
             _take_along(keep, folder, staging / folder.name)
         yield staging / page.name
-        with _told(page):
+        with _file_errors(page):
             _check_page(page)
             _list(staging / folder.name)
             _exchange(staging, page)
@@ -100,7 +100,7 @@ def write(contents: Contents, page: Path) -> None:
         MaxAffineError: The file system refuses, or the page would be too large.
     """
     folder = files_of(page)
-    with _told(page):
+    with _file_errors(page):
         drawn = list(illustrations(contents))
         for one in progress_bar(None, "figures", iterable=drawn, unit="figure"):
             figure = one.draw()
@@ -112,7 +112,7 @@ def write(contents: Contents, page: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write text, of which names of files may be that are no text."""
+    """Write text in which names of files need not be valid text."""
     path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
@@ -122,7 +122,7 @@ def _check_page(page: Path) -> None:
     if page.is_dir():
         raise BadInput(f"out: {page} is a folder; name a page inside it")
     if page.exists() and GENERATOR.encode() not in page.read_bytes()[:1000]:
-        raise BadInput(f"out: {page} is no report and would be lost; name another page")
+        raise BadInput(f"out: {page} is not a report and would be lost; name another page")
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"out: {folder}, where the figures go, is a file; name another page")
     if stranger := _stranger(folder):
@@ -187,7 +187,7 @@ def write_lookup(lookup: Lookup, folder: Path) -> None:
         MaxAffineError: The file system refuses.
     """
     found, audit = lookup.neighbors, lookup.audit
-    with _told(folder):
+    with _file_errors(folder):
         (folder / FIGURES).mkdir()
         for query in found.queries:
             figure = figures.neighbors_figure(query, found)
@@ -211,17 +211,17 @@ def staged(out: Path, keep: Path | None = None) -> Iterator[Path]:
         The folder to write into.
 
     Raises:
-        BadInput: ``out`` is a file, or a folder that holds something else than a report.
+        BadInput: ``out`` is a file, or a folder that holds something other than a report.
         MaxAffineError: The file system refuses.
     """
     staging = out.with_name(f".{out.name}.{uuid4().hex}.part")
     try:
-        with _told(out):
+        with _file_errors(out):
             _check_folder(out)
             staging.mkdir(parents=True)
             _take_along(keep, out, staging)
         yield staging
-        with _told(out):
+        with _file_errors(out):
             _check_folder(out)
             _list(staging)
             _replace(staging, out)
@@ -230,7 +230,7 @@ def staged(out: Path, keep: Path | None = None) -> Iterator[Path]:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _file_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -137,7 +137,7 @@ def _facts(found: Occupancy) -> str:
 
 
 def _say(ax: Axes, place: int, down: float, text: str, va: str = "center", weight: str = "normal") -> None:
-    # An operator may be called "$5$", which is no formula.
+    # An operator may be called "$5$", which is not a formula.
     style = {"va": va, "weight": weight, "fontsize": 8, "linespacing": 1.2, "parse_math": False}
     ax.text(place + BLOCK / 2, down, text, None, ha="center", **style)
 

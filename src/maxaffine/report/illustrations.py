@@ -38,7 +38,7 @@ class Illustration:
     Attributes:
         name: Name of its files, without a suffix.
         draw: Draws it.
-        numbers: What it shows, as JSON can hold it.
+        numbers: What it shows, in a form that JSON can hold.
     """
 
     name: str
@@ -109,7 +109,7 @@ def _answer(answer: Answer, titles: Mapping[str, str]) -> Iterator[Illustration]
 
 
 def _as_shown(answer: Answer) -> Answer:
-    """The same, its templates summed over channels as they are in the figure."""
+    """The answer with its templates summed over channels, as in the figure."""
     splits = tuple(replace(split, template=shown(split.template)) for split in answer.splits)
     decided = answer.runner_up
     if decided is not None:

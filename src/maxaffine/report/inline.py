@@ -1,4 +1,4 @@
-"""Figures as part of a page: drawn in the page's own color of text, so that they are read in the dark, too."""
+"""Figures as part of a page: drawn in the page's own color of text, so that they can be read in dark mode, too."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def inline_svg(figure: Figure, alt: str, key: str) -> str:
     text = svg(figure, tight=True)
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    # Names that nothing refers to go; the others must be told from those of other figures.
+    # Names that nothing refers to go; the others must differ from those of other figures.
     referred = set(re.findall(r'(?:url\(#|xlink:href="#)([^")]+)', text))
     text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in referred else "", text)
     for name in referred:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-# Another order is told only where it leaves at most this share of the wrong answers, is at least this much of the way
+# An order is reported only where it leaves at most this share of the wrong answers, is at least this much of the way
 # from always naming the commonest class to being always right, and could be chance at most this often.
 LEFT, SKILL, CHANCE = 0.5, 0.5, 1e-3
 NAMED = 5
@@ -19,11 +19,11 @@ LONGEST = 300
 
 @dataclass(frozen=True)
 class LabelOrder:
-    """An order of the classes in which far more test inputs are answered rightly than in that of the data.
+    """An order of the classes in which far more test inputs are answered correctly than in that of the data.
 
     Attributes:
-        given: Share answered rightly as the labels are numbered.
-        share: Share answered rightly in the other order.
+        given: Share answered correctly as the labels are numbered.
+        share: Share answered correctly in the other order.
         moved: Output, by name, and class, of each class that moves.
         class_names: The names of the classes in the order of the outputs; empty where some class has no test input, so
             that its output is not known.
@@ -65,7 +65,7 @@ def label_order(
     half that Hoeffding's inequality, exp(-2 (wins - n/2)^2 / n), leaves chance less than 1 in 1,000.
 
     Args:
-        answers: The classes that the network says (N,), as outputs are numbered.
+        answers: The classes that the network gives (N,), numbered as its outputs are.
         labels: Those of the data (N,).
         class_names: C names.
         outputs: What to call the outputs; ``output c`` by default.
@@ -83,7 +83,7 @@ def label_order(
     most = sizes.max() / len(given)
     if not moved or 1 - other > LEFT * (1 - right) or other - most <= SKILL * (1 - most):
         return None
-    wins, losses = _tried(said, given, count)
+    wins, losses = _trial(said, given, count)
     lead = wins - (wins + losses) / 2
     if lead <= 0 or 2 * lead**2 < -math.log(CHANCE) * (wins + losses):
         return None
@@ -109,7 +109,7 @@ def _matching(confusions: np.ndarray) -> np.ndarray:
     return linear_sum_assignment(confusions * (count + 1) + np.eye(count, dtype=np.int64), maximize=True)[1]
 
 
-def _tried(said: np.ndarray, given: np.ndarray, count: int) -> tuple[int, int]:
+def _trial(said: np.ndarray, given: np.ndarray, count: int) -> tuple[int, int]:
     """Inputs that only the order chosen on the other half gets right, and those that only the given order does."""
     ranks = np.empty(len(given), np.int64)
     # The number of each input within its class: every second one is of the other half, however the data is sorted.

@@ -18,7 +18,7 @@ def laid_out(template: str, **context: Any) -> str:
 
     Args:
         template: Name of a file in the folder ``templates``.
-        context: What it speaks of.
+        context: What it is filled with.
 
     Returns:
         HTML that refers to no other file. Its one script is named by its hash, so that no other can run.
@@ -115,7 +115,7 @@ def residual(value: float) -> str:
 
 
 def percent(value: float) -> str:
-    """A share in per cent; a tiny one is not called zero.
+    """A share in percent; a tiny one is not called zero.
 
     Args:
         value: The share, in [0, 1].

@@ -50,10 +50,10 @@ def searched_inputs(subject: Subject, choices: Choices) -> Searched | LeftOut:
         choices: How many training inputs, and at which operators.
 
     Returns:
-        Them, or why there is nothing to search by: no operator that is piecewise affine, or none that switches.
+        Those inputs, or why there is nothing to search by: no operator that is piecewise affine, or none that switches.
 
     Raises:
-        BadInput: If a chosen operator is none of the network's.
+        BadInput: If a chosen operator is not one of the network's.
     """
     available = {record.name: record for record in subject.net.operators if record.pieces > 1}
     if not available:
@@ -66,7 +66,7 @@ def searched_inputs(subject: Subject, choices: Choices) -> Searched | LeftOut:
         if unknown := [name for name in kept if name not in available]:
             raise BadInput(f"operators: {unknown} are not piecewise-affine operators here; there are {names}")
     numbers = spaced(len(subject.train), choices.train_limit)
-    codes = _encoded(subject, subject.train[numbers], kept)
+    codes = _encode(subject, subject.train[numbers], kept)
     never = [name for name in kept if name in codes.unswitched]
     titles = {name: title_of(available[name]) for name in kept if name not in never}
     left_out = tuple(title_of(available[name]) for name in never)
@@ -97,7 +97,7 @@ def neighbors_among(searched: Searched, subject: Subject, chosen: Sequence[int],
     data, test = subject.data, subject.test
     count = min(choices.neighbors, len(searched.numbers))
     probes = spaced(len(test), choices.probes)
-    asked = _encoded(subject, test[torch.cat([probes, torch.tensor(list(chosen), dtype=torch.int64)])], searched.titles)
+    asked = _encode(subject, test[torch.cat([probes, torch.tensor(list(chosen), dtype=torch.int64)])], searched.titles)
     found = neighbors(subject.net, asked, searched.codes, count, list(searched.titles))
     by_layer = {title: found[name] for name, title in searched.titles.items()}
     by_layer |= {MEAN: found.mean} if len(by_layer) > 1 else {}
@@ -122,7 +122,7 @@ def neighbors_among(searched: Searched, subject: Subject, chosen: Sequence[int],
     )
 
 
-def _encoded(subject: Subject, inputs: Tensor, operators: Sequence[str] | Mapping[str, str]) -> Codes:
+def _encode(subject: Subject, inputs: Tensor, operators: Sequence[str] | Mapping[str, str]) -> Codes:
     loader = DataLoader(TensorDataset(inputs), batch_size=subject.at_once)
     return subject.net.codes(loader, list(operators))
 

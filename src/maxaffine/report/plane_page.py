@@ -25,9 +25,9 @@ TEMPLATE = "plane.html.j2"
 PIXELS = 640
 MOST_CELLS = 20_000
 TEMPLATE_BYTES = 8 * 2**20
-# A template too large is averaged over squares, down to this side.
+# Too large a template is averaged over squares, down to this side.
 SMALLEST_SIDE = 24
-# Numbers that the templates of all cells may compute: about a minute.
+# Numbers that may be computed for the templates of all cells: about a minute.
 TEMPLATE_WORK = 3e9
 SHOWN_OUTPUTS = 3
 AT_ONCE = 512
@@ -160,7 +160,7 @@ def _start(partition: PlanePartition) -> int:
 
 
 def _by_class(partition: PlanePartition, name: Callable[[int], str], placed: Callable[[np.ndarray], list]) -> _Colors:
-    """The largest classes told apart and the others gray; cells of several classes are divided."""
+    """The largest classes in colors of their own, the others gray; cells of several classes are divided."""
     divided, decided = partition.divided_by_class(), partition.decided
     sums = np.bincount(divided.classes.numpy(), weights=divided.areas.numpy())
     ranked = [number for number in np.argsort(-sums, kind="stable").tolist() if sums[number] > 0]
@@ -209,7 +209,7 @@ def _rings(
 
 
 def _by_norm(partition: PlanePartition, name: Callable[[int], str], placed: Callable[[np.ndarray], list]) -> _Colors:
-    """From dark, flat, to bright, steep."""
+    """The norm of the slopes, from dark (flat) to bright (steep)."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
@@ -265,7 +265,7 @@ def _templates(partition: PlanePartition, name: Callable[[int], str], most: int)
         step = max(1, min(AT_ONCE, 2**24 // prod(shape)))
         for chosen in (of[start : start + step] for start in range(0, len(of), step)):
             slopes = torch.as_tensor(partition.affine_map(chosen, outputs=[row]).slopes)[:, 0].numpy()
-            maps = np.stack([_averaged(shown(item).reshape(height, width), square).ravel() for item in slopes])
+            maps = np.stack([_average(shown(item).reshape(height, width), square).ravel() for item in slopes])
             ends[chosen] = np.abs(maps).max(1)
             rows[chosen] = np.round(128 + 127 * maps / np.maximum(ends[chosen], 1e-300)[:, None])
     data = base64.b64encode(rows.tobytes()).decode("ascii")
@@ -279,7 +279,7 @@ def _templates(partition: PlanePartition, name: Callable[[int], str], most: int)
     }
 
 
-def _averaged(values: np.ndarray, square: int) -> np.ndarray:
+def _average(values: np.ndarray, square: int) -> np.ndarray:
     """The means over squares; those at the right and lower rim may be narrower."""
     down, across = (np.arange(0, size, square) for size in values.shape)
     sums, counts = (

@@ -40,8 +40,8 @@ class Reference(nn.Module):
         modules = [name for name, _ in model.named_modules() if name]
         if until is not None and until not in modules:
             raise BadInput(
-                f"until: {until!r} is no module of the model, so what it gives cannot be compared with the model's own "
-                f"values; name one of its {len(modules)} modules, the last of which are {modules[-5:]}"
+                f"until: {until!r} is not a module of the model, so what it gives cannot be compared with the model's "
+                f"own values; name one of its {len(modules)} modules, the last of which are {modules[-5:]}"
             )
 
     def forward(self, *inputs: Tensor) -> Any:

@@ -24,7 +24,7 @@ def as_json(contents: Contents | Lookup) -> str:
     """Write down every number of a report or a lookup.
 
     Args:
-        contents: It.
+        contents: The report or lookup.
 
     Returns:
         JSON: the records by field, less arrays and source lines; numbers that are not finite are text.
@@ -62,7 +62,7 @@ def as_text(contents: Contents) -> str:
     lines = [f"{contents.origin.model}: {contents.origin.weights}"]
     if (accuracy := contents.accuracy) is not None:
         if accuracy.order is not None:
-            # First, for nothing that names a class is right before this is.
+            # First, since no class that is named is right until this is.
             lines.insert(0, f"{accuracy.order.finding} {accuracy.order.cure}")
         part = "" if accuracy.inputs == contents.origin.test_size else f" (of {accuracy.inputs:,} test inputs)"
         doubt = ", set aside here: was it trained on them?" if contents.origin.doubtful_test else ""
@@ -75,7 +75,7 @@ def as_text(contents: Contents) -> str:
         f" {contents.piecewise_units:,} units"
     )
     if isinstance(contents.memory, Memorization):
-        lines.append(f"memorization: {_memorized(contents.memory)}")
+        lines.append(f"memorization: {_memory_text(contents.memory)}")
     if isinstance(contents.neighbors, Neighborhoods) and contents.neighbors.left_out:
         lines.append(f"neighbors: {contents.neighbors.left_out_words}")
     if isinstance(contents.audit, Audit) and contents.audit.too_small:
@@ -108,7 +108,7 @@ def plain(item: Any, arrays: bool = False) -> Any:
     if isinstance(item, tuple | list):
         return [plain(value, arrays) for value in item]
     if isinstance(item, np.ndarray):
-        return _rounded(item).tolist()
+        return _six_digits(item).tolist()
     if isinstance(item, Enum):
         return item.value
     if isinstance(item, torch.dtype):
@@ -118,8 +118,8 @@ def plain(item: Any, arrays: bool = False) -> Any:
     return item
 
 
-def _rounded(array: np.ndarray) -> np.ndarray:
-    """The same to six digits."""
+def _six_digits(array: np.ndarray) -> np.ndarray:
+    """The array to six digits."""
     return np.array([float(f"{value:.6g}") for value in array.ravel().tolist()]).reshape(array.shape)
 
 
@@ -129,7 +129,7 @@ def alignment_arrays(found: Alignment) -> dict[str, Any]:
     return {name: plain(getattr(found, name).tolist()) for name in names}
 
 
-def _memorized(found: Memorization) -> str:
+def _memory_text(found: Memorization) -> str:
     if found.reason:
         return f"cannot be told: {found.reason}"
     return f"{found.score:.1%} (± {found.standard_error:.1%}) of the templates' fit to the training data"

@@ -5,7 +5,7 @@ import { get, numbers } from "./api.js";
 import { bandColor, classColor, depthColor, tips } from "./draw.js";
 
 const SIDE = 560; // of the canvas, in pixels of the page
-const MANY = 3000; // from so many cells on, edges are hairlines
+const MANY = 3000; // from this many cells on, edges are hairlines
 const THUMBNAIL = 44;
 const MOST_ZOOM = 1e6;
 const PAUSE = 120;

@@ -67,7 +67,7 @@ function sums({ templates: found, difference }) {
   const table = make("table", { class: difference ? "sums led" : "sums" }, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...body));
   const away = difference && difference.distance !== null
     ? make("p", { class: "hint" }, `${difference.loser} would win at a distance of ${told(difference.distance)} from here,`
-      + " if the region reaches so far.") : "";
+      + " if the region reaches that far.") : "";
   return make("div", {}, table, away);
 }
 

@@ -69,7 +69,7 @@ class RunnerUp:
         inner: <A_c - A_d, x>.
         offset: b_c - b_d.
         margin: By how much c is larger.
-        distance: Of x from c = d, margin / |A_c - A_d|, as long as its region reaches so far.
+        distance: Of x from c = d, margin / |A_c - A_d|, as long as its region reaches that far.
         size: |x|, to compare the distance with.
         cosine: Of A_c with A_d.
         template: A_c - A_d, shaped as the input.
@@ -97,7 +97,7 @@ class Answer:
         input: x.
         label: Name of its class; empty where the data has none.
         predicted: Name of the answer; empty where the outputs are values.
-        right: Whether they agree; None where the outputs do not say a class of the data.
+        right: Whether they agree; None where the outputs do not give a class of the data.
         splits: One per shown output.
         runner_up: What decided between the two largest; None where outputs do not compete.
         shares: A x entry by entry, shaped as the input, of a single output; None where there are several.
@@ -119,7 +119,7 @@ def choose_inputs(right: Tensor | None, labels: Tensor, count: int) -> list[int]
     """Choose which test inputs to explain: right answers, one class after another, then some wrong ones.
 
     Args:
-        right: Whether each test input is classified rightly (N,); None where that is not known.
+        right: Whether each test input is classified correctly (N,); None where that is not known.
         labels: Their classes (N,).
         count: How many to choose.
 
@@ -188,7 +188,7 @@ def _answers(subject: Subject, chosen: list[int], count: int) -> Iterator[Answer
 
 
 def _units(subject: Subject, own: Tensor, label: int, count: int) -> list[int]:
-    """Flat numbers of the outputs to show: the largest ones, or some all over an output that holds values."""
+    """Flat numbers of the outputs to show: the largest ones, or some spread over an output that holds values."""
     if subject.competes:
         # The runner-up needs two.
         top = own.argsort(descending=True, stable=True)[: max(2, count)].tolist()

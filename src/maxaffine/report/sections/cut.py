@@ -18,7 +18,7 @@ from maxaffine.report.coordinates import coordinate_plane
 from maxaffine.report.facts import Choices, LeftOut
 from maxaffine.report.sections.subject import Meaning, Subject
 
-# Numbers that the vertices of the plane may compute, and those that the lines between the inputs and the check may.
+# Numbers that may be computed for the vertices of the plane, and for the lines between the inputs and for the check.
 WORK, CHECK_WORK = 3e9, 1e9
 FEWEST_CELLS = 20
 FEWEST_PIECES, MOST_PIECES = 8, 2**16
@@ -38,7 +38,7 @@ class Change:
         end: Number of the one where it ends.
         share: How much of the way lies before it.
         before: Name of the answer before it.
-        after: The same after it.
+        after: Name of the answer after it.
         first: Whether it is known to be the first one on this way.
     """
 
@@ -139,7 +139,7 @@ def cut_of(subject: Subject, chosen: list[int], choices: Choices) -> Cut | LeftO
         KeyboardInterrupt: Ctrl-C; half of a plane would mislead.
     """
     try:
-        place = _coordinates(subject) if subject.meaning is Meaning.FIELD else _spanned(subject, chosen)
+        place = _coordinates(subject) if subject.meaning is Meaning.FIELD else _input_plane(subject, chosen)
     except BadInput as error:
         return LeftOut(f"There is no plane to show: {error}.")
     cells = subject.affordable(WORK, choices.cells)
@@ -149,9 +149,9 @@ def cut_of(subject: Subject, chosen: list[int], choices: Choices) -> Cut | LeftO
             "take minutes; ma.partition.plane(net, anchors, extent=...) draws them in a run of its own."
         )
     try:
-        ways = [_followed(subject, place.inputs[a], place.inputs[b]) for a, b in WAYS]
+        ways = [_follow(subject, place.inputs[a], place.inputs[b]) for a, b in WAYS]
         change = _change(subject, place, ways)
-        found, share, expected = _divided(subject, place, cells, ways, change)
+        found, share, expected = _divide(subject, place, cells, ways, change)
     except MaxAffineError as error:
         return LeftOut(f"The plane cannot be divided exactly: {str(error).splitlines()[0]}.")
     samples = max(1, subject.affordable(CHECK_WORK, SAMPLES))
@@ -166,12 +166,12 @@ def cut_of(subject: Subject, chosen: list[int], choices: Choices) -> Cut | LeftO
         followed=sum(float(way.breakpoints[-1]) for way in ways) / len(ways),
         check=found.verify(subject.reference, samples=samples, every_cell=False, raises=False),
         areas=_areas(subject, found),
-        values=tuple(_reached(subject, found)),
+        values=tuple(_ranges(subject, found)),
         height=place.height,
     )
 
 
-def _spanned(subject: Subject, chosen: list[int]) -> _Place:
+def _input_plane(subject: Subject, chosen: list[int]) -> _Place:
     """The rectangle around three of the explained inputs."""
     picked = _anchors(subject, chosen)
     if picked is None:
@@ -211,7 +211,7 @@ def _anchors(subject: Subject, chosen: list[int]) -> tuple[list[int], np.ndarray
     return None
 
 
-def _followed(subject: Subject, start: Tensor, end: Tensor) -> LinePartition:
+def _follow(subject: Subject, start: Tensor, end: Tensor) -> LinePartition:
     """The exact line between two inputs, as many of its pieces as are affordable."""
     most = max(FEWEST_PIECES, subject.affordable(CHECK_WORK / len(WAYS), MOST_PIECES))
     with warnings.catch_warnings():
@@ -223,7 +223,7 @@ def _followed(subject: Subject, start: Tensor, end: Tensor) -> LinePartition:
             raise KeyboardInterrupt from stopped
 
 
-def _expected(place: _Place, ways: list[LinePartition]) -> int:
+def _estimate(place: _Place, ways: list[LinePartition]) -> int:
     """About how many regions the rectangle has: n lines through the triangle cross each other about n^2 / 6 times."""
     crossings = sum(len(way.crossings) / float(way.breakpoints[-1]) for way in ways)
     # Every line through the triangle crosses two of its sides.
@@ -242,29 +242,29 @@ def _change(subject: Subject, place: _Place, ways: list[LinePartition]) -> Chang
             before, after = (subject.answer_name(int(number)) for number in found.classes[:2])
             return Change(place.anchors[a], place.anchors[b], float(found.t[0]), before, after, True)
     for (a, b), way in zip(WAYS, ways, strict=True):
-        if not way.complete and (met := _bisected(subject, way)) is not None:
+        if not way.complete and (met := _bisect(subject, way)) is not None:
             share, before, after = met
             return Change(place.anchors[a], place.anchors[b], share, before, after, False)
     return None
 
 
-def _bisected(subject: Subject, way: LinePartition) -> tuple[float, str, str] | None:
+def _bisect(subject: Subject, way: LinePartition) -> tuple[float, str, str] | None:
     """A change on a way too long to be followed: between two points with different answers, halved to the last bit."""
-    # Changes between points with the same answer are missed, so that it need not be the first one.
+    # Changes between points with the same answer are missed, so it need not be the first one.
     t = torch.linspace(0, 1, STEPS + 1, dtype=torch.float64)
-    answers = _answered(subject, way, t)
+    answers = _answers(subject, way, t)
     changes = (answers[1:] != answers[:-1]).nonzero()[:, 0].tolist()
     if not changes:
         return None
     low, high = float(t[changes[0]]), float(t[changes[0] + 1])
     before, after = int(answers[changes[0]]), int(answers[changes[0] + 1])
     while low < (middle := (low + high) / 2) < high:
-        here = int(_answered(subject, way, torch.tensor([middle], dtype=torch.float64))[0])
+        here = int(_answers(subject, way, torch.tensor([middle], dtype=torch.float64))[0])
         low, high, after = (middle, high, after) if here == before else (low, middle, here)
     return high, subject.answer_name(before), subject.answer_name(after)
 
 
-def _answered(subject: Subject, way: LinePartition, t: Tensor) -> Tensor:
+def _answers(subject: Subject, way: LinePartition, t: Tensor) -> Tensor:
     """The answers at places on a way, in float64."""
     target = way.target
     runs = (target.graph.run(target.segment.points(part))[0] for part in t.split(subject.at_once))
@@ -272,12 +272,12 @@ def _answered(subject: Subject, way: LinePartition, t: Tensor) -> Tensor:
     return subject.answers(torch.cat(values)).cpu()
 
 
-def _divided(
+def _divide(
     subject: Subject, place: _Place, cells: int, ways: list[LinePartition], change: Change | None
 ) -> tuple[PlanePartition, float, int]:
     """The partition of the largest rectangle that has few enough cells, its share, and what the whole one may have."""
     low, high = place.low, place.high
-    expected = _expected(place, ways)
+    expected = _estimate(place, ways)
     share = min(1.0, math.sqrt(cells / expected))
     center = _center(place, change)
     while True:
@@ -312,7 +312,7 @@ def _areas(subject: Subject, found: PlanePartition) -> tuple[tuple[str, float], 
     return tuple((subject.answer_name(number), float(sums[number] / sums.sum())) for number in present)
 
 
-def _reached(subject: Subject, found: PlanePartition) -> Iterator[Reach]:
+def _ranges(subject: Subject, found: PlanePartition) -> Iterator[Reach]:
     """The range of every value: an affine function is least and largest at corners."""
     if subject.meaning.valued and len(subject.units) < 2:
         corners = found.values.numpy()[np.unique(found.cells.corners)]

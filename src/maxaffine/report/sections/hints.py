@@ -21,7 +21,7 @@ def hints_of(contents: Contents) -> tuple[Hint, ...]:
     """Say what the numbers of a report ask for.
 
     Args:
-        contents: The report, its hints aside.
+        contents: The report without its hints.
 
     Returns:
         What to try, the most pressing first; nothing where no number asks for anything.
@@ -51,7 +51,7 @@ def _exactness(contents: Contents) -> Iterator[Hint]:
         return
     yield Hint(
         "The spline form and the module differ by more than rounding explains.",
-        "Rely on no number of this page. If it differs in float64 too, this is a fault of maxaffine: report it.",
+        "Do not rely on this page's numbers. If it differs in float64 too, this is a fault of maxaffine: report it.",
         "exact",
     )
 
@@ -108,7 +108,7 @@ def _memory(found: Memorization) -> Iterator[Hint]:
     train, test = found.train.summary["accuracy"], found.test.summary["accuracy"]
     yield Hint(
         f"{found.score:.1%} (± {found.standard_error:.1%}) of the templates' fit to the training inputs is not there on"
-        f" test inputs; {train:.1%} of the former and {test:.1%} of the latter are answered rightly.",
+        f" test inputs; {train:.1%} of the former and {test:.1%} of the latter are answered correctly.",
         "Train once more with weight decay or more varied data, and compare this number and the test accuracy.",
         "memorized",
     )
@@ -132,8 +132,8 @@ def _answers(contents: Contents) -> Iterator[Hint]:
         )
         yield Hint(
             f"In {len(near)} of {len(decided)} explained answers the runner-up would win after a move of less than"
-            f" {NEAR:.0%} of the input's own length, if the weights at the input held so far.",
-            f"Ask whether your inputs vary by so much: {named}.",
+            f" {NEAR:.0%} of the input's own length, if the weights at the input held that far.",
+            f"Ask whether your inputs vary by that much: {named}.",
             f"input-{near[0][0]}",
         )
     biased = [index for index, up in decided if up.offset > up.inner]
@@ -149,8 +149,8 @@ def _answers(contents: Contents) -> Iterator[Hint]:
     if alike:
         named = ", ".join(f"{up.winner} and {up.loser} ({up.cosine:.2f})" for _, up in alike[:NAMED])
         yield Hint(
-            f"In {len(alike)} of {len(decided)} explained answers winner and runner-up have almost one template (cosine"
-            f" above {ALIKE}): {named}.",
+            f"In {len(alike)} of {len(decided)} explained answers winner and runner-up have almost the same template"
+            f" (cosine above {ALIKE}): {named}.",
             "Train once more with maxaffine.OrthogonalTemplates, which penalizes that, and compare the test accuracy.",
             f"input-{alike[0][0]}",
         )

@@ -9,7 +9,7 @@ from maxaffine.report.facts import Choices, LeftOut
 from maxaffine.report.sections.subject import Meaning, Subject, spaced
 from maxaffine.templates import Memorization, memorization
 
-# Numbers that pulling templates back may compute: about a minute.
+# Numbers that may be computed to pull templates back: about a minute.
 WORK = 4e9
 FEWEST = 20
 

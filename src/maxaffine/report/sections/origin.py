@@ -18,7 +18,7 @@ from maxaffine.report.facts import Check, Choices, Origin
 from maxaffine.report.reference import Reference
 from maxaffine.report.sections.subject import Subject, spaced
 
-# Numbers that a check may compute: some seconds.
+# Numbers that may be computed for a check: some seconds.
 WORK = 2e8
 
 
@@ -26,7 +26,7 @@ def origin_of(subject: Subject, name: str, weights: str, fresh: bool) -> Origin:
     """Say where a network and its data come from.
 
     Args:
-        subject: Both.
+        subject: The network and the data.
         name: What to call the network.
         weights: One sentence on where its weights come from.
         fresh: Whether they were drawn here, so that it has seen nothing but training inputs.
@@ -61,10 +61,10 @@ def checks_of(subject: Subject, chosen: Sequence[int], choices: Choices) -> tupl
         One check per dtype. One that finds more than rounding says so; nothing is raised.
     """
     model, reference = subject.model, Reference(subject.model, choices.until)
-    own = verify(subject.net, reference, _checked(subject, choices.checked, chosen), raises=False)
+    own = verify(subject.net, reference, _probes(subject, choices.checked, chosen), raises=False)
     if own.dtype == torch.float64:
         return (Check("float64", own),)
-    inputs = _checked(subject, choices.checked_double, chosen).double()
+    inputs = _probes(subject, choices.checked_double, chosen).double()
     first = Check(str(own.dtype).removeprefix("torch."), own)
     try:
         with warnings.catch_warnings():
@@ -79,8 +79,8 @@ def checks_of(subject: Subject, chosen: Sequence[int], choices: Choices) -> tupl
         return first, Check("float64", None, f"it cannot run in float64 ({type(error).__name__}: {reason})")
 
 
-def _checked(subject: Subject, count: int, chosen: Sequence[int]) -> Tensor:
-    """The inputs to check: some all over the data, and those that the page explains."""
+def _probes(subject: Subject, count: int, chosen: Sequence[int]) -> Tensor:
+    """The inputs to check: some spread over the data, and those that the page explains."""
     count = subject.affordable(WORK, count)
     spread = spaced(len(subject.test), count) if count else torch.zeros(0, dtype=torch.int64)
     return subject.test[torch.cat([spread, torch.tensor(chosen, dtype=torch.int64)]).unique()]

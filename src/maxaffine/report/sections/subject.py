@@ -89,7 +89,7 @@ class Subject:
 
     @property
     def classifies(self) -> bool:
-        """Whether the outputs say a class of the data."""
+        """Whether the outputs give a class of the data."""
         return self.meaning in (Meaning.CLASSES, Meaning.SIGN)
 
     @property
@@ -113,7 +113,7 @@ class Subject:
 
     @property
     def output_names(self) -> tuple[str, ...] | None:
-        """What to call the outputs that say a class without naming the class; None for their numbers."""
+        """What to call the outputs that give a class without naming it; None for their numbers."""
         return ("an output of at most 0", "an output above 0") if self.meaning is Meaning.SIGN else None
 
     def unit_name(self, unit: int) -> str:
@@ -165,10 +165,10 @@ def find_subject(model: nn.Module, data: DataSet, choices: Choices) -> Subject:
         choices: Where to stop, which output to take, and what it answers where that is not to be inferred.
 
     Returns:
-        Both, and the module's own values beside them.
+        The captured network, the module's own values, and the data.
 
     Raises:
-        BadInput: When there is no such output, or it is no floating-point function of the input.
+        BadInput: When there is no such output, or it is not a floating-point function of the input.
         NotPiecewiseAffine: When the model has no exact spline form.
     """
     train, test = (like_model(split.inputs, model) for split in (data.train, data.test))
@@ -179,7 +179,7 @@ def find_subject(model: nn.Module, data: DataSet, choices: Choices) -> Subject:
         raise BadInput(f"output_index: the model has {count} outputs; give a number from 0 to {count - 1}")
     value = net.graph.values[net.graph.outputs[chosen]]
     if value.batch is None or value.dtype is None or not value.dtype.is_floating_point:
-        raise BadInput(f"output_index: output {chosen} is no floating-point function of the input; choose another")
+        raise BadInput(f"output_index: output {chosen} is not a floating-point function of the input; choose another")
     net = net.settled(data.classes, choices.task, chosen)
     if net.task(chosen) is not Task.CLASSES and prod(value.units) == 1:
         data = _without_labels(data)
@@ -187,7 +187,7 @@ def find_subject(model: nn.Module, data: DataSet, choices: Choices) -> Subject:
 
 
 def _without_labels(data: DataSet) -> DataSet:
-    """The data of a network that gives one value: whole numbers beside its inputs are no classes."""
+    """The data of a network that gives one value: whole numbers beside its inputs are not classes."""
     train, test = (replace(split, labels=torch.zeros_like(split.labels)) for split in (data.train, data.test))
     return replace(data, train=train, test=test, class_names=("unlabeled",))
 
