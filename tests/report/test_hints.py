@@ -95,7 +95,11 @@ def test_memorization_counts_beyond_chance(calm: Contents) -> None:
             "0.50%",
         ),
         ({"offset": 2.5}, "In 1 of 3 explained answers the offsets add more", "bias=False"),
-        ({"cosine": 0.95}, "In 1 of 3 explained answers winner and runner-up have almost one", "OrthogonalTemplates"),
+        (
+            {"cosine": 0.95},
+            "In 1 of 3 explained answers winner and runner-up have almost the same",
+            "OrthogonalTemplates",
+        ),
     ],
 )
 def test_answers(calm: Contents, changes: dict[str, float], finding: str, advice: str) -> None:

@@ -94,7 +94,7 @@ def test_hooks_go_even_after_a_failure() -> None:
 
 def test_unknown_and_unused_modules_are_refused() -> None:
     model = nn.Sequential(nn.Linear(4, 4))
-    with pytest.raises(BadInput, match="'1' is no module .* 1 modules"):
+    with pytest.raises(BadInput, match="'1' is not a module .* 1 modules"):
         Reference(model, until="1")
     spare = Ends(nn.ReLU())
     spare.spare = nn.ReLU()
