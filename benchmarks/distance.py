@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import maxaffine
-from maxaffine.codes import PackedCodes, distance, pack
+from maxaffine._codes import PackedCodes, distance, pack
 
 from .measure import Failure, in_fresh_process, interleaved, peak_extra_memory
 
@@ -80,8 +80,8 @@ def time_case(number: int, rounds: int) -> Any:
 def memory_of_case(number: int) -> float:
     """Extra MiB of one call, its result included."""
     a, b = CASES[number].build()
-    maxaffine.code_distance(a[:1], b[:1])
-    return peak_extra_memory(lambda: maxaffine.code_distance(a, b))
+    maxaffine.codes.code_distance(a[:1], b[:1])
+    return peak_extra_memory(lambda: maxaffine.codes.code_distance(a, b))
 
 
 def contestants(a: PackedCodes, b: PackedCodes) -> dict[str, Callable[[], Any]]:
@@ -90,7 +90,7 @@ def contestants(a: PackedCodes, b: PackedCodes) -> dict[str, Callable[[], Any]]:
     one_hot = [torch.nn.functional.one_hot(x.long(), a.pieces).float().flatten(1) for x in (left, right)]
     runs = {
         FLOOR: lambda: _floor(a, b),
-        OURS: lambda: maxaffine.code_distance(a, b),
+        OURS: lambda: maxaffine.codes.code_distance(a, b),
         WITHOUT: lambda: _without_faiss(a, b),
         "matrix product": lambda: 1 - (one_hot[0] @ one_hot[1].T) / a.unit_count,
         "torch.cdist, p=0": lambda: torch.cdist(left, right, p=0) / a.unit_count,
@@ -108,7 +108,7 @@ def _floor(a: PackedCodes, b: PackedCodes) -> np.ndarray:
 
 def _without_faiss(a: PackedCodes, b: PackedCodes) -> Tensor:
     with patch.object(distance, "load_faiss", lambda: None):
-        return maxaffine.code_distance(a, b)
+        return maxaffine.codes.code_distance(a, b)
 
 
 def _hammings(a: np.ndarray, b: np.ndarray) -> Tensor:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import maxaffine
-from maxaffine.learning import orthogonal_classifier
+from maxaffine._learning import orthogonal_classifier
 
 from .measure import Failure, Timing, in_fresh_process, interleaved
 from .networks import OUTPUTS, SUBJECTS
@@ -43,8 +43,8 @@ def time_learning(network: str, rounds: int) -> dict[str, Timing]:
     subject = replace(SUBJECTS[network], batch=BATCH)
     model, inputs = subject.build()
     step = _stepper(model.train(), inputs)
-    classifier = maxaffine.OrthogonalTemplates(0.1)
-    maps = maxaffine.OrthogonalTemplates(0.1, on="maps", samples=SAMPLES, classes=range(OUTPUTS))
+    classifier = maxaffine.learning.OrthogonalTemplates(0.1)
+    maps = maxaffine.learning.OrthogonalTemplates(0.1, on="maps", samples=SAMPLES, classes=range(OUTPUTS))
     other, _ = subject.build()
     orthogonal_classifier(other.train(), inputs)
 

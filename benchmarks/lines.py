@@ -14,7 +14,7 @@ from captum.attr import (  # pyright: ignore[reportMissingImports]  # an extra o
 from torch import Tensor, nn
 
 import maxaffine
-from maxaffine import models
+from maxaffine import _models as models
 
 from .measure import Failure, in_fresh_process, interleaved
 

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from maxaffine import models
+from maxaffine import _models as models
 
 OUTPUTS = 10
 

@@ -22,7 +22,7 @@ PACKAGES = ("relucent", "affinitree")
 AUTHORS = "edge subdivision, its author's"
 SUBDIVISIONS = ("edge subdivision", AUTHORS)
 PEERS = (*SUBDIVISIONS, *PACKAGES)
-# A folder with a clone of https://github.com/arturs-berzins/relu_edge_subdivision, which is no package.
+# A folder with a clone of https://github.com/arturs-berzins/relu_edge_subdivision, which is not a package.
 FOLDER = "EDGE_SUBDIVISION"
 
 

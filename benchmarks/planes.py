@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import maxaffine as ma
-from maxaffine.partition import PlanePartition
+from maxaffine._partition import PlanePartition
 
 from .measure import Failure, in_fresh_process
 from .plane_peers import PACKAGES, PEERS, SUBDIVISIONS, run_peer

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 import maxaffine
-from maxaffine.codes import Codes, PackedCodes
+from maxaffine._codes import Codes, PackedCodes
 
 from .measure import Failure, in_fresh_process, interleaved
 
@@ -66,7 +66,7 @@ def time_case(number: int, rounds: int) -> dict[str, Any]:
     """Interleaved timings of one case, after a check that the exact contestants agree."""
     faiss.omp_set_num_threads(1)
     base, queries = CASES[number].build()
-    index = maxaffine.CodeIndex(base)
+    index = maxaffine.search.CodeIndex(base)
     recall = index.prepare(k=K)
     rows, asked = (_padded(codes) for codes in (base, queries))
     flat, ivf = _flat(rows), _ivf(rows, recall.lists)

@@ -15,7 +15,9 @@ import torch
 from torch import nn
 
 import maxaffine
-from maxaffine import data, models, search
+from maxaffine import _data as data
+from maxaffine import _models as models
+from maxaffine import _search as search
 
 from .measure import Failure, Timing, in_fresh_process, interleaved, peak_extra_memory
 from .networks import SUBJECTS
@@ -85,7 +87,7 @@ def time_encoding(name: str, rounds: int) -> dict[str, Timing]:
 
     def encode() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            search.encode(net, split, maxaffine.CodeStore.create(f"{folder}/codes.lance", net), progress=False)
+            search.encode(net, split, maxaffine.search.CodeStore.create(f"{folder}/codes.lance", net), progress=False)
 
     runs = {
         "forward": lambda: [model(batch) for batch in batches],

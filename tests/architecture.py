@@ -69,7 +69,7 @@ class Rooms:
 
     @classmethod
     def from_markdown(cls, text: str) -> Rooms:
-        """Read the order out of ARCHITECTURE.md.
+        """Read the order out of ARCHITECTURE.md, which names a room without its underscore.
 
         One line says ``a <- b, c <- d`` (left is imported by right); another lists the rooms that stand ``(beside; they
         import errors only)`` and may be imported by ``report``,
@@ -120,7 +120,7 @@ def _operators(package: Path) -> frozenset[str]:
     """The kinds of operators in the graph's room: whatever derives from its Operator."""
     classes = [
         node
-        for path in package.glob("graph/*.py")
+        for path in package.glob("_graph/*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ClassDef)
     ]
@@ -134,9 +134,10 @@ def _check_file(path: Path, package: Path, rooms: Rooms, operators: frozenset[st
     text = path.read_text(encoding="utf-8")
     tree = ast.parse(text, filename=str(path))
     relative = path.relative_to(package)
-    room = relative.parts[0].removesuffix(".py")
+    room = _room(relative.parts[0].removesuffix(".py"))
     checks = [
         _imports(tree, relative, package, rooms),
+        _furniture(tree, relative),
         _local_imports(tree, relative),
         _sizes(tree),
         _state(tree, room),
@@ -150,9 +151,30 @@ def _check_file(path: Path, package: Path, rooms: Rooms, operators: frozenset[st
 _Finding = tuple[str, int, str]
 
 
+def _room(name: str) -> str:
+    """The room of a package or module, called without its underscore; doors have none, and keep their names."""
+    return name[1:] if name.startswith("_") and not name.startswith("__") else name
+
+
+def _is_door(relative: Path) -> bool:
+    """Whether a module is public: what users import, made of what the rooms offer."""
+    return len(relative.parts) == 1 and not relative.name.startswith("_") and relative.name != "errors.py"
+
+
+def _furniture(tree: ast.Module, relative: Path) -> Iterator[_Finding]:
+    """What stands in a door: it offers what the rooms hold, and holds nothing."""
+    if _is_door(relative):
+        for statement in tree.body:
+            bound = [name for name, _ in _bindings(statement)]
+            words = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+            if not (words or isinstance(statement, ast.ImportFrom) or bound == ["__all__"]):
+                yield "door", statement.lineno, f"a public module only imports: {ast.unparse(statement)[:60]}"
+
+
 def _imports(tree: ast.Module, relative: Path, package: Path, rooms: Rooms) -> Iterator[_Finding]:
-    room = relative.parts[0].removesuffix(".py")
-    entrance = room in ("__init__", "__main__")
+    room = _room(relative.parts[0].removesuffix(".py"))
+    door = _is_door(relative)
+    entrance = door or room in ("__init__", "__main__")
     if not entrance and room not in rooms.allowed:
         yield "room", 1, f"room {room!r} is not in ARCHITECTURE.md"
         return
@@ -160,15 +182,17 @@ def _imports(tree: ast.Module, relative: Path, package: Path, rooms: Rooms) -> I
         package_name, _, inside = module.partition(".")
         if package_name != PACKAGE:
             continue
-        target, _, deeper = inside.partition(".")
+        place, _, deeper = inside.partition(".")
+        target = _room(place)
         if module == PACKAGE and not entrance:
             yield "direction", node.lineno, "imports the package itself, which imports every room"
         if not target or target == room:
             continue
-        if not entrance and target not in rooms.allowed[room]:
-            yield "direction", node.lineno, f"{room} imports {target}, which is not to its left"
-        behind = [name for name in names if name.startswith("_") or _is_hidden_module(package / target, name)]
-        if deeper or behind:
+        if not entrance and (target not in rooms.allowed[room] or place == target != "errors"):
+            yield "direction", node.lineno, f"{room} imports {place}, which is not a room to its left"
+        behind = [name for name in names if name.startswith("_") or _is_hidden_module(package / place, name)]
+        # What needs an extra is not imported with its room, so its own public module reaches for it.
+        if (deeper and not (door and deeper in OPTIONAL)) or behind:
             yield "door", node.lineno, f"reaches behind the door of {target}: {module} {behind or ''}".rstrip()
 
 

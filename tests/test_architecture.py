@@ -28,7 +28,7 @@ def test_library_obeys() -> None:
 def test_architecture_page_lists_every_room() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     table = set(re.findall(r"`(\w+)(?:/|\.py)`", text.split("## Symbols")[0]))
-    assert set(_rooms().allowed) <= table
+    assert {room if room == "errors" else f"_{room}" for room in _rooms().allowed} <= table
 
 
 def test_order_is_read_from_the_page() -> None:
@@ -41,62 +41,69 @@ def test_order_is_read_from_the_page() -> None:
 
 
 GOOD = {
-    "__init__.py": 'from maxaffine.maps import AffineMap\n\n__all__ = ["AffineMap"]\n',
+    "__init__.py": 'from maxaffine._maps import AffineMap\n\n__all__ = ["AffineMap"]\n',
     "errors.py": '"""Errors."""\n',
-    "spline/__init__.py": "from maxaffine.spline.core import Spline\n",
-    "spline/core.py": "from ..errors import Bad\nTABLE = {'relu': 2}\n\ndef pieces(kind):\n    return TABLE[kind]\n",
-    "maps/__init__.py": "import torch\nfrom maxaffine.spline import Spline\n",
-    "graph/kinds.py": "class Kinked(Operator):\n    pass\n\ndef f(x):\n    return isinstance(x, Kinked)\n",
-    "graph/more.py": "class Twice(Kinked):\n    pass\n",
-    "capture/registry.py": "_RULES = {}\n\ndef rule(name):\n    _RULES[name] = name\n\nrule('aten.add')\n",
-    "report/__init__.py": "from maxaffine.data import load\n\ndef draw():\n    import matplotlib.pyplot as plt\n",
-    "capture/__init__.py": "from maxaffine.capture.capture import capture\n",
-    "capture/capture.py": "def capture(module):\n    return module\n",
-    "cli.py": (
-        "from maxaffine import data\nfrom maxaffine.capture import capture\n\n"
+    "_spline/__init__.py": "from maxaffine._spline.core import Spline\n",
+    "_spline/core.py": "from ..errors import Bad\nTABLE = {'relu': 2}\n\ndef pieces(kind):\n    return TABLE[kind]\n",
+    "_maps/__init__.py": "import torch\nfrom maxaffine._spline import Spline\n",
+    "_graph/kinds.py": "class Kinked(Operator):\n    pass\n\ndef f(x):\n    return isinstance(x, Kinked)\n",
+    "_graph/more.py": "class Twice(Kinked):\n    pass\n",
+    "_capture/registry.py": "_RULES = {}\n\ndef rule(name):\n    _RULES[name] = name\n\nrule('aten.add')\n",
+    "_report/__init__.py": "from maxaffine._data import load\n\ndef draw():\n    import matplotlib.pyplot as plt\n",
+    "_capture/__init__.py": "from maxaffine._capture.capture import capture\n",
+    "_capture/capture.py": "def capture(module):\n    return module\n",
+    "partition.py": '"""Door."""\n\nfrom maxaffine._maps import AffineMap\n\n__all__ = ["AffineMap"]\n',
+    "_cli.py": (
+        "from maxaffine import _data as data\nfrom maxaffine._capture import capture\n\n"
         "try:\n    run()\nexcept Exception as cause:\n    raise SystemExit(2) from cause\n"
     ),
 }
 
 BROKEN = [
-    ("direction", "spline/core.py", "from maxaffine.maps import AffineMap"),
-    ("direction", "spline/core.py", "from ..maps import AffineMap"),
-    ("direction", "spline/core.py", "from .. import maps"),
-    ("direction", "spline/core.py", "import maxaffine.maps"),
-    ("direction", "spline/core.py", "import maxaffine"),
-    ("direction", "spline/core.py", "from maxaffine import AffineMap"),
-    ("direction", "maps/affine.py", "from maxaffine.codes import Codes"),
-    ("direction", "models/mlp.py", "from maxaffine.spline import Spline"),
-    ("direction", "capture/export.py", "from maxaffine.data import load"),
-    ("direction", "errors.py", "if TYPE_CHECKING:\n    from maxaffine.spline import Spline"),
-    ("door", "maps/affine.py", "from maxaffine.spline.core import Spline"),
-    ("door", "maps/affine.py", "from ..spline.core import Spline"),
-    ("door", "maps/affine.py", "from maxaffine.spline import core"),
-    ("door", "maps/affine.py", "from maxaffine.spline import _hidden"),
-    ("door", "__init__.py", "from maxaffine.spline.core import Spline"),
+    ("direction", "_spline/core.py", "from maxaffine._maps import AffineMap"),
+    ("direction", "_spline/core.py", "from .._maps import AffineMap"),
+    ("direction", "_spline/core.py", "from .. import _maps"),
+    ("direction", "_spline/core.py", "import maxaffine._maps"),
+    ("direction", "_spline/core.py", "import maxaffine"),
+    ("direction", "_spline/core.py", "from maxaffine import AffineMap"),
+    ("direction", "_maps/affine.py", "from maxaffine._codes import Codes"),
+    ("direction", "_models/mlp.py", "from maxaffine._spline import Spline"),
+    ("direction", "_capture/export.py", "from maxaffine._data import load"),
+    ("direction", "errors.py", "if TYPE_CHECKING:\n    from maxaffine._spline import Spline"),
+    ("door", "_maps/affine.py", "from maxaffine._spline.core import Spline"),
+    ("door", "_maps/affine.py", "from .._spline.core import Spline"),
+    ("door", "_maps/affine.py", "from maxaffine._spline import core"),
+    ("door", "_maps/affine.py", "from maxaffine._spline import _hidden"),
+    ("door", "__init__.py", "from maxaffine._spline.core import Spline"),
+    ("direction", "_report/page.py", "from maxaffine.partition import AffineMap"),
+    ("direction", "_report/page.py", "from maxaffine import partition"),
+    ("door", "partition.py", "from maxaffine._spline.core import Spline"),
+    ("door", "partition.py", "def f(x):\n    return x"),
+    ("door", "partition.py", "LIMIT = 3"),
     ("room", "utils/misc.py", "x = 1"),
-    ("local-import", "maps/affine.py", "def f():\n    from maxaffine.spline import Spline"),
-    ("local-import", "maps/affine.py", "def f():\n    import numpy"),
-    ("function-length", "maps/affine.py", "def f():\n" + "    x = 1\n" * FUNCTION_LINES),
-    ("operator", "maps/affine.py", "def f(x):\n    return isinstance(x, Kinked)"),
-    ("operator", "maps/affine.py", "def f(x):\n    return isinstance(x, (graph.Twice, Operator))"),
-    ("operator", "maps/affine.py", "def f(x):\n    return isinstance(x, Operator | Twice)"),
-    ("operator", "maps/affine.py", "def f(x):\n    match x:\n        case Twice():\n            return 1"),
-    ("state", "maps/affine.py", "_CACHE = {}"),
-    ("state", "maps/affine.py", "_CACHE: dict = dict()"),
-    ("state", "maps/affine.py", "_CACHE = defaultdict(list)"),
-    ("state", "maps/affine.py", "TABLE = {1: 2}\n\ndef f():\n    TABLE[3] = 4"),
-    ("state", "maps/affine.py", "TABLE = [1]\n\ndef f():\n    TABLE.append(2)"),
-    ("state", "maps/affine.py", "TABLE = {1}\n\ndef f():\n    del TABLE[0]"),
-    ("state", "maps/affine.py", "n = 0\n\ndef f():\n    global n\n    n = 1"),
-    ("state", "capture/export.py", "_SEEN = []"),
-    ("import-effect", "maps/affine.py", "torch.set_num_threads(1)"),
-    ("assert", "maps/affine.py", "def f(x):\n    assert x > 0"),
-    ("bare-except", "maps/affine.py", "try:\n    f()\nexcept:\n    raise"),
-    ("swallowed", "maps/affine.py", "try:\n    f()\nexcept:\n    pass"),
-    ("swallowed", "maps/affine.py", "try:\n    f()\nexcept Exception:\n    pass"),
-    ("swallowed", "maps/affine.py", "try:\n    f()\nexcept (ValueError, BaseException) as e:\n    print(e)"),
-    ("swallowed", "maps/affine.py", "with contextlib.suppress(Exception):\n    f()"),
+    ("room", "_utils/misc.py", "x = 1"),
+    ("local-import", "_maps/affine.py", "def f():\n    from maxaffine._spline import Spline"),
+    ("local-import", "_maps/affine.py", "def f():\n    import numpy"),
+    ("function-length", "_maps/affine.py", "def f():\n" + "    x = 1\n" * FUNCTION_LINES),
+    ("operator", "_maps/affine.py", "def f(x):\n    return isinstance(x, Kinked)"),
+    ("operator", "_maps/affine.py", "def f(x):\n    return isinstance(x, (graph.Twice, Operator))"),
+    ("operator", "_maps/affine.py", "def f(x):\n    return isinstance(x, Operator | Twice)"),
+    ("operator", "_maps/affine.py", "def f(x):\n    match x:\n        case Twice():\n            return 1"),
+    ("state", "_maps/affine.py", "_CACHE = {}"),
+    ("state", "_maps/affine.py", "_CACHE: dict = dict()"),
+    ("state", "_maps/affine.py", "_CACHE = defaultdict(list)"),
+    ("state", "_maps/affine.py", "TABLE = {1: 2}\n\ndef f():\n    TABLE[3] = 4"),
+    ("state", "_maps/affine.py", "TABLE = [1]\n\ndef f():\n    TABLE.append(2)"),
+    ("state", "_maps/affine.py", "TABLE = {1}\n\ndef f():\n    del TABLE[0]"),
+    ("state", "_maps/affine.py", "n = 0\n\ndef f():\n    global n\n    n = 1"),
+    ("state", "_capture/export.py", "_SEEN = []"),
+    ("import-effect", "_maps/affine.py", "torch.set_num_threads(1)"),
+    ("assert", "_maps/affine.py", "def f(x):\n    assert x > 0"),
+    ("bare-except", "_maps/affine.py", "try:\n    f()\nexcept:\n    raise"),
+    ("swallowed", "_maps/affine.py", "try:\n    f()\nexcept:\n    pass"),
+    ("swallowed", "_maps/affine.py", "try:\n    f()\nexcept Exception:\n    pass"),
+    ("swallowed", "_maps/affine.py", "try:\n    f()\nexcept (ValueError, BaseException) as e:\n    print(e)"),
+    ("swallowed", "_maps/affine.py", "with contextlib.suppress(Exception):\n    f()"),
 ]
 
 
@@ -120,13 +127,15 @@ def test_broken_tree_is_reported(tmp_path: Path, rule: str, path: str, source: s
 
 def test_a_circle_is_reported_at_each_of_its_files(tmp_path: Path) -> None:
     parts = {
-        "maps/first.py": "from maxaffine.maps.second import f\n",
-        "maps/second.py": "from ..maps import third\n",
-        "maps/third.py": "if TYPE_CHECKING:\n    from maxaffine.maps.first import F\n",
-        "maps/outside.py": "from maxaffine.maps.first import F\n",
+        "_maps/first.py": "from maxaffine._maps.second import f\n",
+        "_maps/second.py": "from .._maps import third\n",
+        "_maps/third.py": "if TYPE_CHECKING:\n    from maxaffine._maps.first import F\n",
+        "_maps/outside.py": "from maxaffine._maps.first import F\n",
     }
     found = check_tree(_write(tmp_path, GOOD | parts), Rooms.from_markdown(ORDER))
-    assert [(v.rule, v.path) for v in found] == [("circle", f"maps/{name}.py") for name in ("first", "second", "third")]
+    assert [(v.rule, v.path) for v in found] == [
+        ("circle", f"_maps/{name}.py") for name in ("first", "second", "third")
+    ]
 
 
 def test_violation_reads_like_a_compiler_error(tmp_path: Path) -> None:

@@ -21,14 +21,16 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from maxaffine import data, models, report
-from maxaffine.capture import capture
-from maxaffine.cli import main
-from maxaffine.cli.main import COMMANDS
-from maxaffine.network import SplineNetwork
-from maxaffine.report import files
-from maxaffine.report.page import GENERATOR
-from maxaffine.report.sections import subject as capturing
+from maxaffine import SplineNetwork
+from maxaffine import _data as data
+from maxaffine import _models as models
+from maxaffine import _report as report
+from maxaffine._capture import capture
+from maxaffine._cli import main
+from maxaffine._cli.main import COMMANDS
+from maxaffine._report import files
+from maxaffine._report.page import GENERATOR
+from maxaffine._report.sections import subject as capturing
 from tests.pages import check_page
 
 MODELS = """
@@ -95,7 +97,7 @@ def digits() -> data.DataSet:
 def trained(ran: Ran) -> nn.Sequential:
     """The network of the report, from the weights that it left."""
     weights = report.files_of(ran.out) / report.WEIGHTS
-    model = models.load_model("maxaffine.models:mlp", weights, input_shape=(1, 8, 8), classes=10)
+    model = models.load_model("maxaffine._models:mlp", weights, input_shape=(1, 8, 8), classes=10)
     assert isinstance(model, nn.Sequential)
     return model.requires_grad_(False)
 
@@ -453,8 +455,8 @@ def test_without_the_extra_the_report_says_how_to_get_it(tmp_path: Path) -> None
     program = """
 import sys
 sys.modules["matplotlib"] = sys.modules["jinja2"] = None
-from maxaffine.cli import main
-from maxaffine.cli.main import COMMANDS
+from maxaffine._cli import main
+from maxaffine._cli.main import COMMANDS
 assert main(["operators", "--rules"]) == 0
 sys.exit(main(["report", "--out", "out"]))
 """
@@ -470,8 +472,8 @@ sys.exit(main(["report", "--out", "out"]))
 def test_drawing_packages_are_imported_late_and_pyplot_never(tmp_path: Path, factories: Path) -> None:
     program = f"""
 import sys
-from maxaffine.cli import main
-from maxaffine.cli.main import COMMANDS
+from maxaffine._cli import main
+from maxaffine._cli.main import COMMANDS
 assert not {{"matplotlib", "jinja2", "PIL"}} & set(sys.modules)
 assert main(["report", "--images", "1", "--train-limit", "50", "--out", "out", "--model", "{factories}:plain"]) == 0
 assert "matplotlib.pyplot" not in sys.modules

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from maxaffine import data, explore, models
-from maxaffine.cli import main
+from maxaffine import _data as data
+from maxaffine import _explore as explore
+from maxaffine import _models as models
+from maxaffine._cli import main
 from tests.explore.conftest import start
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from maxaffine import data, models
-from maxaffine.cli import main
+from maxaffine import _data as data
+from maxaffine import _models as models
+from maxaffine._cli import main
 
 
 def _run(*words: object) -> tuple[int, str, str]:
@@ -35,7 +36,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_neighbors_share_the_modules_activations(out: Path) -> None:
     digits = data.load("digits")
     weights = out / "weights.safetensors"
-    model = models.load_model("maxaffine.models:mlp", weights, input_shape=(1, 8, 8), classes=10)
+    model = models.load_model("maxaffine._models:mlp", weights, input_shape=(1, 8, 8), classes=10)
     searched = torch.linspace(0, 1437, 200, dtype=torch.float64).round().long()
     with torch.no_grad():
         patterns = model.get_submodule("4")(model[:4](digits.train.inputs[searched])) > 0  # type: ignore[index]

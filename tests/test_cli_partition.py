@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maxaffine.cli import main
+from maxaffine._cli import main
 
 
 def test_partition(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,9 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 import maxaffine as ma
-from maxaffine import data, models
-from maxaffine.cli import main
-from maxaffine.cli import train as command
+from maxaffine import _data as data
+from maxaffine import _models as models
+from maxaffine._cli import main
+from maxaffine._cli import train as command
 
 
 def _run(*words: object) -> tuple[int, str, str]:
@@ -126,7 +127,7 @@ def test_the_penalty_is_added_to_the_loss() -> None:
     x, y = torch.eye(4), torch.arange(4)
     layer = torch.nn.Linear(4, 4)
     before = layer.weight.detach().clone()
-    penalty = ma.OrthogonalTemplates(3.0)
+    penalty = ma.learning.OrthogonalTemplates(3.0)
     loss = torch.nn.functional.cross_entropy(layer(x), y) + penalty(layer, x)
     (gradient,) = torch.autograd.grad(loss, [layer.weight])
     (plain,) = torch.autograd.grad(torch.nn.functional.cross_entropy(layer(x), y), [layer.weight])

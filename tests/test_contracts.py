@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 import maxaffine as ma
-from maxaffine.capture import Call, check_rule, registered
-from maxaffine.graph import Boundaries, Contest, Duels, Elementwise, Knots, Operator, Order, Pair, ScalarSpline, Traits
+from maxaffine._capture import Call, batch, check_rule, registered
+from maxaffine._graph import Boundaries, Contest, Duels, Elementwise, Knots, Operator, Order, Pair, ScalarSpline, Traits
 from tests.contracts import CONTRACTS, Contract
 from tests.zoo.networks import Net
 
 # By name: ``maxaffine.capture`` is also the function that the package offers.
-freeze = importlib.import_module("maxaffine.capture.freeze")
-registry = importlib.import_module("maxaffine.capture.registry")
+freeze = importlib.import_module("maxaffine._capture.freeze")
+registry = importlib.import_module("maxaffine._capture.registry")
 
 # Reductions over all samples, and what is left of scattered ones, have rules too, which refuse.
 REFUSED = {"arithmetic.total", "indexing.reduce"}
@@ -144,8 +144,8 @@ def _sliced(slopes: Sequence[float], offsets: Sequence[float]) -> Callable[[Call
 def with_rule(monkeypatch: pytest.MonkeyPatch) -> Callable[..., nn.Module]:
     """A module that calls an operator of the test's library, under a rule for this test alone."""
 
-    def install(operator: Any, build: Callable[[Call], Operator], batch: Any = ma.batch.pointwise) -> nn.Module:
-        monkeypatch.setitem(registry._RULES, operator._opoverload, registry.Rule(build, batch))
+    def install(operator: Any, build: Callable[[Call], Operator], proof: Any = batch.pointwise) -> nn.Module:
+        monkeypatch.setitem(registry._RULES, operator._opoverload, registry.Rule(build, proof))
         return Net(lambda m, x: operator(m.a(x)), a=nn.Linear(4, 4))
 
     return install
@@ -191,7 +191,7 @@ def test_a_rule_that_hides_mixed_samples_is_caught(with_rule: Callable[..., nn.M
 
 
 def test_the_default_proof_refuses_mixed_samples(with_rule: Callable[..., nn.Module]) -> None:
-    module = with_rule(center, lambda call: call.affine(homogeneous=True), batch=ma.batch.probed)
+    module = with_rule(center, lambda call: call.affine(homogeneous=True), proof=ma.operators.batch.probed)
     with pytest.raises(ma.NotPiecewiseAffine, match="mixes the samples"):
         check_rule(module, torch.zeros(2, 4))
 

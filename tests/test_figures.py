@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maxaffine.data import load
+from maxaffine._data import load
 from maxaffine.errors import DataError
 from website.figures.__main__ import DRAWN, FOLDER, draw
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import json
 import re
@@ -9,12 +10,13 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import maxaffine
 
 ROOT = Path(__file__).resolve().parents[1]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-PUBLIC_NAMES = 40
+PUBLIC_NAMES = 85
 
 # Runs in a fresh interpreter; `body` is what is measured between the two snapshots of torch's global state.
 PROBE = """
@@ -68,7 +70,7 @@ def test_metadata_of_the_installed_package() -> None:
     assert metadata["License-Expression"] == "MIT"
     assert metadata["Description-Content-Type"] == "text/markdown"
     (script,) = importlib.metadata.entry_points(group="console_scripts", name="maxaffine")
-    assert script.value == "maxaffine.cli:main" and callable(script.load())
+    assert script.value == "maxaffine._cli:main" and callable(script.load())
     assert (Path(maxaffine.__file__).parent / "py.typed").exists()
 
 
@@ -96,7 +98,18 @@ torch.set_grad_enabled(False)
 
 
 def test_public_names_exist_and_are_documented() -> None:
-    names = maxaffine.__all__
+    doors = sorted(path.stem for path in Path(maxaffine.__file__).parent.glob("[a-z]*.py"))
+    modules = [maxaffine, *(importlib.import_module(f"maxaffine.{door}") for door in doors if door != "errors")]
+    offered = [(module, name) for module in modules for name in module.__all__]
+    things = [getattr(module, name) for module, name in offered]
+    names = [name for (_, name), thing in zip(offered, things, strict=True) if not isinstance(thing, ModuleType)]
     assert len(set(names)) == len(names) <= PUBLIC_NAMES
-    undocumented = [name for name in names if not (getattr(maxaffine, name).__doc__ or "").strip()]
-    assert undocumented == []
+    assert [name for (_, name), thing in zip(offered, things, strict=True) if not (thing.__doc__ or "").strip()] == []
+    assert set(importlib.import_module("maxaffine.errors").__all__) <= set(maxaffine.__all__)
+
+
+def test_no_function_hides_a_public_module() -> None:
+    """`import maxaffine.templates as t` gives the module, whatever was imported before."""
+    for path in Path(maxaffine.__file__).parent.glob("[a-z]*.py"):
+        module = importlib.import_module(f"maxaffine.{path.stem}")
+        assert getattr(maxaffine, path.stem) is module

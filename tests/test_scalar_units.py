@@ -48,7 +48,7 @@ def test_every_question_is_answered(model: type[nn.Module], shapes: list[tuple[i
     module, given = model(), _drawn(*shapes)
     x = tuple(given) if len(given) > 1 else given[0]
     net = ma.capture(module, x, task="values" if len(given) > 1 else "value")
-    assert ma.verify(net, module, x).exact
+    assert net.verify(module, x).exact
     line = partition.line(net, _one(given, 0), _one(given, 1))
     assert line.verify(module).exact
     attributions = partition.integrated_gradients(net, _one(given, 1), _one(given, 0))
@@ -61,7 +61,7 @@ def test_every_question_is_answered(model: type[nn.Module], shapes: list[tuple[i
     grid = torch.cartesian_prod(axis, axis)
     codes = net.codes(grid if len(given) == 1 else tuple(grid.T))
     assert 1 < len(codes.region_ids().unique(dim=0)) <= len(partition.regions(net, bounds=(-2.0, 2.0)))
-    assert ma.templates(net, x).inner.shape[0] == 4
+    assert net.templates(x).inner.shape[0] == 4
 
 
 def test_a_scalar_input_has_templates_and_segments() -> None:
@@ -75,7 +75,7 @@ def test_a_scalar_input_has_templates_and_segments() -> None:
 
     module, x = Scalar(), torch.tensor([-3.0, 3.0, 0.5], dtype=torch.float64)
     net = ma.capture(module, x)
-    found = ma.templates(net, x)
+    found = net.templates(x)
     torch.testing.assert_close(found.inner + found.offsets, module(x).detach())
     kinks = (-module.first.bias / module.first.weight[:, 0]).detach()
     inside = int(((kinks > -3) & (kinks < 3)).sum())

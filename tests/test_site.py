@@ -9,15 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import maxaffine
-from maxaffine.cli.main import COMMANDS
+from maxaffine._cli.main import COMMANDS
 from tests.site import faults
 
 ROOT = Path(__file__).resolve().parents[1]
-# A command line has no API.
-ROOMS = sorted(
-    door.parent.name for door in (ROOT / "src" / "maxaffine").glob("*/__init__.py") if door.parent.name != "cli"
-)
+DOORS = sorted(door.stem for door in (ROOT / "src" / "maxaffine").glob("[a-z]*.py"))
 
 
 def _build(source: Path, site: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -33,12 +29,12 @@ def test_site(tmp_path: Path) -> None:
         (tmp_path / page).read_text(encoding="utf-8")
         for page in ("api/index.html", "index.html", "project/command-line.html")
     )
-    assert [name for name in maxaffine.__all__ if f">{name}</" not in names] == []
-    for room in ROOMS:
-        page = (tmp_path / "api" / f"{room}.html").read_text(encoding="utf-8")
-        offered = importlib.import_module(f"maxaffine.{room}")
+    for door in DOORS:
+        page = (tmp_path / "api" / f"{door}.html").read_text(encoding="utf-8")
+        offered = importlib.import_module(f"maxaffine.{door}")
+        assert [name for name in offered.__all__ if f">{name}</" not in names] == []
         called = [name for name in offered.__all__ if inspect.isroutine(getattr(offered, name))]
-        assert [name for name in called if f'id="maxaffine.{room}.{name}"' not in page] == []
+        assert [name for name in called if f'id="maxaffine.{door}.{name}"' not in page] == []
     assert "In twenty lines" in home and 'href="project/architecture.html"' in home  # README, its links led to pages
     assert re.findall(r"<h2>(\w+)<", commands) == [command.__name__.rpartition(".")[2] for command in COMMANDS]
 

@@ -137,7 +137,7 @@ def test_verifies_and_leaves_the_module_alone(case: Case) -> None:
     module = case.build()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     net = ma.capture(module, case.inputs(1)) if case.name == "resnet" else captured(case)
-    report = ma.verify(net, module, case.inputs(BATCH, seed=2))
+    report = net.verify(module, case.inputs(BATCH, seed=2))
     assert report.exact and report.samples == BATCH
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
 
@@ -157,7 +157,7 @@ def test_claims_of_the_records_hold(case: Case) -> None:
 @pytest.mark.parametrize("case", ZOO[::5], ids=str)
 def test_is_exact_in_single_precision(case: Case) -> None:
     module, inputs = case.build(torch.float32), case.inputs(BATCH, torch.float32)
-    report = ma.verify(captured(case, torch.float32), module, inputs)
+    report = captured(case, torch.float32).verify(module, inputs)
     assert report.exact and report.dtype == torch.float32
 
 

@@ -58,7 +58,7 @@ def measure(title: str, module: nn.Module, x: Tensor, last: str | None) -> Measu
     for dtype in (torch.float64, torch.float32):
         cast, inputs = copy.deepcopy(module).to(dtype), x.to(dtype)
         net, seconds["capture"] = timed(lambda: ma.capture(cast, inputs, until=last))  # noqa: B023 - called at once
-        reports.append(ma.verify(net, UpTo(cast, last) if last else cast, inputs, rtol=RTOL[dtype]))
+        reports.append(net.verify(UpTo(cast, last) if last else cast, inputs, rtol=RTOL[dtype]))
     units = sum(prod(record.units) for record in net.operators if record.pieces > 1)
     return Measured(title, net, units, reports, seconds)
 

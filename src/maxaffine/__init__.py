@@ -2,9 +2,12 @@
 
 from importlib.metadata import version
 
-from maxaffine import partition
-from maxaffine.capture import Call, batch, capture, check_rule, max_affine_form, rule
-from maxaffine.codes import Codes, PackedCodes, code_distance, code_distance_blocks, region_hierarchy
+from maxaffine import codes, data, learning, models, operators, partition, search, templates
+from maxaffine._capture import SplineNetwork, capture, max_affine_form
+from maxaffine._codes import Codes
+from maxaffine._maps import AffineMap, OffsetContributions
+from maxaffine._network import ExactnessReport
+from maxaffine._spline import MaxAffineSpline
 from maxaffine.errors import (
     BadInput,
     CaptureError,
@@ -16,54 +19,37 @@ from maxaffine.errors import (
     PartitionError,
     ShapeMismatch,
 )
-from maxaffine.graph import Operator, OperatorRecord
-from maxaffine.learning import CodeDrift, OrthogonalTemplates
-from maxaffine.maps import AffineMap, OffsetContributions
-from maxaffine.network import ExactnessReport, SplineNetwork, verify
-from maxaffine.search import CodeIndex, CodeStore, Neighbors, label_errors, near_duplicates, neighbors
-from maxaffine.spline import MaxAffineSpline
-from maxaffine.templates import memorization, templates
 
 __version__ = version("maxaffine")
 
 __all__ = [
+    # From a module to its spline form.
+    "SplineNetwork",
+    "capture",
+    "max_affine_form",
+    # What it gives.
     "AffineMap",
-    "BadInput",
-    "Call",
-    "CaptureError",
-    "CodeDrift",
-    "CodeIndex",
-    "CodeStore",
     "Codes",
+    "ExactnessReport",
+    "MaxAffineSpline",
+    "OffsetContributions",
+    # What is done with it.
+    "codes",
+    "data",
+    "learning",
+    "models",
+    "operators",
+    "partition",
+    "search",
+    "templates",
+    # What goes wrong.
+    "BadInput",
+    "CaptureError",
     "DataError",
     "ExactnessError",
-    "ExactnessReport",
     "MaxAffineError",
-    "MaxAffineSpline",
     "ModelError",
-    "Neighbors",
     "NotPiecewiseAffine",
-    "OffsetContributions",
-    "Operator",
-    "OperatorRecord",
-    "OrthogonalTemplates",
-    "PackedCodes",
     "PartitionError",
     "ShapeMismatch",
-    "SplineNetwork",
-    "batch",
-    "capture",
-    "check_rule",
-    "code_distance",
-    "code_distance_blocks",
-    "label_errors",
-    "max_affine_form",
-    "memorization",
-    "near_duplicates",
-    "neighbors",
-    "partition",
-    "region_hierarchy",
-    "rule",
-    "templates",
-    "verify",
 ]

@@ -2,7 +2,7 @@
 
 import sys
 
-from maxaffine.cli import main
+from maxaffine._cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -13,6 +13,19 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+__all__ = [
+    "BadInput",
+    "CaptureError",
+    "DataError",
+    "ExactnessError",
+    "MaxAffineError",
+    "ModelError",
+    "NotPiecewiseAffine",
+    "PartitionError",
+    "ShapeMismatch",
+]
+
+
 class MaxAffineError(Exception):
     """Base class: catch it to catch every error that the library raises on purpose."""
 

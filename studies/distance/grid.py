@@ -36,7 +36,9 @@ def study(seed: int, data: DataSet, weights: Path) -> dict[str, Any]:
 
 def _nearest(model: nn.Module, data: DataSet, queries: list[int]) -> dict[str, list[list[int]]]:
     net = ma.capture(model, data.test.inputs[:2])
-    found = ma.neighbors(net, data.test.inputs[queries], data.train.inputs[:FEW], NEAREST, DEPTHS, progress=False)
+    found = ma.search.neighbors(
+        net, data.test.inputs[queries], data.train.inputs[:FEW], NEAREST, DEPTHS, progress=False
+    )
     return {name: near.ids.tolist() for name, near in found.items()}
 
 

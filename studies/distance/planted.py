@@ -66,7 +66,7 @@ def _copied(images: Tensor, kind: str, draw: torch.Generator) -> Tensor:
 def _labels(
     model: nn.Module, codes: ma.Codes, images: Tensor, given: Tensor, right: Tensor, wrong: Tensor
 ) -> dict[str, float]:
-    found = ma.label_errors(codes, given)
+    found = ma.search.label_errors(codes, given)
     truth = torch.zeros(INPUTS, dtype=torch.bool)
     truth[wrong] = True
     hits = int(truth[found.candidates].sum())
@@ -97,7 +97,7 @@ def _other_labels(images: Tensor, given: Tensor, rows: slice) -> Tensor:
 
 
 def _duplicates(codes: ma.Codes, sources: Tensor) -> dict[str, Any]:
-    found = {tuple(pair) for pair in ma.near_duplicates(codes).pairs.tolist()}
+    found = {tuple(pair) for pair in ma.search.near_duplicates(codes).pairs.tolist()}
     planted: set[tuple[int, int]] = set()
     rates = {}
     for number, kind in enumerate(KINDS):

@@ -40,7 +40,7 @@ def values(found: Sequence[dict[str, Any]], take: Callable[[dict[str, Any]], flo
         take: The number of one seed.
 
     Returns:
-        In percent: the mean, and the sample standard deviation behind ± where there are several seeds that differ.
+        In percent: the mean, and the sample standard deviation after ± where there are several seeds that differ.
     """
     numbers = [100 * take(one) for one in found]
     spread = stdev(numbers) if len(numbers) > 1 else 0.0

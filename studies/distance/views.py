@@ -86,7 +86,7 @@ def distances(a: Seen, b: Seen) -> Iterator[tuple[str, Tensor]]:
     yield "pixels", euclidean(a.images.flatten(1), b.images.flatten(1))
     total: Tensor | None = None
     for name in a.codes:
-        found = ma.code_distance(a.codes[name], b.codes[name])
+        found = ma.codes.code_distance(a.codes[name], b.codes[name])
         total = found if total is None else total + found
         yield f"code|{name}", found
         left, right = a.features[name], b.features[name]

@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from maxaffine.report import hierarchy_figure
+from maxaffine._report import hierarchy_figure
 
 from .runs import DATA, NETWORKS, Run, trees
 

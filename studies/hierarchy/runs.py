@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from maxaffine import CodeDrift, Codes, capture, region_hierarchy
-from maxaffine.codes import RegionHierarchy, pack
+from maxaffine import Codes, capture
+from maxaffine.codes import RegionHierarchy, region_hierarchy
 from maxaffine.data import DataSet, Split, load
+from maxaffine.learning import CodeDrift
 from maxaffine.models import accuracy, build, train
 
 # Changed whenever the recipe of a run changes, so that results of different recipes are never mixed.
@@ -115,7 +116,9 @@ def few_units(codes: Codes, labels: Tensor, seed: int) -> dict[str, dict[str, fl
         values = packed.unpack().flatten(1)
         draws = [torch.randperm(values.shape[1], generator=generator)[:DRAWN] for _ in range(DRAWS)]
         levels = [
-            region_hierarchy(Codes({name: pack(values[:, drawn], packed.pieces)}), labels).levels[0].itself
+            region_hierarchy(Codes.from_tensors({name: (values[:, drawn], packed.pieces)}, len(values)), labels)
+            .levels[0]
+            .itself
             for drawn in draws
         ]
         purities = [level.pair_purity for level in levels if level.pair_purity is not None]

@@ -33,7 +33,9 @@ def outcomes(run: Run) -> dict[str, float]:
     train, test, classes = _parts(run)
     model = _trained(run, train, classes)
     net = ma.capture(model, train.inputs[:2])
-    found = ma.memorization(net, train.take(slice(0, MEASURED)), test.take(slice(0, MEASURED)), progress=False)
+    found = ma.templates.memorization(
+        net, train.take(slice(0, MEASURED)), test.take(slice(0, MEASURED)), progress=False
+    )
     measured = {"score": found.score, "train_fit": accuracy(model, train), "test_fit": accuracy(model, test)}
     for name, part in (("train", found.train), ("test", found.test)):
         if part is not None:

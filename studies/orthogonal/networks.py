@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
-from maxaffine.models import cnn, mlp, resnet
+from maxaffine.models import build
 
 
 def network(name: str, input_shape: tuple[int, ...], classes: int, batch_norm: bool, seed: int) -> nn.Module:
@@ -28,14 +30,14 @@ def network(name: str, input_shape: tuple[int, ...], classes: int, batch_norm: b
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if name == "mlp":
-            model = mlp(input_shape, classes, widths=(256, 256))
-            return _normalized(model) if batch_norm else model
+            model = build("mlp", input_shape, classes, widths=(256, 256))
+            return _normalized(cast(nn.Sequential, model)) if batch_norm else model
         if name == "cnn-small":
-            model = cnn(input_shape, classes, channels=(8, 16), hidden=128)
+            model = build("cnn", input_shape, classes, channels=(8, 16), hidden=128)
         elif name == "cnn-large":
-            model = cnn(input_shape, classes, channels=(32, 64, 128), hidden=256)
+            model = build("cnn", input_shape, classes, channels=(32, 64, 128), hidden=256)
         elif name == "resnet":
-            model = resnet(input_shape, classes, width=16, blocks=(1, 1, 1))
+            model = build("resnet", input_shape, classes, width=16, blocks=(1, 1, 1))
         else:
             raise ValueError(f"there is no network {name!r}")
         return model if batch_norm else without_batch_norm(model)

@@ -102,7 +102,7 @@ def _by_templates(model: nn.Module, data: Task) -> dict[str, float]:
     net = maxaffine.capture(model, queries.inputs[:2])
     deepest = [record.name for record in net.operators if record.pieces > 1][-1]
     asked, known = (net.codes(split.inputs, operators=[deepest]) for split in (queries, stored))
-    distance = maxaffine.code_distance(asked, known)
+    distance = maxaffine.codes.code_distance(asked, known)
     slopes = net.affine_map(data.test.inputs[:TEMPLATES]).slopes
     last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
     return {

@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maxaffine import OrthogonalTemplates
-from maxaffine.learning import orthogonal_classifier
+from maxaffine.learning import OrthogonalTemplates, orthogonal_classifier
 
 from .grid import Form, Run
 from .networks import network

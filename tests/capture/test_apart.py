@@ -11,7 +11,7 @@ from torch.export import ExportedProgram
 from torch.nn import functional as F
 
 import maxaffine as ma
-from maxaffine.capture.apart import apart
+from maxaffine._capture.apart import apart
 
 # PyTorch warns of itself.
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -171,7 +171,7 @@ class Named(nn.Module):
 def test_inputs_may_be_named_like_operators() -> None:
     inputs = {name: torch.randn(4, 3, dtype=torch.float64) for name in ("x", "mean", "add")}
     module = Named()
-    assert ma.verify(ma.capture(module, inputs), module, inputs).exact
+    assert ma.capture(module, inputs).verify(module, inputs).exact
     program, exports = _exported(module, *inputs.values())
     assert exports == 1
     assert [node.name for node in program.graph.find_nodes(op="placeholder")] == list(inputs)

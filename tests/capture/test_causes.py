@@ -155,7 +155,7 @@ ALIKE = ("directional_derivative", "packed", "least_squares", "map", "own_place"
 def test_cures(name: str) -> None:
     """What is captured after the cure is exact, and what was meant."""
     module = net(CURES[name], **PARTS.get(name, {}))
-    assert ma.verify(ma.capture(module, X), module, X).exact
+    assert ma.capture(module, X).verify(module, X).exact
     if name in ALIKE:
         function, _ = CAUSES[name]
         torch.testing.assert_close(module(X), function(module, X))
@@ -171,7 +171,7 @@ def test_torch_script(make: Callable[..., Any], wrap: Callable[..., Any]) -> Non
     except ma.CaptureError as error:
         assert "TorchScript cannot be traced. Cure: capture the nn.Module that it was made from" in str(error)
     else:
-        assert ma.verify(network, model, X).exact
+        assert network.verify(model, X).exact
 
 
 def test_ids_are_no_numbers() -> None:

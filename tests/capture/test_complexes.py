@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import maxaffine as ma
-from maxaffine.capture import check_rule
+from maxaffine._capture import check_rule
 from tests import oracles
 from tests.contracts.case import beside
 from tests.zoo.networks import Net

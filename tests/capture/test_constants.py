@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import maxaffine as ma
-from maxaffine.capture import Call
+from maxaffine._capture import Call
 from tests import oracles
 from tests.blocks import only
 from tests.zoo.networks import Net

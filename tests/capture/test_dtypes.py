@@ -35,7 +35,7 @@ RUN: dict[str, Callable[[], nn.Module]] = {
 def test_modules_of_several_dtypes(name: str) -> None:
     module = RUN[name]().eval()
     network = ma.capture(module, X)
-    assert torch.equal(network(X), module(X)) and ma.verify(network, module, X).exact
+    assert torch.equal(network(X), module(X)) and network.verify(module, X).exact
 
 
 def test_a_module_that_does_not_run_names_the_dtype() -> None:
@@ -49,6 +49,6 @@ def test_a_module_built_in_inference_mode() -> None:
         module = nn.Sequential(mlp(nn.ReLU), nn.BatchNorm1d(3), nn.ReLU()).eval()
         x = X * 1
     network = ma.capture(module, x)
-    assert ma.verify(network, module, x).exact
+    assert network.verify(module, x).exact
     with torch.no_grad():
         assert torch.equal(network(X), module(X))

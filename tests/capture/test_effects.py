@@ -46,7 +46,7 @@ EXACT: dict[str, Callable[[], nn.Module]] = {
 def test_exact(name: str) -> None:
     module = EXACT[name]().eval()
     network = ma.capture(module, X)
-    assert torch.equal(network(X), module(X)) and ma.verify(network, module, X).exact
+    assert torch.equal(network(X), module(X)) and network.verify(module, X).exact
 
 
 def test_a_matrix_that_is_singular_fails_as_it_does_in_the_module() -> None:

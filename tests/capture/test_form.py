@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maxaffine.capture import max_affine_form
+from maxaffine._capture import max_affine_form
+from maxaffine._spline import MaxAffineSpline
 from maxaffine.errors import BadInput, CaptureError, NotPiecewiseAffine, ShapeMismatch
-from maxaffine.spline import MaxAffineSpline
 
 Layer = Any  # an nn.Module or a plain function
 

@@ -94,7 +94,7 @@ def test_a_module_that_fixes_its_batch_is_exact_all_the_same(name: str) -> None:
         own = tree_leaves(net(few if len(few) > 1 else few[0]))
         for found, expected in zip(own, oracles.outputs(module, few), strict=True):
             assert torch.allclose(found, expected, atol=1e-12) and found.shape == expected.shape
-    assert ma.verify(net, module, x).exact
+    assert net.verify(module, x).exact
 
 
 def test_everything_after_capture_works_on_it() -> None:
@@ -103,11 +103,11 @@ def test_everything_after_capture_works_on_it() -> None:
     slopes = oracles.jacobian(module, (X,))[0][0]
     assert torch.allclose(only(net.affine_map(X).slopes), slopes, atol=1e-12)
     assert torch.equal(net.codes(X)["f.1"].unpack(), module.get_submodule("f.0")(X) > 0)
-    assert ma.templates(net, X).residuals.abs().max() < 1e-12
+    assert net.templates(X).residuals.abs().max() < 1e-12
     cut = ma.partition.line(net, X[:1], X[1:2])
     middles = X[:1] + cut.middles[:, None] * (X[1:2] - X[:1])
     assert torch.allclose((cut.starts + cut.ends) / 2, module(middles), atol=1e-9)
-    assert ma.verify(net.double(), module, X).exact and net.part(until="f.1").mapped
+    assert net.double().verify(module, X).exact and net.part(until="f.1").mapped
     assert ma.partition.plane(net, origin=X[:1], basis=X[1:3], extent=1.0).verify().exact
 
 
@@ -173,4 +173,4 @@ def test_an_operator_that_cannot_be_mapped() -> None:
     ):
         ma.capture(Net(lambda m, x: torch.cross(x.view(len(x), 2, 3), other.expand(len(x), 2, 3), dim=2)), X)
     module = Net(lambda m, x: torch.cross(x.view(-1, 2, 3), other.expand(x.shape[0], 2, 3), dim=2))
-    assert ma.verify(ma.capture(module, X), module, X).exact
+    assert ma.capture(module, X).verify(module, X).exact

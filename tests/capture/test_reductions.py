@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import maxaffine as ma
-from maxaffine.capture import check_rule
+from maxaffine._capture import check_rule
 from tests.contracts.case import beside
 from tests.zoo.networks import Net
 
@@ -168,7 +168,7 @@ def test_ties_go_to_what_stands_there_first() -> None:
 def test_zeros_have_a_sign(zero: float) -> None:
     module = net(SIGNED["constant"], a=nn.Identity()).double()
     x = torch.full((3, 6), zero, dtype=torch.float64)
-    assert ma.verify(ma.capture(module, X), module, x).exact
+    assert ma.capture(module, X).verify(module, x).exact
 
 
 class TestPartitions:

@@ -181,11 +181,11 @@ class TestModes:
             ma.NotPiecewiseAffine, match=r"in module '1\.0'.*(?s:.*)cure: call model\.eval\(\) before capture"
         ):
             ma.capture(module, X)
-        assert ma.verify(ma.capture(module.eval(), X), module, X).exact
+        assert ma.capture(module.eval(), X).verify(module, X).exact
 
     def test_training_without_an_effect_is_accepted(self) -> None:
         module = mlp(nn.ReLU).double().train()
-        assert ma.verify(ma.capture(module, X), module, X).exact
+        assert ma.capture(module, X).verify(module, X).exact
 
     def test_dropout_that_forgets_the_mode(self) -> None:
         with pytest.raises(ma.NotPiecewiseAffine, match="(?s)dropout.*cure: call model.eval"):
@@ -212,7 +212,7 @@ class TestWhere:
 
     def test_what_the_output_does_not_need_is_not_refused(self) -> None:
         module = net(lambda m, x: (m.a(x).relu(), m.a(x).tanh(), x.exp())[0])
-        assert ma.verify(ma.capture(module, X), module, X).exact
+        assert ma.capture(module, X).verify(module, X).exact
 
 
 class TestStoppingBefore:
@@ -224,7 +224,7 @@ class TestStoppingBefore:
             ma.capture(module, X)
         network = ma.capture(module, X, output="pre_activation")
         assert torch.equal(network(X), body(X))
-        assert ma.verify(network, module, X).exact
+        assert network.verify(module, X).exact
 
     def test_never_silently(self) -> None:
         with pytest.raises(ma.NotPiecewiseAffine, match="aten.*softmax"):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import maxaffine as ma
-from maxaffine.capture import check_rule
+from maxaffine._capture import check_rule
 from tests import oracles
 from tests.zoo.networks import Net
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import maxaffine as ma
-from maxaffine.graph import Affine
+from maxaffine._graph import Affine
 from tests.zoo.networks import Net
 
 Function = Callable[[Tensor], Tensor]
@@ -78,16 +78,16 @@ def claimed(shift: Function) -> tuple[ma.SplineNetwork, Net]:
 @pytest.mark.parametrize("name", ["roll by 3", "triu"])
 def test_verify_compares_single_samples_with_the_batch(name: str) -> None:
     net, module = claimed(BY_PLACE[name])
-    report = ma.verify(net, module, X, raises=False)
+    report = net.verify(module, X, raises=False)
     assert report.apart > 0.1 and report.output == 0 and not report.exact
     with pytest.raises(ma.ExactnessError, match="apart"):
-        ma.verify(net, module, X)
+        net.verify(module, X)
 
 
 def test_verify_counts_what_the_network_has_alone() -> None:
     """The module is right; the network drops a sample that is alone."""
     net, _ = claimed(lambda x: x if len(x) > 1 else 0 * x)
-    assert ma.verify(net, Net(lambda m, x: x.clone()), X, raises=False).apart > 0.1
+    assert net.verify(Net(lambda m, x: x.clone()), X, raises=False).apart > 0.1
 
 
 def test_a_module_that_takes_no_single_sample_is_verified_all_the_same() -> None:
@@ -97,10 +97,10 @@ def test_a_module_that_takes_no_single_sample_is_verified_all_the_same() -> None
         return 2 * x
 
     net = ma.capture(Net(lambda m, x: 2 * x), X)
-    assert ma.verify(net, Net(body), X).exact
+    assert net.verify(Net(body), X).exact
 
 
 def test_a_squeeze_that_drops_the_batch_of_a_single_sample_drops_no_number() -> None:
     module = Net(lambda m, x: x.sum(1, keepdim=True).squeeze() * 2)
     net = ma.capture(Net(lambda m, x: x.sum(1) * 2), X)
-    assert ma.verify(net, module, X).exact
+    assert net.verify(module, X).exact

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 import maxaffine as ma
-from maxaffine.capture.export import untouched
-from maxaffine.network import copied
+from maxaffine._capture.export import untouched
+from maxaffine._network import copied
 
 X = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
 
@@ -56,8 +56,7 @@ def test_captures_in_two_threads() -> None:
     model = module()
     verdicts: list[bool] = []
     threads = [
-        threading.Thread(target=lambda: verdicts.append(ma.verify(ma.capture(model, X), model, X).exact))
-        for _ in range(2)
+        threading.Thread(target=lambda: verdicts.append(ma.capture(model, X).verify(model, X).exact)) for _ in range(2)
     ]
     for thread in threads:
         thread.start()

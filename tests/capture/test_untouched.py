@@ -255,7 +255,7 @@ def test_training_goes_on_afterwards() -> None:
             optimizer.zero_grad()
             loss.backward()
             if capture:
-                ma.verify(ma.capture(module.eval(), numbers(1)), module, numbers(2))
+                ma.capture(module.eval(), numbers(1)).verify(module, numbers(2))
                 module.train()
             optimizer.step()
         return list(module.state_dict().values())

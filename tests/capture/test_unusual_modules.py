@@ -187,7 +187,7 @@ def test_exact(name: str) -> None:
     torch.manual_seed(0)
     module = EXACT[name]().double().eval()
     network = ma.capture(module, X[:1])
-    assert ma.verify(network, module, X).exact
+    assert network.verify(module, X).exact
     for own, expected in zip(tree_leaves(network(X)), tree_leaves(module(X.clone())), strict=True):
         assert torch.equal(own, expected)
 
@@ -199,7 +199,7 @@ def test_keywords_of_any_name(names: str) -> None:
     module.register_forward_hook(lambda m, args, out: torch.mul(out, 2))  # pyright: ignore[reportArgumentType]
     before, given = dict(vars(module)), dict(zip(names, (X, X + 1), strict=True))
     network = ma.capture(module, given)
-    assert torch.equal(network(given), module(**given)) and ma.verify(network, module, given).exact
+    assert torch.equal(network(given), module(**given)) and network.verify(module, given).exact
     assert [record.name for record in network.operators] == ["module.a", "module.relu", "module.sub", "mul"]
     assert vars(module) == before
 
@@ -249,7 +249,7 @@ def test_exported_programs_with_a_dynamic_batch() -> None:
 def test_autocast_inside_is_exact_within_its_coarse_dtype() -> None:
     module, x = net(autocast).eval(), X.float()
     network = ma.capture(module, x)
-    assert torch.equal(network(x), module(x)) and ma.verify(network, module, x).exact
+    assert torch.equal(network(x), module(x)) and network.verify(module, x).exact
 
 
 def test_a_single_sample_keeps_its_axis() -> None:
@@ -260,14 +260,14 @@ def test_a_single_sample_keeps_its_axis() -> None:
     amap = network.affine_map(one)
     assert torch.allclose(amap(one), module(one)[None])
     with pytest.raises(ma.BadInput, match="give squeeze.. a dim"):
-        ma.verify(network, module, one)
+        network.verify(module, one)
 
 
 def test_many_steps_of_a_recurrent_network() -> None:
     module = nn.RNN(2, 3, nonlinearity="relu", batch_first=True).double()
     x = torch.randn(2, 40, 2, dtype=torch.float64)
     network = ma.capture(module, x)
-    assert len(network.codes(x)) == 40 and ma.verify(network, module, x).exact
+    assert len(network.codes(x)) == 40 and network.verify(module, x).exact
 
 
 def test_hooks_take_part() -> None:
@@ -275,4 +275,4 @@ def test_hooks_take_part() -> None:
     module = mlp(nn.ReLU).double().eval()
     module[0].register_forward_hook(lambda m, args, out: torch.mul(out, 2))  # pyright: ignore[reportArgumentType]
     module[2].register_forward_pre_hook(lambda m, args: (args[0].clamp(max=1),))
-    assert ma.verify(ma.capture(module, X), module, X).exact
+    assert ma.capture(module, X).verify(module, X).exact

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxaffine.codes import Codes, PackedCodes, changes, code_changes, code_distance, pack
+from maxaffine._codes import Codes, PackedCodes, changes, code_changes, code_distance, pack
 from maxaffine.errors import BadInput
 
 LAYOUT = {"relu": (2, (70,)), "pool": (9, (3, 5)), "wide": (300, (2, 2)), "affine": (1, (6,)), "nothing": (2, (0,))}

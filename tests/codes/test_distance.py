@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxaffine.codes import Codes, PackedCodes, code_distance, code_distance_blocks, distance, pack, rows
+from maxaffine._codes import Codes, PackedCodes, code_distance, code_distance_blocks, distance, pack, rows
 from maxaffine.errors import BadInput
 from tests.search.drawn import drawn
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maxaffine.codes import Codes, Drift, code_distance, code_drift
+from maxaffine._codes import Codes, Drift, code_distance, code_drift
 from maxaffine.errors import BadInput
 
 PIECES = {"relu": 2, "pool": 5, "affine": 1}

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from maxaffine.codes import Codes, files, pack
+from maxaffine._codes import Codes, files, pack
 from maxaffine.errors import BadInput, DataError
 
 SUFFIXES = [".safetensors", ".npz"]

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from maxaffine.codes import Codes, Occupancy, RegionHierarchy, region_hierarchy
+from maxaffine._codes import Codes, Occupancy, RegionHierarchy, region_hierarchy
 from maxaffine.errors import BadInput
 
 PIECES = {"relu": 2, "affine": 1, "pool": 5, "nothing": 3, "deep": 2}

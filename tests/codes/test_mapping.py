@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxaffine.codes import Codes, PackedCodes, pack
+from maxaffine._codes import Codes, PackedCodes, pack
 from maxaffine.errors import BadInput
 
 PIECES = {"relu": 2, "pool": 5, "affine": 1, "nothing": 3}

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxaffine.codes import PackedCodes, pack
+from maxaffine._codes import PackedCodes, pack
 from maxaffine.errors import BadInput
 
 INTEGERS = [torch.int16, torch.int32, torch.int64]

@@ -1,4 +1,4 @@
-"""The contract of a rule (``maxaffine.capture.check_rule``) and, per family of rules, a module to hold it to."""
+"""The contract of a rule (``maxaffine._capture.check_rule``) and, per family of rules, a module to hold it to."""
 
 from tests.contracts.case import Contract
 from tests.contracts.entries import INDEXING, SELECTION, SHAPE

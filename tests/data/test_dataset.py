@@ -4,8 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxaffine.data import DataSet, Split
-from maxaffine.data.dataset import split_by_class
+from maxaffine._data import DataSet, Split
+from maxaffine._data.dataset import split_by_class
 from maxaffine.errors import BadInput, DataError
 
 

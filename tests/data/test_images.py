@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from maxaffine.data import images, load, load_part
-from maxaffine.data.images import image_files
+from maxaffine._data import images, load, load_part
+from maxaffine._data.images import image_files
 from maxaffine.errors import BadInput, DataError
 
 

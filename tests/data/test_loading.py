@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from maxaffine.data import NAMES, load, load_part, named
+from maxaffine._data import NAMES, load, load_part, named
 from maxaffine.errors import BadInput, DataError
 
 from .test_idx import write_mnist_like
@@ -145,7 +145,7 @@ def test_files_of_other_kinds_are_refused_with_the_known_ones(tmp_path):
 
 def test_importing_the_room_imports_no_optional_package():
     code = (
-        "import sys, maxaffine.data; print([name for name in ('sklearn', 'PIL', 'matplotlib') if name in sys.modules])"
+        "import sys, maxaffine._data; print([name for name in ('sklearn', 'PIL', 'matplotlib') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from maxaffine.data import read_input
+from maxaffine._data import read_input
 from maxaffine.errors import DataError
 
 

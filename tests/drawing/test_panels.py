@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from maxaffine import errors
-from maxaffine.drawing import Kind, Panel, kind_of, panel_figure, require, short
+from maxaffine._drawing import Kind, Panel, kind_of, panel_figure, require, short
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from examples.vector_quantization.experiment import GRADIENT, KINDS, KMEANS, com
 from examples.vector_quantization.layer import VectorQuantizer
 from examples.vector_quantization.patches import cut, drawn, joined, quarters
 from maxaffine import BadInput, MaxAffineSpline
-from maxaffine.data import load
+from maxaffine._data import load
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "vector-quantization.md"
 

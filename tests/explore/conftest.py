@@ -17,9 +17,10 @@ from urllib.parse import quote, urlencode
 import pytest
 from torch import nn
 
-from maxaffine import data, models
-from maxaffine.capture import capture
-from maxaffine.explore import Checkpoint, Subject
+from maxaffine import _data as data
+from maxaffine import _models as models
+from maxaffine._capture import capture
+from maxaffine._explore import Checkpoint, Subject
 
 NET = """
 from torch import nn

@@ -55,7 +55,7 @@ def test_templates_equal_the_library_and_the_module(server: Server, trained: Tra
     assert [item["value"] for item in found["outputs"]] == pytest.approx(values.tolist(), abs=1e-5)
     assert found["predicted"] == int(order[0]) and found["label"] == int(trained.data.test.labels[4])
     assert np.array_equal(decoded(found["input"]), x[0].numpy())
-    expected = ma.templates(net, x, top=2)
+    expected = net.templates(x, top=2)
     for item in found["templates"]:
         assert np.array_equal(decoded(item["slopes"]), np.asarray(expected.template(item["unit"]))[0])
         assert item["inner"] + item["offset"] == pytest.approx(item["value"], abs=1e-4)

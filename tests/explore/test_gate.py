@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import maxaffine.explore
+import maxaffine._explore
 from tests.explore.conftest import Server
 
-PAGE = Path(maxaffine.explore.__file__).parent / "page"
+PAGE = Path(maxaffine._explore.__file__).parent / "page"
 SECRET = "root:"
 
 

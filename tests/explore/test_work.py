@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 import maxaffine as ma
-from maxaffine.data import DataSet, Split
+from maxaffine._data import DataSet, Split
+from maxaffine._explore import Checkpoint, Explorer, Subject, planes
+from maxaffine._explore import view as viewing
+from maxaffine._explore.jobs import Desk, Job
 from maxaffine.errors import BadInput
-from maxaffine.explore import Checkpoint, Explorer, Subject, planes
-from maxaffine.explore import view as viewing
-from maxaffine.explore.jobs import Desk, Job
 from tests.explore.conftest import Trained
 from tests.explore.numbers import decoded
 

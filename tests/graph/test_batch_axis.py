@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from maxaffine.graph import BatchAxis
+from maxaffine._graph import BatchAxis
 
 sizes = st.integers(1, 3)
 

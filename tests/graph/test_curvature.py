@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import maxaffine as ma
-from maxaffine.graph import Curvature, curvatures
+from maxaffine._graph import Curvature, curvatures
 from tests.zoo.networks import Net, NonNegativeLinear
 
 Network = Callable[[Any, Tensor], Tensor]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import maxaffine as ma
-from maxaffine.graph import Graph, Linearization, fuse
+from maxaffine._graph import Graph, Linearization, fuse
 from tests.blocks import only
 from tests.zoo.networks import Net, randomize
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 import maxaffine as ma
-from maxaffine.graph import LocalMap, Step, as_tuple, fuse
+from maxaffine._graph import LocalMap, Step, as_tuple, fuse
 from tests.zoo.networks import Net, randomize
 
 

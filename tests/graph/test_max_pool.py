@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import maxaffine as ma
-from maxaffine.graph import MaxPool
+from maxaffine._graph import MaxPool
 from tests.blocks import only
 from tests.zoo.networks import Net
 

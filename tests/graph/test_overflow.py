@@ -36,8 +36,8 @@ def test_the_operator_is_named_wherever_it_is_asked(dtype: torch.dtype, factor: 
         lambda: net.affine_map(x).value,
         lambda: net.affine_map(x).slopes,
         lambda: net.affine_map(x, chunk_bytes=1).offsets,
-        lambda: ma.verify(net, module, x),
-        lambda: ma.templates(net, x),
+        lambda: net.verify(module, x),
+        lambda: net.templates(x),
         lambda: ma.partition.line(net, x[1:2], x[2:]).verify(module),
     ]
     for ask in asked:
@@ -79,4 +79,4 @@ def test_what_is_clipped_later_is_no_fault() -> None:
     """Inf on the way, and an output that is finite all the same."""
     module = Net(lambda m, x: nn.functional.relu6(m.a(x) * 1e38 * 1e5), a=nn.Linear(6, 4))
     x = torch.randn(3, 6)
-    assert ma.verify(ma.capture(module, x), module, x).exact
+    assert ma.capture(module, x).verify(module, x).exact

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from torch.utils._pytree import tree_leaves
 
 import maxaffine as ma
-from maxaffine.graph import ChannelAffine, in_float64
+from maxaffine._graph import ChannelAffine, in_float64
 from tests.zoo import ZOO, Case
 from tests.zoo.captured import captured
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 import maxaffine as ma
-from maxaffine.graph import Elementwise, ScalarSpline, Sign, WideSpline
+from maxaffine._graph import Elementwise, OperatorRecord, ScalarSpline, Sign, WideSpline
 from tests.blocks import only
 from tests.zoo.networks import Net
 
@@ -45,7 +45,7 @@ def captured() -> ma.SplineNetwork:
     return ma.capture(Net(lambda m, x: [function(x) for function in functions]), torch.zeros(1, 1, dtype=torch.float64))
 
 
-def lookup(name: str) -> tuple[int, ma.OperatorRecord]:
+def lookup(name: str) -> tuple[int, OperatorRecord]:
     place = list(ACTIVATIONS).index(name)
     return place, captured().operators[place]
 
@@ -178,7 +178,7 @@ def test_at_a_bound_that_the_type_cannot_hold_the_piece_is_the_one_that_the_modu
     net = ma.capture(module, x)
     # Another piece is off by far more: by the bound, or by a bound less another.
     assert_close(net.affine_map(x)(x), module(x), rtol=0, atol=torch.finfo(dtype).eps)
-    assert ma.verify(net, module, x).exact
+    assert net.verify(module, x).exact
     softened = {name: codes.unpack() for name, codes in net.codes(x).items() if name.startswith("softshrink")}
     for (name, codes), c in zip(softened.items(), BOUNDS, strict=True):
         value = F.softshrink(x, c)  # its sign says which piece it takes; it is zero at a tie too

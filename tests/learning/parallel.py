@@ -28,7 +28,7 @@ def batch() -> tuple[Tensor, Tensor]:
 
 def train(network: nn.Module, on: str, inputs: Tensor, labels: Tensor, accumulate: int = 1) -> None:
     """Some steps of gradient descent, each over parts of the batch one after the other."""
-    penalty = ma.OrthogonalTemplates(0.3, on=on)
+    penalty = ma.learning.OrthogonalTemplates(0.3, on=on)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     for _ in range(STEPS):
         optimizer.zero_grad()

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
+from maxaffine._learning.classifier import find_classifier, logits_of, named_weight, unwrapped
+from maxaffine._models import build, cnn
 from maxaffine.errors import BadInput
-from maxaffine.learning.classifier import find_classifier, logits_of, named_weight, unwrapped
-from maxaffine.models import build, cnn
 
 
 class Auxiliary(nn.Module):

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 import maxaffine as ma
-from maxaffine.codes import code_changes
-from maxaffine.data import Split
-from maxaffine.models import build, train
+from maxaffine._codes import code_changes
+from maxaffine._data import Split
+from maxaffine._models import build, train
 
 
 def blobs() -> Split:
@@ -29,7 +29,7 @@ def network(**options: object) -> nn.Module:
 def test_a_training_is_followed_epoch_by_epoch() -> None:
     data, model, copies = blobs(), network(), []
     x = torch.rand(300, 1, 4, 4)
-    drift = ma.CodeDrift(x)
+    drift = ma.learning.CodeDrift(x)
     original = x.clone()
 
     def look(epoch: object = None) -> None:
@@ -56,7 +56,7 @@ def test_a_training_is_followed_epoch_by_epoch() -> None:
 
 def test_recording_does_not_touch_the_training() -> None:
     def trained(record: bool) -> dict[str, torch.Tensor]:
-        model, drift = network(), ma.CodeDrift(blobs().inputs)
+        model, drift = network(), ma.learning.CodeDrift(blobs().inputs)
         train(model, blobs(), epochs=2, batch_size=16, after_epoch=lambda _: drift.record(model) if record else None)
         return model.state_dict()
 
@@ -75,14 +75,14 @@ def test_chosen_operators_and_several_inputs() -> None:
             return self.other(self.relu(self.first(a)) - self.relu(self.second(b)))
 
     model = Sum()
-    drift = ma.CodeDrift((torch.randn(5, 3), torch.randn(5, 2)), operators=["other"])
+    drift = ma.learning.CodeDrift((torch.randn(5, 3), torch.randn(5, 2)), operators=["other"])
     for _ in range(2):
         drift.record(model)
     assert drift.result().operators == ("other",) and not drift.result().distances.any()
 
 
 def test_bad_arguments_are_refused() -> None:
-    drift = ma.CodeDrift(blobs().inputs)
+    drift = ma.learning.CodeDrift(blobs().inputs)
     with pytest.raises(ma.BadInput, match="moments has 0 entries"):
         drift.result()
     drift.record(network().eval())
@@ -90,6 +90,6 @@ def test_bad_arguments_are_refused() -> None:
         drift.record(network(hidden=9))
     assert len(drift.moments) == 1
     with pytest.raises(ma.NotPiecewiseAffine):
-        ma.CodeDrift(torch.rand(2, 3)).record(nn.Sequential(nn.Linear(3, 3), nn.Sigmoid()))
+        ma.learning.CodeDrift(torch.rand(2, 3)).record(nn.Sequential(nn.Linear(3, 3), nn.Sigmoid()))
     with pytest.raises(ma.BadInput, match="operators"):
-        ma.CodeDrift(torch.rand(2, 3), operators=["typo"]).record(nn.Sequential(nn.Linear(3, 3), nn.ReLU()))
+        ma.learning.CodeDrift(torch.rand(2, 3), operators=["typo"]).record(nn.Sequential(nn.Linear(3, 3), nn.ReLU()))

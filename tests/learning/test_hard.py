@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 import maxaffine as ma
-from maxaffine.learning import orthogonal_classifier
-from maxaffine.learning.hard import OrthogonalRows
-from maxaffine.models import mlp
+from maxaffine._learning import orthogonal_classifier
+from maxaffine._learning.hard import OrthogonalRows
+from maxaffine._models import mlp
 from tests.learning.oracles import slope_of
 
 X = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -111,7 +111,7 @@ def test_the_optimizer_may_be_older_and_the_weight_may_be_assigned() -> None:
 def test_the_penalty_differentiates_through_it(on: str) -> None:
     model = _mlp(4).double()
     orthogonal_classifier(model, X.double())
-    penalty = ma.OrthogonalTemplates(1.0, on=on)
+    penalty = ma.learning.OrthogonalTemplates(1.0, on=on)
     rows = next(weight for name, weight in model[3].named_parameters() if name.endswith("original"))
     (gradient,) = torch.autograd.grad(penalty(model, X.double()), rows)
     place = (1, 2)
@@ -140,8 +140,8 @@ def test_it_can_be_saved_removed_and_captured() -> None:
     twin.load_state_dict(model.state_dict())
     expected = model(X)
     torch.testing.assert_close(twin(X), expected)
-    assert ma.verify(ma.capture(model, X), model, X).exact
-    assert ma.OrthogonalTemplates(1.0)(model, X).item() < 1e-10
+    assert ma.capture(model, X).verify(model, X).exact
+    assert ma.learning.OrthogonalTemplates(1.0)(model, X).item() < 1e-10
     parametrize.remove_parametrizations(model[3], "weight")
     assert isinstance(model[3].weight, nn.Parameter)
     torch.testing.assert_close(model(X), expected)

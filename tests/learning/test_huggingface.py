@@ -13,7 +13,7 @@ from torch.utils.data import SequentialSampler
 from transformers import ResNetConfig, ResNetForImageClassification, TrainingArguments
 
 import maxaffine as ma
-from maxaffine.models import mlp
+from maxaffine._models import mlp
 from tests.markdown import blocks
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -34,7 +34,7 @@ BASE = _trainer_class()
 
 
 class InOrder(BASE):
-    penalty = ma.OrthogonalTemplates(0.5)
+    penalty = ma.learning.OrthogonalTemplates(0.5)
 
     def _get_train_sampler(self, *args: Any) -> SequentialSampler:
         return SequentialSampler(ROWS)
@@ -85,7 +85,7 @@ def _fit(trainer: Any, model: nn.Module, folder: Path, accumulate: int = 1, step
 
 
 def _by_hand() -> nn.Module:
-    model, penalty = TakesMore(), ma.OrthogonalTemplates(0.5)
+    model, penalty = TakesMore(), ma.learning.OrthogonalTemplates(0.5)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for _ in range(2):
         for x, y in zip(INPUTS.split(4), LABELS.split(4), strict=True):

@@ -14,18 +14,18 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import maxaffine as ma
-from maxaffine.models import mlp
+from maxaffine._models import mlp
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from lightning.pytorch import LightningModule, Trainer
 
-    from maxaffine.learning.lightning import OrthogonalTemplatesCallback
+    from maxaffine._learning.lightning import OrthogonalTemplatesCallback
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 INPUTS = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(8) % 4
-PENALTIES = (ma.OrthogonalTemplates(0.3), ma.OrthogonalTemplates(0.2, on="maps"))
+PENALTIES = (ma.learning.OrthogonalTemplates(0.3), ma.learning.OrthogonalTemplates(0.2, on="maps"))
 
 
 class Classifier(LightningModule):
@@ -97,11 +97,11 @@ def _last(model: nn.Sequential) -> Tensor:
 @pytest.mark.parametrize("path", ["", "net"])
 def test_trains_like_the_loop_by_hand(tmp_path: Path, path: str, on: str, accumulate: int) -> None:
     module = Classifier()
-    penalty = ma.OrthogonalTemplates(0.3, on=on)
+    penalty = ma.learning.OrthogonalTemplates(0.3, on=on)
     trainer = _fit(module, OrthogonalTemplatesCallback(penalty, path), tmp_path, accumulate_grad_batches=accumulate)
-    expected = _by_hand(ma.OrthogonalTemplates(0.3, on=on), accumulate)
+    expected = _by_hand(ma.learning.OrthogonalTemplates(0.3, on=on), accumulate)
     torch.testing.assert_close(dict(module.net.state_dict()), dict(expected.state_dict()))
-    plain = _by_hand(ma.OrthogonalTemplates(0.0), accumulate)
+    plain = _by_hand(ma.learning.OrthogonalTemplates(0.0), accumulate)
     assert not torch.allclose(_last(module.net), _last(plain), atol=1e-4)
     assert trainer.logged_metrics["orthogonal_templates"] > 0
     assert "training_step" not in module.__dict__ and module.batches == 4
@@ -109,32 +109,32 @@ def test_trains_like_the_loop_by_hand(tmp_path: Path, path: str, on: str, accumu
 
 def test_mixed_precision(tmp_path: Path) -> None:
     module = Classifier()
-    _fit(module, OrthogonalTemplatesCallback(ma.OrthogonalTemplates(0.3)), tmp_path, precision="bf16-mixed")
-    expected = _by_hand(ma.OrthogonalTemplates(0.3))
+    _fit(module, OrthogonalTemplatesCallback(ma.learning.OrthogonalTemplates(0.3)), tmp_path, precision="bf16-mixed")
+    expected = _by_hand(ma.learning.OrthogonalTemplates(0.3))
     torch.testing.assert_close(dict(module.net.state_dict()), dict(expected.state_dict()), rtol=0.05, atol=0.01)
 
 
 def test_mappings_and_skipped_steps(tmp_path: Path) -> None:
     records = [{"x": x, "y": y} for x, y in zip(INPUTS, LABELS, strict=True)]
-    module = Classifier("mapping")
-    callback = OrthogonalTemplatesCallback(ma.OrthogonalTemplates(0.3), inputs=lambda batch: batch["x"], log_as=None)
+    module, penalty = Classifier("mapping"), ma.learning.OrthogonalTemplates(0.3)
+    callback = OrthogonalTemplatesCallback(penalty, inputs=lambda batch: batch["x"], log_as=None)
     _fit(module, callback, tmp_path, records)
-    torch.testing.assert_close(_last(module.net), _last(_by_hand(ma.OrthogonalTemplates(0.3))))
+    torch.testing.assert_close(_last(module.net), _last(_by_hand(ma.learning.OrthogonalTemplates(0.3))))
     skipping = Classifier("none")
     before = copy.deepcopy(skipping.net.state_dict())
-    _fit(skipping, OrthogonalTemplatesCallback(ma.OrthogonalTemplates(0.3)), tmp_path)
+    _fit(skipping, OrthogonalTemplatesCallback(ma.learning.OrthogonalTemplates(0.3)), tmp_path)
     torch.testing.assert_close(dict(skipping.net.state_dict()), dict(before))
 
 
 def test_the_training_step_is_given_back_after_an_error(tmp_path: Path) -> None:
     module = Classifier()
-    callback = OrthogonalTemplatesCallback(ma.OrthogonalTemplates(0.3), inputs=lambda batch: 1 / 0)
+    callback = OrthogonalTemplatesCallback(ma.learning.OrthogonalTemplates(0.3), inputs=lambda batch: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         _fit(module, callback, tmp_path)
     assert "training_step" not in module.__dict__
     own = module.training_step
     module.__dict__["training_step"] = own
-    _fit(module, OrthogonalTemplatesCallback(ma.OrthogonalTemplates(0.3)), tmp_path)
+    _fit(module, OrthogonalTemplatesCallback(ma.learning.OrthogonalTemplates(0.3)), tmp_path)
     assert module.__dict__["training_step"] is own
 
 
@@ -145,8 +145,8 @@ def test_several_penalties_add_up_and_all_of_them_go(tmp_path: Path, wrapped: bo
     if wrapped:
         module.__dict__["training_step"] = own
     for _ in range(2):
-        rows = OrthogonalTemplatesCallback(ma.OrthogonalTemplates(0.3), "net", log_as=None)
-        maps = OrthogonalTemplatesCallback(ma.OrthogonalTemplates(0.2, on="maps"), "net", log_as=None)
+        rows = OrthogonalTemplatesCallback(ma.learning.OrthogonalTemplates(0.3), "net", log_as=None)
+        maps = OrthogonalTemplatesCallback(ma.learning.OrthogonalTemplates(0.2, on="maps"), "net", log_as=None)
         _fit(module, rows, tmp_path, more=[maps])
     expected = _by_hand(lambda model, x: sum(penalty(model, x) for penalty in PENALTIES), epochs=4)
     torch.testing.assert_close(dict(module.net.state_dict()), dict(expected.state_dict()))
@@ -156,7 +156,7 @@ def test_several_penalties_add_up_and_all_of_them_go(tmp_path: Path, wrapped: bo
 def test_bad_input_is_named(tmp_path: Path) -> None:
     module = Classifier()
     with pytest.raises(ma.BadInput, match="module: the LightningModule has no 'head'"):
-        _fit(module, OrthogonalTemplatesCallback(ma.OrthogonalTemplates(0.3), "head"), tmp_path)
+        _fit(module, OrthogonalTemplatesCallback(ma.learning.OrthogonalTemplates(0.3), "head"), tmp_path)
     module.automatic_optimization = False
     with pytest.raises(ma.BadInput, match="pl_module: it optimizes by hand"):
-        _fit(module, OrthogonalTemplatesCallback(ma.OrthogonalTemplates(0.3)), tmp_path)
+        _fit(module, OrthogonalTemplatesCallback(ma.learning.OrthogonalTemplates(0.3)), tmp_path)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import maxaffine as ma
-from maxaffine.models import build
+from maxaffine._models import build
 from tests.learning.oracles import pair_sum, slope_of, templates
 
 X = torch.rand(5, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -46,7 +46,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 @pytest.mark.parametrize("compare", COMPARE)
 def test_on_the_classifier_it_is_the_double_loop(compare: str) -> None:
     model = _small()
-    penalty = ma.OrthogonalTemplates(0.3, compare=compare)
+    penalty = ma.learning.OrthogonalTemplates(0.3, compare=compare)
     assert penalty(model, X).item() == pytest.approx(0.3 * pair_sum([*model.parameters()][-2], compare), rel=1e-12)
 
 
@@ -54,7 +54,7 @@ def test_on_the_classifier_it_is_the_double_loop(compare: str) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_on_maps_it_is_the_double_loop_over_jacobians(name: str, compare: str) -> None:
     model = NETWORKS[name]()
-    found = ma.OrthogonalTemplates(0.3, on="maps", compare=compare, samples=3)(model, X).item()
+    found = ma.learning.OrthogonalTemplates(0.3, on="maps", compare=compare, samples=3)(model, X).item()
     still = copy.deepcopy(model).eval()
     expected = [pair_sum(rows, compare) for rows in templates(still, X[:3])]
     assert found == pytest.approx(0.3 * sum(expected) / 3, rel=1e-10)
@@ -62,7 +62,7 @@ def test_on_maps_it_is_the_double_loop_over_jacobians(name: str, compare: str) -
 
 def test_on_maps_it_agrees_with_the_captured_network() -> None:
     model = _small()
-    found = ma.OrthogonalTemplates(1.0, on="maps", compare="products")(model, X).item()
+    found = ma.learning.OrthogonalTemplates(1.0, on="maps", compare="products")(model, X).item()
     slopes = torch.as_tensor(ma.capture(model.eval(), X).affine_map(X).slopes).flatten(2)
     assert found == pytest.approx(sum(pair_sum(rows, "products") for rows in slopes) / len(X), rel=1e-10)
 
@@ -71,7 +71,7 @@ def test_on_maps_it_agrees_with_the_captured_network() -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_gradient_equals_finite_differences(name: str, on: str) -> None:
     model = NETWORKS[name]()
-    penalty = ma.OrthogonalTemplates(0.7, on=on)
+    penalty = ma.learning.OrthogonalTemplates(0.7, on=on)
     parameters = dict(model.named_parameters())
     gradients = torch.autograd.grad(penalty(model, X), list(parameters.values()), allow_unused=True)
     places = torch.Generator().manual_seed(1)
@@ -86,7 +86,7 @@ def test_the_finite_differences_catch_a_cut_graph() -> None:
     model = NETWORKS["mlp"]()
     rows = templates(model, X).detach()
     assert not rows.requires_grad
-    penalty = ma.OrthogonalTemplates(1.0, on="maps")
+    penalty = ma.learning.OrthogonalTemplates(1.0, on="maps")
     first = next(model.parameters())
     (gradient,) = torch.autograd.grad(penalty(model, X), first)
     assert gradient.abs().max() > 1e-4
@@ -108,7 +108,7 @@ def test_inputs_that_the_model_changes_in_place(on: str) -> None:
     torch.manual_seed(2)
     model, x = Scaling(), torch.rand(4, 2, 3)
     before = x.clone()
-    penalty = ma.OrthogonalTemplates(1.0, on=on)(model, x)
+    penalty = ma.learning.OrthogonalTemplates(1.0, on=on)(model, x)
     penalty.backward()
     assert torch.equal(x, before)
     layers = copy.deepcopy(model.layers).double()
@@ -120,7 +120,9 @@ def test_inputs_that_the_model_changes_in_place(on: str) -> None:
 
 def test_only_some_classes_and_samples() -> None:
     model = NETWORKS["mlp"]()
-    found = ma.OrthogonalTemplates(1.0, on="maps", compare="products", samples=2, classes=[3, 1])(model, X).item()
+    found = ma.learning.OrthogonalTemplates(1.0, on="maps", compare="products", samples=2, classes=[3, 1])(
+        model, X
+    ).item()
     expected = [pair_sum(rows[[3, 1]], "products") for rows in templates(model, X[:2])]
     assert found == pytest.approx(sum(expected) / 2, rel=1e-10)
 
@@ -137,7 +139,7 @@ def test_several_inputs_count_as_one() -> None:
 
     model = Two().double()
     a, b = torch.rand(4, 3, dtype=torch.float64), torch.rand(4, 2, dtype=torch.float64)
-    penalty = ma.OrthogonalTemplates(1.0, on="maps", compare="products")
+    penalty = ma.learning.OrthogonalTemplates(1.0, on="maps", compare="products")
     rows = templates(lambda ab: model(ab[:, :3], ab[:, 3:]), torch.cat([a, b], 1))
     expected = sum(pair_sum(one, "products") for one in rows) / 4
     assert penalty(model, (a, b)).item() == pytest.approx(expected, rel=1e-10)
@@ -152,7 +154,7 @@ def test_the_model_is_left_as_it_was(on: str) -> None:
     state = {name: value.clone() for name, value in model.state_dict().items()}
     modes = [module.training for module in model.modules()]
     random = torch.get_rng_state()
-    ma.OrthogonalTemplates(1.0, on=on)(model, x)
+    ma.learning.OrthogonalTemplates(1.0, on=on)(model, x)
     assert [module.training for module in model.modules()] == modes
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random) and torch.equal(x, X) and not x.requires_grad
@@ -165,7 +167,7 @@ def test_loss_and_penalty_in_either_order(on: str) -> None:
     gradients = []
     for first in (True, False):
         model = NETWORKS["resnet"]().train()
-        penalty = ma.OrthogonalTemplates(1.0, on=on)
+        penalty = ma.learning.OrthogonalTemplates(1.0, on=on)
         penalty(model, X)
         terms = [lambda m=model, p=penalty: p(m, X), lambda m=model: F.cross_entropy(m(X), torch.arange(5) % 4)]
         values = [term() for term in (terms if first else terms[::-1])]
@@ -178,7 +180,7 @@ def test_loss_and_penalty_in_either_order(on: str) -> None:
 
 def test_accumulation_adds_up() -> None:
     model = NETWORKS["mlp"]()
-    penalty = ma.OrthogonalTemplates(0.5)
+    penalty = ma.learning.OrthogonalTemplates(0.5)
     labels = torch.arange(4)
     (F.cross_entropy(model(X[:4]), labels) + penalty(model, X)).backward()
     whole = [weight.grad.clone() for weight in model.parameters() if weight.grad is not None]
@@ -194,7 +196,7 @@ def test_accumulation_adds_up() -> None:
 def test_autocast_does_not_round_it(on: str, dtype: torch.dtype) -> None:
     model = NETWORKS["mlp"]().float()
     x = X.float()
-    penalty = ma.OrthogonalTemplates(1.0, on=on)
+    penalty = ma.learning.OrthogonalTemplates(1.0, on=on)
     expected = penalty(model, x)
     with torch.autocast("cpu", dtype=dtype):
         assert model(x).dtype == dtype
@@ -207,7 +209,7 @@ def test_autocast_does_not_round_it(on: str, dtype: torch.dtype) -> None:
 def test_scaled_gradients_are_scaled_whole() -> None:
     """As a gradient scaler does it: the sum is multiplied, and the gradients divided again."""
     model = NETWORKS["mlp"]().float()
-    penalty = ma.OrthogonalTemplates(1.0, on="maps")
+    penalty = ma.learning.OrthogonalTemplates(1.0, on="maps")
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = F.cross_entropy(model(X.float()), torch.zeros(5).long()) + penalty(model, X.float())
     weights = list(model.parameters())
@@ -219,7 +221,7 @@ def test_scaled_gradients_are_scaled_whole() -> None:
 @pytest.mark.parametrize("on", ["classifier", "maps"])
 def test_without_gradients_it_is_a_number(on: str) -> None:
     model = _small()
-    penalty = ma.OrthogonalTemplates(1.0, on=on)
+    penalty = ma.learning.OrthogonalTemplates(1.0, on=on)
     with torch.no_grad():
         value = penalty(model, X)
     assert not value.requires_grad and value.item() == pytest.approx(penalty(model, X).item())
@@ -230,7 +232,7 @@ def test_without_gradients_it_is_a_number(on: str) -> None:
 @pytest.mark.parametrize("on", ["classifier", "maps"])
 def test_training_with_it_makes_the_templates_orthogonal(on: str) -> None:
     model = NETWORKS["mlp"]()
-    penalty = ma.OrthogonalTemplates(1.0, on=on, compare="cosines")
+    penalty = ma.learning.OrthogonalTemplates(1.0, on=on, compare="cosines")
     before = penalty(model, X).item()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for _ in range(100):
@@ -243,20 +245,20 @@ def test_training_with_it_makes_the_templates_orthogonal(on: str) -> None:
 
 def test_the_classifier_is_found_once_per_model(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = NETWORKS["mlp"](), _small()
-    penalty = ma.OrthogonalTemplates(1.0)
+    penalty = ma.learning.OrthogonalTemplates(1.0)
     expected = penalty(first, X).item()
-    monkeypatch.setattr("maxaffine.learning.orthogonal_templates.find_classifier", lambda model, x: pytest.fail())
+    monkeypatch.setattr("maxaffine._learning.orthogonal_templates.find_classifier", lambda model, x: pytest.fail())
     assert penalty(first).item() == expected and penalty(first, X).item() == expected
     monkeypatch.undo()
     assert penalty(second, X).item() == pytest.approx(pair_sum([*second.parameters()][-2], "products"))
     with pytest.raises(ma.BadInput, match="pass x once, or name it"):
         penalty(first)
-    assert ma.OrthogonalTemplates(1.0, layer="5")(first).item() == expected
+    assert ma.learning.OrthogonalTemplates(1.0, layer="5")(first).item() == expected
 
 
 def test_it_can_be_copied_and_pickled() -> None:
     model = _small()
-    penalty = ma.OrthogonalTemplates(0.5, compare="cosines")
+    penalty = ma.learning.OrthogonalTemplates(0.5, compare="cosines")
     expected = penalty(model, X).item()
     for twin in (pickle.loads(pickle.dumps(penalty)), copy.deepcopy(penalty)):
         assert repr(twin) == repr(penalty) and twin(model, X).item() == expected
@@ -273,8 +275,8 @@ REFUSED = {
 def test_maps_of_what_is_not_piecewise_affine_are_refused(name: str) -> None:
     model, operator = REFUSED[name]
     with pytest.raises(ma.NotPiecewiseAffine, match=operator):
-        ma.OrthogonalTemplates(1.0, on="maps")(model, X.float())
-    assert ma.OrthogonalTemplates(1.0)(model, X.float()).item() > 0
+        ma.learning.OrthogonalTemplates(1.0, on="maps")(model, X.float())
+    assert ma.learning.OrthogonalTemplates(1.0)(model, X.float()).item() > 0
 
 
 class Sign(torch.autograd.Function):
@@ -320,9 +322,9 @@ def test_maps_that_autograd_does_not_give_are_refused(name: str) -> None:
     torch.manual_seed(0)
     model = Split(CUT[name]).double()
     with pytest.raises(ma.BadInput, match="model: autograd does not give its templates"):
-        ma.OrthogonalTemplates(1.0, on="maps")(model, X)
+        ma.learning.OrthogonalTemplates(1.0, on="maps")(model, X)
     whole = Split(lambda body, x: checkpoint(body, x, use_reentrant=False)).double()
-    assert ma.OrthogonalTemplates(1.0, on="maps")(whole, X).item() > 0
+    assert ma.learning.OrthogonalTemplates(1.0, on="maps")(whole, X).item() > 0
 
 
 def test_an_input_without_influence_has_no_template() -> None:
@@ -332,7 +334,7 @@ def test_an_input_without_influence_has_no_template() -> None:
 
     torch.manual_seed(0)
     model, x = First(6, 3), torch.rand(4, 6)
-    found = ma.OrthogonalTemplates(1.0, on="maps", compare="products")(model, (x, torch.rand(4, 2)))
+    found = ma.learning.OrthogonalTemplates(1.0, on="maps", compare="products")(model, (x, torch.rand(4, 2)))
     assert found.item() == pytest.approx(pair_sum(model.weight, "products"), rel=1e-5)
 
 
@@ -356,7 +358,7 @@ def test_what_the_model_keeps_of_its_own_pass_stays(on: str) -> None:
     model = Keeping().double()
     model(X)
     hidden = model.hidden
-    ma.OrthogonalTemplates(1.0, on=on, samples=2)(model, X)
+    ma.learning.OrthogonalTemplates(1.0, on=on, samples=2)(model, X)
     assert model.hidden is hidden and model.calls == 1 and len(model.seen) == 1
     hidden.sum().backward()
 
@@ -366,18 +368,18 @@ def test_what_the_model_keeps_of_its_own_pass_stays(on: str) -> None:
     ("part", "on"), [("step", "maps"), ("model", "classifier"), ("layer", "classifier"), ("layer", "maps")]
 )
 def test_torch_compile(part: str, on: str) -> None:
-    def step(model: nn.Module, penalty: ma.OrthogonalTemplates) -> Tensor:
+    def step(model: nn.Module, penalty: ma.learning.OrthogonalTemplates) -> Tensor:
         return F.cross_entropy(model(X), torch.arange(5) % 4) + penalty(model, X)
 
     plain, model = NETWORKS["mlp"](), NETWORKS["mlp"]()
-    expected = step(plain, ma.OrthogonalTemplates(0.5, on=on))
+    expected = step(plain, ma.learning.OrthogonalTemplates(0.5, on=on))
     expected.backward()
     own: Any = model
     if part == "layer":
         own[1] = torch.compile(own[1], backend="aot_eager")
     run = torch.compile(step, backend="aot_eager") if part == "step" else step
     compiled: Any = torch.compile(model, backend="aot_eager") if part == "model" else model
-    found = run(compiled, ma.OrthogonalTemplates(0.5, on=on))
+    found = run(compiled, ma.learning.OrthogonalTemplates(0.5, on=on))
     found.backward()
     torch.testing.assert_close(found, expected)
     for one, other in zip(model.parameters(), plain.parameters(), strict=True):
@@ -385,19 +387,19 @@ def test_torch_compile(part: str, on: str) -> None:
 
 
 BAD = {
-    "weight: -1": lambda: ma.OrthogonalTemplates(-1.0),
-    "weight: nan": lambda: ma.OrthogonalTemplates(float("nan")),
-    "on: 'weights'": lambda: ma.OrthogonalTemplates(1.0, on="weights"),
-    "compare: 'angles'": lambda: ma.OrthogonalTemplates(1.0, compare="angles"),
-    "samples: 0": lambda: ma.OrthogonalTemplates(1.0, on="maps", samples=0),
-    "classes: ": lambda: ma.OrthogonalTemplates(1.0, on="maps", classes=[2, 2]),
-    "on: layer=": lambda: ma.OrthogonalTemplates(1.0, on="maps", layer="5"),
-    "on: .*classes=": lambda: ma.OrthogonalTemplates(1.0, classes=[0, 1]),
-    "classes: .7. are not among": lambda: ma.OrthogonalTemplates(1.0, on="maps", classes=[0, 7])(_small(), X),
-    'x: on="maps" takes': lambda: ma.OrthogonalTemplates(1.0, on="maps")(_small()),
-    "model: its outputs have shape": lambda: ma.OrthogonalTemplates(1.0, on="maps")(_small()[:4], X),
-    "one class": lambda: ma.OrthogonalTemplates(1.0)(nn.Sequential(nn.Flatten(), nn.Linear(64, 1)), X.float()),
-    "not .N, C. with two": lambda: ma.OrthogonalTemplates(1.0, on="maps")(
+    "weight: -1": lambda: ma.learning.OrthogonalTemplates(-1.0),
+    "weight: nan": lambda: ma.learning.OrthogonalTemplates(float("nan")),
+    "on: 'weights'": lambda: ma.learning.OrthogonalTemplates(1.0, on="weights"),
+    "compare: 'angles'": lambda: ma.learning.OrthogonalTemplates(1.0, compare="angles"),
+    "samples: 0": lambda: ma.learning.OrthogonalTemplates(1.0, on="maps", samples=0),
+    "classes: ": lambda: ma.learning.OrthogonalTemplates(1.0, on="maps", classes=[2, 2]),
+    "on: layer=": lambda: ma.learning.OrthogonalTemplates(1.0, on="maps", layer="5"),
+    "on: .*classes=": lambda: ma.learning.OrthogonalTemplates(1.0, classes=[0, 1]),
+    "classes: .7. are not among": lambda: ma.learning.OrthogonalTemplates(1.0, on="maps", classes=[0, 7])(_small(), X),
+    'x: on="maps" takes': lambda: ma.learning.OrthogonalTemplates(1.0, on="maps")(_small()),
+    "model: its outputs have shape": lambda: ma.learning.OrthogonalTemplates(1.0, on="maps")(_small()[:4], X),
+    "one class": lambda: ma.learning.OrthogonalTemplates(1.0)(nn.Sequential(nn.Flatten(), nn.Linear(64, 1)), X.float()),
+    "not .N, C. with two": lambda: ma.learning.OrthogonalTemplates(1.0, on="maps")(
         nn.Sequential(nn.Flatten(), nn.Linear(64, 1)), X.float()
     ),
 }

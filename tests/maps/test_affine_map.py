@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import maxaffine as ma
-from maxaffine.graph import as_tuple
+from maxaffine._graph import as_tuple
 from tests import oracles
 from tests.blocks import blocks, only
 from tests.zoo.networks import Net, mlp, randomize
@@ -274,13 +274,13 @@ class TestSlopesBeyondMemory:
             _ = self.map_of_pictures().slopes
 
     def test_also_where_the_machine_does_not_say_what_it_has(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("maxaffine.maps.affine_map.memory", lambda device: None)
+        monkeypatch.setattr("maxaffine._maps.affine_map.memory", lambda device: None)
         with pytest.raises(ma.BadInput, match=self.SAID):
             _ = self.map_of_pictures().slopes
 
     def test_other_errors_stay_what_they_are(self, monkeypatch: pytest.MonkeyPatch) -> None:
         amap = self.map_of_pictures()
-        monkeypatch.setattr("maxaffine.maps.affine_map.memory", lambda device: None)
+        monkeypatch.setattr("maxaffine._maps.affine_map.memory", lambda device: None)
         monkeypatch.setattr(type(amap), "_rows_of", lambda self, wanted: torch.ones(2) @ torch.ones(3))
         with pytest.raises(RuntimeError, match="inconsistent tensor size"):
             _ = amap.slopes

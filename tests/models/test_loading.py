@@ -8,8 +8,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from maxaffine._models import build, load_model
 from maxaffine.errors import BadInput, ModelError
-from maxaffine.models import build, load_model
 
 FACTORY = """
 import dataclasses

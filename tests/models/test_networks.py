@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
+from maxaffine._models import FACTORIES, build
 from maxaffine.errors import BadInput
-from maxaffine.models import FACTORIES, build
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32)]
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import maxaffine as ma
-from maxaffine.models import Normalized, cnn
+from maxaffine._models import Normalized, cnn
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -20,7 +20,7 @@ def test_it_is_the_network_at_normalized_inputs_and_exact() -> None:
     normalized = torch.stack([(x[:, c] - MEAN[c]) / STD[c] for c in range(3)], 1)
     assert torch.equal(whole(x), network(normalized)) and not whole.training
     net = ma.capture(whole, x)
-    assert ma.verify(net, whole, x).exact
+    assert net.verify(whole, x).exact
     inner = ma.capture(network, normalized).affine_map(normalized)
     assert isinstance(inner.slopes, torch.Tensor)
     slopes = inner.slopes / torch.tensor(STD, dtype=torch.float64)[:, None, None]

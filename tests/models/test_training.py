@@ -9,8 +9,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from maxaffine._models import accuracy, build, checkpoint, train
 from maxaffine.errors import BadInput, ModelError
-from maxaffine.models import accuracy, build, checkpoint, train
 
 
 @dataclass

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 
 import maxaffine as ma
-from maxaffine.graph import LocalMap, Operator, Step, Traits
-from maxaffine.network import SplineNetwork
+from maxaffine import SplineNetwork
+from maxaffine._graph import LocalMap, Operator, Step, Traits
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 import maxaffine as ma
-from maxaffine.graph import Step
-from maxaffine.templates import bias_free
+from maxaffine._graph import Step
+from maxaffine._templates import bias_free
 from tests.network.broken import Broken, Spoiled, with_step
 from tests.zoo.networks import Net
 
@@ -82,12 +82,12 @@ def case(name: str, dtype: torch.dtype) -> tuple[nn.Module, ma.SplineNetwork, Te
 @pytest.mark.parametrize(("name", "dtype"), RIGHT)
 def test_what_is_right_is_exact(name: str, dtype: torch.dtype) -> None:
     module, net, x = case(name, dtype)
-    report = ma.verify(net, module, x)
+    report = net.verify(module, x)
     assert report.exact and report.bound < 1e-4
     line = ma.partition.line(net, x[:1], x[1:2], outputs=[0])
     assert line.verify(module).exact
     assert ma.partition.integrated_gradients(net, x[:1], x[1:2], outputs=[0]).completeness < 1e-14
-    found = ma.templates(net, x)
+    found = net.templates(x)
     assert bool((found.residuals.abs().amax(1) <= found.bound).all())
     assert torch.allclose(found.contributions.sum(), found.affine_map.offsets, rtol=0, atol=float(found.bound.max()))
 
@@ -104,7 +104,7 @@ def test_a_thousandth_of_one_number_is_seen(name: str, dtype: torch.dtype, param
     with torch.no_grad():
         numbers = other.get_parameter(parameter).view(-1)
         numbers[numbers.abs().argmax()] *= 1.001
-    assert not ma.verify(net, other, x, raises=False).exact
+    assert not net.verify(other, x, raises=False).exact
     assert not ma.partition.line(net, x[:1], x[1:2]).verify(other, raises=False).exact
 
 
@@ -120,4 +120,4 @@ def test_a_wrong_map_is_seen(name: str, dtype: torch.dtype, factors: dict[str, f
         def change(step: Step) -> Step:
             return replace(step, operator=Broken(step.operator, lambda local: Spoiled(local, **factors)))
 
-        assert not ma.verify(with_step(net, operator, change), module, x, raises=False).exact
+        assert not with_step(net, operator, change).verify(module, x, raises=False).exact

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import maxaffine as ma
-from maxaffine import partition
+from maxaffine import _partition as partition
 from tests.zoo.networks import Net
 
 X = torch.randn(4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -44,7 +44,7 @@ def test_everything_is_asked(name: str) -> None:
     network = ma.capture(module, X)
     expected = module(X).detach()
     out = expected.shape[1]
-    assert torch.equal(network(X), expected) and ma.verify(network, module, X).exact
+    assert torch.equal(network(X), expected) and network.verify(module, X).exact
     amap = network.affine_map(X)
     slopes = amap.slopes
     assert isinstance(slopes, Tensor) and slopes.shape == (4, out, 3)
@@ -64,7 +64,7 @@ def test_everything_is_asked(name: str) -> None:
 def test_an_empty_batch_is_refused() -> None:
     module = net(EXACT["no_output"])
     network = ma.capture(module, X)
-    for ask in (network, network.affine_map, network.codes, lambda x: ma.verify(network, module, x)):
+    for ask in (network, network.affine_map, network.codes, lambda x: network.verify(module, x)):
         with pytest.raises(ma.BadInput, match="x: the batch is empty; give at least one sample"):
             ask(X[:0])
 

@@ -42,7 +42,7 @@ def test_equal_infinities_are_exact(name: str, dtype: torch.dtype) -> None:
     module, x = net(MASKED[name]).to(dtype), X.to(dtype)
     network = ma.capture(module, x)
     assert torch.equal(network(x).isinf(), module(x).isinf())
-    report = ma.verify(network, module, x)
+    report = network.verify(module, x)
     assert report.exact and max(report.residuals.values()) < 100 * torch.finfo(dtype).eps
     slopes = network.affine_map(x).slopes
     for row in torch.arange(x.shape[0]):
@@ -54,7 +54,7 @@ def test_equal_infinities_are_exact(name: str, dtype: torch.dtype) -> None:
 def test_before_a_softmax() -> None:
     module = net(lambda m, x: m.a(x).masked_fill(m.mask, -INFINITE).softmax(1))
     network = ma.capture(module, X, output="pre_activation")
-    assert ma.verify(network, module, X).exact and bool(network(X)[:, 0].isinf().all())
+    assert network.verify(module, X).exact and bool(network(X)[:, 0].isinf().all())
 
 
 CHANGED: dict[str, Callable[[Any, Tensor], Tensor]] = {
@@ -71,10 +71,10 @@ CHANGED: dict[str, Callable[[Any, Tensor], Tensor]] = {
 def test_what_differs_is_not_exact(name: str) -> None:
     """An infinity on one side only, one of the other sign, and a small error in what is finite beside it."""
     network = ma.capture(net(lambda m, x: m.a(x).masked_fill(m.mask, -INFINITE)), X)
-    report = ma.verify(network, net(CHANGED[name]), X, raises=False)
+    report = network.verify(net(CHANGED[name]), X, raises=False)
     assert not report.exact
     with pytest.raises(ma.ExactnessError):
-        ma.verify(network, net(CHANGED[name]), X)
+        network.verify(net(CHANGED[name]), X)
 
 
 def test_an_infinity_in_one_sample_of_a_batch() -> None:
@@ -84,7 +84,7 @@ def test_an_infinity_in_one_sample_of_a_batch() -> None:
         return m.a(x) if x.shape[0] < 4 else torch.cat([m.a(x)[:3], x.new_full((1, 6), -INFINITE)])
 
     network = ma.capture(net(lambda m, x: m.a(x)), X)
-    report = ma.verify(network, net(forward), X, raises=False)
+    report = network.verify(net(forward), X, raises=False)
     assert report.apart == report.output == INFINITE
 
 
@@ -100,4 +100,4 @@ def test_an_infinity_in_one_sample_of_a_batch() -> None:
 def test_an_overflow_beside_infinities_is_said(function: Callable[..., Any]) -> None:
     module = net(function)
     with pytest.raises(ma.BadInput, match="gives inf at sample 0 for finite inputs: torch.float64 overflows"):
-        ma.verify(ma.capture(module, X), module, X)
+        ma.capture(module, X).verify(module, X)

@@ -53,7 +53,7 @@ class TestOutputs:
     def test_the_same_tensor_twice(self) -> None:
         module = Net(lambda m, x: (y := m.f(x), [y, x]), f=mlp(nn.ReLU)).double()
         net, x = capture(module, vectors(1)), vectors(3)
-        assert ma.verify(net, module, x).exact
+        assert net.verify(module, x).exact
         one, (two, back) = net(x)
         assert torch.equal(one, two) and torch.equal(back, x)
         assert_close(only(net.affine_map(x, output=2).slopes), torch.eye(6).double().expand(3, 6, 6))
@@ -64,7 +64,7 @@ class TestInputs:
         module = mlp(nn.ReLU).double()
         net = capture(module, vectors(1))
         for batch in (1, 2, 7):
-            assert ma.verify(net, module, vectors(batch)).samples == batch
+            assert net.verify(module, vectors(batch)).samples == batch
 
     def test_memory_layout_does_not_matter(self) -> None:
         module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 2, 1))
@@ -74,11 +74,11 @@ class TestInputs:
         strided = torch.randn(6, 8, 3, 8).permute(0, 2, 1, 3)[::2]
         strided.copy_(plain)
         for x in (plain.to(memory_format=torch.channels_last), strided, plain[:1].expand(3, -1, -1, -1)):
-            assert ma.verify(net, module, x).exact
+            assert net.verify(module, x).exact
             if x.shape[0] == 3 and torch.equal(x, plain):
                 assert_close(only(net.affine_map(x).slopes), only(expected.slopes), rtol=1e-4, atol=1e-5)
         in_another = module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        assert ma.verify(ma.capture(in_another, plain), in_another, plain).exact
+        assert ma.capture(in_another, plain).verify(in_another, plain).exact
 
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     def test_half_precision_is_what_the_module_computes(self, dtype: torch.dtype) -> None:
@@ -86,7 +86,7 @@ class TestInputs:
         x = torch.randn(2, 1, 6, 6).to(dtype)
         net = capture(module, x)
         assert net(x).dtype == dtype and torch.equal(net(x), module(x))
-        report = ma.verify(net, module, x)
+        report = net.verify(module, x)
         assert report.exact and report.bound <= 1 / 16
         assert net.affine_map(x).offsets.dtype == dtype
 
@@ -94,7 +94,7 @@ class TestInputs:
         module = Net(lambda m, places, x: (m.table(places) + x).relu(), table=nn.Embedding(4, 3)).eval()
         places, x = torch.tensor([3, 0, 1]), torch.randn(3, 3)
         net = ma.capture(module, (places, x))
-        assert ma.verify(net, module, (places, x)).exact
+        assert net.verify(module, (places, x)).exact
         assert only(net.affine_map((places, x)).slopes).shape == (3, 3, 3)
         assert net.codes((places, x)) != net.codes((places.flip(0), x - 1))
 
@@ -102,7 +102,7 @@ class TestInputs:
         module = Net(lambda m, x, keep: m.f(x) * keep, f=mlp(nn.ReLU)).double()
         net, x = capture(module, vectors(1), torch.ones(1, 3, dtype=torch.bool)), vectors(3)
         keep = torch.eye(3, dtype=torch.bool)
-        assert ma.verify(net, module, (x, keep)).exact
+        assert net.verify(module, (x, keep)).exact
         assert not only(net.affine_map((x, keep)).slopes)[0, 1:].any()
 
     def test_by_position_by_name_and_as_a_list(self) -> None:
@@ -110,7 +110,7 @@ class TestInputs:
         x, scale = vectors(2), torch.randn(2, 3, dtype=torch.float64)
         net = ma.capture(module, {"scale": scale, "x": x})
         assert_close(net({"x": x, "scale": scale}), module(x, scale=scale).detach())
-        assert ma.verify(net, module, {"x": x, "scale": scale}).exact
+        assert net.verify(module, {"x": x, "scale": scale}).exact
         listed = Net(lambda m, x, y: (x - y).abs()).double()
         assert torch.equal(ma.capture(listed, [x, x + 1])((x, x)), torch.zeros_like(x))
 
@@ -119,7 +119,7 @@ class TestInputs:
         sequences = torch.randn(5, 2, 3, dtype=torch.float64)
         net = ma.capture(module, sequences, batch_dim=1)
         x = torch.randn(5, 7, 3, dtype=torch.float64)
-        assert ma.verify(net, module, x).samples == 7
+        assert net.verify(module, x).samples == 7
         amap = net.affine_map(x, output=0)
         assert amap.in_shapes == ((5, 3),) and amap.units == (5, 4)
         assert_close(amap.value, module(x)[0].transpose(0, 1).detach())
@@ -134,7 +134,7 @@ class TestInputs:
         module = Net(lambda m, x, y: x.transpose(0, 1).sum(1) + y.relu()).double()
         x, y = torch.randn(4, 2, 3).double(), torch.randn(2, 3).double()
         net = ma.capture(module, (x, y), batch_dim=(1, 0))
-        assert ma.verify(net, module, (torch.randn(4, 5, 3).double(), torch.randn(5, 3).double())).samples == 5
+        assert net.verify(module, (torch.randn(4, 5, 3).double(), torch.randn(5, 3).double())).samples == 5
 
 
 class TestRefusals:
@@ -171,7 +171,7 @@ class TestRefusals:
             "call": net,
             "affine_map": net.affine_map,
             "codes": net.codes,
-            "verify": lambda x: ma.verify(net, module, x),
+            "verify": lambda x: net.verify(module, x),
         }
         if entry == "codes" and x is None:
             words = "x: expected inputs or a loader of batches, got NoneType"

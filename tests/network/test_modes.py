@@ -63,7 +63,7 @@ def test_captured_and_verified_inside_a_mode(name: str) -> None:
     model = module()
     with MODES[name]():
         net = ma.capture(model, X * 1)
-        assert ma.verify(net, model, X * 1).exact
+        assert net.verify(model, X * 1).exact
         assert torch.is_inference_mode_enabled() == (name == "inference") and not torch.is_grad_enabled()
     for own, other in zip(numbers(net, X), numbers(ma.capture(model, X), X), strict=True):
         assert torch.equal(own, other)
@@ -75,7 +75,7 @@ def test_under_autocast_the_module_is_another_one() -> None:
     net = ma.capture(model, X)
     with torch.autocast("cpu", torch.bfloat16):
         inside = ma.capture(model, X)
-        assert ma.verify(inside, model, X).exact and inside(X).dtype == torch.bfloat16
+        assert inside.verify(model, X).exact and inside(X).dtype == torch.bfloat16
         with pytest.raises(ma.BadInput, match="output 0 is torch.bfloat16, the network's torch.float32; verify it as"):
-            ma.verify(net, model, X)
+            net.verify(model, X)
     assert inside(X).dtype == torch.bfloat16

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 import maxaffine as ma
-from maxaffine.graph.naming import Named, loaded_target
+from maxaffine._graph.naming import Named, loaded_target
 from tests.zoo.networks import Net
 
 X = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
@@ -69,7 +69,7 @@ def test_it_is_the_same(net: ma.SplineNetwork, way: str) -> None:
     assert other.fingerprint == net.fingerprint and other.operators == net.operators
     assert torch.equal(other(X), net(X)) and other.codes(X) == net.codes(X)
     assert torch.equal(other.affine_map(X).slopes, net.affine_map(X).slopes)  # pyright: ignore[reportArgumentType]
-    assert ma.verify(other, model(), X).exact
+    assert other.verify(model(), X).exact
     assert WAYS[way](other.double()).fingerprint == net.double().fingerprint
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import maxaffine as ma
-from maxaffine.network import Task
+from maxaffine._network import Task
 
 
 def _net(inputs: int, outputs: int, ending: nn.Module | None = None, task: str | None = None) -> ma.SplineNetwork:
@@ -97,7 +97,7 @@ def test_every_output_has_its_own() -> None:
     assert net.settled(3, "classes", 1).task(1) is Task.CLASSES
     told = ma.capture(_Two(), torch.zeros(2, 4), task=["values", "classes"])
     assert (told.task(0), told.task(1)) == (Task.VALUES, Task.CLASSES)
-    assert ma.templates(told, torch.ones(1, 4), output=0).names == ("value 0", "value 1", "value 2")
+    assert told.templates(torch.ones(1, 4), output=0).names == ("value 0", "value 1", "value 2")
     with pytest.raises(ma.BadInput, match="choose one of 0..1"):
         net.task()
 
@@ -125,8 +125,8 @@ def test_bad_tasks(task: str | list[str], message: str) -> None:
 
 X = torch.linspace(-1, 1, 6, dtype=torch.float64).reshape(3, 2)
 QUESTIONS: dict[str, tuple[Callable[[ma.SplineNetwork], object], str]] = {
-    "runner-up": (lambda net: ma.templates(net, X).runner_up(), "compare"),
-    "memorization": (lambda net: ma.memorization(net, (X, torch.tensor([0, 1, 1]))), "templates"),
+    "runner-up": (lambda net: net.templates(X).runner_up(), "compare"),
+    "memorization": (lambda net: ma.templates.memorization(net, (X, torch.tensor([0, 1, 1]))), "templates"),
     "decisions": (lambda net: ma.partition.line(net, X[:1], X[1:2]).decisions(), "level_set"),
     "counted decisions": (lambda net: ma.partition.crossed_regions(net, X[:1], X[1:2], decisions=True), "level_set"),
     "classes": (lambda net: _plane(net).classes, "level_set"),
@@ -152,7 +152,7 @@ def test_questions_about_classes_are_refused_where_there_are_none(question: str)
 
 
 def test_values_are_never_called_classes() -> None:
-    found = ma.templates(_net(5, 3, task="values"), torch.ones(2, 5, dtype=torch.float64))
+    found = _net(5, 3, task="values").templates(torch.ones(2, 5, dtype=torch.float64))
     said = repr(found) + repr(found.compare(0, 2)) + found._repr_html_()
     said += "".join(text.get_text() for ax in found.plot([0, 1]).axes for text in ax.texts)
     said += "".join(ax.get_title(loc="left") for ax in found.plot().axes)
@@ -162,7 +162,7 @@ def test_values_are_never_called_classes() -> None:
     assert [word for word in ("value 0", "value 1", "value 2") if any(word in title for title in titles)] == list(
         found.names
     )
-    single = ma.templates(_net(5, 1), torch.ones(1, 5, dtype=torch.float64))
+    single = _net(5, 1).templates(torch.ones(1, 5, dtype=torch.float64))
     assert single.names == ("the output",)
-    assert ma.templates(_net(5, 3), torch.ones(1, 5, dtype=torch.float64)).names == ("class 0", "class 1", "class 2")
+    assert _net(5, 3).templates(torch.ones(1, 5, dtype=torch.float64)).names == ("class 0", "class 1", "class 2")
     assert len(ma.partition.crossed_regions(_net(2, 1), X[:1], X[1:2]).decisions) == 0

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils import checkpoint
 
 import maxaffine as ma
-from maxaffine.graph import LocalMap, Step
+from maxaffine._graph import LocalMap, Step
 from tests.network.broken import Broken, Spoiled, with_step
 from tests.zoo.networks import Net, mlp, randomize
 
@@ -39,7 +39,7 @@ def spoiled(name: str, **factors: float) -> ma.SplineNetwork:
 
 def test_the_network_itself_is_exact() -> None:
     module, net = captured()
-    report = ma.verify(net, module, X)
+    report = net.verify(module, X)
     assert report.exact and (report.samples, report.dtype) == (4, torch.float64)
     assert max(report.residuals.values()) < 1e-14 < report.bound < 1e-12
     assert str(report).startswith("exact on 4 inputs in torch.float64: output ")
@@ -58,18 +58,18 @@ def test_the_network_itself_is_exact() -> None:
 )
 def test_wrong_slopes(name: str, factors: dict[str, float], caught: set[str]) -> None:
     net = spoiled(name, **factors)
-    report = ma.verify(net, captured()[0], X, raises=False)
+    report = net.verify(captured()[0], X, raises=False)
     assert caught <= {key for key, value in report.residuals.items() if value > report.bound}
     assert str(report).startswith("NOT exact")
     with pytest.raises(ma.ExactnessError, match="NOT exact.*capture it again"):
-        ma.verify(net, captured()[0], X)
+        net.verify(captured()[0], X)
 
 
 @pytest.mark.parametrize("name", ["0", "2", "4"])
 @pytest.mark.parametrize("factor", [0.0, 1.001])
 def test_a_lost_or_wrong_offset(name: str, factor: float) -> None:
     with pytest.raises(ma.ExactnessError):
-        ma.verify(spoiled(name, offset=factor), captured()[0], X)
+        spoiled(name, offset=factor).verify(captured()[0], X)
 
 
 def test_a_wrong_code() -> None:
@@ -85,7 +85,7 @@ def test_a_wrong_code() -> None:
 
     module, net = captured()
     broken = with_step(net, "3", lambda step: replace(step, operator=Flipped(step.operator, lambda local: local)))
-    report = ma.verify(broken, module, X, raises=False)
+    report = broken.verify(module, X, raises=False)
     assert report.output == 0 and report.affine > report.bound and report.jacobian > report.bound
 
 
@@ -96,7 +96,7 @@ def test_a_wrong_value() -> None:
 
     module, net = captured()
     broken = with_step(net, "2", lambda step: replace(step, operator=Louder(step.operator, lambda local: local)))
-    report = ma.verify(broken, module, X, raises=False)
+    report = broken.verify(module, X, raises=False)
     assert report.output > report.bound
 
 
@@ -109,7 +109,7 @@ def test_not_a_number_is_caught_in_any_output() -> None:
             def change(step: Step, part: str = part) -> Step:
                 return replace(step, operator=Broken(step.operator, lambda local: Spoiled(local, **{part: torch.nan})))
 
-            assert not ma.verify(with_step(net, name, change), module, X, raises=False).exact
+            assert not with_step(net, name, change).verify(module, X, raises=False).exact
 
 
 class TestTheModuleChanged:
@@ -120,7 +120,7 @@ class TestTheModuleChanged:
         module(X).square().mean().backward()
         optimizer.step()
         with pytest.raises(ma.ExactnessError, match="Was the model trained, moved or put into another mode"):
-            ma.verify(net, module, X)
+            net.verify(module, X)
 
     def test_another_mode_and_its_traces(self) -> None:
         """In training mode the module draws random numbers and updates statistics: not while it is being checked."""
@@ -130,7 +130,7 @@ class TestTheModuleChanged:
         before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
         state = torch.get_rng_state()
         with pytest.raises(ma.ExactnessError):
-            ma.verify(net, module, X)
+            net.verify(module, X)
         assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
         assert torch.equal(torch.get_rng_state(), state) and module.training
 
@@ -141,19 +141,19 @@ class TestTheModuleChanged:
         module = mlp(nn.ReLU).double()
         net = ma.capture(module, X[:1])
         with pytest.raises(ma.BadInput, match=r"model: it failed on x \(RuntimeError: .*Cure: check that"):
-            ma.verify(net, change(module), X)
+            net.verify(change(module), X)
 
     def test_it_returns_something_else(self) -> None:
         _, net = captured()
         with pytest.raises(ma.BadInput, match="model: it returns 2 tensors, the network 1"):
-            ma.verify(net, Net(lambda m, x: (x, x)), X)
+            net.verify(Net(lambda m, x: (x, x)), X)
         with pytest.raises(ma.BadInput, match=r"model: output 0 has shape \(4, 6\), the network's \(4, 3\)"):
-            ma.verify(net, nn.Identity(), X)
+            net.verify(nn.Identity(), X)
 
     def test_nothing_depends_on_the_input(self) -> None:
         module = Net(lambda m, x: m.c, c=torch.ones(2)).double()
         with pytest.raises(ma.BadInput, match="no output depends on the input"):
-            ma.verify(ma.capture(module, X), module, X)
+            ma.capture(module, X).verify(module, X)
 
 
 def test_nothing_of_the_users_is_touched() -> None:
@@ -163,7 +163,7 @@ def test_nothing_of_the_users_is_touched() -> None:
     grads = [parameter.grad.clone() for parameter in module.parameters() if parameter.grad is not None]
     x, state = X.clone().requires_grad_(), torch.get_rng_state()
     with torch.no_grad():
-        ma.verify(net, module, x)
+        net.verify(module, x)
         assert not torch.is_grad_enabled()
     assert torch.equal(x.detach(), X) and x.grad is None and torch.equal(torch.get_rng_state(), state)
     left = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
@@ -178,35 +178,35 @@ def test_a_sample_far_out_does_not_hide_the_others(far: float) -> None:
     x = X.float()
     x[0] *= far
     net = ma.capture(module, x)
-    assert ma.verify(net, module, x).exact
+    assert net.verify(module, x).exact
 
     def change(step: Step) -> Step:
         return replace(step, operator=Broken(step.operator, lambda local: Spoiled(local, offset=1.01)))
 
-    assert ma.verify(with_step(net, "0", change), module, x, raises=False).affine > 1e-4
+    assert with_step(net, "0", change).verify(module, x, raises=False).affine > 1e-4
 
 
 def test_terms_that_cancel_are_no_fault() -> None:
     """A hat: beyond its foot all slopes and offsets cancel, but for their rounding."""
     module = Net(lambda m, x: 0.3 * x.relu() - 0.6 * (x - 1.1).relu() + 0.3 * (x - 2.2).relu()).double()
     x = torch.linspace(-1, 5, 40, dtype=torch.float64)[:, None]
-    assert ma.verify(ma.capture(module, x), module, x).exact
+    assert ma.capture(module, x).verify(module, x).exact
 
 
 def test_the_bound_is_an_argument() -> None:
     module, net = captured()
     broken = spoiled("2", rmv=1 + 1e-6)
-    assert ma.verify(broken, module, X, rtol=1e-5).exact
-    assert not ma.verify(broken, module, X, rtol=1e-7, raises=False).exact
-    one, two = (ma.verify(net, module, X, seed=seed) for seed in (0, 1))
-    assert one.bound == two.bound and ma.verify(net, module, X, seed=0) == one
+    assert broken.verify(module, X, rtol=1e-5).exact
+    assert not broken.verify(module, X, rtol=1e-7, raises=False).exact
+    one, two = (net.verify(module, X, seed=seed) for seed in (0, 1))
+    assert one.bound == two.bound and net.verify(module, X, seed=0) == one
 
 
 def test_points_on_kinks() -> None:
     """Autograd may take another piece on a kink than the lowest: no fault, for beside it both agree."""
     module = Net(lambda m, x: x.abs() + F.relu6(x) + torch.maximum(x, -x) + x.unflatten(1, (3, 2)).amax(2).repeat(1, 2))
     net = ma.capture(module.double(), X[:1])
-    assert ma.verify(net, module, torch.zeros_like(X)).exact
+    assert net.verify(module, torch.zeros_like(X)).exact
 
 
 class MadeUp(torch.autograd.Function):
@@ -243,14 +243,14 @@ def test_where_autograd_is_not_the_derivative(name: str, dtype: torch.dtype) -> 
     module = Net(CUT[name], a=nn.Linear(6, 6), b=nn.Linear(6, 6)).to(dtype)
     x = X.to(dtype)
     net = ma.capture(module, x)
-    assert ma.verify(net, module, x).exact
+    assert net.verify(module, x).exact
     first = next(record.name for record in net.operators if record.kind == "linear")
     for factor in (1.02, 0.0):
 
         def change(step: Step, factor: float = factor) -> Step:
             return replace(step, operator=Broken(step.operator, lambda local: Spoiled(local, rmv=factor)))
 
-        report = ma.verify(with_step(net, first, change), module, x, raises=False)
+        report = with_step(net, first, change).verify(module, x, raises=False)
         assert report.jacobian > report.bound
 
 
@@ -262,10 +262,10 @@ def test_a_coarse_dtype_on_the_way_sets_the_bound() -> None:
 
     module = Net(forward, a=nn.Linear(6, 8)).eval()
     x = X.float()
-    report = ma.verify(ma.capture(module, x), module, x)
+    report = ma.capture(module, x).verify(module, x)
     assert report.exact and torch.finfo(torch.bfloat16).eps < report.bound <= 1 / 16
 
 
 def test_integer_and_boolean_outputs_are_left_out() -> None:
     module = Net(lambda m, x: (m.f(x), x > 0, m.f(x).argmax(1)), f=mlp(nn.ReLU)).double()
-    assert ma.verify(ma.capture(module, X[:1]), module, X).exact
+    assert ma.capture(module, X[:1]).verify(module, X).exact

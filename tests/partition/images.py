@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 import maxaffine as ma
-from maxaffine.data import load
-from maxaffine.models import cnn
-from maxaffine.partition import PlanePartition
+from maxaffine._data import load
+from maxaffine._models import cnn
+from maxaffine._partition import PlanePartition
 
 TRIPLES = 20
 EXTENTS: tuple[float | None, ...] = (0.002, 0.02, 0.2, None)

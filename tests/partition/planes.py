@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import maxaffine as ma
-from maxaffine.partition import PlanePartition
+from maxaffine._partition import PlanePartition
 
 
 def plane_of(module: nn.Module, extent: float | list = 1.0, task: str | None = None, **options) -> PlanePartition:

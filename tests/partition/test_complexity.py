@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import maxaffine as ma
-from maxaffine.partition import ComplexityHistory, local_complexity
+from maxaffine._partition import ComplexityHistory, local_complexity
 
 
 def test_first_layer_is_exact() -> None:

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import maxaffine as ma
-from maxaffine.partition import integrated_gradients, line
-from maxaffine.partition.lines.gradients import along
+from maxaffine._partition import integrated_gradients, line
+from maxaffine._partition.lines.gradients import along
 from tests.zoo import ZOO, Case
 from tests.zoo.captured import captured
 from tests.zoo.networks import Net
@@ -73,7 +73,7 @@ def test_chunks_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     x = 5 * torch.randn(1, 4, dtype=F64)
     net = ma.capture(module, x)
     whole = integrated_gradients(net, x)
-    monkeypatch.setattr("maxaffine.partition.lines.target.POINT_BYTES", 1)
+    monkeypatch.setattr("maxaffine._partition.lines.target.POINT_BYTES", 1)
     assert_close(integrated_gradients(net, x, progress=False).attributions, whole.attributions)
 
 

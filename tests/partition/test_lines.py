@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import maxaffine as ma
-from maxaffine.partition import LinePartition, line
-from maxaffine.partition.lines.walk import Walk
+from maxaffine._partition import LinePartition, line
+from maxaffine._partition.lines.walk import Walk
 from tests.partition.lines import between, bisected, codes_at, ends
 from tests.random_networks import RandomCase, random_cases
 from tests.zoo import ZOO, Case
@@ -290,10 +290,10 @@ def test_interrupt_keeps_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 < found.pieces <= 4 and not found.complete
 
 
-class Foreign(ma.Operator):
+class Foreign(ma.operators.Operator):
     """An operator of a user's own: a relu that says nothing of its knot."""
 
-    def __init__(self, inner: ma.Operator) -> None:
+    def __init__(self, inner: ma.operators.Operator) -> None:
         self.inner = inner
 
     @property

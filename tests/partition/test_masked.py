@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import maxaffine as ma
-from maxaffine.templates import bias_free
+from maxaffine._templates import bias_free
 
 INF, FAR = float("inf"), 1e3
 
@@ -90,7 +90,7 @@ def test_lines_and_regions_are_those_of_a_mask_far_away(kind: Callable[[float], 
 
 def test_templates_know_what_is_masked() -> None:
     module, net, x = _networks(Scores, -INF)
-    found = ma.templates(net, x)
+    found = net.templates(x)
     assert (found.offsets[:, 1] == -INF).all() and (found.inner[:, 1] == 0).all()
     assert found.residuals.abs().max() < 1e-12 and found.bound.max() < 1e-9
     torch.testing.assert_close(found.inner + found.offsets, module(x).detach())

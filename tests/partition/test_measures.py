@@ -9,7 +9,7 @@ from torch import nn
 
 import maxaffine as ma
 from benchmarks.subdivision import edge_subdivision
-from maxaffine.partition import crossed_regions, plane_complexity
+from maxaffine._partition import crossed_regions, plane_complexity
 from tests.partition.planes import linear, mlp, plane_of
 
 F64 = torch.float64

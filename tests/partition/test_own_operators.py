@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 import maxaffine as ma
-from maxaffine.graph import Boundaries, Contest, Duels, FrozenFunction, Knots, LocalMap, Order, Pair, Traits
-from maxaffine.partition import line, local_complexity, plane, region, regions
+from maxaffine._graph import Boundaries, Contest, Duels, FrozenFunction, Knots, LocalMap, Order, Pair, Traits
+from maxaffine._partition import line, local_complexity, plane, region, regions
 
-registry = importlib.import_module("maxaffine.capture.registry")
+registry = importlib.import_module("maxaffine._capture.registry")
 F64 = torch.float64
 
 
@@ -46,7 +46,7 @@ highest_first.register_fake(torch.empty_like)
 
 
 @dataclass(frozen=True, eq=False)
-class Own(ma.Operator):
+class Own(ma.operators.Operator):
     """An operator that says what it is by functions of its input."""
 
     call: Any
@@ -150,7 +150,7 @@ class Between(nn.Module):
 @pytest.fixture
 def networks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any, nn.Module]:
     operator, build, plain = RULES[request.param]
-    rule = registry.Rule(build, ma.batch.leading)
+    rule = registry.Rule(build, ma.operators.batch.leading)
     monkeypatch.setitem(registry._RULES, operator._opoverload, rule)
     x = torch.zeros(2, 2, dtype=F64)
     modules = [Between(operator), Between(plain)]
@@ -214,7 +214,7 @@ def test_without_boundaries_partitions_name_the_method(monkeypatch: pytest.Monke
     def build(call: Any) -> Own:
         return Own(call.affine(), _clip_code, _clip_held, None, 3, homogeneous=False)
 
-    monkeypatch.setitem(registry._RULES, clip._opoverload, registry.Rule(build, ma.batch.pointwise))
+    monkeypatch.setitem(registry._RULES, clip._opoverload, registry.Rule(build, ma.operators.batch.pointwise))
     module, x = nn.Sequential(nn.Linear(2, 4, dtype=F64), *[Clip()]), torch.zeros(1, 2, dtype=F64)
     net = ma.capture(module, x)
     for find in (lambda: line(net, x, x + 1), lambda: plane(net, extent=1.0), lambda: region(net, x)):

@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 import maxaffine as ma
-from maxaffine.partition import PlanePartition
-from maxaffine.partition.planes import complex as parts
+from maxaffine._partition import PlanePartition
+from maxaffine._partition.planes import complex as parts
 from tests.partition.planes import linear, mlp, plane_of
 
 
@@ -243,7 +243,7 @@ def test_values_that_were_not_kept(found: PlanePartition, network: nn.Sequential
 
 
 def test_interruption_keeps_what_is_done(network: nn.Sequential, monkeypatch: pytest.MonkeyPatch) -> None:
-    from maxaffine.partition.planes import blocks
+    from maxaffine._partition.planes import blocks
 
     count = 0
     divide = blocks.divide

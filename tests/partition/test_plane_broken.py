@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import maxaffine as ma
-from maxaffine.partition import PlanePartition
+from maxaffine._partition import PlanePartition
 from tests.partition.planes import mlp, plane_of
 
 
@@ -87,7 +87,7 @@ def test_another_module(found: PlanePartition) -> None:
 
 
 def test_sign_pattern_that_no_affine_function_has() -> None:
-    from maxaffine.partition.planes.complex import Complex, Functions, subdivide
+    from maxaffine._partition.planes.complex import Complex, Functions, subdivide
 
     square = Complex.polygon(np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]))
     table = np.array([[1.0], [-1.0], [1.0], [-1.0]])

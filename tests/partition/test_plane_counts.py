@@ -10,7 +10,7 @@ from torch import nn
 
 import maxaffine as ma
 from benchmarks.subdivision import edge_subdivision
-from maxaffine.partition import PlanePartition
+from maxaffine._partition import PlanePartition
 from tests.partition.planes import arrangement_regions, code_count, linear, mlp, plane_of
 
 
@@ -152,7 +152,7 @@ def test_a_few_units_of_a_maximum_at_once(monkeypatch: pytest.MonkeyPatch) -> No
     network, x = _convolutional()
     net = ma.capture(network, x)
     whole = ma.partition.plane(net, x, progress=False)
-    monkeypatch.setattr("maxaffine.partition.planes.extremes.ENTRIES", 1)
+    monkeypatch.setattr("maxaffine._partition.planes.extremes.ENTRIES", 1)
     one_by_one = ma.partition.plane(net, x, progress=False)
     _same(whole, one_by_one)
     assert one_by_one.verify(network).exact

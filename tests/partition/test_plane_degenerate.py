@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from maxaffine.partition.planes.complex import Complex
-from maxaffine.partition.planes.extremes import Boundary, divided_by_extremes
+from maxaffine._partition.planes.complex import Complex
+from maxaffine._partition.planes.extremes import Boundary, divided_by_extremes
 from tests.partition.planes import linear, mlp, plane_of
 
 

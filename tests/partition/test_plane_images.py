@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import maxaffine as ma
-from maxaffine.data import load
-from maxaffine.partition.planes.extremes import _level, _slivers, _tie
+from maxaffine._data import load
+from maxaffine._partition.planes.extremes import _level, _slivers, _tie
 from tests.partition.images import build
 
 

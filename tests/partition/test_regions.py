@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import maxaffine as ma
-from maxaffine.partition import region, regions
-from maxaffine.partition.space import polytope
-from maxaffine.partition.space.polytope import corners, essential, largest_ball, nearest, volume
+from maxaffine._partition import region, regions
+from maxaffine._partition.space import polytope
+from maxaffine._partition.space.polytope import corners, essential, largest_ball, nearest, volume
 from tests.oracles import count_regions
 from tests.random_networks import RandomCase, random_cases
 from tests.zoo import ZOO, Case
@@ -187,7 +187,7 @@ def test_inconsistencies_name_their_place(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(ma.PartitionError, match="should change") as caught:
         found.beyond(inner, found.x.numpy(), 1e-3)  # x is no place on the facet
     assert caught.value.place == tuple(found.x.tolist())
-    monkeypatch.setattr("maxaffine.partition.space.enumeration.volume", lambda places, on: 0.1)
+    monkeypatch.setattr("maxaffine._partition.space.enumeration.volume", lambda places, on: 0.1)
     with pytest.raises(ma.PartitionError, match=r"(?s)volumes.*cure: .*shift the box") as caught:
         regions(net, (-1, 1))
 

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 import maxaffine as ma
-from maxaffine.partition import PlanePartition, PlaneTiles
-from maxaffine.partition.planes import blocks, folder
+from maxaffine._partition import PlanePartition, PlaneTiles
+from maxaffine._partition.planes import blocks, folder
 from tests.partition.planes import mlp
 
 SMALL = 2**16

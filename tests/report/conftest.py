@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from maxaffine import models
-from maxaffine.data import DataSet, Split
-from maxaffine.report import Choices, Contents, assemble
+from maxaffine import _models as models
+from maxaffine._data import DataSet, Split
+from maxaffine._report import Choices, Contents, assemble
 
 
 def _split(count: int, generator: torch.Generator) -> Split:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from maxaffine.report import Contents
-from maxaffine.report.page import render
-from maxaffine.report.sections.cut import Cut
+from maxaffine._report import Contents
+from maxaffine._report.page import render
+from maxaffine._report.sections.cut import Cut
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

@@ -15,16 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from maxaffine.data import DataSet, Split
+from maxaffine import SplineNetwork
+from maxaffine._data import DataSet, Split
+from maxaffine._report import Choices, Contents, LeftOut, assemble
+from maxaffine._report import collect as assembling
+from maxaffine._report.sections import cut, memory, origin
+from maxaffine._report.sections import subject as capturing
+from maxaffine._report.sections.answers import choose_inputs, exact
+from maxaffine._report.sections.subject import Meaning
+from maxaffine._templates import Memorization
 from maxaffine.errors import BadInput, NotPiecewiseAffine
-from maxaffine.network import SplineNetwork
-from maxaffine.report import Choices, Contents, LeftOut, assemble
-from maxaffine.report import collect as assembling
-from maxaffine.report.sections import cut, memory, origin
-from maxaffine.report.sections import subject as capturing
-from maxaffine.report.sections.answers import choose_inputs, exact
-from maxaffine.report.sections.subject import Meaning
-from maxaffine.templates import Memorization
 
 ONE = Choices(images=1, checked=4, checked_double=2, probes=4, cells=50, memorized=8)
 

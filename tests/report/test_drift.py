@@ -10,8 +10,8 @@ import pytest
 import torch
 from matplotlib.axes import Axes
 
-from maxaffine.codes import Drift
-from maxaffine.report import drift_figure
+from maxaffine._codes import Drift
+from maxaffine._report import drift_figure
 
 
 def drawn(operators: int, moments: int = 4) -> Drift:

@@ -10,9 +10,9 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from maxaffine.drawing import is_image, png, shown, svg
-from maxaffine.report import Contents, figures
-from maxaffine.report.facts import Neighborhoods
+from maxaffine._drawing import is_image, png, shown, svg
+from maxaffine._report import Contents, figures
+from maxaffine._report.facts import Neighborhoods
 
 
 def _pixels(png: bytes) -> np.ndarray:

@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from maxaffine.data import DataSet
+from maxaffine._data import DataSet
+from maxaffine._report import PAGE, Contents, files, files_of, page_of, staged, staged_page, write
+from maxaffine._report.audit import Audit, audit_rows
+from maxaffine._report.page import GENERATOR
 from maxaffine.errors import BadInput, MaxAffineError
-from maxaffine.report import PAGE, Contents, files, files_of, page_of, staged, staged_page, write
-from maxaffine.report.audit import Audit, audit_rows
-from maxaffine.report.page import GENERATOR
 
 KINDS = ("png", "svg", "json")
 

@@ -12,10 +12,10 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from maxaffine.codes import Codes, RegionHierarchy, region_hierarchy
+from maxaffine._codes import Codes, RegionHierarchy, region_hierarchy
+from maxaffine._report import hierarchy_figure
+from maxaffine._report.hierarchy import BLOCK, CLASSES, HEIGHT
 from maxaffine.errors import BadInput
-from maxaffine.report import hierarchy_figure
-from maxaffine.report.hierarchy import BLOCK, CLASSES, HEIGHT
 
 
 def drawn(batch: int = 60, labeled: bool = True, depth: int = 3) -> RegionHierarchy:

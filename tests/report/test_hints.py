@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from maxaffine.report import Contents
-from maxaffine.report.audit import Audit, Pair, Suspect
-from maxaffine.report.facts import Accuracy, Hint, Neighborhoods
-from maxaffine.report.neighbors import INPUT
-from maxaffine.report.sections.answers import Answer
-from maxaffine.report.sections.hints import hints_of
-from maxaffine.templates import Memorization
+from maxaffine._report import Contents
+from maxaffine._report.audit import Audit, Pair, Suspect
+from maxaffine._report.facts import Accuracy, Hint, Neighborhoods
+from maxaffine._report.neighbors import INPUT
+from maxaffine._report.sections.answers import Answer
+from maxaffine._report.sections.hints import hints_of
+from maxaffine._templates import Memorization
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 import numpy as np
 from matplotlib.figure import Figure
 
-from maxaffine.drawing import Spread, spread_figure
-from maxaffine.report.inline import inline_svg
+from maxaffine._drawing import Spread, spread_figure
+from maxaffine._report.inline import inline_svg
 
 
 def _figure() -> Figure:

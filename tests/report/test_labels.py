@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from maxaffine.data import DataSet, Split
-from maxaffine.report import Choices, Contents, as_json, as_text
-from maxaffine.report.collect import _choose
-from maxaffine.report.facts import Accuracy
-from maxaffine.report.labels import label_order
-from maxaffine.report.page import render
-from maxaffine.report.sections.hints import hints_of
-from maxaffine.report.sections.subject import find_subject
+from maxaffine._data import DataSet, Split
+from maxaffine._report import Choices, Contents, as_json, as_text
+from maxaffine._report.collect import _choose
+from maxaffine._report.facts import Accuracy
+from maxaffine._report.labels import label_order
+from maxaffine._report.page import render
+from maxaffine._report.sections.hints import hints_of
+from maxaffine._report.sections.subject import find_subject
 
 NAMES = tuple("abcdefghij")
 

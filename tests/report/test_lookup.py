@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from maxaffine.data import DataSet, Split
+from maxaffine._data import DataSet, Split
+from maxaffine._report import Choices, Contents, as_json, look_up, lookup_text, write_lookup
+from maxaffine._report.audit import DRAWN, audit_rows
+from maxaffine._report.facts import Neighborhoods
+from maxaffine._report.lookup import Lookup
 from maxaffine.errors import BadInput
-from maxaffine.report import Choices, Contents, as_json, look_up, lookup_text, write_lookup
-from maxaffine.report.audit import DRAWN, audit_rows
-from maxaffine.report.facts import Neighborhoods
-from maxaffine.report.lookup import Lookup
 
 NAMES = ("a network", "drawn at random")
 

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from maxaffine.data import DataSet, Split
+from maxaffine._data import DataSet, Split
+from maxaffine._report import Choices, Contents, as_text, look_up, lookup_text
+from maxaffine._report.audit import Audit, _judges, audit_lines, audit_of
+from maxaffine._report.facts import LeftOut, Neighborhoods
+from maxaffine._report.neighbors import INPUT, MEAN, neighbors_among, searched_inputs
+from maxaffine._report.page import render
+from maxaffine._report.sections.subject import find_subject, spaced
 from maxaffine.errors import BadInput
-from maxaffine.report import Choices, Contents, as_text, look_up, lookup_text
-from maxaffine.report.audit import Audit, _judges, audit_lines, audit_of
-from maxaffine.report.facts import LeftOut, Neighborhoods
-from maxaffine.report.neighbors import INPUT, MEAN, neighbors_among, searched_inputs
-from maxaffine.report.page import render
-from maxaffine.report.sections.subject import find_subject, spaced
 
 
 def _found(model: nn.Module, data: DataSet, chosen: list[int], choices: Choices) -> Neighborhoods | None:

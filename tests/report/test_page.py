@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from maxaffine.data import DataSet, Split
+from maxaffine._data import DataSet, Split
+from maxaffine._network import ExactnessReport
+from maxaffine._report import Choices, Contents, as_json, as_text, assemble
+from maxaffine._report import page as pages
+from maxaffine._report.audit import Audit
+from maxaffine._report.facts import Check, LeftOut
+from maxaffine._report.page import render
+from maxaffine._templates import Memorization
 from maxaffine.errors import MaxAffineError
-from maxaffine.network import ExactnessReport
-from maxaffine.report import Choices, Contents, as_json, as_text, assemble
-from maxaffine.report import page as pages
-from maxaffine.report.audit import Audit
-from maxaffine.report.facts import Check, LeftOut
-from maxaffine.report.page import render
-from maxaffine.templates import Memorization
 from tests.pages import check_page
 
 

@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 import maxaffine as ma
-from maxaffine import report
-from maxaffine.drawing import png
-from maxaffine.partition import PlanePartition
-from maxaffine.report.contours import contours_of
-from maxaffine.report.plane_page import plane_content
+from maxaffine import _report as report
+from maxaffine._drawing import png
+from maxaffine._partition import PlanePartition
+from maxaffine._report.contours import contours_of
+from maxaffine._report.plane_page import plane_content
 
 
 def _partition(outputs: int = 3, task: str = "classes") -> PlanePartition:
@@ -137,6 +137,6 @@ def test_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
         report.plane_figure(found, class_names=["a"])
     with pytest.raises(ma.BadInput, match="class_names"):
         report.plane_page(found, class_names=["a"])
-    monkeypatch.setattr(sys.modules["maxaffine.report.plane_page"], "MOST_CELLS", 1)
+    monkeypatch.setattr(sys.modules["maxaffine._report.plane_page"], "MOST_CELLS", 1)
     with pytest.raises(ma.BadInput, match="too many"):
         report.plane_page(found)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from maxaffine._report.reference import Reference
 from maxaffine.errors import BadInput
-from maxaffine.report.reference import Reference
 
 
 class Ends(nn.Module):

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 
 import maxaffine as ma
-from maxaffine import report
-from maxaffine.data import DataSet, Split
-from maxaffine.report import Choices, Contents, LeftOut, assemble
-from maxaffine.report.illustrations import illustrations
-from maxaffine.report.page import render
-from maxaffine.report.sections import cut as cutting
-from maxaffine.report.sections.cut import Cut, cut_of
-from maxaffine.report.sections.subject import Meaning, Subject, find_subject
+from maxaffine import _report as report
+from maxaffine._data import DataSet, Split
+from maxaffine._report import Choices, Contents, LeftOut, assemble
+from maxaffine._report.illustrations import illustrations
+from maxaffine._report.page import render
+from maxaffine._report.sections import cut as cutting
+from maxaffine._report.sections.cut import Cut, cut_of
+from maxaffine._report.sections.subject import Meaning, Subject, find_subject
 
 SMALL = Choices(images=3, neighbors=3, cells=60, checked=4, checked_double=2, probes=5, memorized=10)
 CLASS_WORDS = re.compile(r"(?i)\b(class|classes|decisions?|answer(s|ed)?|accuracy|runner-up|won|win|wins)\b")

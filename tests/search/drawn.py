@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from maxaffine.codes import Codes
+from maxaffine._codes import Codes
 
 LAYOUT = {"relu": (2, (70,)), "prelu": (3, (4, 5)), "pool": (4, (3, 3)), "wide": (9, (13,)), "many": (300, (5,))}
 LAYOUT |= {"affine": (1, (6,)), "nothing": (2, (0,))}

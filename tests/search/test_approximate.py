@@ -13,12 +13,12 @@ import torch
 from hypothesis import given, settings
 
 import maxaffine as ma
-from maxaffine.codes import Codes, RowLayout, code_distance
-from maxaffine.data import load
+from maxaffine._codes import Codes, RowLayout, code_distance
+from maxaffine._data import load
+from maxaffine._search import CodeIndex, Neighbors, Recall
+from maxaffine._search.lists import Sketch
+from maxaffine._search.nearest import Metric, Part
 from maxaffine.errors import BadInput, DataError, MaxAffineError
-from maxaffine.search import CodeIndex, Neighbors, Recall
-from maxaffine.search.lists import Sketch
-from maxaffine.search.nearest import Metric, Part
 from tests.search.drawn import LAYOUT, drawn
 
 PLAIN = {"relu": (2, (70,)), "pool": (4, (3, 3)), "wide": (9, (13,))}
@@ -245,7 +245,7 @@ def test_without_faiss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index.prepare(k=2)
     index.save(tmp_path / "a.codeindex")
     expected = index.search(codes, 3)
-    monkeypatch.setattr("maxaffine.codes.rows.find_spec", lambda name: None)
+    monkeypatch.setattr("maxaffine._codes.rows.find_spec", lambda name: None)
     loaded = CodeIndex.load(tmp_path / "a.codeindex")
     assert same(loaded.search(codes, 3), expected) and loaded.recall is None
     with pytest.raises(BadInput, match="not prepared"):
@@ -261,7 +261,7 @@ def test_an_interrupted_preparation_leaves_the_one_before(monkeypatch: pytest.Mo
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("maxaffine.search.index.settle", interrupt)
+    monkeypatch.setattr("maxaffine._search.index.settle", interrupt)
     with pytest.raises(KeyboardInterrupt):
         index.prepare({"x": 1.0}, k=3)
     assert index.recall == before

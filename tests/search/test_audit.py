@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import maxaffine as ma
-from maxaffine.codes import Codes
-from maxaffine.data import DataSet, Split, load
+from maxaffine._codes import Codes
+from maxaffine._data import DataSet, Split, load
+from maxaffine._models import build, train
+from maxaffine._search.audit import label_errors, near_duplicates
 from maxaffine.errors import BadInput
-from maxaffine.models import build, train
-from maxaffine.search.audit import label_errors, near_duplicates
 from tests.search.drawn import drawn, naive_distance
 
 

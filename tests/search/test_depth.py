@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import maxaffine as ma
-from maxaffine.codes import Codes
+from maxaffine._codes import Codes
+from maxaffine._search import depth
+from maxaffine._search.depth import neighbors
 from maxaffine.errors import BadInput, ShapeMismatch
-from maxaffine.search import depth
-from maxaffine.search.depth import neighbors
 
 
 @pytest.fixture(scope="module")

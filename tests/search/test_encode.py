@@ -17,13 +17,12 @@ import torch
 from PIL import Image
 
 import maxaffine as ma
-from maxaffine import data
-from maxaffine.cli import main
-from maxaffine.codes import Codes
-from maxaffine.data import ImageFiles, Split
-from maxaffine.errors import BadInput, DataError
-from maxaffine.network import SplineNetwork
-from maxaffine.search import (
+from maxaffine import SplineNetwork
+from maxaffine import _data as data
+from maxaffine._cli import main
+from maxaffine._codes import Codes
+from maxaffine._data import ImageFiles, Split
+from maxaffine._search import (
     CodeStore,
     Encoded,
     encode,
@@ -31,9 +30,10 @@ from maxaffine.search import (
     search_store,
     search_with_ray,
 )
+from maxaffine.errors import BadInput, DataError
 
 # The module, which the function of the same name hides.
-encoding = sys.modules["maxaffine.search.encode"]
+encoding = sys.modules["maxaffine._search.encode"]
 EXAMPLE = torch.zeros(2, 1, 8, 8)
 
 
@@ -244,7 +244,7 @@ def test_command_captures_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         calls.append(options)
         return ma.capture(*arguments, **options)  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr("maxaffine.cli.subject.capture", counted)
+    monkeypatch.setattr("maxaffine._cli.subject.capture", counted)
     words = ["encode", str(_folder(tmp_path / "images")), "--model", "mlp", "--until", "2"]
     assert main([*words, "--store", str(tmp_path / "s")]) == 0
     assert [options["until"] for options in calls] == ["2"]
@@ -256,17 +256,17 @@ def test_command_says_how_to_go_on(
     def interrupted(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("maxaffine.search.encode", interrupted)
+    monkeypatch.setattr("maxaffine._search.encode", interrupted)
     assert main(["encode", str(_folder(tmp_path / "images")), "--model", "mlp", "--store", str(tmp_path / "s")]) == 130
     assert "the same command goes on" in capsys.readouterr().err
 
 
 SLOWLY = """
 import sys, time
-from maxaffine.search import CodeStore
-from maxaffine.cli import main
+from maxaffine._search import CodeStore
+from maxaffine._cli import main
 
-sys.modules["maxaffine.search.encode"].COMMIT_ROWS = 1
+sys.modules["maxaffine._search.encode"].COMMIT_ROWS = 1
 append = CodeStore.append_tables
 def slow(self, tables):
     rows = append(self, tables)

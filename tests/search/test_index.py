@@ -12,9 +12,9 @@ import torch
 from hypothesis import given, settings
 
 import maxaffine as ma
-from maxaffine.codes import Codes, code_distance, pack, rows
+from maxaffine._codes import Codes, code_distance, pack, rows
+from maxaffine._search import CodeIndex, nearest
 from maxaffine.errors import BadInput
-from maxaffine.search import CodeIndex, nearest
 from tests.search.drawn import LAYOUT, drawn, naive_distance, sorted_neighbors
 
 weight = st.one_of(st.just(0.0), st.sampled_from([0.25, 0.5, 1.0]))
@@ -33,7 +33,7 @@ def test_equals_the_sorted_loop(weights: list[float], seed: int, k: int, faiss: 
     ids = torch.from_numpy(np.random.default_rng(seed).permutation(1000)[:20])
     with pytest.MonkeyPatch.context() as patch:
         if not faiss:
-            patch.setattr("maxaffine.search.index.load_faiss", lambda: None)
+            patch.setattr("maxaffine._search.index.load_faiss", lambda: None)
         found = CodeIndex(base, ids).search(queries, k, weights, threads=threads)
     # weights with short binary fractions: the loop's sums are then the exact ones, ties included
     named = {name: share / max(weights) for name, share in zip(LAYOUT, weights, strict=True)}
@@ -148,7 +148,7 @@ def test_operators_without_codes_are_at_distance_zero() -> None:
 
 def test_operators_that_never_switch_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without weights; they come back with the first row that switches them, and go with the last."""
-    monkeypatch.setattr("maxaffine.search.nearest._COMPARED", 3)
+    monkeypatch.setattr("maxaffine._search.nearest._COMPARED", 3)
     base, queries = drawn(20, 0), drawn(4, 1)
     still = base["prelu"].unpack()[:1].expand(20, -1, -1)
     codes = Codes({**base, "prelu": pack(still, 3)})
@@ -333,7 +333,7 @@ def test_an_interrupted_save_leaves_the_old_file(tmp_path: Path, monkeypatch: py
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("maxaffine.search.files.os.fsync", interrupt)
+    monkeypatch.setattr("maxaffine._search.files.os.fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         CodeIndex(drawn(9, 0)).save(path)
     assert path.read_bytes() == content and list(tmp_path.iterdir()) == [path]

@@ -15,10 +15,10 @@ import pytest
 import torch
 
 import maxaffine as ma
-from maxaffine.codes import Codes, pack
+from maxaffine._codes import Codes, pack
+from maxaffine._search import CodeIndex, CodeStore, search_store
+from maxaffine._search.lance import naming_store
 from maxaffine.errors import BadInput, DataError
-from maxaffine.search import CodeIndex, CodeStore, search_store
-from maxaffine.search.lance import naming_store
 from tests.search.drawn import LAYOUT, drawn
 
 ROWS = 50
@@ -27,7 +27,7 @@ ROWS = 50
 WRITER = f"""
 import sys
 import torch
-from maxaffine.search import CodeStore
+from maxaffine._search import CodeStore
 from tests.search.test_store import batch
 
 torch.set_num_threads(1)
@@ -148,7 +148,7 @@ def test_delete_and_compact(store: CodeStore) -> None:
 
 
 def test_any_number_of_deletions(store: CodeStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("maxaffine.search.store._DELETED", 7)
+    monkeypatch.setattr("maxaffine._search.store._DELETED", 7)
     store.append(batch(0))
     assert store.delete(range(5, 45)) == 40 and len(store) == 10
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 from torch import Tensor
 
+from maxaffine._spline import MaxAffineSpline
 from maxaffine.errors import BadInput, ShapeMismatch
-from maxaffine.spline import MaxAffineSpline
 
 
 def exact_assignment(x: Tensor, codebook: Tensor) -> list[int]:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from maxaffine.capture import max_affine_form
-from maxaffine.spline import MaxAffineSpline
+from maxaffine._capture import max_affine_form
+from maxaffine._spline import MaxAffineSpline
 
 
 class LargestResult(TorchDispatchMode):

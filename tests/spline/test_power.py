@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from maxaffine._spline import MaxAffineSpline, PowerDiagram
 from maxaffine.errors import BadInput, ShapeMismatch
-from maxaffine.spline import MaxAffineSpline, PowerDiagram
 
 sizes = st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 4), st.integers(1, 30), st.integers(0, 2**16))
 

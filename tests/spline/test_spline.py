@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.func import functional_call
 
+from maxaffine._spline import LocalMap, MaxAffineSpline
+from maxaffine._spline.checks import check_dense
 from maxaffine.errors import BadInput, ShapeMismatch
-from maxaffine.spline import LocalMap, MaxAffineSpline
-from maxaffine.spline.checks import check_dense
 
 RELU = torch.tensor([[[0.0], [1.0]]], dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64)
 

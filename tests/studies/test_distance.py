@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 import maxaffine as ma
-from maxaffine.data import DataSet, Split
-from maxaffine.models import build
+from maxaffine._data import DataSet, Split
+from maxaffine._models import build
 from studies.distance import grid, held_out, nearest
 from studies.distance.__main__ import PAGE, RESULTS
 from studies.distance.nearest import accuracy, search
@@ -103,7 +103,7 @@ def test_the_grid_shows_the_nearest_in_code_distance() -> None:
     net = ma.capture(model, train.inputs[:2])
     codes, queries = net.codes(train.inputs), net.codes(test.inputs[[3, 11]])
     for name in grid.DEPTHS:
-        order = ma.code_distance(queries[name], codes[name]).sort(dim=1, stable=True).indices
+        order = ma.codes.code_distance(queries[name], codes[name]).sort(dim=1, stable=True).indices
         assert found[name] == order[:, : grid.NEAREST].tolist()
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from maxaffine.codes import Codes, region_hierarchy
+from maxaffine._codes import Codes, region_hierarchy
 from studies.hierarchy import __main__ as command
 from studies.hierarchy import runs as recipe
 from studies.hierarchy.__main__ import PAGE, RECORDS, main

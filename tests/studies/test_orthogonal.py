@@ -89,7 +89,7 @@ def test_networks_are_piecewise_affine_with_and_without_batch_norm(name: str, ba
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
     assert bool(norms) == batch_norm
     x = torch.rand(3, 1, 8, 8)
-    assert ma.OrthogonalTemplates(1.0)(model, x) > 0
+    assert ma.learning.OrthogonalTemplates(1.0)(model, x) > 0
     assert model(x).std() > 0 and torch.equal(model(x), network(name, (1, 8, 8), 10, batch_norm, seed=0).eval()(x))
     assert not torch.equal(model(x), network(name, (1, 8, 8), 10, batch_norm, seed=1).eval()(x))
     with pytest.raises(ValueError, match="no network 'vit'"):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import maxaffine as ma
-from maxaffine.templates import bias_free
+from maxaffine._templates import bias_free
 from tests.zoo import ZOO, Case
 from tests.zoo.captured import captured
 
@@ -35,7 +35,7 @@ def test_without_biases_the_templates_make_the_logits() -> None:
     net = _net(nn.Linear(3, 8, bias=False), nn.LeakyReLU(), nn.Linear(8, 4, bias=False))
     report = bias_free(net, X)
     assert report.everywhere and report.here and not report.operators and report.largest == 0
-    result = ma.templates(net, X)
+    result = net.templates(X)
     assert_close(result.inner, result.values)
     assert "at every x" in str(report)
 
@@ -90,5 +90,5 @@ def test_the_proof_is_sound(case: Case) -> None:
     if report.everywhere:
         for factor in (0.0, 0.01, 1000.0):
             far = [item * factor for item in inputs]
-            result = ma.templates(net, tuple(far) if len(far) > 1 else far[0], output=0)
+            result = net.templates(tuple(far) if len(far) > 1 else far[0], output=0)
             assert_close(result.inner, result.values, rtol=1e-9, atol=1e-9 * max(1.0, factor))

@@ -14,15 +14,15 @@ from PIL import Image
 from torch import nn
 
 import maxaffine as ma
-from maxaffine.drawing import template_pixels
-from maxaffine.templates import Templates, layer_templates
+from maxaffine._drawing import template_pixels
+from maxaffine._templates import Templates, layer_templates
 
 
 def _templates(*shape: int, classes: int = 4) -> Templates:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(shape)), 6), nn.ReLU(), nn.Linear(6, classes)).eval()
     x = torch.rand(2, *shape)
-    return ma.templates(ma.capture(module, x), x, names=[f"name {number}" for number in range(classes)])
+    return ma.capture(module, x).templates(x, names=[f"name {number}" for number in range(classes)])
 
 
 def _titles(figure: Figure) -> list[str]:
@@ -124,7 +124,7 @@ def test_a_volume_is_refused_in_a_figure_and_told_in_a_notebook() -> None:
 
 def test_names_in_html_are_escaped() -> None:
     module = nn.Linear(3, 2).eval()
-    result = ma.templates(ma.capture(module, torch.zeros(1, 3)), torch.ones(1, 3), names=["<b>", "&"])
+    result = ma.capture(module, torch.zeros(1, 3)).templates(torch.ones(1, 3), names=["<b>", "&"])
     assert "<b>&" not in result._repr_html_() and "&lt;b&gt;" in result._repr_html_()
 
 

@@ -14,8 +14,8 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader, TensorDataset
 
 import maxaffine as ma
-from maxaffine.data import Split
-from maxaffine.templates import Alignment, Memorization, optimal_templates
+from maxaffine._data import Split
+from maxaffine._templates import Alignment, Memorization, optimal_templates
 from tests import oracles
 
 CLASSES = 4
@@ -33,7 +33,7 @@ NET = ma.capture(_network(), X)
 
 def test_against_a_slow_loop() -> None:
     ((blocks, _),) = oracles.affine_maps(_network(), (X,))
-    found = ma.memorization(NET, (X, Y)).train
+    found = ma.templates.memorization(NET, (X, Y)).train
     for n, (x, y) in enumerate(zip(X.numpy().reshape(7, -1), Y.tolist(), strict=True)):
         rows = blocks[0][n].numpy().reshape(CLASSES, -1)
         cosines = [float(row @ x / np.linalg.norm(row) / np.linalg.norm(x)) for row in rows]
@@ -75,21 +75,21 @@ def test_a_network_of_optimal_templates_is_at_the_optimum() -> None:
     x, y = torch.randn(1, 5, dtype=torch.float64), torch.tensor([2])
     with torch.no_grad():
         layer.weight.copy_(optimal_templates(x, y, CLASSES, 3.0)[0])
-    train = ma.memorization(ma.capture(layer, x), (x, y)).train
+    train = ma.templates.memorization(ma.capture(layer, x), (x, y)).train
     assert train.summary == pytest.approx(train.optimum)
     assert train.optimum == pytest.approx({"own": 1, "others": -1, "ratio": 1 / 3, "alignment": 1, "accuracy": 1})
-    wrong = ma.memorization(ma.capture(layer, x), (x, torch.tensor([0]))).train
+    wrong = ma.templates.memorization(ma.capture(layer, x), (x, torch.tensor([0]))).train
     assert wrong.summary["alignment"] < 0 and wrong.summary["accuracy"] == 0
 
 
 def test_every_form_of_data_is_the_same() -> None:
-    whole = ma.memorization(NET, (X, Y))
+    whole = ma.templates.memorization(NET, (X, Y))
     loader = DataLoader(TensorDataset(X, Y), batch_size=3)
     same = [
-        ma.memorization(NET, loader, progress=False),
-        ma.memorization(NET, SimpleNamespace(inputs=X, labels=Y), batch_size=2),
-        ma.memorization(NET, [(X[:4], Y[:4]), [X[4:], Y[4:]]]),
-        ma.memorization(NET, iter([(X, Y.to(torch.int32))])),
+        ma.templates.memorization(NET, loader, progress=False),
+        ma.templates.memorization(NET, SimpleNamespace(inputs=X, labels=Y), batch_size=2),
+        ma.templates.memorization(NET, [(X[:4], Y[:4]), [X[4:], Y[4:]]]),
+        ma.templates.memorization(NET, iter([(X, Y.to(torch.int32))])),
     ]
     for other in same:
         assert_close(other.train.own, whole.train.own)
@@ -97,7 +97,7 @@ def test_every_form_of_data_is_the_same() -> None:
     single = _network().float()
     split = Split(X.float(), Y)
     net = ma.capture(single, split.inputs)
-    assert_close(ma.memorization(net, split).train.own, whole.train.own, rtol=1e-4, atol=1e-4)
+    assert_close(ma.templates.memorization(net, split).train.own, whole.train.own, rtol=1e-4, atol=1e-4)
 
 
 class TwoInputs(nn.Module):
@@ -118,18 +118,18 @@ def test_several_inputs() -> None:
     rows, joined = torch.cat([first, second], 2), torch.cat([x, y], 1)
     cosines = F.cosine_similarity(rows, joined[:, None], dim=2)
     own = torch.where(rows.norm(dim=2) > 0, cosines, 0.0)[torch.arange(6), labels]
-    assert_close(ma.memorization(net, ((x, y), labels)).train.own, own)
-    assert_close(ma.memorization(net, [(x, y, labels)]).train.own, own)
+    assert_close(ma.templates.memorization(net, ((x, y), labels)).train.own, own)
+    assert_close(ma.templates.memorization(net, [(x, y, labels)]).train.own, own)
     named = ma.capture(module, {"x": x, "y": y})
-    assert_close(ma.memorization(named, [({"x": x, "y": y}, labels)]).train.own, own)
-    assert_close(ma.memorization(named, ({"x": x, "y": y}, labels), batch_size=4).train.own, own)
-    assert_close(ma.memorization(named, [(x, y, labels)]).train.own, own)
+    assert_close(ma.templates.memorization(named, [({"x": x, "y": y}, labels)]).train.own, own)
+    assert_close(ma.templates.memorization(named, ({"x": x, "y": y}, labels), batch_size=4).train.own, own)
+    assert_close(ma.templates.memorization(named, [(x, y, labels)]).train.own, own)
     with pytest.raises(ma.BadInput, match="loader: a batch has 4 entries"):
-        ma.memorization(named, [(x, y, x, labels)])
+        ma.templates.memorization(named, [(x, y, x, labels)])
 
 
 def test_the_score_is_what_does_not_carry_over() -> None:
-    found = ma.memorization(NET, (X, Y), test=(X[:4], Y[:4]))
+    found = ma.templates.memorization(NET, (X, Y), test=(X[:4], Y[:4]))
     assert found.test is not None and len(found.test) == 4
     train = found.train.alignments
     mean, error = float(train.mean()), float(train.std()) / math.sqrt(7)
@@ -137,15 +137,15 @@ def test_the_score_is_what_does_not_carry_over() -> None:
     assert mean < 2 * error and math.isnan(found.score) and math.isnan(found.standard_error)
     x = torch.randn(90, 1, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     answers = _network()(x).argmax(1)
-    fitting = ma.memorization(NET, (x[:60], answers[:60]), test=(x[60:], answers[60:]))
+    fitting = ma.templates.memorization(NET, (x[:60], answers[:60]), test=(x[60:], answers[60:]))
     assert fitting.test is not None
     means = [float(part.alignments.mean()) for part in (fitting.train, fitting.test)]
     assert fitting.score == pytest.approx(1 - means[1] / means[0])
-    same = ma.memorization(NET, (x, answers), test=(x, answers))
+    same = ma.templates.memorization(NET, (x, answers), test=(x, answers))
     assert same.score == pytest.approx(0) and same.standard_error > 0
     ((blocks, _),) = oracles.affine_maps(_network(), (X,))
     least_matched = (blocks[0].reshape(7, CLASSES, -1) @ X.reshape(7, -1, 1)).argmin(1).flatten()
-    worst = ma.memorization(NET, (X, least_matched), test=(X, Y))
+    worst = ma.templates.memorization(NET, (X, least_matched), test=(X, Y))
     assert math.isnan(worst.score) and math.isnan(worst.standard_error)
     assert worst.reason.startswith("the templates do not fit the training inputs (mean alignment -")
     assert f"cannot be told, {worst.reason}" in worst.plot().get_suptitle().replace("\n", " ")
@@ -191,7 +191,7 @@ def test_a_network_that_learned_nothing_of_the_labels_cannot_be_told() -> None:
     draw = torch.Generator().manual_seed(2)
     x = torch.randn(300, 1, 3, 4, dtype=torch.float64, generator=draw)
     y = torch.randint(0, CLASSES, (300,), generator=draw)
-    found = ma.memorization(NET, (x[:200], y[:200]), test=(x[200:], y[200:]))
+    found = ma.templates.memorization(NET, (x[:200], y[:200]), test=(x[200:], y[200:]))
     assert "do not fit the training inputs" in found.reason
 
 
@@ -203,14 +203,16 @@ def test_the_standard_error_is_the_spread_over_draws() -> None:
     drawn = []
     for _ in range(40):
         rows = torch.randint(4000, (2, 60), generator=generator)
-        drawn.append(ma.memorization(NET, (pool[rows[0]], labels[rows[0]]), test=(pool[rows[1]], labels[rows[1]])))
+        drawn.append(
+            ma.templates.memorization(NET, (pool[rows[0]], labels[rows[0]]), test=(pool[rows[1]], labels[rows[1]]))
+        )
     spread = float(torch.tensor([item.score for item in drawn]).std())
     assert float(torch.tensor([item.standard_error for item in drawn]).mean()) == pytest.approx(spread, rel=0.35)
 
 
 def test_a_single_input_has_a_score_and_no_standard_error() -> None:
     best = _network()(X).argmax(1)
-    found = ma.memorization(NET, (X[:1], best[:1]), test=(X, best))
+    found = ma.templates.memorization(NET, (X[:1], best[:1]), test=(X, best))
     assert found.score == found.score and math.isnan(found.standard_error)
 
 
@@ -219,33 +221,33 @@ def test_zero_templates_and_zero_inputs_count_as_no_match() -> None:
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([[0.0, 0.0], [1.0, 0.0]]))
     x = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
-    found = ma.memorization(ma.capture(layer, x), (x, torch.tensor([0, 1]))).train
+    found = ma.templates.memorization(ma.capture(layer, x), (x, torch.tensor([0, 1]))).train
     assert found.own.tolist() == [0, 0] and found.others.tolist() == [1, 0]
     assert found.ratios.tolist() == [math.inf, 0] and found.alignments[1] == 0
     nn.init.zeros_(layer.weight)
-    dead = ma.memorization(ma.capture(layer, x), (x, torch.tensor([0, 1]))).train
+    dead = ma.templates.memorization(ma.capture(layer, x), (x, torch.tensor([0, 1]))).train
     assert dead.alignments.tolist() == [0, 0]
 
 
 def test_words() -> None:
-    found = ma.memorization(NET, (X, Y), test=(X, Y))
+    found = ma.templates.memorization(NET, (X, Y), test=(X, Y))
     assert "optimum: own 1.000, others -1.000, ratio 0.333" in repr(found) and "score" in repr(found)
     assert "optimum" in found._repr_html_() and found._repr_html_().count("<tr>") == 4
-    assert "score" not in repr(ma.memorization(NET, (X, Y)))
+    assert "score" not in repr(ma.templates.memorization(NET, (X, Y)))
 
 
 def test_figure() -> None:
-    figure = ma.memorization(NET, (X, Y), test=(X[:4], Y[:4])).plot()
+    figure = ma.templates.memorization(NET, (X, Y), test=(X[:4], Y[:4])).plot()
     labels = [ax.get_xlabel() for ax in figure.axes]
     assert labels[0] == "cos(x, A_y)" and labels[-1] == "alignment with the optimum"
     # The mean of the training data, that of the test data, the optimum.
     places = [[float(np.asarray(line.get_xdata())[0]) for line in ax.lines] for ax in figure.axes]
-    found = ma.memorization(NET, (X, Y)).train
+    found = ma.templates.memorization(NET, (X, Y)).train
     assert places[0][0] == pytest.approx(float(found.own.mean())) and places[0][2] == 1
     assert places[2][2] == pytest.approx(1 / 3)
     heights = sum(patch.get_height() for patch in figure.axes[0].patches)  # pyright: ignore[reportAttributeAccessIssue]
     assert heights == pytest.approx(2)
-    assert len(ma.memorization(NET, (X, Y)).plot().axes[0].lines) == 2
+    assert len(ma.templates.memorization(NET, (X, Y)).plot().axes[0].lines) == 2
 
 
 def test_ctrl_c_keeps_what_was_measured() -> None:
@@ -254,11 +256,11 @@ def test_ctrl_c_keeps_what_was_measured() -> None:
             yield X, Y
         raise KeyboardInterrupt
 
-    found = ma.memorization(NET, interrupted(2), test=(X, Y))
+    found = ma.templates.memorization(NET, interrupted(2), test=(X, Y))
     assert len(found.train) == 14 and not found.train.complete and found.test is None
     assert "interrupted" in repr(found)
     with pytest.raises(KeyboardInterrupt):
-        ma.memorization(NET, interrupted(0))
+        ma.templates.memorization(NET, interrupted(0))
 
 
 class Map(nn.Module):
@@ -276,14 +278,14 @@ def test_a_classifier_that_is_not_found_is_asked_for() -> None:
     net = ma.capture(Map().double().eval(), X)
     listed = r"There are: output=0 of shape \(1, 3, 4\); rows of units inside: .*until='logits' of 4 units"
     with pytest.raises(ma.BadInput, match=r"no row of logits, one per class. " + listed):
-        ma.memorization(net, (X, Y))
-    assert ma.memorization(net, (X, Y), until="logits").train.classes == 4
+        ma.templates.memorization(net, (X, Y))
+    assert ma.templates.memorization(net, (X, Y), until="logits").train.classes == 4
 
 
 def test_one_class_is_refused() -> None:
     net = ma.capture(nn.Linear(3, 1).eval(), torch.zeros(1, 3), task="classes")
     with pytest.raises(ma.BadInput, match="output: the output is a single logit; memorization compares"):
-        ma.memorization(net, (torch.zeros(1, 3), torch.tensor([0])))
+        ma.templates.memorization(net, (torch.zeros(1, 3), torch.tensor([0])))
     with pytest.raises(ma.BadInput, match="classes: 1 is less than 2"):
         optimal_templates(X, Y, 1)
     with pytest.raises(ma.BadInput, match="x: an input is zero"):
@@ -315,11 +317,11 @@ BAD = [
 @pytest.mark.parametrize(("words", "data"), BAD, ids=[words for words, _ in BAD])
 def test_bad_input(words: str, data: object) -> None:
     with pytest.raises(ma.BadInput, match=words):
-        ma.memorization(NET, data)
+        ma.templates.memorization(NET, data)
 
 
 def test_bad_options() -> None:
     with pytest.raises(ma.BadInput, match="batch_size: 0 is less than 1"):
-        ma.memorization(NET, (X, Y), batch_size=0)
+        ma.templates.memorization(NET, (X, Y), batch_size=0)
     with pytest.raises(ma.BadInput, match="test: no unseen data was given"):
-        _ = ma.memorization(NET, (X, Y)).score
+        _ = ma.templates.memorization(NET, (X, Y)).score

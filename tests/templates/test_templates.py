@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import maxaffine as ma
-from maxaffine.maps import AffineMap
-from maxaffine.templates import Templates, layer_templates, measuring
+from maxaffine._maps import AffineMap
+from maxaffine._templates import Templates, layer_templates, measuring
 from tests import oracles
 from tests.zoo import ZOO, Case
 from tests.zoo.captured import captured
@@ -40,7 +40,7 @@ def classifier(channels: int = 1, classes: int = 5) -> nn.Sequential:
 def found(channels: int = 1) -> tuple[nn.Sequential, Tensor, ma.SplineNetwork, Templates]:
     module, x = classifier(channels), torch.randn(BATCH, channels, 8, 8, dtype=torch.float64)
     net = ma.capture(module, x)
-    return module, x, net, ma.templates(net, x)
+    return module, x, net, net.templates(x)
 
 
 def blockwise(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +62,7 @@ def test_networks_of_the_zoo(case: Case) -> None:
     expected = oracles.affine_maps(module, inputs)
     x = inputs[0] if len(case.shapes) == 1 else inputs
     for output, (slopes, offsets) in enumerate(expected):
-        result = ma.templates(net, x, output=output)
+        result = net.templates(x, output=output)
         own = result.slopes if isinstance(result.slopes, tuple) else (result.slopes,)
         for mine, truth in zip(own, slopes, strict=True):
             assert_close(mine.flatten(1), truth.flatten(1), rtol=1e-8, atol=1e-8)
@@ -78,7 +78,7 @@ def test_in_blocks_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     _, x, net, whole = found()
     expected = whole.cosines
     blockwise(monkeypatch)
-    result = ma.templates(net, x)
+    result = net.templates(x)
     for name in ("inner", "norms", "offsets", "values", "bound"):
         assert_close(getattr(result, name), getattr(whole, name))
     assert_close(result.cosines, expected)
@@ -117,7 +117,7 @@ def test_runner_up_says_what_made_the_winner_win() -> None:
 
 def test_of_equal_units_the_lower_wins() -> None:
     net = ma.capture(nn.Sequential(nn.Linear(2, 1, bias=False), Repeat()).eval(), torch.zeros(1, 2))
-    comparison = ma.templates(net, torch.ones(1, 2)).runner_up()
+    comparison = net.templates(torch.ones(1, 2)).runner_up()
     assert (comparison.winners, comparison.losers) == (("class 0",), ("class 1",))
     assert float(comparison.margins) == 0
 
@@ -125,12 +125,12 @@ def test_of_equal_units_the_lower_wins() -> None:
 def test_distances_of_a_draw_are_zero() -> None:
     """Also where both templates are the same, or both units are dead."""
     net = ma.capture(nn.Sequential(nn.Linear(2, 1, bias=False), Repeat()).eval(), torch.zeros(1, 2))
-    assert ma.templates(net, torch.ones(1, 2)).runner_up().distances.tolist() == [0]
+    assert net.templates(torch.ones(1, 2)).runner_up().distances.tolist() == [0]
     layer = nn.Linear(2, 2).eval()
     with torch.no_grad():
         layer.weight.fill_(1.0)
         layer.bias.copy_(torch.tensor([1.0, 0.0]))
-    parallel = ma.templates(ma.capture(layer, torch.ones(1, 2)), torch.ones(1, 2)).runner_up()
+    parallel = ma.capture(layer, torch.ones(1, 2)).templates(torch.ones(1, 2)).runner_up()
     assert parallel.distances.tolist() == [torch.inf], "they never meet"
 
 
@@ -153,7 +153,7 @@ class Last(nn.Module):
 def test_samples_behind_another_axis() -> None:
     torch.manual_seed(0)
     module, x = Last().double().eval(), torch.randn(5, 2, 3, dtype=torch.float64)
-    result = ma.templates(ma.capture(module, x, batch_dim=1), x)
+    result = ma.capture(module, x, batch_dim=1).templates(x)
     assert_close(result.inputs[0], x.movedim(1, 0))
     for n in range(2):
         own = torch.autograd.functional.jacobian(lambda part: module(part[:, None])[0], x[:, n])
@@ -166,7 +166,7 @@ def test_units_of_a_layer() -> None:
     module, x, net, _ = found()
     part = nn.Sequential(*list(module)[:6])
     ((blocks, offsets),) = oracles.affine_maps(part, (x,))
-    result = ma.templates(net, x, classes=[7, 2], until="5")
+    result = net.templates(x, classes=[7, 2], until="5")
     assert result.units == (7, 2) and result.names == ("unit (1, 1, 1)", "unit (0, 1, 0)")
     assert_close(result.slopes, blocks[0].flatten(1, 3)[:, [7, 2]])
     assert_close(result.offsets, offsets.flatten(1)[:, [7, 2]])
@@ -176,19 +176,19 @@ def test_units_of_a_layer() -> None:
 def test_top_keeps_what_is_largest_somewhere() -> None:
     module, x, net, _ = found()
     wanted = sorted(set(module(x).topk(2).indices.flatten().tolist()))
-    assert ma.templates(net, x, top=2).units == tuple(wanted)
-    assert ma.templates(net, x, classes=[4], top=2).units == (4,)
+    assert net.templates(x, top=2).units == tuple(wanted)
+    assert net.templates(x, classes=[4], top=2).units == (4,)
 
 
 def test_names() -> None:
     _, x, net, whole = found()
     names = ["a", "b", "c", "d", "e"]
-    result = ma.templates(net, x, ["d", 1], names=names)
+    result = net.templates(x, ["d", 1], names=names)
     assert (result.units, result.names) == ((3, 1), ("d", "b"))
     assert_close(result.template("d"), whole.template(3))
     assert_close(result.compare("b", "d").inner, whole.inner[:, 1] - whole.inner[:, 3])
-    assert ma.templates(net, x, 2, names={2: "cat"}).names == ("cat",)
-    assert ma.templates(net, x, torch.tensor([2]), names={3: "cat"}).names == ("class 2",)
+    assert net.templates(x, 2, names={2: "cat"}).names == ("cat",)
+    assert net.templates(x, torch.tensor([2]), names={3: "cat"}).names == ("class 2",)
 
 
 def test_a_name_that_several_units_have_chooses_none_of_them() -> None:
@@ -196,12 +196,12 @@ def test_a_name_that_several_units_have_chooses_none_of_them() -> None:
     _, x, net, _ = found()
     names = ["crane", "kite", "crane", "owl", "gull"]
     with pytest.raises(ma.BadInput, match=r"classes: 2 units are called 'crane': \[0, 2\]; choose one by its number"):
-        ma.templates(net, x, "crane", names=names)
-    result = ma.templates(net, x, [4, 2, 0], names=names)
+        net.templates(x, "crane", names=names)
+    result = net.templates(x, [4, 2, 0], names=names)
     for call in (lambda: result.template("crane"), lambda: result.compare("gull", "crane")):
         with pytest.raises(ma.BadInput, match=r"unit: 2 units are called 'crane': \[2, 0\]; name one by its number"):
             call()
-    assert_close(ma.templates(net, x, ["kite", 0, 2], names=names).template("kite"), found()[3].template(1))
+    assert_close(net.templates(x, ["kite", 0, 2], names=names).template("kite"), found()[3].template(1))
 
 
 def test_layers() -> None:
@@ -232,7 +232,7 @@ def test_logits_are_matches_plus_offsets(seed: int, dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(4, 1, 8, 8, generator=generator, dtype=dtype) * 10.0 ** (seed % 7 - 3)
     module, net = single(dtype)
-    result = ma.templates(net, x)
+    result = net.templates(x)
     assert_close(result.inner + result.offsets, module(x).double().detach(), rtol=1e-4, atol=float(result.bound.max()))
     assert float((result.bound / result.values.abs().amax(1)).max()) < (0.1 if dtype == torch.float32 else 1e-9)
 
@@ -251,48 +251,48 @@ class Broken(AffineMap):
 
 def test_a_template_that_misses_its_logit_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     _, x, net, _ = found()
-    monkeypatch.setattr("maxaffine.network.spline_network.AffineMap", Broken)
+    monkeypatch.setattr("maxaffine._network.network.AffineMap", Broken)
     with pytest.raises(ma.ExactnessError, match=r"misses the value of a unit of the output"):
-        ma.templates(net, x)
+        net.templates(x)
 
 
 def test_a_split_that_misses_the_offset_is_caught() -> None:
     _, x, net, _ = found()
-    result = ma.templates(net, x)
+    result = net.templates(x)
     wrong = dataclasses.replace(result, offsets=result.offsets * (1 + 1e-6))
     with pytest.raises(ma.ExactnessError, match="parts of the offset"):
         _ = wrong.contributions
 
 
 BAD: list[tuple[str, Callable[[ma.SplineNetwork, Tensor], object]]] = [
-    (r"classes: the output has the units 0..4, got 5", lambda net, x: ma.templates(net, x, [5])),
-    (r"got \[0, 1\]", lambda net, x: ma.templates(net, x, torch.tensor([[0, 1]]))),
-    ("got True", lambda net, x: ma.templates(net, x, torch.tensor([True, False, True, False, False]))),
-    ("got 1.5", lambda net, x: ma.templates(net, x, torch.tensor([1.5]))),
-    ("classes: expected different units", lambda net, x: ma.templates(net, x, [])),
-    ("classes: expected different units", lambda net, x: ma.templates(net, x, [1, 1])),
-    ("classes: no unit is called 'cat'; names= gave none", lambda net, x: ma.templates(net, x, "cat")),
-    ("no unit is called 'cat'; there are a, b", lambda net, x: ma.templates(net, x, "cat", names=list("abcde"))),
-    ("names: the output has 5 units", lambda net, x: ma.templates(net, x, names=["a"])),
-    ("until: no operator or module is called 'nine'", lambda net, x: ma.templates(net, x, until="nine")),
-    ("output: there is no output 3. There are: output=0", lambda net, x: ma.templates(net, x, output=3)),
-    ("output: it chooses among", lambda net, x: ma.templates(net, x, until="5", output=0)),
-    ("top: 0 is less than 1", lambda net, x: ma.templates(net, x, top=0)),
-    ("classes: a single unit was chosen", lambda net, x: ma.templates(net, x, 3).runner_up()),
-    ("unit: 3 is not among the chosen units 1, 2", lambda net, x: ma.templates(net, x, [1, 2]).template(3)),
-    ("unit: 'cat' is not among", lambda net, x: ma.templates(net, x).compare("cat", 1)),
+    (r"classes: the output has the units 0..4, got 5", lambda net, x: net.templates(x, [5])),
+    (r"got \[0, 1\]", lambda net, x: net.templates(x, torch.tensor([[0, 1]]))),
+    ("got True", lambda net, x: net.templates(x, torch.tensor([True, False, True, False, False]))),
+    ("got 1.5", lambda net, x: net.templates(x, torch.tensor([1.5]))),
+    ("classes: expected different units", lambda net, x: net.templates(x, [])),
+    ("classes: expected different units", lambda net, x: net.templates(x, [1, 1])),
+    ("classes: no unit is called 'cat'; names= gave none", lambda net, x: net.templates(x, "cat")),
+    ("no unit is called 'cat'; there are a, b", lambda net, x: net.templates(x, "cat", names=list("abcde"))),
+    ("names: the output has 5 units", lambda net, x: net.templates(x, names=["a"])),
+    ("until: no operator or module is called 'nine'", lambda net, x: net.templates(x, until="nine")),
+    ("output: there is no output 3. There are: output=0", lambda net, x: net.templates(x, output=3)),
+    ("output: it chooses among", lambda net, x: net.templates(x, until="5", output=0)),
+    ("top: 0 is less than 1", lambda net, x: net.templates(x, top=0)),
+    ("classes: a single unit was chosen", lambda net, x: net.templates(x, 3).runner_up()),
+    ("unit: 3 is not among the chosen units 1, 2", lambda net, x: net.templates(x, [1, 2]).template(3)),
+    ("unit: 'cat' is not among", lambda net, x: net.templates(x).compare("cat", 1)),
     ("layers: expected at least one", lambda net, x: layer_templates(net, x, [])),
-    ("NaN", lambda net, x: ma.templates(net, x * torch.nan)),
+    ("NaN", lambda net, x: net.templates(x * torch.nan)),
 ]
 
 
 def test_classes_by_numpy_numbers() -> None:
     _, x, net, _ = found()
-    expected = ma.templates(net, x, [3, 1])
+    expected = net.templates(x, [3, 1])
     for classes in (np.array([3, 1]), [np.int64(3), np.uint8(1)], torch.tensor([3, 1])):
-        given = ma.templates(net, x, classes)
+        given = net.templates(x, classes)
         assert given.units == (3, 1) and torch.equal(given.inner, expected.inner)
-    assert ma.templates(net, x, np.int64(3)).units == (3,)
+    assert net.templates(x, np.int64(3)).units == (3,)
 
 
 @pytest.mark.parametrize(("words", "call"), BAD, ids=[words for words, _ in BAD])
@@ -318,8 +318,8 @@ def test_several_outputs_are_listed() -> None:
     net = ma.capture(Two().eval(), x)
     listed = r"There are: output=0 of shape \(3,\), output=1 of shape \(2,\); rows of units inside: until='head' of 3"
     with pytest.raises(ma.BadInput, match="output: the network has 3 outputs; choose one with output=. " + listed):
-        ma.templates(net, x)
+        net.templates(x)
     with pytest.raises(ma.BadInput, match="output: output 2 is no piecewise-affine function of the input. " + listed):
-        ma.templates(net, x, output=2)
-    assert ma.templates(net, x, output=1).layer == "output 1"
-    assert ma.templates(net, x, until="other").values.shape == (2, 2)
+        net.templates(x, output=2)
+    assert net.templates(x, output=1).layer == "output 1"
+    assert net.templates(x, until="other").values.shape == (2, 2)

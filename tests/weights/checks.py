@@ -17,7 +17,7 @@ def needs(*packages: str) -> pytest.MarkDecorator:
 
 
 def rounding(dtype: torch.dtype, operators: int) -> float:
-    """What rounding explains: the bound documented for ma.verify."""
+    """What rounding explains: the bound documented for `verify`."""
     return 32 * torch.finfo(dtype).eps * (1 + operators)
 
 

@@ -65,20 +65,20 @@ def test_mv_is_the_generators_derivative(net: ma.SplineNetwork, module: nn.Modul
 
 
 def test_verify(net: ma.SplineNetwork, module: nn.Module, latent: Tensor) -> None:
-    assert ma.verify(net, module, latent, rtol=RTOL).exact
+    assert net.verify(module, latent, rtol=RTOL).exact
 
 
 def test_verify_sees_one_changed_weight(net: ma.SplineNetwork, module: nn.Module, latent: Tensor) -> None:
     changed = copy.deepcopy(module)
     bump(changed.get_submodule("main.6").weight, (0, 0, 1, 1), 1e-5)
     with pytest.raises(ma.ExactnessError, match="NOT exact"):
-        ma.verify(net, changed, latent, rtol=RTOL)
+        net.verify(changed, latent, rtol=RTOL)
 
 
 def test_single_precision(module: nn.Module, latent: Tensor) -> None:
     module32, z = copy.deepcopy(module).float(), latent.float()
     net = ma.capture(module32, z, output="pre_activation")
-    assert ma.verify(net, module32, z).exact
+    assert net.verify(module32, z).exact
     bound = rounding(torch.float32, len(net.operators))
     slopes = only(net.affine_map(z, outputs=PIXELS).slopes)
     assert relative(slopes, gradients(UpTo(module32, LAST), z, PIXELS)) < bound

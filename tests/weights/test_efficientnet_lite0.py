@@ -65,7 +65,7 @@ def test_offset_contributions_sum_to_the_offset(net: ma.SplineNetwork, photo: Te
 
 
 def test_verify_against_the_untouched_module(net: ma.SplineNetwork, module: nn.Module, photo: Tensor) -> None:
-    report = ma.verify(net, module, photo, rtol=RTOL)
+    report = net.verify(module, photo, rtol=RTOL)
     assert report.exact and report.dtype == torch.float64
 
 
@@ -80,7 +80,7 @@ def test_the_comparison_sees_one_changed_weight(net: ma.SplineNetwork, module: n
 def test_single_precision(module: nn.Module, photo: Tensor) -> None:
     module32, x = copy.deepcopy(module).float(), photo.float()
     net = ma.capture(module32, x)
-    report = ma.verify(net, module32, x)
+    report = net.verify(module32, x)
     assert report.exact and report.dtype == torch.float32
     bound = rounding(torch.float32, len(net.operators))
     assert relative(only(net.affine_map(x, outputs=[PALACE]).slopes), gradients(module32, x, [PALACE])) < bound

@@ -73,25 +73,25 @@ def test_slopes_and_offsets(case: Case, net: ma.SplineNetwork) -> None:
 def test_all_outputs_at_once(case: Case) -> None:
     """Only the last output ends in a softmax; the boxes and landmarks are as they are."""
     net = ma.capture(case.module, case.x, output="pre_activation")
-    assert ma.verify(net, case.module, case.x, rtol=RTOL).exact
+    assert net.verify(case.module, case.x, rtol=RTOL).exact
     assert len(net(case.x)) == len(case.module(case.x))
 
 
 def test_verify(case: Case, net: ma.SplineNetwork) -> None:
-    assert ma.verify(net, UpTo(case.module, case.last), case.x, rtol=RTOL).exact
+    assert net.verify(UpTo(case.module, case.last), case.x, rtol=RTOL).exact
 
 
 def test_verify_sees_one_changed_slope(case: Case, net: ma.SplineNetwork) -> None:
     changed = copy.deepcopy(case.module)
     bump(changed.get_submodule("prelu3").weight, (), 1e-7)
     with pytest.raises(ma.ExactnessError, match="NOT exact"):
-        ma.verify(net, UpTo(changed, case.last), case.x, rtol=RTOL)
+        net.verify(UpTo(changed, case.last), case.x, rtol=RTOL)
 
 
 def test_single_precision(case: Case) -> None:
     module32, x = copy.deepcopy(case.module).float(), case.x.float()
     net = ma.capture(module32, x, until=case.last)
-    assert ma.verify(net, UpTo(module32, case.last), x).exact
+    assert net.verify(UpTo(module32, case.last), x).exact
     bound = rounding(torch.float32, len(net.operators))
     slopes = only(net.affine_map(x, outputs=[0, 1]).slopes)
     assert relative(slopes, gradients(UpTo(module32, case.last), x, [0, 1])) < bound

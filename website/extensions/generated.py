@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import inspect
 import io
 import os
 import re
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from unittest import mock
@@ -14,25 +16,34 @@ from unittest import mock
 from sphinx.application import Sphinx
 
 import maxaffine
-from maxaffine.cli import main
+from maxaffine._cli import main
 
 WIDTH = "92"
 _COMMAND = re.compile(r"^    (\w+)\b", re.M)
 
 
 def public_names() -> str:
-    """A table of everything in ``maxaffine``, each with the first line of its documentation."""
-    rows = ["| name | what it is |", "| --- | --- |"]
-    for name in sorted(maxaffine.__all__, key=str.lower):
-        thing = getattr(maxaffine, name)
-        summary = (inspect.getdoc(thing) or "").split("\n")[0].replace("|", "\\|").replace("*", "\\*")
+    """Everything in ``maxaffine`` and its modules, each with the first line of its documentation."""
+    names = sorted(path.stem for path in Path(maxaffine.__file__).parent.glob("[a-z]*.py"))
+    modules = [importlib.import_module(f"maxaffine.{name}") for name in names if name != "errors"]
+    return "\n\n".join(map(_table, [maxaffine, *modules]))
+
+
+def _table(module: ModuleType) -> str:
+    page = module.__name__.rpartition(".")[2] if module is not maxaffine else "main"
+    rows = [f"## [{module.__name__}]({page}.md)", "", _summary(module), "", "| name | what it is |", "| --- | --- |"]
+    for name in module.__all__:
+        thing = getattr(module, name)
         if isinstance(thing, ModuleType):
-            room = thing.__name__.split(".")[1]
-            rows.append(f"| [`{name}`]({room}.md) | {summary} |")
+            rows += [f"| `{name}` | {_summary(thing)} |"] if module is not maxaffine else []
         else:
-            room = thing.__module__.split(".")[1]
-            rows.append(f"| {{py:obj}}`{name} <maxaffine.{room}.{name}>` | {summary} |")
+            home = "maxaffine.errors" if thing.__module__ == "maxaffine.errors" else module.__name__
+            rows.append(f"| {{py:obj}}`{name} <{home}.{name}>` | {_summary(thing)} |")
     return "\n".join(rows)
+
+
+def _summary(thing: object) -> str:
+    return (inspect.getdoc(thing) or "").split("\n")[0].replace("|", "\\|").replace("*", "\\*")
 
 
 def _help(*words: str) -> str:

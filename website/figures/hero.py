@@ -12,11 +12,11 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 import maxaffine as ma
 from examples.real_networks.measuring import only
-from maxaffine.data import load
-from maxaffine.drawing import input_pixels, template_pixels
-from maxaffine.models import build, train
-from maxaffine.partition import PlanePartition
-from maxaffine.templates import Templates
+from maxaffine._data import load
+from maxaffine._drawing import input_pixels, template_pixels
+from maxaffine._models import build, train
+from maxaffine._partition import PlanePartition
+from maxaffine._templates import Templates
 
 CHOSEN = (9, 2, 18)  # test images: a sneaker, a pair of trousers, a bag
 EXTENT = (-3.4, 16.8, -4.3, 13.4)
@@ -40,7 +40,7 @@ def hero() -> Figure:
     x = data.test.inputs[list(CHOSEN)]
     net = ma.capture(model, x)
     partition = ma.partition.plane(net, x, extent=EXTENT)
-    result = ma.templates(net, x, names=data.class_names)
+    result = net.templates(x, names=data.class_names)
     figure = Figure(figsize=(WIDTH, HEIGHT), facecolor=CARD)
     _plane(figure.add_axes((0, 0, 0.5517, 1)), partition, x, data.class_names)
     _matched(figure, result, x)

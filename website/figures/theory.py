@@ -14,10 +14,10 @@ from torch import nn
 
 import maxaffine as ma
 from examples.real_networks.measuring import only
-from maxaffine.data import load
-from maxaffine.drawing import input_pixels, template_pixels
-from maxaffine.models import build, train
-from maxaffine.partition import PlanePartition
+from maxaffine._data import load
+from maxaffine._drawing import input_pixels, template_pixels
+from maxaffine._models import build, train
+from maxaffine._partition import PlanePartition
 
 # Okabe and Ito: told apart with any common color blindness.
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#b8a800")
@@ -88,7 +88,7 @@ def matched_filter() -> Figure:
     model = build("mlp", data.input_shape, data.classes, seed=0, widths=(64, 64))
     train(model, data.train, epochs=15, seed=0, progress=False)
     x = data.test.inputs[:1]
-    result = ma.templates(ma.capture(model, x), x)
+    result = ma.capture(model, x).templates(x)
     winner = int(result.values[0].argmax())
     template = only(result.slopes)[0, winner].numpy()
     shares = template * x[0].numpy()

@@ -1,0 +1,280 @@
+"""capture: any nn.Module and an example in, its exact spline form out, or a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Node
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+from torch.utils._pytree import tree_structure
+
+import maxaffine._capture.rules  # noqa: F401 (fills the registry)
+from maxaffine._capture.alone import check_other_sizes, output_axes
+from maxaffine._capture.batch import PROBES
+from maxaffine._capture.export import TRACER, FixedBatch, Traced, trace
+from maxaffine._capture.freeze import Freezer
+from maxaffine._capture.mapped import Mapped
+from maxaffine._capture.names import Name, find_node, name_nodes
+from maxaffine._capture.single import check_single
+from maxaffine._capture.spline_network import SplineNetwork
+from maxaffine._capture.state import Subject, check_runs, check_state
+from maxaffine._network import Ending, InputSpec, Task, copied
+from maxaffine.errors import BadInput, CaptureError, NotPiecewiseAffine, ShapeMismatch
+
+FINAL = ("softmax", "_softmax", "log_softmax", "_log_softmax", "_safe_softmax", "sigmoid", "tanh", "log_sigmoid")
+
+
+def capture(
+    model: nn.Module,
+    example: Any,
+    *,
+    until: str | None = None,
+    output: str = "as_is",
+    batch_dim: int | tuple[int, ...] = 0,
+    task: Task | str | Sequence[Task | str] | None = None,
+) -> SplineNetwork:
+    """Turn a module into its exact spline form, or refuse.
+
+    Every operator on a value that depends on the input is affine, piecewise affine with a code, or refused; nothing
+    is approximated. A copy of the module is traced and run, so the module, its mode and hooks stay as they are, and may
+    be used and trained in other threads meanwhile; two captures wait for each other. A module whose copy does not run
+    is traced itself, and put back afterwards.
+
+    Args:
+        model: Any piecewise-affine ``nn.Module``, in evaluation mode if it holds dropout or batch-norm.
+        example: A tensor of inputs (N, *in), a tuple of tensors for several positional inputs, or a dict by name.
+        until: Name of an operator or module after which to stop, e.g. ``"fc"``.
+        output: ``"as_is"``, or ``"pre_activation"`` to stop before a final softmax, log-softmax, sigmoid or tanh in
+            each output that ends in one.
+        batch_dim: The axis of the samples, one for all inputs or one per input.
+        task: What the outputs answer, one word for all or one for each: ``"classes"`` (the largest output, or the
+            sign of a single logit), ``"value"``, ``"values"`` or ``"field"`` (values over 2 or 3 coordinates). By
+            default it is inferred, see :meth:`SplineNetwork.task`.
+
+    Returns:
+        The network, for any number of samples.
+
+    Raises:
+        NotPiecewiseAffine: At the first operator that has no exact piecewise-affine form.
+        CaptureError: When the module fails on the example or is not one fixed graph.
+        BadInput: For a wrong argument.
+        ShapeMismatch: When example and module differ in dtype or device.
+
+    Example:
+        >>> import torch, maxaffine as ma
+        >>> net = ma.capture(torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU()), torch.zeros(1, 2))
+        >>> [record.name for record in net.operators]
+        ['0', '1']
+    """
+    if not isinstance(model, nn.Module):
+        raise BadInput(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    if output not in ("as_is", "pre_activation"):
+        raise BadInput(f"output: expected 'as_is' or 'pre_activation', got {output!r}")
+    spec = _input_spec(example, batch_dim)
+    gradients = torch.is_grad_enabled()
+    # Constants made in inference mode could not take part in a derivative later.
+    with torch.inference_mode(False), torch.set_grad_enabled(gradients), TRACER:
+        net = _captured(model, spec, spec.tensors(example), until, output)
+    if task is None:
+        return net
+    return net.with_task(*([task] if isinstance(task, Task | str) else task))
+
+
+def _captured(
+    model: nn.Module, spec: InputSpec, tensors: tuple[Tensor, ...], until: str | None, output: str
+) -> SplineNetwork:
+    _check_module(model, spec)
+    # Two samples: with one, the tracer would take the batch for a fixed size.
+    pair = tuple(_take(item.detach(), axis, 2) for item, axis in zip(tensors, spec.batch_dims, strict=True))
+    subject, traced, mapped = _traced(model, spec, tensors, pair)
+    names = name_nodes(model, traced.nodes, traced.inputs)
+    targets, output_spec, endings = _targets(traced, names, until, output)
+    probe = [_take(item.detach(), axis, PROBES) for item, axis in zip(tensors, spec.batch_dims, strict=True)]
+    try:
+        graph = Freezer(traced, names, spec.batch_dims).graph(probe, targets)
+    except NotPiecewiseAffine:
+        check_runs(subject, tuple(item.detach() for item in tensors))  # what fails has no other fault
+        raise
+    check_state(subject, pair)
+    sample = tuple(_take(item.detach(), axis, 1) for item, axis in zip(tensors, spec.batch_dims, strict=True))
+    check_single(subject.model, traced, sample, subject.names)
+    if mapped:  # what was compared before is the graph of one sample
+        check_single(subject.model, traced, pair, subject.names)
+    return SplineNetwork(graph, spec, output_spec, _places(graph, names), endings, mapped=mapped)
+
+
+def _input_spec(example: Any, batch_dim: int | tuple[int, ...]) -> InputSpec:
+    keyword = isinstance(example, dict)
+    items = list(example.values()) if keyword else list(example) if isinstance(example, tuple | list) else [example]
+    if not items or not all(isinstance(item, Tensor) for item in items):
+        raise BadInput("example: expected a tensor, a tuple of tensors or a dict of tensors")
+    if any(item.is_complex() for item in items):
+        raise BadInput("example: complex inputs have no real affine map; split them into real and imaginary parts")
+    if any(item.is_nested for item in items):
+        raise BadInput("example: nested tensors are not supported; pad them with .to_padded_tensor(0.0)")
+    if any(item.is_floating_point() and item.element_size() == 1 for item in items):
+        raise BadInput("example: 8-bit floats only store numbers; convert model and example, e.g. to bfloat16")
+    if not any(item.is_floating_point() for item in items):
+        raise BadInput(
+            "example: no input is floating point, so there is nothing to be affine in; use .float(), or for"
+            " ids that a table looks up capture what follows the table, with its rows as the example"
+        )
+    axes = (batch_dim,) * len(items) if isinstance(batch_dim, int) else tuple(batch_dim)
+    if len(axes) != len(items) or any(item.dim() <= axis or axis < 0 for item, axis in zip(items, axes, strict=False)):
+        raise BadInput(f"batch_dim: {batch_dim!r} is not an axis of every input; give 0, or one axis per input")
+    return InputSpec(
+        names=tuple(example) if keyword else ("x",) if len(items) == 1 else tuple(f"x{i}" for i in range(len(items))),
+        keyword=keyword,
+        units=tuple((*item.shape[:axis], *item.shape[axis + 1 :]) for item, axis in zip(items, axes, strict=True)),
+        batch_dims=axes,
+        dtypes=tuple(item.dtype for item in items),
+        device=items[0].device,
+    )
+
+
+def _check_module(model: nn.Module, spec: InputSpec) -> None:
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if isinstance(tensor, UninitializedParameter | UninitializedBuffer):
+            raise BadInput(f"model: its parameter {name!r} is not initialized; run the model once before capture")
+        if tensor.device != spec.device:
+            raise ShapeMismatch(
+                f"example: on {spec.device}, but the model's {name!r} is on {tensor.device}; move one with .to()"
+            )
+    for name, parameter in model.named_parameters():
+        numbers = parameter.detach()
+        if numbers.is_floating_point() and numbers.element_size() == 1:  # of which PyTorch has no sum
+            numbers = numbers.float()
+        # A finite sum proves every entry finite. Buffers may hold infinity, in masks and as limits.
+        if not (numbers.sum().isfinite() or torch.isfinite(numbers).all()):
+            raise BadInput(
+                f"model: its parameter {name!r} holds NaN or infinity, as a training that diverged leaves it; load"
+                " weights that are finite"
+            )
+
+
+def _traced(
+    model: nn.Module, spec: InputSpec, tensors: tuple[Tensor, ...], pair: tuple[Tensor, ...]
+) -> tuple[Subject, Traced, bool]:
+    """Trace a copy of a copy, with whose tensors the network goes on; the first stays as the module is now."""
+    names = spec.names if spec.keyword else ()
+    subject = Subject(copied(model, ()), True, names)
+    other = _other_dtype(model, spec)
+    if other and not subject.runs(pair) and not Subject(model, False, names).runs(pair):
+        raise ShapeMismatch(other)
+    try:
+        return subject, *_traced_or_mapped(copied(subject.model, Tensor), spec, tensors, pair, owned=True)
+    except CaptureError:
+        if subject.runs(pair):
+            raise
+        subject = Subject(model, False, names)
+        if not subject.runs(pair):
+            raise
+    return subject, *_traced_or_mapped(model, spec, tensors, pair, owned=False)
+
+
+def _traced_or_mapped(
+    model: nn.Module, spec: InputSpec, tensors: tuple[Tensor, ...], pair: tuple[Tensor, ...], owned: bool
+) -> tuple[Traced, bool]:
+    """Trace two samples (with one, the tracer would take the batch for a fixed size), else one sample, mapped."""
+    try:
+        return _trace(model, spec, pair, owned), False
+    except FixedBatch as error:
+        fixed = error
+    except NotPiecewiseAffine:
+        raise
+    except CaptureError as error:
+        check_other_sizes(model, spec, tensors, pair, error)
+        raise
+    one = tuple(_take(item, axis, 1) for item, axis in zip(pair, spec.batch_dims, strict=True))
+    try:
+        alone = _trace(model, spec, one, owned, dynamic=False)
+    except CaptureError:
+        alone = None
+    axes = output_axes(model, alone, spec, tuple(item.detach() for item in tensors), fixed.where)
+    if alone is None:
+        raise fixed from fixed.__cause__
+    try:
+        mapped = trace(Mapped(alone, spec.batch_dims, axes), pair, {}, (spec.batch_dims, {}), owned=True)
+    except CaptureError:
+        raise fixed from fixed.__cause__
+    return replace(mapped, output_spec=alone.output_spec), True
+
+
+def _trace(model: nn.Module, spec: InputSpec, tensors: tuple[Tensor, ...], owned: bool, dynamic: bool = True) -> Traced:
+    """Trace a module on these inputs, with any number of samples or with theirs alone."""
+    if spec.keyword:
+        dims = ((), dict(zip(spec.names, spec.batch_dims, strict=True)))
+        return trace(model, (), dict(zip(spec.names, tensors, strict=True)), dims if dynamic else None, owned)
+    return trace(model, tensors, {}, (spec.batch_dims, {}) if dynamic else None, owned)
+
+
+def _other_dtype(model: nn.Module, spec: InputSpec) -> str:
+    """What to say of a module that holds numbers of another dtype than the example, if it does not run either."""
+    floating = next(dtype for dtype in spec.dtypes if dtype.is_floating_point)
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.is_floating_point() and tensor.dtype != floating:
+            return (
+                f"example: dtype {floating}, but the model's {name!r} is {tensor.dtype}; convert one of them with .to()"
+            )
+    return ""
+
+
+def _take(tensor: Tensor, axis: int, count: int) -> Tensor:
+    places = torch.arange(count, device=tensor.device) % tensor.shape[axis]
+    return tensor.index_select(axis, places)
+
+
+def _targets(
+    traced: Traced, names: dict[Node, Name], until: str | None, output: str
+) -> tuple[list[Any], Any, tuple[Ending | None, ...]]:
+    """The nodes to compute, how they are nested, and what was left out after each."""
+    if until is not None:
+        node = find_node(until, traced.nodes, names)
+        if node is None:
+            known = sorted({name.text for node, name in names.items() if node.op == "call_function"})
+            raise BadInput(f"until: no operator or module is called {until!r}; there are {known}")
+        return [node], tree_structure(0), ()
+    targets = list(traced.outputs)
+    if output == "as_is":
+        return targets, traced.output_spec, ()
+    finals = [_final(item) for item in targets]
+    if not any(finals):
+        found = [names[item].text if item in names else type(item).__name__ for item in targets]
+        raise BadInput(
+            f"output: 'pre_activation' needs a final softmax, log-softmax, sigmoid or tanh, but the module ends in"
+            f" {', '.join(map(repr, found))}; leave output= out, or name until="
+        )
+    pairs = list(zip(targets, finals, strict=True))
+    before = [item if node is None else node.args[0] for item, node in pairs]
+    return before, traced.output_spec, tuple(_ending(node) for node in finals)
+
+
+def _final(item: Any) -> Node | None:
+    """The final activation that gives an output; None for an output that ends in another operator."""
+    while isinstance(item, Node) and str(item.target).split(".")[1:2] == ["clone"]:
+        item = item.args[0]
+    final = isinstance(item, Node) and str(item.target).startswith("aten.") and str(item.target).split(".")[1] in FINAL
+    return item if final else None
+
+
+def _ending(node: Node | None) -> Ending | None:
+    """A final activation as a function of what it was applied to."""
+    return None if node is None else Ending(cast(Callable, node.target), node.args[1:], dict(node.kwargs))
+
+
+def _places(graph: Any, names: dict[Node, Name]) -> dict[str, int]:
+    """Operator names, and module paths by the last operator that ran inside them, to value numbers."""
+    parents = {name.text: name.parents for name in names.values()}
+    places: dict[str, int] = {}
+    for step in graph.steps:
+        for record in step.records:
+            for path in parents[record.name]:
+                if path:
+                    places[path] = step.result
+    for step in graph.steps:
+        places.update((record.name, step.result) for record in step.records)
+    return places

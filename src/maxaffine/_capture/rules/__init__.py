@@ -1,0 +1,31 @@
+"""One family of operators per file; importing this package fills the registry."""
+
+from maxaffine._capture.rules import (
+    activation,
+    arithmetic,
+    comparison,
+    convolution,
+    indexing,
+    normalization,
+    pooling,
+    refused,
+    resampling,
+    selection,
+    shape,
+    solving,
+)
+
+__all__ = [
+    "activation",
+    "arithmetic",
+    "comparison",
+    "convolution",
+    "indexing",
+    "normalization",
+    "pooling",
+    "refused",
+    "resampling",
+    "selection",
+    "shape",
+    "solving",
+]

@@ -1,0 +1,147 @@
+"""Sums, and products with a factor that does not depend on the input."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from maxaffine._capture.batch import MIXED, MIXED_CURE, along, pointwise
+from maxaffine._capture.call import Call, Ref
+from maxaffine._capture.registry import rule
+from maxaffine._graph import MatrixProduct, Operator, Sign, Sum
+
+aten = torch.ops.aten
+
+PRODUCT = "it multiplies two values that both depend on the input, which is quadratic"
+PRODUCT_CURE = "capture the part before it (until=...), or make one factor a parameter"
+
+
+def one_factor(call: Call, *names: str) -> str:
+    """The single factor that depends on the input; a product of two is refused."""
+    dependent = [name for name in names if call.depends(name)]
+    if len(dependent) > 1:
+        call.refuse(PRODUCT, PRODUCT_CURE)
+    return dependent[0] if dependent else ""
+
+
+@rule(aten.add.Tensor, aten.add.Scalar, aten.sub.Tensor, aten.sub.Scalar, batch=pointwise)
+def add(call: Call) -> Operator:
+    """x_1 + alpha x_2, both may depend on the input: the skip connection."""
+    factor = -float(call["alpha"]) if call.name == "aten.sub" else float(call["alpha"])
+    if len(call.refs) == 2 and len(call.active) == 2 and _alike(call.active):
+        return Sum(call.affine(homogeneous=True), factor, kind=call.kind)
+    if factor >= 0 or not call.depends("other"):
+        return call.affine(sign=Sign.NONNEGATIVE)
+    return call.affine(sign=Sign.MIXED if call.depends("self") else Sign.NONPOSITIVE)
+
+
+def _alike(refs: tuple[Ref, ...]) -> bool:
+    return refs[0].sample.shape == refs[1].sample.shape and refs[0].sample.dtype == refs[1].sample.dtype
+
+
+@rule(aten.neg.default, batch=pointwise)
+def neg(call: Call) -> Operator:
+    """-x."""
+    return call.affine(homogeneous=True, sign=Sign.NONPOSITIVE)
+
+
+@rule(aten.mul.Tensor, aten.mul.Scalar, batch=pointwise)
+def mul(call: Call) -> Operator:
+    """A product with a factor that is constant or constant within a region."""
+    name = one_factor(call, "self", "other")
+    factor = call["other" if name == "self" else "self"]
+    return call.affine(homogeneous=True, sign=_sign(factor))
+
+
+@rule(aten.div.Tensor, aten.div.Scalar, batch=pointwise)
+def div(call: Call) -> Operator:
+    """A quotient by a divisor that is constant or constant within a region."""
+    if call.depends("other"):
+        call.refuse(
+            "it divides by a value that depends on the input",
+            "divide by a parameter or a constant, or capture the part before it (until=...)",
+        )
+    return call.affine(homogeneous=True, sign=_sign(call["other"]))
+
+
+def _sign(factor: object) -> Sign:
+    return Sign.MIXED if isinstance(factor, Ref) else Sign.of(torch.as_tensor(factor))
+
+
+@rule(aten.pow.Tensor_Scalar, batch=pointwise)
+def power(call: Call) -> Operator:
+    """x^1 only."""
+    if call["exponent"] != 1:
+        call.refuse(
+            f"x to the power {call['exponent']} is not piecewise affine",
+            "use the absolute value, or capture the part before it (until=...)",
+        )
+    return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)
+
+
+@rule(aten.mean.dim, aten.sum.dim_IntList, batch=along("dim"))
+def mean(call: Call) -> Operator:
+    """Sum or mean over axes."""
+    return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)
+
+
+@rule(aten.mean.default, aten.sum.default, aten.max.default, aten.min.default, aten.median.default)
+def total(call: Call) -> Operator:
+    """A reduction over all axes, the samples' included."""
+    call.refuse(MIXED, MIXED_CURE)
+
+
+@rule(aten.cumsum.default, batch=along("dim"))
+def cumsum(call: Call) -> Operator:
+    """Running sum along an axis."""
+    return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)
+
+
+@rule(aten.mm.default, aten.bmm.default)
+def matmul(call: Call) -> Operator:
+    """Matrix product with one factor that depends on the input."""
+    first, second = call.positional[:2]
+    name = one_factor(call, first, second)
+    traced = call.affine(homogeneous=True)
+    if name == first and call.kind == "mm" and isinstance(call[second], Tensor):
+        return MatrixProduct(traced, call[second], None, kind="linear")
+    return traced
+
+
+@rule(aten.addmm.default)
+def addmm(call: Call) -> Operator:
+    """Beta x_0 + alpha x_1 x_2 with one factor that depends on the input."""
+    first, second = call.positional[1:3]
+    name = one_factor(call, first, second)
+    plain = call["beta"] == 1 and call["alpha"] == 1
+    if plain and name == first and isinstance(call["self"], Tensor) and isinstance(call[second], Tensor):
+        return MatrixProduct(call.affine(), call[second], call["self"])
+    return call.affine()
+
+
+@rule(aten.linear.default)
+def linear(call: Call) -> Operator:
+    """W x + b on the last axis."""
+    name = one_factor(call, "input", "weight")
+    bias = call["bias"]
+    weight = call["weight"]
+    if name == "input" and isinstance(weight, Tensor) and (bias is None or isinstance(bias, Tensor)):
+        return MatrixProduct(call.affine(), weight.mT, bias)
+    return call.affine()
+
+
+@rule(aten.bilinear.default)
+def bilinear(call: Call) -> Operator:
+    """x_1^T W x_2 + b with one factor that depends on the input."""
+    one_factor(call, "input1", "input2", "weight")
+    return call.affine()
+
+
+@rule(aten.scaled_dot_product_attention.default)
+def attention(call: Call) -> Operator:
+    """Weighted means of values, the weights constant: queries, keys and mask do not depend on the input."""
+    if any(call.depends(name) for name in ("query", "key", "attn_mask")):
+        call.refuse("it multiplies values that all depend on the input", "capture the part before it (until=...)")
+    if call["dropout_p"]:
+        call.refuse("it drops out at random", "call model.eval() before capture")
+    return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)

@@ -1,0 +1,156 @@
+"""Reading and writing entries at given places."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maxaffine._capture.batch import matched, probed
+from maxaffine._capture.call import Call, Ref
+from maxaffine._capture.registry import rule
+from maxaffine._capture.rules.arithmetic import PRODUCT, PRODUCT_CURE
+from maxaffine._graph import BatchAxis, Dependence, Operator, Sign
+
+aten = torch.ops.aten
+
+
+def _constant_index(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
+    """Indices that are constants, so that the marks of the probe can be followed."""
+    integers = [ref for ref in call.refs if not ref.affine and not ref.size and not ref.sample.is_floating_point()]
+    if integers:
+        call.refuse(
+            "it indexes by a value computed from the input, and which samples meet cannot be proved",
+            "use torch.gather along an axis other than the batch, F.embedding for a table, torch.where for a mask",
+        )
+    return probed(call, outputs)
+
+
+@rule(aten.index.Tensor, aten.index_select.default, batch=_constant_index)
+def index(call: Call) -> Operator:
+    """Entries read at constant places."""
+    return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)
+
+
+@rule(aten.index_put.default, batch=_constant_index)
+def index_put(call: Call) -> Operator:
+    """Entries written at constant places, or added there."""
+    if call.depends("values") and not call["accumulate"] and _written_twice(call):
+        call.refuse(
+            "it writes several values into one place, and which of them stays is not defined",
+            "write each place once, or add the values up with accumulate=True",
+        )
+    return call.affine(homogeneous=call.joint, sign=Sign.NONNEGATIVE)
+
+
+def _written_twice(call: Call) -> bool:
+    places = call["indices"]
+    if any(isinstance(item, Ref) for item in places):
+        return False  # refused for another reason
+    whole = call["self"].sample if isinstance(call["self"], Ref) else call["self"]
+    ones = torch.ones((), dtype=torch.int64, device=whole.device)
+    return bool((aten.index_put(torch.zeros_like(whole, dtype=torch.int64), places, ones, True) > 1).any())
+
+
+def _along_axis(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
+    place = call["index"]
+    return matched(call, outputs) if isinstance(place, Ref) else probed(call, outputs)
+
+
+@rule(aten.gather.default, batch=_along_axis)
+def gather(call: Call) -> Operator:
+    """Entries read along an axis."""
+    return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)
+
+
+@rule(aten.scatter.src, aten.scatter.value, aten.scatter_add.default, batch=_along_axis)
+def scatter(call: Call) -> Operator:
+    """Entries written along an axis, or added there."""
+    traced = call.affine(sign=Sign.NONNEGATIVE)
+    return replace(traced, target=WITH_DERIVATIVE.get(call.target, call.target))
+
+
+def scattered(whole: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    """As aten.scatter, whose derivative credits all that is written to one place, while only one entry stays there."""
+    numbers = torch.arange(index.numel(), device=index.device).view(index.shape)
+    last = torch.full(whole.shape, -1, device=index.device).scatter(dim, index, numbers)
+    stays = last.gather(dim, index) == numbers
+    return torch.where(last < 0, whole, 0).scatter_add(dim, index, torch.where(stays, _beside(src, index), 0))
+
+
+def _scatter_added(whole: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    """As aten.scatter_add, whose derivative fails where the source is larger than the index."""
+    return whole.scatter_add(dim, index, _beside(src, index))
+
+
+def _beside(src: Tensor, index: Tensor) -> Tensor:
+    """The part of the source that is read: as much of it as there is of the index."""
+    return src[tuple(map(slice, index.shape))]
+
+
+@rule(aten.scatter_reduce.two, aten.index_reduce.default, aten.segment_reduce.default)
+def reduce(call: Call) -> Operator:
+    """Whatever is left after sums, means and extremes were taken apart."""
+    if call["reduce"] == "prod":
+        call.refuse(PRODUCT, PRODUCT_CURE)
+    call.refuse(
+        "it reduces along the axis of the samples, or into a part of the other axes",
+        "reduce along another axis than that of the samples, with an index as large as the result along all others",
+    )
+
+
+IN_ORDER = (
+    "it reads its source in order over the whole batch, so which entries a sample gets depends on the other samples",
+    "use a mask that is the same for every sample, and a source with as many entries per sample as it sets; or"
+    " torch.where(mask, source.gather(1, (mask.cumsum(1) - 1).clamp(min=0)), x), which counts within each sample",
+)
+WITH_DERIVATIVE: dict[Callable, Callable] = {aten.scatter.src: scattered, aten.scatter_add.default: _scatter_added}
+
+
+def _rows(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
+    places = call["indices"]
+    return _constant_index(call, outputs) if isinstance(call["weight"], Ref) else places.value.batch
+
+
+@rule(aten.embedding.default, batch=_rows)
+def embedding(call: Call) -> Operator:
+    """A table read at integer places: constant in every float input where the table is a parameter."""
+    return replace(call.affine(homogeneous=True, sign=Sign.NONNEGATIVE), target=_looked_up)
+
+
+def _looked_up(table: Tensor, places: Tensor, *_: Any) -> Tensor:
+    """As aten.embedding, whose derivative leaves out or rescales rows on request (padding_idx, scale_grad_by_freq)."""
+    return table[places]
+
+
+def _in_order(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
+    """Each sample reads as many entries as its own part of the source has, so that it reads no other's."""
+    mask, source, whole = call["mask"], call["source"], call["self"]
+    if isinstance(mask, Ref) and mask.value.dependence is not Dependence.HELD:
+        call.refuse(*IN_ORDER)
+    axes = {item.value.batch for item in (mask, source, whole) if isinstance(item, Ref)}
+    if axes != {BatchAxis()} or not isinstance(source, Ref):
+        call.refuse(*IN_ORDER)
+    held = mask.sample[:1] if isinstance(mask, Ref) else mask
+    if isinstance(mask, Ref) and (mask.sample != held).any():
+        call.refuse(*IN_ORDER)
+    read = held.expand(1, *outputs[0].shape[1:]).sum() if held.dim() < outputs[0].dim() or len(held) == 1 else -1
+    return BatchAxis() if int(read) == prod(source.value.units) else call.refuse(*IN_ORDER)
+
+
+@rule(aten.masked_scatter.default, batch=_in_order)
+def masked_scatter(call: Call) -> Operator:
+    """Entries of a source, one after the other, where a constant mask is set."""
+    traced = call.affine(homogeneous=call.depends("self") and call.depends("source"), sign=Sign.NONNEGATIVE)
+    return replace(traced, target=_written_in_order)
+
+
+def _written_in_order(whole: Tensor, mask: Tensor, source: Tensor) -> Tensor:
+    """As aten.masked_scatter, whose derivative has no batched form."""
+    mask, whole = torch.broadcast_tensors(mask, whole)
+    places = (mask.flatten().cumsum(0) - 1).clamp(min=0)
+    return torch.where(mask, source.flatten()[places].view(whole.shape), whole)

@@ -1,0 +1,40 @@
+"""Batch-norm in evaluation mode, which is affine; every other normalization is refused."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from maxaffine._capture.batch import leading
+from maxaffine._capture.call import Call
+from maxaffine._capture.registry import rule
+from maxaffine._graph import ChannelAffine, Operator
+
+aten = torch.ops.aten
+
+
+@rule(aten.instance_norm.default, batch=leading)
+def instance_norm(call: Call) -> Operator:
+    """Scale and shift per channel, where it tracks running statistics and uses them."""
+    if call["use_input_stats"]:
+        call.refuse(
+            "it divides by statistics of the input itself",
+            "use InstanceNorm(track_running_stats=True) in evaluation mode, or batch-norm",
+        )
+    return call.affine()
+
+
+@rule(aten._native_batch_norm_legit_no_training.default, batch=leading)
+def batch_norm(call: Call) -> Operator:
+    """Scale and shift per channel by the running statistics."""
+    mean, variance = call["running_mean"], call["running_var"]
+    weight, bias = call["weight"], call["bias"]
+    parameters = [item for item in (mean, variance, weight, bias) if item is not None]
+    if not all(isinstance(item, Tensor) for item in parameters):
+        call.refuse("its statistics depend on the input", "use running statistics: model.eval()")
+    scale = torch.rsqrt(variance + call["eps"])
+    if weight is not None:
+        scale = scale * weight
+    shift = -mean * scale if bias is None else bias - mean * scale
+    dtype = call["input"].sample.dtype
+    return ChannelAffine(call.affine(), scale.to(dtype), shift.to(dtype), kind="batch_norm")

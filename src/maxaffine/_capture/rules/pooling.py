@@ -1,0 +1,70 @@
+"""Max-pooling and its inverse, by given indices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maxaffine._capture.batch import leading
+from maxaffine._capture.call import Call
+from maxaffine._capture.registry import rule
+from maxaffine._capture.rules.indexing import scattered
+from maxaffine._graph import MaxPool, Operator, Sign
+
+aten = torch.ops.aten
+
+
+@rule(aten.max_pool2d_with_indices.default, aten.max_pool3d_with_indices.default, batch=leading)
+def max_pool(call: Call) -> Operator:
+    """Maximum over windows of a fixed size."""
+    axes = 2 if call.kind.startswith("max_pool2d") else 3
+    window = _per_axis(call["kernel_size"], axes)
+    stride = _per_axis(call["stride"] or window, axes)
+    padding = _per_axis(call["padding"], axes)
+    sample = call["self"].sample
+    sizes = call.target(sample, *(call[name] for name in call.positional[1:]))[0].shape[-axes:]
+    starts = tuple(
+        torch.arange(size, device=sample.device) * step - pad
+        for size, step, pad in zip(sizes, stride, padding, strict=True)
+    )
+    dilation = _per_axis(call["dilation"], axes)
+    inside = all(size * step <= n for size, step, n in zip(sizes, stride, sample.shape[-axes:], strict=True))
+    tiled = stride == window and not any(padding) and set(dilation) == {1} and inside
+    return MaxPool(call.affine(kind=f"max_pool{axes}d"), starts, window, dilation, tiled)
+
+
+@rule(aten.adaptive_max_pool2d.default, aten.adaptive_max_pool3d.default, batch=leading)
+def adaptive_max_pool(call: Call) -> Operator:
+    """Maximum over windows [floor(i n / m), ceil((i + 1) n / m))."""
+    targets = call["output_size"]
+    sample = call["self"].sample
+    sizes = sample.shape[-len(targets) :]
+    places = [torch.arange(m, device=sample.device) for m in targets]
+    starts = tuple(place * n // m for place, n, m in zip(places, sizes, targets, strict=True))
+    ends = [-(-(place + 1) * n // m) for place, n, m in zip(places, sizes, targets, strict=True)]
+    window = tuple(int((end - start).max()) for start, end in zip(starts, ends, strict=True))
+    tiled = all(n % m == 0 for n, m in zip(sizes, targets, strict=True))
+    return MaxPool(call.affine(), starts, window, (1,) * len(targets), tiled)
+
+
+def _per_axis(value: Sequence[int] | int, axes: int) -> tuple[int, ...]:
+    values = [value] if isinstance(value, int) else list(value)
+    return tuple(values * axes if len(values) == 1 else values)
+
+
+@rule(aten.max_unpool2d.default, aten.max_unpool3d.default, batch=leading)
+def max_unpool(call: Call) -> Operator:
+    """Entries put back where the given indices say, zeros elsewhere."""
+    return replace(call.affine(homogeneous=True, sign=Sign.NONNEGATIVE), target=_unpooled)
+
+
+def _unpooled(x: Tensor, indices: Tensor, output_size: Sequence[int], *_: Any) -> Tensor:
+    """As aten.max_unpool, whose derivative is wrong where windows overlap and put several entries into one place."""
+    axes = len(output_size)
+    zeros = x.new_zeros(*x.shape[:-axes], prod(output_size))
+    return scattered(zeros, -1, indices.flatten(-axes), x.flatten(-axes)).unflatten(-1, tuple(output_size))

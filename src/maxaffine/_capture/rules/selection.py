@@ -1,0 +1,102 @@
+"""The largest, smallest, middle or ordered entries: each unit selects one entry of its input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maxaffine._capture.batch import along, pointwise
+from maxaffine._capture.call import Call, leaves
+from maxaffine._capture.registry import rule
+from maxaffine._graph import AxisSelection, Choice, Operator, Order
+
+aten = torch.ops.aten
+
+
+@rule(aten.maximum.default, aten.minimum.default, aten.fmax.default, aten.fmin.default, batch=pointwise)
+def maximum(call: Call) -> Operator:
+    """The larger or the smaller of two values."""
+    return Choice(call.affine(), largest=call.kind in ("maximum", "fmax"))
+
+
+@rule(aten.amax.default, aten.max.dim, batch=along("dim"))
+def largest(call: Call) -> Operator:
+    """The maximum over axes."""
+    return _reduced(call, _highest, Order.LARGEST)
+
+
+def _highest(flat: Tensor, _: Any) -> Tensor:
+    return flat.argmax(-1, keepdim=True)
+
+
+def _lowest(flat: Tensor, _: Any) -> Tensor:
+    return flat.argmin(-1, keepdim=True)
+
+
+@rule(aten.amin.default, aten.min.dim, batch=along("dim"))
+def smallest(call: Call) -> Operator:
+    """The minimum over axes."""
+    return _reduced(call, _lowest, Order.LARGEST, factor=-1)
+
+
+@rule(aten.median.dim, aten.nanmedian.dim, aten.kthvalue.default, batch=along("dim"))
+def ranked(call: Call) -> Operator:
+    """The entry of one rank along an axis; the lowest one at a tie, which PyTorch's own place is not."""
+    return _reduced(call, partial(_first_equal, int(call["dim"]), bool(call["keepdim"])), Order.RANK)
+
+
+def _first_equal(axis: int, kept: bool, flat: Tensor, value: Sequence[Tensor]) -> Tensor:
+    picked = value[0] if kept else value[0].unsqueeze(axis)
+    return (flat == picked.movedim(axis, -1)).to(torch.uint8).argmax(-1, keepdim=True)
+
+
+def _reduced(call: Call, winners: Callable, order: Order, factor: int = 1) -> Operator:
+    sample = call["self"].sample
+    dims = call["dim"]
+    listed = range(sample.dim()) if dims is None or dims == [] else leaves([dims])
+    axes = tuple(sorted({int(item) % sample.dim() for item in listed}))
+    keep = axes if call["keepdim"] else ()
+    pieces = prod(sample.shape[axis] for axis in axes)
+    return AxisSelection(call.affine(), winners, axes, keep, pieces, order, factor)
+
+
+@rule(aten.sort.default, aten.sort.stable, aten.topk.default, batch=along("dim"))
+def ordered(call: Call) -> Operator:
+    """Several entries along an axis in order; in the order of their places at a tie, which PyTorch's own is not."""
+    sample = call["self"].sample
+    axis = int(call["dim"]) % sample.dim()
+    count = call.arguments.get("k", sample.shape[axis])
+    falling = bool(call.arguments.get("descending", call.arguments.get("largest")))
+    in_order = bool(call.arguments.get("sorted", True))
+    winners = partial(_stable, falling, count) if in_order else partial(_as_given, axis)
+    factor = 1 if falling else -1
+    return AxisSelection(call.affine(), winners, (axis,), None, sample.shape[axis], Order.SORTED, factor, in_order)
+
+
+def _stable(falling: bool, count: int, flat: Tensor, _: Any) -> Tensor:
+    return flat.sort(dim=-1, descending=falling, stable=True).indices[..., :count]
+
+
+def _as_given(axis: int, _: Tensor, value: Sequence[Tensor]) -> Tensor:
+    return value[1].movedim(axis, -1)
+
+
+@rule(aten.cummax.default, aten.cummin.default, batch=along("dim"))
+def running(call: Call) -> Operator:
+    """The running extreme along an axis; it stays where it is at a tie, while PyTorch's own place moves on."""
+    sample = call["self"].sample
+    axis = int(call["dim"]) % sample.dim()
+    factor = 1 if call.kind == "cummax" else -1
+    winners = partial(_last_changed, axis)
+    return AxisSelection(call.affine(), winners, (axis,), None, sample.shape[axis], Order.LARGEST, factor)
+
+
+def _last_changed(axis: int, _: Tensor, value: Sequence[Tensor]) -> Tensor:
+    extreme = value[0].movedim(axis, -1)
+    places = torch.arange(extreme.shape[-1], device=extreme.device)
+    return torch.where(extreme != extreme.roll(1, -1), places, 0).cummax(-1).values

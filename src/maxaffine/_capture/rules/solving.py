@@ -1,0 +1,59 @@
+"""Systems of linear equations: linear in the right-hand side, for a matrix that is constant within a region."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from maxaffine._capture.batch import MIXED, MIXED_CURE, probed
+from maxaffine._capture.call import Call, Ref
+from maxaffine._capture.registry import rule
+from maxaffine._graph import BatchAxis, Operator
+
+aten = torch.ops.aten
+
+
+def _solution(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
+    """One system after another, where there is a matrix per sample; else found by marks."""
+    matrices = [ref for ref in call.refs if not ref.affine and ref.value.batch is not None]
+    if not matrices:
+        # The factors that some operators return too belong to no sample.
+        return probed(replace(call, target=_TARGETS.get(call.target, call.target)), outputs)
+    right = call[_right(call)]
+    axis = right.value.batch if isinstance(right, Ref) else None
+    worked = 2 if max(ref.sample.dim() for ref in matrices) == outputs[0].dim() else 1
+    if axis is None or {ref.value.batch for ref in matrices} != {axis} or axis.dim >= outputs[0].dim() - worked:
+        call.refuse(MIXED, MIXED_CURE)
+    return axis
+
+
+def _right(call: Call) -> str:
+    return "self" if call.kind == "cholesky_solve" else "B"
+
+
+@rule(
+    aten._linalg_solve_ex.default,
+    aten.linalg_solve_triangular.default,
+    aten.cholesky_solve.default,
+    aten.linalg_lu_solve.default,
+    batch=_solution,
+)
+def solve(call: Call) -> Operator:
+    """A^-1 x, and x A^-1."""
+    if any(call.depends(name) for name in call.arguments if name != _right(call)):
+        call.refuse(
+            "it solves with a matrix that depends on the input, which divides by it",
+            "use a matrix that is a parameter or a buffer, or capture the part before it (until=...)",
+        )
+    return replace(call.affine(homogeneous=True), target=_TARGETS.get(call.target, call.target))
+
+
+def _solved(matrix: Tensor, right: Tensor, *, left: bool, check_errors: bool) -> tuple[Tensor]:
+    """The solution alone: the factors beside it do not depend on the right-hand side."""
+    return (torch.linalg.solve(matrix, right, left=left),)
+
+
+_TARGETS: dict[Callable, Callable] = {aten._linalg_solve_ex.default: _solved}

@@ -1,0 +1,154 @@
+"""``maxaffine explore``: a page on this machine on which a network is asked about pictures, at once and exactly."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import webbrowser
+from pathlib import Path
+
+from torch import nn
+
+from maxaffine import _data as data
+from maxaffine import _explore as explore
+from maxaffine import _models as models
+from maxaffine.errors import BadInput
+
+from .arguments import add_command, add_epochs, add_task, natural, path, positive
+from .printing import DONE, progress, say
+from .subject import asked_epochs, captured, first_model, is_fresh, read_data
+
+EXAMPLES = """examples:
+  maxaffine explore                                             a cnn on scikit-learn's digits, epoch by epoch
+  maxaffine explore resnet fashion-mnist --state-dict resnet.safetensors
+  maxaffine explore my_package.nets:make images/ --size 32 --state-dict weights.pt
+  maxaffine explore cnn digits --checkpoints epochs/            the weights of maxaffine train --checkpoints epochs/
+  maxaffine explore cnn digits --checkpoints first.pt last.pt
+
+It answers on 127.0.0.1 alone, and only by the address that it prints. Ctrl-C ends it; it writes no files.
+"""
+# Moments of a training that are kept: before it, after these epochs, and after the last.
+KEPT_EPOCHS = (1, 2, 3, 5, 8, 12, 20, 30)
+# Seconds that work in the background has to end in.
+PATIENCE = 3.0
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Add the command.
+
+    Args:
+        commands: Where it is added.
+    """
+    does = "ask a network about pictures and planes, live in a browser"
+    command = add_command(commands, "explore", run, does, EXAMPLES)
+    add_epochs(command)
+    add_task(command)
+    option = command.add_argument
+    does = "weights at several moments, in this order; of a folder all files of weights, by name"
+    option("--checkpoints", type=path, nargs="+", metavar="FILE", help=does)
+    option("--port", type=natural, default=0, metavar="N", help="where to listen (default: a free one)")
+    option("--open", action="store_true", help="open it in the browser")
+    does = "training inputs to search for neighbors (default: %(default)s)"
+    option("--train-limit", type=positive, default=explore.TRAIN_LIMIT, metavar="N", help=does)
+    does = "which output, of a dict or tuple (default: the only one)"
+    option("--output-index", type=natural, metavar="I", help=does)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve the page until Ctrl-C.
+
+    Args:
+        arguments: The parsed options.
+
+    Returns:
+        The exit code.
+    """
+    explore.require()
+    files = _files(arguments)
+    data_set = read_data(arguments)
+    say(arguments, f"{data_set.name}: {len(data_set.train)} training and {len(data_set.test)} test inputs")
+    moments = _read(arguments, data_set, files) if files else _train(arguments, data_set)
+    name = arguments.model.replace("\\", "/").rsplit("/", 1)[-1]
+    subject = explore.Subject(name, data_set, tuple(moments), arguments.output_index, _trained_here(arguments, files))
+    warning = f"{subject.order.finding} {subject.order.cure}" if subject.order else ""
+    if warning:
+        say(arguments, warning)
+    explorer = explore.Explorer(subject, arguments.train_limit)
+    explorer.near.begin(len(moments) - 1)
+
+    def ready(address: str) -> None:
+        if arguments.json:
+            print(json.dumps({"address": address} | ({"warning": warning} if warning else {})), flush=True)
+        say(arguments, f"explorer: {address}\nCtrl-C ends it.")
+        if arguments.open:
+            webbrowser.open(address)
+
+    explore.serve(explorer, arguments.port, ready)
+    if not explorer.close(PATIENCE):
+        # A thread that is in the middle of PyTorch when Python shuts down aborts the process.
+        sys.stdout.flush()
+        os._exit(DONE)
+    return DONE
+
+
+def _trained_here(arguments: argparse.Namespace, files: list[Path]) -> bool:
+    """Whether the outputs have learned the labels of this data, or nothing."""
+    return not files and is_fresh(arguments)
+
+
+def _files(arguments: argparse.Namespace) -> list[Path]:
+    """The files of weights that are asked for, checked before any work is spent."""
+    if arguments.checkpoints is None:
+        return []
+    if arguments.state_dict is not None or arguments.epochs is not None:
+        raise BadInput("--checkpoints: they hold the weights; leave --state-dict and --epochs out")
+    if arguments.model.endswith(".pt2"):
+        raise BadInput("--checkpoints: an exported archive holds its own weights; give a factory in its place")
+    files: list[Path] = []
+    for given in arguments.checkpoints:
+        found = [given]
+        if given.is_dir():
+            found = sorted(item for item in given.iterdir() if item.suffix in models.SUFFIXES)
+        if not found:
+            raise BadInput(f"--checkpoints: {given} holds no files that end in {', '.join(models.SUFFIXES)}")
+        files += found
+    if absent := [file for file in files if not file.is_file()]:
+        raise BadInput(f"--checkpoints: there is no file {absent[0]}")
+    return files
+
+
+def _read(arguments: argparse.Namespace, data_set: data.DataSet, files: list[Path]) -> list[explore.Checkpoint]:
+    moments = []
+    for file in files:
+        progress(f"capturing {file.name} ...")
+        arguments.state_dict = file
+        model = first_model(arguments, data_set.input_shape, data_set.classes)
+        moments.append(_moment(arguments, file.stem, model, data_set))
+    return moments
+
+
+def _train(arguments: argparse.Namespace, data_set: data.DataSet) -> list[explore.Checkpoint]:
+    """The model; where it is trained here, at several moments of its training."""
+    model = first_model(arguments, data_set.input_shape, data_set.classes)
+    epochs = asked_epochs(arguments, data_set)
+    if epochs == 0:
+        return [_moment(arguments, "as it is", model, data_set)]
+    moments = [_moment(arguments, "before training", model, data_set)]
+
+    def keep(epoch: models.Epoch) -> None:
+        if epoch.number in KEPT_EPOCHS and epoch.number < epochs:
+            model.eval()
+            moments.append(_moment(arguments, f"epoch {epoch.number}", model, data_set))
+            model.train()
+
+    result = models.train(model, data_set.train, epochs=epochs, seed=arguments.seed, after_epoch=keep)
+    if result.interrupted:
+        raise KeyboardInterrupt
+    say(arguments, f"trained here: {epochs} epochs with seed {arguments.seed}; nothing is written")
+    return [*moments, _moment(arguments, f"best (epoch {result.best_epoch})", model, data_set)]
+
+
+def _moment(arguments: argparse.Namespace, name: str, model: nn.Module, data_set: data.DataSet) -> explore.Checkpoint:
+    return explore.Checkpoint(name, captured(arguments, model, data_set.test.inputs[:2], data_set.classes))

@@ -1,0 +1,77 @@
+"""``maxaffine operators``: what a network is made of, and what capture knows."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import torch
+
+from maxaffine._capture import SplineNetwork, registered
+
+from .arguments import add_command, positive, shape
+from .printing import DONE
+from .subject import captured, first_model, read_data
+
+EXAMPLES = """examples:
+  maxaffine operators                                           the cnn for digits
+  maxaffine operators torchvision.models:resnet18 --input-shape 3,224,224
+  maxaffine operators exported.pt2 mine.npz --json
+  maxaffine operators --rules                                   every operator that capture knows
+"""
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Add the command.
+
+    Args:
+        commands: Where it is added.
+    """
+    command = add_command(commands, "operators", run, "list the operators of a network", EXAMPLES)
+    option = command.add_argument
+    option("--rules", action="store_true", help="list instead every operator that capture has a rule for")
+    option("--input-shape", type=shape, metavar="C,H,W", help="shape of one input, in place of a data set's")
+    does = "outputs of one of our networks, with --input-shape"
+    option("--classes", type=positive, default=10, metavar="C", help=does)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the list.
+
+    Args:
+        arguments: The parsed options.
+
+    Returns:
+        The exit code.
+    """
+    if arguments.rules:
+        return _rules(arguments)
+    net = _network(arguments)
+    if arguments.json:
+        fields = ("name", "kind", "pieces", "units", "convex", "continuous", "module_path")
+        records = [{field: getattr(record, field) for field in fields} for record in net.operators]
+        print(json.dumps({"convex": net.convex, "operators": records}, indent=1))
+    else:
+        print(net)
+    return DONE
+
+
+def _rules(arguments: argparse.Namespace) -> int:
+    rows = sorted({(str(target), rule.build.__module__.rpartition(".")[2]) for target, rule in registered().items()})
+    if arguments.json:
+        print(json.dumps([{"operator": operator, "rule": family} for operator, family in rows], indent=1))
+    else:
+        width = max(len(operator) for operator, _ in rows)
+        print("\n".join(f"{operator.ljust(width)}  {family}" for operator, family in rows))
+    return DONE
+
+
+def _network(arguments: argparse.Namespace) -> SplineNetwork:
+    if arguments.input_shape is not None:
+        example = torch.zeros(2, *arguments.input_shape)
+        model = first_model(arguments, arguments.input_shape, arguments.classes)
+    else:
+        data_set = read_data(arguments)
+        example = data_set.test.inputs[:2]
+        model = first_model(arguments, data_set.input_shape, data_set.classes)
+    return captured(arguments, model, example)

@@ -1,0 +1,216 @@
+"""``maxaffine partition``: every region of a network on a plane: through three inputs, or of its only two numbers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from maxaffine import _data as data
+from maxaffine import _report as report
+from maxaffine._drawing import png
+from maxaffine._network import Task
+from maxaffine._partition import PlanePartition, plane
+from maxaffine.errors import BadInput
+
+from .arguments import add_command, add_epochs, add_task, natural, numbers, place
+from .printing import DONE, FAILED, INTERRUPTED, progress, say
+from .subject import captured, read_data, trained_model
+
+EXAMPLES = """examples:
+  maxaffine partition                                           the cnn for digits, through three test digits
+  maxaffine partition mlp fashion-mnist --epochs 2 --anchors 0,1,2
+  maxaffine partition my_package.nets:make digits --state-dict weights.safetensors --extent=-1,2,-1,2
+  maxaffine partition my_package.nets:field points.npz --extent 1       two numbers in: the plane of all inputs
+"""
+FIGURE = "plane.png"
+MOST_DRAWN = 200_000
+ALL_CHECKED = 50_000
+MARGIN = 0.25
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Add the command.
+
+    Args:
+        commands: Where it is added.
+    """
+    does = "divide a plane of inputs into the network's regions, exactly"
+    command = add_command(commands, "partition", run, does, EXAMPLES)
+    add_epochs(command)
+    add_task(command)
+    option = command.add_argument
+    does = "folder to write (default: %(default)s)"
+    option("-o", "--out", type=place, default="maxaffine-partition", metavar="DIR", help=does)
+    does = (
+        "test inputs that span the plane (default: the first three of different classes; of a network that takes two"
+        " numbers, no anchors: the plane of all inputs)"
+    )
+    option("--anchors", type=three, metavar="I,J,K", help=does)
+    option("--origin", type=numbers, metavar="X,...", help="in place of anchors, one input, all its numbers")
+    option("--basis", type=numbers, metavar="X,...", help="and two directions, the numbers of one, then of the other")
+    does = "further inputs that are known to lie in the plane, the numbers of one after the other"
+    option("--points", type=numbers, metavar="X,...", help=does)
+    does = (
+        "what to partition, r for -r,r,-r,r: distances from the first anchor towards the second, or multiples of the"
+        " directions (default: around the anchors, or the test inputs where the plane is all inputs; else -1,1,-1,1)"
+    )
+    option("--extent", type=rectangle, metavar="LEFT,RIGHT,BOTTOM,TOP", help=does)
+    does = "which output, of a dict or tuple (default: the only one)"
+    option("--output-index", type=natural, metavar="I", help=does)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Partition the plane, check it against the network, write figure, page and arrays.
+
+    Args:
+        arguments: The parsed options.
+
+    Returns:
+        The exit code: a failure where the partition and the network disagree, 130 where it was interrupted.
+    """
+    report.require()
+    out = arguments.out
+    with report.staged(out, arguments.state_dict) as folder:
+        data_set = read_data(arguments)
+        model, weights = trained_model(arguments, data_set, folder / report.WEIGHTS)
+        say(arguments, f"{arguments.model} on {data_set.name}: {weights}")
+        where = _plane(arguments, data_set)
+        progress("capturing and partitioning ...")
+        net = captured(arguments, model, data_set.test.inputs[[0, -1]], data_set.classes)
+        given: dict[str, Any] = {
+            n: report.like_model(x, model) if isinstance(x, torch.Tensor) else x for n, x in where.items()
+        }
+        found = plane(net, **given, output=arguments.output_index)
+        say(arguments, str(found))
+        whole = arguments.until is None and arguments.output == "as_is"
+        checked = found.verify(model if whole else None, every_cell=found.regions <= ALL_CHECKED, raises=False)
+        say(arguments, f"check against the network: {checked}")
+        progress("drawing ...")
+        files = _write(found, folder, data_set)
+    if arguments.json:
+        print(json.dumps({"files": [str(out / name) for name in files], **_numbers(found, checked.exact)}, indent=1))
+    else:
+        print("\n".join(f"wrote {out / name}" for name in files))
+    return INTERRUPTED if not found.complete else DONE if checked.exact else FAILED
+
+
+def _plane(arguments: argparse.Namespace, data_set: data.DataSet) -> dict[str, Any]:
+    """The arguments of :func:`maxaffine.partition.plane` that say which plane, and what of it."""
+    shape, size = data_set.input_shape, math.prod(data_set.input_shape)
+    origin, basis, points = arguments.origin, arguments.basis, arguments.points
+    where: dict[str, Any] = {"extent": arguments.extent}
+    if points is not None:
+        if len(points) % size:
+            raise BadInput(f"--points: {len(points)} numbers, but each input of shape {shape} has {size}")
+        where["points"] = torch.tensor(points, dtype=torch.float64).view(-1, *shape)
+    if origin is None and basis is None:
+        if arguments.anchors is None and size == 2:
+            return {**where, "extent": arguments.extent or _around(data_set.test.inputs.flatten(1))}
+        chosen = arguments.anchors or _different(data_set)
+        return {**where, "anchors": _pick(data_set, chosen)}
+    if arguments.anchors is not None or origin is None or basis is None:
+        raise BadInput("--origin: give it together with --basis, and without --anchors")
+    for name, given, count in (("origin", origin, 1), ("basis", basis, 2)):
+        if len(given) != count * size:
+            raise BadInput(
+                f"--{name}: {len(given)} numbers, but {count} x {size} are needed for inputs of shape {shape}"
+            )
+    double = torch.float64
+    tensors = {
+        "origin": torch.tensor(origin, dtype=double).view(1, *shape),
+        "basis": torch.tensor(basis, dtype=double).view(2, *shape),
+    }
+    return {**where, **tensors}
+
+
+def _around(points: torch.Tensor) -> tuple[float, ...]:
+    """The rectangle around points (N, 2), with a margin."""
+    low, high = points.double().amin(0), points.double().amax(0)
+    margin = MARGIN * float((high - low).max()) or 1.0
+    return float(low[0]) - margin, float(high[0]) + margin, float(low[1]) - margin, float(high[1]) + margin
+
+
+def three(text: str) -> tuple[int, int, int]:
+    """Read three different whole numbers.
+
+    Args:
+        text: The word on the command line, such as ``0,4,7``.
+
+    Returns:
+        The numbers.
+
+    Raises:
+        argparse.ArgumentTypeError: If they are not three, or not different.
+    """
+    places = tuple(natural(word) for word in text.split(","))
+    if len(set(places)) != 3 or len(places) != 3:
+        raise argparse.ArgumentTypeError(f"{text!r} does not name three different inputs; give e.g. 0,1,2")
+    return places[0], places[1], places[2]
+
+
+def rectangle(text: str) -> tuple[float, ...]:
+    """Read the sides of a rectangle.
+
+    Args:
+        text: The word on the command line, such as ``-1,2,-1,2``, or ``2`` for ``-2,2,-2,2``.
+
+    Returns:
+        Left, right, bottom, top.
+
+    Raises:
+        argparse.ArgumentTypeError: If they are neither four numbers nor one.
+    """
+    sides = numbers(text)
+    if len(sides) not in (1, 4):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither left,right,bottom,top nor one number")
+    return sides if len(sides) == 4 else (-sides[0], sides[0], -sides[0], sides[0])
+
+
+def _different(data_set: data.DataSet) -> tuple[int, ...]:
+    """The first three test inputs of different classes."""
+    labels = data_set.test.labels.tolist()
+    first = {label: place for place, label in reversed(list(enumerate(labels)))}
+    chosen = sorted(first.values())[:3]
+    if len(chosen) < 3:
+        chosen = [0, 1, 2]
+    return tuple(chosen)
+
+
+def _pick(data_set: data.DataSet, chosen: tuple[int, ...]) -> torch.Tensor:
+    count = len(data_set.test)
+    if max(chosen) >= count:
+        raise BadInput(f"--anchors: there are {count} test inputs, numbered from 0")
+    return data_set.test.inputs[list(chosen)]
+
+
+def _numbers(found: PlanePartition, exact: bool) -> dict[str, object]:
+    return {
+        "regions": found.regions,
+        "vertices": len(found.vertices),
+        "edges": len(found.edges),
+        "area": float(found.areas.sum()),
+        "task": found.task.value,
+        "exact": exact,
+        "complete": found.complete,
+    }
+
+
+def _write(found: PlanePartition, folder: Path, data_set: data.DataSet) -> list[str]:
+    classes = found.task is Task.CLASSES and len(data_set.class_names) >= max(2, found.values.shape[1])
+    names = list(data_set.class_names) if classes else None
+    np.savez_compressed(folder / report.ARRAYS, allow_pickle=False, **found.to_numpy())
+    files = [report.ARRAYS]
+    if found.regions <= MOST_DRAWN:
+        (folder / report.FIGURES).mkdir()
+        (folder / report.FIGURES / FIGURE).write_bytes(png(report.plane_figure(found, class_names=names)))
+        files.append(f"{report.FIGURES}/{FIGURE}")
+    if found.regions <= report.MOST_CELLS:
+        (folder / report.PAGE).write_text(report.plane_page(found, names), encoding="utf-8")
+        files.append(report.PAGE)
+    return files

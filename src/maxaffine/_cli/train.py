@@ -1,0 +1,101 @@
+"""``maxaffine train``: weights for a network, also with orthogonal templates."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from maxaffine import _learning as learning
+from maxaffine import _models as models
+from maxaffine.errors import BadInput
+
+from .arguments import add_command, add_epochs, not_negative, path, positive
+from .printing import DONE, INTERRUPTED, say
+from .subject import default_epochs, first_model, read_data, require_trainable
+
+EXAMPLES = """examples:
+  maxaffine train                                               a cnn on scikit-learn's digits
+  maxaffine train resnet fashion-mnist --epochs 5 -o resnet.safetensors
+  maxaffine train cnn images/ --size 32 --orthogonal 1          with nearly orthogonal templates
+  maxaffine train my_package.nets:make mine.npz --state-dict first.pt --epochs 3 --checkpoints epochs/
+
+The weights are the best so far at any time: Ctrl-C ends the training and keeps them.
+"""
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Add the command.
+
+    Args:
+        commands: Where it is added.
+    """
+    command = add_command(commands, "train", run, "train a classifier and keep its weights", EXAMPLES, captures=False)
+    add_epochs(command)
+    option = command.add_argument
+    does = "file of the weights: .safetensors, .pt or .pth (default: %(default)s)"
+    option("-o", "--out", type=path, default=Path("weights.safetensors"), metavar="FILE", help=does)
+    option("--checkpoints", type=path, metavar="DIR", help="keep the weights of every epoch here")
+    option("--batch-size", type=positive, default=128, metavar="N", help="inputs per step (default: %(default)s)")
+    option("--lr", type=not_negative, default=2e-3, metavar="X", help="largest step size (default: %(default)s)")
+    does = "weight of the penalty for templates that are not orthogonal (default: %(default)s, none)"
+    option("--orthogonal", type=not_negative, default=0.0, metavar="X", help=does)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train.
+
+    Args:
+        arguments: The parsed options.
+
+    Returns:
+        The exit code: 130 where it was interrupted.
+    """
+    data_set = read_data(arguments)
+    say(arguments, f"{data_set.name}: {len(data_set.train)} training and {len(data_set.test)} test inputs")
+    require_trainable(arguments, data_set)
+    model = first_model(arguments, data_set.input_shape, data_set.classes)
+    folder = _folder(arguments.checkpoints)
+    done = models.train(
+        model,
+        data_set.train,
+        epochs=default_epochs(len(data_set.train)) if arguments.epochs is None else arguments.epochs,
+        batch_size=arguments.batch_size,
+        lr=arguments.lr,
+        seed=arguments.seed,
+        checkpoint=arguments.out,
+        after_epoch=lambda epoch: (
+            None if folder is None else models.save_weights(model, folder / f"epoch-{epoch.number:03d}.safetensors")
+        ),
+        penalty=learning.OrthogonalTemplates(arguments.orthogonal) if arguments.orthogonal else None,
+    )
+    try:
+        share = models.accuracy(model, data_set.test)
+    except KeyboardInterrupt:
+        print(f"maxaffine: interrupted; the weights are in {done.checkpoint}", file=sys.stderr)
+        return INTERRUPTED
+    found = {
+        "weights": str(done.checkpoint),
+        "interrupted": done.interrupted,
+        "best_epoch": done.best_epoch,
+        "test_accuracy": share,
+        "history": [asdict(epoch) for epoch in done.history],
+    }
+    if arguments.json:
+        print(json.dumps(found, indent=1))
+    say(arguments, f"test accuracy {share:.2%}\nweights: {done.checkpoint}")
+    return INTERRUPTED if done.interrupted else DONE
+
+
+def _folder(folder: Path | None) -> Path | None:
+    """The folder of the weights of every epoch, which is made where it is not there."""
+    if folder is not None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(
+                f"--checkpoints: {folder} is not a folder and cannot be made one ({error.strerror})"
+            ) from error
+    return folder

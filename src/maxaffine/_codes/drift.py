@@ -1,0 +1,130 @@
+"""How the codes of fixed inputs change from moment to moment of training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+
+from maxaffine._codes.changes import code_changes
+from maxaffine._codes.mapping import Codes
+from maxaffine._drawing import html_table
+from maxaffine._progress import progress_bar
+from maxaffine.errors import BadInput
+
+
+@dataclass(frozen=True, eq=False)
+class Drift:
+    """The code distances between E moments of a network, on the same inputs; made by `code_drift`.
+
+    Args:
+        operators: Names of the L operators.
+        distances: (L, E, E) float64 in [0, 1]: at moments e and e', the share of the operator's units that have another
+            code, averaged over the inputs.
+    """
+
+    operators: tuple[str, ...]
+    distances: torch.Tensor
+
+    @property
+    def moments(self) -> int:
+        """Number of moments E."""
+        return self.distances.shape[1]
+
+    @property
+    def steps(self) -> torch.Tensor:
+        """Distance from each moment to the next, (L, E - 1)."""
+        return self.distances.diagonal(offset=1, dim1=1, dim2=2)
+
+    @property
+    def to_last(self) -> torch.Tensor:
+        """Distance from each moment to the last, (L, E)."""
+        return self.distances[:, :, -1]
+
+    def settled(self, tolerance: float = 0.05) -> dict[str, int]:
+        """The first moment from which on an operator's codes stay near those of the last one.
+
+        Args:
+            tolerance: Largest distance to the last moment, in [0, 1].
+
+        Returns:
+            The moment's number by operator, from 0; E - 1 where only the last one is that near.
+
+        Raises:
+            BadInput: tolerance is outside [0, 1].
+        """
+        if not 0 <= tolerance <= 1:
+            raise BadInput(f"tolerance is {tolerance}; give a share of the units, in [0, 1]")
+        far = self.to_last > tolerance
+        # One past the last moment that is far.
+        first = (far * torch.arange(1, self.moments + 1)).amax(dim=1)
+        return dict(zip(self.operators, first.tolist(), strict=True))
+
+    def to_json(self) -> str:
+        """Write down every number.
+
+        Returns:
+            JSON: ``operators`` and ``distances``.
+        """
+        return json.dumps({"operators": self.operators, "distances": self.distances.tolist()}, allow_nan=False)
+
+    def __repr__(self) -> str:
+        """Return a table of the distances from moment to moment."""
+        rows = ("  {:<28} {:>9} {:>9} {:>13} {:>9}".format(*row) for row in self._table())
+        return "\n".join([self._title(), *rows])
+
+    def _repr_html_(self) -> str:
+        return html_table(self._table(), self._title())
+
+    def _title(self) -> str:
+        return f"Drift: {len(self.operators)} operators at {self.moments} moments (share of units with another code)"
+
+    def _table(self) -> list[tuple[str, ...]]:
+        settled = self.settled()
+        rows = zip(self.operators, self.steps.tolist(), self.to_last.tolist(), strict=True)
+        return [
+            ("operator", "1st step", "last step", "first to last", "settled"),
+            *(
+                (name, f"{steps[0]:.4f}", f"{steps[-1]:.4f}", f"{to_last[0]:.4f}", str(settled[name]))
+                for name, steps, to_last in rows
+            ),
+        ]
+
+
+def code_drift(moments: Sequence[Codes], progress: bool | None = None) -> Drift:
+    """Measure how far the codes of the same inputs are apart between any two moments of training.
+
+    d_l(e, e') = mean over the inputs n of #{k : q_l(x_n)_k at e != q_l(x_n)_k at e'} / K_l
+
+    Args:
+        moments: Codes of the same inputs in the same order, of networks of one architecture; at least two.
+        progress: Whether to show a progress bar; by default when it takes over two seconds.
+
+    Returns:
+        The distances.
+
+    Raises:
+        BadInput: Fewer than two moments, no input or no operator, or the operators or the numbers of inputs differ.
+
+    Example:
+        >>> before, after = (Codes.from_tensors({"relu": (torch.tensor([q]), 2)}) for q in ([0, 1, 1, 0], [0, 1, 1, 1]))
+        >>> code_drift([before, after, after]).steps
+        tensor([[0.2500, 0.0000]], dtype=torch.float64)
+
+    Source: the mask distance between epochs of You et al., "Max-Affine Spline Insights Into Deep Network Pruning" (TMLR
+    2022), taken of the codes themselves.
+    """
+    if len(moments) < 2:
+        raise BadInput(f"moments has {len(moments)} entries; give the codes at two moments at least")
+    first = moments[0]
+    if first.batch == 0 or not len(first):
+        raise BadInput("moments hold no input or no operator; give the codes of at least one of each")
+    distances = torch.zeros(len(first), len(moments), len(moments), dtype=torch.float64)
+    pairs = list(combinations(range(len(moments)), 2))
+    for i, j in progress_bar(progress, "distances", iterable=pairs, unit="pair"):
+        changes = code_changes(moments[i], moments[j])
+        distances[:, i, j] = distances[:, j, i] = torch.stack([share.mean() for share in changes.values()])
+    return Drift(tuple(first), distances)

@@ -1,0 +1,102 @@
+"""Arrays as pixels: colors of an image, signed heat maps, bars; no text."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+
+from maxaffine._drawing.shapes import is_image, shown
+
+# Diverging, symmetric about white, and told apart by readers with any common color blindness (ColorBrewer).
+SIGNED = "RdBu_r"
+NEGATIVE, POSITIVE, NEUTRAL = (33, 102, 172), (178, 24, 43), (122, 135, 148)
+# Pixels of a panel of bars.
+BARS_HEIGHT, BARS_WIDTH = 97, 160
+
+
+def input_pixels(array: np.ndarray) -> np.ndarray:
+    """An input as pixels.
+
+    Args:
+        array: (C, H, W) or (H, W) image, in colors where it has three channels; a signal (C, T) becomes bars
+            channel by channel, one below the other, and any other shape one row of bars.
+
+    Returns:
+        (H, W, 3) or, for bars, (height, width, 4) bytes.
+    """
+    return _colors(array) if is_image(array.shape) else _bars(array, float(np.abs(array).max()), NEUTRAL, NEUTRAL)
+
+
+def template_pixels(array: np.ndarray, scale: float) -> np.ndarray:
+    """A template as pixels, in colors (or bars) symmetric about zero.
+
+    Args:
+        array: A row of A, shaped as the input; channels are summed.
+        scale: Absolute value at the ends of the colors (or bars).
+
+    Returns:
+        (H, W, 3) or, for bars, (height, width, 4) bytes.
+    """
+    return signed_pixels(shown(array), scale) if is_image(array.shape) else _bars(array, scale, NEGATIVE, POSITIVE)
+
+
+def signed_pixels(values: np.ndarray, scale: float) -> np.ndarray:
+    """Numbers in the diverging colors from -scale to scale.
+
+    Args:
+        values: (H, W).
+        scale: Absolute value at the ends of the colors.
+
+    Returns:
+        (H, W, 3) bytes.
+    """
+    from matplotlib import colormaps
+
+    colors = np.asarray(colormaps[SIGNED](0.5 + 0.5 * values / (scale or 1.0), bytes=True))
+    return colors[..., :3]
+
+
+def png_of(pixels: np.ndarray, largest: int | None = None) -> bytes:
+    """Encode pixels.
+
+    Args:
+        pixels: (H, W, 3) or (H, W, 4) bytes.
+        largest: Longest side in pixels; larger pictures are reduced.
+
+    Returns:
+        A PNG file.
+    """
+    from PIL import Image
+
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    if largest is not None:
+        image.thumbnail((largest, largest))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _colors(array: np.ndarray) -> np.ndarray:
+    """Return an image as (H, W, 3) bytes: colors where there are three channels, else the mean of the channels."""
+    if array.ndim == 3:
+        array = np.moveaxis(array, 0, -1) if len(array) == 3 else array.mean(0)
+    low, high = min(float(array.min()), 0.0), max(float(array.max()), 1.0)
+    scaled = np.rint(255 * (array - low) / (high - low)).astype(np.uint8)
+    return scaled if scaled.ndim == 3 else np.repeat(scaled[..., None], 3, axis=2)
+
+
+def _bars(array: np.ndarray, scale: float, negative: tuple[int, ...], positive: tuple[int, ...]) -> np.ndarray:
+    """Return numbers as bars up and down from a line at zero: (H, W, 4) bytes, transparent around them."""
+    rows = array if array.ndim == 2 else array.reshape(1, -1)
+    height = BARS_HEIGHT // len(rows) // 2 * 2 + 1  # odd, for a line in the middle
+    levels = np.linspace(1, -1, height)[:, None]
+    strips = []
+    for row in rows:
+        heights = np.repeat(row / (scale or 1.0), max(1, BARS_WIDTH // row.size))[None]
+        pixels = np.zeros((height, heights.shape[1], 4), np.uint8)
+        pixels[(0 < levels) & (levels <= heights)] = (*positive, 255)
+        pixels[(heights <= levels) & (levels < 0)] = (*negative, 255)
+        pixels[height // 2] = (*NEUTRAL, 255)
+        strips.append(pixels)
+    return np.concatenate(strips)

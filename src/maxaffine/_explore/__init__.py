@@ -1,0 +1,7 @@
+"""The explorer: a page on this machine on which a network is asked about its inputs, at once and exactly."""
+
+from maxaffine._explore.explorer import TRAIN_LIMIT, Explorer
+from maxaffine._explore.serving import require, serve
+from maxaffine._explore.subject import Checkpoint, Subject
+
+__all__ = ["TRAIN_LIMIT", "Checkpoint", "Explorer", "Subject", "require", "serve"]

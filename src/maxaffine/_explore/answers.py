@@ -1,0 +1,95 @@
+"""Why a network answers as it does: its outputs, the templates of the first two of them, and where b comes from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maxaffine._explore.shelf import Picked
+from maxaffine._explore.subject import Checkpoint, Subject
+from maxaffine._explore.wire import array, number
+from maxaffine._graph import as_tuple
+from maxaffine._network import Task
+from maxaffine._templates import Templates, templates
+
+SHOWN_OUTPUTS = 10
+
+
+def explain(subject: Subject, checkpoint: Checkpoint, picked: Picked) -> dict[str, Any]:
+    """What `maxaffine.templates` says about one input, for the page.
+
+    Args:
+        subject: What is explored.
+        checkpoint: The network.
+        picked: The input.
+
+    Returns:
+        The largest outputs; for the first two of them A_c, <A_c, x>, b_c and the operators' parts of b_c; and their
+        difference. Values come in their own order, and have no difference: none is more of an answer.
+    """
+    x = checkpoint.like(picked.tensor[None])
+    classes, count = subject.task is Task.CLASSES, len(subject.names)
+    first, top = (None, 2) if classes else (list(range(min(2, count))), None)
+    found = templates(checkpoint.net, x, first, output=subject.output, top=top, names=subject.names, progress=False)
+    values = outputs_at(subject, checkpoint, x)[0]
+    order = found.values[0].argsort(descending=True, stable=True).tolist() if classes else list(range(len(found.units)))
+    predicted = found.units[order[0]] if count > 1 else int(values[0] > 0)
+    return {
+        "image": picked.ref,
+        "name": picked.name,
+        "label": picked.label,
+        "input": array(x[0]),
+        "predicted": predicted if classes else None,
+        "outputs": ranked(subject, values),
+        "count": len(values),
+        "templates": [_template(found, place) for place in order],
+        "difference": _difference(found) if classes and count > 1 else None,
+        "bias": [
+            {"operator": name, "values": [number(part.flatten(1)[0, place]) for place in order]}
+            for name, part in found.contributions.items()
+        ],
+    }
+
+
+def outputs_at(subject: Subject, checkpoint: Checkpoint, x: Tensor) -> Tensor:
+    """The network's own outputs (N, C)."""
+    net = checkpoint.net
+    with torch.no_grad():
+        return net.graph.part([net.target(None, subject.output)]).run(net.inputs.tensors(x))[0]
+
+
+def ranked(subject: Subject, values: Tensor) -> list[dict[str, Any]]:
+    """The largest outputs of one input (of values the first), with their names; ``values`` are (C,)."""
+    order = values.argsort(descending=True, stable=True).tolist() if subject.class_names else range(len(values))
+    top = order[:SHOWN_OUTPUTS]
+    return [{"unit": unit, "name": subject.names[unit], "value": number(values[unit])} for unit in top]
+
+
+def _template(found: Templates, place: int) -> dict[str, Any]:
+    unit = found.units[place]
+    return {
+        "unit": unit,
+        "name": found.names[place],
+        "slopes": array(as_tuple(found.template(unit))[0][0]),
+        "inner": number(found.inner[0, place]),
+        "offset": number(found.offsets[0, place]),
+        "value": number(found.values[0, place]),
+        "norm": number(found.norms[0, place]),
+        "match": number(found.matches[0, place]),
+    }
+
+
+def _difference(found: Templates) -> dict[str, Any]:
+    against = found.runner_up()
+    return {
+        "winner": against.winners[0],
+        "loser": against.losers[0],
+        "slopes": array(as_tuple(against.slopes)[0][0]),
+        "shares": array(as_tuple(against.shares)[0][0]),
+        "inner": number(against.inner[0]),
+        "offset": number(against.offsets[0]),
+        "margin": number(against.margins[0]),
+        "distance": number(against.distances[0]),
+    }

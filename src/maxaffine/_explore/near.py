@@ -1,0 +1,130 @@
+"""Which training inputs a network treats like a given one, by depth; they are encoded once, in the background."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maxaffine._codes import Codes
+from maxaffine._explore.jobs import Desk, Job, Tell
+from maxaffine._explore.shelf import Picked
+from maxaffine._explore.subject import Checkpoint, Subject
+from maxaffine._explore.wire import number
+from maxaffine._search import CodeIndex
+
+BATCH = 64
+KEPT = 4
+DEPTHS = 6
+NEAREST = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Searched:
+    """The encoded training inputs at one checkpoint.
+
+    Attributes:
+        index: Their codes; None for a network without piecewise-affine operators.
+        operators: Where they are compared, in running order.
+        left_out: Operators where they would be, but that never switch on them.
+    """
+
+    index: CodeIndex | None
+    operators: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+
+
+class Near:
+    """Neighbors by depth.
+
+    Args:
+        subject: What is explored.
+        limit: Training inputs to search, at most; evenly spaced ones, since data may be sorted by class.
+    """
+
+    def __init__(self, subject: Subject, limit: int) -> None:
+        self._subject = subject
+        self.numbers = _spaced(len(subject.data.train), limit)
+        self._inputs = subject.data.train.inputs[self.numbers]
+        self._desk: Desk[Searched] = Desk(KEPT)
+
+    def begin(self, place: int) -> Job[Searched]:
+        """Encode for one checkpoint, unless that is done or under way.
+
+        Args:
+            place: Which checkpoint.
+
+        Returns:
+            The job.
+        """
+        checkpoint = self._subject.checkpoints[place]
+        return self._desk.ask(place, lambda tell: self._encoded(checkpoint, tell))
+
+    def answer(self, place: int, picked: Picked) -> dict[str, Any]:
+        """The neighbors of an input.
+
+        Args:
+            place: Which checkpoint.
+            picked: The input.
+
+        Returns:
+            How far the encoding is; once it is done, the nearest at some depths, and in the inputs themselves.
+        """
+        job = self.begin(place)
+        told = {"state": job.state, "share": job.share, "words": job.words}
+        told |= {"searched": len(self.numbers), "available": len(self._subject.data.train)}
+        if job.result is None:
+            return told
+        checkpoint, searched = self._subject.checkpoints[place], job.result
+        rows = [{"operator": None, "kind": "", "near": self._listed(*self._in_inputs(picked), picked)}]
+        if searched.index is not None and searched.operators:
+            kinds = {record.name: record.kind for record in checkpoint.net.operators}
+            codes = checkpoint.net.codes(checkpoint.like(picked.tensor[None]), searched.operators)
+            for name in searched.operators:
+                found = searched.index.search(codes, self._asked(), {name: 1.0}, progress=False)
+                near = self._listed(found.ids[0], found.distances[0], picked)
+                rows.append({"operator": name, "kind": kinds[name], "near": near})
+        return told | {"rows": rows, "left_out": list(searched.left_out)}
+
+    def close(self, seconds: float = 0.0) -> bool:
+        """End the encoding; the argument and the answer are those of `Desk.close`."""
+        return self._desk.close(seconds)
+
+    def _encoded(self, checkpoint: Checkpoint, tell: Tell) -> Searched:
+        names = [record.name for record in checkpoint.net.operators if record.pieces > 1]
+        if not names:
+            return Searched(None, ())
+        kept = [names[place] for place in _spaced(len(names), DEPTHS).tolist()]
+        batches: list[Codes] = []
+        for start in range(0, len(self._inputs), BATCH):
+            tell(start / len(self._inputs), "encoding the training inputs")
+            batches.append(checkpoint.net.codes(checkpoint.like(self._inputs[start : start + BATCH]), kept))
+        index = CodeIndex(Codes.concat(batches))
+        return Searched(index, tuple(name for name in kept if name not in index.unswitched), index.unswitched)
+
+    def _asked(self) -> int:
+        """One more than are shown: the input itself may be among them."""
+        return min(NEAREST + 1, len(self.numbers))
+
+    def _in_inputs(self, picked: Picked) -> tuple[Tensor, Tensor]:
+        distances = (self._inputs - picked.tensor).flatten(1).norm(dim=1)
+        found = distances.sort(stable=True)
+        return found.indices[: self._asked()], found.values[: self._asked()]
+
+    def _listed(self, rows: Tensor, distances: Tensor, picked: Picked) -> list[dict[str, Any]]:
+        labels = self._subject.data.train.labels
+        near = []
+        for row, distance in zip(rows.tolist(), distances.tolist(), strict=True):
+            index = int(self.numbers[row])
+            ref = f"train/{index}"
+            if ref != picked.ref:
+                label = int(labels[index]) if self._subject.labeled else None
+                near.append({"image": ref, "label": label, "distance": number(distance)})
+        return near[:NEAREST]
+
+
+def _spaced(count: int, most: int) -> Tensor:
+    """At most ``most`` of the numbers below ``count``, evenly spaced, the first and the last among them."""
+    return torch.linspace(0, count - 1, min(most, count), dtype=torch.float64).round().long()

@@ -1,0 +1,302 @@
+"""Planes through three inputs, or of a field: divided in the background, drawn by the page, asked about by cell."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maxaffine._explore.answers import ranked
+from maxaffine._explore.jobs import Desk, Ended, Job, Tell
+from maxaffine._explore.shelf import Picked
+from maxaffine._explore.subject import Subject
+from maxaffine._explore.view import Plane, Window
+from maxaffine._explore.wire import array, number
+from maxaffine._graph import as_tuple
+from maxaffine._network import Task
+from maxaffine._partition import PlanePartition, plane
+from maxaffine._report import coordinate_plane
+from maxaffine.errors import BadInput
+
+# The outputs at all vertices are held a few times over, so that many outputs leave room for fewer cells.
+MOST_CELLS, MOST_OUTPUTS = 400_000, 4e7
+# The first operator divides the whole window in one step, however many cells that makes. So a network of many units is
+# looked at through the middle of the window first, ever more of it (parts of its sides) while that promises to fit.
+PARTS = (*(4.0**-power for power in range(6, 0, -1)), 0.5, 1.0)
+FEW_UNITS = 1500
+MEMORY = 16 * 2**20
+KEPT = 3
+MARGIN = 0.15
+MOST_PIECES = 16
+
+
+class TooMany(BadInput):
+    """More cells than are kept."""
+
+
+class Planes:
+    """The planes that were asked for.
+
+    Args:
+        subject: What is explored.
+        most_cells: A plane of more cells is refused; fewer of a network of more than a hundred outputs.
+    """
+
+    def __init__(self, subject: Subject, most_cells: int = MOST_CELLS) -> None:
+        self._subject = subject
+        self._most = min(most_cells, int(MOST_OUTPUTS / len(subject.names)))
+        self._desk: Desk[Plane] = Desk(KEPT)
+
+    def begin(self, place: int, anchors: list[Picked], window: Window | None) -> dict[str, Any]:
+        """Divide a plane, unless that is done or under way; another one that is under way is given up.
+
+        Args:
+            place: Which checkpoint.
+            anchors: Three inputs; none for the plane of the coordinates of a field.
+            window: Left, right, bottom and top of what is divided, in distances from the first input towards the
+                second, or in coordinates; by default what holds all three, or all test inputs.
+
+        Returns:
+            How far it is, the key of the plane, the window, and where the inputs lie.
+
+        Raises:
+            BadInput: When the inputs span no plane, or the window no area.
+        """
+        if not anchors and self._subject.task is Task.FIELD:
+            points, window = torch.zeros(0, 2), window or self._whole_field()
+        elif len(anchors) != 3:
+            raise BadInput(f"images: a plane goes through three, got {len(anchors)}")
+        else:
+            points = _coordinates(torch.stack([picked.tensor for picked in anchors]).double())
+            window = window or _around(points)
+        key = "~".join([str(place), *(picked.ref for picked in anchors), *(repr(side) for side in window)])
+        job = self._desk.ask(key, lambda tell: self._divided(place, anchors, window, tell))
+        return {"key": key, "window": window, "anchors": points.tolist()} | _status(job)
+
+    def state(self, key: str) -> dict[str, Any]:
+        """How far a plane is.
+
+        Args:
+            key: Its key.
+
+        Returns:
+            Its state, the share done and a few words; its summary once it is done.
+        """
+        return _status(self._job(key))
+
+    def cancel(self, key: str) -> dict[str, Any]:
+        """Give a plane up; the largest part of its middle that was divided already is kept.
+
+        Args:
+            key: Its key.
+
+        Returns:
+            Its state.
+        """
+        job = self._job(key)
+        job.cancel()
+        return _status(job)
+
+    def close(self, seconds: float = 0.0) -> bool:
+        """Give all planes up; the argument and the answer are those of `Desk.close`."""
+        return self._desk.close(seconds)
+
+    def view(self, key: str, window: Window, width: int, height: int) -> dict[str, Any]:
+        """What is seen of a divided plane; the arguments are those of `Plane.view`, after the plane's key."""
+        return self._done(key).view(window, width, height)
+
+    def cell(self, key: str, cell: int) -> dict[str, Any]:
+        """What the network is on one cell.
+
+        Args:
+            key: The plane's key.
+            cell: Number of the cell.
+
+        Returns:
+            Its class or band; the outputs and the input at its center; the template A_c of the class (of values, the
+            first), <A_c, x> and b_c; how many units of each operator have which code; and whose boundaries its sides
+            are.
+
+        Raises:
+            BadInput: When there is no such cell.
+        """
+        shown = self._done(key)
+        found = shown.cells
+        if not 0 <= cell < found.regions:
+            raise BadInput(f"cell: numbers run from 0 to {found.regions - 1}, got {cell}")
+        group = int(shown.groups[cell])
+        row = group if len(self._subject.class_names) and len(self._subject.names) > 1 else 0
+        amap = found.affine_map([cell], outputs=[row])
+        x, template, offset = self.center(key, cell), as_tuple(amap.slopes)[0][0, 0], amap.offsets
+        values = found.at(found.centers[cell][None])[0]
+        return {
+            "cell": cell,
+            "group": group,
+            "center": found.centers[cell].tolist(),
+            "area": number(found.areas[cell]),
+            "input": array(x),
+            "outputs": ranked(self._subject, values),
+            "count": len(values),
+            "unit": row,
+            "template": array(template),
+            "inner": number((template * x).sum()),
+            "offset": number(offset[0, 0]),
+            "codes": _codes(found, cell),
+            "sides": self._sides(shown, cell),
+        }
+
+    def center(self, key: str, cell: int) -> Tensor:
+        """The input at the center of a cell, (*input_shape) float64.
+
+        Args:
+            key: The plane's key.
+            cell: Number of the cell.
+
+        Returns:
+            The input.
+        """
+        found = self._done(key).cells
+        return found.frame.points(found.centers[cell][None])[0][0]
+
+    def _divided(self, place: int, anchors: list[Picked], window: Window, tell: Tell) -> Plane:
+        """The window, or as much of its middle as has few enough regions."""
+        units = sum(math.prod(r.units) for r in self._subject.checkpoints[place].net.operators if r.pieces > 1)
+        parts = PARTS if units > FEW_UNITS else (1.0,)
+        best, before, why = None, 1.0, f"seems to have more regions than the {self._most:,} that are kept"
+        for turn, part in enumerate(parts):
+            if best is not None and best.regions * (part / before) ** 2 > 2 * self._most:
+                break
+            told = partial(_tell_part, tell, turn, parts)
+            try:
+                best, before = self._exactly(place, anchors, _middle(window, part), told), part
+            except (TooMany, Ended) as ended:
+                if best is None:
+                    raise
+                why = "was not divided to the end" if isinstance(ended, Ended) else why
+                break
+        if best is None:
+            raise TooMany("there is no part of the window to look at")
+        if before == 1:
+            return best
+        return replace(
+            best, note=f"The whole window {why}; this is the middle of it, 1/{round(1 / before)} of its sides."
+        )
+
+    def _exactly(self, place: int, anchors: list[Picked], window: Window, tell: Tell) -> Plane:
+        """All of a window, refused where it has too many regions."""
+        checkpoint = self._subject.checkpoints[place]
+
+        def watch(share: float, cells: int) -> None:
+            tell(share, f"{cells:,} cells so far")
+            if cells > self._most:
+                raise TooMany(
+                    f"there are more than {self._most:,} regions here (the work was {share:.0%} done), too many to"
+                    " keep; look at a smaller part of the plane"
+                )
+
+        options: dict[str, Any] = {"extent": window, "output": self._subject.output, "memory": MEMORY}
+        if anchors:
+            options["anchors"] = checkpoint.like(torch.stack([picked.tensor for picked in anchors]))
+        else:
+            field = coordinate_plane(checkpoint.like(self._subject.data.test.inputs))
+            options |= {"origin": field.origin, "basis": field.basis}
+        found = plane(checkpoint.net, **options, progress=watch)
+        classes = self._subject.task is Task.CLASSES
+        tell(1.0, "looking for the decision boundary" if classes else "looking for level sets")
+        divided = Plane.of(found, window)
+        watch(1.0, divided.cells.regions)
+        return divided
+
+    def _whole_field(self) -> Window:
+        field = coordinate_plane(self._subject.data.test.inputs)
+        return field.low[0], field.high[0], field.low[1], field.high[1]
+
+    def _job(self, key: str) -> Job[Plane]:
+        job = self._desk.find(key)
+        if job is None:
+            raise BadInput("plane: it is not kept any more; divide it again")
+        return job
+
+    def _done(self, key: str) -> Plane:
+        job = self._job(key)
+        if job.result is None:
+            raise BadInput(f"plane: it is {job.state}; wait until it is done")
+        return job.result
+
+    def _sides(self, shown: Plane, cell: int) -> list[dict[str, Any]]:
+        found = shown.cells
+        shapes = {record.name: record.units for record in found.frame.net.operators}
+        start, end = found.cells.starts[cell : cell + 2]
+        sides = []
+        for edge in found.cells.sides[start:end].tolist():
+            left, right = found.cells.edge_cells[edge].tolist()
+            across = right if left == cell else left
+            operator = int(found.cells.operator[edge])
+            name = found.operators[operator] if operator >= 0 else None
+            unit = int(found.cells.unit[edge])
+            ends = found.cells.points[found.cells.ends[edge]]
+            sides.append(
+                {
+                    "operator": name,
+                    "unit": [int(part) for part in np.unravel_index(unit, shapes[name])] if name in shapes else None,
+                    "ends": ends.tolist(),
+                    "across": across if across >= 0 else None,
+                    "group": int(shown.groups[across]) if across >= 0 else None,
+                }
+            )
+        return sides
+
+
+def _tell_part(tell: Tell, turn: int, parts: tuple[float, ...], share: float, words: str) -> None:
+    where = "" if parts[turn] == 1 else f", in the middle 1/{round(1 / parts[turn])} of the sides"
+    tell((turn + share) / len(parts), f"{words}{where}")
+
+
+def _middle(window: Window, part: float) -> Window:
+    left, right, bottom, top = window
+    x, y = (right - left) * (1 - part) / 2, (top - bottom) * (1 - part) / 2
+    return left + x, right - x, bottom + y, top - y
+
+
+def _status(job: Job[Plane]) -> dict[str, Any]:
+    told = {"state": job.state, "share": job.share, "words": job.words}
+    return told | job.result.summary() if told["state"] != "running" and job.result is not None else told
+
+
+def _coordinates(anchors: Tensor) -> Tensor:
+    """Where three inputs lie in their plane (3, 2): the first at 0, the second on the first axis."""
+    first, second = (anchors[1:] - anchors[0]).flatten(1)
+    along = first.norm()
+    if along == 0:
+        raise BadInput("images: two of them are equal, so that they span no plane; choose another one")
+    forward = (second @ first) / along
+    across = (second - first * (forward / along)).norm()
+    return torch.stack([torch.zeros(2), torch.tensor([along, 0.0]), torch.stack([forward, across])]).double()
+
+
+def _around(points: Tensor) -> Window:
+    low, high = points.amin(0), points.amax(0)
+    margin = MARGIN * float((high - low).max())
+    (left, bottom), (right, top) = (low - margin).tolist(), (high + margin).tolist()
+    return left, right, bottom, top
+
+
+def _codes(found: PlanePartition, cell: int) -> list[dict[str, Any]]:
+    rows = []
+    for name, codes in found.codes([cell]).items():
+        pieces = codes.pieces
+        counts = torch.bincount(codes.unpack().flatten().long(), minlength=pieces) if pieces <= MOST_PIECES else None
+        rows.append(
+            {
+                "operator": name,
+                "units": codes.unit_count,
+                "pieces": pieces,
+                "counts": None if counts is None else counts.tolist(),
+            }
+        )
+    return rows

@@ -1,0 +1,69 @@
+"""Serve the explorer on this machine until Ctrl-C."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+from maxaffine import _drawing as drawing
+from maxaffine._explore.explorer import Explorer
+from maxaffine._explore.gate import HOST, Gate, new_token
+from maxaffine._explore.web import application
+from maxaffine.errors import BadInput
+
+PACKAGES = ("starlette", "uvicorn", "PIL", "scipy")
+BACKLOG = 64
+
+
+def require() -> None:
+    """Check, before any work is spent, that the packages which serve are installed.
+
+    Raises:
+        MaxAffineError: When one of them is absent.
+    """
+    drawing.require("the explorer", PACKAGES, "explore")
+
+
+def serve(explorer: Explorer, port: int = 0, ready: Callable[[str], object] = print) -> None:
+    """Answer on 127.0.0.1 until Ctrl-C, which ends cleanly.
+
+    Args:
+        explorer: What is served.
+        port: Where to listen; 0 takes a free one.
+        ready: Called with the address, a secret word in it, once connections are taken.
+
+    Raises:
+        BadInput: When the port cannot be had.
+        MaxAffineError: When a package is absent.
+    """
+    require()
+    import uvicorn
+
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((HOST, port))
+        except (OSError, OverflowError) as error:
+            raise BadInput(f"port: {port} cannot be had on {HOST} ({error}); choose another one, or 0") from error
+        listening.listen(BACKLOG)
+        port, token = listening.getsockname()[1], new_token()
+        gate = Gate(application(explorer), token, port)
+        # No access log: it would write the secret word to the terminal with every request. No warnings: whoever sends
+        # malformed requests could fill the terminal with them.
+        config = uvicorn.Config(
+            gate,
+            access_log=False,
+            log_level="error",
+            ws="none",
+            lifespan="off",
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=2,
+        )
+        ready(f"http://{HOST}:{port}/{token}/")
+        try:
+            uvicorn.Server(config).run(sockets=[listening])
+        except KeyboardInterrupt:
+            pass
+        finally:
+            explorer.close()

@@ -1,0 +1,157 @@
+"""What is seen of a divided plane: the cells themselves where they are few enough, else the cell at every pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from maxaffine._explore.wire import array
+from maxaffine._network import Task
+from maxaffine._partition import PlanePartition
+from maxaffine._report import contours_of
+from maxaffine.errors import BadInput
+
+MOST_DRAWN = 60_000
+MOST_PIXELS = 2**20
+NAMED = 0.01  # of the area that is seen: a class or band with less is not named
+Window = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """A divided plane.
+
+    Attributes:
+        regions: Number of regions.
+        cells: The regions, divided further by the decision boundary, or level sets, its last operator.
+        groups: (F,) class of each cell, or of values the band between level sets that it lies in.
+        ranges: The ends of each band; none where there are classes.
+        boundary: (S, 2, 2) ends of the segments that are the decision boundary, or the level sets.
+        window: Left, right, bottom and top of what is divided.
+        note: Why that is less than what was asked for; empty where it is not.
+    """
+
+    regions: int
+    cells: PlanePartition
+    groups: np.ndarray
+    ranges: tuple[tuple[float, float], ...]
+    boundary: np.ndarray
+    window: Window
+    note: str = ""
+
+    @classmethod
+    def of(cls, found: PlanePartition, window: Window) -> Plane:
+        """A divided plane, grouped by what the network answers: by class, or by bands of the first value."""
+        if found.task is Task.CLASSES:
+            cells = found.divided_by_class()
+            last = cells.cells.operator == len(cells.operators) - 1
+            boundary = cells.cells.points[cells.cells.ends[last]]
+            return cls(found.regions, cells, cells.classes.numpy().astype(np.int16), (), boundary, window)
+        bands = contours_of(found, 0)
+        lines = [segments.points.numpy() for segments in bands.lines]
+        boundary = np.concatenate([np.zeros((0, 2, 2)), *lines])
+        groups = bands.numbers.astype(np.int16)
+        return cls(found.regions, bands.bands, groups, tuple(bands.ranges), boundary, window)
+
+    @cached_property
+    def depths(self) -> np.ndarray:
+        """(F,) the last operator of the network that cut each cell; -1 where none did."""
+        complex_ = self.cells.cells
+        of_side = complex_.operator[complex_.sides]
+        networks = np.where(of_side == len(self.cells.operators) - 1, -1, of_side)
+        return np.maximum.reduceat(networks, complex_.starts[:-1]).astype(np.int16)
+
+    @cached_property
+    def boxes(self) -> tuple[np.ndarray, np.ndarray]:
+        """(F, 2) lowest and highest coordinates of each cell."""
+        corners = self.cells.cells.points[self.cells.cells.corners]
+        starts = self.cells.cells.starts[:-1]
+        return np.minimum.reduceat(corners, starts), np.maximum.reduceat(corners, starts)
+
+    def summary(self) -> dict[str, Any]:
+        """Its sizes, the network's operators, and the share of the area of each group: classes the largest first."""
+        areas = np.bincount(self.groups, self.cells.cells.areas)
+        ranked = range(len(areas)) if self.ranges else np.argsort(-areas, kind="stable").tolist()
+        order = [number for number in ranked if areas[number] > 0]
+        return {
+            "regions": self.regions,
+            "window": self.window,
+            "note": self.note,
+            "cells": self.cells.regions,
+            "operators": list(self.cells.operators[:-1]),
+            "bands": self.ranges,
+            "shares": [[number, float(areas[number] / areas.sum())] for number in order],
+        }
+
+    def view(self, window: Window, width: int, height: int) -> dict[str, Any]:
+        """What is seen through a window.
+
+        Args:
+            window: Its left, right, bottom and top.
+            width: Its pixels.
+            height: The same.
+
+        Returns:
+            Up to 60,000 cells with their edges, or of more cells the one at the middle of every pixel; the decision
+            boundary or the level sets; and where to write the names of the classes or bands.
+
+        Raises:
+            BadInput: For a window without an area, or too many pixels.
+        """
+        left, right, bottom, top = window
+        if not (left < right and bottom < top):
+            raise BadInput(f"window: (left, right, bottom, top) must span an area, got {window}")
+        if not 0 < width * height <= MOST_PIXELS:
+            raise BadInput(f"width, height: expected 1 to {MOST_PIXELS} pixels in all, got {width} x {height}")
+        low, high = self.boxes
+        seen = np.flatnonzero((low <= [right, top]).all(1) & (high >= [left, bottom]).all(1))
+        ends = self.boundary
+        near = (ends.min(1) <= [right, top]).all(1) & (ends.max(1) >= [left, bottom]).all(1)
+        found = self._polygons(seen) if len(seen) <= MOST_DRAWN else self._pixels(window, width, height)
+        return {"seen": len(seen), "boundary": array(ends[near]), "names": self._names(seen, window), **found}
+
+    def _polygons(self, seen: np.ndarray) -> dict[str, Any]:
+        part, _, _ = self.cells.cells.cells(seen)
+        arrays = {
+            "numbers": seen,
+            "groups": self.groups[seen],
+            "depths": self.depths[seen],
+            "points": part.points,
+            "starts": part.starts,
+            "corners": part.corners,
+            "ends": part.ends[(part.operator >= 0) & (part.operator < len(self.cells.operators) - 1)],
+        }
+        return {"kind": "cells", **{name: array(values) for name, values in arrays.items()}}
+
+    def _pixels(self, window: Window, width: int, height: int) -> dict[str, Any]:
+        left, right, bottom, top = window
+        across = left + (np.arange(width) + 0.5) * ((right - left) / width)
+        down = top - (np.arange(height) + 0.5) * ((top - bottom) / height)
+        points = np.stack(np.meshgrid(across, down), -1).reshape(-1, 2)
+        cells = self.cells.locate(torch.from_numpy(points)).numpy()
+        arrays = {
+            "numbers": cells,
+            "groups": np.where(cells < 0, -1, self.groups[cells]).astype(np.int16),
+            "depths": np.where(cells < 0, -1, self.depths[cells]).astype(np.int16),
+        }
+        return {"kind": "pixels", **{name: array(item.reshape(height, width)) for name, item in arrays.items()}}
+
+    def _names(self, seen: np.ndarray, window: Window) -> list[tuple[int, float, float]]:
+        """(group, x, y) at the cell nearest to the middle of what is seen of each group."""
+        centers, areas = self.cells.cells.centers[seen], self.cells.cells.areas[seen]
+        left, right, bottom, top = window
+        inside = ((centers > [left, bottom]) & (centers < [right, top])).all(1)
+        centers, areas, groups = centers[inside], areas[inside], self.groups[seen][inside]
+        names = []
+        for number in np.unique(groups).tolist():
+            own = groups == number
+            if areas[own].sum() >= NAMED * areas.sum():
+                middle = np.average(centers[own], axis=0, weights=areas[own])
+                nearest = centers[own][np.argmin(((centers[own] - middle) ** 2).sum(1))]
+                x, y = nearest.tolist()
+                names.append((number, x, y))
+        return names

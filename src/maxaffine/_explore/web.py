@@ -1,0 +1,181 @@
+"""The explorer over HTTP: which address asks which question."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from maxaffine._explore.explorer import Explorer
+from maxaffine._explore.view import Window
+from maxaffine.errors import BadInput, MaxAffineError
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+PAGE = Path(__file__).parent / "page"
+MOST_BYTES = 16 * 2**20
+LARGEST_NUMBER = 10**9
+
+
+@dataclass(frozen=True)
+class Call:
+    """One question.
+
+    Attributes:
+        query: What follows the question mark of the address.
+        body: What was sent along.
+    """
+
+    query: Mapping[str, str]
+    body: bytes
+
+    def word(self, name: str) -> str:
+        """A word of the query."""
+        if name not in self.query:
+            raise BadInput(f"{name}: is missing")
+        return self.query[name]
+
+    def number(self, name: str) -> int:
+        """A whole number of the query."""
+        return _whole(name, self.word(name))
+
+    def window(self) -> Window:
+        """Left, right, bottom and top."""
+        left, right, bottom, top = (_side(name, self.word(name)) for name in ("left", "right", "bottom", "top"))
+        return left, right, bottom, top
+
+    def json(self) -> Mapping[str, Any]:
+        """The body as an object of JSON."""
+        try:
+            found = json.loads(self.body)
+        except (ValueError, RecursionError) as error:
+            raise BadInput(f"body: it is not JSON ({error})") from error
+        if not isinstance(found, dict):
+            raise BadInput("body: expected an object")
+        return found
+
+
+Answer = Callable[[Call], Any]
+
+
+class TooLarge(Exception):
+    """What was sent is larger than anything that is accepted."""
+
+
+def answers(explorer: Explorer) -> dict[tuple[str, str], Answer]:
+    """What every address answers.
+
+    Args:
+        explorer: Who is asked.
+
+    Returns:
+        (method, path) -> answer; bytes are a PNG file, anything else goes out as JSON.
+    """
+    planes = explorer.planes
+    return {
+        ("GET", "/about"): lambda call: explorer.about(),
+        ("GET", "/images"): lambda call: explorer.images(
+            call.word("part"),
+            call.number("label") if call.query.get("label") else None,
+            call.number("start"),
+            call.number("count"),
+        ),
+        ("GET", "/thumbnail"): lambda call: explorer.shelf.thumbnail(call.word("image")),
+        ("POST", "/upload"): lambda call: explorer.upload(call.body, call.word("name")),
+        ("GET", "/explain"): lambda call: explorer.explain(call.word("image"), call.number("checkpoint")),
+        ("GET", "/neighbors"): lambda call: explorer.neighbors(call.word("image"), call.number("checkpoint")),
+        ("POST", "/plane"): lambda call: explorer.divide(*_divide(call.json())),
+        ("GET", "/plane"): lambda call: planes.state(call.word("key")),
+        ("DELETE", "/plane"): lambda call: planes.cancel(call.word("key")),
+        ("GET", "/plane/view"): lambda call: planes.view(
+            call.word("key"), call.window(), call.number("width"), call.number("height")
+        ),
+        ("GET", "/plane/cell"): lambda call: planes.cell(call.word("key"), call.number("cell")),
+        ("POST", "/plane/cell"): lambda call: explorer.keep_center(call.word("key"), call.number("cell")),
+    }
+
+
+def application(explorer: Explorer) -> Starlette:
+    """The web application: the page's files and the answers.
+
+    Args:
+        explorer: Who is asked.
+
+    Returns:
+        The application without the gate.
+    """
+    from starlette.applications import Starlette
+    from starlette.routing import Mount, Route
+    from starlette.staticfiles import StaticFiles
+
+    routes = [Route(path, _endpoint(answer), methods=[method]) for (method, path), answer in answers(explorer).items()]
+    return Starlette(routes=[*routes, Mount("/", StaticFiles(directory=PAGE, html=True))])
+
+
+def _endpoint(answer: Answer) -> Callable[[Request], Any]:
+    from starlette.concurrency import run_in_threadpool
+    from starlette.responses import JSONResponse, Response
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            call = Call(request.query_params, await _body(request))
+            found = await run_in_threadpool(answer, call)
+        except TooLarge:
+            words = f"body: more than {MOST_BYTES // 2**20} MiB; make the file smaller"
+            return JSONResponse({"error": words}, 413, {"connection": "close"})
+        except MaxAffineError as error:
+            return JSONResponse({"error": str(error)}, 400)
+        return Response(found, media_type="image/png") if isinstance(found, bytes) else JSONResponse(found)
+
+    return endpoint
+
+
+async def _body(request: Request) -> bytes:
+    """What was sent, read no further than is accepted."""
+    announced = request.headers.get("content-length", "0")
+    if announced.isdigit() and int(announced) > MOST_BYTES:
+        raise TooLarge
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > MOST_BYTES:
+            raise TooLarge
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _whole(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise BadInput(f"{name}: expected a whole number of at least 0")
+    return int(text)
+
+
+def _side(name: str, text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.inf
+    if not abs(found) < LARGEST_NUMBER:
+        raise BadInput(f"{name}: expected a number that is not too large")
+    return found
+
+
+def _divide(asked: Mapping[str, Any]) -> tuple[list[str], int, list[float] | None]:
+    images, checkpoint, window = asked.get("images"), asked.get("checkpoint"), asked.get("window")
+    if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
+        raise BadInput("images: expected a list of references")
+    if not isinstance(checkpoint, int) or isinstance(checkpoint, bool):
+        raise BadInput("checkpoint: expected a whole number of at least 0")
+    if window is None:
+        return images, checkpoint, None
+    if not isinstance(window, list) or not all(isinstance(side, int | float) for side in window):
+        raise BadInput("window: expected four numbers")
+    if not all(abs(side) < LARGEST_NUMBER for side in window):
+        raise BadInput("window: it is too large")
+    return images, checkpoint, [float(side) for side in window]

@@ -1,0 +1,67 @@
+"""The frozen graph of affine and piecewise-affine operators: run it, read its codes, and give its local affine map."""
+
+from maxaffine._graph.boundaries import Boundaries, Comparisons, Contest, Duels, Knots, Order, Pair
+from maxaffine._graph.contract import LocalMap, Operator, OperatorRecord, Sign, Traits
+from maxaffine._graph.curvature import Curvature, curvatures
+from maxaffine._graph.frozen import Affine, FrozenFunction, Held, Signature, Slot, Traced, as_tuple, fill
+from maxaffine._graph.fusion import fuse
+from maxaffine._graph.graph import BatchAxis, Dependence, Graph, Step, Value, as_rows
+from maxaffine._graph.linear import ChannelAffine, Convolution, MatrixProduct, Reshape, Sum
+from maxaffine._graph.linearization import Linearization
+from maxaffine._graph.naming import loaded_target, saved_target
+from maxaffine._graph.overflow import all_finite, refuse_overflow
+from maxaffine._graph.piecewise import Choice, Comparison, Elementwise, ScalarSpline, WideSpline
+from maxaffine._graph.precision import in_float64
+from maxaffine._graph.selection import AxisSelection, MaxPool
+from maxaffine._graph.undisturbed import undisturbed
+
+__all__ = [
+    "Affine",
+    "AxisSelection",
+    "BatchAxis",
+    "Boundaries",
+    "ChannelAffine",
+    "Choice",
+    "Comparison",
+    "Comparisons",
+    "Contest",
+    "Convolution",
+    "Curvature",
+    "Dependence",
+    "Duels",
+    "Elementwise",
+    "FrozenFunction",
+    "Graph",
+    "Held",
+    "Knots",
+    "Linearization",
+    "LocalMap",
+    "MatrixProduct",
+    "MaxPool",
+    "Operator",
+    "OperatorRecord",
+    "Order",
+    "Pair",
+    "Reshape",
+    "ScalarSpline",
+    "Sign",
+    "Signature",
+    "Slot",
+    "Step",
+    "Sum",
+    "Traced",
+    "Traits",
+    "Value",
+    "WideSpline",
+    "all_finite",
+    "as_rows",
+    "as_tuple",
+    "curvatures",
+    "fill",
+    "fuse",
+    "in_float64",
+    "loaded_target",
+    "refuse_overflow",
+    "saved_target",
+    "undisturbed",
+]

@@ -1,0 +1,134 @@
+"""The contract of one operator: run it, read its codes, and give the affine map that it is at given inputs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from torch import Tensor
+
+from maxaffine._graph.boundaries import Boundaries
+
+Tensors = tuple[Tensor | None, ...]
+
+
+class Sign(Enum):
+    """What is known of the entries of an affine operator's slopes."""
+
+    NONNEGATIVE = 1
+    NONPOSITIVE = -1
+    MIXED = 0
+
+    @classmethod
+    def of(cls, slopes: Tensor) -> Sign:
+        """The sign that all entries share."""
+        if bool((slopes >= 0).all()):
+            return cls.NONNEGATIVE
+        return cls.NONPOSITIVE if bool((slopes <= 0).all()) else cls.MIXED
+
+
+@dataclass(frozen=True)
+class OperatorRecord:
+    """What a network says of one of its operators.
+
+    Attributes:
+        name: Unique name: module path, operator kind where the module calls several, ``#2`` for a second call.
+        kind: The operator, e.g. ``convolution``, ``relu``, ``max_pool2d``.
+        pieces: Affine pieces R per unit; 1 for an affine operator.
+        units: Shape K of the operator's output for one input.
+        convex: Whether each unit is a convex function of the operator's own input (a max-affine spline).
+        continuous: Whether each unit is a continuous function of the operator's own input.
+        module_path: Dotted path of the module that called it, empty for the root module.
+        source: Source line of the call, when it is known.
+    """
+
+    name: str
+    kind: str
+    pieces: int
+    units: tuple[int, ...]
+    convex: bool
+    continuous: bool
+    module_path: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What an operator says of itself.
+
+    Attributes:
+        kind: The operator's name in records.
+        active: Positions of the inputs on which the output depends affinely (the others are held fixed at x).
+        pieces: Affine pieces per unit; 1 for an affine operator.
+        convex: Whether each unit is convex in the operator's own input.
+        continuous: Whether each unit is continuous in the operator's own input.
+        homogeneous: Whether no piece has an offset; of an affine operator it need not be said.
+    """
+
+    kind: str
+    active: tuple[int, ...] = (0,)
+    pieces: int = 1
+    convex: bool = True
+    continuous: bool = True
+    homogeneous: bool = False
+
+
+class LocalMap(ABC):
+    """The affine map y = A x + b that one operator is at one batch of inputs.
+
+    It maps the operator's dependent inputs (its ``active`` ones) to its outputs. A leading axis of rows, R, carries
+    several cotangents through at once; the axes after it are the operator's own.
+
+    Attributes:
+        fresh: Whether ``rmv`` returns tensors of its own, that alias neither each other nor its arguments.
+    """
+
+    fresh: bool = False
+
+    @abstractmethod
+    def mv(self, tangents: Sequence[Tensor]) -> Tensors:
+        """A v: one tangent per active input to one tangent per output (None where it does not depend on them)."""
+
+    @abstractmethod
+    def rmv(self, cotangents: Sequence[Any]) -> Tensors:
+        """A^T u: one cotangent (R, *output) per output (None is zero) to one (R, *input) per active input."""
+
+    def rmv_owned(self, cotangents: Sequence[Any]) -> Tensors:
+        """As :meth:`rmv`, of cotangents that nobody else holds, so that they may be overwritten."""
+        return self.rmv(cotangents)
+
+    def offsets(self) -> Tensors:
+        """The offset b of the first output, one broadcastable tensor (or None for zero) per record of the step."""
+        return (None,)
+
+
+class Operator(ABC):
+    """One frozen operator of a graph: affine, or piecewise affine with a code per unit."""
+
+    @property
+    @abstractmethod
+    def traits(self) -> Traits:
+        """What the operator says of itself."""
+
+    @abstractmethod
+    def __call__(self, *inputs: Any) -> Any:
+        """The operator's own value, computed as the user's module computes it."""
+
+    def codes(self, inputs: Sequence[Any], value: Any) -> Tensor | None:
+        """The winning piece of every unit, shaped as the first output; None for an affine operator."""
+        return None
+
+    def boundaries(self) -> Boundaries | None:
+        """Where the code changes; None for an affine operator. Without them no partition can be found."""
+        return None
+
+    @abstractmethod
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
+        """The affine map that the operator is at these inputs."""
+
+    def signs(self) -> tuple[Sign, ...]:
+        """The sign of the slopes with respect to each active input, over all pieces."""
+        return (Sign.MIXED,) * len(self.traits.active)

@@ -1,0 +1,133 @@
+"""Pairs of operators that are run as two but differentiated as one, which saves a pass over memory.
+
+A batch-norm folds into the convolution before it; an activation folds into the max-pooling after it, since only the
+winners' slopes matter. The value, the codes and the split of the offsets stay those of the two operators.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maxaffine._graph.contract import LocalMap, Operator, Tensors, Traits
+from maxaffine._graph.graph import Graph, Step
+from maxaffine._graph.linear import ChannelAffine, Convolution, ConvolutionMap
+from maxaffine._graph.piecewise import Elementwise
+from maxaffine._graph.selection import MaxPool, TileSelection
+
+
+def fuse(graph: Graph) -> Graph:
+    """The same graph with every pair fused whose inner value nobody else uses.
+
+    Args:
+        graph: The frozen graph.
+
+    Returns:
+        A graph with the same outputs; the inner values of the pairs are gone.
+    """
+    uses = Counter(number for step in graph.steps for number in step.inputs) + Counter(graph.outputs)
+    steps: list[Step] = []
+    makers: dict[int, int] = {}
+    for step in graph.steps:
+        maker = makers.get(step.inputs[0]) if step.inputs and uses[step.inputs[0]] == 1 else None
+        before = None if maker is None else steps[maker]
+        pair = None if before is None else _pair(before.operator, step.operator)
+        if maker is not None and before is not None and pair is not None:
+            step = replace(step, operator=pair, inputs=before.inputs, records=before.records + step.records)
+            steps[maker] = step
+        else:
+            maker = len(steps)
+            steps.append(step)
+        makers[step.result] = maker
+    return replace(graph, steps=tuple(steps))
+
+
+def _pair(first: Operator, second: Operator) -> Operator | None:
+    if isinstance(first, Convolution) and isinstance(second, ChannelAffine):
+        return FoldedConvolution.of(first, second)
+    if isinstance(first, Elementwise) and isinstance(second, MaxPool) and second.tiled:
+        return PooledActivation(first, second)
+    return None
+
+
+@dataclass(frozen=True, eq=False)
+class FoldedConvolution(Operator):
+    """A convolution and the batch-norm after it: run as two operators, differentiated as one."""
+
+    convolution: Convolution
+    norm: ChannelAffine
+    folded: Convolution
+    kind: str = "convolution"
+
+    @classmethod
+    def of(cls, convolution: Convolution, norm: ChannelAffine) -> FoldedConvolution:
+        return cls(convolution, norm, convolution.scaled(norm.scale, norm.shift))
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(self.kind)
+
+    def __call__(self, *inputs: Any) -> Any:
+        return self.norm(self.convolution(*inputs))
+
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
+        return FoldedMap(self, inputs[0].shape)
+
+
+class FoldedMap(ConvolutionMap):
+    """The map of a folded convolution; its offset is still told apart into the two operators' own."""
+
+    def __init__(self, operator: FoldedConvolution, shape: torch.Size) -> None:
+        super().__init__(operator.folded, shape)
+        self.pair = operator
+
+    def offsets(self) -> Tensors:
+        ones = self.operator.channel_shape()
+        bias, norm = self.pair.convolution.bias, self.pair.norm
+        own = None if bias is None else (bias * norm.scale).view(-1, *ones)
+        return own, norm.shift.view(-1, *ones)
+
+
+@dataclass(frozen=True, eq=False)
+class PooledActivation(Operator):
+    """An activation and the max-pooling after it."""
+
+    activation: Elementwise
+    pool: MaxPool
+
+    @property
+    def traits(self) -> Traits:
+        return self.pool.traits
+
+    def __call__(self, *inputs: Any) -> Any:
+        return (*self.pool(activated := self.activation(*inputs)), activated)
+
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
+        codes = self.activation.codes(inputs, value[-1])
+        pooled = TileSelection(value[1], inputs[0].shape, self.pool.window)
+        spline, dtype = self.activation.spline, inputs[0].dtype
+        return PooledMap(pooled, spline.scale(codes, dtype), spline.shift(codes, dtype))
+
+
+class PooledMap(LocalMap):
+    """y = scale[winner] x[winner] + shift[winner] for the winner of each window."""
+
+    fresh = True
+
+    def __init__(self, pooled: TileSelection, scale: Tensor, shift: Tensor | None) -> None:
+        self.pooled = pooled.weighed(scale)
+        self.shift = None if shift is None else pooled.mv([shift])[0]
+
+    def mv(self, tangents: Sequence[Tensor]) -> Tensors:
+        return self.pooled.mv(tangents)
+
+    def rmv(self, cotangents: Sequence[Any]) -> Tensors:
+        return self.pooled.rmv(cotangents)
+
+    def offsets(self) -> Tensors:
+        return self.shift, None

@@ -1,0 +1,208 @@
+"""The frozen graph: values, the steps that compute them, and how to run all of it or a part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maxaffine._graph.contract import Operator, OperatorRecord
+from maxaffine._graph.frozen import Held, Slot, as_tuple
+
+SIZE = torch.ops.aten.sym_size.int
+
+
+class Dependence(Enum):
+    """How a value depends on the network's input."""
+
+    HELD = "held"  # on the batch size alone
+    REGION = "region"  # piecewise constant: a comparison, an index, and what is computed from them
+    AFFINE = "affine"  # piecewise affine
+
+
+@dataclass(frozen=True)
+class BatchAxis:
+    """Where a value keeps its samples: entry (o, n, i) of axis ``dim``, read as outer x N x inner, is sample n's."""
+
+    dim: int = 0
+    outer: int = 1
+    inner: int = 1
+
+    def to_front(self, tensor: Tensor, lead: int = 0) -> Tensor:
+        """Move the samples to axis ``lead``: (..., N, *units), the unit axes in their own order."""
+        if (self.dim, self.outer, self.inner) == (0, 1, 1):
+            return tensor
+        dim = self.dim + lead
+        split = tensor.unflatten(dim, (self.outer, -1, self.inner)).movedim(dim + 1, lead)
+        if self.outer == 1:
+            return split.squeeze(dim + 1) if self.inner > 1 else split.squeeze(dim + 2).squeeze(dim + 1)
+        return split if self.inner > 1 else split.squeeze(dim + 2)
+
+    def from_front(self, tensor: Tensor, shape: Sequence[int], lead: int = 0) -> Tensor:
+        """Undo :meth:`to_front` for a value of the given shape (without the ``lead`` leading axes)."""
+        if (self.dim, self.outer, self.inner) == (0, 1, 1):
+            return tensor
+        leading = tensor.shape[:lead]
+        before, after = shape[: self.dim], shape[self.dim + 1 :]
+        split = tensor.reshape(*leading, tensor.shape[lead], *before, self.outer, self.inner, *after)
+        return split.movedim(lead, lead + self.dim + 1).reshape(*leading, *shape)
+
+    def units(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape of one sample's part of a value of this shape."""
+        middle = [size for size in (self.outer, self.inner) if size > 1]
+        return (*shape[: self.dim], *middle, *shape[self.dim + 1 :])
+
+
+def as_rows(front: Tensor) -> Tensor:
+    """Values (N, *units) as (N, K): a row per sample, also of units without a shape and of no units at all."""
+    return front.unsqueeze(1).flatten(1)
+
+
+@dataclass(frozen=True)
+class Value:
+    """One tensor (or size) of the graph.
+
+    Attributes:
+        dependence: How it depends on the input.
+        units: Its shape for one sample.
+        batch: Where it keeps its samples; None when it has none.
+        dtype: Its dtype; None for a size.
+    """
+
+    dependence: Dependence
+    units: tuple[int, ...] = ()
+    batch: BatchAxis | None = None
+    dtype: torch.dtype | None = None
+
+    def to_rows(self, tensor: Tensor) -> Tensor:
+        """The value as (N, K): a row per sample, its units flattened."""
+        front = tensor[None] if self.batch is None else self.batch.to_front(tensor)
+        return front.reshape(front.shape[0], prod(self.units))
+
+    def from_rows(self, rows: Tensor) -> Tensor:
+        """Undo :meth:`to_rows`: rows (N, K) as the network keeps the value."""
+        axis = self.batch
+        if axis is None:
+            return rows[0].reshape(self.units)
+        inner = (axis.outer > 1) + (axis.inner > 1)
+        before, after = self.units[: axis.dim], self.units[axis.dim + inner :]
+        shape = (*before, axis.outer * len(rows) * axis.inner, *after)
+        return axis.from_front(rows.reshape(len(rows), *self.units), shape)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operator applied to values, by their numbers.
+
+    Attributes:
+        operator: The operator.
+        inputs: Numbers of its inputs.
+        outputs: Numbers of its outputs; None for one that nobody uses.
+        records: What it is called and is (two for a folded pair; none where nothing depends on the input).
+        active: Positions of the inputs on which it depends affinely.
+    """
+
+    operator: Operator
+    inputs: tuple[int, ...]
+    outputs: tuple[int | None, ...]
+    records: tuple[OperatorRecord, ...]
+    active: tuple[int, ...] = ()
+
+    def run(self, values: dict[int, Any]) -> tuple[list[Any], Any]:
+        """Compute this step's outputs (tensors and sizes) into ``values``; returns its inputs and its own value."""
+        inputs = [values[number] for number in self.inputs]
+        value = self.operator(*inputs)
+        for number, item in zip(self.outputs, as_tuple(value), strict=False):
+            if number is not None:
+                values[number] = item
+        return inputs, value
+
+    @property
+    def result(self) -> int:
+        """Number of the first output that is used."""
+        return next(number for number in self.outputs if number is not None)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network frozen into steps in the order in which they run.
+
+    Attributes:
+        values: What is known of every value, by number.
+        steps: The operators in running order.
+        inputs: Numbers of the values that the caller gives.
+        outputs: Numbers of the values that the network returns.
+    """
+
+    values: dict[int, Value]
+    steps: tuple[Step, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+    def walk(self, inputs: Sequence[Tensor]) -> Iterator[tuple[Step, list[Any], Any, dict[int, Any]]]:
+        """Run step by step, forgetting each value after its last use."""
+        last_use = {number: position for position, step in enumerate(self.steps) for number in step.inputs}
+        values: dict[int, Any] = dict(zip(self.inputs, inputs, strict=True))
+        for position, step in enumerate(self.steps):
+            arguments, value = step.run(values)
+            yield step, arguments, value, values
+            # Nor may names here or at the caller keep a value while the next step runs: its memory is wanted there.
+            del arguments, value
+            for number in {*step.inputs, *step.outputs} - set(self.outputs):
+                if last_use.get(number, -1) <= position:
+                    values.pop(number, None)
+
+    def run(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """The outputs at these inputs, computed as the user's module computes them."""
+        values: dict[int, Any] = dict(zip(self.inputs, inputs, strict=True))
+        for found in self.walk(inputs):
+            values = found[-1]
+            del found
+        return [values[number] for number in self.outputs]
+
+    def codes(self, inputs: Sequence[Tensor]) -> Iterator[tuple[OperatorRecord, Tensor]]:
+        """Every piecewise-affine operator's codes (N, *units), in running order."""
+        for step, arguments, value, _ in self.walk(inputs):
+            piecewise = bool(step.records) and step.records[0].pieces > 1
+            codes = step.operator.codes(arguments, value) if piecewise else None
+            del arguments, value
+            if codes is not None:
+                batch = self.values[step.result].batch or BatchAxis()
+                yield step.records[0], batch.to_front(codes)
+
+    def part(self, outputs: Sequence[int], inputs: Sequence[int] | None = None) -> Graph:
+        """The sub-graph from ``inputs`` (default: the network's own) to ``outputs``, with only the steps it needs."""
+        starts = self.inputs if inputs is None else tuple(inputs)
+        needed = set(outputs)
+        kept: list[Step] = []
+        for step in reversed(self.steps):
+            step = step if inputs is None else self._measured_at(step, starts[0])
+            wanted = tuple(n if n in needed and n not in starts else None for n in step.outputs)
+            if any(number is not None for number in wanted):
+                kept.append(replace(step, outputs=wanted))
+                needed.update(step.inputs)
+        return Graph(self.values, tuple(reversed(kept)), starts, tuple(outputs))
+
+    def _measured_at(self, step: Step, start: int) -> Step:
+        """A step that reads the number of samples off the network's input, reading it off the value ``start``."""
+        axis = self.values[start].batch
+        if not isinstance(step.operator, Held) or step.operator.target is not SIZE or axis is None:
+            return step
+        operator = replace(step.operator, args=(Slot(0), axis.dim), kwargs={})
+        return replace(step, operator=operator, inputs=(start,))
+
+    def missing(self) -> set[int]:
+        """Values that some step or output needs but nothing computes."""
+        known = set(self.inputs).union(*(step.outputs for step in self.steps))
+        return {n for step in self.steps for n in step.inputs if n not in known} | set(self.outputs) - known
+
+    def largest_value(self) -> int:
+        """Entries per sample of the largest value that depends on the input; 1 where all are empty."""
+        numbers = {n for step in self.steps for n in (*step.inputs, *step.outputs) if n is not None}
+        sizes = [prod(self.values[n].units) for n in numbers if self.values[n].dependence is Dependence.AFFINE]
+        return max([1, *sizes])

@@ -1,0 +1,249 @@
+"""Affine operators on the hot path: convolution, matrix product, batch-norm, sums and changes of shape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import fold
+
+from maxaffine._graph.contract import LocalMap, Operator, Sign, Tensors, Traits
+from maxaffine._graph.frozen import Traced
+
+aten = torch.ops.aten
+
+
+def fastest_layout(tensor: Tensor) -> torch.memory_format:
+    """The memory layout in which PyTorch's CPU convolutions run fastest: channels last in float32 and below."""
+    slow = tensor.dim() != 4 or tensor.device.type != "cpu" or tensor.dtype == torch.float64
+    return torch.contiguous_format if slow else torch.channels_last
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution(Operator):
+    """y = C x + b_C, also grouped, dilated and transposed, in one to three dimensions."""
+
+    weight: Tensor
+    bias: Tensor | None
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    transposed: bool
+    output_padding: tuple[int, ...]
+    groups: int
+    kind: str = "convolution"
+
+    def _geometry(self) -> tuple:
+        return self.stride, self.padding, self.dilation, self.transposed, self.output_padding, self.groups
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(self.kind)
+
+    def __call__(self, *inputs: Any) -> Any:
+        return aten.convolution.default(inputs[0], self.weight, self.bias, *self._geometry())
+
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
+        return ConvolutionMap(self, inputs[0].shape)
+
+    def signs(self) -> tuple[Sign, ...]:
+        return (Sign.of(self.weight),)
+
+    def scaled(self, scale: Tensor, shift: Tensor) -> Convolution:
+        """The convolution followed by y -> scale * y + shift per channel, as one convolution."""
+        ones = self.channel_shape()
+        if self.transposed:
+            grouped = self.weight.unflatten(0, (self.groups, -1))
+            weight = (grouped * scale.view(self.groups, 1, -1, *ones)).flatten(0, 1)
+        else:
+            weight = self.weight * scale.view(-1, 1, *ones)
+        return replace(self, weight=weight, bias=shift if self.bias is None else self.bias * scale + shift)
+
+    @property
+    def few_inputs(self) -> bool:
+        """Whether it reads so few channels that a matrix product beats PyTorch's own input gradient on a CPU."""
+        plain = not self.transposed and self.groups == 1 and self.weight.dim() == 4
+        return plain and self.weight.shape[1] <= 4
+
+    def channel_shape(self) -> list[int]:
+        return [1] * (self.weight.dim() - 2)
+
+
+class ConvolutionMap(LocalMap):
+    """The linear map of a convolution; its transpose is PyTorch's input gradient, rows folded into the batch."""
+
+    fresh = True
+
+    def __init__(self, operator: Convolution, shape: torch.Size) -> None:
+        self.operator = operator
+        self.shape = shape
+
+    def mv(self, tangents: Sequence[Tensor]) -> Tensors:
+        operator = self.operator
+        return (aten.convolution.default(tangents[0], operator.weight, None, *operator._geometry()),)
+
+    def rmv(self, cotangents: Sequence[Any]) -> Tensors:
+        rows = cotangents[0]
+        folded = rows.flatten(0, 1)
+        operator = self.operator
+        if operator.few_inputs and rows.device.type == "cpu":
+            columns = operator.weight.flatten(1).mT @ folded.flatten(2)
+            sizes = (self.shape[-2:], operator.weight.shape[-2:])
+            gradient = fold(columns, *sizes, operator.dilation, operator.padding, operator.stride)
+            return (gradient.unflatten(0, rows.shape[:2]),)
+        layout = fastest_layout(folded)
+        folded = folded.contiguous(memory_format=layout)
+        shape = (folded.shape[0], *self.shape[1:])
+        like = torch.empty(shape, dtype=rows.dtype, device=rows.device, memory_format=layout)
+        gradient = aten.convolution_backward.default(
+            folded, like, operator.weight, None, *operator._geometry(), [True, False, False]
+        )[0]
+        return (gradient.unflatten(0, rows.shape[:2]),)
+
+    def offsets(self) -> Tensors:
+        bias = self.operator.bias
+        return (None if bias is None else bias.view(-1, *self.operator.channel_shape()),)
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixProduct(Traced):
+    """y = x W + b on the last axis, W (in, out) shared by all samples, computed by the traced operator itself."""
+
+    weight: Tensor
+    bias: Tensor | None
+    kind: str = "linear"
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(self.kind)
+
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
+        return MatrixMap(self)
+
+    def signs(self) -> tuple[Sign, ...]:
+        return (Sign.of(self.weight),)
+
+
+class MatrixMap(LocalMap):
+    """The linear map of a matrix product."""
+
+    fresh = True
+
+    def __init__(self, operator: MatrixProduct) -> None:
+        self.operator = operator
+
+    def mv(self, tangents: Sequence[Tensor]) -> Tensors:
+        return (tangents[0] @ self.operator.weight,)
+
+    def rmv(self, cotangents: Sequence[Any]) -> Tensors:
+        return (cotangents[0] @ self.operator.weight.mT,)
+
+    def offsets(self) -> Tensors:
+        return (self.operator.bias,)
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelAffine(Traced):
+    """y = scale * x + shift per channel (axis 1): batch-norm in evaluation mode."""
+
+    scale: Tensor
+    shift: Tensor
+    kind: str = "batch_norm"
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(self.kind)
+
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
+        ones = [1] * (inputs[0].dim() - 2)
+        return Scaling(self.scale.view(-1, *ones), self.shift.view(-1, *ones))
+
+    def signs(self) -> tuple[Sign, ...]:
+        return (Sign.of(self.scale),)
+
+
+class Scaling(LocalMap):
+    """y = scale * x + shift entry by entry, scale and shift broadcast over the batch."""
+
+    def __init__(self, scale: Tensor, shift: Tensor | None) -> None:
+        self.scale = scale
+        self.shift = shift
+
+    def mv(self, tangents: Sequence[Tensor]) -> Tensors:
+        return (tangents[0] * self.scale,)
+
+    def rmv(self, cotangents: Sequence[Any]) -> Tensors:
+        return (cotangents[0] * self.scale,)
+
+    def offsets(self) -> Tensors:
+        return (self.shift,)
+
+
+@dataclass(frozen=True, eq=False)
+class Sum(Traced):
+    """y = x_1 + s x_2 of two dependent tensors of one shape: the skip connection."""
+
+    factor: float
+    kind: str = "add"
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(self.kind, active=(0, 1))
+
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
+        if inputs[0].shape != inputs[1].shape:
+            return self.traced.local(inputs, value)
+        return SumMap(self.factor)
+
+    def signs(self) -> tuple[Sign, ...]:
+        return Sign.NONNEGATIVE, Sign.NONNEGATIVE if self.factor >= 0 else Sign.NONPOSITIVE
+
+
+class SumMap(LocalMap):
+    """The linear map of a sum: it hands its cotangent on to both terms."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def _times(self, tensor: Tensor) -> Tensor:
+        return tensor if self.factor == 1 else tensor * self.factor
+
+    def mv(self, tangents: Sequence[Tensor]) -> Tensors:
+        return (tangents[0] + self._times(tangents[1]),)
+
+    def rmv(self, cotangents: Sequence[Any]) -> Tensors:
+        return cotangents[0], self._times(cotangents[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Reshape(Traced):
+    """The same entries under another shape."""
+
+    kind: str = "view"
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(self.kind)
+
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
+        return ReshapeMap(inputs[0].shape, value.shape)
+
+    def signs(self) -> tuple[Sign, ...]:
+        return (Sign.NONNEGATIVE,)
+
+
+class ReshapeMap(LocalMap):
+    """The linear map of a change of shape."""
+
+    def __init__(self, shape: torch.Size, output_shape: torch.Size) -> None:
+        self.shape = shape
+        self.output_shape = output_shape
+
+    def mv(self, tangents: Sequence[Tensor]) -> Tensors:
+        return (tangents[0].reshape(self.output_shape),)
+
+    def rmv(self, cotangents: Sequence[Any]) -> Tensors:
+        return (cotangents[0].reshape(cotangents[0].shape[0], *self.shape),)

@@ -1,0 +1,171 @@
+"""The affine map that a graph is at given inputs: tangents forward, cotangents backward, and its offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import prod
+
+import torch
+from torch import Tensor
+
+from maxaffine._graph.contract import LocalMap, Tensors
+from maxaffine._graph.graph import BatchAxis, Dependence, Graph, Step
+from maxaffine._graph.undisturbed import recordable, undisturbed
+
+CONSTANT = "constant"  # an output that no slope leads to is all offset, and no operator's
+
+
+class Linearization:
+    """f(x) = A[x] x + b[x], matrix-free, at one batch of inputs.
+
+    Running the graph once leaves, for each operator, the affine map that it is at this batch (its codes, not its
+    activations). Composing those maps forwards gives A v and b; backwards, A^T u (Mad Max, Balestriero and Baraniuk
+    2018, section 3: the composition of max-affine spline operators).
+
+    Args:
+        graph: The frozen graph, or a part of it.
+        inputs: One tensor per graph input.
+    """
+
+    def __init__(self, graph: Graph, inputs: Sequence[Tensor]) -> None:
+        self.graph = graph
+        self.locals: list[tuple[Step, LocalMap]] = []
+        self._device = inputs[0].device
+        with undisturbed(self._device):
+            inputs = [recordable(item) for item in inputs]
+            values = dict(zip(graph.inputs, inputs, strict=True))
+            for step, arguments, value, current in graph.walk(inputs):
+                values = current
+                if step.active:
+                    self.locals.append((step, step.operator.local(arguments, value)))
+            self.outputs = [values[number] for number in graph.outputs]
+
+    def push(self, tangents: Sequence[Tensor], offset: bool) -> list[Tensor]:
+        """A v, or A v + b with ``offset``: one tensor per output, in the layout of the values themselves."""
+        with undisturbed(self._device):
+            return self._forward(tangents, offset)
+
+    def _forward(self, tangents: Sequence[Tensor], offset: bool) -> list[Tensor]:
+        values = self._pushed(tangents, offset)
+        pairs = zip(self.graph.outputs, self.outputs, strict=True)
+        held = (lambda like: like) if offset else torch.zeros_like
+        return [values[number] if number in values else held(like) for number, like in pairs]
+
+    def _pushed(self, tangents: Sequence[Tensor], offset: bool) -> dict[int, Tensor]:
+        """A v, or A v + b, at every value that a slope leads to, by its number."""
+        values = dict(zip(self.graph.inputs, tangents, strict=True))
+        for step, local in self.locals:
+            outgoing = local.mv([values[number] for number in _active(step)])
+            first = outgoing[0]
+            for item in local.offsets() if offset else ():
+                first = first if item is None or first is None else first + item
+            for number, item in zip(step.outputs, (first, *outgoing[1:]), strict=False):
+                if number is not None and item is not None:
+                    values[number] = item
+        return values
+
+    def pull(self, cotangents: Sequence[Tensor | None]) -> dict[int, Tensor]:
+        """A^T u: cotangents (R, *output) to (R, *input), by the number of the graph input."""
+        with undisturbed(self._device):
+            values = self._start(cotangents)
+            for _ in self._backward(values):
+                pass
+        return values
+
+    def contributions(self, cotangents: Sequence[Tensor | None]) -> dict[str, Tensor]:
+        """<u, what follows the operator times its own offset>, (R, N) for every operator that has an offset."""
+        with undisturbed(self._device):
+            return self._split(cotangents)
+
+    def terms(self, tangents: Sequence[Tensor], cotangents: Sequence[Tensor | None], offset: bool) -> Tensor:
+        r"""In whose rounding <u, A v> (or <u, A v + b> with ``offset``) may be off, for each sample.
+
+        .. math:: s_n = \max_l \lVert u_l \odot v_l \rVert_2
+
+        over all values l on the way, where v_l is what the tangents give there and u_l what the cotangents ask of it.
+        A step rounds its value by a share of eps, which moves the result by as much of <u_l, v_l>, term by term;
+        roundings that know nothing of each other add up in squares. Terms that cancel later count in full.
+
+        Args:
+            tangents: As of :meth:`push`.
+            cotangents: As of :meth:`pull`, one row each: (1, *output).
+            offset: Whether offsets are added on the way.
+
+        Returns:
+            (N,), in float64.
+        """
+        with undisturbed(self._device):
+            ahead = self._pushed(tangents, offset)
+            values = self._start(cotangents)
+            sizes = []
+            for step, _, incoming in self._backward(values):
+                sizes += [self._term(*pair, ahead) for pair in zip(step.outputs, incoming, strict=True)]
+            sizes += [self._term(*pair, ahead) for pair in values.items()]  # what reached the inputs
+        return torch.stack(sizes).amax(0)
+
+    def _term(self, number: int | None, cotangent: Tensor | None, ahead: dict[int, Tensor]) -> Tensor:
+        """The size of u_l v_l for each sample, (N,)."""
+        if number is None or cotangent is None or number not in ahead or not ahead[number].is_floating_point():
+            number = self.graph.outputs[0]
+            front = (self.graph.values[number].batch or BatchAxis()).to_front(self.outputs[0])
+            return torch.zeros(len(front), dtype=torch.float64, device=front.device)
+        u, v = cotangent.double(), ahead[number].double()
+        # a constant of infinity in front of a maximum that it lost weighs nothing
+        product = (self.graph.values[number].batch or BatchAxis()).to_front(torch.where(u == 0, 0, u * v), lead=1)
+        return product[0].reshape(product.shape[1], -1).norm(dim=1)
+
+    def _split(self, cotangents: Sequence[Tensor | None]) -> dict[str, Tensor]:
+        parts: dict[str, Tensor] = {}
+        for number, like, item in zip(self.graph.outputs, self.outputs, cotangents, strict=True):
+            value = self.graph.values[number]
+            if item is not None and value.dependence is not Dependence.AFFINE:
+                parts[CONSTANT] = _inner(item, like, value.batch or BatchAxis())
+        for step, local, incoming in self._backward(self._start(cotangents)):
+            batch = self.graph.values[step.result].batch or BatchAxis()
+            for record, offset in reversed(list(zip(step.records, local.offsets(), strict=False))):
+                if offset is not None and incoming[0] is not None:
+                    parts[record.name] = _inner(incoming[0], offset, batch)
+        return dict(reversed(parts.items()))
+
+    def _start(self, cotangents: Sequence[Tensor | None]) -> dict[int, Tensor]:
+        values: dict[int, Tensor] = {}
+        for number, item in zip(self.graph.outputs, cotangents, strict=True):
+            if item is not None:
+                item = recordable(item)
+                values[number] = values[number] + item if number in values else item
+        return values
+
+    def _backward(self, values: dict[int, Tensor]) -> Iterator[tuple[Step, LocalMap, Tensors]]:
+        owned: set[int] = set()  # numbers of cotangents that no one else holds
+        for step, local in reversed(self.locals):
+            incoming = tuple(None if number is None else values.pop(number, None) for number in step.outputs)
+            if all(item is None for item in incoming):
+                continue
+            yield step, local, incoming
+            sole = owned.issuperset(number for number in step.outputs if number is not None)
+            outgoing = local.rmv_owned(incoming) if sole else local.rmv(incoming)
+            for number, item in zip(_active(step), outgoing, strict=True):
+                if item is None:
+                    continue
+                summed = number in values
+                values[number] = values[number] + item if summed else item
+                if summed or local.fresh:
+                    owned.add(number)
+                else:
+                    owned.discard(number)
+
+
+def _active(step: Step) -> tuple[int, ...]:
+    return tuple(step.inputs[position] for position in step.active)
+
+
+def _inner(rows: Tensor, offset: Tensor, batch: BatchAxis) -> Tensor:
+    """Per row and sample, the sum of rows (R, *value) times an offset that broadcasts against the value."""
+    shape = [1] * (rows.dim() - 1 - offset.dim()) + list(offset.shape)
+    shared = [axis + 1 for axis, size in enumerate(shape) if size == 1 and axis != batch.dim]
+    rows = rows.sum(shared, keepdim=True) if shared else rows
+    weighted = rows * offset.to(rows.dtype)
+    if offset.isinf().any():  # a constant of minus infinity in front of a maximum that it lost
+        weighted = torch.where(rows == 0, 0, weighted)
+    front = batch.to_front(weighted, lead=1)
+    return front.reshape(*front.shape[:2], prod(front.shape[2:])).sum(-1)

@@ -1,0 +1,266 @@
+"""Piecewise-affine operators that act entry by entry: a scalar function with knots, and a choice between tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maxaffine._graph.boundaries import Boundaries, Contest, Duels, Knots, Pair
+from maxaffine._graph.contract import LocalMap, Sign, Tensors, Traits
+from maxaffine._graph.frozen import FrozenFunction, Traced, as_tuple, fill
+
+
+@dataclass(frozen=True, eq=False)
+class ScalarSpline:
+    """A piecewise-affine function of one number: y = slopes[q] x + offsets[q], q = number of knots below x.
+
+    Attributes:
+        knots: The R - 1 places where the piece changes, increasing.
+        slopes: R slopes; a tensor that broadcasts against x for parametric ones (PReLU).
+        offsets: R offsets.
+        reached: Per knot, whether x equal to the knot already belongs to the piece above it. By default it
+            belongs to the piece below: the lowest piece wins a tie.
+    """
+
+    knots: tuple[float, ...]
+    slopes: tuple[float | Tensor, ...]
+    offsets: tuple[float, ...]
+    reached: tuple[bool, ...] = ()
+
+    def codes(self, x: Tensor) -> Tensor:
+        """The piece of every entry: bool for two pieces, uint8 for more."""
+        reached = self.reached or (False,) * len(self.knots)
+        x = self._operand(x)
+        above = [x >= knot if at else x > knot for knot, at in zip(self.knots, reached, strict=True)]
+        if len(above) == 1:
+            return above[0]
+        codes = above[0].to(torch.uint8)
+        for item in above[1:]:
+            codes += item
+        return codes
+
+    def _operand(self, x: Tensor) -> Tensor:
+        """The numbers that are compared with the knots: in their own type, to which PyTorch rounds the knots."""
+        return x
+
+    @property
+    def rectifies(self) -> bool:
+        """Whether the function is max(x, 0), the lower piece winning at 0."""
+        fixed = not any(isinstance(slope, Tensor) for slope in self.slopes)
+        return fixed and not any((*self.knots, *self.offsets, *self.reached)) and self.slopes == (0.0, 1.0)
+
+    def scale(self, codes: Tensor, dtype: torch.dtype) -> Tensor:
+        """slopes[codes]; a mask where the slopes are zeros and ones."""
+        if all(not isinstance(slope, Tensor) and slope in (0.0, 1.0) for slope in self.slopes):
+            if codes.dtype == torch.bool and self.slopes[0] != self.slopes[1]:
+                return codes if self.slopes[1] else codes.logical_not()
+            ones = [codes == piece for piece, slope in enumerate(self.slopes) if slope == 1.0]
+            return reduce(torch.logical_or, ones) if ones else torch.zeros_like(codes, dtype=torch.bool)
+        return self._pick(self.slopes, codes, dtype)
+
+    def shift(self, codes: Tensor, dtype: torch.dtype) -> Tensor | None:
+        """offsets[codes], or None where every offset is zero."""
+        if not any(self.offsets):
+            return None
+        return self._pick(self.offsets, codes, dtype)
+
+    @staticmethod
+    def _pick(table: Sequence[float | Tensor], codes: Tensor, dtype: torch.dtype) -> Tensor:
+        picked = torch.zeros(codes.shape, dtype=dtype, device=codes.device)
+        for piece, entry in enumerate(table):
+            fill = torch.as_tensor(entry, dtype=dtype, device=codes.device)
+            picked = torch.where(codes == piece, fill, picked)
+        return picked
+
+    @property
+    def continuous(self) -> bool:
+        """Whether neighboring pieces meet at every knot."""
+        pieces = list(zip(self.slopes, self.offsets, strict=True))
+        meets = []
+        for knot, (s0, b0), (s1, b1) in zip(self.knots, pieces, pieces[1:], strict=False):
+            gap = torch.as_tensor((s1 - s0) * knot + (b1 - b0), dtype=torch.float64)
+            meets.append(bool((gap.abs() <= 1e-12 * max(1.0, abs(knot))).all()))
+        return all(meets)
+
+    @property
+    def convex(self) -> bool:
+        """Whether the function is convex: continuous with increasing slopes."""
+        rising = [bool(torch.as_tensor(s1 >= s0).all()) for s0, s1 in zip(self.slopes, self.slopes[1:], strict=False)]
+        return self.continuous and all(rising)
+
+    @property
+    def sign(self) -> Sign:
+        """The sign shared by all slopes."""
+        slopes = [torch.as_tensor(slope) for slope in self.slopes]
+        if all(bool((slope >= 0).all()) for slope in slopes):
+            return Sign.NONNEGATIVE
+        return Sign.NONPOSITIVE if all(bool((slope <= 0).all()) for slope in slopes) else Sign.MIXED
+
+
+class WideSpline(ScalarSpline):
+    """The same, of an operator that compares 16-bit numbers in float32, where other numbers tie with a knot."""
+
+    def _operand(self, x: Tensor) -> Tensor:
+        return x.float() if x.element_size() < 4 else x
+
+
+@dataclass(frozen=True, eq=False)
+class Elementwise(Traced):
+    """A scalar piecewise-affine function applied to every entry."""
+
+    spline: ScalarSpline
+
+    @property
+    def traits(self) -> Traits:
+        spline = self.spline
+        return Traits(
+            self.traced.kind,
+            pieces=len(spline.slopes),
+            convex=spline.convex,
+            continuous=spline.continuous,
+            homogeneous=not any(spline.offsets),
+        )
+
+    def codes(self, inputs: Sequence[Any], value: Any) -> Tensor:
+        # max(x, 0) is zero exactly on its lower piece, and PyTorch casts to bool several times faster than it compares.
+        return value.bool() if self.spline.rectifies else self.spline.codes(inputs[0])
+
+    def boundaries(self) -> Boundaries:
+        return Knots(self.spline.knots, self.spline.reached)
+
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
+        return ElementwiseMap(self.spline, self.spline.codes(inputs[0]), inputs[0].dtype)
+
+    def signs(self) -> tuple[Sign, ...]:
+        return (self.spline.sign,)
+
+
+class ElementwiseMap(LocalMap):
+    """y = slopes[q] x + offsets[q] entry by entry, the codes q held fixed."""
+
+    fresh = True
+
+    def __init__(self, spline: ScalarSpline, codes: Tensor, dtype: torch.dtype) -> None:
+        self.spline = spline
+        self.codes = codes
+        self.dtype = dtype
+        self._ready: Tensor | None = None
+
+    def _scale(self, rows: Tensor) -> Tensor:
+        """slopes[q], kept in the layout of the rows."""
+        scale = self.spline.scale(self.codes, self.dtype) if self._ready is None else self._ready
+        self._ready = laid_out_as(scale, rows, self.dtype)
+        return self._ready
+
+    def mv(self, tangents: Sequence[Tensor]) -> Tensors:
+        return (scaled(tangents[0], self._scale(tangents[0])),)
+
+    def rmv(self, cotangents: Sequence[Any]) -> Tensors:
+        return (cotangents[0] * self._scale(cotangents[0]),)
+
+    def rmv_owned(self, cotangents: Sequence[Any]) -> Tensors:
+        return (cotangents[0].mul_(self._scale(cotangents[0])),)
+
+    def offsets(self) -> Tensors:
+        return (self.spline.shift(self.codes, self.dtype),)
+
+
+def scaled(tangents: Tensor, scale: Tensor) -> Tensor:
+    """The product; zero where the scale is, also for a constant of infinity that the activation clips."""
+    return torch.where(scale == 0, 0, tangents * scale)
+
+
+def laid_out_as(tensor: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """The tensor (N, C, H, W) in the dtype and the memory layout of rows (R, N, C, H, W): mixed layouts are slow."""
+    last = rows.dim() == 5 and tensor.dim() == 4 and rows.stride(2) == 1
+    return tensor.to(dtype, memory_format=torch.channels_last if last else torch.preserve_format)
+
+
+@dataclass(frozen=True, eq=False)
+class Choice(Traced):
+    """The largest or the smallest of two tensors, entry by entry; the first wins a tie."""
+
+    largest: bool
+
+    @property
+    def traits(self) -> Traits:
+        homogeneous = len(self.traced.active) == 2
+        return Traits(self.traced.kind, self.traced.active, pieces=2, convex=self.largest, homogeneous=homogeneous)
+
+    def sides(self, inputs: Sequence[Any]) -> tuple[Tensor, Tensor]:
+        """The two tensors chosen from."""
+        first, second = fill(self.traced.args, inputs)
+        return first, second
+
+    def codes(self, inputs: Sequence[Any], value: Any) -> Tensor:
+        first, second = self.sides(inputs)
+        return second > first if self.largest else second < first
+
+    def boundaries(self) -> Boundaries:
+        return Duels(self._duel)
+
+    def _duel(self, inputs: Sequence[Any]) -> list[Pair]:
+        first, second = self.sides(inputs)
+        return [Pair(second, first) if self.largest else Pair(first, second)]
+
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
+        codes = self.codes(inputs, value)
+
+        def chosen(filled: list[Any]) -> Tensor:
+            first, second = self.sides(filled)
+            return torch.where(codes, second, first)
+
+        active = self.traced.active
+        return FrozenFunction.of(chosen, inputs, active, homogeneous=len(active) == 2)
+
+    def signs(self) -> tuple[Sign, ...]:
+        return (Sign.NONNEGATIVE,) * len(self.traced.active)
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison(Traced):
+    """A comparison of dependent values: constant inside a region, it jumps where the region ends."""
+
+    pieces: int = 2
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(self.traced.kind, active=(), pieces=self.pieces, convex=False, continuous=False)
+
+    def codes(self, inputs: Sequence[Any], value: Any) -> Tensor:
+        codes = as_tuple(value)[0]
+        return (codes + 1).to(torch.uint8) if codes.is_floating_point() else codes
+
+    def boundaries(self) -> Boundaries:
+        kind = self.traced.kind
+        if kind in ("argmax", "argmin"):
+            return Contest(self._along, factor=1 if kind == "argmax" else -1)
+        return Duels(self._pairs, counted=kind in ("gt", "ge", "lt", "le", "bucketize"))
+
+    def _pairs(self, inputs: Sequence[Any]) -> list[Pair]:
+        kind = self.traced.kind
+        if kind in ("isnan", "isinf"):  # never, of finite numbers
+            return []
+        if kind == "bucketize":
+            x, knots, *_ = fill(self.traced.args, inputs)
+            return [Pair(x, knot, bool(self.traced.kwargs.get("right"))) for knot in knots]
+        if kind not in ("gt", "ge", "lt", "le", "eq", "ne"):
+            return [Pair(inputs[0], 0.0)]  # a sign, or whether an entry is zero
+        first, second = fill(self.traced.args, inputs)[:2]
+        reached = kind in ("ge", "le")
+        return [Pair(second, first, reached) if kind in ("lt", "le") else Pair(first, second, reached)]
+
+    def _along(self, x: Tensor) -> Tensor:
+        """The entries that a winner's place is found among."""
+        _, dim, keepdim = (*self.traced.args, None, False)[:3]
+        axis = x.dim() - 1 if dim is None else int(dim) % x.dim()
+        entries = x.movedim(axis, -1)
+        return entries.unsqueeze(axis) if keepdim else entries
+
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
+        raise TypeError("a comparison is constant within a region: it has no slopes")

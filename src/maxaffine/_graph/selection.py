@@ -1,0 +1,265 @@
+"""Piecewise-affine operators that select entries: max-pooling, and max, min, sort, top-k, median over an axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maxaffine._graph.boundaries import Boundaries, Contest, Order
+from maxaffine._graph.contract import LocalMap, Sign, Tensors, Traits
+from maxaffine._graph.frozen import FrozenFunction, Signature, Traced
+from maxaffine._graph.linear import fastest_layout
+from maxaffine._graph.piecewise import laid_out_as, scaled
+
+
+@dataclass(frozen=True, eq=False)
+class AxisSelection(Traced):
+    """Each unit is one entry of its input along some axes: the code is the place of that entry among them.
+
+    Attributes:
+        winners: Maps (input with the axes flattened at its end, value) to the places (..., m) along that end.
+        axes: The axes selected from.
+        kept: The axes that the value keeps with size one; None when m entries stay along the single axis.
+        pieces: Number of entries along the axes.
+        order: What of the order of the entries decides the winners; with the largest, ``kept=None`` is a running one.
+        factor: -1 where the smallest entry comes first.
+        continuous: False where the entries come in no particular order.
+    """
+
+    winners: Callable[[Tensor, Any], Tensor]
+    axes: tuple[int, ...]
+    kept: tuple[int, ...] | None
+    pieces: int
+    order: Order
+    factor: int = 1
+    continuous: bool = True
+
+    @property
+    def traits(self) -> Traits:
+        convex = self.order is Order.LARGEST and self.factor > 0
+        return Traits(self.traced.kind, (0,), self.pieces, convex, self.continuous, homogeneous=True)
+
+    def flat(self, x: Tensor) -> Tensor:
+        """The input with the axes selected from flattened at its end."""
+        count = len(self.axes)
+        return x.movedim(self.axes, tuple(range(-count, 0))).flatten(-count)
+
+    def _placed(self, picked: Tensor) -> Tensor:
+        if self.kept is None:
+            return picked.movedim(-1, self.axes[0])
+        picked = picked.squeeze(-1)
+        for axis in self.kept:
+            picked = picked.unsqueeze(axis)
+        return picked
+
+    def codes(self, inputs: Sequence[Any], value: Any) -> Tensor:
+        return self._placed(self.winners(self.flat(inputs[0]), value))
+
+    def boundaries(self) -> Boundaries:
+        shared = self.axes[0] if self.order is Order.SORTED else None
+        return Contest(self._entries, self.factor, self.order, shared)
+
+    def _entries(self, x: Tensor) -> Tensor:
+        flat = self.flat(x)
+        if self.order is Order.LARGEST and self.kept is None:
+            # Every place along the axis is a unit, which the entries after it have no part in.
+            later = torch.ones(self.pieces, self.pieces, dtype=torch.bool, device=x.device).triu(1)
+            return flat.unsqueeze(-2).masked_fill(later, -self.factor * torch.inf).movedim(-2, self.axes[0])
+        for axis in self.axes if self.kept is None else self.kept:
+            flat = flat.unsqueeze(axis)
+        return flat
+
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
+        places = self.winners(self.flat(inputs[0]), value)
+        others = value[1:] if isinstance(value, tuple | list) else ()
+
+        def function(x: Tensor):
+            return (self._placed(self.flat(x).gather(-1, places)), *others)
+
+        return FrozenFunction(function, [Signature.of(inputs[0])], homogeneous=True)
+
+    def signs(self) -> tuple[Sign, ...]:
+        return (Sign.NONNEGATIVE,)
+
+
+@dataclass(frozen=True, eq=False)
+class MaxPool(Traced):
+    """Max-pooling over windows, in one to three dimensions; the code is the winner's place in its window.
+
+    Attributes:
+        starts: Per spatial axis, the coordinate of the first place of each window (negative inside padding).
+        window: Per spatial axis, the size of the largest window.
+        dilation: Per spatial axis, the distance between the places of a window.
+        tiled: Whether the windows tile the plane from its corner on, side by side.
+    """
+
+    starts: tuple[Tensor, ...]
+    window: tuple[int, ...]
+    dilation: tuple[int, ...]
+    tiled: bool
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(self.traced.kind, pieces=prod(self.window), homogeneous=True)
+
+    def __call__(self, *inputs: Any) -> Any:
+        x, *rest = inputs
+        if not _pools_faster_channels_last(x):
+            return self.traced(*inputs)
+        value, index = self.traced(x.contiguous(memory_format=torch.channels_last), *rest)
+        return value.contiguous(), index.contiguous()
+
+    def codes(self, inputs: Sequence[Any], value: Any) -> Tensor:
+        # A place and its window's first leave the same remainder, so their difference may be divided term by term: the
+        # code is a number looked up for the place less one of the window, and no division runs over all units. Bytes
+        # wrap around in both and in their difference alike.
+        index, size = value[1], inputs[0].shape
+        dtype = torch.uint8 if prod(self.window) <= 256 else torch.int32
+        place, first, factor = torch.zeros((), dtype=torch.int64), torch.zeros((), dtype=torch.int64), 1
+        for axis in range(-1, -len(self.window) - 1, -1):
+            axes_after = [1] * (-1 - axis)
+            steps = torch.arange(size[axis], device=index.device) // self.dilation[axis]
+            place = place + factor * steps.view(-1, *axes_after)
+            first = first + factor * (self.starts[axis] // self.dilation[axis]).view(-1, *axes_after)
+            factor *= self.window[axis]
+        found = place.to(dtype).reshape(-1).index_select(0, index.reshape(-1)).view(index.shape)
+        return found.sub_(first.to(dtype))
+
+    def boundaries(self) -> Boundaries:
+        return Contest(self._entries, some=self._entries_at)
+
+    def _entries(self, x: Tensor) -> Tensor:
+        index, inside = self._windows(x.shape[-len(self.window) :])
+        entries = x.flatten(-len(self.window))[..., index].masked_fill(~inside, -torch.inf)
+        return entries.unflatten(-2, [len(starts) for starts in self.starts])
+
+    def _entries_at(self, x: Tensor, places: tuple[Tensor, ...]) -> Tensor:
+        axes = len(self.window)
+        index, inside = self._windows(x.shape[-axes:])
+        window = torch.zeros_like(places[0])
+        for place, starts in zip(places[-axes:], self.starts, strict=True):
+            window = window * len(starts) + place
+        planes = x.flatten(-axes)[places[:-axes]]
+        return planes.gather(-1, index[window]).masked_fill(~inside[window], -torch.inf)
+
+    def _windows(self, plane: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The flat indices into a plane of every window's places, (windows, places), and which of them it has."""
+        count = prod(len(starts) for starts in self.starts)
+        device = self.starts[0].device
+        index = torch.zeros(count, prod(self.window), dtype=torch.long, device=device)
+        inside = torch.ones_like(index, dtype=torch.bool)
+        axes = len(plane)
+        for axis, (starts, size, dilation) in enumerate(zip(self.starts, plane, self.dilation, strict=True)):
+            places = starts[:, None] + dilation * torch.arange(self.window[axis], device=device)
+            good = (places >= 0) & (places < self._ends(starts, size)[:, None])
+            shape = [1] * (2 * axes)
+            shape[axis], shape[axes + axis] = places.shape
+            full = (*(len(s) for s in self.starts), *self.window)
+            index = index * size + places.clamp(0, size - 1).view(shape).expand(full).reshape(index.shape)
+            inside &= good.view(shape).expand(full).reshape(index.shape)
+        return index, inside
+
+    def _ends(self, starts: Tensor, size: int) -> Tensor:
+        """The first coordinate after each window: of an adaptive one ceil((i + 1) n / m)."""
+        if not self.traced.kind.startswith("adaptive"):
+            return torch.full_like(starts, size)
+        count = len(starts)
+        return -(-(torch.arange(count, device=starts.device) + 1) * size // count)
+
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
+        if self.tiled:
+            return TileSelection(value[1], inputs[0].shape, self.window)
+        return PlaneSelection(value[1], inputs[0].shape, len(self.window))
+
+    def signs(self) -> tuple[Sign, ...]:
+        return (Sign.NONNEGATIVE,)
+
+
+def _pools_faster_channels_last(x: Tensor) -> bool:
+    """Whether moving the channels last, and what is pooled back, saves time; to the same bits."""
+    # There PyTorch compares many channels at once, else one entry at a time.
+    return x.dim() == 4 and x.shape[1] >= 8 and x.dtype == torch.float32 and x.is_cpu and x.is_contiguous()
+
+
+class PlaneSelection(LocalMap):
+    """y = x[index] with flat indices into each plane of x (its last ``axes`` axes)."""
+
+    fresh = True
+
+    def __init__(self, index: Tensor, shape: torch.Size, axes: int) -> None:
+        self.index = index
+        self.shape = shape
+        self.axes = axes
+
+    def mv(self, tangents: Sequence[Tensor]) -> Tensors:
+        flat = tangents[0].flatten(-self.axes)
+        return flat.gather(-1, self.index.flatten(-self.axes)).view_as(self.index), None
+
+    def rmv(self, cotangents: Sequence[Any]) -> Tensors:
+        planes = cotangents[0].flatten(-self.axes)
+        index = self.index.flatten(-self.axes).expand(planes.shape)
+        gradient = planes.new_zeros((*planes.shape[:-1], self.shape[-self.axes :].numel()))
+        gradient.scatter_add_(-1, index, planes)
+        return (gradient.unflatten(-1, self.shape[-self.axes :]),)
+
+
+class TileSelection(PlaneSelection):
+    """The same for windows that tile the plane: the transpose is one multiplication by a mask, no scatter.
+
+    Args:
+        index: Flat indices into each plane.
+        shape: Shape of the input.
+        window: The window's size per axis.
+        scale: Further factors on the entries of the input.
+    """
+
+    def __init__(self, index: Tensor, shape: torch.Size, window: tuple[int, ...], scale: Tensor | None = None) -> None:
+        super().__init__(index, shape, len(window))
+        self.window = window
+        self.scale = scale
+        self._mask: Tensor | None = None
+
+    def weighed(self, scale: Tensor) -> TileSelection:
+        """The selection after an entry-by-entry scaling."""
+        return TileSelection(self.index, self.shape, self.window, scale)
+
+    def mv(self, tangents: Sequence[Tensor]) -> Tensors:
+        return super().mv(tangents if self.scale is None else [scaled(tangents[0], self.scale)])
+
+    def rmv(self, cotangents: Sequence[Any]) -> Tensors:
+        rows = cotangents[0]
+        layout = fastest_layout(rows.flatten(0, 1))
+        rows = rows.flatten(0, 1).contiguous(memory_format=layout).unflatten(0, rows.shape[:2])
+        mask = self._laid_out(rows)
+        folded = (rows.shape[0] * rows.shape[1], *self.shape[1:])
+        gradient = torch.empty(folded, dtype=rows.dtype, device=rows.device, memory_format=layout)
+        gradient = gradient.unflatten(0, rows.shape[:2])
+        sizes = rows.shape[-self.axes :]
+        if any(size * step != n for size, step, n in zip(sizes, self.window, self.shape[-self.axes :], strict=True)):
+            gradient.zero_()
+        for done in range(self.axes):
+            rows = rows.unsqueeze(-1 - 2 * done)
+        torch.mul(rows, self._tiles(mask, sizes), out=self._tiles(gradient, sizes))
+        return (gradient,)
+
+    def _laid_out(self, rows: Tensor) -> Tensor:
+        """One where an entry wins its window, times the scale; kept in the layout of the rows."""
+        if self._mask is None or self._mask.dtype != rows.dtype:
+            flat = self.index.flatten(-self.axes)
+            mask = flat.new_zeros((*flat.shape[:-1], self.shape[-self.axes :].numel()), dtype=rows.dtype)
+            mask = mask.scatter_(-1, flat, 1.0).unflatten(-1, self.shape[-self.axes :])
+            self._mask = mask if self.scale is None else mask * self.scale
+        self._mask = laid_out_as(self._mask, rows, rows.dtype)
+        return self._mask
+
+    def _tiles(self, plane: Tensor, sizes: Sequence[int]) -> Tensor:
+        """View each spatial axis as (windows, places), leaving out what no window covers."""
+        for done in range(self.axes):
+            count, places, dim = sizes[-1 - done], self.window[-1 - done], -1 - 2 * done
+            plane = plane.narrow(dim, 0, count * places).unflatten(dim, (count, places))
+        return plane

@@ -1,0 +1,150 @@
+"""The penalty that pushes the templates of different classes towards orthogonality."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from maxaffine._learning.classifier import find_classifier, named_weight, unwrapped
+from maxaffine._learning.gram import squared_cosines, squared_products
+from maxaffine._learning.live import live_templates, require_piecewise_affine
+from maxaffine.errors import BadInput
+
+_MEASURES = {"products": squared_products, "cosines": squared_cosines}
+
+
+class OrthogonalTemplates:
+    """A penalty for any training loop, ``loss + penalty(model, x)``, that makes the classes' templates orthogonal.
+
+    on="classifier":  weight * sum_{c1 != c2} <W_c1, W_c2>^2      W (C, d): the live weight of the last layer
+    on="maps":        weight * mean over samples of sum_{c1 != c2} cos(A[x]_c1, A[x]_c2)^2
+
+    Since A[x]_c = W_c A_{1..L-1}[x], orthogonal rows of W push the templates towards orthogonality at next to no cost;
+    the second form differentiates the templates A[x] themselves, by double backward through an extra pass over a few
+    samples. It runs the model in evaluation mode (batch-norm with its running statistics, no dropout), in the
+    parameters' own precision, and only on models that `capture` takes: the first call checks that.
+
+    The layer is found at the first call with a model, by following the outputs back to what made them. Wrappers of
+    data-parallel training and of torch.compile are looked through. Under gradient accumulation divide the sum of loss
+    and penalty by the number of steps, as the loss alone.
+
+    Args:
+        weight: Factor of the penalty, lambda; finite, at least 0. It may be changed during training. The default is for
+            the classifier with few classes; docs/orthogonal-templates.md has the study behind it.
+        on: What is to become orthogonal.
+        compare: ``"products"`` for squared inner products, ``"cosines"`` for squared cosines, which do not depend on
+            the norms. None takes products for the classifier, the published form, and cosines for maps.
+        layer: Path of the classifier's linear layer or 1 x 1 convolution, or of a (C, d) parameter; found by default.
+        samples: Of how many samples of each batch the templates are taken (the first ones); for ``on="maps"``.
+        classes: Between which classes the templates are compared, all by default; for ``on="maps"``, whose cost grows
+            with their number.
+
+    Raises:
+        BadInput: An argument has a wrong value.
+
+    Example:
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3, bias=False))
+        >>> with torch.no_grad():
+        ...     _ = model[1].weight.copy_(torch.tensor([[1.0, 0, 0, 0], [0, 1, 0, 0], [3, 0, 4, 0]]))
+        >>> x = torch.rand(2, 2, 2)
+        >>> OrthogonalTemplates(0.5)(model, x).item(), OrthogonalTemplates(0.5, on="maps")(model, x).item()
+        (9.0, 0.36...)
+
+    Source: the orthogonality penalty of Balestriero and Baraniuk, "A Spline Theory of Deep Networks" (ICML 2018) and
+    "Mad Max: Affine Spline Insights into Deep Learning" (arXiv 1805.06576).
+    """
+
+    def __init__(
+        self,
+        weight: float = 1.0,
+        on: str = "classifier",
+        *,
+        compare: str | None = None,
+        layer: str | None = None,
+        samples: int = 16,
+        classes: Sequence[int] | None = None,
+    ) -> None:
+        if not 0 <= weight < math.inf:
+            raise BadInput(f"weight: {weight} is no finite number of at least 0")
+        if on not in ("classifier", "maps"):
+            raise BadInput(f"on: {on!r} is neither 'classifier' nor 'maps'")
+        if compare not in (None, *_MEASURES):
+            raise BadInput(f"compare: {compare!r} is neither 'products' nor 'cosines'")
+        if samples < 1:
+            raise BadInput(f"samples: {samples} is less than 1")
+        if classes is not None and not 2 <= len(set(classes)) == len(classes):
+            raise BadInput(f"classes: {classes} are not two or more different classes")
+        if on == "maps" and layer is not None or on == "classifier" and classes is not None:
+            raise BadInput('on: layer= belongs to "classifier" and classes= to "maps"; leave out the other one')
+        self.weight = weight
+        self.on = on
+        self.compare = compare or ("products" if on == "classifier" else "cosines")
+        self.layer = layer
+        self.samples = samples
+        self.classes = None if classes is None else tuple(classes)
+        self._known: tuple[weakref.ref[nn.Module], str] | None = None
+
+    def __call__(self, model: nn.Module, x: Any = None) -> Tensor:
+        """Compute the penalty, differentiable in the model's parameters.
+
+        Args:
+            model: The classifier in training, wrapped or not; its mode and its buffers stay as they are.
+            x: The batch: a tensor (N, ...), a tuple of positional inputs or a mapping of keyword inputs. For the
+                classifier only the first call needs it, and none where `layer` is given.
+
+        Returns:
+            A scalar, in float32 at least.
+
+        Raises:
+            BadInput: The classifier cannot be found, or the inputs or the outputs do not fit.
+            NotPiecewiseAffine: ``on="maps"`` and the model has no templates.
+        """
+        if not isinstance(model, nn.Module):
+            raise BadInput(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+        module = unwrapped(model)
+        if self.on == "classifier":
+            return self._measured(named_weight(module, self._classifier(module, x)))
+        if x is None:
+            raise BadInput('x: on="maps" takes the templates at the inputs; call penalty(model, x)')
+        if self._remembered(module) is None:
+            require_piecewise_affine(module, x)
+            self._known = (weakref.ref(module), "")
+        return self._measured(live_templates(module, x, self.samples, self.classes)).mean()
+
+    def __repr__(self) -> str:
+        """Return the arguments."""
+        return f"OrthogonalTemplates({self.weight}, on={self.on!r}, compare={self.compare!r}, layer={self.layer!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all but what is remembered of the last model, which belongs to this process."""
+        return {**self.__dict__, "_known": None}
+
+    def _measured(self, rows: Tensor) -> Tensor:
+        # Entering the context costs as much as the penalty on a small classifier.
+        if not torch.is_autocast_enabled(rows.device.type):
+            return self.weight * _MEASURES[self.compare](rows)
+        with torch.autocast(rows.device.type, enabled=False):
+            return self.weight * _MEASURES[self.compare](rows)
+
+    def _classifier(self, module: nn.Module, x: Any) -> str:
+        if self.layer is not None:
+            return self.layer
+        path = self._remembered(module)
+        if path is None:
+            if x is None:
+                raise BadInput(
+                    'x: without inputs the classifier cannot be found; pass x once, or name it by layer="..."'
+                )
+            path = find_classifier(module, x)
+            self._known = (weakref.ref(module), path)
+        return path
+
+    def _remembered(self, module: nn.Module) -> str | None:
+        if self._known is None or self._known[0]() is not module:
+            return None
+        return self._known[1]

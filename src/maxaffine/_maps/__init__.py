@@ -1,0 +1,6 @@
+"""The affine map that a network is at given inputs: f(x) = A[x] x + b[x], matrix-free or materialized."""
+
+from maxaffine._maps.affine_map import AffineMap
+from maxaffine._maps.offsets import OffsetContributions
+
+__all__ = ["AffineMap", "OffsetContributions"]

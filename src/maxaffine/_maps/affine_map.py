@@ -1,0 +1,387 @@
+"""AffineMap: the one affine map that a network is at each input of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from math import ceil, prod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maxaffine._graph import Dependence, Graph, all_finite, as_tuple, refuse_overflow
+from maxaffine._maps.block import Block, axis_of
+from maxaffine._maps.memory import is_shortage, memory, too_large
+from maxaffine._maps.offsets import OffsetContributions
+from maxaffine.errors import BadInput, MaxAffineError, ShapeMismatch
+
+CHUNK_BYTES = 4 * 2**20
+# The blocks of the batch leave room for this many rows, so that what is done per sample is shared by them.
+ROWS_PER_SAMPLE = 4
+RESULT_CHUNKS = 16
+
+
+class AffineMap:
+    """f(x) = A[x] x + b[x] at each x of a batch.
+
+    ``slopes`` A (N, *out, *in) and ``offsets`` b (N, *out) are computed on first use; ``amap @ v``, ``amap.T @ u`` and
+    calling the map never build A. Within x's region of the partition the map is the network itself (Mad Max,
+    Balestriero and Baraniuk 2018, eq. 7 and section 3.1).
+
+    Args:
+        graph: The frozen graph with one output; fused pairs make it faster (`fuse`).
+        inputs: One tensor per graph input, as the network takes them.
+        outputs: Flat numbers of the units of one sample's output to keep; all by default.
+        chunk_bytes: About how large one intermediate tensor may be; the batch and the rows of A are cut to fit.
+        names: Names of the inputs, where points may be given as a dict.
+
+    Raises:
+        BadInput: When the output does not depend on the input, or ``outputs`` names a unit that does not exist.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        inputs: Sequence[Tensor],
+        outputs: Sequence[int] | Tensor | None = None,
+        chunk_bytes: int = CHUNK_BYTES,
+        names: Sequence[str] = (),
+    ) -> None:
+        self._graph = graph
+        self._names = tuple(names)
+        self._inputs = tuple(inputs)
+        self._chunk_bytes = chunk_bytes
+        self._batch = axis_of(graph, graph.inputs[0])
+        self._number = graph.outputs[0]
+        value = graph.values[self._number]
+        if value.batch is None:
+            raise BadInput("until: this output does not depend on the input; name one that does")
+        self.units = value.units
+        self._rows = None if outputs is None else _checked_outputs(outputs, prod(value.units)).to(inputs[0].device)
+        self._floating = [n for n in graph.inputs if graph.values[n].dependence is Dependence.AFFINE]
+
+    @property
+    def batch(self) -> int:
+        """Number of inputs N."""
+        return self._batch.to_front(self._inputs[0]).shape[0]
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """Shape of one sample's output: the units, or (number of chosen outputs,)."""
+        return self.units if self._rows is None else (len(self._rows),)
+
+    @property
+    def in_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shape of one sample of every floating-point input."""
+        return tuple(self._graph.values[number].units for number in self._floating)
+
+    @cached_property
+    def value(self) -> Tensor:
+        """The network's own output f(x), (N, *out)."""
+        return self._chosen(torch.cat([block.value for block in self._blocks()]))
+
+    @cached_property
+    def offsets(self) -> Tensor:
+        """b[x], (N, *out): the operators' offsets pushed through what follows them."""
+        zeros = [torch.zeros_like(item) if item.is_floating_point() else item for item in self._inputs]
+        return self._push(zeros, offset=True)
+
+    @cached_property
+    def slopes(self) -> Tensor | tuple[Tensor, ...]:
+        """A[x], (N, *out, *in); one tensor per floating-point input where there are several.
+
+        Raises:
+            BadInput: When they are larger than memory: says how large, and what to ask for instead.
+        """
+        return self._slopes()
+
+    def rows(self) -> Iterator[tuple[Tensor, ...]]:
+        """The rows of A in blocks that fit in memory: per floating-point input a tensor (N, rows, *in)."""
+        per_row = self.batch * sum(prod(shape) for shape in self.in_shapes) * self._inputs[0].element_size()
+        for part in self._wanted.split(max(1, RESULT_CHUNKS * self._chunk_bytes // max(per_row, 1))):
+            yield self._rows_of(part)
+
+    def mv(self, v: Any) -> Tensor:
+        """A v, without A.
+
+        Args:
+            v: One direction per input of the batch, given as the network's input(s).
+
+        Returns:
+            (N, *out).
+
+        Raises:
+            BadInput: When ``v`` is not a tensor per input.
+            ShapeMismatch: When ``v`` has another shape than the inputs.
+        """
+        return self._push(self._like_inputs(v, "v"), offset=False)
+
+    def __call__(self, x: Any) -> Tensor:
+        """A x + b at other points, the map held fixed.
+
+        Args:
+            x: One point per input of the batch, given as the network's input(s).
+
+        Returns:
+            (N, *out): the network's output wherever the point lies in the same region.
+
+        Raises:
+            BadInput: When ``x`` is not a tensor per input.
+            ShapeMismatch: When ``x`` has another shape than the inputs.
+        """
+        return self._push(self._like_inputs(x, "x"), offset=True)
+
+    def rmv(self, u: Any) -> Tensor | tuple[Tensor, ...]:
+        """A^T u, without A.
+
+        Args:
+            u: (N, *out), one weight per output.
+
+        Returns:
+            (N, *in); one tensor per floating-point input where there are several.
+
+        Raises:
+            BadInput: When ``u`` is not a tensor.
+            ShapeMismatch: When ``u`` is not of shape (N, *out).
+        """
+        if not isinstance(u, Tensor):
+            raise BadInput(f"u: expected a torch.Tensor, got {type(u).__name__}; use torch.as_tensor")
+        if u.shape != (self.batch, *self.out_shape):
+            raise ShapeMismatch(f"u: shape {tuple(u.shape)}, expected {(self.batch, *self.out_shape)}")
+        full = self._scattered(u.to(self.value).reshape(self.batch, -1))
+        parts, start = [], 0
+        for block in self._blocks():
+            parts.append(block.pull(full[None, start : start + block.batch]))
+            start += block.batch
+        joined = tuple(torch.cat([item[:, 0] for item in items]) for items in zip(*parts, strict=True))
+        return joined[0] if len(joined) == 1 else joined
+
+    def __matmul__(self, v: Any) -> Tensor:
+        """A v, as :meth:`mv`."""
+        return self.mv(v)
+
+    @property
+    def T(self) -> Transposed:
+        """The transposed map: ``amap.T @ u`` is A^T u, as :meth:`rmv`."""
+        return Transposed(self)
+
+    def to_scipy(self, sample: int = 0) -> Any:
+        r"""A[x] at one sample as a linear operator of SciPy, for ``svds``, ``lsqr`` and the like; A is never built.
+
+        All floating-point inputs, flattened one after another, are its vector, and the outputs, flattened, its result.
+
+        Args:
+            sample: Number of the sample.
+
+        Returns:
+            A :class:`scipy.sparse.linalg.LinearOperator` of shape (numbers in one output, numbers in one input). It
+            takes and gives float64, computed in the network's dtype.
+
+        Raises:
+            BadInput: When there is no such sample.
+            MaxAffineError: When SciPy is absent.
+
+        >>> import torch, maxaffine as ma
+        >>> from scipy.sparse.linalg import svds
+        >>> layer = torch.nn.Linear(6, 4).double()
+        >>> amap = ma.capture(layer, torch.zeros(1, 6).double()).affine_map(torch.zeros(1, 6).double())
+        >>> largest = svds(amap.to_scipy(), k=1, return_singular_vectors=False)
+        >>> bool(abs(largest[0] - torch.linalg.matrix_norm(layer.weight, 2).item()) < 1e-9)
+        True
+        """
+        if not -self.batch <= sample < self.batch:
+            raise BadInput(f"sample: {sample} is not one of the {self.batch} samples")
+        try:
+            from scipy.sparse.linalg import LinearOperator
+        except ImportError as error:
+            raise MaxAffineError("to_scipy needs scipy, which is absent; pip install 'maxaffine[partition]'") from error
+        axes = [axis_of(self._graph, number) for number in self._graph.inputs]
+        pairs = zip(self._inputs, axes, strict=True)
+        inputs = [item.narrow(axis.dim, sample % self.batch, 1) for item, axis in pairs]
+        alone = AffineMap(self._graph, inputs, self._rows, self._chunk_bytes, self._names)
+        like = [(axis, item) for axis, item in zip(axes, inputs, strict=True) if item.is_floating_point()]
+        sizes = [item.numel() for _, item in like]
+
+        def matvec(v: np.ndarray) -> np.ndarray:
+            parts = torch.as_tensor(v).reshape(-1).split(sizes)
+            fronts = [part.reshape(1, *shape) for part, shape in zip(parts, alone.in_shapes, strict=True)]
+            given = [axis.from_front(f, item.shape) for f, (axis, item) in zip(fronts, like, strict=True)]
+            return alone.mv(given).reshape(-1).double().numpy(force=True)
+
+        def rmatvec(u: np.ndarray) -> np.ndarray:
+            found = as_tuple(alone.rmv(torch.as_tensor(u).reshape(1, *alone.out_shape)))
+            return torch.cat([part.reshape(-1).double() for part in found]).numpy(force=True)
+
+        shape = (prod(alone.out_shape), sum(sizes))
+        operator: Any = LinearOperator  # whose constructor chooses a class by what it is given
+        return operator(shape, matvec=matvec, rmatvec=rmatvec, dtype=np.float64)
+
+    def offset_contributions(self) -> OffsetContributions:
+        """The exact split of b over the operators that have an offset (a bias, a batch-norm shift, a clipped piece).
+
+        Returns:
+            A mapping from operator name to its contribution (N, *out), in running order; its ``sum()`` is b.
+        """
+        pieces: dict[str, list[Tensor]] = {}
+        for block in self._blocks() if len(self._wanted) else ():
+            found: dict[str, list[Tensor]] = {}
+            for part in self._wanted.split(self._rows_at_once(len(self._wanted))):
+                for name, rows in block.contributions(part).items():
+                    found.setdefault(name, []).append(rows)
+            for name, rows in found.items():
+                pieces.setdefault(name, []).append(torch.cat(rows).T.reshape(-1, *self.out_shape))
+        return OffsetContributions({n: torch.cat(p) for n, p in pieces.items()}, torch.zeros_like(self.value))
+
+    def _slopes(self) -> Tensor | tuple[Tensor, ...]:
+        """All of A, once it is known to fit."""
+        like = self._inputs[0]
+        size = self.batch * prod(self.out_shape) * sum(map(prod, self.in_shapes)) * like.element_size()
+        shapes = [(self.batch, *self.out_shape, *shape) for shape in self.in_shapes]
+        if size > (memory(like.device) or size):
+            raise too_large(shapes, size, like.device)
+        try:
+            return self._all_rows()
+        except (MemoryError, RuntimeError) as error:
+            if not is_shortage(error):
+                raise
+            raise too_large(shapes, size, like.device) from error
+
+    def _all_rows(self) -> Tensor | tuple[Tensor, ...]:
+        if len(self._floating) == 1 and len(self._wanted) > 2 * prod(self.in_shapes[0]):
+            return self._columns()
+        whole = self._rows_of(self._wanted)
+        shaped = tuple(item.reshape(self.batch, *self.out_shape, *item.shape[2:]) for item in whole)
+        return shaped[0] if len(shaped) == 1 else shaped
+
+    @property
+    def _wanted(self) -> Tensor:
+        return torch.arange(prod(self.units)) if self._rows is None else self._rows
+
+    @cached_property
+    def _samples_at_once(self) -> int:
+        per_sample = self._graph.largest_value() * self._inputs[0].element_size()
+        return min(self.batch, max(1, self._chunk_bytes // max(ROWS_PER_SAMPLE * per_sample, 1)))
+
+    def _rows_at_once(self, count: int) -> int:
+        """As many rows as fit beside the samples, in blocks of equal size."""
+        per_row = self._graph.largest_value() * self._inputs[0].element_size() * self._samples_at_once
+        most = max(1, min(count, self._chunk_bytes // max(per_row, 1)))
+        return ceil(count / ceil(count / most)) if count else 1
+
+    def _blocks(self) -> Iterator[Block]:
+        """The batch block by block; a single block is kept, several are made anew on each pass."""
+        if self._samples_at_once >= self.batch:
+            yield self._only
+            return
+        for number, part in enumerate(self._split(self._inputs)):
+            yield self._block(part, number * self._samples_at_once)
+
+    @cached_property
+    def _only(self) -> Block:
+        return self._block(self._inputs, 0)
+
+    def _block(self, inputs: Sequence[Tensor], first: int) -> Block:
+        """The block that begins with sample ``first``; where an operator overflows there is none."""
+        block = Block(self._graph, inputs)
+        if not all_finite(block.value):
+            refuse_overflow(self._graph, inputs, first)
+        return block
+
+    def _split(self, items: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+        axes = [axis_of(self._graph, number) for number in self._graph.inputs]
+        step = self._samples_at_once
+        return zip(*(item.split(step, axis.dim) for item, axis in zip(items, axes, strict=True)), strict=True)
+
+    def _rows_of(self, wanted: Tensor) -> tuple[Tensor, ...]:
+        """The wanted rows of A: per floating-point input a tensor (N, rows, *in)."""
+        step = self._rows_at_once(len(wanted))
+        like = self._inputs[0]
+        if not len(wanted):
+            return tuple(self.value.new_zeros(self.batch, 0, *shape) for shape in self.in_shapes)
+        whole: tuple[Tensor, ...] = ()
+        first = 0
+        for block in self._blocks():
+            for start in range(0, len(wanted), step):
+                parts = block.rows(wanted[start : start + step])
+                if block.batch == self.batch and step >= len(wanted):
+                    return tuple(parts)
+                if not whole:
+                    shapes = [(self.batch, len(wanted), *part.shape[2:]) for part in parts]
+                    whole = tuple(torch.empty(shape, dtype=parts[0].dtype, device=like.device) for shape in shapes)
+                for item, part in zip(whole, parts, strict=True):
+                    item[first : first + block.batch, start : start + step] = part
+            first += block.batch
+        return whole
+
+    def _columns(self) -> Tensor:
+        """A column by column, by A e_d: less work than row by row where there are fewer inputs than outputs."""
+        number, shape = self._floating[0], self.in_shapes[0]
+        place = self._graph.inputs.index(number)
+        if not prod(shape):
+            return self.value.new_zeros(self.batch, *self.out_shape, *shape)
+        points, columns = list(self._inputs), []
+        for entry in range(prod(shape)):
+            unit = torch.zeros(self.batch, prod(shape), dtype=points[place].dtype, device=points[place].device)
+            unit[:, entry] = 1
+            front = unit.reshape(self.batch, *shape)
+            points[place] = axis_of(self._graph, number).from_front(front, self._inputs[place].shape)
+            columns.append(self._push(points, offset=False))
+        return torch.stack(columns, -1).reshape(self.batch, *self.out_shape, *shape)
+
+    def _push(self, points: Sequence[Tensor], offset: bool) -> Tensor:
+        pairs = zip(self._blocks(), self._split(points), strict=True)
+        return self._chosen(torch.cat([block.push(part, offset) for block, part in pairs]))
+
+    def _like_inputs(self, given: Any, name: str) -> list[Tensor]:
+        if isinstance(given, dict) and set(given) == set(self._names):
+            given = [given[key] for key in self._names]
+        items = [given] if isinstance(given, Tensor) else list(given) if isinstance(given, list | tuple) else []
+        if not items or not all(isinstance(item, Tensor) for item in items):
+            keys = f" or a dict with the keys {list(self._names)}" if self._names else ""
+            raise BadInput(f"{name}: expected a tensor for each input{keys}, got {type(given).__name__}")
+        if len(items) == len(self._floating) < len(self._inputs):
+            supply = iter(items)
+            items = [next(supply) if item.is_floating_point() else item for item in self._inputs]
+        if [item.shape for item in items] != [item.shape for item in self._inputs]:
+            shapes = [tuple(item.shape) for item in items]
+            raise ShapeMismatch(f"{name}: shapes {shapes}, expected {[tuple(i.shape) for i in self._inputs]}")
+        return [item.to(like) for item, like in zip(items, self._inputs, strict=True)]
+
+    def _chosen(self, front: Tensor) -> Tensor:
+        return front if self._rows is None else front.reshape(len(front), -1).index_select(1, self._rows)
+
+    def _scattered(self, flat: Tensor) -> Tensor:
+        if self._rows is None:
+            return flat
+        full = flat.new_zeros(flat.shape[0], prod(self.units))
+        return full.index_add_(1, self._rows, flat)
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(str(tuple(shape)) for shape in self.in_shapes)
+        return f"AffineMap(batch={self.batch}, in={shapes}, out={self.out_shape}, {self._inputs[0].dtype})"
+
+
+class Transposed:
+    """The transposed matrix A^T of an affine map, never built: ``amap.T @ u``; ``amap.T.T`` is the map itself."""
+
+    def __init__(self, amap: AffineMap) -> None:
+        self.T = amap
+
+    def __matmul__(self, u: Any) -> Tensor | tuple[Tensor, ...]:
+        """A^T u, as :meth:`AffineMap.rmv`."""
+        return self.T.rmv(u)
+
+    def __repr__(self) -> str:
+        return f"{self.T!r}.T"
+
+
+def _checked_outputs(outputs: Sequence[int] | Tensor, count: int) -> Tensor:
+    chosen = torch.as_tensor(outputs)
+    if chosen.dim() != 1 or chosen.is_floating_point() or chosen.dtype == torch.bool or not len(chosen):
+        raise BadInput(f"outputs: expected a non-empty list of unit numbers, got {outputs!r}")
+    chosen = chosen.long()
+    if int(chosen.min()) < 0 or int(chosen.max()) >= count:
+        raise BadInput(f"outputs: unit numbers must lie in 0..{count - 1}, got {chosen.tolist()}")
+    return chosen

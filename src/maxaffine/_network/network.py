@@ -1,0 +1,431 @@
+"""Network: a captured network, as the graph of affine and piecewise-affine operators that it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import prod
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import TreeSpec, tree_structure, tree_unflatten
+
+from maxaffine._codes import FINGERPRINT, Codes
+from maxaffine._graph import (
+    BatchAxis,
+    Curvature,
+    Graph,
+    OperatorRecord,
+    curvatures,
+    fuse,
+    in_float64,
+    loaded_target,
+    saved_target,
+    undisturbed,
+)
+from maxaffine._maps import AffineMap
+from maxaffine._network.fingerprint import fingerprint
+from maxaffine._network.inputs import InputSpec
+from maxaffine._network.table import html_table, text_table
+from maxaffine._network.task import COORDINATES, Task, checked, inferred
+from maxaffine._progress import progress_bar
+from maxaffine.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Ending:
+    """An activation that was left out after an output.
+
+    Attributes:
+        target: The traced operator.
+        args: Its arguments after the first.
+        kwargs: Its keyword arguments.
+    """
+
+    target: Callable
+    args: tuple
+    kwargs: dict[str, Any]
+
+    def __call__(self, value: Tensor) -> Tensor:
+        """Apply it."""
+        return self.target(value, *self.args, **self.kwargs)
+
+    @property
+    def name(self) -> str:
+        """What it is called, e.g. ``"softmax"``."""
+        return str(self.target).split(".")[1] if "." in str(self.target) else str(self.target)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: the operator by name."""
+        return {**vars(self), "target": saved_target(self.target)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Find the operator again."""
+        self.__dict__.update(state, target=loaded_target(state["target"]))
+
+
+class Network:
+    """What a captured network is and gives: its outputs, affine maps and codes, and its parts.
+
+    Args:
+        graph: The frozen graph.
+        inputs: What the network takes.
+        output_spec: How its outputs are nested.
+        places: Operator names and module paths to the numbers of their values in the graph.
+        endings: The activation left out after each output at capture, if any; empty when nothing was left out.
+        tasks: What each output answers, where that was said; empty when nothing was.
+        mapped: Whether one sample was traced alone and its graph is mapped over the batch.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        inputs: InputSpec,
+        output_spec: TreeSpec,
+        places: dict[str, int],
+        endings: tuple[Ending | None, ...] = (),
+        tasks: tuple[Task, ...] = (),
+        mapped: bool = False,
+    ) -> None:
+        self.graph = graph
+        self.inputs = inputs
+        self.output_spec = output_spec
+        self.places = places
+        self.endings = endings
+        self.tasks = tasks
+        self.mapped = mapped
+
+    def __call__(self, x: Any) -> Any:
+        """The network's own output, nested as the user's module returns it.
+
+        Args:
+            x: A tensor, a tuple of tensors or a dict of tensors, as at capture.
+
+        Returns:
+            The output.
+
+        Raises:
+            BadInput: For NaN, infinity or an empty batch.
+            ShapeMismatch: For another shape, dtype or device than at capture.
+        """
+        with undisturbed(self.inputs.device):
+            return tree_unflatten(self.graph.run(self.inputs.tensors(x)), self.output_spec)
+
+    @cached_property
+    def operators(self) -> tuple[OperatorRecord, ...]:
+        """A record of every operator that depends on the input, in running order."""
+        return tuple(record for step in self.graph.steps for record in step.records)
+
+    @cached_property
+    def convex(self) -> bool:
+        """Whether every output is provably convex in the input: an input-convex network (sufficient, not necessary)."""
+        known = curvatures(self.graph)
+        proved = (Curvature.CONVEX, Curvature.AFFINE, Curvature.CONSTANT)
+        return all(known[number] in proved for number in self.graph.outputs)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """64 hexadecimal digits that name the network: its operators, how they are connected, and their parameters.
+
+        The same module captured again, also in another process, has the same; a weight changed by one bit, another
+        dtype or another connection gives another. `codes` keeps it with the codes, so that codes of different
+        networks are not taken for those of one.
+        """
+        return fingerprint(self.graph)
+
+    @cached_property
+    def _fused(self) -> Graph:
+        return fuse(self.graph)
+
+    def affine_map(
+        self,
+        x: Any,
+        outputs: Sequence[int] | Tensor | None = None,
+        until: str | None = None,
+        output: int | None = None,
+        **options: Any,
+    ) -> AffineMap:
+        """The affine map f(x) = A[x] x + b[x] at each input of a batch.
+
+        Args:
+            x: The inputs, as at capture.
+            outputs: Flat numbers of the units to keep, e.g. ``[3, 7]``; all by default.
+            until: Name of an operator or module to stop after, e.g. ``"layer3.0.relu"``; the output by default.
+            output: Which output, for a network with several.
+            options: ``chunk_bytes``, see :class:`AffineMap`.
+
+        Returns:
+            The map, lazy: nothing is built before it is asked for.
+
+        Raises:
+            BadInput: For an unknown name, or when one of several outputs must be chosen.
+        """
+        target = self.target(until, output)
+        fused = self._fused.part([target])
+        graph = self.graph.part([target]) if fused.missing() else fused
+        names = self.inputs.names if self.inputs.keyword else ()
+        return AffineMap(graph, self.inputs.tensors(x), outputs, names=names, **options)
+
+    def codes(self, x: Any, operators: Sequence[str] | None = None, progress: bool | None = None) -> Codes:
+        """The code of every unit of every piecewise-affine operator, packed into bits.
+
+        Args:
+            x: The inputs as at capture, or a data loader of batches (inputs, or inputs first and labels after them).
+            operators: Names of the operators to keep; all by default.
+            progress: Whether a loader shows a progress bar; by default when it takes over two seconds.
+
+        Returns:
+            The codes.
+
+        Raises:
+            BadInput: For an unknown operator, bad inputs or an empty loader.
+        """
+        operators = [operators] if isinstance(operators, str) else operators
+        graph = self.graph if operators is None else self._only(operators)
+        if not isinstance(x, Iterable):
+            raise BadInput(f"x: expected inputs or a loader of batches, got {type(x).__name__}")
+        if isinstance(x, Tensor | tuple | dict) or isinstance(x, list) and all(isinstance(i, Tensor) for i in x):
+            return self._batch_codes(graph, x, operators)
+        batches = [self._batch_codes(graph, item, operators) for item in self._inputs_of(x, progress)]
+        if not batches:
+            raise BadInput("x: the loader gave no batch")
+        return Codes.concat(batches)
+
+    def _batch_codes(self, graph: Graph, x: Any, operators: Sequence[str] | None) -> Codes:
+        tensors = self.inputs.tensors(x)
+        axis = self.inputs.batch_dims[0]
+        with undisturbed(self.inputs.device):
+            found = {
+                record.name: (codes, record.pieces)
+                for record, codes in graph.codes(tensors)
+                if operators is None or record.name in operators
+            }
+        return Codes.from_tensors(found, tensors[0].shape[axis], {FINGERPRINT: self.fingerprint})
+
+    def _inputs_of(self, loader: Iterable, progress: bool | None) -> Iterator[Any]:
+        for item in progress_bar(progress, "codes", iterable=loader, unit="batch"):
+            labeled = isinstance(item, tuple | list) and len(item) == len(self.inputs.names) + 1
+            inputs = item[:-1] if labeled else item
+            yield inputs[0] if isinstance(inputs, tuple | list) and len(inputs) == 1 else inputs
+
+    def _only(self, operators: Sequence[str]) -> Graph:
+        known = {record.name for record in self.operators if record.pieces > 1}
+        unknown = [name for name in operators if name not in known]
+        if unknown:
+            raise BadInput(f"operators: {unknown} are not piecewise-affine operators here; there are {sorted(known)}")
+        return self.graph.part([self.places[name] for name in operators])
+
+    def double(self) -> Self:
+        """The function that this network's parameters define, computed in float64.
+
+        Returns:
+            A network that takes float64 inputs; this one where it is in float64 already.
+
+        Example:
+            >>> import maxaffine as ma
+            >>> net = ma.capture(torch.nn.Linear(2, 3), torch.zeros(1, 2))
+            >>> net.double()(torch.zeros(1, 2, dtype=torch.float64)).dtype
+            torch.float64
+        """
+        graph = in_float64(self.graph)
+        if graph is self.graph:
+            return self
+        dtypes = tuple(torch.float64 if dtype.is_floating_point else dtype for dtype in self.inputs.dtypes)
+        spec = replace(self.inputs, dtypes=dtypes)
+        return type(self)(graph, spec, self.output_spec, self.places, self.endings, self.tasks, self.mapped)
+
+    def task(self, output: int | None = None, labels: int | None = None) -> Task:
+        """What an output answers: a class, a value, several values, or a field over coordinates.
+
+        What was said at capture holds. Otherwise a row of two or more outputs is taken for classes, unless a sigmoid or
+        tanh follows; a single output for a value, or for the logit of two classes where a sigmoid follows; and values
+        at a point of 2 or 3 coordinates for a field. Labels, where there is data, say more: see ``labels``.
+
+        Args:
+            output: Which output, for a network with several.
+            labels: Number of classes of the data that it is asked about, below 2 where that has no labels: as many as
+                outputs (or 2, of a single output) are its classes, and without labels there are none.
+
+        Returns:
+            The task.
+
+        Raises:
+            BadInput: When one of several outputs must be chosen.
+
+        Example:
+            >>> import maxaffine as ma
+            >>> ma.capture(torch.nn.Linear(4, 3), torch.zeros(1, 4)).task().value
+            'classes'
+            >>> ma.capture(torch.nn.Linear(4, 3), torch.zeros(1, 4), task="values").task().value
+            'values'
+            >>> ma.capture(torch.nn.Linear(4, 1), torch.zeros(1, 4)).task().value
+            'value'
+        """
+        number, place = self.target(None, output), output or 0
+        if self.tasks:
+            return self.tasks[place]
+        ending = self.endings[place] if self.endings else None
+        units = self.graph.values[number].units
+        return inferred(units, self._coordinates, "" if ending is None else ending.name, labels)
+
+    def task_at(self, number: int) -> Task:
+        """The task of a value of the graph: of an output its own, and inside a network of classes that of its shape.
+
+        Args:
+            number: The value's number.
+
+        Returns:
+            The task.
+        """
+        if number in self.graph.outputs:
+            return self.task(self.graph.outputs.index(number))
+        units = self.graph.values[number].units
+        classes = any(self.task(place) is Task.CLASSES for place in range(len(self.graph.outputs)))
+        return inferred(units, False, "", None if classes else 0)
+
+    def with_task(self, *tasks: Task | str) -> Self:
+        """The same network, with what it answers said.
+
+        Args:
+            tasks: One for all outputs, or one for each: ``"classes"``, ``"value"``, ``"values"`` or ``"field"``.
+
+        Returns:
+            The network.
+
+        Raises:
+            BadInput: When there is no such task, or an output cannot be meant so.
+        """
+        values = [self.graph.values[number] for number in self.graph.outputs]
+        given = tasks * len(values) if len(tasks) == 1 else tasks
+        if len(given) != len(values):
+            raise BadInput(f"task: {len(given)} for {len(values)} outputs; give one for all, or one for each")
+        told = tuple(checked(task, value.units, self._coordinates) for task, value in zip(given, values, strict=True))
+        return type(self)(self.graph, self.inputs, self.output_spec, self.places, self.endings, told, self.mapped)
+
+    def settled(self, labels: int, task: Task | str | None = None, output: int | None = None) -> Self:
+        """The same network beside data, with what it answers said once and for all.
+
+        Args:
+            labels: Number of classes of the data, below 2 where it has no labels.
+            task: What one output answers; None where that is inferred, from the labels too.
+            output: Which one, for a network with several.
+
+        Returns:
+            The network.
+
+        Raises:
+            BadInput: When there is no such task or output, or the output cannot be meant so.
+        """
+        tasks: list[Task | str] = [self.task(place, labels) for place in range(len(self.graph.outputs))]
+        if task is not None:
+            self.target(None, output)  # refuses what is not there
+            tasks[output or 0] = task
+        return self.with_task(*tasks)
+
+    @property
+    def _coordinates(self) -> bool:
+        """Whether the input is one point of 2 or 3 coordinates."""
+        return len(self.inputs.units) == 1 and self.inputs.units[0] in [(count,) for count in COORDINATES]
+
+    def part(self, after: str | None = None, until: str | None = None) -> Self:
+        """The part of the network after one operator and up to another, as a network of its own.
+
+        Args:
+            after: Operator or module whose output becomes the input; the network's own inputs by default.
+            until: Operator or module whose output becomes the output; the network's own by default.
+
+        Returns:
+            The part.
+
+        Raises:
+            BadInput: For an unknown name, or when some path leads around ``after``.
+        """
+        targets = self.graph.outputs if until is None else (self.target(until, None),)
+        spec = self.output_spec if until is None else tree_structure(0)
+        tasks = tuple(self.task_at(number) for number in targets)
+        if after is None:
+            return self._with(self.graph.part(targets), self.inputs, spec, tasks)
+        start = self.target(after, None, "after")
+        graph = self.graph.part(targets, [start])
+        if graph.missing():
+            raise BadInput(
+                f"after: some path leads around {after!r} (a skip connection?), so what follows is not a function of it"
+                " alone; choose an operator that every path passes"
+            )
+        return self._with(graph, self._input_at(start), spec, tasks)
+
+    def _with(self, graph: Graph, inputs: InputSpec, spec: TreeSpec, tasks: tuple[Task, ...]) -> Self:
+        alive = {number for step in graph.steps for number in step.outputs if number is not None}
+        places = {n: p for n, p in self.places.items() if p in alive}
+        return type(self)(graph, inputs, spec, places, tasks=tasks, mapped=self.mapped)
+
+    def _input_at(self, number: int) -> InputSpec:
+        value = self.graph.values[number]
+        axis = value.batch or BatchAxis()
+        if (axis.outer, axis.inner) != (1, 1) or value.dtype is None:
+            raise BadInput("after: this value keeps its samples folded into another axis; choose another operator")
+        return replace(
+            self.inputs,
+            names=("x",),
+            keyword=False,
+            units=(value.units,),
+            batch_dims=(axis.dim,),
+            dtypes=(value.dtype,),
+        )
+
+    def target(self, until: str | None, output: int | None, argument: str = "until") -> int:
+        """The number, in the graph, of the value to stop at.
+
+        Args:
+            until: Name of an operator or module; the network's output when None.
+            output: Which output, for a network with several.
+            argument: What the caller calls ``until``, for messages.
+
+        Returns:
+            The number.
+
+        Raises:
+            BadInput: For an unknown name, or when one of several outputs must be chosen.
+        """
+        if until is not None:
+            if until not in self.places:
+                raise BadInput(
+                    f"{argument}: no operator or module is called {until!r}; there are {sorted(self.places)}"
+                )
+            return self.places[until]
+        count = len(self.graph.outputs)
+        if output is None and count > 1:
+            raise BadInput(f"output: the network has {count} outputs; choose one of 0..{count - 1}, or name until=")
+        if output is not None and not 0 <= output < count:
+            raise BadInput(f"output: the network has {count} outputs; got {output}")
+        return self.graph.outputs[output or 0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: what it was made of, without what was computed from it since."""
+        kind = type(self)
+        computed = {name for name in vars(self) if isinstance(getattr(kind, name, None), cached_property)}
+        state = {name: value for name, value in vars(self).items() if name not in computed}
+        # By an example, whose own classes say how they are pickled: PyTorch warns when it reads its specification.
+        return {**state, "output_spec": tree_unflatten(list(range(len(self.graph.outputs))), self.output_spec)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make it again of what was pickled."""
+        self.__dict__.update(state, output_spec=tree_structure(state["output_spec"]))
+
+    def _summary(self) -> str:
+        """One line: how many operators and units, and whether the network is convex in its input."""
+        pieced = [record for record in self.operators if record.pieces > 1]
+        units = sum(prod(record.units) for record in pieced)
+        convex = "convex in its input" if self.convex else "not shown to be convex in its input"
+        answers = ", ".join(self.task(place).value for place in range(len(self.graph.outputs)))
+        mapped = "; one sample was traced alone, and is mapped over the batch" if self.mapped else ""
+        pieces = f"{len(self.operators)} operators, {len(pieced)} of them piecewise affine with {units:,} units"
+        return f"{pieces}; {convex}{mapped}; answers: {answers}"
+
+    def __repr__(self) -> str:
+        return text_table(self._summary(), self.operators)
+
+    def _repr_html_(self) -> str:
+        return html_table(self._summary(), self.operators)

@@ -1,0 +1,325 @@
+"""What is known of a network along a segment: its pieces, where they end, and what changes there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from maxaffine._codes import Codes
+from maxaffine._graph import all_finite, as_rows, refuse_overflow
+from maxaffine._maps import AffineMap
+from maxaffine._network import difference, judged, require_classes, rerun, rounding_bound, size, without_infinities
+from maxaffine._partition.lines.decisions import Decisions, decisions, levels
+from maxaffine._partition.lines.target import Target
+from maxaffine.errors import BadInput, ExactnessError
+
+
+@dataclass(frozen=True)
+class LineReport:
+    """How far apart a partition and the module are.
+
+    Attributes:
+        residual: The largest difference over the largest output or, where that is small because terms cancelled inside
+            the network, over the largest of those (see :class:`maxaffine.ExactnessReport`).
+        bound: What rounding explains.
+        points: Number of places compared, one inside every piece.
+        dtype: Type in which the module was run.
+    """
+
+    residual: float
+    bound: float
+    points: int
+    dtype: torch.dtype
+
+    @property
+    def exact(self) -> bool:
+        """Whether the residual is within the bound."""
+        return self.residual <= self.bound
+
+    def __str__(self) -> str:
+        verdict = "exact" if self.exact else "NOT exact"
+        return f"{verdict} at {self.points} places in {self.dtype}: {self.residual:.2e} (bound {self.bound:.2e})"
+
+
+@dataclass(frozen=True)
+class Crossings:
+    """Every unit that changes its piece along a segment, in the order of the segment.
+
+    Attributes:
+        breakpoint: (crossings,) number of the breakpoint at which it does.
+        operator: (crossings,) number of its operator in ``operators``.
+        unit: (crossings,) its flat number among that operator's units.
+        operators: Names of the piecewise-affine operators.
+    """
+
+    breakpoint: Tensor
+    operator: Tensor
+    unit: Tensor
+    operators: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Return the number of crossings."""
+        return len(self.unit)
+
+    @property
+    def per_operator(self) -> dict[str, int]:
+        """Crossings of every operator, by name."""
+        counts = torch.bincount(self.operator, minlength=len(self.operators))
+        return dict(zip(self.operators, counts.tolist(), strict=True))
+
+    def at(self, breakpoint: int) -> list[tuple[str, int]]:
+        """The units that change at one breakpoint: (operator, flat unit)."""
+        here = self.breakpoint == breakpoint
+        pairs = zip(self.operator[here].tolist(), self.unit[here].tolist(), strict=True)
+        return [(self.operators[operator], unit) for operator, unit in pairs]
+
+
+@dataclass(frozen=True, eq=False)
+class LinePartition:
+    """The pieces of a network along the segment x(t) = (1 - t) x0 + t x1; made by :func:`line`.
+
+    On piece p, between breakpoints p and p + 1, f(x(t)) = slopes[p] t + offsets[p].
+
+    Attributes:
+        breakpoints: (pieces + 1,) increasing, the first 0, the last 1 (or where an unfinished partition ends).
+        starts: (pieces, *out) the limit of the output at the left end of every piece.
+        ends: (pieces, *out) at the right end; the next piece's start wherever the network is continuous.
+        crossings: Which units change where.
+        complete: Whether the partition reaches t = 1.
+        tolerance: See :func:`line`.
+        target: The output that is followed, and the segment.
+    """
+
+    breakpoints: Tensor
+    starts: Tensor
+    ends: Tensor
+    crossings: Crossings
+    complete: bool
+    tolerance: float
+    target: Target = field(repr=False)
+
+    @property
+    def pieces(self) -> int:
+        """Number of pieces."""
+        return len(self.breakpoints) - 1
+
+    @property
+    def lengths(self) -> Tensor:
+        """(pieces,) the length of every piece in t."""
+        return self.breakpoints[1:] - self.breakpoints[:-1]
+
+    @property
+    def middles(self) -> Tensor:
+        """(pieces,) the middle of every piece in t."""
+        return (self.breakpoints[1:] + self.breakpoints[:-1]) / 2
+
+    @cached_property
+    def slopes(self) -> Tensor:
+        """(pieces, *out) d f(x(t)) / dt = A[x] (x1 - x0), computed on first use."""
+        return self.target.slopes(self.middles)
+
+    @cached_property
+    def offsets(self) -> Tensor:
+        """(pieces, *out) f(x(t)) - t d f(x(t)) / dt."""
+        return (self.starts + self.ends) / 2 - self.slopes * self._per_piece(self.middles)
+
+    def points(self, t: Tensor | Sequence[float] | np.ndarray) -> Any:
+        """The inputs x(t).
+
+        Args:
+            t: Places along the segment, from 0 to 1.
+
+        Returns:
+            A batch of len(t) inputs as the network takes them, in float64.
+        """
+        return self.target.segment.packed(self.target.segment.points(self._places(t)))
+
+    def locate(self, t: Tensor | Sequence[float] | np.ndarray) -> Tensor:
+        """The piece in which each place lies; at a breakpoint the one that ends there.
+
+        Args:
+            t: Places along the segment.
+
+        Returns:
+            (len(t),) numbers of pieces.
+
+        Raises:
+            BadInput: For places outside the partition.
+        """
+        places = self._places(t)
+        if bool(((places < 0) | (places > self.breakpoints[-1])).any()):
+            raise BadInput(f"t: the partition covers 0 to {float(self.breakpoints[-1]):.6g}")
+        return (torch.searchsorted(self.breakpoints, places) - 1).clamp(min=0)
+
+    def value(self, t: Tensor | Sequence[float] | np.ndarray) -> Tensor:
+        """f(x(t)) from the partition alone, (len(t), *out).
+
+        Args:
+            t: Places along the segment.
+
+        Returns:
+            The output.
+        """
+        places = self._places(t)
+        piece = self.locate(places)
+        weight = self._per_piece((places - self.breakpoints[piece]) / self.lengths[piece])
+        starts, ends = self.starts[piece], self.ends[piece]
+        # What is infinite all along a piece has no difference.
+        return torch.where(starts == ends, starts, torch.lerp(starts, ends, weight))
+
+    def affine_map(self, pieces: Sequence[int] | Tensor | slice | None = None, **options: Any) -> AffineMap:
+        """The affine maps of pieces in the full input space.
+
+        Args:
+            pieces: Numbers of pieces; all by default.
+            options: As of :meth:`maxaffine.SplineNetwork.affine_map`.
+
+        Returns:
+            The maps, at the middles of the pieces; lazy.
+        """
+        return self.target.maps(self._middles_of(pieces), **options)
+
+    def codes(self, pieces: Sequence[int] | Tensor | slice | None = None) -> Codes:
+        """The codes of pieces: every unit's piece in the middle of each.
+
+        Args:
+            pieces: Numbers of pieces; all by default.
+
+        Returns:
+            The codes.
+        """
+        segment, names = self.target.segment, list(self.crossings.operators)
+        parts = self.target.chunks(self._middles_of(pieces))
+        return Codes.concat([segment.net.codes(segment.packed(segment.points(t)), operators=names) for t in parts])
+
+    def decisions(self, threshold: float = 0.0) -> Decisions:
+        """Every place where the decision changes: the largest output or, of a single one, its side of a threshold.
+
+        Args:
+            threshold: Used for a single output only.
+
+        Returns:
+            The changes, exact like the breakpoints.
+
+        Raises:
+            BadInput: When the output is one or several values, not a class.
+        """
+        require_classes(self.target.task, "decisions", "level_set(level, output) finds where a value is reached")
+        return decisions(
+            self.breakpoints,
+            as_rows(self.starts),
+            as_rows(self.ends),
+            threshold,
+            self.tolerance,
+        )
+
+    def level_set(self, level: float = 0.0, output: int = 0) -> Tensor:
+        """Every place where one output has a given value.
+
+        Args:
+            level: The value.
+            output: Flat number of the output among those that are followed.
+
+        Returns:
+            t, increasing, exact like the breakpoints; of a piece that equals the level all over, its ends.
+
+        Raises:
+            BadInput: When there is no such output.
+        """
+        count = prod(self.starts.shape[1:])
+        if not 0 <= output < count:
+            raise BadInput(f"output: numbers run from 0 to {count - 1}, got {output}")
+        starts, ends = (item.reshape(self.pieces, -1)[:, output] for item in (self.starts, self.ends))
+        return levels(self.breakpoints, starts, ends, level, self.tolerance)
+
+    def verify(self, model: nn.Module, *, seed: int = 0, rtol: float | None = None, raises: bool = True) -> LineReport:
+        """Compare the partition with the user's untouched module, at a random place inside every piece.
+
+        Args:
+            model: The module that was captured.
+            seed: For the places.
+            rtol: Bound on the differences, relative to the largest output; by default what rounding in the module's
+                own type explains.
+            raises: Whether a failure raises.
+
+        Returns:
+            The report.
+
+        Raises:
+            ExactnessError: When an output differs by more than the bound.
+            BadInput: When the partition stops before the module's own output.
+        """
+        if not isinstance(model, nn.Module):
+            raise BadInput(f"model: expected the torch.nn.Module that was captured, got {type(model).__name__}")
+        target = self.target
+        if target.until is not None:
+            raise BadInput("until: the partition stops before the module's output; make one without until= to check it")
+        generator = torch.Generator().manual_seed(seed)
+        weight = 0.1 + 0.8 * torch.rand(self.pieces, generator=generator, dtype=torch.float64)
+        t = torch.lerp(self.breakpoints[:-1], self.breakpoints[1:], weight.to(self.breakpoints.device))
+        expected = torch.cat([self._module(model, part) for part in target.chunks(t)])
+        found = self.value(t)
+        dtype = next(d for d in target.captured.inputs.dtypes if d.is_floating_point)
+        bound = rounding_bound(target.captured) if rtol is None else rtol
+        if not found.numel():
+            return LineReport(0.0, bound, self.pieces, dtype)
+        scale = max(size(without_infinities(item)) for item in (found, expected))
+        # The line itself is in float64: within a piece its values are off by as much as float64 rounds its ends.
+        share = torch.finfo(torch.float64).eps / torch.finfo(dtype).eps
+        scale = max(scale, share * max(size(without_infinities(item)) for item in (self.starts, self.ends)))
+        gap = difference(found, expected)
+        worst = gap.abs().reshape(len(t), -1).amax(1).argmax()
+
+        def made_of(u: Tensor) -> Tensor:
+            ends = target.terms(self.breakpoints[[0, -1]], u[worst].expand(2, *u.shape[1:]))
+            return torch.maximum(target.terms(t, u), share * ends.max())
+
+        residual = judged(gap, scale, bound, made_of)
+        report = LineReport(residual, bound, len(t), dtype)
+        if raises and not report.exact:
+            raise ExactnessError(
+                f"line: {report}. Was the model trained, moved or put into another mode since capture? Then capture it"
+                " again. If not, this is a fault of maxaffine: please report it with the model"
+            )
+        return report
+
+    @torch.no_grad()
+    def _module(self, model: nn.Module, t: Tensor) -> Tensor:
+        """The module's own output at x(t), run in its own type."""
+        target = self.target
+        points = target.segment.points(t)
+        inputs = tuple(x.to(d) for x, d in zip(points, target.captured.inputs.dtypes, strict=True))
+        place = target.output or 0
+        value = rerun(target.captured, model)(inputs)[place]
+        if not all_finite(value):
+            refuse_overflow(target.captured.graph.part([target.number]), inputs)
+        axis = target.graph.values[target.number].batch
+        if target.captured.endings and target.captured.endings[place] is not None:
+            raise BadInput("model: it ends in an activation that capture left out; verify the module without it")
+        return target.chosen(axis.to_front(value) if axis is not None else value).double()
+
+    def _places(self, t: Any) -> Tensor:
+        return torch.as_tensor(t, dtype=torch.float64, device=self.breakpoints.device).reshape(-1)
+
+    def _middles_of(self, pieces: Any) -> Tensor:
+        if pieces is None or isinstance(pieces, slice):
+            return self.middles[pieces or slice(None)]
+        numbers = torch.as_tensor(pieces).reshape(-1)
+        if len(numbers) == 0 or int(numbers.min()) < -self.pieces or int(numbers.max()) >= self.pieces:
+            raise BadInput(f"pieces: expected numbers of pieces in 0..{self.pieces - 1}, got {pieces!r}")
+        return self.middles[numbers]
+
+    def _per_piece(self, t: Tensor) -> Tensor:
+        return t.view(-1, *([1] * (self.starts.dim() - 1)))
+
+    def __repr__(self) -> str:
+        reach = "" if self.complete else f" up to t = {float(self.breakpoints[-1]):.6g} (unfinished)"
+        counts = ", ".join(f"{name} {count}" for name, count in self.crossings.per_operator.items() if count)
+        return f"LinePartition: {self.pieces} pieces{reach}; units that change: {counts or 'none'}"

@@ -1,0 +1,211 @@
+"""The values of a network along consecutive pieces of a line: one row per vertex, or a row and a slope per piece."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maxaffine._graph import BatchAxis, Dependence, Graph, Knots, Step, Value, as_tuple
+
+
+@dataclass(frozen=True)
+class Strip:
+    """All values that later steps read, on the pieces between ``t``; samples first.
+
+    A continuous network needs its values at the vertices alone: a vertex shared by two pieces is one row. A network
+    that jumps has one row per piece, the value at the middle, and its slope along the line.
+
+    Attributes:
+        t: (pieces + 1,) vertices, increasing.
+        values: By number, (pieces + 1, *units) at the vertices, or (pieces, *units) at the middles.
+        slopes: By number, (pieces, *units) d value / dt; None for a continuous network.
+    """
+
+    t: Tensor
+    values: dict[int, Tensor]
+    slopes: dict[int, Tensor] | None
+
+    @property
+    def rows(self) -> int:
+        """Samples in a batch of these values."""
+        return len(self.t) - (self.slopes is not None)
+
+    @property
+    def middles(self) -> Tensor:
+        """(pieces,) the middle of every piece."""
+        return (self.t[:-1] + self.t[1:]) / 2
+
+    def side(self, number: int, which: int) -> Tensor:
+        """A value's limits at the left (-1), the middle (0) or the right (1) of every piece: (pieces, *units)."""
+        value = self.values[number]
+        if self.slopes is None:
+            return (value[:-1] + value[1:]) / 2 if which == 0 else value[:-1] if which < 0 else value[1:]
+        if which == 0 or number not in self.slopes:
+            return value
+        half = _rows((self.t[1:] - self.t[:-1]) / 2, value)
+        return value + which * half * self.slopes[number]
+
+    def refined(self, t: Tensor) -> Strip:
+        """The same on finer pieces: vertices ``t`` within the range of this strip, its own among them."""
+        if torch.equal(t, self.t):
+            return self
+        if self.slopes is None:
+            place = (torch.searchsorted(self.t, t, right=True) - 1).clamp(max=len(self.t) - 2)
+            weight = (t - self.t[place]) / (self.t[place + 1] - self.t[place])
+            return replace(self, t=t, values={n: _between(v, place, weight) for n, v in self.values.items()})
+        middles = (t[:-1] + t[1:]) / 2
+        place = torch.searchsorted(self.t, middles, right=True) - 1
+        ahead = middles - self.middles[place]
+        slopes = {number: slope[place] for number, slope in self.slopes.items()}
+        values = {number: value[place] for number, value in self.values.items()}
+        values |= {n: values[n] + _rows(ahead, slope) * slope for n, slope in slopes.items()}
+        return Strip(t, values, slopes)
+
+
+def _rows(per_row: Tensor, like: Tensor) -> Tensor:
+    return per_row.view(-1, *([1] * (like.dim() - 1)))
+
+
+def _between(value: Tensor, place: Tensor, weight: Tensor) -> Tensor:
+    low = value[place]
+    found = torch.lerp(low, value[place + 1], _rows(weight, value))
+    if found.sum().isnan():  # a constant of infinity
+        found = torch.where(low.isinf(), low, found)
+    return found
+
+
+class Track:
+    """A graph followed along a line: which values are kept, and how one step is taken.
+
+    Args:
+        graph: The part of the network that is followed, in float64.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.last_use = {number: place for place, step in enumerate(graph.steps) for number in step.inputs}
+        self.last_use |= dict.fromkeys(graph.outputs, len(graph.steps))
+        self.held_steps = [s for s in graph.steps if not self._dependent(s)]
+        read = {n for step in graph.steps for n in step.inputs} | set(graph.outputs)
+        jumps = any(not record.continuous for step in graph.steps for record in step.records)
+        regions = any(graph.values[number].dependence is Dependence.REGION for number in read - set(graph.inputs))
+        self.continuous = not jumps and not regions
+
+    def _dependent(self, step: Step) -> bool:
+        return any(n is not None and self.graph.values[n].dependence is not Dependence.HELD for n in step.outputs)
+
+    def start(self, t: Tensor, points: tuple[Tensor, ...], direction: tuple[Tensor, ...]) -> Strip:
+        """The strip of the network's inputs: at the vertices, or at the middles with their slopes."""
+        numbers = self.graph.inputs
+        values = {n: self.axis(n).to_front(x) for n, x in zip(numbers, points, strict=True)}
+        if self.continuous:
+            return Strip(t, values, None)
+        slopes = {n: self.axis(n).to_front(d) for n, d in zip(numbers, direction, strict=True) if d.is_floating_point()}
+        return Strip(t, values, slopes)
+
+    def axis(self, number: int) -> BatchAxis:
+        """Where a value keeps its samples."""
+        return self.graph.values[number].batch or BatchAxis()
+
+    def placed(self, number: int, front: Tensor) -> Tensor:
+        """A value (rows, *units) in its own layout."""
+        value = self.graph.values[number]
+        return self.axis(number).from_front(front, _layout(value, front.shape[0]))
+
+    def held(self, rows: int) -> dict[int, Any]:
+        """Values that depend on the number of samples alone."""
+        if not self.held_steps:
+            return {}
+        found: dict[int, Any] = {}
+        for step in self.held_steps:
+            for number in step.inputs:
+                value = self.graph.values[number]
+                if number not in found:  # only its size is read
+                    found[number] = torch.zeros((), dtype=value.dtype).expand(_layout(value, rows))
+            step.run(found)
+        return found
+
+    def arguments(self, step: Step, strip: Strip, held: dict[int, Any], which: int | None = None) -> list[Any]:
+        """A step's inputs in their own layout: its rows, or a side of every piece (see :meth:`Strip.side`)."""
+        found = []
+        for number in step.inputs:
+            if number not in strip.values:
+                found.append(held[number])
+            else:
+                front = strip.values[number] if which is None else strip.side(number, which)
+                found.append(self.placed(number, front))
+        return found
+
+    def take(self, place: int, strip: Strip, held: dict[int, Any], tolerance: float) -> Strip:
+        """Take one step; values that no later step reads are dropped.
+
+        Values at vertices that are within the tolerance of a knot are put on it: what is zero stays exactly zero, so
+        that ties after it (in a max-pooling of relus) remain ties.
+
+        Args:
+            place: Number of the step.
+            strip: The values so far.
+            held: Values that depend on the number of samples alone.
+            tolerance: Relative to the largest of the step's inputs.
+
+        Returns:
+            The values after the step.
+        """
+        step = self.graph.steps[place]
+        if not self._dependent(step):
+            return strip
+        values, slopes = dict(strip.values), None if strip.slopes is None else dict(strip.slopes)
+        inputs = self.arguments(step, strip, held)
+        boundaries = step.operator.boundaries()
+        if slopes is None and isinstance(boundaries, Knots):
+            inputs = [_on_knots(inputs[0], boundaries.knots, tolerance * scale(inputs)), *inputs[1:]]
+        value = step.operator(*inputs)
+        for number, item in zip(step.outputs, as_tuple(value), strict=False):
+            if number is not None:
+                values[number] = self.axis(number).to_front(item)
+        if slopes is not None and step.active:
+            tangents = [self._tangent(step.inputs[position], strip) for position in step.active]
+            moved = step.operator.local(inputs, value).mv(tangents)
+            for number, item in zip(step.outputs, moved, strict=False):
+                if number is not None and item is not None:
+                    slopes[number] = self.axis(number).to_front(item)
+        for number in {*step.inputs, *step.outputs}:
+            if number is not None and self.last_use.get(number, -1) <= place:
+                values.pop(number, None)
+                if slopes is not None:
+                    slopes.pop(number, None)
+        return Strip(strip.t, values, slopes)
+
+    def _tangent(self, number: int, strip: Strip) -> Tensor:
+        known = strip.slopes or {}
+        slope = known[number] if number in known else torch.zeros_like(strip.values[number])
+        return self.placed(number, slope)
+
+
+def _on_knots(x: Tensor, knots: tuple[float, ...], limit: float) -> Tensor:
+    for knot in knots:
+        near = torch.nn.functional.hardshrink(x, limit) if knot == 0 else None
+        x = torch.where((x - knot).abs() <= limit, knot, x) if near is None else near
+    return x
+
+
+def scale(*sides: list[Any]) -> float:
+    """The largest finite magnitude among an operator's inputs."""
+    tensors = [item for side in sides for item in side if isinstance(item, Tensor) and item.is_floating_point()]
+    found = 0.0
+    for item in tensors:
+        largest = float(item.abs().max()) if item.numel() else 0.0
+        if largest == float("inf"):
+            largest = float(item[item.isfinite()].abs().max()) if item.isfinite().any() else 0.0
+        found = max(found, largest)
+    return found
+
+
+def _layout(value: Value, rows: int) -> list[int]:
+    axis = value.batch or BatchAxis()
+    folded = (axis.outer > 1) + (axis.inner > 1)
+    before, after = value.units[: axis.dim], value.units[axis.dim + folded :]
+    return [*before, axis.outer * rows * axis.inner, *after]

@@ -1,0 +1,168 @@
+"""The subdivision of a line, layer by layer and depth first: blocks of finished pieces in the order of the line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maxaffine._graph import BatchAxis, Graph, Step, as_rows
+from maxaffine._partition.lines.cuts import Stretches, cuts
+from maxaffine._partition.lines.segment import Segment
+from maxaffine._partition.lines.strip import Strip, Track, scale
+from maxaffine._partition.refusal import known_boundaries, refusal
+from maxaffine.errors import NotPiecewiseAffine
+
+TEMPORARIES = 8  # tensors as large as the largest value that one step holds at a time
+
+
+@dataclass(frozen=True)
+class Block:
+    """Finished pieces, next to one another.
+
+    Attributes:
+        t: (pieces + 1,) vertices.
+        starts: (pieces, *units) the output's limit at the left end of every piece.
+        ends: (pieces, *units) at the right end.
+        at: (changes,) where a unit changes its piece: one of ``t`` but the last.
+        operator: (changes,) place of the unit's operator among those with several pieces.
+        unit: (changes,) its flat number among the operator's units.
+    """
+
+    t: Tensor
+    starts: Tensor
+    ends: Tensor
+    at: Tensor
+    operator: Tensor
+    unit: Tensor
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Pieces that still have to run from a step on; ``parent`` is shared by neighbors until they do."""
+
+    place: int
+    parent: Strip
+    t: Tensor
+    cut: bool
+
+
+class Walk:
+    """Follow one output of a network along a segment.
+
+    Args:
+        graph: The part of the network up to that output, in float64.
+        segment: The segment.
+        tolerance: Vertices closer than this are one, and values below it, relative to the largest of their operator's
+            inputs, count as zero.
+        memory: About how many bytes the values of one block may take.
+    """
+
+    def __init__(self, graph: Graph, segment: Segment, tolerance: float, memory: int) -> None:
+        self.track = Track(graph)
+        self.segment = segment
+        self.tolerance = tolerance
+        self.rows = max(2, memory // (8 * TEMPORARIES * graph.largest_value()))
+        places = [p for p, s in enumerate(graph.steps) if s.records and s.records[0].pieces > 1]
+        self.operators = {place: number for number, place in enumerate(places)}
+        self._last: dict[int, Tensor] = {}  # the codes of the last piece seen, by step
+        self._changes: list[tuple[Tensor, int, Tensor]] = []
+
+    def blocks(self) -> Iterator[Block]:
+        """Finished pieces from t = 0 to t = 1, at most ``rows`` at a time."""
+        t = torch.tensor([0.0, 1.0], dtype=torch.float64, device=self.segment.start[0].device)
+        at = t if self.track.continuous else t.mean(0, keepdim=True)
+        strip = self.track.start(t, self.segment.points(at), self.segment.direction(len(at)))
+        tasks = [_Task(0, strip, t, False)]
+        while tasks:
+            task = tasks.pop()
+            found = self._run(task)
+            if isinstance(found, Strip):
+                yield self._finish(found)
+            else:
+                tasks.extend(reversed(found))
+
+    def _run(self, task: _Task) -> Strip | list[_Task]:
+        """Run to the end, or up to a step whose cuts make too many pieces for one block."""
+        strip, cut = task.parent.refined(task.t), task.cut
+        held, pairs = self._held_values(strip)
+        for place in range(task.place, len(self.track.graph.steps)):
+            step = self.track.graph.steps[place]
+            if place in self.operators:
+                if not cut:
+                    t = self._subdivide(step, strip, pairs)
+                    if len(t) - 1 > self.rows and len(t) > len(strip.t):
+                        starts = range(0, len(t) - 1, self.rows)
+                        return [_Task(place, strip, t[s : s + self.rows + 1], True) for s in starts]
+                    if len(t) > len(strip.t):
+                        strip = strip.refined(t)
+                        held, pairs = self._held_values(strip)
+                self._record(place, step, strip, pairs)
+                cut = False
+            strip = self.track.take(place, strip, held, self.tolerance)
+        return strip
+
+    def _held_values(self, strip: Strip) -> tuple[dict[int, Any], dict[int, Any]]:
+        """Values that depend on the batch size alone, for the strip's rows and for its pieces."""
+        held = self.track.held(strip.rows)
+        return held, held if strip.slopes is not None else self.track.held(len(strip.t) - 1)
+
+    def _subdivide(self, step: Step, strip: Strip, pairs: dict[int, Any]) -> Tensor:
+        """The strip's vertices and those at which the operator's units change their pieces."""
+        left, right = (self.track.arguments(step, strip, pairs, side) for side in (-1, 1))
+        pieces = len(strip.t) - 1
+        number = step.result
+        units = self.track.graph.values[number].units
+        owner = torch.arange(pieces, device=strip.t.device).view(-1, *([1] * len(units))).expand(pieces, *units)
+        owner = self.track.placed(number, owner)
+        found = cuts(step, Stretches(left, right, owner, self.tolerance * scale(left, right)))
+        piece = torch.cat([item[0] for item in found]) if found else torch.empty(0, dtype=torch.long)
+        if not len(piece):
+            return strip.t
+        fraction = torch.cat([item[1] for item in found])
+        start, end = strip.t[piece], strip.t[piece + 1]
+        new = start + fraction * (end - start)
+        new = new[(new - start > self.tolerance) & (end - new > self.tolerance)].sort().values
+        apart = torch.ones_like(new, dtype=torch.bool)
+        apart[1:] = new[1:] - new[:-1] > self.tolerance
+        return torch.cat([strip.t, new[apart]]).sort().values
+
+    def _record(self, place: int, step: Step, strip: Strip, pairs: dict[int, Any]) -> None:
+        """Note every unit whose code differs between neighboring pieces."""
+        inputs = self.track.arguments(step, strip, pairs, 0)
+        codes = self._codes(step, inputs)
+        axis = self.track.graph.values[step.result].batch or BatchAxis()
+        codes = as_rows(axis.to_front(codes))
+        before = torch.cat([self._last.get(place, codes[:1]), codes[:-1]])
+        piece, unit = torch.nonzero(codes != before, as_tuple=True)
+        self._last[place] = codes[-1:].clone()
+        if len(piece):
+            self._changes.append((strip.t[piece], self.operators[place], unit))
+
+    def _codes(self, step: Step, inputs: list[Any]) -> Tensor:
+        """The codes in the middle of pieces, where values too small to trust count as on the boundary."""
+        codes = known_boundaries(step).codes(inputs, self.tolerance * scale(inputs, inputs))
+        if codes is None:  # they do not follow from the boundaries
+            codes = step.operator.codes(inputs, step.operator(*inputs))
+        if codes is None:
+            raise NotPiecewiseAffine(*refusal(step, "it has pieces and no codes", "let its method codes() give them"))
+        return codes
+
+    def _finish(self, strip: Strip) -> Block:
+        number = self.track.graph.outputs[0]
+        starts, ends = strip.side(number, -1), strip.side(number, 1)
+        here = [(t, torch.full_like(unit, k), unit) for t, k, unit in self._changes]
+        if not here:
+            empty = torch.empty(0, dtype=torch.long, device=strip.t.device)
+            return Block(strip.t, starts, ends, strip.t[:0], empty, empty)
+        at, operator, unit = (torch.cat(parts) for parts in zip(*here, strict=True))
+        done = at < strip.t[-1]
+        order = at[done].argsort(stable=True)
+        later = ~done
+        self._changes = [
+            (at[later & (operator == k)], int(k), unit[later & (operator == k)]) for k in operator[later].unique()
+        ]
+        return Block(strip.t, starts, ends, at[done][order], operator[done][order], unit[done][order])

@@ -1,0 +1,85 @@
+"""Signs of many functions at many vertices, packed into bits: which edges and cells does a zero set cross?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from maxaffine._partition.planes.complex.cells import Complex
+
+WORD = 64
+CHUNK_WORDS = 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class Signs:
+    """The sign of M functions at V vertices.
+
+    Attributes:
+        above: (V, words) uint64, bit j of a row set where function j is positive.
+        below: The same where it is negative.
+        count: M.
+    """
+
+    above: np.ndarray
+    below: np.ndarray
+    count: int
+
+    @classmethod
+    def of(cls, table: np.ndarray) -> Signs:
+        """The signs of a table (V, M)."""
+        return cls(_pack(table > 0), _pack(table < 0), table.shape[1])
+
+    def crossed_edges(self, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(edge, function) wherever a function has strictly opposite signs at the ends, sorted by edge."""
+        found = [
+            _set_bits((self.above[a] & self.below[b]) | (self.below[a] & self.above[b]), first)
+            for first, (a, b) in _chunks(ends, self.above.shape[1])
+        ]
+        return _join(found)
+
+    def touched_cells(self, cells: Complex) -> tuple[np.ndarray, np.ndarray]:
+        """(cell, function) wherever a function has both signs and a zero at the corners of a cell, sorted by cell."""
+        zero = ~(self.above | self.below)
+        if self.count % WORD:
+            zero[:, -1] &= np.uint64((1 << self.count % WORD) - 1)
+        touching = np.flatnonzero(np.bitwise_or.reduce(zero, axis=1)[cells.corners])
+        candidates = np.unique(cells.cell_of[touching])
+        found = []
+        step = max(1, CHUNK_WORDS // max(1, 8 * self.above.shape[1]))
+        for first in range(0, len(candidates), step):
+            part, vertices, _ = cells.cells(candidates[first : first + step])
+            rows = vertices[part.corners]
+            any_of = [np.bitwise_or.reduceat(bits[rows], part.starts[:-1]) for bits in (self.above, self.below, zero)]
+            cell, function = _set_bits(any_of[0] & any_of[1] & any_of[2], 0)
+            found.append((candidates[first + cell], function))
+        return _join(found)
+
+
+def _pack(mask: np.ndarray) -> np.ndarray:
+    rows, columns = mask.shape
+    packed = np.zeros((rows, -(-columns // WORD) * 8), dtype=np.uint8)
+    packed[:, : -(-columns // 8)] = np.packbits(mask, axis=1, bitorder="little")
+    return packed.view(np.uint64)
+
+
+def _set_bits(words: np.ndarray, first: int) -> tuple[np.ndarray, np.ndarray]:
+    """(first + row, bit) of every set bit, row by row."""
+    rows, columns = np.nonzero(words)
+    octets = words[rows, columns].view(np.uint8).reshape(-1, 8)
+    which, bit = np.nonzero(np.unpackbits(octets, axis=1, bitorder="little"))
+    return rows[which] + first, columns[which] * WORD + bit
+
+
+def _chunks(ends: np.ndarray, words: int) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
+    step = max(1, CHUNK_WORDS // max(1, words))
+    for first in range(0, len(ends), step):
+        yield first, (ends[first : first + step, 0], ends[first : first + step, 1])
+
+
+def _join(found: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    if not found:
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    return np.concatenate([a for a, _ in found]), np.concatenate([b for _, b in found])

@@ -1,0 +1,271 @@
+"""A plane in the space of a network's inputs, and the polygon of it that is partitioned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maxaffine._capture import SplineNetwork
+from maxaffine._graph import as_rows
+from maxaffine._partition.inputs import widened
+from maxaffine._partition.planes.complex import cross
+from maxaffine.errors import BadInput, ShapeMismatch
+
+MARGIN = 0.25
+FLAT = 1e-9
+BESIDE = 1e-12  # of the largest entry: rounding of an input that lies in the plane
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """The plane x(t) = origin + t_1 basis_1 + t_2 basis_2.
+
+    Attributes:
+        net: The network, in float64.
+        origin: Per input of the network a batch of one.
+        basis: Per input a batch of two; zeros for one that is not floating point.
+        anchors: (3, 2) coordinates of the inputs that span the plane; None where it was given by directions.
+    """
+
+    net: SplineNetwork
+    origin: tuple[Tensor, ...]
+    basis: tuple[Tensor, ...]
+    anchors: Tensor | None = None
+
+    def points(self, t: Tensor) -> tuple[Tensor, ...]:
+        """The inputs x(t): a batch of len(t) for each input of the network."""
+        found = []
+        for start, axes, dim in zip(self.origin, self.basis, self.net.inputs.batch_dims, strict=True):
+            front, moved = start.movedim(dim, 0), axes.movedim(dim, 0)
+            rows = front.expand(len(t), *front.shape[1:])
+            if start.is_floating_point():
+                rows = rows + torch.tensordot(t.to(moved), moved, dims=1)
+            found.append(rows.movedim(0, dim).contiguous())
+        return tuple(found)
+
+    def packed(self, tensors: Sequence[Tensor]) -> Any:
+        """The tensors as the network takes them."""
+        if self.net.inputs.keyword:
+            return dict(zip(self.net.inputs.names, tensors, strict=True))
+        return tensors[0] if len(tensors) == 1 else tuple(tensors)
+
+    def coordinates(self, x: Any) -> Tensor:
+        """(N, 2) coordinates of the points of the plane nearest to inputs.
+
+        Args:
+            x: A batch of inputs, as at capture.
+
+        Returns:
+            t of the orthogonal projections.
+        """
+        tensors = widened(self.net, x, "x")
+        axes = self._flat(self.basis)
+        gaps = self._flat(tensors) - self._flat(self.origin)
+        return torch.linalg.lstsq(axes.T, gaps.T).solution.T
+
+    def _flat(self, tensors: Sequence[Tensor]) -> Tensor:
+        """(N, all floating-point numbers of one sample)."""
+        pairs = zip(tensors, self.net.inputs.batch_dims, strict=True)
+        return torch.cat([as_rows(item.movedim(dim, 0)) for item, dim in pairs if item.is_floating_point()], 1)
+
+
+def spanned(net: SplineNetwork, anchors: Any) -> Frame:
+    """The plane through three inputs; coordinates are distances in input space, from the first towards the second.
+
+    Args:
+        net: The network.
+        anchors: A batch of three inputs as at capture, or three of them, with or without the dimension of the batch.
+
+    Returns:
+        The plane.
+
+    Raises:
+        BadInput: When they are not three inputs, lie on a line, or differ in an input that is not floating point.
+    """
+    tensors = stacked(net, anchors, "anchors")
+    dims = net.inputs.batch_dims
+    if tensors[0].shape[dims[0]] != 3:
+        raise BadInput(f"anchors: a plane goes through three inputs, got {tensors[0].shape[dims[0]]}")
+    origin = tuple(item.narrow(dim, 0, 1) for item, dim in zip(tensors, dims, strict=True))
+    gaps = tuple(item.narrow(dim, 1, 2) - first for item, first, dim in zip(tensors, origin, dims, strict=True))
+    if any(gap.any() for gap in gaps if not gap.is_floating_point()):
+        raise BadInput("anchors: an input that is not floating point cannot move; give it the same value in all three")
+    plane = Frame(net.double(), origin, gaps)
+    towards = plane._flat(gaps)
+    q, r = torch.linalg.qr(towards.T)
+    if not r[0, 0].abs() > 0 or not r[1, 1].abs() > FLAT * r.abs().max():
+        raise BadInput("anchors: they lie on a line, which spans no plane; choose three in general position")
+    triangle = r * r.diagonal().sign()[:, None]  # columns: the gaps in terms of the orthonormal basis
+    turn = torch.linalg.inv(triangle).T
+    basis = tuple(_combine(turn, gap, dim) for gap, dim in zip(gaps, dims, strict=True))
+    corners = torch.cat([torch.zeros(1, 2, dtype=torch.float64), triangle.T])
+    return Frame(net.double(), origin, basis, corners)
+
+
+def directed(net: SplineNetwork, origin: Any, basis: Any) -> Frame:
+    """The plane through one input along two directions.
+
+    Args:
+        net: The network.
+        origin: A batch of one input, as at capture, or without that dimension.
+        basis: A batch of two directions, shaped as inputs, or two of them.
+
+    Returns:
+        The plane.
+
+    Raises:
+        BadInput: When these are not one input and two directions that differ.
+    """
+    start, axes = (stacked(net, x, name) for x, name in ((origin, "origin"), (basis, "basis")))
+    dims = net.inputs.batch_dims
+    for tensors, name, count in ((start, "origin", 1), (axes, "basis", 2)):
+        if tensors[0].shape[dims[0]] != count:
+            raise BadInput(f"{name}: expected a batch of {count}, got {tensors[0].shape[dims[0]]}")
+    axes = tuple(item if item.is_floating_point() else torch.zeros_like(item) for item in axes)
+    plane = Frame(net.double(), start, axes)
+    size = torch.linalg.svdvals(plane._flat(axes))
+    if not size[1] > FLAT * size[0]:
+        raise BadInput("basis: the two directions are parallel (or zero) and span no plane; choose others")
+    return plane
+
+
+def input_plane(net: SplineNetwork) -> Frame:
+    """The plane of all inputs of a network that takes two numbers: t is the input.
+
+    Args:
+        net: The network.
+
+    Returns:
+        The plane.
+
+    Raises:
+        BadInput: When the network does not take two numbers, or they are not floating point.
+    """
+    sizes = [prod(units) for units in net.inputs.units]
+    if sum(sizes) != 2 or not all(dtype.is_floating_point for dtype in net.inputs.dtypes):
+        raise BadInput(
+            f"anchors: the network takes inputs of shape {', '.join(map(str, net.inputs.units))}, in which there are"
+            " many planes; give three anchors, or origin and basis"
+        )
+    origin, basis, axes = [], [], torch.eye(2, dtype=torch.float64, device=net.inputs.device).split(sizes, 1)
+    for units, dim, axis in zip(net.inputs.units, net.inputs.batch_dims, axes, strict=True):
+        moved = axis.reshape(2, *units).movedim(0, dim)
+        basis.append(moved)
+        origin.append(torch.zeros_like(moved.narrow(dim, 0, 1)))
+    return Frame(net.double(), tuple(origin), tuple(basis))
+
+
+def inside(frame: Frame, tensors: Sequence[Tensor]) -> Tensor:
+    """The coordinates of inputs that lie in a plane.
+
+    Args:
+        frame: The plane.
+        tensors: Per input of the network a batch of k.
+
+    Returns:
+        (k, 2).
+
+    Raises:
+        BadInput: When one lies off it.
+    """
+    t = frame.coordinates(frame.packed(tensors))
+    for item, here in zip(tensors, frame.points(t), strict=True):
+        size = max(float(item.abs().max()), float(here.abs().max()), 1.0) if item.numel() else 1.0
+        gap = float((item - here).abs().max()) if item.numel() else 0.0
+        if gap > BESIDE * size:
+            raise BadInput(f"points: one lies {gap:.2g} off the plane; give inputs that lie in it, in float64")
+    return t
+
+
+def stacked(net: SplineNetwork, given: Any, name: str) -> tuple[Tensor, ...]:
+    """Inputs in float64 from what may be a list or tuple of inputs, with or without the dimension of the batch.
+
+    Args:
+        net: The network.
+        given: A batch of inputs as at capture, or several of them.
+        name: The argument's name, for messages.
+
+    Returns:
+        One tensor per input of the network.
+
+    Raises:
+        BadInput: For whatever the network itself refuses.
+        ShapeMismatch: For inputs of different shapes.
+    """
+    items = list(given) if isinstance(given, list | tuple) else [given]
+    if len(net.inputs.names) > 1 or not items or not all(isinstance(item, Tensor) for item in items):
+        return widened(net, given, name)
+    dim, rank = net.inputs.batch_dims[0], len(net.inputs.units[0])
+    items = [item.unsqueeze(dim) if item.dim() == rank else item for item in items]
+    if len({item.shape for item in items}) > 1:
+        raise ShapeMismatch(f"{name}: inputs of different shapes {[tuple(item.shape) for item in items]}")
+    return widened(net, torch.cat(items, dim), name)
+
+
+def _combine(turn: Tensor, gap: Tensor, dim: int) -> Tensor:
+    if not gap.is_floating_point():
+        return gap
+    return torch.tensordot(turn, gap.movedim(dim, 0), dims=1).movedim(0, dim)
+
+
+def polygon(extent: Any, anchors: Tensor | None) -> np.ndarray:
+    """The corners of the polygon that is partitioned, counter-clockwise.
+
+    Args:
+        extent: A number r for the square [-r, r]^2, (left, right, bottom, top), or (n, 2) corners of a convex polygon;
+            None for the rectangle around the anchors with a margin, or the square [-1, 1]^2.
+        anchors: (3, 2) or None.
+
+    Returns:
+        (n, 2).
+
+    Raises:
+        BadInput: When it is none of these, or not convex.
+    """
+    if extent is None:
+        extent = 1.0 if anchors is None else _around(anchors)
+    try:
+        given = np.asarray(extent, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"extent: expected numbers, got {extent!r}") from error
+    if not np.isfinite(given).all():
+        raise BadInput("extent: it holds NaN or infinity")
+    if given.ndim == 0:
+        given = np.array([-given, given, -given, given])
+    if given.shape == (4,):
+        left, right, bottom, top = given
+        with np.errstate(over="ignore", under="ignore"):
+            area = (right - left) * (top - bottom)
+        if not (left < right and bottom < top and np.finfo(float).tiny <= area < np.inf):
+            raise BadInput(
+                "extent: (left, right, bottom, top) must span an area, neither 0 nor infinite in float64, got"
+                f" {tuple(given.tolist())}"
+            )
+        return np.array([[left, bottom], [right, bottom], [right, top], [left, top]])
+    return _convex(given)
+
+
+def _around(anchors: Tensor) -> np.ndarray:
+    low, high = anchors.amin(0).numpy(), anchors.amax(0).numpy()
+    margin = MARGIN * float((high - low).max())
+    return np.array([low[0] - margin, high[0] + margin, low[1] - margin, high[1] + margin])
+
+
+def _convex(corners: np.ndarray) -> np.ndarray:
+    if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 3:
+        raise BadInput("extent: expected a number, (left, right, bottom, top), or (n, 2) corners of a polygon")
+    sides = np.roll(corners, -1, 0) - corners
+    turns = cross(sides, np.roll(sides, -1, 0))
+    size = np.hypot(*sides.T)
+    sines = turns / np.maximum(size * np.roll(size, -1), np.finfo(float).tiny)
+    angles = np.arctan2(turns, (sides * np.roll(sides, -1, 0)).sum(1))
+    once = np.isclose(abs(angles.sum()), 2 * np.pi)
+    if not ((sines > FLAT).all() or (sines < -FLAT).all()) or not once:
+        raise BadInput("extent: the corners must be those of a convex polygon, in order around it")
+    return corners if sines[0] > 0 else corners[::-1].copy()

@@ -1,0 +1,91 @@
+"""Every region of a network on a plane, exactly."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from maxaffine._capture import SplineNetwork
+from maxaffine._partition.planes.blocks import Leaf
+from maxaffine._partition.planes.glue import glue
+from maxaffine._partition.planes.partition import PlanePartition
+from maxaffine._partition.planes.task import MEMORY, TOLERANCE, Watch, task
+
+
+def plane(
+    net: SplineNetwork,
+    anchors: Any = None,
+    *,
+    origin: Any = None,
+    basis: Any = None,
+    points: Any = None,
+    extent: Any = None,
+    until: str | None = None,
+    output: int | None = None,
+    tolerance: float = TOLERANCE,
+    memory: int = MEMORY,
+    keep_values: bool | None = None,
+    progress: bool | Watch | None = None,
+) -> PlanePartition:
+    """Divide a convex polygon of a plane in input space into the regions of a network.
+
+    x(t) = origin + t_1 basis_1 + t_2 basis_2; on every cell all units keep their pieces, so f(x(t)) is affine in t.
+    The network is followed operator by operator, and all cells are divided by all units of an operator at once: an edge
+    is cut where a unit changes sign, and within a cell, on which the unit is affine, its zero set is the chord between
+    two such cuts. Continuity makes the value at a vertex the same for all cells around it. All in float64.
+
+    Args:
+        net: The network. One captured in another type is computed in float64, with the parameters as they are.
+        anchors: Three inputs that span the plane: (x0, x1, x2), or a batch of three. Coordinates then are distances
+            in input space, the first anchor at (0, 0) and the second on the first axis. A network that takes two
+            numbers needs neither anchors nor origin and basis: coordinates are its inputs.
+        origin: In place of anchors, one input,
+        basis: and two directions, shaped as inputs: a pair, or a batch of two; coordinates count these directions.
+        points: Further inputs that lie in the plane, given as anchors are. Where an image has flat patches, hundreds of
+            boundaries pass through its point; a known point (an anchor, the origin, these) is a vertex from the start,
+            any other is found and costs more time.
+        extent: What to partition, in coordinates: r for [-r, r]^2, (left, right, bottom, top), or the corners (n, 2) of
+            a convex polygon. By default the rectangle around the anchors with a margin, or [-1, 1]^2.
+        until: Name of an operator or module to stop after; the boundaries of what follows it are left out.
+        output: Which output, for a network with several.
+        tolerance: Points closer than this, relative to the polygon, may become one vertex; units this small beside
+            their largest value on the polygon count as zero at a vertex.
+        memory: About how many bytes the values of one block of cells may take; other blocks wait, depth first.
+        keep_values: Whether to keep the outputs at the vertices; by default when there are at most 128.
+        progress: Whether to show a progress bar of the area done; by default when it takes over two seconds. Or a
+            function, called before every step with the share of the work done, in [0, 1], and the number of cells so
+            far, which only grows; what it raises ends the run and reaches the caller.
+
+    Returns:
+        The partition. Ctrl-C returns it with unfinished cells, which say so, and a warning.
+
+    Raises:
+        BadInput: For anything that spans no plane or polygon, bad inputs or an unknown name.
+        NotPiecewiseAffine: For an operator that jumps (hardshrink, a comparison) or sorts.
+        PartitionError: When rounding made the result inconsistent; it is always checked.
+
+    Example:
+        >>> import torch
+        >>> import maxaffine as ma
+        >>> net = ma.capture(torch.nn.ReLU(), torch.zeros(1, 2))
+        >>> found = ma.partition.plane(net, extent=1.0)
+        >>> found.regions, found.areas.tolist()
+        (4, [1.0, 1.0, 1.0, 1.0])
+
+    Source: the partition of Balestriero and Baraniuk, "Mad Max" (arXiv 1805.06576); restriction of networks to planes,
+    Sotoudeh and Thakur, "Computing Linear Restrictions of Neural Networks" (NeurIPS 2019); subdivision by the signs at
+    vertices, Berzins, "Polyhedral Complex Extraction from ReLU Networks using Edge Subdivision" (ICML 2023).
+    """
+    asked = task(net, anchors, origin, basis, points, extent, until, output, tolerance, memory, keep_values)
+    leaves: list[Leaf] = []
+    rest = asked.run(leaves.append, progress)
+    if leaves and rest and rest[-1].path == leaves[-1].path[:-1]:
+        rest.pop()  # interrupted just after its last leaf
+    if rest:
+        warnings.warn("interrupted: the partition returned has unfinished cells", UserWarning, stacklevel=2)
+    cells, values, level = glue([*leaves, *rest], asked.tolerance)
+    found = PlanePartition(
+        asked.frame, asked.operators, cells, level, asked.tolerance, asked.number, values, asked.dtype
+    )
+    found.check_geometry(asked.corners)
+    return found

@@ -1,0 +1,164 @@
+"""Where a partition starts: the polygon, cut so that every known point in it is a vertex.
+
+Images have flat patches. At an image of such a patch all entries of a pooling window, and all units of a channel, are
+equal, so that hundreds of boundaries pass through that one point of the plane; and where two images are flat in the
+same place, through all of the line between them. Found by crossing chords whose ends are rounded, the point would be
+a cluster of crossings. So it is a vertex from the start, and the values there are those of the image itself.
+
+Its vertex needs edges: the lines through every two known points are drawn ("spokes"), on which ties of both lie. They
+are not boundaries. Where one turns out to be, the division names it so; all others are taken out again at the end.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maxaffine._graph import Contest, Knots
+from maxaffine._partition.planes.complex import SPOKE, Complex, cross, dissolve
+from maxaffine._partition.planes.divide import ROUNDING, divided_by_columns
+from maxaffine._partition.planes.levels import Level, Rows, bounded, gaps, largest
+
+MANY = 6  # from this many known points on, lines join only some pairs of them
+PARALLEL = 1e-6  # the sine of the angle below which two lines count as one
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """Points of the plane at which the inputs are known exactly.
+
+    Attributes:
+        t: (k, 2) their coordinates.
+        inputs: Per input of the network a batch of k.
+        lines: (n, 2, 2) a point and a direction of each line that is drawn through them.
+    """
+
+    t: np.ndarray
+    inputs: tuple[Tensor, ...]
+    lines: np.ndarray
+
+    @classmethod
+    def of(cls, t: np.ndarray, inputs: tuple[Tensor, ...], axes: bool) -> Known:
+        """Points with the lines through every two of them.
+
+        Args:
+            t: (k, 2) their coordinates.
+            inputs: Per input of the network a batch of k.
+            axes: Whether lines along both axes pass through the first point.
+
+        Returns:
+            The points.
+        """
+        count = len(t)
+        pairs = list(itertools.combinations(range(count), 2))
+        if count >= MANY:  # from the first to all, and around: two lines through every point
+            pairs = [(a, b) for a, b in pairs if a == 0 or b == a + 1]
+        lines = np.array([(t[a], t[b] - t[a]) for a, b in pairs] + [(t[0], axis) for axis in np.eye(2) if axes])
+        lines = lines[np.hypot(*lines[:, 1].T) > 0]
+        across = [_across(point, lines) for point in t]
+        return cls(t, inputs, np.concatenate([lines, *across]))
+
+
+def _across(point: np.ndarray, lines: np.ndarray) -> np.ndarray:
+    """A line at right angles to those through a point, where these are all the same one; else none."""
+    length = np.hypot(*lines[:, 1].T)
+    way = lines[:, 1] / length[:, None]
+    way = way[np.abs(cross(way, point - lines[:, 0])) <= PARALLEL * length]
+    alone = len(way) > 0 and bool((np.abs(cross(way, way[:1])) <= PARALLEL).all())
+    return np.array([(point, (-way[0, 1], way[0, 0]))]) if alone else lines[:0]
+
+
+def spoked(corners: np.ndarray, known: Known, tolerance: float) -> tuple[Complex, np.ndarray, np.ndarray]:
+    """Cut a polygon by lines so that known points are vertices.
+
+    Args:
+        corners: (n, 2) of the polygon.
+        known: The points, in it or not.
+        tolerance: A distance in the plane.
+
+    Returns:
+        The cells, the corners of the polygon first among their vertices; vertices that are known points, and which.
+    """
+    cells = Complex.polygon(corners)
+    point, direction = known.lines[:, 0], known.lines[:, 1]
+    length = np.hypot(*direction.T)
+    away = cross((direction / np.where(length, length, 1)[:, None])[None], corners[:, None] - point)
+    away[np.abs(away) <= tolerance] = 0
+    table = away[:, (away > 0).any(0) & (away < 0).any(0)]
+    cells = divided_by_columns(
+        cells, table, np.full(table.shape[1], tolerance), np.full(table.shape[1], SPOKE), None, SPOKE, tolerance
+    ).cells
+    gaps = np.hypot(*np.moveaxis(known.t[:, None] - cells.points, 2, 0))
+    which = np.flatnonzero(gaps.min(1) <= tolerance)
+    vertex = gaps[which].argmin(1)
+    inner = vertex >= len(corners)  # the polygon stays what was asked for
+    points = cells.points.copy()
+    points[vertex[inner]] = known.t[which[inner]]
+    return replace(cells, points=points), vertex, which
+
+
+def ties(levels: tuple[Level, ...], rows: Rows) -> bool:
+    """Whether a unit is zero, or two entries that an operator compares are equal, at one of a few points.
+
+    This only chooses the way: both lead to the same partition, the plain start sooner where nothing ties.
+
+    Args:
+        levels: The network.
+        rows: Its inputs at the points.
+
+    Returns:
+        Whether anything does.
+    """
+    for level in levels:
+        if level.step is None:
+            return False
+        rows = level.run(rows)
+        if _tie(level, rows):
+            return True
+    return False
+
+
+def _tie(level: Level, rows: Rows) -> bool:
+    boundaries = level.boundaries
+    if not isinstance(boundaries, Contest | Knots):
+        return any(bool((gap.abs() <= ROUNDING * size).any()) for gap, size in gaps(level, rows))
+    x = rows[level.step.inputs[0]] if level.step is not None else torch.zeros(0, 1)
+    if not x.numel():
+        return False
+    least = ROUNDING * float(largest(x).max())
+    x = bounded(x)
+    if isinstance(boundaries, Knots):
+        return any(bool(((x - knot).abs() <= least).any()) for knot in boundaries.knots)
+    entries = boundaries.factor * x.numpy()[:, level.windows]
+    if entries.shape[2] < 2:
+        return False
+    first, second = np.partition(entries, (-2, -1), axis=2)[:, :, -2:].transpose(2, 0, 1)
+    return bool((second - first <= least).any())
+
+
+def without_spokes(cells: Complex, names: np.ndarray, corners: int) -> tuple[Complex, np.ndarray]:
+    """Cells without the spokes that no boundary lies on, and which of the vertices they have.
+
+    Args:
+        cells: The cells.
+        names: (V,) of their vertices.
+        corners: The polygon's corners are the vertices with names below this; they stay.
+
+    Returns:
+        The cells, whose vertices are all corners, and the places of these among those before.
+    """
+    spoke = cells.operator == SPOKE
+    if spoke.any():
+        loose = np.zeros(len(names), dtype=bool)
+        loose[cells.ends[spoke]] = True
+        # An edge that another block borders on is cut where it was when it was named.
+        loose[cells.ends[cells.chain >= 0]] = False
+        cells = dissolve(cells, spoke, loose & (names >= corners))
+    if cells.used.all():
+        return cells, np.arange(len(names))
+    compact, vertices, _ = cells.cells(np.arange(len(cells.counts)))
+    return compact, vertices

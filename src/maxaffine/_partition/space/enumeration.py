@@ -1,0 +1,228 @@
+"""All regions of a small network within a box."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maxaffine._capture import SplineNetwork
+from maxaffine._codes import Codes
+from maxaffine._maps import AffineMap
+from maxaffine._partition.space.halfspaces import Halfspaces, Space, box, input_space, sides
+from maxaffine._partition.space.polytope import SAME, corners, volume
+from maxaffine._partition.space.region import LIMIT, STEPS
+from maxaffine._progress import progress_bar
+from maxaffine.errors import BadInput, PartitionError
+
+DIMENSIONS = 5
+VOLUME = 1e-6  # how much of the box's volume may be missing before the list counts as incomplete
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """All regions of a network within a box; made by :func:`regions`.
+
+    Attributes:
+        points: (regions, in_features) a place inside every region: the mean of its corners.
+        volumes: (regions,) of the part inside the box; they add up to the box's.
+        neighbors: (pairs, 2) numbers of regions that share a facet.
+        codes: The codes of every region.
+        space: The input space.
+    """
+
+    points: Tensor
+    volumes: Tensor
+    neighbors: Tensor
+    codes: Codes
+    space: Space = field(repr=False)
+
+    def __len__(self) -> int:
+        """Return the number of regions."""
+        return len(self.points)
+
+    def affine_map(self, **options: Any) -> AffineMap:
+        """The affine map of every region.
+
+        Args:
+            options: As of :meth:`maxaffine.SplineNetwork.affine_map`.
+
+        Returns:
+            The maps, a batch of one per region; lazy.
+        """
+        return self.space.net.affine_map(self.space.packed(self.points.numpy()), **(self.space.options | options))
+
+    def __repr__(self) -> str:
+        return f"Regions: {len(self)} in {self.points.shape[1]} dimensions, {len(self.neighbors)} pairs of neighbors"
+
+
+def regions(
+    net: SplineNetwork,
+    bounds: Any,
+    *,
+    until: str | None = None,
+    output: int | None = None,
+    max_regions: int = 20_000,
+    progress: bool | None = None,
+) -> Regions:
+    """Every region of a network with up to five input dimensions within a box.
+
+    From the middle of the box on, every facet of every region is crossed once; the volumes of all regions must add up
+    to the volume of the box.
+
+    Args:
+        net: The network. One captured in another type is computed in float64.
+        bounds: (low, high), numbers or one per feature.
+        until: Name of an operator or module after which boundaries do not count.
+        output: Which output, for a network with several.
+        max_regions: Refuse to go beyond this many.
+        progress: Whether to show a progress bar; by default when it takes over two seconds.
+
+    Returns:
+        The regions.
+
+    Raises:
+        BadInput: For more dimensions than five, more regions than ``max_regions``, or bad bounds.
+        PartitionError: When the volumes do not add up.
+
+    Example:
+        >>> import maxaffine as ma
+        >>> net = ma.capture(torch.nn.ReLU(), torch.zeros(1, 3))
+        >>> len(ma.partition.regions(net, (-1, 1)))
+        8
+    """
+    like = _middle(net, bounds)
+    space = input_space(net, like, until, output, LIMIT)
+    if space.features > DIMENSIONS:
+        raise BadInput(
+            f"net: it takes {space.features} numbers, and regions can be listed in up to {DIMENSIONS} dimensions; use"
+            " partition.line or partition.plane, or partition.region around single inputs"
+        )
+    low, high = sides(bounds, space.features)
+    search = _Search(space, low, high)
+    with progress_bar(progress, "regions", unit="region") as bar:
+        for _ in search.run():
+            bar.update()
+            if len(search.points) > max_regions:
+                raise BadInput(
+                    f"max_regions: there are more than {max_regions} regions; raise it or choose a smaller box"
+                )
+    return search.result()
+
+
+def _middle(net: SplineNetwork, bounds: Any) -> tuple[Tensor, ...]:
+    """One input in the middle of the box, whatever the network's inputs are."""
+    if not isinstance(net, SplineNetwork):
+        raise BadInput(f"net: expected a SplineNetwork, got {type(net).__name__}; capture the module: ma.capture(...)")
+    shapes = [list(units) for units in net.inputs.units]
+    for shape, dim in zip(shapes, net.inputs.batch_dims, strict=True):
+        shape.insert(dim, 1)
+    if not all(dtype.is_floating_point for dtype in net.inputs.dtypes):
+        raise BadInput("net: one of its inputs is not floating point; use partition.region around single inputs")
+    features = sum(math.prod(shape) for shape in shapes)
+    low, high = sides(bounds, features)
+    flat = torch.as_tensor((low + high) / 2)
+    parts = flat.split([math.prod(shape) for shape in shapes])
+    return tuple(part.reshape(shape) for part, shape in zip(parts, shapes, strict=True))
+
+
+CURE = "boundaries may nearly coincide; shift the box a little"
+
+
+class _Search:
+    """A breadth-first walk over the regions."""
+
+    def __init__(self, space: Space, low: np.ndarray, high: np.ndarray) -> None:
+        self.space = space
+        self.low, self.high = low, high
+        self.box = box(low, high)
+        self.known: dict[bytes, int] = {}
+        self.points: list[np.ndarray] = []
+        self.volumes: list[float] = []
+        self.pairs: set[tuple[int, int]] = set()
+
+    def run(self) -> Iterator[int]:
+        """Visit one region after another."""
+        queue: deque[np.ndarray] = deque([self._generic_start()])
+        self._number(self.space.codes(queue[0][None])[0])
+        while queue:
+            point = queue.popleft()
+            number = len(self.points)
+            found, places, on = self._polytope(point)
+            self.points.append(places.mean(0))
+            self.volumes.append(volume(places, on))
+            yield number
+            rows, normals = self._facets(found, places, on)
+            if not len(rows):
+                continue
+            for row, code in zip(*self._across(point, rows, normals), strict=True):
+                other, new = self._number(code)
+                self.pairs.add((min(number, other), max(number, other)))
+                if new:
+                    queue.append(row)
+
+    def result(self) -> Regions:
+        """What was found, once the volumes add up."""
+        whole, total = float(np.prod(self.high - self.low)), sum(self.volumes)
+        if abs(total - whole) > VOLUME * whole:
+            reason = f"the volumes of {len(self.points)} regions add up to {total:.9g}, not to the box's {whole:.9g}"
+            raise PartitionError(reason, cure=CURE)
+        points = torch.as_tensor(np.array(self.points))
+        pairs = torch.tensor(sorted(p for p in self.pairs if p[0] != p[1]), dtype=torch.long).reshape(-1, 2)
+        codes = self.space.net.codes(self.space.packed(points.numpy()), operators=list(self.space.operators))
+        return Regions(points, torch.tensor(self.volumes, dtype=torch.float64), pairs, codes, self.space)
+
+    def _number(self, codes: np.ndarray) -> tuple[int, bool]:
+        key = codes.astype(np.int32).tobytes()
+        new = key not in self.known
+        return self.known.setdefault(key, len(self.known)), new
+
+    def _generic_start(self) -> np.ndarray:
+        """A place near the middle that lies on no boundary."""
+        random = np.random.default_rng(0)
+        width = self.high - self.low
+        for size in (0.0, 1e-3, 1e-2, 1e-1):
+            point = (self.low + self.high) / 2 + size * width * (random.random(len(width)) - 0.5)
+            slack = self.space.halfspaces(point).slack(point)
+            if slack.min(initial=np.inf) > 1e-6 * width.min():
+                return point
+        return point
+
+    def _polytope(self, point: np.ndarray) -> tuple[Halfspaces, np.ndarray, list[np.ndarray]]:
+        """The halfspaces of a point's region within the box, its corners, and which of them each halfspace has."""
+        found = self.space.halfspaces(point).joined(self.box)
+        slack = found.slack(point)
+        if slack.min() <= 0:
+            raise PartitionError("a point lies on a boundary of its own region", tuple(point.tolist()), cure=CURE)
+        places, on = corners(found.normals, slack)
+        return found, places + point, on
+
+    def _facets(self, found: Halfspaces, places: np.ndarray, on: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """A place on every facet but those of the box, and the facets' normals; equal halfspaces count once."""
+        facets: dict[bytes, int] = {}
+        for number, corners_of in enumerate(on):
+            if len(corners_of) >= places.shape[1]:
+                facets.setdefault(corners_of.tobytes(), number)
+        kept = list(facets.values())
+        rows = np.array([places[on[number]].mean(0) for number in kept])
+        rim = SAME * (self.high - self.low)  # units' boundaries may lie along the box's sides
+        inner = ((rows > self.low + rim) & (rows < self.high - rim)).all(1)
+        return rows[inner], found.normals[kept][inner]
+
+    def _across(self, point: np.ndarray, rows: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A place just beyond every facet and its codes, at the longest step that changes as little as the shortest."""
+        width = float((self.high - self.low).min())
+        beyond = rows + np.array(STEPS)[:, None, None] * width * 1e-2 * normals
+        flat = beyond.reshape(-1, rows.shape[1])
+        codes = self.space.codes(np.concatenate([point[None], flat]))
+        flips = (codes[1:] != codes[0]).reshape(len(STEPS), len(rows), -1)
+        changed = (flips == flips[-1]).all(2) & flips.any(2)
+        chosen = np.where(changed.any(0), changed.argmax(0), len(STEPS) - 1)
+        places = np.arange(len(rows))
+        return beyond[chosen, places], codes[1:].reshape(*flips.shape[:2], -1)[chosen, places]

@@ -1,0 +1,304 @@
+"""The region of one input in the whole input space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from maxaffine._capture import SplineNetwork
+from maxaffine._codes import Codes
+from maxaffine._maps import AffineMap
+from maxaffine._network import require_classes
+from maxaffine._partition.inputs import one_input
+from maxaffine._partition.space.halfspaces import Halfspaces, Space, box, input_space, sides
+from maxaffine._partition.space.polytope import SAME, essential, largest_ball, nearest
+from maxaffine.errors import BadInput, PartitionError
+
+LIMIT = 2**27  # numbers held for the slopes: 1 GiB
+CURE = "boundaries may nearly coincide; choose x or the bounds a little differently"
+STEPS = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9)  # across a facet, relative to the ball that fits on it
+
+
+@dataclass(frozen=True, eq=False)
+class Facet:
+    """One side of a region.
+
+    Attributes:
+        normal: (in_features,) of length one, pointing outwards.
+        bound: The side lies on <normal, y> = bound.
+        units: The units that change there: (operator, flat unit); ``("bounds", side)`` for the box.
+        distance: Distance from x.
+    """
+
+    normal: Tensor
+    bound: float
+    units: tuple[tuple[str, int], ...]
+    distance: float
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbor:
+    """The region beyond a facet.
+
+    Attributes:
+        facet: Its number among :attr:`Region.facets`.
+        place: (in_features,) a place inside the facet.
+        point: (in_features,) a place just beyond it, in the neighbor.
+        flipped: The units whose codes differ there: (operator, flat unit).
+    """
+
+    facet: int
+    place: Tensor
+    point: Tensor
+    flipped: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """The convex polytope of all inputs with the codes of x, on which the network is one affine map.
+
+    All floating-point inputs, flattened, are one vector of ``in_features`` numbers.
+
+    Attributes:
+        x: (in_features,).
+        halfspaces: What bounds it, redundant ones too; numpy arrays.
+        space: The input space.
+    """
+
+    x: Tensor
+    halfspaces: Halfspaces
+    space: Space = field(repr=False)
+
+    @cached_property
+    def ball(self) -> tuple[Tensor, float]:
+        """The Chebyshev center (in_features,) and radius: the largest ball inside; infinite where every ball fits."""
+        center, radius = largest_ball(self.halfspaces.normals, self._slack)
+        return torch.as_tensor(center + self.x.numpy()), radius
+
+    @cached_property
+    def essential(self) -> np.ndarray:
+        """Numbers of the halfspaces that matter, one of each set of equal ones (by HiGHS)."""
+        inside, shift = self._slack, np.zeros(len(self.x))
+        if inside.min(initial=np.inf) <= SAME:  # x lies on a boundary
+            center, radius = self.ball
+            if radius <= SAME:
+                raise BadInput("x: it lies on a boundary and its region has no interior; move x off the boundary")
+            shift = center.numpy() - self.x.numpy()
+            inside = inside - self.halfspaces.normals @ shift
+        return essential(self.halfspaces.normals, inside)
+
+    @cached_property
+    def facets(self) -> tuple[Facet, ...]:
+        """The sides of the region, the nearest to x first."""
+        normals, bounds, slack = self.halfspaces.normals, self.halfspaces.bounds, self._slack
+        found = []
+        for number in sorted(self.essential.tolist(), key=lambda number: slack[number]):
+            parallel = normals @ normals[number] > 1 - SAME
+            same = parallel & (np.abs(slack - slack[number]) <= SAME * (1 + slack[number]))
+            units = tuple(self._label(place) for place in np.flatnonzero(same).tolist())
+            found.append(Facet(torch.as_tensor(normals[number]), float(bounds[number]), units, float(slack[number])))
+        return tuple(found)
+
+    @property
+    def distance(self) -> float:
+        """From x to the nearest boundary; infinite where there is none."""
+        return float(self._slack.min(initial=np.inf))
+
+    @cached_property
+    def decision(self) -> tuple[float, Tensor, int] | None:
+        """The nearest place of the region where another class draws level, if there is one.
+
+        (distance from x, place (in_features,), class); the class is -1 for a single output, which reaches zero there.
+
+        Raises:
+            BadInput: When the output is one or several values, not a class.
+        """
+        task = self.space.net.task_at(self.space.graph.outputs[0])
+        require_classes(task, "decision", "affine_map() gives the values all over the region")
+        amap = self.affine_map()
+        value = amap.value[0].flatten().numpy()
+        slopes = torch.cat([s[0].reshape(len(value), -1) for s in tree_leaves(amap.slopes)], 1).numpy()
+        own = int(value.argmax())
+        # What a mask has put at infinity is never reached.
+        others = [c for c in range(len(value)) if c != own and np.isfinite(value[[own, c]]).all()]
+        rivals = [(c, slopes[own] - slopes[c], value[own] - value[c]) for c in others]
+        if len(value) == 1:
+            side = 1.0 if value[0] >= 0 else -1.0
+            rivals = [(-1, side * slopes[0], abs(value[0]))]
+        lengths = [np.linalg.norm(plane) for _, plane, _ in rivals]
+        order = sorted(range(len(rivals)), key=lambda n: rivals[n][2] / lengths[n] if lengths[n] else np.inf)
+        best: tuple[float, Tensor, int] | None = None
+        for n in order:
+            other, plane, gap = rivals[n]
+            if lengths[n] == 0 or best is not None and gap / lengths[n] >= best[0]:
+                break
+            step = nearest(self.halfspaces.normals, self._slack.clip(min=0), plane, gap)
+            if step is not None and (best is None or np.linalg.norm(step) < best[0]):
+                best = float(np.linalg.norm(step)), self.x + torch.as_tensor(step), other
+        return best
+
+    def neighbors(self) -> tuple[Neighbor, ...]:
+        """The regions beyond all facets but those of the box; which codes flip is checked at each.
+
+        Of several units whose boundary a facet is, some may keep their code: a negative one that is zero beyond it.
+
+        Returns:
+            One neighbor per facet, in the order of :attr:`facets`.
+
+        Raises:
+            PartitionError: Where the codes of none of a facet's units flip beyond it; names the place.
+        """
+        normals, slack = self.halfspaces.normals, self._slack
+        found = []
+        for number, facet in enumerate(self.facets):
+            if facet.units[0][0] == "bounds":
+                continue
+            normal = facet.normal.numpy()
+            others = normals @ normal < 1 - SAME
+            place, radius = largest_ball(normals[others], slack[others], normal, facet.distance)
+            found.append(self.beyond(number, place + self.x.numpy(), min(radius, 1.0)))
+        return tuple(found)
+
+    def beyond(self, facet: int, place: np.ndarray, radius: float) -> Neighbor:
+        """The neighbor beyond a place on a facet; see :meth:`neighbors`.
+
+        Args:
+            facet: Number of the facet.
+            place: (in_features,) inside the facet.
+            radius: Of a ball around it within the facet.
+
+        Returns:
+            The neighbor.
+
+        Raises:
+            PartitionError: See there.
+        """
+        side = self.facets[facet]
+        steps = radius * np.array(STEPS)
+        rows = place + steps[:, None] * side.normal.numpy()
+        codes = self.space.codes(np.concatenate([self._inside[None], rows]))
+        flips = codes[1:] != codes[0]
+        expected = set(side.units)
+        labels = [set(self._labels(flip)) for flip in flips]
+        exact = [n for n, label in enumerate(labels) if label == expected]
+        # units that are zero all over one of the two regions may change as well, or stay as they are
+        differing = np.flatnonzero((flips != flips[-1]).any(1))
+        stable = int(differing.max(initial=-1)) + 1 if labels[-1] & expected else None
+        chosen = exact[0] if exact else max((n for n, label in enumerate(labels) if label >= expected), default=stable)
+        if chosen is None:
+            reason = (
+                f"beyond facet {facet} of the units {sorted(expected)} some should change, but {sorted(labels[-1])} do"
+            )
+            raise PartitionError(reason, tuple(place.tolist()), cure=CURE)
+        return Neighbor(
+            facet, torch.as_tensor(place), torch.as_tensor(rows[chosen]), tuple(self._labels(flips[chosen]))
+        )
+
+    def contains(self, points: Tensor, tolerance: float = SAME) -> Tensor:
+        """Whether points lie in the region.
+
+        Args:
+            points: (points, in_features).
+            tolerance: Distance by which they may lie outside.
+
+        Returns:
+            (points,) bool.
+        """
+        ahead = points.double().numpy() @ self.halfspaces.normals.T - self.halfspaces.bounds
+        return torch.as_tensor(ahead.max(1, initial=-np.inf) <= tolerance)
+
+    def inputs(self, points: Tensor) -> Any:
+        """Points (points, in_features) as the network takes them, in float64."""
+        return self.space.packed(points.double().numpy())
+
+    def affine_map(self, **options: Any) -> AffineMap:
+        """The network's affine map on the region.
+
+        Args:
+            options: As of :meth:`maxaffine.SplineNetwork.affine_map`.
+
+        Returns:
+            The map.
+        """
+        return self.space.net.affine_map(self.inputs(self.x[None]), **(self.space.options | options))
+
+    def codes(self) -> Codes:
+        """The codes of the region."""
+        return self.space.net.codes(self.inputs(self.x[None]), operators=list(self.space.operators))
+
+    @property
+    def _slack(self) -> np.ndarray:
+        return self.halfspaces.slack(self.x.numpy())
+
+    @property
+    def _inside(self) -> np.ndarray:
+        return self.x.numpy() if self._slack.min(initial=np.inf) > SAME else self.ball[0].numpy()
+
+    def _label(self, number: int) -> tuple[str, int]:
+        halfspaces = self.halfspaces
+        return halfspaces.operators[halfspaces.operator[number]], int(halfspaces.unit[number])
+
+    def _labels(self, flipped: np.ndarray) -> list[tuple[str, int]]:
+        starts = self.space.unit_offsets()
+        places = np.flatnonzero(flipped).tolist()
+        owners = np.searchsorted(starts, places, side="right") - 1
+        return [(self.space.operators[k], int(place - starts[k])) for place, k in zip(places, owners, strict=True)]
+
+    def __repr__(self) -> str:
+        return (
+            f"Region: {len(self.halfspaces)} halfspaces in {len(self.x)} dimensions, nearest boundary at"
+            f" {self.distance:.4g}"
+        )
+
+
+def region(
+    net: SplineNetwork,
+    x: Any,
+    *,
+    until: str | None = None,
+    output: int | None = None,
+    bounds: Any = None,
+    limit: int = LIMIT,
+) -> Region:
+    """The region of the partition that contains x, as a polytope of the whole input space.
+
+    {y: every unit of every operator is on the piece that it is on at x}. Where x lies on a boundary, the lowest piece
+    counts, as for codes. For large inputs see :func:`line` and :func:`plane`.
+
+    Args:
+        net: The network. One captured in another type is computed in float64.
+        x: One input, as at capture (a batch of one; also in float64).
+        until: Name of an operator or module after which boundaries do not count.
+        output: Which output, for a network with several; boundaries that it does not need do not count.
+        bounds: (low, high), numbers or one per feature: a box that bounds the region as well.
+        limit: The most numbers that the slopes of all units may take together.
+
+    Returns:
+        The region; facets, balls and neighbors are computed on first use.
+
+    Raises:
+        BadInput: For a network or input that is too large, and for bad inputs.
+        NotPiecewiseAffine: For an operator whose pieces are not convex sets of its inputs (median, k-th value).
+
+    Example:
+        >>> import maxaffine as ma
+        >>> net = ma.capture(torch.nn.ReLU(), torch.zeros(1, 2))
+        >>> found = ma.partition.region(net, torch.tensor([[1.0, -3.0]]))
+        >>> found.distance, [facet.units for facet in found.facets]
+        (1.0, [(('relu', 0),), (('relu', 1),)])
+    """
+    like = one_input(net, x, "x")
+    space = input_space(net, like, until, output, limit)
+    point = space.flat(like)
+    found = space.halfspaces(point)
+    if bounds is not None:
+        found = found.joined(box(*sides(bounds, space.features)))
+        if found.slack(point).min() < 0:
+            raise BadInput("bounds: x lies outside the box")
+    return Region(torch.as_tensor(point), found, space)

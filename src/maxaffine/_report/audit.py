@@ -1,0 +1,220 @@
+"""What the codes say about a training set: inputs that occur twice, and labels that may be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maxaffine._report.neighbors import Searched, fingerprints
+from maxaffine._report.sections.subject import Subject, as_array
+from maxaffine._search import label_errors, near_duplicates
+
+# Pairs and suspects whose pictures are shown.
+DRAWN = 10
+# Neighbors that the scores of the audit count.
+JUDGES, FEWEST_JUDGES = 10, 3
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two training inputs that are treated almost alike.
+
+    Attributes:
+        first: Number of the earlier one in the training set.
+        second: Number of the later one.
+        labels: Names of their classes.
+        distance: Their code distance, the mean over the operators.
+        score: As `NearDuplicates` says, 1 for the same region.
+        equal: Whether the inputs are equal number by number.
+    """
+
+    first: int
+    second: int
+    labels: tuple[str, str]
+    distance: float
+    score: float
+    equal: bool
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A training input whose neighbors carry another label.
+
+    Attributes:
+        index: Its number in the training set.
+        label: Name of its class.
+        suggested: Name of the class that most of its neighbors have.
+        score: Share of the neighbors it could have of its own class that are of another.
+        neighbors: The nearest at the last operator, nearest first: number and name of the class.
+    """
+
+    index: int
+    label: str
+    suggested: str
+    score: float
+    neighbors: tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the codes say about the training set.
+
+    Attributes:
+        inputs: Number of training inputs compared.
+        crowded: How many of them share a region with so many others that this says nothing about copies.
+        pairs: Near-duplicates, the most alike first; of crowded regions those that are equal number by number.
+        suspects: Label-error candidates, the most suspicious first.
+        operators: Where the neighbors of suspects were searched; empty without labels, or where the outputs are
+            values, since then neighbors need not share a class.
+        threshold: Lowest score of a suspect.
+        pictures: The inputs of the first pairs and suspects, by number.
+        judges: How many neighbors each suspect's score counts.
+        too_small: Classes with too few training inputs to judge, at most ``judges``, and how many they have.
+    """
+
+    inputs: int
+    crowded: int
+    pairs: tuple[Pair, ...]
+    suspects: tuple[Suspect, ...]
+    operators: tuple[str, ...]
+    threshold: float
+    pictures: Mapping[int, np.ndarray]
+    judges: int = 0
+    too_small: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def too_small_words(self) -> str:
+        """Which classes cannot be judged, in one sentence; empty where all can."""
+        if not self.too_small:
+            return ""
+        sizes = ", ".join(f"{name} with {count}" for name, count in self.too_small[:DRAWN])
+        more = f" and {len(self.too_small) - DRAWN} more" if len(self.too_small) > DRAWN else ""
+        classes = "1 class" if len(self.too_small) == 1 else f"{len(self.too_small)} classes"
+        return f"Too small to judge (at most {self.judges} inputs each): {classes} ({sizes}{more})."
+
+
+def audit_of(searched: Searched, subject: Subject) -> Audit:
+    """Look for near-duplicates and, where classes are told apart, for wrong labels among encoded training inputs.
+
+    Args:
+        searched: The encoded training inputs.
+        subject: The data that they come from.
+
+    Returns:
+        What was found.
+
+    Raises:
+        BadInput: For a single training input.
+    """
+    data, numbers = subject.data, searched.numbers.tolist()
+    labels = data.train.labels[searched.numbers]
+    called = [data.class_names[label] for label in labels.tolist()]
+    k = min(JUDGES, max(1, len(numbers) - 1))
+    twice = near_duplicates(searched.codes, k=k)
+    equal = _equal(data.train.inputs[searched.numbers], twice.pairs)
+    # Sharing a region with k others or more says nothing about copies.
+    crowded = torch.bincount(twice.pairs[twice.distances == 0].flatten(), minlength=twice.inputs) >= k
+    told = ~crowded[twice.pairs].any(1) | (twice.distances > 0) | equal
+    rows = zip(*(part[told].tolist() for part in (twice.pairs, twice.distances, twice.scores, equal)), strict=True)
+    pairs = tuple(Pair(numbers[a], numbers[b], (called[a], called[b]), *rest) for (a, b), *rest in rows)
+    suspects: tuple[Suspect, ...] = ()
+    operators: tuple[str, ...] = ()
+    too_small: tuple[tuple[str, int], ...] = ()
+    threshold, judges = 0.0, 0
+    if subject.labeled and not subject.meaning.valued:
+        judges = min(k, _judges(labels))
+        errors = label_errors(searched.codes, labels, k=judges)
+        too_small = tuple((data.class_names[label], count) for label, count in errors.too_small.items())
+        operators, threshold = tuple(searched.titles[name] for name in errors.operators), errors.threshold
+        suspects = tuple(
+            Suspect(
+                numbers[i],
+                called[i],
+                data.class_names[int(errors.suggested[i])],
+                float(errors.scores[i]),
+                tuple((numbers[j], called[j]) for j in errors.neighbors[i].tolist()),
+            )
+            for i in errors.candidates.tolist()
+        )
+    drawn = {number for pair in pairs[:DRAWN] for number in (pair.first, pair.second)}
+    drawn |= {number for one in suspects[:DRAWN] for number in (one.index, *(near for near, _ in one.neighbors))}
+    pictures = {number: as_array(data.train.inputs[number]) for number in sorted(drawn)}
+    return Audit(len(numbers), int(crowded.sum()), pairs, suspects, operators, threshold, pictures, judges, too_small)
+
+
+def _judges(labels: Tensor) -> int:
+    """How many neighbors, within limits, leave at least half of the inputs in classes large enough to judge."""
+    _, member, sizes = labels.unique(return_inverse=True, return_counts=True)
+    return max(FEWEST_JUDGES, min(JUDGES, int(sizes[member].median()) - 1))
+
+
+def _equal(inputs: Tensor, pairs: Tensor) -> Tensor:
+    """Which pairs (M,) of inputs are equal number by number."""
+    paired = pairs.unique()
+    prints = dict(zip(paired.tolist(), fingerprints(inputs[paired]), strict=True))
+    return torch.tensor([prints[a] == prints[b] for a, b in pairs.tolist()], dtype=torch.bool)
+
+
+def audit_rows(audit: Audit) -> dict[str, list[tuple[str, list[tuple[int, str, bool]]]]]:
+    """The pictures of an audit, row by row, as `examples_figure` draws them.
+
+    Args:
+        audit: The numbers.
+
+    Returns:
+        By name of the figure; nothing where there is nothing to draw.
+    """
+    twice = [
+        (
+            f"score {pair.score:.3f}\nd = {pair.distance:.4f}" + ("\nequal inputs" if pair.equal else ""),
+            [
+                (pair.first, f"train {pair.first}\n{pair.labels[0]}", False),
+                (pair.second, f"train {pair.second}\n{pair.labels[1]}", pair.labels[0] != pair.labels[1]),
+            ],
+        )
+        for pair in audit.pairs[:DRAWN]
+    ]
+    wrong = [
+        (
+            f"score {one.score:.3f}\nlabeled {one.label}\nneighbors say\n{one.suggested}",
+            [
+                (one.index, f"train {one.index}\n{one.label}", True),
+                *((number, f"train {number}\n{label}", False) for number, label in one.neighbors),
+            ],
+        )
+        for one in audit.suspects[:DRAWN]
+    ]
+    return {name: rows for name, rows in (("near-duplicates", twice), ("label-errors", wrong)) if rows}
+
+
+def audit_lines(audit: Audit) -> list[str]:
+    """Write an audit as lines of text.
+
+    Args:
+        audit: The numbers.
+
+    Returns:
+        The lines.
+    """
+    head = f"near-duplicates among {audit.inputs:,} training inputs: {len(audit.pairs)}"
+    lines = ["", head + ("" if not audit.pairs else " (score 1: the same region)")]
+    if audit.crowded:
+        lines.append(f"  ({audit.crowded:,} inputs share their region with so many others that only equal ones count)")
+    for pair in audit.pairs[:DRAWN]:
+        labels = pair.labels[0] if len(set(pair.labels)) == 1 else " ≠ ".join(pair.labels)
+        lines.append(
+            f"  {pair.first:>6} {pair.second:>6}  score {pair.score:.3f}  distance {pair.distance:.4f}  {labels}"
+            + (", equal inputs" if pair.equal else "")
+        )
+    if not audit.operators:
+        return lines
+    operators = ", ".join(audit.operators)
+    head = f"label-error candidates: {len(audit.suspects)} (neighbors at {operators}; score from {audit.threshold:g})"
+    lines += ["", head, *([f"  {audit.too_small_words}"] if audit.too_small else [])]
+    for one in audit.suspects[:DRAWN]:
+        lines.append(f"  {one.index:>6}  score {one.score:.3f}  labeled {one.label}, neighbors say {one.suggested}")
+    return lines

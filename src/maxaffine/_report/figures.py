@@ -1,0 +1,217 @@
+"""The figures of a report, each of which stands alone; computes nothing but colors."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from maxaffine._drawing import (
+    Panel,
+    input_pixels,
+    panel_figure,
+    png_of,
+    require,
+    say,
+    short,
+    signed_pixels,
+    template_pixels,
+    whole_sheet,
+)
+from maxaffine._report.facts import Neighborhood, Neighborhoods
+from maxaffine._report.sections.answers import Answer
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ODD = "#b2182b"
+# Okabe and Ito's, which color-blind readers can tell apart too.
+BAR = "#0072B2"
+LEGEND_STEPS = 129
+# Of the composed figures, in inches.
+GAP, MARGIN, LINE = 0.15, 0.15, 0.15
+THUMBNAIL, NAMES = 0.85, 1.5
+BAR_HEIGHT, BARS_WIDTH = 0.24, 6.4
+# More bars than these cannot be read.
+MOST_BARS = 40
+
+# Number of an input, caption, and whether the caption is a warning.
+Example = tuple[int, str, bool]
+
+
+def input_panel(array: np.ndarray, largest: int | None = None) -> bytes:
+    """Draw one input without any text.
+
+    Args:
+        array: (C, H, W) or (H, W) image, or any other shape, drawn as bars.
+        largest: Longest side in pixels; larger pictures are reduced.
+
+    Returns:
+        A PNG file.
+    """
+    return png_of(input_pixels(array), largest)
+
+
+def template_panel(array: np.ndarray, scale: float, largest: int | None = None) -> bytes:
+    """Draw one template, without any text, in colors (or bars) symmetric about zero.
+
+    Args:
+        array: A row of A, shaped as the input; channels are summed.
+        scale: Absolute value at the ends of the colors (or bars).
+        largest: Longest side in pixels; larger pictures are reduced.
+
+    Returns:
+        A PNG file.
+    """
+    return png_of(template_pixels(array, scale), largest)
+
+
+def legend_panel() -> bytes:
+    """Draw the colors of the templates, the most negative at the left.
+
+    Returns:
+        A PNG file of one row.
+    """
+    return png_of(signed_pixels(np.linspace(-1, 1, LEGEND_STEPS)[None], 1.0))
+
+
+def answer_figure(answer: Answer) -> Figure:
+    """Draw one input with the templates of its outputs in one scale and, below, what each entry of the input adds.
+
+    Args:
+        answer: What to draw.
+
+    Returns:
+        The figure.
+    """
+    words = f"test input {answer.index}" + (f"\nclass: {short(answer.label, 24)}" if answer.label else "")
+    row = [Panel(answer.input, words, "input")]
+    for split in answer.splits:
+        sign = "+" if split.offset >= 0 else "−"
+        parts = f"{split.inner:.2f} {sign} {abs(split.offset):.2f} = {split.value:.2f}".replace("-", "−")
+        row.append(Panel(split.template, f"template of {short(split.name, 20)}\n⟨A, x⟩ + b = {parts}"))
+    rows = [row]
+    if (decided := answer.runner_up) is not None:
+        names = f"{short(decided.winner, 14)} − {short(decided.loser, 14)}"
+        rows.append(
+            [
+                Panel(decided.template, f"{names}\ndifference of the templates", "alone"),
+                Panel(decided.shares, f"{names}\neach entry's share of the margin", "alone"),
+            ]
+        )
+    elif answer.shares is not None:
+        rows.append([Panel(answer.shares, "each entry's share of the match", "alone")])
+    return panel_figure(rows, share=1.0)
+
+
+def offsets_figure(answer: Answer, titles: Mapping[str, str]) -> Figure:
+    """Draw where the offsets of the shown outputs come from, a bar for each operator and output.
+
+    Args:
+        answer: What to draw.
+        titles: What to call the operators, where not by their names.
+
+    Returns:
+        The figure.
+    """
+    names = [titles.get(name, name) for name, _ in answer.splits[0].contributions] + ["all others"]
+    series = {split.name: [*(value for _, value in split.contributions), split.others] for split in answer.splits}
+    return bars_figure(names, series, "part of the offset b", f"test input {answer.index}")
+
+
+def bars_figure(names: Sequence[str], series: Mapping[str, Sequence[int | float]], label: str, title: str) -> Figure:
+    """Draw numbers as bars from a line at zero, the first at the top.
+
+    Args:
+        names: What each bar is of.
+        series: Numbers by what they are; several stand beside each other.
+        label: What the numbers are.
+        title: What stands above.
+
+    Returns:
+        The figure.
+    """
+    require("a figure")
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    several = len(series) > 1
+    step = BAR_HEIGHT * (0.6 + 0.4 * len(series))
+    figure = Figure(figsize=(BARS_WIDTH, 0.9 + step * len(names)), layout="constrained")
+    ax = figure.subplots()
+    thick = 0.8 / len(series)
+    for place, (name, values) in enumerate(series.items()):
+        color = colormaps["cividis"](place / len(series)) if several else BAR
+        rows = np.arange(len(names)) + (place - (len(series) - 1) / 2) * thick
+        ax.barh(rows, values, thick * 0.92, color=color, label=f" {short(name, 24)}")
+    ax.axvline(0, color="black", linewidth=0.7)
+    ax.set_yticks(range(len(names)), [short(name, 34) for name in names], parse_math=False)
+    ax.invert_yaxis()
+    ax.set_xlabel(label, fontsize=9)
+    ax.tick_params(labelsize=8)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.set_title(title, fontsize=10, loc="left", parse_math=False)
+    if several:
+        legend = figure.legend(fontsize=8, loc="outside lower center", ncols=min(4, len(series)), frameon=False)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+    return figure
+
+
+def neighbors_figure(query: Neighborhood, found: Neighborhoods) -> Figure:
+    """Draw one test input and, in a row for each operator, its nearest training inputs.
+
+    Args:
+        query: The test input with its neighbors.
+        found: Where the training inputs are looked up.
+
+    Returns:
+        The figure.
+    """
+    step, row_height = THUMBNAIL + GAP, THUMBNAIL + 2.5 * LINE
+    left = MARGIN + NAMES
+    figure, ax = whole_sheet(left + (1 + found.count) * step + MARGIN, 2 * MARGIN + len(query.layers) * row_height)
+    say(ax, f"test input {query.index}\n{short(query.label, 14)}", left, MARGIN)
+    _place(ax, query.input, left, MARGIN + 2 * LINE, THUMBNAIL)
+    for row, (name, layer) in enumerate(query.layers):
+        top = MARGIN + row * row_height
+        say(ax, textwrap.fill(name, 24), MARGIN, top + 2 * LINE)
+        for column, near in enumerate(layer, start=1):
+            color = "black" if near.same else ODD
+            text = f"{'' if near.same else '≠ '}{short(near.label, 12)}\nd = {near.distance:.3f}"
+            say(ax, text, left + column * step, top, color)
+            _place(ax, found.inputs[near.index], left + column * step, top + 2 * LINE, THUMBNAIL)
+    return figure
+
+
+def examples_figure(rows: Sequence[tuple[str, Sequence[Example]]], inputs: Mapping[int, np.ndarray]) -> Figure:
+    """Draw rows of inputs, each with words at its left and under a caption of its own.
+
+    Args:
+        rows: Words of each row, and its inputs: number, caption, and whether the caption is a warning.
+        inputs: The inputs by number.
+
+    Returns:
+        The figure.
+    """
+    step, row_height = THUMBNAIL + GAP, THUMBNAIL + 2.5 * LINE
+    left = MARGIN + NAMES
+    most = max(len(examples) for _, examples in rows)
+    figure, ax = whole_sheet(left + most * step + MARGIN, 2 * MARGIN + len(rows) * row_height)
+    for row, (words, examples) in enumerate(rows):
+        top = MARGIN + row * row_height
+        say(ax, words, MARGIN, top + 2 * LINE)
+        for column, (number, caption, warning) in enumerate(examples):
+            say(ax, caption, left + column * step, top, ODD if warning else "black")
+            _place(ax, inputs[number], left + column * step, top + 2 * LINE, THUMBNAIL)
+    return figure
+
+
+def _place(ax: Axes, array: np.ndarray, left: float, top: float, side: float) -> None:
+    """Put an input into a square, its longer side as long as the square's."""
+    pixels = input_pixels(array)
+    height, width = (side * length / max(pixels.shape[:2]) for length in pixels.shape[:2])
+    ax.imshow(pixels, extent=(left, left + width, top + height, top), aspect="auto")

@@ -1,0 +1,158 @@
+"""Every figure of a report by name, with the numbers that it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from maxaffine._drawing import shown
+from maxaffine._partition import PlanePartition
+from maxaffine._report import figures
+from maxaffine._report.audit import Audit, audit_rows
+from maxaffine._report.contents import Contents
+from maxaffine._report.contours import contours_of
+from maxaffine._report.facts import Neighborhoods
+from maxaffine._report.planes import MOST_VALUES, plane_figure
+from maxaffine._report.results import alignment_arrays, plain
+from maxaffine._report.sections.answers import Answer
+from maxaffine._report.sections.cut import Cut
+from maxaffine._report.sections.subject import Meaning
+from maxaffine._templates import Memorization
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+OPERATORS, MEMORIZATION, SHARES, PLANE = "operators", "memorization", "class-shares", "plane"
+TWICE, WRONG = "near-duplicates", "label-errors"
+
+
+@dataclass(frozen=True, eq=False)
+class Illustration:
+    """One figure.
+
+    Attributes:
+        name: Name of its files, without a suffix.
+        draw: Draws it.
+        numbers: What it shows, in a form that JSON can hold.
+    """
+
+    name: str
+    draw: Callable[[], Figure]
+    numbers: Any
+
+
+def illustrations(contents: Contents) -> Iterator[Illustration]:
+    """Every figure of a report.
+
+    Args:
+        contents: The report.
+
+    Yields:
+        The figures in the order of the page; nothing is drawn yet.
+    """
+    yield from _operators(contents)
+    for answer in contents.answers:
+        yield from _answer(answer, contents.titles)
+    if isinstance(found := contents.memory, Memorization):
+        parts = {"train": found.train} | ({} if found.test is None else {"test": found.test})
+        arrays = {name: alignment_arrays(part) for name, part in parts.items()}
+        yield Illustration(MEMORIZATION, found.plot, plain(found) | {"inputs": arrays})
+    if isinstance(near := contents.neighbors, Neighborhoods):
+        yield from _neighbors(near)
+    if isinstance(audit := contents.audit, Audit):
+        numbers = {TWICE: plain(audit.pairs), WRONG: plain(audit.suspects)}
+        for name, rows in audit_rows(audit).items():
+            yield Illustration(name, partial(figures.examples_figure, rows, audit.pictures), numbers[name])
+    if isinstance(contents.cut, Cut):
+        yield _plane(contents, contents.cut)
+
+
+def templates_name(index: int) -> str:
+    """Name of the figure of the templates at a test input."""
+    return f"templates-{index:05}"
+
+
+def offsets_name(index: int) -> str:
+    """Name of the figure of the offsets at a test input."""
+    return f"offsets-{index:05}"
+
+
+def neighbors_name(index: int) -> str:
+    """Name of the figure of the neighbors of a test input."""
+    return f"neighbors-{index:05}"
+
+
+def _operators(contents: Contents) -> Iterator[Illustration]:
+    units = {contents.titles[record.name]: prod(record.units) for record in contents.piecewise}
+    if units:
+        draw = partial(
+            figures.bars_figure, list(units), {"units": list(units.values())}, "units", "piecewise-affine operators"
+        )
+        yield Illustration(OPERATORS, draw, plain(contents.operators))
+
+
+def _answer(answer: Answer, titles: Mapping[str, str]) -> Iterator[Illustration]:
+    yield Illustration(
+        templates_name(answer.index), partial(figures.answer_figure, answer), plain(_as_shown(answer), arrays=True)
+    )
+    if answer.splits[0].contributions:
+        numbers = {
+            split.name: {**dict(split.contributions), "all others": split.others, "offset": split.offset}
+            for split in answer.splits
+        }
+        yield Illustration(offsets_name(answer.index), partial(figures.offsets_figure, answer, titles), plain(numbers))
+
+
+def _as_shown(answer: Answer) -> Answer:
+    """The answer with its templates summed over channels, as in the figure."""
+    splits = tuple(replace(split, template=shown(split.template)) for split in answer.splits)
+    decided = answer.runner_up
+    if decided is not None:
+        decided = replace(decided, template=shown(decided.template), shares=shown(decided.shares))
+    shares = None if answer.shares is None else shown(answer.shares)
+    return replace(answer, splits=splits, runner_up=decided, shares=shares)
+
+
+def _neighbors(near: Neighborhoods) -> Iterator[Illustration]:
+    if near.shares:
+        shares = dict(near.shares) | {"drawn at random": near.chance}
+        title = f"share of the {near.count} nearest with the query's class"
+        draw = partial(figures.bars_figure, list(shares), {"share": list(shares.values())}, "share", title)
+        yield Illustration(SHARES, draw, plain({"shares": shares, "neighbors": near.count, "probes": near.probes}))
+    for query in near.queries:
+        draw = partial(figures.neighbors_figure, query, near)
+        yield Illustration(neighbors_name(query.index), draw, plain(query))
+
+
+def _plane(contents: Contents, cut: Cut) -> Illustration:
+    """The plane, its regions by number, and by what they are colored: answers, or level sets of values."""
+    partition, named = cut.partition, contents.meaning in (Meaning.CLASSES, Meaning.SIGN)
+    names = list(contents.origin.class_names) if named else [reach.name for reach in cut.values] or None
+    cells = partition.cells
+    corners = np.split(cells.points[cells.corners], cells.starts[1:-1])
+    numbers = plain(cut) | {
+        "regions": [
+            {"corners": plain(ring), "operator": operator}
+            for ring, operator in zip(corners, partition.depths.tolist(), strict=True)
+        ],
+        "operators": list(partition.operators),
+    }
+    if not contents.meaning.valued:
+        for region, winner in zip(numbers["regions"], partition.classes.tolist(), strict=True):
+            region["answer"] = winner if not named else contents.origin.class_names[winner]
+        numbers["boundary"] = plain(partition.decision_boundary().points.numpy())
+    elif cut.values:
+        for region, row in zip(numbers["regions"], partition.at(partition.centers).tolist(), strict=True):
+            region["values"] = row
+        numbers["levels"] = [_levels(partition, output) for output in range(min(len(cut.values), MOST_VALUES))]
+    return Illustration(PLANE, partial(plane_figure, partition, class_names=names), numbers)
+
+
+def _levels(partition: PlanePartition, output: int) -> dict[str, Any]:
+    found = contours_of(partition, output)
+    return {str(level): plain(lines.points.numpy()) for level, lines in zip(found.levels, found.lines, strict=True)}

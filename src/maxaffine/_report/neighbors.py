@@ -1,0 +1,185 @@
+"""The nearest training inputs of some test inputs, in the code distance of each operator."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+from maxaffine._codes import Codes
+from maxaffine._data import DataSet
+from maxaffine._report.facts import Choices, LeftOut, Neighbor, Neighborhood, Neighborhoods
+from maxaffine._report.sections.subject import Subject, as_array, spaced, title_of
+from maxaffine._search import Neighbors, neighbors
+from maxaffine.errors import BadInput
+
+BLOCK = 256
+INPUT = "the input itself"
+MEAN = "mean of these"
+AFFINE = "The network has no piecewise-affine operator, so it treats all inputs alike: one affine map for all of them."
+
+
+@dataclass(frozen=True)
+class Searched:
+    """The training inputs that are searched.
+
+    Attributes:
+        numbers: Their numbers in the training set (N,).
+        codes: Their codes.
+        titles: The operators that are looked at, and what to call them.
+        available: How many piecewise-affine operators there are in all.
+        left_out: What to call those that would be looked at, but never switch on the searched inputs.
+    """
+
+    numbers: Tensor
+    codes: Codes
+    titles: Mapping[str, str]
+    available: int
+    left_out: tuple[str, ...] = ()
+
+
+def searched_inputs(subject: Subject, choices: Choices) -> Searched | LeftOut:
+    """Encode the training inputs that are searched.
+
+    Args:
+        subject: The captured network and the data.
+        choices: How many training inputs, and at which operators.
+
+    Returns:
+        Those inputs, or why there is nothing to search by: no operator that is piecewise affine, or none that switches.
+
+    Raises:
+        BadInput: If a chosen operator is not one of the network's.
+    """
+    available = {record.name: record for record in subject.net.operators if record.pieces > 1}
+    if not available:
+        return LeftOut(AFFINE)
+    names = list(available)
+    if choices.operators is None:
+        kept = [names[i] for i in spaced(len(names), choices.layers).tolist()]
+    else:
+        kept = list(choices.operators)
+        if unknown := [name for name in kept if name not in available]:
+            raise BadInput(f"operators: {unknown} are not piecewise-affine operators here; there are {names}")
+    numbers = spaced(len(subject.train), choices.train_limit)
+    codes = _encode(subject, subject.train[numbers], kept)
+    never = [name for name in kept if name in codes.unswitched]
+    titles = {name: title_of(available[name]) for name in kept if name not in never}
+    left_out = tuple(title_of(available[name]) for name in never)
+    if not titles:
+        return LeftOut(
+            f"Nothing ever switches at {', '.join(left_out)} on the {len(numbers):,} training inputs that were"
+            " searched, so none of them is nearer than another."
+        )
+    switching = Codes({name: codes[name] for name in titles}, codes.batch, codes.metadata)
+    return Searched(numbers, switching, titles, len(available), left_out)
+
+
+def neighbors_among(searched: Searched, subject: Subject, chosen: Sequence[int], choices: Choices) -> Neighborhoods:
+    """Find the nearest training inputs in d_l(x, x') = share of the units of operator l with different codes.
+
+    Args:
+        searched: The encoded training inputs.
+        subject: The captured network and the data.
+        chosen: Numbers of the test inputs to show.
+        choices: How many neighbors, and how many test inputs to count them over.
+
+    Returns:
+        The neighbors.
+
+    Source: the nearest neighbors in partition distance of Balestriero and Baraniuk, "A Spline Theory of Deep Networks"
+    (ICML 2018).
+    """
+    data, test = subject.data, subject.test
+    count = min(choices.neighbors, len(searched.numbers))
+    probes = spaced(len(test), choices.probes)
+    asked = _encode(subject, test[torch.cat([probes, torch.tensor(list(chosen), dtype=torch.int64)])], searched.titles)
+    found = neighbors(subject.net, asked, searched.codes, count, list(searched.titles))
+    by_layer = {title: found[name] for name, title in searched.titles.items()}
+    by_layer |= {MEAN: found.mean} if len(by_layer) > 1 else {}
+    labels, wanted = data.train.labels[searched.numbers], data.test.labels[probes]
+    queries = tuple(
+        _query(len(probes) + row, index, by_layer, searched.numbers, subject) for row, index in enumerate(chosen)
+    )
+    shown = {near.index for query in queries for _, layer in query.layers for near in layer}
+    return Neighborhoods(
+        operators=tuple(searched.titles),
+        available=searched.available,
+        encoded=len(searched.numbers),
+        count=count,
+        probes=len(probes),
+        shares=_shares(subject, searched, probes, by_layer, count) if subject.labeled else (),
+        chance=_chance(labels, wanted),
+        together=int((found.mean.distances[: len(probes), 0] == 0).sum()),
+        twins=_twins(found.mean, searched.numbers, probes, data),
+        queries=queries,
+        inputs={index: as_array(subject.train[index]) for index in sorted(shown)},
+        left_out=searched.left_out,
+    )
+
+
+def _encode(subject: Subject, inputs: Tensor, operators: Sequence[str] | Mapping[str, str]) -> Codes:
+    loader = DataLoader(TensorDataset(inputs), batch_size=subject.at_once)
+    return subject.net.codes(loader, list(operators))
+
+
+def _shares(
+    subject: Subject, searched: Searched, probes: Tensor, by_layer: Mapping[str, Neighbors], count: int
+) -> tuple[tuple[str, float], ...]:
+    """How many of the nearest have the class of the query: by the input itself, and by the codes."""
+    labels, wanted = subject.data.train.labels[searched.numbers], subject.data.test.labels[probes]
+    nearest = {INPUT: _nearest_pixels(subject.test[probes], subject.train[searched.numbers], count)}
+    nearest |= {title: near.ids[: len(probes)] for title, near in by_layer.items()}
+    return tuple((title, float((labels[ids] == wanted[:, None]).double().mean())) for title, ids in nearest.items())
+
+
+def _twins(mean: Neighbors, numbers: Tensor, probes: Tensor, data: DataSet) -> tuple[tuple[int, int], ...]:
+    """Test and training inputs that are equal, or have one region almost to themselves."""
+    training = zip(fingerprints(data.train.inputs[numbers]), numbers.tolist(), strict=True)
+    equal = dict(reversed(list(training)))
+    pairs = []
+    for row, (probe, own) in enumerate(zip(probes.tolist(), fingerprints(data.test.inputs[probes]), strict=True)):
+        distances = mean.distances[row]
+        if own in equal:
+            pairs.append((probe, equal[own]))
+        elif distances[0] == 0 < distances[-1]:
+            pairs.append((probe, int(numbers[mean.ids[row, 0]])))
+    return tuple(pairs)
+
+
+def fingerprints(inputs: Tensor) -> list[bytes]:
+    """What tells inputs (N, *shape) apart: equal for inputs that are equal number by number."""
+    # Adding 0 makes -0 and 0 the same bytes.
+    return [hashlib.sha256((one + 0.0).cpu().contiguous().numpy().tobytes()).digest() for one in inputs]
+
+
+def _nearest_pixels(probes: Tensor, inputs: Tensor, count: int) -> Tensor:
+    """The nearest inputs in Euclidean distance, in float64 for a few inputs at a time."""
+    flat = probes.double().flatten(1)
+    parts = [torch.cdist(flat, part.double().flatten(1)).cpu() for part in inputs.split(BLOCK)]
+    return torch.cat(parts, dim=1).argsort(dim=1, stable=True)[:, :count]
+
+
+def _chance(labels: Tensor, wanted: Tensor) -> float:
+    classes = int(max(labels.max(), wanted.max())) + 1
+    frequencies = torch.bincount(labels, minlength=classes).double() / len(labels)
+    return float(frequencies[wanted].mean())
+
+
+def _query(row: int, index: int, found: Mapping[str, Neighbors], numbers: Tensor, subject: Subject) -> Neighborhood:
+    data = subject.data
+    label = int(data.test.labels[index])
+    layers = []
+    for title, near in found.items():
+        pairs = zip(numbers[near.ids[row]].tolist(), near.distances[row].tolist(), strict=True)
+        layers.append((title, tuple(_neighbor(number, distance, label, data) for number, distance in pairs)))
+    return Neighborhood(index, as_array(subject.test[index]), data.class_names[label], tuple(layers))
+
+
+def _neighbor(index: int, distance: float, label: int, data: DataSet) -> Neighbor:
+    own = int(data.train.labels[index])
+    return Neighbor(index, data.class_names[own], own == label, distance)

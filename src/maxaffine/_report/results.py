@@ -1,0 +1,152 @@
+"""The numbers of a report as JSON and in a few lines of text, without its pictures."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import torch
+
+from maxaffine._partition import PlanePartition
+from maxaffine._report.audit import Audit
+from maxaffine._report.contents import Contents
+from maxaffine._report.facts import Neighborhoods
+from maxaffine._report.lookup import Lookup
+from maxaffine._templates import Alignment, Memorization
+
+
+def as_json(contents: Contents | Lookup) -> str:
+    """Write down every number of a report or a lookup.
+
+    Args:
+        contents: The report or lookup.
+
+    Returns:
+        JSON: the records by field, less arrays and source lines; numbers that are not finite are text.
+    """
+    found = plain(contents)
+    if isinstance(contents, Contents):
+        found["exact"] = contents.exact
+        if contents.meaning.valued:
+            _drop_classes(found)
+    return json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def _drop_classes(found: dict[str, Any]) -> None:
+    """Leave out what only a classifier has; of values it would be empty, or say nothing."""
+    records = [(found, ["accuracy"]), (found["origin"], ["class_names"]), (found["choices"], ["classes"])]
+    for answer in found["answers"]:
+        records.append((answer, ["label", "predicted", "right", "runner_up"]))
+        records += [(split, ["label"]) for split in answer["splits"]]
+    records.append((found["cut"], ["labels", "areas", "change"]))
+    for record, names in records:
+        for name in names:
+            record.pop(name, None)
+
+
+def as_text(contents: Contents) -> str:
+    """Sum up a report in a few lines.
+
+    Args:
+        contents: The report.
+
+    Returns:
+        The weights, the test accuracy, the size of the network, what is memorized, what is left out, and the exactness,
+        a line each; before them whether the labels are in another order than the outputs.
+    """
+    lines = [f"{contents.origin.model}: {contents.origin.weights}"]
+    if (accuracy := contents.accuracy) is not None:
+        if accuracy.order is not None:
+            # First, since no class that is named is right until this is.
+            lines.insert(0, f"{accuracy.order.finding} {accuracy.order.cure}")
+        part = "" if accuracy.inputs == contents.origin.test_size else f" (of {accuracy.inputs:,} test inputs)"
+        doubt = ", set aside here: was it trained on them?" if contents.origin.doubtful_test else ""
+        lines.append(f"test accuracy: {accuracy.share:.2%}{part}{doubt}")
+    if contents.meaning.valued:
+        inferred = "" if contents.choices.task else " (inferred; --task overrides it)"
+        lines.append(f"outputs: {contents.meaning.value}{inferred}")
+    lines.append(
+        f"operators: {len(contents.operators)}, {len(contents.piecewise)} of them piecewise affine with"
+        f" {contents.piecewise_units:,} units"
+    )
+    if isinstance(contents.memory, Memorization):
+        lines.append(f"memorization: {_memory_text(contents.memory)}")
+    if isinstance(contents.neighbors, Neighborhoods) and contents.neighbors.left_out:
+        lines.append(f"neighbors: {contents.neighbors.left_out_words}")
+    if isinstance(contents.audit, Audit) and contents.audit.too_small:
+        lines.append(f"labels: {contents.audit.too_small_words}")
+    lines += [str(check.report or f"not checked in {check.dtype}: {check.reason}") for check in contents.checks]
+    return "\n".join(lines)
+
+
+def plain(item: Any, arrays: bool = False) -> Any:
+    """Records as dicts, lists, numbers and words.
+
+    Args:
+        item: A record, or what its fields hold.
+        arrays: Whether arrays are kept, as nested lists of six digits; they are left out otherwise.
+
+    Returns:
+        What JSON can hold.
+    """
+    if isinstance(item, Memorization):
+        return _memorization(item)
+    if isinstance(item, PlanePartition):
+        area = float(item.areas.sum())
+        return {"regions": item.regions, "vertices": len(item.vertices), "edges": len(item.edges), "area": area}
+    if is_dataclass(item) and not isinstance(item, type):
+        return plain(
+            {field.name: getattr(item, field.name) for field in fields(item) if field.name != "source"}, arrays
+        )
+    if isinstance(item, Mapping):
+        return {str(key): plain(value, arrays) for key, value in item.items() if arrays or not _holds_arrays(value)}
+    if isinstance(item, tuple | list):
+        return [plain(value, arrays) for value in item]
+    if isinstance(item, np.ndarray):
+        return _six_digits(item).tolist()
+    if isinstance(item, Enum):
+        return item.value
+    if isinstance(item, torch.dtype):
+        return str(item).removeprefix("torch.")
+    if isinstance(item, float) and not math.isfinite(item):
+        return str(item)
+    return item
+
+
+def _six_digits(array: np.ndarray) -> np.ndarray:
+    """The array to six digits."""
+    return np.array([float(f"{value:.6g}") for value in array.ravel().tolist()]).reshape(array.shape)
+
+
+def alignment_arrays(found: Alignment) -> dict[str, Any]:
+    """What is measured at each input, by name."""
+    names = ("labels", "own", "others", "ratios", "alignments", "right")
+    return {name: plain(getattr(found, name).tolist()) for name in names}
+
+
+def _memory_text(found: Memorization) -> str:
+    if found.reason:
+        return f"cannot be told: {found.reason}"
+    return f"{found.score:.1%} (± {found.standard_error:.1%}) of the templates' fit to the training data"
+
+
+def _memorization(found: Memorization) -> dict[str, Any]:
+    parts = {"train": found.train} | ({} if found.test is None else {"test": found.test})
+    shown = {name: {"inputs": len(part), **plain(part.summary)} for name, part in parts.items()}
+    return shown | {
+        "optimum": plain(found.train.optimum),
+        "score": plain(found.score),
+        "standard_error": plain(found.standard_error),
+        "reason": "" if found.test is None else found.reason,
+    }
+
+
+def _holds_arrays(item: Any) -> bool:
+    return isinstance(item, np.ndarray) or (
+        isinstance(item, Mapping) and any(isinstance(value, np.ndarray) for value in item.values())
+    )

@@ -1,0 +1,64 @@
+"""Whether a network has memorized its training data."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from maxaffine._data import without_classes
+from maxaffine._report.facts import Choices, LeftOut
+from maxaffine._report.sections.subject import Meaning, Subject, spaced
+from maxaffine._templates import Memorization, memorization
+
+# Numbers that may be computed to pull templates back: about a minute.
+WORK = 4e9
+FEWEST = 20
+
+
+def memory_of(subject: Subject, choices: Choices) -> Memorization | LeftOut:
+    """Compare how well the templates match training and test inputs.
+
+    Args:
+        subject: The network and the data.
+        choices: At most how many inputs of each part.
+
+    Returns:
+        The measures of both parts, or why there are none.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; half of the measures would mislead.
+
+    Source: Balestriero and Baraniuk, "Mad Max: Affine Spline Insights into Deep Learning" (arXiv 1805.06576),
+    section 5.
+    """
+    if subject.meaning.valued:
+        return LeftOut(
+            f"Memorization is measured on the templates of classifiers; the network gives {subject.meaning.value}."
+        )
+    if subject.meaning is not Meaning.CLASSES:
+        lacking = without_classes(subject.data.class_names)
+        return LeftOut(
+            "Memorization is measured on the templates of all classes of labeled data; here "
+            + (f"{lacking}." if lacking else f"the network has {subject.meaning.value}.")
+        )
+    if min(len(subject.train), len(subject.test)) < 2:
+        return LeftOut("Memorization shows in how training and test inputs spread, which takes two of each.")
+    # Half of the budget for each part, a template per class and input.
+    count = int(subject.affordable(WORK / 2, choices.memorized * subject.data.classes) / subject.data.classes)
+    if count < min(FEWEST, choices.memorized, len(subject.train), len(subject.test)):
+        return LeftOut(
+            f"It would take {2 * FEWEST * subject.data.classes:,} templates through {subject.work:,} numbers each,"
+            " which is too much for a report; ma.templates.memorization(net, train, test) measures it by itself."
+        )
+    data = subject.data
+    train, test = (
+        _part(inputs, split.labels, count) for inputs, split in ((subject.train, data.train), (subject.test, data.test))
+    )
+    found = memorization(subject.net, train, test, output=subject.output, batch_size=min(64, subject.at_once))
+    if found.test is None or not (found.train.complete and found.test.complete):
+        raise KeyboardInterrupt
+    return found
+
+
+def _part(inputs: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    chosen = spaced(len(labels), count)
+    return inputs[chosen], labels[chosen]

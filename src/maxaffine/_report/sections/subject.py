@@ -1,0 +1,222 @@
+"""What a report is about: one output of a captured network, the untouched module beside it, and the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from functools import cached_property
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from maxaffine._capture import SplineNetwork, capture
+from maxaffine._data import DataSet
+from maxaffine._graph import BatchAxis, OperatorRecord
+from maxaffine._network import Task
+from maxaffine._progress import progress_bar
+from maxaffine._report.facts import Choices
+from maxaffine._report.reference import Reference
+from maxaffine.errors import BadInput
+
+# About how many numbers the operators may hold at once.
+HELD = 2**27
+MOST_AT_ONCE = 256
+SIDES = ("at most 0", "above 0")
+
+
+class Meaning(Enum):
+    """What the outputs stand for: the network's task, seen beside the classes of the data."""
+
+    CLASSES = "one output per class of the data"
+    SIGN = "a single output, of data with two classes: the second one where it is above 0"
+    SCORES = "a row of outputs that compete, but are not the classes of the data"
+    SIDE = "a single output that decides by being above 0 or not"
+    VALUE = "a single value"
+    VALUES = "values, none of which competes with another"
+    FIELD = "a field: values at every point of the inputs' coordinates"
+
+    @property
+    def valued(self) -> bool:
+        """Whether the outputs are values: then there are no classes to speak of."""
+        return self in (Meaning.VALUE, Meaning.VALUES, Meaning.FIELD)
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One output of a captured network, the untouched module beside it, and the data.
+
+    Attributes:
+        model: The user's module.
+        net: Its spline form.
+        reference: What the spline form must equal, computed by the module itself.
+        output: Number of the output that is looked at.
+        units: Its shape for one input.
+        axis: Where its batch is.
+        data: The data set.
+        train: Its training inputs, in the dtype and on the device of the module.
+        test: Its test inputs, likewise.
+    """
+
+    model: nn.Module
+    net: SplineNetwork
+    reference: Reference
+    output: int
+    units: tuple[int, ...]
+    axis: BatchAxis
+    data: DataSet
+    train: Tensor
+    test: Tensor
+
+    @property
+    def labeled(self) -> bool:
+        """Whether the data has classes to tell apart."""
+        return self.data.classes > 1
+
+    @cached_property
+    def meaning(self) -> Meaning:
+        """What the outputs stand for."""
+        task = self.net.task(self.output)
+        if task is not Task.CLASSES:
+            return Meaning[task.name]
+        if self.labeled and self.units == (self.data.classes,):
+            return Meaning.CLASSES
+        if prod(self.units) == 1:
+            return Meaning.SIGN if self.data.classes == 2 else Meaning.SIDE
+        return Meaning.SCORES
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the outputs give a class of the data."""
+        return self.meaning in (Meaning.CLASSES, Meaning.SIGN)
+
+    @property
+    def competes(self) -> bool:
+        """Whether the largest output is the answer."""
+        return self.meaning in (Meaning.CLASSES, Meaning.SCORES)
+
+    @cached_property
+    def work(self) -> int:
+        """How many numbers the operators compute for one input."""
+        return sum(prod(record.units) for record in self.net.operators) + prod(self.data.input_shape)
+
+    @property
+    def at_once(self) -> int:
+        """Inputs handled together."""
+        return max(1, min(MOST_AT_ONCE, HELD // self.work))
+
+    def affordable(self, budget: float, wanted: int) -> int:
+        """How many of some wanted passes through the network stay within a budget of numbers computed."""
+        return int(min(wanted, budget // self.work))
+
+    @property
+    def output_names(self) -> tuple[str, ...] | None:
+        """What to call the outputs that give a class without naming it; None for their numbers."""
+        return ("an output of at most 0", "an output above 0") if self.meaning is Meaning.SIGN else None
+
+    def unit_name(self, unit: int) -> str:
+        """What to call one output.
+
+        Args:
+            unit: Its flat number.
+
+        Returns:
+            The class where it stands for one.
+        """
+        if self.meaning is Meaning.CLASSES:
+            return self.data.class_names[unit]
+        if self.meaning is Meaning.SIGN:
+            return f"{self.data.class_names[1]} (against {self.data.class_names[0]})"
+        kind = "value" if self.meaning.valued and len(self.units) < 2 else "output"
+        if prod(self.units) == 1:
+            return f"the {kind}"
+        place = ", ".join(str(int(number)) for number in np.unravel_index(unit, self.units))
+        return f"{kind} {place if len(self.units) == 1 else f'({place})'}"
+
+    def answer_name(self, answer: int) -> str:
+        """What to call an answer: the class, the output that is the largest, or the side of a single one."""
+        if self.meaning is Meaning.SIDE:
+            return SIDES[answer]
+        return self.data.class_names[answer] if self.classifies else self.unit_name(answer)
+
+    @torch.no_grad()
+    def own(self, inputs: Tensor) -> Tensor:
+        """The untouched module's output, (N, outputs)."""
+        return self.axis.to_front(tree_leaves(self.reference(inputs.clone()))[self.output]).flatten(1)
+
+    def answers(self, own: Tensor) -> Tensor:
+        """The answer that the outputs give, (N,): the largest one, or the sign of a single one."""
+        return (own[:, 0] > 0).long() if self.meaning in (Meaning.SIGN, Meaning.SIDE) else own.argmax(1)
+
+    def answered(self, inputs: Tensor) -> Tensor:
+        """The untouched module's answers to many inputs, (N,)."""
+        batches = progress_bar(None, "test set", iterable=inputs.split(self.at_once), unit="batch")
+        return torch.cat([self.answers(self.own(batch)) for batch in batches]).cpu()
+
+
+def find_subject(model: nn.Module, data: DataSet, choices: Choices) -> Subject:
+    """Capture a model and find the output that is looked at.
+
+    Args:
+        model: A piecewise-affine module in evaluation mode, from inputs (N, *input_shape).
+        data: The data set.
+        choices: Where to stop, which output to take, and what it answers where that is not to be inferred.
+
+    Returns:
+        The captured network, the module's own values, and the data.
+
+    Raises:
+        BadInput: When there is no such output, or it is not a floating-point function of the input.
+        NotPiecewiseAffine: When the model has no exact spline form.
+    """
+    train, test = (like_model(split.inputs, model) for split in (data.train, data.test))
+    net = capture(model, test[:2], until=choices.until, output=choices.output)
+    reference = Reference(model, choices.until, choices.output)
+    count, chosen = len(net.graph.outputs), choices.output_index
+    if not 0 <= chosen < count:
+        raise BadInput(f"output_index: the model has {count} outputs; give a number from 0 to {count - 1}")
+    value = net.graph.values[net.graph.outputs[chosen]]
+    if value.batch is None or value.dtype is None or not value.dtype.is_floating_point:
+        raise BadInput(f"output_index: output {chosen} is not a floating-point function of the input; choose another")
+    net = net.settled(data.classes, choices.task, chosen)
+    if net.task(chosen) is not Task.CLASSES and prod(value.units) == 1:
+        data = _without_labels(data)
+    return Subject(model, net, reference, chosen, value.units, value.batch, data, train, test)
+
+
+def _without_labels(data: DataSet) -> DataSet:
+    """The data of a network that gives one value: whole numbers beside its inputs are not classes."""
+    train, test = (replace(split, labels=torch.zeros_like(split.labels)) for split in (data.train, data.test))
+    return replace(data, train=train, test=test, class_names=("unlabeled",))
+
+
+def like_model(inputs: Tensor, model: nn.Module) -> Tensor:
+    """The inputs in the dtype and on the device of a model's parameters."""
+    weight = next((item for item in model.parameters() if item.is_floating_point()), inputs)
+    return inputs.to(weight.device, weight.dtype)
+
+
+def spaced(length: int, count: int) -> Tensor:
+    """Return at most ``count`` numbers from 0 to length - 1, evenly spaced, the first and the last among them.
+
+    Data may be sorted by class, so the first ones would not do.
+
+    Example:
+        >>> spaced(100, 4).tolist()
+        [0, 33, 66, 99]
+    """
+    if count >= length:
+        return torch.arange(length)
+    return torch.linspace(0, length - 1, count, dtype=torch.float64).round().long()
+
+
+def title_of(record: OperatorRecord) -> str:
+    """The operator's name, with its kind where the name does not tell it: ``2 (relu)``."""
+    return record.name if record.kind in record.name else f"{record.name} ({record.kind})"
+
+
+def as_array(tensor: Tensor) -> np.ndarray:
+    """The numbers of a tensor, in double precision."""
+    return tensor.detach().cpu().double().numpy()

@@ -1,0 +1,154 @@
+"""The nearest inputs at every depth of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+from maxaffine._capture import SplineNetwork
+from maxaffine._codes import Codes
+from maxaffine._drawing import html_table
+from maxaffine._search.checks import left_out_words, positive
+from maxaffine._search.index import CodeIndex
+from maxaffine._search.nearest import Neighbors
+from maxaffine.errors import BadInput
+
+# Inputs encoded at once: enough to keep the processor busy, and few enough for the activations of large networks.
+BATCH = 256
+_SHOWN = 5
+
+
+class DepthNeighbors(Mapping[str, Neighbors]):
+    """The nearest searched inputs of some queries: a mapping from operator name to `Neighbors`, in running order.
+
+    Args:
+        by_operator: The nearest in the distance d_l of each operator l.
+        mean: The nearest in the mean of these distances.
+        left_out: Operators that never switch on the searched inputs: none of these is nearer than another there.
+    """
+
+    def __init__(self, by_operator: Mapping[str, Neighbors], mean: Neighbors, left_out: Sequence[str] = ()) -> None:
+        self._by_operator = dict(by_operator)
+        self.mean = mean
+        self.left_out = tuple(left_out)
+
+    def __getitem__(self, name: str) -> Neighbors:
+        """Return the nearest at one operator.
+
+        Raises:
+            KeyError: If it was not searched.
+        """
+        if name not in self._by_operator:
+            never = f"; {left_out_words(self.left_out)}" if self.left_out else ""
+            raise KeyError(f"no operator {name!r}; searched were {list(self)}{never}")
+        return self._by_operator[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Return an iterator over the operators' names."""
+        return iter(self._by_operator)
+
+    def __len__(self) -> int:
+        """Return the number of operators."""
+        return len(self._by_operator)
+
+    def __repr__(self) -> str:
+        """Return a table of the nearest of the first queries."""
+        queries, k = self.mean.ids.shape
+        rows = ["  {:<8} {:<24} {}".format(*row) for row in self._table()]
+        title = f"DepthNeighbors: {queries} queries, the {k} nearest at {len(self)} operators"
+        return "\n".join([title, *([left_out_words(self.left_out)] if self.left_out else []), *rows])
+
+    def _repr_html_(self) -> str:
+        return html_table(self._table(), left_out_words(self.left_out) if self.left_out else "")
+
+    def _table(self) -> list[tuple[str, str, str]]:
+        rows = [("query", "operator", "id (distance), nearest first")]
+        for query in range(min(_SHOWN, len(self.mean.ids))):
+            for name, found in [*self.items(), *([("mean", self.mean)] if len(self) != 1 else [])]:
+                near = zip(found.ids[query].tolist(), found.distances[query].tolist(), strict=True)
+                rows.append((str(query), name, ", ".join(f"{i} ({d:.3f})" for i, d in list(near)[:_SHOWN])))
+        return rows
+
+
+def neighbors(
+    net: SplineNetwork,
+    queries: Any,
+    searched: Any,
+    k: int = 5,
+    operators: Sequence[str] | None = None,
+    *,
+    threads: int = 1,
+    progress: bool | None = None,
+) -> DepthNeighbors:
+    """Find which inputs a network treats most alike, at each of its piecewise-affine operators.
+
+    argmin_i d_l(q, x_i)  with  d_l(x, x') = 1 - #{k : q_l(x)_k = q_l(x')_k} / K_l, for every operator l, and their mean
+
+    Args:
+        net: The captured network.
+        queries: Inputs as the network takes them, a loader of batches, or their `Codes`.
+        searched: The inputs to search, e.g. the training set; likewise. For many queries at different times build a
+            `CodeIndex` once.
+        k: Nearest inputs per query, at most the number of searched inputs.
+        operators: Names of the operators to compare at; all by default.
+        threads: Threads that search.
+        progress: Whether to show progress bars; by default on a terminal when it takes over two seconds.
+
+    Returns:
+        For each operator, and for the mean over them, the positions of the k nearest searched inputs and their
+        distances, exact, ties by the earlier input. An operator that never switches on the searched inputs is left out
+        of both and named; where none does, there is the mean alone, in which all of them are equally near.
+
+    Raises:
+        BadInput: If the network has no piecewise-affine operator, one is unknown or missing in given codes, or k is too
+            large; and as `SplineNetwork.codes` does.
+
+    Example:
+        >>> import torch
+        >>> from maxaffine import capture
+        >>> net = capture(torch.nn.Sequential(torch.nn.Linear(1, 3), torch.nn.ReLU()), torch.zeros(2, 1))
+        >>> x = torch.tensor([[-4.0], [-1.0], [1.0], [4.0]])
+        >>> neighbors(net, x[:1] - 1, x, k=1)["1"].ids
+        tensor([[0]])
+
+    Source: the nearest neighbors in partition distance of Balestriero and Baraniuk, "A Spline Theory of Deep Networks"
+    (ICML 2018).
+    """
+    names = [record.name for record in net.operators if record.pieces > 1] if operators is None else list(operators)
+    if not names:
+        raise BadInput("operators: none to compare at; the network has no piecewise-affine operator, or none was named")
+    positive("k", k)
+    coded = encoded(net, queries, names, "queries", progress)
+    index = CodeIndex(encoded(net, searched, names, "searched", progress))
+    kept = [name for name in names if name not in index.unswitched]
+    by_operator = {name: index.search(coded, k, {name: 1.0}, threads=threads, progress=progress) for name in kept}
+    mean = by_operator[kept[0]] if len(kept) == 1 else index.search(coded, k, threads=threads, progress=progress)
+    return DepthNeighbors(by_operator, mean, index.unswitched)
+
+
+def encoded(net: SplineNetwork, inputs: Any, names: Sequence[str], argument: str, progress: bool | None) -> Codes:
+    """Encode inputs in batches, or take the codes that they are.
+
+    Args:
+        net: The network.
+        inputs: Inputs, a loader of batches, or codes.
+        names: The operators.
+        argument: Name of the argument ``inputs`` for the message.
+        progress: As for `neighbors`.
+
+    Returns:
+        Codes of these operators alone.
+
+    Raises:
+        BadInput: If given codes lack an operator.
+    """
+    if isinstance(inputs, Codes):
+        if missing := [name for name in names if name not in inputs]:
+            raise BadInput(f"{argument}: codes without the operators {missing}; they have {list(inputs)}")
+        return Codes({name: inputs[name] for name in names}, inputs.batch, inputs.metadata)
+    if isinstance(inputs, Tensor) and net.inputs.batch_dims[0] == 0 and len(inputs) > BATCH:
+        inputs = DataLoader(TensorDataset(inputs), batch_size=BATCH)
+    return net.codes(inputs, names, progress)

@@ -1,0 +1,262 @@
+"""The same work on many machines: Ray Data actors that hold the network, and one search task per file of the store."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from maxaffine._capture import SplineNetwork
+from maxaffine._codes import Codes
+from maxaffine._progress import progress_bar
+from maxaffine._search.checks import positive
+from maxaffine._search.encode import BATCH_SIZE, Encoded, Inputs, Work
+from maxaffine._search.index import Weights
+from maxaffine._search.lance import naming_store
+from maxaffine._search.nearest import Neighbors
+from maxaffine._search.store import CodeStore
+from maxaffine._search.stored import merged, search_store, switching
+from maxaffine.errors import BadInput, MaxAffineError
+
+# Rows of one commit: what a killed run computes again.
+COMMIT_ROWS = 1 << 20
+
+
+class Encoder:
+    """An actor: it holds the network and encodes batches, by their numbers.
+
+    Args:
+        make: Makes the network.
+        path: The store.
+        options: Its storage options.
+        work: Reference to what is to be done.
+        threads: torch's threads.
+    """
+
+    def __init__(
+        self, make: Callable[[], SplineNetwork], path: str, options: dict[str, str], work: list[Any], threads: int
+    ) -> None:
+        import ray
+
+        torch.set_num_threads(threads)
+        self.store = CodeStore(path, storage_options=options)
+        self.net = make()
+        self.store.require(self.net, "net")
+        self.work: Work = ray.get(work[0])
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> Any:
+        """Encode some batches: their numbers to one Arrow table."""
+        import pyarrow as pa
+
+        return pa.concat_tables([self.work.encode(self.net, self.store, int(n)) for n in batch["item"]])
+
+
+def encode_with_ray(
+    make: Callable[[], SplineNetwork],
+    inputs: Inputs,
+    store: CodeStore,
+    *,
+    workers: int,
+    address: str | None = None,
+    batch_size: int = BATCH_SIZE,
+    first_id: int = 0,
+    threads: int = 1,
+    commit_rows: int = COMMIT_ROWS,
+    progress: bool | None = None,
+) -> Encoded:
+    """Write the codes of all inputs into a store, as `encode` does, by several processes on one or many machines.
+
+    The batches are those of `encode`, so the rows are the same to the last bit where the machines compute alike; only
+    their order in the store differs. A run that was killed goes on after its last commit.
+
+    Args:
+        make: Makes the network, in each worker; a function that can be sent there, e.g.
+            ``functools.partial(maxaffine.capture, model, example)``.
+        inputs: As for `encode`; image files must have the same paths on every machine.
+        store: Where the codes go, under a path or address that every machine reaches.
+        workers: Actors, each with a copy of the network.
+        address: Of the cluster, ``auto`` on one of its machines; by default a local Ray is started, and ended.
+        batch_size: As for `encode`; keep it for the codes to be the same to the last bit.
+        first_id: As for `encode`.
+        threads: torch's threads, and Ray's CPUs, of each worker.
+        commit_rows: Rows that are committed together.
+        progress: As for `encode`.
+
+    Returns:
+        How many inputs were encoded and how many were there.
+
+    Raises:
+        BadInput: As `encode`, or if another argument is not valid.
+        MaxAffineError: If Ray or lance-ray is not installed, or a worker failed.
+        DataError: If the store cannot be written.
+
+    Source: as `encode`.
+    """
+    for name, value in (("workers", workers), ("threads", threads), ("commit_rows", commit_rows)):
+        positive(name, value)
+    store.require(make(), "make")
+    work = Work.left(inputs, store, batch_size, first_id, progress)
+    batches, total, left = work.batches(), len(inputs), int(work.missing.sum())
+    step = max(1, commit_rows // batch_size)
+    with (
+        started(address, workers * threads) as ray,
+        progress_bar(progress, "encoding", unit="input", total=total, initial=total - left) as bar,
+    ):
+        import lance_ray
+
+        arguments = (make, store.path, store.storage_options, [ray.put(work)], threads)
+        for start in range(0, len(batches), step):
+            chosen = batches[start : start + step]
+            rows = ray.data.from_items(chosen, override_num_blocks=min(len(chosen), 8 * workers)).map_batches(
+                Encoder,
+                fn_constructor_args=arguments,
+                batch_size=1,
+                compute=ray.data.ActorPoolStrategy(size=workers),
+                num_cpus=threads,
+            )
+            before = len(store)
+            with naming_store(store.path), failing(ray):
+                lance_ray.write_lance(
+                    rows,
+                    store.path,
+                    mode="append",
+                    schema=store.layout.schema(),
+                    storage_options=store.storage_options or None,
+                )
+            bar.update(len(store) - before)
+    return Encoded(left, total - left)
+
+
+def search_with_ray(
+    store: CodeStore,
+    codes: Codes,
+    k: int,
+    weights: Weights | None = None,
+    *,
+    workers: int,
+    address: str | None = None,
+    threads: int = 1,
+    progress: bool | None = None,
+) -> Neighbors:
+    """Find the k nearest rows of a store: each file is searched by one task, and what they find is merged.
+
+    The result is that of `search_store`, to the last bit.
+
+    Args:
+        store: The store, under a path or address that every machine reaches.
+        codes: As for `search_store`.
+        k: As for `search_store`.
+        weights: As for `search_store`.
+        workers: CPUs of a local Ray, divided by ``threads``.
+        address: Of a cluster; by default a local Ray is started, and ended.
+        threads: Threads, and Ray's CPUs, of each task.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The neighbors.
+
+    Raises:
+        BadInput: As `search_store`.
+        MaxAffineError: If Ray is not installed, or a task failed.
+        DataError: If the store is damaged.
+    """
+    positive("threads", threads)
+    if positive("k", k) > len(store):
+        raise BadInput(f"k={k}, but the store holds {len(store)} rows; ask for fewer, or append more")
+    # Settled once, or every task would read the whole store for it.
+    shares, left_out = switching(store, weights)
+    shares = dict.fromkeys(store.operators, 1.0) if shares is None else shares
+    with started(address, positive("workers", workers) * threads) as ray:
+        queries, task = ray.put(codes), ray.remote(num_cpus=threads)(search_file)
+        where = (store.path, store.storage_options)
+        waiting, results = [task.remote(*where, n, queries, k, shares, threads) for n in store.files()], []
+        with progress_bar(progress, "searching", unit="file", total=len(waiting)) as bar, failing(ray):
+            while waiting:
+                done, waiting = ray.wait(waiting)
+                results += ray.get(done)
+                bar.update(len(done))
+    return merged(results, left_out)
+
+
+def search_file(
+    path: str,
+    options: dict[str, str],
+    number: int,
+    codes: Codes,
+    k: int,
+    weights: Weights | None,
+    threads: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """One task: the k nearest rows of one file of a store, as ids and distances (N, k)."""
+    store = CodeStore(path, storage_options=options)
+    found = search_store(store, codes, k, weights, files=[number], threads=threads, progress=False)
+    return found.ids.numpy(), found.distances.numpy()
+
+
+@contextmanager
+def started(address: str | None, cpus: int) -> Iterator[Any]:
+    """Connect to a cluster, or start Ray here; afterwards things are as they were.
+
+    Args:
+        address: Of the cluster, or None.
+        cpus: CPUs of a local Ray.
+
+    Yields:
+        The module ray, ``ray.data`` imported.
+
+    Raises:
+        MaxAffineError: If it is not installed.
+        BadInput: If it has too few CPUs.
+    """
+    try:
+        import lance_ray  # noqa: F401
+        import ray
+        import ray.data
+    except ModuleNotFoundError as error:
+        raise MaxAffineError(f"the engine ray needs {error.name}; pip install 'maxaffine[distributed]'") from error
+    running = ray.is_initialized()
+    if not running:
+        # One CPU more for the tasks that write what the actors compute: without it neither would ever go on.
+        local: dict[str, Any] = {"num_cpus": cpus + 1, "include_dashboard": False} if address is None else {}
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, **local)
+    context, log = ray.data.DataContext.get_current(), logging.getLogger("ray.data")
+    bars, level = context.enable_progress_bars, log.level
+    context.enable_progress_bars = False
+    log.setLevel(logging.ERROR)
+    try:
+        there = int(ray.cluster_resources().get("CPU", 0))
+        if there <= cpus:
+            raise BadInput(f"workers x threads = {cpus}, but Ray has {there} CPUs and one must stay free; give fewer")
+        yield ray
+    finally:
+        context.enable_progress_bars = bars
+        log.setLevel(level)
+        if not running:
+            ray.shutdown()
+
+
+@contextmanager
+def failing(ray: Any) -> Iterator[None]:
+    """Turn the failure of a worker into the error that it met.
+
+    Args:
+        ray: The module.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        MaxAffineError: With what the worker said.
+    """
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        cause = error.cause if isinstance(getattr(error, "cause", None), MaxAffineError) else None
+        if cause is not None:
+            raise cause from error
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise MaxAffineError(f"a worker failed: {lines[-1]}") from error

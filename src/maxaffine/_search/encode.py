@@ -1,0 +1,228 @@
+"""Encode: the codes of every input of a data set into a store, block by block, so that a killed run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maxaffine._capture import SplineNetwork
+from maxaffine._progress import progress_bar
+from maxaffine._search.checks import positive
+from maxaffine._search.store import CodeStore
+from maxaffine.errors import BadInput
+
+BATCH_SIZE = 256
+# Rows of one append, at most: what a killed run computes again, and few enough files.
+COMMIT_ROWS = 4096
+
+
+@runtime_checkable
+class LabeledInputs(Protocol):
+    """Some inputs with their labels.
+
+    Attributes:
+        inputs: (n, *in).
+        labels: (n,) int64.
+    """
+
+    @property
+    def inputs(self) -> Tensor: ...  # noqa: D102
+
+    @property
+    def labels(self) -> Tensor: ...  # noqa: D102
+
+
+@runtime_checkable
+class Inputs(Protocol):
+    """Inputs that can be taken in runs: a `Split`, or `ImageFiles`, which are read when they are taken.
+
+    ``marks`` gives a uint32 for each, another one where the input or its label is another.
+    """
+
+    def __len__(self) -> int: ...  # noqa: D105
+
+    def take(self, indices: slice, /) -> LabeledInputs: ...  # noqa: D102
+
+    def marks(self, indices: slice, /) -> np.ndarray: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What a run of `encode` did.
+
+    Args:
+        rows: Inputs that it encoded.
+        skipped: Inputs whose codes were in the store already.
+    """
+
+    rows: int
+    skipped: int
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """The part of the inputs that is still to be encoded.
+
+    The inputs are cut at multiples of the batch size, whoever encodes them: the sums inside a layer may be rounded in
+    another order in a batch of another size, and a unit at its kink then gets another code.
+
+    Args:
+        inputs: N inputs; input i has the id ``first_id + i``.
+        batch_size: Inputs of a batch.
+        first_id: The id of input 0.
+        missing: (N,) bool, where the store has no row yet.
+    """
+
+    inputs: Inputs
+    batch_size: int
+    first_id: int
+    missing: np.ndarray
+
+    @classmethod
+    def left(
+        cls, inputs: Inputs, store: CodeStore, batch_size: int, first_id: int, progress: bool | None = None
+    ) -> Work:
+        """Find out what is left to do.
+
+        Args:
+            inputs: All inputs.
+            store: Where their codes go.
+            batch_size: Inputs of a batch.
+            first_id: The id of input 0.
+            progress: As for `encode`.
+
+        Returns:
+            It.
+
+        Raises:
+            BadInput: If the batch size is no positive number, the ids do not fit, or a row of the store is not of
+                the input that has its id.
+        """
+        positive("batch_size", batch_size)
+        if not 0 <= first_id < 2**63 - len(inputs):
+            raise BadInput(f"first_id={first_id}; ids run from 0 to 2^63 - 2")
+        ids, marks = (column.numpy() for column in store.marks())
+        here = (ids >= first_id) & (ids - first_id < len(inputs))
+        present, missing = ids[here] - first_id, np.ones(len(inputs), dtype=bool)
+        missing[present] = False
+        _require_same_inputs(inputs, present, marks[here], first_id, progress)
+        return cls(inputs, batch_size, first_id, missing)
+
+    def batches(self) -> list[int]:
+        """Numbers of the batches that lack at least one input."""
+        return np.unique(np.flatnonzero(self.missing) // self.batch_size).tolist()
+
+    def encode(self, net: SplineNetwork, store: CodeStore, batch: int) -> Any:
+        """Encode one batch.
+
+        Args:
+            net: The network.
+            store: Whose layout the rows take.
+            batch: The batch's number.
+
+        Returns:
+            An Arrow table of the rows that were missing.
+        """
+        rows = slice(batch * self.batch_size, min((batch + 1) * self.batch_size, len(self.inputs)))
+        part = self.inputs.take(rows)
+        spec = net.inputs
+        codes = net.codes(part.inputs.to(spec.device, spec.dtypes[0]), store.operators)
+        wanted = np.flatnonzero(self.missing[rows])
+        ids = self.first_id + rows.start + wanted
+        missing = codes if len(wanted) == codes.batch else codes.rows(wanted)
+        return store.layout.table(ids, part.labels.numpy()[wanted], missing, self.inputs.marks(rows)[wanted])
+
+
+def encode(
+    net: SplineNetwork,
+    inputs: Inputs,
+    store: CodeStore,
+    *,
+    batch_size: int = BATCH_SIZE,
+    first_id: int = 0,
+    threads: int | None = None,
+    progress: bool | None = None,
+) -> Encoded:
+    """Write the codes of all inputs into a store; inputs whose ids are there already are left out.
+
+    A run that was killed, or stopped by Ctrl-C, goes on where it was when it is started again. What was encoded before
+    is compared with the inputs by their marks, so that no id comes to stand for another input: of arrays a checksum,
+    of image files the names, the size in bytes and the label (pixels that change within the same size go unnoticed).
+
+    Args:
+        net: The network, the one that the store was made for.
+        inputs: A `maxaffine.data.Split`, or the images of a folder as `maxaffine.data.load` gives them.
+        store: Where the codes go.
+        batch_size: Inputs of a batch. Keep it when a run goes on, so that the codes stay the same to the last bit.
+        first_id: The id of the first input; the others count on from it.
+        threads: torch's threads meanwhile; as they are by default.
+        progress: Whether to show a progress bar; by default on a terminal when it takes over two seconds.
+
+    Returns:
+        How many inputs were encoded and how many were there.
+
+    Raises:
+        BadInput: If the store is of another network, holds rows of other inputs under these ids, or an argument is not
+            valid.
+        DataError: If an input cannot be read, or the store not be written.
+
+    Example:
+        >>> import tempfile
+        >>> from maxaffine import capture
+        >>> from maxaffine.data import Split
+        >>> net = capture(torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU()), torch.zeros(1, 2))
+        >>> store = CodeStore.create(tempfile.mkdtemp() + "/codes.lance", net)
+        >>> encode(net, Split(torch.randn(5, 2), torch.arange(5)), store)
+        Encoded(rows=5, skipped=0)
+
+    Source: the codes are the vector quantization of Balestriero and Baraniuk, "Mad Max: Affine Spline Insights into
+    Deep Learning" (arXiv 1805.06576).
+    """
+    store.require(net, "net")
+    work = Work.left(inputs, store, batch_size, first_id, progress)
+    total, left = len(inputs), int(work.missing.sum())
+    before = torch.get_num_threads()
+    torch.set_num_threads(positive("threads", threads) if threads is not None else before)
+    try:
+        with progress_bar(progress, "encoding", unit="input", total=total, initial=total - left) as bar:
+            for tables in _commits(work, net, store):
+                rows = store.append_tables(tables)
+                bar.update(rows)
+    finally:
+        torch.set_num_threads(before)
+    return Encoded(left, total - left)
+
+
+def _require_same_inputs(
+    inputs: Inputs, present: np.ndarray, marks: np.ndarray, first_id: int, progress: bool | None
+) -> None:
+    """Refuse inputs that are not those whose rows the store holds: at ``present`` (n,), marked with ``marks`` (n,)."""
+    order = present.argsort(kind="stable")
+    present, marks = present[order], marks[order]
+    starts = np.unique(present // COMMIT_ROWS) * COMMIT_ROWS
+    for start in progress_bar(progress, "comparing", iterable=starts.tolist(), unit_scale=COMMIT_ROWS, unit="input"):
+        low, high = np.searchsorted(present, [start, start + COMMIT_ROWS])
+        now = inputs.marks(slice(start, min(start + COMMIT_ROWS, len(inputs))))
+        if changed := present[low:high][now[present[low:high] - start] != marks[low:high]][:5].tolist():
+            raise BadInput(
+                f"inputs: those numbered {changed} are not what the store holds under the ids"
+                f" {[first_id + i for i in changed]}: the data, their order or their labels have changed, or the rows"
+                " are of another set; encode into a new store, or with another first_id"
+            )
+
+
+def _commits(work: Work, net: SplineNetwork, store: CodeStore) -> Iterator[list[Any]]:
+    tables, rows = [], 0
+    for batch in work.batches():
+        tables.append(work.encode(net, store, batch))
+        rows += tables[-1].num_rows
+        if rows >= COMMIT_ROWS:
+            yield tables
+            tables, rows = [], 0
+    if tables:
+        yield tables

@@ -1,0 +1,325 @@
+"""CodeIndex: the nearest inputs in code distance, exactly, or approximately with the recall that was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isqrt
+from os import PathLike
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maxaffine._codes import Codes, PackedCodes, RowLayout, load_faiss, operator_shares
+from maxaffine._progress import progress_bar
+from maxaffine._search.approximate import SAMPLE, Places, Trial, compared, settle
+from maxaffine._search.checks import as_ids, integers, laid_out, options, positive
+from maxaffine._search.files import read_index, write_index
+from maxaffine._search.lists import Lists
+from maxaffine._search.nearest import Metric, Neighbors, Part, nearest, unswitched
+from maxaffine._search.recall import Recall
+from maxaffine.errors import BadInput
+
+Weights = Mapping[str, float] | Sequence[float]
+
+
+class CodeIndex:
+    """Nearest neighbors in code distance over many inputs.
+
+    argmin_i d(q, x_i)  with d = `code_distance`, to the last bit and with ties by the lower id
+
+    Without weights, d is the mean over the operators that switch on the rows. One that never does (`unswitched`) is
+    equally far from a query in every row: it cannot change their order, and is left out of the mean.
+
+    Rows are kept as bits in which faiss counts unequal units (1 bit per ReLU, 3 per 2 x 2 max-pooling, the bit planes
+    above 4 pieces). Without faiss the same numbers are counted by numpy, several times slower. After `prepare`, which
+    needs faiss, ``search(..., approximate=True)`` compares a few candidates in full only.
+
+    Args:
+        codes: What to begin with; it settles which operators the index holds.
+        ids: (N,) int64, at least 0 and all different; by default 0 to N - 1.
+
+    Raises:
+        BadInput: As `add` does.
+
+    Example:
+        >>> codes = Codes.from_tensors({"relu": (torch.tensor([[0, 0, 1], [1, 1, 1], [0, 1, 1]]), 2)})
+        >>> found = CodeIndex(codes).search(codes.rows(0), k=2)
+        >>> found.ids, found.distances
+        (tensor([[0, 2]]), tensor([[0.0000, 0.3333]], dtype=torch.float64))
+
+    Source: the distance between partition encodings of Balestriero and Baraniuk, "Mad Max: Affine Spline Insights into
+    Deep Learning" (arXiv 1805.06576), section on the partition of the input space.
+    """
+
+    def __init__(self, codes: Codes, ids: Tensor | Sequence[int] | None = None) -> None:
+        self._layouts = tuple(RowLayout(name, item.pieces, item.units) for name, item in codes.items())
+        self._metadata = dict(codes.metadata)
+        self._parts: list[Part] = []
+        self._lists: Lists | None = None
+        self._where: Places | None = None
+        self._unswitched: tuple[str, ...] | None = None
+        self.add(codes, ids)
+
+    @property
+    def operators(self) -> tuple[str, ...]:
+        """Names of the operators, in the order of the codes."""
+        return tuple(layout.name for layout in self._layouts)
+
+    @property
+    def unswitched(self) -> tuple[str, ...]:
+        """Operators that never switch on the rows, so that they cannot say which is nearer; none for a single row."""
+        if self._unswitched is None:
+            found = [name for i, name in enumerate(self.operators) if unswitched(self._parts, i)]
+            self._unswitched = tuple(found) if len(self) > 1 else ()
+        return self._unswitched
+
+    @property
+    def ids(self) -> Tensor:
+        """(N,) int64: the ids of all rows, in the order in which they were added."""
+        kept = [part.ids if part.kept is None else part.ids[part.kept] for part in self._parts]
+        return torch.from_numpy(np.concatenate([np.empty(0, np.int64), *kept]))
+
+    @property
+    def recall(self) -> Recall | None:
+        """What `prepare` measured, None before it; rows added or removed since are not in it."""
+        return None if self._lists is None else self._lists.recall
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Free strings of the codes that the index began with, e.g. the network's fingerprint."""
+        return dict(self._metadata)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows, those on disk of a memory-mapped index included."""
+        return sum(rows.nbytes for part in self._parts for rows in part.rows)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return sum(part.alive for part in self._parts)
+
+    def __repr__(self) -> str:
+        """Return the sizes."""
+        approximate = "" if self.recall is None else f", approximately: {self.recall}"
+        return f"CodeIndex({len(self)} rows, operators {list(self.operators)}, {self.nbytes} bytes{approximate})"
+
+    def add(self, codes: Codes, ids: Tensor | Sequence[int] | None = None) -> None:
+        """Add rows.
+
+        Args:
+            codes: Codes of n inputs, of this index's operators and network.
+            ids: (n,) int64, at least 0, all different and none of them in the index; by default they go on from the
+                highest id so far.
+
+        Raises:
+            BadInput: If the codes are of other operators or of another network, or an id cannot be used.
+        """
+        rows = laid_out(codes, self._layouts, self._metadata, self.operators)
+        present = self.ids.numpy()
+        first = int(present.max(initial=-1)) + 1
+        given = np.arange(first, first + codes.batch) if ids is None else as_ids(ids, codes.batch)
+        if taken := np.intersect1d(given, present)[:5].tolist():
+            raise BadInput(f"ids: {taken} are in the index already; remove them first, or give new ids")
+        part = Part(given, rows)
+        new = part
+        # Small neighbors are joined, so that many small additions leave few parts and copy each row a few times only.
+        while self._parts and self._parts[-1].kept is None and 0 < len(self._parts[-1]) <= len(part):
+            part = self._parts.pop().joined(part)
+        if codes.batch:
+            self._parts.append(part)
+        # Last, so that no list names a row that is not there; and first in remove.
+        self._where = self._unswitched = None
+        if self._lists is not None:
+            self._lists.add(new)
+
+    def remove(self, ids: Tensor | Sequence[int]) -> int:
+        """Remove rows.
+
+        Args:
+            ids: Their ids; those that the index does not hold are skipped.
+
+        Returns:
+            How many were removed.
+        """
+        wanted = integers(ids)
+        before, parts = len(self), []
+        for part in self._parts:
+            gone = np.isin(part.ids, wanted)
+            part = part.without(gone) if gone.any() else part
+            # Half of it gone: make room. A part read from a file moves into memory then.
+            if part.kept is not None and 2 * part.alive < len(part):
+                part = part.chosen(np.flatnonzero(part.kept))
+            parts += [part] if part.alive else []
+        if self._lists is not None:
+            self._lists.remove(wanted)
+        self._parts, self._where, self._unswitched = parts, None, None
+        return before - len(self)
+
+    def prepare(
+        self,
+        weights: Weights | None = None,
+        *,
+        k: int = 10,
+        recall: float = 0.95,
+        lists: int | None = None,
+        probes: int | None = None,
+        candidates: int | None = None,
+        bits: int = 1024,
+        queries: Codes | None = None,
+        seed: int = 0,
+        threads: int = 1,
+        progress: bool | None = None,
+    ) -> Recall:
+        """Prepare approximate search by some weights, and measure how much of the exact result it finds.
+
+        A sketch of each row, some of its bits, is put into one of many lists of similar sketches. A query looks into
+        the nearest lists, and the rows with the nearest sketches there are compared in full. Rows added later go into
+        the same lists; prepare again when they have changed much.
+
+        Args:
+            weights: As for `search`.
+            k: Neighbors for which the recall is measured.
+            recall: What to reach: probes and candidates that are not given are doubled until half of the queries do.
+                The recall is measured on the other half.
+            lists: How many lists; by default the square root of the number of rows.
+            probes: Lists that a query looks into.
+            candidates: Rows per query that are compared in full, at least the k of the search.
+            bits: Bits of a sketch.
+            queries: Codes of at least two inputs to measure with, best of the kind that will be searched for; by
+                default 256 of the rows, each of which does not find itself.
+            seed: Of sketch, lists and sample: the same seed, rows and threads prepare the same search.
+            threads: Threads that cluster and search.
+            progress: As for `search`.
+
+        Returns:
+            The recall with its sample and confidence interval, kept as `recall` too.
+
+        Raises:
+            BadInput: If an argument is not valid, or there are too few rows or queries.
+            MaxAffineError: If faiss is not installed.
+        """
+        options(recall, seed, k=k, bits=bits, lists=lists, probes=probes, candidates=candidates, threads=threads)
+        metric = self._metric(weights)
+        if not metric.terms:
+            raise BadInput("weights: no operator with a weight has codes, so that all rows are at distance 0")
+        count = len(self)
+        if max(k + (queries is None), lists or 1) > count or (queries is not None and queries.batch < 2):
+            raise BadInput(
+                f"the index holds {count} rows, too few for k={k} neighbors (besides the query, where the rows are the"
+                f" queries) or lists={lists}, or there are fewer than two queries; ask for fewer, or add more"
+            )
+        faiss = load_faiss("approximate search")
+        with progress_bar(progress, "preparing", unit="step", total=3) as bar:
+            places = self._places()
+            asked = places.sample(SAMPLE, seed) if queries is None else self._asked(queries, metric)
+            trial = Trial.exact(metric, self._parts, asked, k, threads, progress)
+            bar.update(1)
+            prepared = Lists.trained(faiss, metric, self._parts, lists or isqrt(count), bits, seed, threads, asked.ids)
+            bar.update(1)
+            measured = settle(prepared, metric, places, trial, recall, (probes, candidates), threads)
+            bar.update(1)
+        self._lists = prepared
+        return measured
+
+    def search(
+        self,
+        codes: Codes | PackedCodes,
+        k: int,
+        weights: Weights | None = None,
+        *,
+        approximate: bool = False,
+        threads: int = 1,
+        progress: bool | None = None,
+    ) -> Neighbors:
+        """Find the k nearest rows to each query.
+
+        Args:
+            codes: Codes of N queries, of at least the operators that have a weight; of an index of one operator also
+                that operator's alone.
+            k: How many to find, at most the number of rows.
+            weights: w_l by operator name or in the index's order, as `code_distance` takes them; by default
+                equal for all operators that switch on the rows (for all where none does). ``{"relu3": 1}`` searches by
+                one operator.
+            approximate: Compare the candidates alone, after `prepare` for the same weights: the distances are exact,
+                but nearer rows may be missed; how often, `recall` says.
+            threads: Threads that scan; numpy's and torch's own numbers of threads stay as they are.
+            progress: Whether to show a progress bar; by default on a terminal when it takes over two seconds.
+
+        Returns:
+            The neighbors, and which operators were left out. What a query shares with itself is found too: an index
+            of the queries gives each back first.
+
+        Raises:
+            BadInput: If the codes are of other operators or another network, k or threads is no positive number, k is
+                above the number of rows, the weights are not valid, or the index is not prepared for them.
+        """
+        metric = self._metric(weights)
+        queries = self._asked(codes, metric)
+        positive("threads", threads)
+        if positive("k", k) > len(self):
+            raise BadInput(f"k={k}, but the index holds {len(self)} rows; ask for fewer, or add more")
+        if approximate:
+            if self._lists is None or self._lists.shares != metric.shares:
+                raise BadInput(
+                    "approximate: the index is not prepared for these weights; call prepare(weights) first (and"
+                    " again where rows that came or went changed which operators switch)"
+                )
+            candidates = self._lists.candidates_of(queries, k, threads)
+            ids, distances = compared(metric, self._places(), queries, candidates, k, threads)
+        else:
+            ids, distances = nearest(metric, self._parts, queries, k, threads, progress)
+        return Neighbors(torch.from_numpy(ids), torch.from_numpy(distances), self._left_out(weights))
+
+    def save(self, path: str | PathLike[str], *, progress: bool | None = None) -> None:
+        """Write the index to one file, completely or not at all; removed rows are left out.
+
+        Args:
+            path: Ends in ``.codeindex``. What was there before is replaced only once the new file is on disk.
+            progress: As for `search`.
+        """
+        write_index(path, self._layouts, self._parts, self._metadata, self._lists, progress)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], *, memory_map: bool = False) -> Self:
+        """Read an index that `save` wrote.
+
+        Args:
+            path: The file. One that is absent, damaged or written by something else is refused with DataError.
+            memory_map: Leave the rows on disk and read them as they are searched: the index may be larger than memory.
+                Its size is checked then, not its checksum, which would mean to read it all.
+
+        Returns:
+            The index, prepared as it was (without faiss for exact search alone). Rows added to a memory-mapped one are
+            kept in memory, its file never changes.
+        """
+        read, index = read_index(path, memory_map), cls.__new__(cls)
+        index._layouts, index._metadata, index._lists = read.layouts, read.metadata, read.lists
+        index._where = index._unswitched = None
+        index._parts = [read.part] if len(read.part) else []
+        return index
+
+    def _metric(self, weights: Weights | None) -> Metric:
+        if left_out := self._left_out(weights):
+            weights = {name: 1.0 for name in self.operators if name not in left_out}
+        return Metric(self._layouts, tuple(operator_shares(weights, list(self.operators)).values()), load_faiss())
+
+    def _left_out(self, weights: Weights | None) -> tuple[str, ...]:
+        """The operators that never switch, where no weights ask for them and others do switch."""
+        if weights is not None or len(self.unswitched) == len(self.operators):
+            return ()
+        return self.unswitched
+
+    def _places(self) -> Places:
+        if self._where is None:
+            self._where = Places(self._parts)
+        return self._where
+
+    def _asked(self, codes: Codes | PackedCodes, metric: Metric) -> Part:
+        if isinstance(codes, PackedCodes):
+            if len(self.operators) != 1:
+                raise BadInput(f"codes are of one operator, but the index holds {list(self.operators)}; give Codes")
+            codes = Codes({self.operators[0]: codes}, metadata=self._metadata)
+        needed = [layout.name for layout, share in zip(self._layouts, metric.shares, strict=True) if share]
+        return Part(np.full(codes.batch, -1), laid_out(codes, self._layouts, self._metadata, needed))

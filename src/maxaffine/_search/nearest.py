@@ -1,0 +1,308 @@
+"""The scan: distances in blocks that stay in the cache, and the k smallest of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from maxaffine._codes import RowLayout
+from maxaffine._progress import progress_bar
+
+# Distances of one block and bytes of its rows: both stay in a second-level cache.
+_BLOCK_PAIRS, _BLOCK_BYTES = 1 << 17, 1 << 19
+_QUERIES = 256
+# Byte comparisons of one task, about a second: as often progress is shown and Ctrl-C heard.
+_TASK_BYTES = 1 << 34
+# Rows that are compared with the first one at once.
+_COMPARED = 1 << 12
+# In place of an id where none is found yet.
+NO_ID = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbors:
+    """The k nearest rows of an index to each of N queries, nearest first, ties by the lower id.
+
+    Args:
+        ids: (N, k) int64.
+        distances: (N, k) float64, the code distance.
+        left_out: Operators that are not in the distance, because they never switch on the rows.
+    """
+
+    ids: torch.Tensor
+    distances: torch.Tensor
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some rows of an index, of every operator.
+
+    Args:
+        ids: (n,) int64.
+        rows: (n, width) uint8 per operator.
+        kept: (n,) bool, False where a row was removed; None if none was.
+    """
+
+    ids: np.ndarray
+    rows: tuple[np.ndarray, ...]
+    kept: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        """Return the number of rows, removed ones included."""
+        return len(self.ids)
+
+    @property
+    def alive(self) -> int:
+        """Rows that were not removed."""
+        return len(self.ids) if self.kept is None else int(np.count_nonzero(self.kept))
+
+    def alive_rows(self) -> np.ndarray:
+        """Return the positions (alive,) of the rows that were not removed."""
+        return np.arange(len(self.ids)) if self.kept is None else np.flatnonzero(self.kept)
+
+    def take(self, index: slice) -> Part:
+        """Return a run of rows, as views."""
+        kept = None if self.kept is None else self.kept[index]
+        return Part(self.ids[index], tuple(rows[index] for rows in self.rows), kept)
+
+    def chosen(self, index: np.ndarray) -> Part:
+        """Return some rows, as copies, none of them removed."""
+        return Part(self.ids[index], tuple(np.ascontiguousarray(rows[index]) for rows in self.rows))
+
+    def joined(self, other: Part) -> Part:
+        """Return the rows of both, as copies; of neither any was removed."""
+        rows = tuple(np.concatenate(pair) for pair in zip(self.rows, other.rows, strict=True))
+        return Part(np.concatenate([self.ids, other.ids]), rows)
+
+    def without(self, gone: np.ndarray) -> Part:
+        """Mark rows as removed.
+
+        Args:
+            gone: (n,) bool.
+
+        Returns:
+            A part that shares the rows with this one.
+        """
+        return replace(self, kept=~gone if self.kept is None else self.kept & ~gone)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """d = sum_l share_l m_l / K_l / norm, the code distance in the arithmetic of `code_distance`.
+
+    m_l is the integer count of unequal units, and the sum runs in float64 in the operators' order, so that the distance
+    is that function's to the last bit: the k smallest of these numbers are exact, and so are their ties.
+
+    Args:
+        layouts: Every operator's rows.
+        shares: w_l / max w per operator.
+        faiss: The library, or None.
+    """
+
+    layouts: tuple[RowLayout, ...]
+    shares: tuple[float, ...]
+    faiss: Any | None
+
+    @property
+    def terms(self) -> list[int]:
+        """Positions of the operators that can add to the distance."""
+        return [i for i, share in enumerate(self.shares) if share and self.layouts[i].planes]
+
+    @property
+    def width(self) -> int:
+        """Bytes of one row that are read."""
+        return sum(self.layouts[i].width for i in self.terms)
+
+    def keys(self, a: Part, b: Part) -> np.ndarray:
+        """Return numbers that order pairs as their distances do.
+
+        Args:
+            a: Na rows.
+            b: Nb rows.
+
+        Returns:
+            (Na, Nb): counts of unequal units where one operator makes up the distance, else the distances.
+        """
+        terms = self.terms
+        if len(terms) == 1:
+            return self._unequal(terms[0], a, b)
+        total = np.zeros((len(a), len(b)))
+        for i in terms:
+            term = self._unequal(i, a, b) / self.layouts[i].unit_count
+            term *= self.shares[i]
+            total += term
+        total /= self._norm
+        return total
+
+    def distances(self, keys: np.ndarray) -> np.ndarray:
+        """Return the distances (float64) behind some keys."""
+        terms = self.terms
+        if len(terms) != 1:
+            return keys.astype(np.float64)
+        return self.shares[terms[0]] * (keys / self.layouts[terms[0]].unit_count) / self._norm
+
+    def _unequal(self, i: int, a: Part, b: Part) -> np.ndarray:
+        return self.layouts[i].unequal_units(a.rows[i], b.rows[i], self.faiss)
+
+    @property
+    def _norm(self) -> float:
+        # As code_distance sums it; the built-in sum of Python 3.12 rounds otherwise.
+        norm = 0.0
+        for i in self.terms:
+            norm += self.shares[i]
+        return norm or 1.0
+
+
+class Best:
+    """The k smallest keys of each query so far, ties by the lower id.
+
+    Args:
+        queries: Number of queries.
+        k: How many to keep.
+        dtype: Of the keys.
+    """
+
+    def __init__(self, queries: int, k: int, dtype: np.dtype) -> None:
+        worst = np.inf if dtype.kind == "f" else np.iinfo(dtype).max
+        self.keys = np.full((queries, k), worst, dtype)
+        self.ids = np.full((queries, k), NO_ID)
+        # Candidates as (query, key, id): sorting them in rarely costs less than sorting them in at once.
+        self._waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._count = 0
+
+    def add(self, keys: np.ndarray, ids: np.ndarray) -> None:
+        """Let more rows compete.
+
+        Args:
+            keys: (queries, m).
+            ids: (m,), or (queries, m) where each query has rows of its own.
+        """
+        queries, k = self.keys.shape
+        if not queries:
+            return
+        bound = self.keys[:, -1]
+        if self.ids[0, -1] == NO_ID and keys.shape[1] > k:
+            # Still filling up: only the k smallest of this block can win.
+            bound = np.minimum(bound, np.partition(keys, k - 1, axis=1)[:, k - 1])
+        places = np.flatnonzero(keys <= bound[:, None])
+        if not len(places):
+            return
+        query, column = np.divmod(places, keys.shape[1])
+        values = keys.reshape(-1)[places]
+        found = ids[column] if ids.ndim == 1 else ids.reshape(-1)[places]
+        wins = (values < self.keys[query, -1]) | (found < self.ids[query, -1])
+        self._waiting.append((query[wins], values[wins], found[wins]))
+        self._count += len(places)
+        if self._count > queries * k or self.ids[0, -1] == NO_ID:
+            self.settle()
+
+    def settle(self) -> None:
+        """Sort in the candidates that wait."""
+        if not self._waiting:
+            return
+        query, values, found = (np.concatenate(column) for column in zip(*self._waiting, strict=True))
+        self._waiting, self._count = [], 0
+        k = self.keys.shape[1]
+        touched = np.unique(query)
+        queries = np.concatenate([np.repeat(touched, k), query])
+        values = np.concatenate([self.keys[touched].reshape(-1), values])
+        found = np.concatenate([self.ids[touched].reshape(-1), found])
+        order = np.lexsort((found, values, queries))
+        starts = np.searchsorted(queries[order], touched)
+        first = order[starts[:, None] + np.arange(k)]
+        self.keys[touched], self.ids[touched] = values[first], found[first]
+
+
+def unswitched(parts: Sequence[Part], operator: int) -> bool:
+    """Tell whether all rows that were not removed share one code of an operator; read until two differ.
+
+    Args:
+        parts: The rows.
+        operator: Its position.
+
+    Returns:
+        Whether they do.
+    """
+    first: np.ndarray | None = None
+    for part in parts:
+        for start in range(0, len(part), _COMPARED):
+            block = part.take(slice(start, start + _COMPARED))
+            rows = block.rows[operator] if block.kept is None else block.rows[operator][block.kept]
+            if first is None and len(rows):
+                first = rows[:1]
+            if first is not None and (rows != first).any():
+                return False
+    return True
+
+
+def nearest(
+    metric: Metric, parts: Sequence[Part], queries: Part, k: int, threads: int, progress: bool | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the k rows nearest to each query.
+
+    Args:
+        metric: The distance.
+        parts: The rows to search, at least k of them not removed.
+        queries: The queries' rows; their ids are ignored.
+        k: How many to find.
+        threads: Threads that scan.
+        progress: Whether to show a progress bar; by default on a terminal when it takes over two seconds.
+
+    Returns:
+        ids (queries, k) int64 and distances (queries, k) float64, nearest first, ties by the lower id.
+    """
+    dtype = np.dtype(np.int32 if len(metric.terms) == 1 else np.float64)
+    chunks = [queries.take(slice(s, s + _QUERIES)) for s in range(0, max(1, len(queries)), _QUERIES)]
+    best = [Best(len(chunk), k, dtype) for chunk in chunks]
+    runs = list(_runs(parts, metric.width * min(len(queries), _QUERIES), threads))
+    total = len(queries) * sum(map(len, runs))
+    bar = progress_bar(progress, "searching", unit="pair", unit_scale=True, total=total)
+    with bar, ThreadPoolExecutor(threads) as pool:
+        tasks = {
+            pool.submit(_scan, metric, run, chunk, k, dtype): (i, len(run) * len(chunk))
+            for i, chunk in enumerate(chunks)
+            for run in runs
+        }
+        try:
+            for task in as_completed(tasks):
+                i, pairs = tasks[task]
+                found = task.result()
+                best[i].add(found.keys, found.ids)
+                bar.update(pairs)
+        except BaseException:
+            # Ctrl-C: what has not begun never does.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    for item in best:
+        item.settle()
+    keys = np.concatenate([item.keys for item in best])
+    return np.concatenate([item.ids for item in best]), metric.distances(keys)
+
+
+def _runs(parts: Sequence[Part], bytes_per_row: int, threads: int) -> Iterator[Part]:
+    """Cut the parts into runs, one task each."""
+    total = sum(map(len, parts))
+    step = max(1, min(_TASK_BYTES // max(1, bytes_per_row), -(-total // threads)))
+    for part in parts:
+        for start in range(0, len(part), step):
+            yield part.take(slice(start, start + step))
+
+
+def _scan(metric: Metric, rows: Part, queries: Part, k: int, dtype: np.dtype) -> Best:
+    best = Best(len(queries), k, dtype)
+    by_cache = _BLOCK_BYTES // max(1, metric.width) if len(queries) > 1 else _BLOCK_PAIRS
+    step = max(1, min(_BLOCK_PAIRS // max(1, len(queries)), by_cache))
+    for start in range(0, len(rows), step):
+        block = rows.take(slice(start, start + step))
+        keys, ids = metric.keys(queries, block), block.ids
+        if block.kept is not None:
+            keys, ids = keys[:, block.kept], ids[block.kept]
+        best.add(keys, ids)
+    best.settle()
+    return best

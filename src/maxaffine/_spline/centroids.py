@@ -1,0 +1,113 @@
+"""The link to K-means: the slopes and offsets whose codes are the nearest centroids."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from maxaffine._spline.checks import check_dense, check_finite
+from maxaffine._spline.rounding import gamma
+from maxaffine.errors import BadInput, ShapeMismatch
+
+# Rows of centroids, or pairs of them, compared at a time: bounds the memory of large codebooks.
+_ROWS = 1024
+
+
+def quantizer(centroids: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The parameters of the spline whose units are codebooks.
+
+    Args:
+        centroids: (K, R, D), or (R, D) for a single codebook.
+
+    Returns:
+        Slopes (K, R, D), offsets (K, R) and, where a codebook repeats a centroid, which pieces are present (K, R).
+
+    Raises:
+        ShapeMismatch: Not two or three dimensions.
+        BadInput: No dense tensor, not floating point, empty, not finite, or not surely told apart in their dtype.
+    """
+    check_dense("centroids", centroids)
+    if centroids.ndim not in (2, 3):
+        raise ShapeMismatch(f"centroids has shape {tuple(centroids.shape)}; give (K, R, D) or (R, D)")
+    if not centroids.is_floating_point() or centroids.numel() == 0:
+        raise BadInput("centroids must be floating point and hold at least one centroid of at least one feature")
+    check_finite("centroids", centroids)
+    slopes = (centroids if centroids.ndim == 3 else centroids[None]).detach()
+    # Summed in double precision and rounded once.
+    squares = _total(slopes.double().square())
+    offsets = (-squares / 2).to(slopes.dtype)
+    if not bool(torch.isfinite(offsets).all()):
+        raise BadInput(
+            f"centroids are so large that their squares overflow {slopes.dtype}; scale them, or use .double()"
+        )
+    repeated = torch.stack([_repeats(codebook) for codebook in slopes])
+    _require_apart(slopes, squares, repeated)
+    return slopes, offsets, ~repeated if bool(repeated.any()) else None
+
+
+def _repeats(codebook: Tensor) -> Tensor:
+    """Which rows of (R, D) equal an earlier one."""
+    _, group = codebook.unique(dim=0, return_inverse=True)
+    rows = torch.arange(len(codebook), device=codebook.device)
+    first = torch.full_like(rows, len(rows)).scatter_reduce(0, group, rows, "amin")
+    return rows > first[group]
+
+
+def _require_apart(slopes: Tensor, squares: Tensor, repeated: Tensor) -> None:
+    """Refuse centroids of which one could lose at its own place: rounding may swallow their differences."""
+    for unit, (codebook, sizes, repeat) in enumerate(zip(slopes, squares, repeated, strict=True)):
+        pair = _confused(codebook, sizes, ~repeat)
+        if pair is not None:
+            wider = "" if codebook.dtype == torch.float64 else ", or use .double() for both"
+            raise BadInput(
+                f"centroids: {codebook.dtype} cannot tell centroids {pair[0]} and {pair[1]} of unit {unit} apart at"
+                f" their distance from the origin; subtract the mean of the data from centroids and inputs{wider}"
+            )
+
+
+def _confused(codebook: Tensor, squares: Tensor, kept: Tensor) -> tuple[int, int] | None:
+    """The first pair r, s of kept rows of (R, D) of which s could win at r in some order of summation."""
+    rows, every, double = codebook.double(), torch.arange(len(codebook), device=codebook.device), torch.float64
+    relative, least = _losses(codebook.dtype, codebook.shape[1])
+    own = torch.finfo(double)
+    for some in every.split(_ROWS):
+        # At r the scores differ by |r - s|^2 / 2. They are sums of numbers whose sizes add up to no more than
+        # |r|^2 + |r|^2 / 2 for r and, as 2 |r_d s_d| <= r_d^2 + s_d^2, to (|r|^2 + |s|^2) / 2 + |s|^2 / 2 for s.
+        bounds = 2 * (relative * (2 * squares[some, None] + squares) + least)
+        sizes = squares[some, None] + squares
+        # Products sort out the pairs that are far apart whatever they have lost themselves; they decide nothing.
+        slack = 2 * (codebook.shape[1] + 8) * (own.eps * sizes + own.tiny)
+        near = (sizes - 2 * rows[some] @ rows.T <= bounds + slack) & kept & kept[some, None]
+        near &= some[:, None] != every
+        for pairs in near.nonzero().split(_ROWS):
+            mine, other = some[pairs[:, 0]], pairs[:, 1]
+            lost = _total((rows[mine] - rows[other]).square()) <= bounds[pairs[:, 0], other]
+            if bool(lost.any()):
+                first = int(lost.nonzero()[0])
+                return int(mine[first]), int(other[first])
+    return None
+
+
+def _losses(dtype: torch.dtype, in_features: int) -> tuple[float, float]:
+    """What a score may lose to rounding, relative to the sizes of what it sums, and what to underflow."""
+    # Sums of halves are accumulated in single precision, and then rounded. In any other dtype a product is rounded once
+    # and then added to others up to D times; an offset may have been rounded `_levels` + 1 times before.
+    given = torch.finfo(dtype)
+    summed = given if given.bits >= 32 else torch.finfo(torch.float32)
+    relative = gamma(in_features + _levels(in_features), summed.eps / 2) + gamma(3, given.eps / 2)
+    return relative, in_features * summed.tiny + 3 * given.tiny
+
+
+def _levels(count: int) -> int:
+    """How many times `_total` halves."""
+    return (count - 1).bit_length()
+
+
+def _total(values: Tensor) -> Tensor:
+    """Sums along the last axis in one fixed order, so that every processor rounds them alike: halves are added."""
+    for _ in range(_levels(values.shape[-1])):
+        half = (values.shape[-1] + 1) // 2
+        low, high = values[..., :half], values[..., half:]
+        values = low + F.pad(high, (0, low.shape[-1] - high.shape[-1]))
+    return values[..., 0]

@@ -1,0 +1,160 @@
+"""Power (Laguerre) diagrams: the geometry of the cells of a max-affine spline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from maxaffine._spline.checks import check_finite, check_rows
+from maxaffine.errors import BadInput, ShapeMismatch
+
+# The cells of a whole layer are written out up to this many; beyond, only those asked for.
+MOST_CELLS = 1 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class PowerDiagram:
+    r"""M centers with squared radii; a point belongs to the cell whose power distance to it is smallest.
+
+    .. math:: \mathrm{cell}(x) = \arg\min_m |x - c_m|^2 - \rho_m
+
+    A squared radius may be negative; -inf marks an empty cell. With equal radii the cells are the Voronoi cells of the
+    centers.
+
+    Args:
+        centers: c, (M, D), floating point.
+        squared_radii: rho, (M,), of the same dtype and device.
+        codes: The code that each cell bears, (M, units); None for a diagram that comes from no spline.
+        offsets: (rho - |c|^2) / 2, (M,), what the cells are told apart by; computed by default. A spline hands over its
+            own, from which rounding |c|^2 has taken nothing away.
+
+    Source: Balestriero, Cosentino, Aazhang, Baraniuk, The Geometry of Deep Networks: Power Diagram Subdivision (2019),
+    arXiv 1905.08443 (a layer of MASO units cuts its input space into a power diagram).
+
+    >>> import torch
+    >>> PowerDiagram(torch.tensor([[0.0], [4.0]]), torch.tensor([9.0, 1.0])).locate(torch.tensor([[2.5], [3.5]]))
+    tensor([0, 1])
+    """
+
+    centers: Tensor
+    squared_radii: Tensor
+    codes: Tensor | None = None
+    offsets: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the fields belong together; the class documents what they must be.
+
+        Raises:
+            ShapeMismatch: Other shapes, dtypes or devices.
+            BadInput: No cell; NaN; a center or a radius that is infinite; no cell but empty ones.
+        """
+        centers, radii = self.centers, self.squared_radii
+        cells = (len(centers),)
+        if centers.ndim != 2 or radii.shape != cells or (self.offsets is not None and self.offsets.shape != cells):
+            raise ShapeMismatch(
+                f"centers {tuple(centers.shape)} and squared_radii {tuple(radii.shape)} must have shapes (M, D), (M,)"
+            )
+        if radii.dtype != centers.dtype or radii.device != centers.device or not centers.is_floating_point():
+            raise ShapeMismatch("centers and squared_radii must be floating point of one dtype on one device")
+        check_finite("centers", centers)
+        if bool(radii.isnan().any() | (radii == torch.inf).any()) or not bool((radii > -torch.inf).any()):
+            raise BadInput("squared_radii must be numbers or -inf (an empty cell), and one cell at least not empty")
+
+    def locate(self, x: Tensor) -> Tensor:
+        """Cell of each point; the lowest cell wins a tie.
+
+        Args:
+            x: points, (N, D).
+
+        Returns:
+            Cell numbers, (N,) int64; ``codes[locate(x)]`` are the codes of the points.
+        """
+        check_rows(x, self.centers)
+        offsets = self.offsets
+        if offsets is None:
+            offsets = (self.squared_radii - self.centers.square().sum(1)) / 2
+        # |x|^2 is the same for every cell; without it, half the power distance is this with the sign turned.
+        return F.linear(x, self.centers, offsets).max(dim=1).indices
+
+
+def unit_diagram(slopes: Tensor, offsets: Tensor, present: Tensor | None, unit: int) -> PowerDiagram:
+    """The cells of one unit, one per piece.
+
+    Args:
+        slopes: A, (K, R, D).
+        offsets: B, (K, R).
+        present: (K, R) bool, or None.
+        unit: k.
+
+    Returns:
+        R cells.
+
+    Raises:
+        BadInput: No such unit.
+    """
+    units, pieces, _ = slopes.shape
+    if not 0 <= unit < units:
+        raise BadInput(f"unit is {unit}; give a number from 0 to {units - 1}")
+    heights = offsets[unit] if present is None else offsets[unit].masked_fill(~present[unit], -torch.inf)
+    every = torch.arange(pieces, device=slopes.device)[:, None]
+    return PowerDiagram(slopes[unit], slopes[unit].square().sum(1) + 2 * heights, every, heights)
+
+
+def layer_diagram(slopes: Tensor, offsets: Tensor, present: Tensor | None, codes: Tensor | None) -> PowerDiagram:
+    """The cells of all units together that bear the given codes.
+
+    Args:
+        slopes: A, (K, R, D).
+        offsets: B, (K, R).
+        present: (K, R) bool, or None.
+        codes: (M, K) integers; None for all that there are.
+
+    Returns:
+        M cells, in the order of the codes.
+
+    Raises:
+        ShapeMismatch: Not (M, K) integers.
+        BadInput: A code names a piece that its unit has not; too many cells to write them all out.
+    """
+    units, pieces, _ = slopes.shape
+    codes = every_code(present, units, pieces, slopes.device) if codes is None else codes
+    if codes.ndim != 2 or codes.shape[1] != units or codes.is_floating_point():
+        raise ShapeMismatch(f"codes is {codes.dtype} {tuple(codes.shape)}; give integers of shape (M, {units})")
+    codes = codes.long()
+    if bool(((codes < 0) | (codes >= pieces)).any()):
+        raise BadInput(f"codes must lie between 0 and {pieces - 1}")
+    if present is not None and not bool(present.gather(1, codes.T).all()):
+        raise BadInput("codes names a piece that is not present in its unit; use codes returned by codes(x)")
+    selected = F.one_hot(codes, pieces).to(slopes.dtype).flatten(1)
+    centers, heights = selected @ slopes.flatten(0, 1), selected @ offsets.flatten()
+    return PowerDiagram(centers, centers.square().sum(1) + 2 * heights, codes, heights)
+
+
+def every_code(present: Tensor | None, units: int, pieces: int, device: torch.device) -> Tensor:
+    """All the codes that a layer could have, the last unit's changing fastest.
+
+    Args:
+        present: (K, R) bool, or None.
+        units: K.
+        pieces: R.
+        device: Where to put them.
+
+    Returns:
+        (M, K) int64; many of them may belong to no point at all.
+
+    Raises:
+        BadInput: There are too many.
+    """
+    present = torch.ones(units, pieces, dtype=torch.bool) if present is None else present
+    choices = [row.nonzero().flatten().to(device) for row in present]
+    cells = prod(len(choice) for choice in choices)
+    if cells > MOST_CELLS:
+        raise BadInput(
+            f"the layer has up to {cells:,} cells, more than {MOST_CELLS:,}; give codes= of those to look at, e.g."
+            " codes=spline.codes(x).unique(dim=0)"
+        )
+    return torch.cartesian_prod(*choices).view(-1, units)

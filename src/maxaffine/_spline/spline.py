@@ -1,0 +1,288 @@
+"""The max-affine spline operator: value, codes, local affine map, soft inference and cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from maxaffine._spline.centroids import quantizer
+from maxaffine._spline.checks import check_rows, check_spline
+from maxaffine._spline.power import PowerDiagram, layer_diagram, unit_diagram
+from maxaffine._spline.rounding import decided
+from maxaffine.errors import BadInput, ShapeMismatch
+
+
+@dataclass(frozen=True, eq=False)
+class LocalMap:
+    """The affine map that a spline equals at each input: S(x) = A[x] x + B[x].
+
+    Attributes:
+        slopes: A[x], (N, K, D).
+        offsets: B[x], (N, K).
+    """
+
+    slopes: Tensor
+    offsets: Tensor
+
+
+class MaxAffineSpline(nn.Module):
+    r"""K units, each the largest of R affine pieces of the input; slopes and offsets are learnable parameters.
+
+    .. math:: S(x)_k = \max_r \langle A[k, r], x \rangle + B[k, r], \qquad q(x)_k = \arg\max_r \text{ of the same}
+
+    Every unit is convex and piecewise affine in x. The lowest piece wins a tie, and the gradient flows through the
+    winning piece alone.
+
+    Source: Balestriero and Baraniuk, Mad Max: Affine Spline Insights into Deep Learning (arXiv 1805.06576), the
+    definition of the max-affine spline operator.
+
+    >>> absolute = MaxAffineSpline(torch.tensor([[[-1.0], [1.0]]]), torch.zeros(1, 2))
+    >>> x = torch.tensor([[-3.0], [0.0], [2.0]])
+    >>> absolute(x).flatten().tolist(), absolute.codes(x).flatten().tolist()
+    ([3.0, 0.0, 2.0], [0, 0, 1])
+    """
+
+    present: Tensor | None
+
+    def __init__(
+        self,
+        slopes: Tensor,
+        offsets: Tensor,
+        *,
+        present: Tensor | None = None,
+        output_shape: Sequence[int] | None = None,
+    ) -> None:
+        """Copy the slopes and offsets into parameters.
+
+        Args:
+            slopes: A, (K, R, D).
+            offsets: B, (K, R).
+            present: (K, R) bool, where units differ in their number of pieces: a piece that is not present never wins,
+                whatever its slope and offset. By default every piece is present.
+            output_shape: Shape of the K units in the layer that the spline stands for; (K,) by default.
+
+        Raises:
+            ShapeMismatch: The shapes, dtypes or devices do not agree.
+            BadInput: No unit, piece or input; NaN or infinity; not floating point; a unit without any piece.
+        """  # noqa: DOC502
+        super().__init__()
+        check_spline(slopes, offsets, present)
+        self.output_shape = (slopes.shape[0],) if output_shape is None else tuple(output_shape)
+        if prod(self.output_shape) != slopes.shape[0]:
+            raise ShapeMismatch(f"output_shape {self.output_shape} does not hold K = {slopes.shape[0]} units")
+        self.slopes = nn.Parameter(slopes.detach().clone())
+        self.offsets = nn.Parameter(offsets.detach().clone())
+        self.register_buffer("present", None if present is None else present.detach().clone())
+
+    @classmethod
+    def from_centroids(cls, centroids: Tensor) -> Self:
+        r"""The spline whose codes are the K-means assignment: one codebook of R centroids per unit.
+
+        .. math:: B[k, r] = -|A[k, r]|^2 / 2 \;\Rightarrow\; q(x)_k = \arg\min_r |x - A[k, r]|
+
+        With K units the spline is K codebooks side by side, a factorial quantizer. The slopes of its `affine_map` are
+        the chosen centroids, and :math:`|x - A[k, q_k]|^2 = |x|^2 - 2 S(x)_k`.
+
+        The codes are the nearest centroids wherever `certain` says so; elsewhere two centroids are as near as rounding
+        can tell. Equal centroids of one codebook count as the first of them.
+
+        Args:
+            centroids: A, (K, R, D), or (R, D) for a single codebook.
+
+        Returns:
+            A spline of K units.
+
+        Raises:
+            ShapeMismatch: Not two or three dimensions.
+            BadInput: Not floating point, empty or not finite; or so far from the origin, for their distances, that
+                rounding their scores, in some order of summation, could make one lose at its own place.
+
+        Source: Mad Max (arXiv 1805.06576), the link between MASO partitions and K-means.
+
+        >>> spline = MaxAffineSpline.from_centroids(torch.tensor([[0.0, 0.0], [4.0, 0.0]]))
+        >>> spline.codes(torch.tensor([[1.0, 9.0], [3.0, 9.0]])).flatten().tolist()
+        [0, 1]
+        """  # noqa: DOC502
+        slopes, offsets, present = quantizer(centroids)
+        return cls(slopes, offsets, present=present)
+
+    @property
+    def units(self) -> int:
+        """K, the number of outputs."""
+        return self.slopes.shape[0]
+
+    @property
+    def pieces(self) -> int:
+        """R, the number of affine pieces per unit."""
+        return self.slopes.shape[1]
+
+    @property
+    def in_features(self) -> int:
+        """D, the number of numbers in one input."""
+        return self.slopes.shape[2]
+
+    def extra_repr(self) -> str:
+        """Sizes for `repr`.
+
+        Returns:
+            One line.
+        """
+        return f"units={self.units}, pieces={self.pieces}, in_features={self.in_features}"
+
+    def _scores(self, x: Tensor) -> Tensor:
+        """Every piece at every input, (N, K, R), whether present or not."""
+        check_rows(x, self.slopes)
+        scores = F.linear(x, self.slopes.flatten(0, 1), self.offsets.flatten())
+        return scores.unflatten(1, (self.units, self.pieces))
+
+    def _compete(self, scores: Tensor) -> Tensor:
+        """The scores with -inf for the pieces that are not present."""
+        return scores if self.present is None else scores.masked_fill(~self.present, -torch.inf)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Value S(x)_k = max_r <A[k, r], x> + B[k, r].
+
+        Args:
+            x: inputs, (N, D).
+
+        Returns:
+            Values, (N, K).
+        """
+        return self._compete(self._scores(x)).max(dim=2).values
+
+    def codes(self, x: Tensor) -> Tensor:
+        """Code q(x)_k: the piece that wins, the lowest one in a tie of the scores as computed; see `certain`.
+
+        Args:
+            x: inputs, (N, D).
+
+        Returns:
+            Codes, (N, K) int64.
+        """
+        with torch.no_grad():
+            return self._compete(self._scores(x)).max(dim=2).indices
+
+    def certain(self, x: Tensor) -> Tensor:
+        """Whether a code is proved to be that of exact arithmetic, however the scores were rounded.
+
+        The bound holds for sums in any order in the dtype of the slopes (not for TF32 products), and for offsets that
+        were rounded too: of `from_centroids` it proves which centroid is the nearest. It is careful: few of the inputs
+        that it leaves open have another code. For those, ask the same spline in double precision.
+
+        Args:
+            x: inputs, (N, D).
+
+        Returns:
+            (N, K) bool; False at a tie.
+
+        >>> spline = MaxAffineSpline.from_centroids(torch.tensor([[-1.0], [1.0]]))
+        >>> spline.certain(torch.tensor([[-0.5], [0.0], [1e-9]])).flatten().tolist()
+        [True, False, False]
+        """
+        with torch.no_grad():
+            return decided(x, self.slopes, self.offsets, self._compete(self._scores(x)))
+
+    def vq_matrix(self, x: Tensor) -> Tensor:
+        """The codes as one-hot rows, Q(x)[k, r] = 1 exactly where r = q(x)_k.
+
+        Args:
+            x: inputs, (N, D).
+
+        Returns:
+            Zeros and ones in the dtype of the slopes, (N, K, R).
+        """
+        return F.one_hot(self.codes(x), self.pieces).to(self.slopes.dtype)
+
+    def affine_map(self, x: Tensor) -> LocalMap:
+        """The affine map that the spline equals on the cell of each input, A[x] = A[k, q_k] and B[x] = B[k, q_k].
+
+        Args:
+            x: inputs, (N, D).
+
+        Returns:
+            Slopes (N, K, D) and offsets (N, K), differentiable in the parameters.
+
+        >>> relu = MaxAffineSpline(torch.tensor([[[0.0], [1.0]]]), torch.zeros(1, 2))
+        >>> relu.affine_map(torch.tensor([[-2.0], [5.0]])).slopes.flatten().tolist()
+        [0.0, 1.0]
+        """
+        codes = self.codes(x)
+        unit = torch.arange(self.units, device=codes.device)
+        return LocalMap(self.slopes[unit, codes], self.offsets[unit, codes])
+
+    def soft(self, x: Tensor, beta: float) -> Tensor:
+        r"""Soft inference: every piece counts, the more so the larger it is.
+
+        .. math:: y_k = \sum_r t_r z_r, \quad t = \mathrm{softmax}\left(\tfrac{\beta}{1-\beta} z\right), \quad
+            z_r = \langle A[k, r], x \rangle + B[k, r]
+
+        beta = 1 is the spline itself, beta = 1/2 turns ReLU into SiLU, beta = 0 is the mean over the pieces.
+
+        Args:
+            x: inputs, (N, D).
+            beta: in [0, 1].
+
+        Returns:
+            Values, (N, K).
+
+        Raises:
+            BadInput: beta is outside [0, 1].
+
+        Source: Balestriero and Baraniuk, From Hard to Soft (arXiv 1810.09274, ICLR 2019), beta-VQ inference.
+
+        >>> relu = MaxAffineSpline(torch.tensor([[[0.0], [1.0]]]), torch.zeros(1, 2))
+        >>> bool(relu.soft(torch.tensor([[0.7]]), 0.5) == F.silu(torch.tensor(0.7)))
+        True
+        """
+        if not 0 <= beta <= 1:
+            raise BadInput(f"beta is {beta}; give a number in [0, 1] (1 is hard inference, 0 the mean of the pieces)")
+        if beta == 1:
+            return self(x)
+        scores = self._scores(x)
+        # Relative to the largest score nothing can overflow, however close beta is to 1.
+        largest = self._compete(scores.detach()).amax(dim=2, keepdim=True)
+        weights = self._compete((scores - largest) * (beta / (1 - beta))).softmax(dim=2)
+        return (weights * scores).sum(dim=2)
+
+    def power_diagram(self, unit: int | None = None, *, codes: Tensor | None = None) -> PowerDiagram:
+        r"""The cells of one unit, or of all units together, as a power diagram.
+
+        .. math:: c_r = A[k, r],\ \rho_r = |c_r|^2 + 2 B[k, r] \qquad \text{unit } k
+
+            c = \sum_k A[k, q_k],\ \rho = |c|^2 + 2 \sum_k B[k, q_k] \qquad \text{the layer's cell with code } q
+
+        A point's cell bears its code: ``diagram.codes[diagram.locate(x)]`` equals ``codes(x)``, of that unit or of the
+        layer, up to rounding at a boundary and as long as the cell is in the diagram.
+
+        Args:
+            unit: k, from 0 to K - 1; by default all units together.
+            codes: For the layer: the cells to write out, one row of codes each, (M, K) integers. By default all that
+                the pieces combine to, which can be up to R^K.
+
+        Returns:
+            Centers, squared radii and codes: of R cells in the order of the pieces, or of M in the order of the rows.
+
+        Raises:
+            ShapeMismatch: codes is not (M, K) integers.
+            BadInput: No such unit or piece; both arguments; too many cells to write them all out.
+
+        Source: The Geometry of Deep Networks: Power Diagram Subdivision (arXiv 1905.08443).
+
+        >>> relus = MaxAffineSpline(
+        ...     torch.tensor([[[0.0, 0.0], [1.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]]]), torch.zeros(2, 2)
+        ... )
+        >>> x = torch.tensor([[-2.0, 5.0], [2.0, -5.0]])
+        >>> relus.power_diagram(0).locate(x).tolist(), relus.power_diagram().locate(x).tolist()
+        ([0, 1], [1, 2])
+        """  # noqa: DOC502
+        if unit is None:
+            return layer_diagram(self.slopes, self.offsets, self.present, codes)
+        if codes is not None:
+            raise BadInput("give unit for the cells of one unit or codes for cells of the layer, not both")
+        return unit_diagram(self.slopes, self.offsets, self.present, unit)

@@ -1,0 +1,331 @@
+"""Templates: the rows of A[x] for some units, and what they make of each input."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
+from typing import TYPE_CHECKING, Any, SupportsIndex
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maxaffine._drawing import Panel, html_table, panel_figure, png, short
+from maxaffine._graph import as_rows, as_tuple
+from maxaffine._maps import AffineMap, OffsetContributions
+from maxaffine._network import Task, difference, require_classes, without_infinities
+from maxaffine._templates.comparison import Comparison, array, checked_place
+from maxaffine._templates.measuring import double, gram, residuals
+from maxaffine.errors import BadInput, ExactnessError, MaxAffineError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LARGEST = 3
+COLORS = ("red", "green", "blue")
+SAMPLES, UNITS = 4, 5
+HEADER = ("sample", "unit", "value", "<A, x>", "b", "|A|", "cos(A, x)")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Templates:
+    """The templates A[x]_c of K units at each of N inputs: unit c gives <A_c, x> + b_c, a matched filter.
+
+    Made by :func:`maxaffine.templates`, which has checked that sum. Numbers are in double precision, templates in the
+    network's own.
+
+    Attributes:
+        affine_map: The map whose outputs are the K units; its ``rows()`` give the templates in blocks.
+        inputs: The floating-point inputs, the samples in front: (N, *in) each.
+        layer: What the units belong to, in words.
+        task: What the units answer, as in :meth:`maxaffine.SplineNetwork.task`; None inside a network.
+        units: Flat number of each unit, (K,).
+        names: Name of each unit.
+        values: The network's own values at the units (the logits, at a classifier's output), (N, K).
+        inner: <A_c, x>, (N, K).
+        offsets: b_c, (N, K).
+        norms: |A_c|, (N, K).
+        bound: What rounding explains of values - inner - offsets, (N,).
+        rounding: The same, relative to the size of the terms.
+        offset_terms: From weights (N, K) to the size of the terms inside the network that make <weights, b>, (N,).
+    """
+
+    affine_map: AffineMap
+    inputs: tuple[Tensor, ...]
+    layer: str
+    task: Task | None
+    units: tuple[int, ...]
+    names: tuple[str, ...]
+    values: Tensor
+    inner: Tensor
+    offsets: Tensor
+    norms: Tensor
+    bound: Tensor
+    rounding: float
+    offset_terms: Callable[[Tensor], Tensor]
+
+    def __len__(self) -> int:
+        """Number of inputs N."""
+        return len(self.values)
+
+    @property
+    def slopes(self) -> Tensor | tuple[Tensor, ...]:
+        """All templates at once, (N, K, *in); one tensor per floating-point input where there are several."""
+        return self.affine_map.slopes
+
+    @property
+    def residuals(self) -> Tensor:
+        """Values - inner - offsets, (N, K): rounding."""
+        return residuals(self.values, self.inner, self.offsets)
+
+    @cached_property
+    def contributions(self) -> OffsetContributions:
+        """The exact split of b over the operators that have an offset; its ``sum()`` is b."""
+        split = self.affine_map.offset_contributions()
+        gap = difference(double(split.sum()), self.offsets).abs()
+        # An infinity, as a mask puts it, says nothing about the rounding of others.
+        sizes = torch.stack([without_infinities(double(part)).abs() for part in (*split.values(), self.offsets)]).sum(0)
+        for unit in (gap > self.rounding * sizes).any(0).nonzero()[:, 0].tolist():  # parts that cancelled
+            alone = torch.zeros_like(gap)
+            alone[:, unit] = 1
+            sizes[:, unit] = torch.maximum(sizes[:, unit], self.offset_terms(alone).to(sizes))
+        if not bool((gap <= self.rounding * sizes).all()):
+            raise ExactnessError(
+                f"net: the operators' parts of the offset miss it by up to {float(gap.max()):.3g}, which rounding does"
+                " not explain. This is a fault of maxaffine: please report it with the model"
+            )
+        return split
+
+    @cached_property
+    def cosines(self) -> Tensor:
+        """The cosine of every template with every other, (N, K, K); 0 where one of them is zero."""
+        lengths = self.norms[:, :, None] * self.norms[:, None, :]
+        products = gram(self.affine_map, self.inputs)
+        return torch.where(lengths > 0, products / lengths, torch.zeros_like(lengths)).clamp(-1, 1)
+
+    @cached_property
+    def matches(self) -> Tensor:
+        """The cosine of every template with its input, (N, K); 0 where one of them is zero."""
+        sizes = torch.stack([as_rows(double(x)).norm(dim=1) for x in self.inputs]).norm(dim=0)
+        lengths = self.norms * sizes[:, None]
+        return torch.where(lengths > 0, self.inner / lengths, torch.zeros_like(lengths)).clamp(-1, 1)
+
+    def template(self, unit: SupportsIndex | str) -> Tensor | tuple[Tensor, ...]:
+        """The templates of one unit; nothing else is built.
+
+        Args:
+            unit: Its flat number, or its name.
+
+        Returns:
+            (N, *in); one tensor per floating-point input where there are several.
+
+        Raises:
+            BadInput: When the unit is not among the chosen ones.
+        """
+        place = torch.full((len(self),), self.place(unit), device=self.values.device)
+        parts = self.rows_at(place)
+        return parts[0] if len(parts) == 1 else parts
+
+    def runner_up(self) -> Comparison:
+        """The largest unit against the second largest, at each input: what made this one win.
+
+        Returns:
+            The comparison, among the chosen units; of equal ones the lower is the winner.
+
+        Raises:
+            BadInput: When a single unit was chosen, or the units are values: no value is an answer that beats another.
+        """
+        require_classes(self.task or Task.CLASSES, "runner_up", "compare(c, d) takes two of the values apart")
+        if len(self.units) < 2:
+            raise BadInput("classes: a single unit was chosen, so there is no runner-up; choose two or more")
+        order = self.values.argsort(dim=1, descending=True, stable=True)
+        return self._compare(order[:, 0], order[:, 1])
+
+    def compare(self, c: SupportsIndex | str, d: SupportsIndex | str) -> Comparison:
+        """A_c - A_d at each input.
+
+        Args:
+            c: Flat number or name of one unit.
+            d: The same of another.
+
+        Returns:
+            The comparison.
+
+        Raises:
+            BadInput: When one of them is not among the chosen units.
+        """
+        like = torch.zeros(len(self), dtype=torch.long, device=self.values.device)
+        return self._compare(like + self.place(c), like + self.place(d))
+
+    def plot(
+        self,
+        samples: SupportsIndex | Iterable[SupportsIndex] = 0,
+        units: SupportsIndex | str | Iterable[SupportsIndex | str] | None = None,
+        *,
+        input: int = 0,
+        channels: str = "sum",
+        share: float = 0.995,
+    ) -> Figure:
+        """Draw inputs beside their templates, as signed maps in colors symmetric about zero.
+
+        Args:
+            samples: Which samples of the batch, one per row.
+            units: Flat numbers or names of the units; by default the (at most) three largest of each sample, or the
+                first three where they are values.
+            input: Which floating-point input, where there are several.
+            channels: ``"sum"`` shows a template's response to a gray change; ``"each"`` has a row for every channel.
+            share: Share of a row's values that lie within its colors.
+
+        Returns:
+            The figure.
+
+        Raises:
+            BadInput: When the input has no plain picture, or there is no such sample, unit or input.
+            MaxAffineError: When matplotlib is absent.
+        """
+        rows = [checked_place(sample, len(self), "samples") for sample in several(samples)]
+        if not rows:
+            raise BadInput("samples: expected at least one")
+        places = None if units is None else [self.place(unit) for unit in several(units)]
+        part = checked_place(input, len(self.inputs), "input")
+        drawn = [self.panels(n, self.largest(n) if places is None else places, part) for n in rows]
+        if channels == "each":
+            if self.inputs[part].dim() != 4:
+                raise BadInput(
+                    f"channels: inputs of shape {tuple(self.inputs[part].shape[1:])} have no channels to show"
+                )
+            drawn = [channel for row in drawn for channel in _channels(row)]
+        elif channels != "sum":
+            raise BadInput(f"channels: {channels!r} is neither 'sum' nor 'each'")
+        return panel_figure(drawn, share, common=channels == "each")
+
+    def largest(self, sample: int, count: int = LARGEST) -> list[int]:
+        """Places of the largest units of a sample, the largest first; of values, which do not compete, the first ones.
+
+        Args:
+            sample: Number of the sample.
+            count: How many.
+
+        Returns:
+            At most ``count`` places.
+        """
+        if self.task not in (None, Task.CLASSES):
+            return list(range(len(self.units)))[:count]
+        return self.values[sample].argsort(descending=True, stable=True)[:count].tolist()
+
+    def panels(self, n: int, places: Sequence[int], part: int) -> list[Panel]:
+        """The panels of one sample: the input, and the templates at these places."""
+        row = [Panel(array(self.inputs[part][n]), f"input x\n(sample {n})", "input")]
+        for place in places:
+            # One pull per unit: the templates that are not drawn are not built.
+            values = as_tuple(self.template(self.units[place]))[part][n]
+            inner, offset = float(self.inner[n, place]), float(self.offsets[n, place])
+            sign = "+" if offset >= 0 else "−"
+            numbers = f"{inner:.2f} {sign} {abs(offset):.2f} = {float(self.values[n, place]):.2f}".replace("-", "−")
+            row.append(Panel(array(values), f"{short(self.names[place], 26)}\n⟨A, x⟩ + b = {numbers}"))
+        return row
+
+    def _compare(self, winners: Tensor, losers: Tensor) -> Comparison:
+        """Two of the chosen units, by their places, at every input."""
+        samples = torch.arange(len(winners), device=winners.device)
+        inner = self.inner[samples, winners] - self.inner[samples, losers]
+        offsets = self.offsets[samples, winners] - self.offsets[samples, losers]
+        names = self.names
+        return Comparison(
+            inputs=self.inputs,
+            winners=tuple(names[place] for place in winners.tolist()),
+            losers=tuple(names[place] for place in losers.tolist()),
+            winning=self.rows_at(winners),
+            losing=self.rows_at(losers),
+            inner=inner,
+            offsets=offsets,
+            task=self.task,
+        )
+
+    def place(self, unit: SupportsIndex | str) -> int:
+        """Where a unit stands among the chosen ones.
+
+        Args:
+            unit: Its flat number, or its name.
+
+        Returns:
+            Its place.
+
+        Raises:
+            BadInput: When it is not among them, or several have its name.
+        """
+        known = self.names if isinstance(unit, str) else self.units
+        if unit not in known:
+            few = ", ".join(map(str, known[:12])) + (", ..." if len(known) > 12 else "")
+            raise BadInput(f"unit: {unit!r} is not among the chosen units {few}; choose it with classes=")
+        if (count := known.count(unit)) > 1:
+            same = [number for number, name in zip(self.units, self.names, strict=True) if name == unit]
+            raise BadInput(f"unit: {count} units are called {unit!r}: {same}; name one by its number")
+        return known.index(unit)
+
+    def rows_at(self, places: Tensor) -> tuple[Tensor, ...]:
+        """One template per input of the batch.
+
+        Args:
+            places: Place of the unit among the chosen ones, (N,).
+
+        Returns:
+            Per floating-point input (N, *in).
+        """
+        one_hot = torch.zeros(self.values.shape, dtype=self.inputs[0].dtype, device=self.inputs[0].device)
+        one_hot.scatter_(1, places.to(one_hot.device)[:, None], 1)
+        return as_tuple(self.affine_map.rmv(one_hot))
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(str(tuple(item.shape[1:])) for item in self.inputs)
+        worst = float(self.residuals.abs().max())
+        return (
+            f"Templates of {len(self.units)} units of {self.layer} at {len(self)} inputs of shape {shapes}:"
+            f" <A_c, x> + b_c = value within {worst:.2g} (rounding explains {float(self.bound.max()):.2g})"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [row for sample in range(min(SAMPLES, len(self))) for row in self._table_rows(sample)]
+        return f"<p><b>Templates</b>: {escape(repr(self))}</p>{html_table([HEADER, *rows])}{self._picture()}"
+
+    def _table_rows(self, sample: int) -> list[tuple[str, ...]]:
+        columns = (self.values, self.inner, self.offsets, self.norms, self.matches)
+        lines = []
+        for place in self.largest(sample, UNITS):
+            numbers = [f"{float(column[sample, place]):.4g}".replace("-", "−") for column in columns]
+            lines.append((str(sample), self.names[place], *numbers))
+        return lines
+
+    def _picture(self) -> str:
+        try:
+            figure = self.plot(range(min(SAMPLES, len(self))))
+        except MaxAffineError as error:
+            return f"<p>{escape(str(error))}</p>"
+        encoded = base64.b64encode(png(figure)).decode("ascii")
+        return f'<img alt="inputs and templates" src="data:image/png;base64,{encoded}">'
+
+
+def several(items: Any) -> list[Any]:
+    """Some items, or a single one that stands alone.
+
+    Args:
+        items: A number, a name, or a collection of them, such as a tensor.
+
+    Returns:
+        The items.
+    """
+    if isinstance(items, Tensor | np.ndarray | np.generic):
+        items = items.tolist()
+    return list(items) if isinstance(items, Iterable) and not isinstance(items, str) else [items]
+
+
+def _channels(row: Sequence[Panel]) -> list[list[Panel]]:
+    count = len(row[0].array)
+    names = COLORS if count == len(COLORS) else [f"channel {number}" for number in range(count)]
+    return [
+        [Panel(panel.array[number], f"{panel.words}\n{name}", panel.role) for panel in row]
+        for number, name in enumerate(names)
+    ]

@@ -1,7 +1,0 @@
-"""The explorer: a page on this machine on which a network is asked about its inputs, at once and exactly."""
-
-from maxaffine.explore.explorer import TRAIN_LIMIT, Explorer
-from maxaffine.explore.serving import require, serve
-from maxaffine.explore.subject import Checkpoint, Subject
-
-__all__ = ["TRAIN_LIMIT", "Checkpoint", "Explorer", "Subject", "require", "serve"]

@@ -1,0 +1,21 @@
+"""What a network matches its inputs against, layer by layer, and how far it has memorized the data."""
+
+from maxaffine._templates import (
+    LayerTemplates,
+    Memorization,
+    Templates,
+    bias_free,
+    layer_templates,
+    memorization,
+    optimal_templates,
+)
+
+__all__ = [
+    "LayerTemplates",
+    "Memorization",
+    "Templates",
+    "bias_free",
+    "layer_templates",
+    "memorization",
+    "optimal_templates",
+]
