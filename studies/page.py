@@ -8,16 +8,7 @@ from pathlib import Path
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers: bool = True) -> str:
-    """A Markdown table, or a line that says that there is nothing yet.
-
-    Args:
-        head: Names of the columns.
-        rows: The cells.
-        numbers: Whether all columns but the first are numbers, set flush right.
-
-    Returns:
-        Markdown.
-    """
+    """A Markdown table, or a line that says that there is nothing yet."""
     body = [[str(cell) for cell in row] for row in rows]
     if not body:
         return "Nothing here is complete yet.\n"
@@ -26,19 +17,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers: bool =
 
 
 def renewed(text: str, tables: Mapping[str, str]) -> str:
-    """The page with its tables renewed.
-
-    Args:
-        text: Markdown with places ``<!-- table NAME -->`` ... ``<!-- end -->``.
-        tables: Markdown by name.
-
-    Returns:
-        The page.
-
-    Raises:
-        KeyError: A place names no table.
-        ValueError: The page has no place.
-    """
+    """The page with its tables renewed."""
 
     def fill(match: re.Match[str]) -> str:
         return f"<!-- table {match[1]} -->\n{tables[match[1]]}<!-- end -->"
@@ -50,10 +29,5 @@ def renewed(text: str, tables: Mapping[str, str]) -> str:
 
 
 def renew(page: Path, tables: Mapping[str, str]) -> None:
-    """Renew a page on disk.
-
-    Args:
-        page: The file.
-        tables: Markdown by name.
-    """
+    """Renew a page on disk."""
     page.write_text(renewed(page.read_text(encoding="utf-8"), tables), encoding="utf-8")

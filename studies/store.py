@@ -14,18 +14,8 @@ DIGITS = 5
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Store]:
-    """Open the file for one process.
-
-    Args:
-        path: The file, created if it is not there.
-
-    Yields:
-        The store.
-
-    Raises:
-        SystemExit: Another process writes to it.
-    """
+def open_store(path: Path) -> Iterator[Store]:
+    """Open the file, made where there is none, for one process alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         try:
@@ -52,13 +42,7 @@ class Store:
         return _key(run) in self.done
 
     def add(self, run: dict[str, Any], outcomes: dict[str, float], seconds: float) -> None:
-        """Write a finished run, to the disk, before returning.
-
-        Args:
-            run: Its configuration.
-            outcomes: What came out.
-            seconds: CPU seconds.
-        """
+        """Write a finished run, to the disk, before returning."""
         rounded = {name: float(f"{value:.{DIGITS}g}") for name, value in outcomes.items()}
         line = json.dumps({"run": run, "outcomes": rounded, "seconds": round(seconds, 2)}, separators=(",", ":"))
         with self.path.open("ab") as file:
@@ -69,14 +53,7 @@ class Store:
 
 
 def records(path: Path) -> list[dict[str, Any]]:
-    """The finished runs of a file; a line that a kill left half-written is none.
-
-    Args:
-        path: The file, which need not exist.
-
-    Returns:
-        Configuration, outcomes and seconds of each, in the order of completion.
-    """
+    """The finished runs of a file; a line that a kill left half-written does not count."""
     if not path.exists():
         return []
     lines = path.read_bytes().split(b"\n")[:-1]

@@ -87,7 +87,7 @@ def test_ctrl_c_keeps_the_best_weights_so_far(tmp_path: Path, monkeypatch: pytes
         (["mlp", "--checkpoints", "bare.npz"], "--checkpoints: bare.npz is not a folder and cannot be made one"),
         (["mlp", "--checkpoints", "bare.npz/epochs"], "is not a folder and cannot be made one"),
         (["mlp", "--until", "1"], "unrecognized arguments: --until"),
-        (["mlp", "--seed", str(2**64)], "seed: 18446744073709551616 is no whole number below"),
+        (["mlp", "--seed", str(2**64)], "seed: 18446744073709551616 is not a whole number below"),
         (["mlp", "-o", "w.onnx"], "ends in none of"),
         (["mlp", "--lr", "nan"], "not a number of at least 0"),
         (["mlp", "--orthogonal", "-1"], "not a number of at least 0"),

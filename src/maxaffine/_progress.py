@@ -1,4 +1,4 @@
-"""The one way in which rooms show progress, but for data and models: those import errors only, and ask tqdm itself."""
+"""The one way in which rooms show progress."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from maxaffine._files import replacing
 from studies.page import renew
 
 from .measuring import measured, runs
@@ -58,9 +59,8 @@ def _run(path: Path) -> None:
             print(f"labels {labels}, seed {seed}", flush=True)
             rows = measured(labels, seed)
             lines = [json.dumps(item) for item in [*finished(path), rows]]
-            fresh = path.with_suffix(".new")
-            fresh.write_text("\n".join(lines) + "\n", encoding="utf-8")
-            fresh.replace(path)
+            with replacing(path) as fresh:
+                fresh.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

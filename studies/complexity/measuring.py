@@ -44,15 +44,7 @@ def digits(labels: str, seed: int) -> Data:
 
 
 def measured(labels: str, seed: int) -> list[dict[str, Any]]:
-    """Train once.
-
-    Args:
-        labels: ``"true"`` or ``"random"``.
-        seed: Of the choice of digits, the labels, the weights and the batches.
-
-    Returns:
-        What was measured, a row for each of the epochs.
-    """
+    """Train once on digits with "true" or "random" labels, and measure at each of the epochs: a row for each."""
     data = digits(labels, seed)
     torch.manual_seed(seed)
     layers = [nn.Linear(64, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU()]

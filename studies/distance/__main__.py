@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from maxaffine._files import replacing
 from maxaffine.data import DataSet, load
 from studies.distance import figures, grid, held_out, network, photographs, planted, tables
 from studies.page import renew
@@ -72,9 +73,8 @@ def _shuffled(data: DataSet) -> DataSet:
 
 def _write(file: Path, numbers: dict[str, Any]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial_file = file.with_suffix(".part")
-    partial_file.write_text(json.dumps(_rounded(numbers), indent=1) + "\n")
-    partial_file.rename(file)
+    with replacing(file) as fresh:
+        fresh.write_text(json.dumps(_rounded(numbers), indent=1) + "\n")
 
 
 def _rounded(item: Any) -> Any:

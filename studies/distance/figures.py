@@ -17,12 +17,7 @@ PIXELS, PERCEPTUAL, OWN = "#7f7f7f", "#CC79A7", "#000000"
 
 
 def draw(results: Results, folder: Path) -> None:
-    """Write the figures.
-
-    Args:
-        results: By part.
-        folder: Where to.
-    """
+    """Write the figures."""
     _depth(results, folder / "depth.png")
     _sensitivity(results, folder / "sensitivity.png")
 

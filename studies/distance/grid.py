@@ -18,16 +18,7 @@ OTHER_CLASS = "#D55E00"
 
 
 def study(seed: int, data: DataSet, weights: Path) -> dict[str, Any]:
-    """Look up a few test images before and after training.
-
-    Args:
-        seed: Of the first weights and the training.
-        data: The data set, its training images in random order.
-        weights: File of the trained weights.
-
-    Returns:
-        The numbers of the test images, and of their nearest among the first training images at each depth.
-    """
+    """Look up a few test images before and after training."""
     labels = data.test.labels.tolist()
     queries = [labels.index(label) for label in CLASSES]
     fresh, model = trained("cnn", seed, data, weights)
@@ -43,14 +34,7 @@ def _nearest(model: nn.Module, data: DataSet, queries: list[int]) -> dict[str, l
 
 
 def draw(found: dict[str, Any], titles: dict[str, str], data: DataSet, path: Path) -> None:
-    """Write the picture.
-
-    Args:
-        found: What `study` returned.
-        titles: Of the operators.
-        data: The data set that it was given.
-        path: Where to.
-    """
+    """Write the picture."""
     columns = 1 + len(DEPTHS) * (NEAREST + 1)
     figure = plt.figure(figsize=(10.5, 8.8), layout="constrained")
     parts: Any = figure.subfigures(2, 1)

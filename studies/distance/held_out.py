@@ -18,17 +18,7 @@ HELD_OUT = (5, 8)
 
 
 def study(architecture: str, seed: int, data: DataSet, weights: Path) -> dict[str, Any]:
-    """Train without two classes and tell their images from those of the others.
-
-    Args:
-        architecture: Name of a network of the library.
-        seed: Of the first weights and the training.
-        data: The data set, its training images in random order.
-        weights: File of the trained weights.
-
-    Returns:
-        The numbers.
-    """
+    """Train without two classes and tell their images from those of the others."""
     queries = queried(data)
     inside = _without(queries)
     kept = replace(

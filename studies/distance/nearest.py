@@ -29,12 +29,7 @@ class Nearest:
     index: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def offer(self, distance: Tensor, first: int) -> None:
-        """Take the images first, first + 1, ... into account.
-
-        Args:
-            distance: (queries, images).
-            first: Number of the first of these images.
-        """
+        """Take the images first, first + 1, ... into account."""
         index = torch.arange(first, first + distance.shape[1]).expand(len(distance), -1)
         # Codes tie often; a term far below any difference of two distances puts the earlier image first.
         distance = distance.double() + 1e-13 * index
@@ -52,19 +47,7 @@ def search(
     count: int = 10,
     between: Callable[[Seen, Seen], Iterator[tuple[str, Tensor]]] = distances,
 ) -> dict[int, dict[str, tuple[Tensor, Tensor]]]:
-    """The nearest of the first so many searched images, in every distance.
-
-    Args:
-        look: What a network sees of images.
-        queries: Images.
-        searched: Images.
-        marks: For each, the answer is among so many first images.
-        count: Nearest images per query.
-        between: The distances.
-
-    Returns:
-        By mark and name of the distance: distances and indices, (queries, count), nearest first.
-    """
+    """The nearest of the first so many searched images, in every distance."""
     seen = look(queries)
     found: dict[str, Nearest] = {}
     answers = {}
@@ -78,17 +61,7 @@ def search(
 
 
 def accuracy(labels: Tensor, index: Tensor, wanted: Tensor, neighbors: int) -> float:
-    """Accuracy of the vote of the nearest images; among classes with as many votes the nearer wins.
-
-    Args:
-        labels: Classes of the searched images.
-        index: (queries, count), nearest first.
-        wanted: Classes of the queries.
-        neighbors: Voters.
-
-    Returns:
-        Share of right answers.
-    """
+    """Accuracy of the vote of the nearest images; among classes with as many votes the nearer wins."""
     voters = labels[index[:, :neighbors]]
     weights = 1 + 1e-3 * torch.arange(neighbors, 0, -1) / neighbors
     votes = torch.zeros(len(index), int(labels.max()) + 1).scatter_add_(1, voters, weights.expand_as(voters).float())

@@ -25,20 +25,7 @@ Found = dict[str, tuple[Tensor, Tensor]]
 
 
 def trained(architecture: str, seed: int, data: DataSet, weights: Path) -> tuple[nn.Module, nn.Module]:
-    """A network before and after training; the weights are kept in a file.
-
-    Args:
-        architecture: Name of a network of the library.
-        seed: Of the first weights and the training.
-        data: What to train on.
-        weights: The file.
-
-    Returns:
-        Both, in evaluation mode.
-
-    Raises:
-        KeyboardInterrupt: The training was interrupted; nothing is kept.
-    """
+    """A network before and after training; the weights are kept in a file."""
     fresh = build(architecture, data.input_shape, data.classes, seed=seed).eval()
     if weights.exists():
         factory = f"maxaffine.models:{architecture}"
@@ -53,17 +40,7 @@ def trained(architecture: str, seed: int, data: DataSet, weights: Path) -> tuple
 
 
 def study(architecture: str, seed: int, data: DataSet, weights: Path) -> dict[str, Any]:
-    """Measure one network.
-
-    Args:
-        architecture: Name of a network of the library.
-        seed: Of the first weights and the training. With seed 0 all training images are searched too.
-        data: The data set, its training images in random order.
-        weights: File of the trained weights.
-
-    Returns:
-        The numbers.
-    """
+    """Measure one network."""
     fresh, model = trained(architecture, seed, data, weights)
     queries = queried(data)
     before, after = (Views(network, data.train.inputs) for network in (fresh, model))
@@ -87,14 +64,7 @@ def study(architecture: str, seed: int, data: DataSet, weights: Path) -> dict[st
 
 
 def queried(data: DataSet) -> Split:
-    """The test images that are looked up.
-
-    Args:
-        data: The data set.
-
-    Returns:
-        Some of its test images, evenly spaced.
-    """
+    """The test images that are looked up."""
     return data.test.take(torch.linspace(0, len(data.test) - 1, QUERIES).round().long())
 
 
@@ -112,17 +82,7 @@ def _overlap(a: Tensor, b: Tensor) -> float:
 
 
 def sensitivity(views: Views, data: DataSet) -> dict[str, dict[str, dict[str, list[float]]]]:
-    """How far a change moves an image, as a share of the distance to another image of its class.
-
-    Args:
-        views: A network's view.
-        data: The data set.
-
-    Returns:
-        By kind of change and distance: ``moved``, the mean distance between an image and the changed one over the mean
-        distance between different images of one class; ``found``, the share of changed images whose nearest, of all
-        the unchanged images, is their own. One number per strength.
-    """
+    """How far a change moves an image, as a share of the distance to another image of its class."""
     split = data.test.take(torch.linspace(0, len(data.test) - 1, LOOKED_AT).round().long())
     seen = views(split.inputs)
     alike = (split.labels[:, None] == split.labels[None]) & ~torch.eye(LOOKED_AT, dtype=torch.bool)
@@ -139,19 +99,7 @@ def sensitivity(views: Views, data: DataSet) -> dict[str, dict[str, dict[str, li
 
 
 def outliers(views: Views, inside: Tensor, found: Found, outside: Tensor, data: DataSet) -> dict[str, float]:
-    """How well scores tell images of the data set from others.
-
-    Args:
-        views: A network's view.
-        inside: Images of the data set, not trained on.
-        found: Their nearest among the first training images.
-        outside: Other images.
-        data: The data set.
-
-    Returns:
-        AUROC by score: the mean distance to the nearest training images, by distance; one minus the largest softmax
-        probability; and the energy, minus the log of the sum of the exponentials of the logits.
-    """
+    """How well scores tell images of the data set from others."""
     others = search(views, outside, data.train.inputs, (FEW,), VOTERS)[FEW]
     scores = {name: torch.cat([found[name][0][:, :VOTERS], distance]).mean(1) for name, (distance, _) in others.items()}
     logits = torch.cat([views(batch).logits for batch in torch.cat([inside, outside]).split(1000)])

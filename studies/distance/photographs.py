@@ -35,14 +35,7 @@ class Photographs:
         self.title = next(iter(self.views.titles.values()))
 
     def __call__(self, images: Tensor) -> Seen:
-        """Look at some images.
-
-        Args:
-            images: (N, 1, 28, 28) in [0, 1].
-
-        Returns:
-            What the network sees, the perceptual features among it; the images as they were.
-        """
+        """Look at some images."""
         kept: list[Tensor] = []
         modules = [self.model.get_submodule(name) for name in STAGES]
         hooks = [module.register_forward_hook(lambda *call: kept.append(_unit(call[2]))) for module in modules]
@@ -65,15 +58,7 @@ class Photographs:
 
 
 def between(a: Seen, b: Seen):
-    """The distances of `distances`, and two more features.
-
-    Args:
-        a: Na images.
-        b: Nb images.
-
-    Yields:
-        Name and (Na, Nb).
-    """
+    """The distances of `distances`, and two more features."""
     yield from distances(a, b)
     yield PERCEPTUAL, euclidean(a.features[PERCEPTUAL], b.features[PERCEPTUAL])
     yield f"l2|{POOLED}", euclidean(a.features[POOLED], b.features[POOLED])
@@ -81,14 +66,7 @@ def between(a: Seen, b: Seen):
 
 
 def study(data: DataSet) -> dict[str, Any]:
-    """Classify by the nearest neighbors in what the network sees.
-
-    Args:
-        data: The data set, its training images in random order.
-
-    Returns:
-        The numbers.
-    """
+    """Classify by the nearest neighbors in what the network sees."""
     queries = queried(data)
     look = Photographs(data.train.inputs)
     found = search(look, queries.inputs, data.train.inputs, (FEW,), KEPT, between)[FEW]
@@ -100,14 +78,7 @@ def study(data: DataSet) -> dict[str, Any]:
 
 
 def enlarged(images: Tensor) -> Tensor:
-    """Gray images as the network takes them.
-
-    Args:
-        images: (N, 1, 28, 28) in [0, 1].
-
-    Returns:
-        (N, 3, side, side), about -1 to 1.
-    """
+    """Gray images as the network takes them."""
     large = F.interpolate(images, (SIDE, SIDE), mode="bilinear", align_corners=False)
     return ((255 * large - 127) / 128).expand(-1, 3, -1, -1).contiguous()
 

@@ -21,28 +21,12 @@ CHANGES: dict[str, tuple[str, tuple[float, ...]]] = {
 
 
 def changed(images: Tensor, kind: str, strength: float) -> Tensor:
-    """Images after a change.
-
-    Args:
-        images: (N, 1, H, W) in [0, 1].
-        kind: One of `CHANGES`.
-        strength: How much of it.
-
-    Returns:
-        As many images.
-    """
+    """Images after a change."""
     return _CHANGE[kind](images, strength)
 
 
 def digits(form: str) -> Tensor:
-    """scikit-learn's handwritten digits as images of 28 x 28.
-
-    Args:
-        form: ``"resized"`` (bilinear), or ``"padded"``: 8 x 8 pixels in the middle of black.
-
-    Returns:
-        (N, 1, 28, 28).
-    """
+    """scikit-learn's handwritten digits as images of 28 x 28."""
     data = load("digits")
     images = torch.cat([data.train.inputs, data.test.inputs])
     if form == "padded":

@@ -21,16 +21,7 @@ KINDS = ("exact", "darker by 10%", "nine gray levels", "noise 0.02", "noise 0.05
 
 
 def study(seed: int, data: DataSet, weights: Path) -> dict[str, Any]:
-    """Plant, train on the wrong labels too, and look for what was planted.
-
-    Args:
-        seed: Of the choice of images, the first weights and the training.
-        data: The data set, its training images in random order.
-        weights: File of the trained weights.
-
-    Returns:
-        The numbers.
-    """
+    """Plant, train on the wrong labels too, and look for what was planted."""
     draw = torch.Generator().manual_seed(seed)
     images, right = data.train.inputs[:INPUTS], data.train.labels[:INPUTS]
     places = torch.randperm(INPUTS, generator=draw)

@@ -20,42 +20,19 @@ ARCHITECTURES = {"cnn": "CNN", "mlp": "MLP"}
 
 
 def runs(results: Results, family: str) -> list[dict[str, Any]]:
-    """The results of all seeds of one part.
-
-    Args:
-        results: By part.
-        family: Name of the part without its seed.
-
-    Returns:
-        Them, by seed.
-    """
+    """The results of all seeds of one part."""
     return [results[name] for name in sorted(results) if name.rpartition("-")[0] == family]
 
 
 def values(found: Sequence[dict[str, Any]], take: Callable[[dict[str, Any]], float]) -> str:
-    """Mean and spread over the seeds.
-
-    Args:
-        found: Results by seed.
-        take: The number of one seed.
-
-    Returns:
-        In percent: the mean, and the sample standard deviation after ± where there are several seeds that differ.
-    """
+    """Mean and spread over the seeds."""
     numbers = [100 * take(one) for one in found]
     spread = stdev(numbers) if len(numbers) > 1 else 0.0
     return f"{mean(numbers):.1f}" + (f" ± {spread:.1f}" if spread else "")
 
 
 def all_tables(results: Results) -> dict[str, str]:
-    """Every table.
-
-    Args:
-        results: By part.
-
-    Returns:
-        Markdown by name.
-    """
+    """Every table."""
     tables = {"sensitivity": _sensitivity(runs(results, "cnn")), "outliers": _outliers(results)}
     for name in ARCHITECTURES:
         tables[f"depth_{name}"] = _depth(runs(results, name))

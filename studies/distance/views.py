@@ -50,14 +50,7 @@ class Views:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Seen:
-        """Look at some images.
-
-        Args:
-            images: (N, C, H, W).
-
-        Returns:
-            What the network sees.
-        """
+        """Look at some images."""
         features: dict[str, Tensor] = {}
 
         def keep(name: str) -> RemovableHandle:
@@ -74,15 +67,7 @@ class Views:
 
 
 def distances(a: Seen, b: Seen) -> Iterator[tuple[str, Tensor]]:
-    """Every distance between two batches, one after the other.
-
-    Args:
-        a: Na images.
-        b: Nb images.
-
-    Yields:
-        Name, ``"kind|operator"`` with the kinds code, l2 and cosine, or ``"pixels"``; and (Na, Nb).
-    """
+    """Every distance between two batches, one after the other."""
     yield "pixels", euclidean(a.images.flatten(1), b.images.flatten(1))
     total: Tensor | None = None
     for name in a.codes:
@@ -99,13 +84,5 @@ def distances(a: Seen, b: Seen) -> Iterator[tuple[str, Tensor]]:
 
 
 def euclidean(a: Tensor, b: Tensor) -> Tensor:
-    """Euclidean distances.
-
-    Args:
-        a: (Na, D).
-        b: (Nb, D).
-
-    Returns:
-        (Na, Nb).
-    """
+    """Euclidean distances."""
     return torch.cdist(a, b, compute_mode="use_mm_for_euclid_dist")

@@ -24,14 +24,7 @@ PAGE = DOCS / "code-hierarchy.md"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run, and renew; Ctrl-C ends the running part only, and what is finished stays.
-
-    Args:
-        arguments: The words after the command; those of the process by default.
-
-    Returns:
-        0.
-    """
+    """Run, and renew; Ctrl-C ends the running part only, and what is finished stays."""
     parser = argparse.ArgumentParser(prog="python -m studies.hierarchy", description=__doc__)
     parser.add_argument("--records", type=Path, default=RECORDS, help="folder of the finished runs")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="folder of the figures")

@@ -10,8 +10,6 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from maxaffine._report import hierarchy_figure
-
 from .runs import DATA, NETWORKS, Run, trees
 
 # Okabe and Ito's colors, told apart by color-blind readers too.
@@ -20,22 +18,13 @@ CHANCE = 0.1
 
 
 def draw(records: Sequence[dict[str, Any]], folder: Path) -> None:
-    """Write the figures that show every run.
-
-    Args:
-        records: The stored runs.
-        folder: Where to.
-    """
+    """Write the figures that show every run."""
     _panels(records, folder / "purity.png", "pair purity of 8 units", _purity)
     _panels(records, folder / "drift.png", "units with another code\nthan after the last epoch", _drift)
 
 
 def draw_trees(folder: Path) -> None:
-    """Draw the regions of the narrow networks before and after training, where the pictures are not there yet.
-
-    Args:
-        folder: Where to.
-    """
+    """Draw the regions of the narrow networks before and after training, where the pictures are not there yet."""
     folder.mkdir(parents=True, exist_ok=True)
     for data in DATA:
         paths = {moment: folder / f"tree-{data}-{moment}.png" for moment in ("untrained", "trained")}
@@ -43,7 +32,7 @@ def draw_trees(folder: Path) -> None:
             continue
         names, found = trees(Run(data, "narrow MLP", 0))
         for path, hierarchy in zip(paths.values(), found, strict=True):
-            _save(hierarchy_figure(hierarchy, names), path)
+            _save(hierarchy.plot(class_names=names).figure, path)
 
 
 def _panels(records: Sequence[dict[str, Any]], path: Path, label: str, fill: Any) -> None:
@@ -96,6 +85,6 @@ def _title(operator: dict[str, Any]) -> str:
     return "ReLU" if operator["pieces"] == 2 else "max-pool"
 
 
-def _save(figure: Figure, path: Path) -> None:
+def _save(figure: Any, path: Path) -> None:
     # Without the version of matplotlib in the file, equal figures are equal files.
     figure.savefig(path, dpi=100, metadata={"Software": None})

@@ -58,15 +58,7 @@ def runs() -> list[Run]:
 
 
 def measured(run: Run) -> dict[str, Any]:
-    """Train one network and count its regions before and after.
-
-    Args:
-        run: Which.
-
-    Returns:
-        What is stored: the run, its accuracies by epoch, the drift of its codes, and for the untrained and for the
-        trained network the hierarchy of its regions, and the occupancy of a few units of each operator.
-    """
+    """Train one network and count its regions before and after."""
     whole, model = _begun(run)
     test = whole.test.take(slice(0, COUNTED))
     drift, accuracies = CodeDrift(test.inputs[:FOLLOWED]), []
@@ -84,14 +76,7 @@ def measured(run: Run) -> dict[str, Any]:
 
 
 def trees(run: Run) -> tuple[tuple[str, ...], tuple[RegionHierarchy, RegionHierarchy]]:
-    """The hierarchies of one network's regions before and after its training.
-
-    Args:
-        run: Which.
-
-    Returns:
-        The names of the classes, and the two hierarchies, on the first 1,000 held-out inputs.
-    """
+    """The hierarchies of one network's regions before and after its training."""
     whole, model = _begun(run)
     test = whole.test.take(slice(0, SHOWN))
     before = region_hierarchy(_codes(model, test.inputs), test.labels)
@@ -100,16 +85,7 @@ def trees(run: Run) -> tuple[tuple[str, ...], tuple[RegionHierarchy, RegionHiera
 
 
 def few_units(codes: Codes, labels: Tensor, seed: int) -> dict[str, dict[str, float | None]]:
-    """The occupancy by a few units of each operator alone, averaged over several draws.
-
-    Args:
-        codes: Codes of N inputs.
-        labels: Classes, (N,).
-        seed: Of the draws.
-
-    Returns:
-        By operator: mean regions, entropy in bits and pair purity (None where some draw leaves no pair).
-    """
+    """The occupancy by a few units of each operator alone, averaged over several draws."""
     generator = torch.Generator().manual_seed(seed)
     found: dict[str, dict[str, float | None]] = {}
     for name, packed in codes.items():

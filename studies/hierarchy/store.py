@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
+
+from maxaffine._files import replacing
 
 from .runs import RECIPE, Run
 
 
 def finished(folder: Path, run: Run) -> dict[str, Any] | None:
-    """What is stored of a run.
-
-    Args:
-        folder: Of the files.
-        run: Which.
-
-    Returns:
-        The record; None where the run is not finished, or was with another recipe.
-    """
+    """What is stored of a run; None where it is not finished, or was with another recipe."""
     path = folder / f"{run.name}.json"
     if not path.exists():
         return None
@@ -28,15 +21,7 @@ def finished(folder: Path, run: Run) -> dict[str, Any] | None:
 
 
 def keep(folder: Path, run: Run, record: dict[str, Any]) -> None:
-    """Store a run.
-
-    Args:
-        folder: Of the files.
-        run: Which.
-        record: What to store.
-    """
+    """Store a run."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{run.name}.json"
-    beside = path.with_suffix(".tmp")
-    beside.write_text(json.dumps(record, separators=(",", ":")) + "\n", encoding="utf-8")
-    os.replace(beside, path)
+    with replacing(folder / f"{run.name}.json") as path:
+        path.write_text(json.dumps(record, separators=(",", ":")) + "\n", encoding="utf-8")

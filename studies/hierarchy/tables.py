@@ -15,14 +15,7 @@ TOLERANCE = 0.05
 
 
 def all_tables(records: Sequence[Record]) -> dict[str, str]:
-    """Every table.
-
-    Args:
-        records: The stored runs.
-
-    Returns:
-        Markdown by the name of the table's place on the page.
-    """
+    """Every table."""
     return {"regions": regions(records), "operators": operators(records), "settling": settling(records)}
 
 

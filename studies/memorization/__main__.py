@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from studies.page import renew
-from studies.store import opened, records
+from studies.store import open_store, records
 
 from .figures import draw
 from .grid import runs
@@ -39,13 +39,9 @@ def main() -> int:
 
 
 def run_all(path: Path) -> None:
-    """Run the trainings that are not in the file yet.
-
-    Args:
-        path: The file of finished runs.
-    """
+    """Run the trainings that are not in the file yet."""
     torch.set_num_threads(1)
-    with opened(path) as store:
+    with open_store(path) as store:
         waiting = [run for run in runs() if run.key() not in store]
         for run in tqdm(waiting, unit="run"):
             begin = time.process_time()

@@ -32,12 +32,7 @@ PANELS = (
 
 
 def draw(found: Sequence[Record], folder: Path) -> None:
-    """Write the figure.
-
-    Args:
-        found: The finished runs.
-        folder: Where to.
-    """
+    """Write the figure."""
     sets = sorted({r["run"]["data"] for r in found})
     if not sets:
         return

@@ -38,11 +38,7 @@ class Run:
 
 
 def runs() -> Iterator[Run]:
-    """Every training, seed after seed, so that what is finished is whole from the beginning.
-
-    Yields:
-        The runs.
-    """
+    """Every training, seed after seed, so that what is finished is whole from the beginning."""
     for seed in range(SEEDS):
         for data in DATA:
             for size in SIZES:

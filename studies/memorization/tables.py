@@ -31,14 +31,7 @@ HEADS = (
 
 
 def all_tables(found: Sequence[Record]) -> dict[str, str]:
-    """Every table by name.
-
-    Args:
-        found: The finished runs.
-
-    Returns:
-        Markdown.
-    """
+    """Every table by name."""
     return {"separation": separation(found), "decay": decay(found), "cells": cells(found)}
 
 
@@ -75,15 +68,7 @@ def separation(found: Sequence[Record]) -> str:
 
 
 def areas(true: Sequence[float], random: Sequence[float]) -> float:
-    """The share of pairs of a random-label and a true-label network where the first has the larger value.
-
-    Args:
-        true: Values of networks trained on true labels.
-        random: Values of networks trained on random labels.
-
-    Returns:
-        The area under the ROC curve, in [0, 1]; ties count half.
-    """
+    """The share of pairs of a random-label and a true-label network where the first has the larger value."""
     return fmean(float(r > t) + 0.5 * float(r == t) for r in random for t in true)
 
 

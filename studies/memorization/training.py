@@ -22,14 +22,7 @@ MEASURED = 500
 
 
 def outcomes(run: Run) -> dict[str, float]:
-    """Train, and measure.
-
-    Args:
-        run: What to train.
-
-    Returns:
-        What came out, by name.
-    """
+    """Train, and measure."""
     train, test, classes = _parts(run)
     model = _trained(run, train, classes)
     net = ma.capture(model, train.inputs[:2])

@@ -112,15 +112,7 @@ class Results:
         return math.fsum(self.values(cell, form, outcome)) / len(SEEDS)
 
     def compare(self, cell: Cell, form: Form) -> Comparison:
-        """A form against none, in every outcome.
-
-        Args:
-            cell: Where both are complete.
-            form: Which.
-
-        Returns:
-            The comparison.
-        """
+        """A form against none, in every outcome."""
         return Comparison(
             cell,
             form,
@@ -144,9 +136,6 @@ class Results:
         It is the weight with the highest validation accuracy, averaged over the seeds; of those that are equal, but
         for the digits that the records leave out, the smallest. The
         baseline is not among the candidates, so that the penalty is compared even where validation would leave it out.
-
-        Returns:
-            The comparisons of the chosen weights, in the order in which the cells were begun.
         """
         kinds: dict[tuple[Cell, str, str], list[Form]] = defaultdict(list)
         for cell, form in self.by_form:
@@ -162,14 +151,7 @@ class Results:
 
 
 def derived(outcomes: Mapping[str, float]) -> dict[str, float]:
-    """Add the overfitting gap, training less test accuracy.
-
-    Args:
-        outcomes: As recorded.
-
-    Returns:
-        All of them.
-    """
+    """Add the overfitting gap, training less test accuracy."""
     return {**outcomes, "gap": outcomes["train_accuracy"] - outcomes["test_accuracy"]}
 
 
@@ -177,13 +159,6 @@ def paired(without: Sequence[float], with_: Sequence[float]) -> Difference:
     """Mean of the paired differences with its t confidence interval.
 
     mean +- t_{n-1}(0.975) s / sqrt(n)
-
-    Args:
-        without: The baseline, seed by seed.
-        with_: The form, the same seeds in the same order.
-
-    Returns:
-        The difference; an interval of width 0 and p = 1 or 0 where all differences are equal.
     """
     count = len(without)
     differences = [b - a for a, b in zip(without, with_, strict=True)]
@@ -196,13 +171,6 @@ def paired(without: Sequence[float], with_: Sequence[float]) -> Difference:
 
 def holm(p_values: Sequence[float], level: float = 1 - LEVEL) -> list[bool]:
     """Which of several tests hold when the chance of any false one is kept below a level.
-
-    Args:
-        p_values: Of the tests.
-        level: The chance.
-
-    Returns:
-        Whether each holds.
 
     Source: S. Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statistics 6, 1979.
     """

@@ -21,12 +21,7 @@ SHOWN = ("test_accuracy", "gap", "test_ece", "noise_0.1_accuracy", "retrieval_10
 
 
 def draw(results: Results, folder: Path) -> None:
-    """Write the figures.
-
-    Args:
-        results: The finished runs.
-        folder: Where to.
-    """
+    """Write the figures."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [item for item in results.chosen() if item.form.on == "classifier" and item.form.compare == "products"]
     if rows:

@@ -139,16 +139,7 @@ def runs() -> list[Run]:
 
 
 def forms_to_choose_from(cell: Cell, on: str, compare: str) -> tuple[Form, ...]:
-    """The weights of one kind of penalty that must be finished before validation data choose between them.
-
-    Args:
-        cell: Where.
-        on: What the penalty is on.
-        compare: What it compares.
-
-    Returns:
-        Those of the first row of the table that has the cell and the kind.
-    """
+    """The weights of one kind of penalty that must be finished before validation data choose between them."""
     for block in GRID:
         forms = tuple(form for form in block.forms if (form.on, form.compare) == (on, compare))
         if forms and cell in block.cells():

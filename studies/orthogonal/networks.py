@@ -11,22 +11,7 @@ from maxaffine.models import build
 
 
 def network(name: str, input_shape: tuple[int, ...], classes: int, batch_norm: bool, seed: int) -> nn.Module:
-    """Build a network with seeded weights.
-
-    Args:
-        name: ``mlp``, ``cnn-small``, ``cnn-large`` or ``resnet``.
-        input_shape: (channels, height, width).
-        classes: Number of logits.
-        batch_norm: Without it, a convolution has a bias in its place, and a residual branch a factor that starts at 0
-            (De and Smith, Batch normalization biases residual blocks towards the identity function, NeurIPS 2020).
-        seed: Seed of the weights.
-
-    Returns:
-        The network in training mode.
-
-    Raises:
-        ValueError: There is no such network.
-    """
+    """Build a network with seeded weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if name == "mlp":

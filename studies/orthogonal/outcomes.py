@@ -19,17 +19,7 @@ BINS = 15
 
 
 def judge(model: nn.Module, data: Task) -> dict[str, float]:
-    """Everything that is recorded of a training.
-
-    Args:
-        model: The network in evaluation mode.
-        data: Its task.
-
-    Returns:
-        By name: accuracies and mean cross-entropies on training data (of at most 10,000), validation and test data;
-        calibration error; accuracy under Gaussian noise; retrieval by code distance; mean squared cosines of the
-        classifier's rows and of the templates.
-    """
+    """Everything that is recorded of a training."""
     train = data.train.take(slice(0, JUDGED_TRAINING))
     found: dict[str, float] = {}
     for name, split in (("train", train), ("validation", data.validation), ("test", data.test)):
@@ -49,14 +39,6 @@ def judge(model: nn.Module, data: Task) -> dict[str, float]:
 def calibration_error(logits: Tensor, labels: Tensor, bins: int = BINS) -> float:
     """Expected calibration error: |accuracy - mean confidence|, averaged over bins of equal width by their members.
 
-    Args:
-        logits: (N, C).
-        labels: (N,).
-        bins: Number of bins of the largest probability.
-
-    Returns:
-        The error, in [0, 1].
-
     Source: C. Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3.
     """
     confidence, answer = logits.double().softmax(1).max(1)
@@ -67,30 +49,13 @@ def calibration_error(logits: Tensor, labels: Tensor, bins: int = BINS) -> float
 
 
 def retrieval(distance: Tensor, query_labels: Tensor, labels: Tensor, count: int) -> float:
-    """Share of the nearest stored samples that have the query's class, over all queries.
-
-    Args:
-        distance: (queries, stored).
-        query_labels: (queries,).
-        labels: (stored,).
-        count: How many of the nearest; of equally near ones the first stored.
-
-    Returns:
-        The precision, in [0, 1].
-    """
+    """Share of the nearest stored samples that have the query's class, over all queries."""
     nearest = distance.argsort(dim=1, stable=True)[:, :count]
     return float((labels[nearest] == query_labels[:, None]).double().mean())
 
 
 def mean_squared_cosine(rows: Tensor) -> float:
-    """Mean squared cosine between different rows.
-
-    Args:
-        rows: (..., C, D).
-
-    Returns:
-        The mean, in [0, 1].
-    """
+    """Mean squared cosine between different rows."""
     directions = F.normalize(rows.double(), dim=-1)
     squares = (directions @ directions.mT).square()
     classes = rows.shape[-2]

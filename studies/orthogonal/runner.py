@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from studies.store import opened
+from studies.store import open_store
 
 from .grid import Run, runs
 from .outcomes import judge
@@ -18,25 +18,13 @@ from .training import trained
 
 
 def run_all(path: Path, only: Sequence[str], budget_minutes: float | None) -> int:
-    """Run the trainings that are not in the file yet, in the order of the grid.
-
-    Args:
-        path: The file of finished runs.
-        only: Words that must all occur among a run's entries, such as ``digits``, ``cnn-small`` or ``size=500``.
-        budget_minutes: No run begins after this time; None runs to the end.
-
-    Returns:
-        How many runs are left.
-
-    Raises:
-        SystemExit: No run of the grid has these entries, or another process writes to the file.
-    """
+    """Run the trainings that are not in the file yet, in the order of the grid; how many are left."""
     torch.set_num_threads(1)
     end = None if budget_minutes is None else time.monotonic() + 60 * budget_minutes
     wanted = [run for run in runs() if _chosen(run, only)]
     if not wanted:
         raise SystemExit(f"no run of the grid has the entries {' '.join(only)}; see studies/orthogonal/grid.py")
-    with opened(path) as store:
+    with open_store(path) as store:
         waiting = [run for run in wanted if run.key() not in store]
         with tqdm(total=len(wanted), initial=len(wanted) - len(waiting), unit="run", smoothing=0.05) as bar:
             for count, run in enumerate(waiting):
@@ -52,14 +40,7 @@ def run_all(path: Path, only: Sequence[str], budget_minutes: float | None) -> in
 
 
 def describe(run: Run) -> str:
-    """One line on a run.
-
-    Args:
-        run: The run.
-
-    Returns:
-        Its entries.
-    """
+    """One line on a run."""
     norm = "with" if run.cell.batch_norm else "without"
     form = " ".join(filter(None, (run.form.on, run.form.compare, f"{run.form.weight:g}")))
     return f"{run.cell.task} {run.cell.model} {run.cell.size} {norm} batch-norm, {form}, seed {run.seed}"

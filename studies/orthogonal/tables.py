@@ -12,14 +12,7 @@ from .tasks import PAIRS
 
 
 def all_tables(results: Results) -> dict[str, str]:
-    """Every table.
-
-    Args:
-        results: The finished runs.
-
-    Returns:
-        Markdown by the name of the table's place on the page.
-    """
+    """Every table."""
     chosen = results.chosen()
     rows = [item for item in chosen if item.form.on == "classifier" and item.form.compare == "products"]
     others = [item for item in chosen if item not in rows]

@@ -35,20 +35,7 @@ class Task:
 
 
 def task(name: str, size: int, seed: int) -> Task:
-    """Draw the training data of one seed; validation and test data are the same for every seed.
-
-    Args:
-        name: One of `TASKS`.
-        size: Number of training samples, of classes as equal as the draw makes them.
-        seed: Seed of the draw.
-
-    Returns:
-        The data. Of a task of pairs, each sample is two images side by side and its class one of 100, ten times the
-        class of the left image plus that of the right one.
-
-    Raises:
-        ValueError: There are fewer training images than `size`.
-    """
+    """Draw the training data of one seed; validation and test data are the same for every seed."""
     base = PAIRS.get(name, name)
     data = _loaded(base)
     aside = torch.randperm(len(data.train), generator=_generator(0))

@@ -24,13 +24,6 @@ def trained(run: Run, data: Task) -> nn.Module:
     """Train with Adam, its step size falling to zero along half a cosine; all that is random follows from the seed.
 
     Trainings that differ in the form alone begin with the same weights and see the same batches in the same order.
-
-    Args:
-        run: What to train.
-        data: Its task.
-
-    Returns:
-        The model of the last step, in evaluation mode.
     """
     model = network(run.cell.model, data.input_shape, data.classes, run.cell.batch_norm, run.seed)
     model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

@@ -147,11 +147,11 @@ def test_tables() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"labels": [0, 1]}, r"labels are torch.int64 of shape \(2,\); give 3 integers"),
-        ({"labels": torch.zeros(3)}, "labels are torch.float32"),
-        ({"labels": [0, 1, 2**64]}, "labels cannot be read"),
+        ({"labels": [0, 1]}, r"labels: torch.int64 of shape \(2,\); give 3 integers"),
+        ({"labels": torch.zeros(3)}, "labels: torch.float32"),
+        ({"labels": [0, 1, 2**64]}, "labels: they cannot be read"),
         ({"labels": torch.zeros(3, 1).long()}, r"shape \(3, 1\)"),
-        ({"operators": ["relu", "typo"]}, r"unknown \['typo'\]; the codes have \['relu'"),
+        ({"operators": ["relu", "typo"]}, r"operators: \['typo'\] are unknown; the codes have \['relu'"),
         ({"operators": ["relu", "relu"]}, "each once"),
         ({"operators": []}, "at least one operator"),
     ],
@@ -164,8 +164,8 @@ def test_bad_arguments_are_refused(arguments: dict, words: str) -> None:
 def test_nothing_to_count_is_refused() -> None:
     with pytest.raises(BadInput, match="at least one operator"):
         region_hierarchy(Codes({}, batch=2))
-    with pytest.raises(BadInput, match="codes hold no input"):
+    with pytest.raises(BadInput, match="codes: they hold no input"):
         region_hierarchy(make(random_tensors(0, 0)))
     for depth in (0, 5, -1):
-        with pytest.raises(BadInput, match=f"depth is {depth}; .* from 1 to 4"):
+        with pytest.raises(BadInput, match=f"depth: {depth} is not in 1..4; give the later of two levels"):
             drawn().flows(depth)

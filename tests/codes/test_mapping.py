@@ -68,7 +68,7 @@ def test_region_ids_notice_one_changed_code() -> None:
 
 
 def test_region_ids_refuse_unknown_operators() -> None:
-    with pytest.raises(BadInput, match=r"unknown \['typo'\]; the codes have \['relu'"):
+    with pytest.raises(BadInput, match=r"operators: \['typo'\] are unknown; the codes have \['relu'"):
         make(random_tensors(2)).region_ids(["relu", "typo"])
 
 
@@ -162,7 +162,7 @@ def test_rows_of_all_operators() -> None:
 def test_concat_refuses_other_operators_and_names_them() -> None:
     tensors = random_tensors(2)
     codes = make(tensors)
-    with pytest.raises(BadInput, match="parts is empty"):
+    with pytest.raises(BadInput, match="parts: there are none"):
         Codes.concat([])
     with pytest.raises(BadInput, match=r"parts\[2\].*'pool': absent instead of units \(1, 2\), 5 pieces"):
         Codes.concat([codes, codes, make({name: tensors[name] for name in ("relu", "affine", "nothing")})])

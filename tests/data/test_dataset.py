@@ -46,7 +46,7 @@ def test_test_fraction_outside_the_open_unit_interval_is_refused(fraction):
 
 @pytest.mark.parametrize("seed", [-1, True])
 def test_an_impossible_seed_is_refused(seed):
-    with pytest.raises(BadInput, match=f"seed: {seed} is no whole number of at least 0"):
+    with pytest.raises(BadInput, match=f"seed: {seed} is not a whole number of at least 0; the default is 0"):
         split_by_class("s", numbered([0, 0, 1, 1]), ("a", "b"), 0.5, seed)
 
 
@@ -56,7 +56,7 @@ def test_an_impossible_seed_is_refused(seed):
         (torch.zeros(2), torch.zeros(2, dtype=torch.int64), r"expected \(N, C, H, W\)"),
         (torch.zeros(2, 3, dtype=torch.float64), torch.zeros(2, dtype=torch.int64), "float64"),
         (torch.zeros(2, 3), torch.zeros(2), "float32; reshape or cast"),
-        (torch.zeros(2, 3), torch.zeros(3, dtype=torch.int64), "2 inputs but 3 labels"),
+        (torch.zeros(2, 3), torch.zeros(3, dtype=torch.int64), "labels: 3 for 2 inputs; give one label per input"),
         (torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64), "holds nothing"),
         (torch.zeros(2, 3), torch.tensor([0, -1]), "-1 is negative"),
     ],

@@ -101,9 +101,9 @@ def test_npy_with_and_without_a_file_of_labels(tmp_path):
 @pytest.mark.parametrize(
     ("inputs", "labels", "message"),
     [
-        (IMAGES[:19], LABELS, "19 inputs but 20 labels"),
+        (IMAGES[:19], LABELS, r"bad.npz .*: labels: 20 for 19 inputs"),
         (np.where(FLOATS == FLOATS.max(), np.nan, FLOATS), LABELS, "NaN or infinite"),
-        (np.full((20, 2), 1e300), LABELS, "40 of 40 input values"),
+        (np.full((20, 2), 1e300), LABELS, "inputs: 40 of 40 values"),
         (IMAGES.astype(np.float32), LABELS, r"lie in \[0, 255\], not in \[0, 1\]"),
         (IMAGES.astype(np.int64), LABELS, "no known range"),
         (FLOATS.astype(complex), LABELS, "complex"),
@@ -114,11 +114,11 @@ def test_npy_with_and_without_a_file_of_labels(tmp_path):
         (IMAGES, LABELS.astype(float), "not integers"),
         (IMAGES, np.array(["cat"] * 20), "not integers"),
         (IMAGES, LABELS - 1, "-1 is negative"),
-        (IMAGES, LABELS + 10**9, "no class number"),
-        (IMAGES, LABELS.astype(np.uint64) + 2**63, f"label {2**63 + 3} is no class number; number the classes from 0"),
-        (IMAGES, LABELS.astype(np.int64) + (2**63 - 4), f"{2**63 - 1} is no class number"),
-        (IMAGES, np.full(20, -128, np.int8), "label -128 is negative"),
-        (IMAGES, np.int64(3), "not .N,."),
+        (IMAGES, LABELS + 10**9, "not a class number"),
+        (IMAGES, LABELS.astype(np.uint64) + 2**63, f"labels: {2**63 + 3} is not a class number; number"),
+        (IMAGES, LABELS.astype(np.int64) + (2**63 - 4), f"{2**63 - 1} is not a class number"),
+        (IMAGES, np.full(20, -128, np.int8), "labels: -128 is negative"),
+        (IMAGES, np.int64(3), r"int64 of shape \(\), not integers of shape \(N,\)"),
         (IMAGES, np.arange(20), "no class has two members"),
     ],
 )

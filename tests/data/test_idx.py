@@ -128,7 +128,7 @@ def test_a_missing_file_of_the_four_is_named(tmp_path):
 def test_labels_of_another_length_are_refused(tmp_path):
     write_mnist_like(tmp_path, compress=False)
     (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx_bytes(np.zeros(11, np.uint8)))
-    with pytest.raises(DataError, match=r"\(train\): 12 inputs but 11 labels"):
+    with pytest.raises(DataError, match=r"\(train\): labels: 11 for 12 inputs"):
         load(tmp_path)
 
 

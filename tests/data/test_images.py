@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from maxaffine._data import images, load, load_part
 from maxaffine._data.images import image_files
@@ -52,7 +53,7 @@ def test_parts_with_other_classes_are_refused(tmp_path):
     two_classes(tmp_path / "train")
     two_classes(tmp_path / "test")
     (tmp_path / "test" / "b").rename(tmp_path / "test" / "c")
-    with pytest.raises(DataError, match="train and test hold other classes"):
+    with pytest.raises(DataError, match="its parts hold other classes than each other; name them alike"):
         load(tmp_path)
 
 
@@ -180,6 +181,23 @@ def test_images_without_class_folders_have_no_labels(tmp_path):
     (tmp_path / "a" / "notes.txt").write_text("no image")
     with pytest.raises(DataError, match="notes.txt: unreadable as an image"):
         load(tmp_path / "a")
+
+
+def test_images_are_read_one_by_one_by_a_loader_of_torch(tmp_path):
+    two_classes(tmp_path)
+    files = image_files(tmp_path, None)
+    batches = list(DataLoader(files, batch_size=3))
+    whole = files.take(slice(None))
+    assert torch.equal(torch.cat([inputs for inputs, _ in batches]), whole.inputs)
+    assert torch.equal(torch.cat([labels for _, labels in batches]), whole.labels)
+
+
+def test_parts_of_one_color_each_are_both_color(tmp_path):
+    two_classes(tmp_path / "train", colors=(7, 9))
+    two_classes(tmp_path / "val")
+    data = load(tmp_path)
+    assert data.input_shape == (3, 4, 6)
+    assert (data.train.inputs[0, :, 0, 0] * 255).round().tolist() == [7, 7, 7]
 
 
 def test_without_pillow_the_error_says_what_to_install(tmp_path, monkeypatch):

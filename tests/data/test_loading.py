@@ -185,7 +185,10 @@ def test_labels_go_by_name_to_the_outputs(tmp_path, given):
         ("0,1,2", r"class_names: \['3', '4', '5', '6', '7'\] of digits are not among the 3 names; use the data's own"),
         ("zero,1,2,3,4,5,6,7,8,9", r"\['0'\] of digits are not among the 10 names"),
         ("0,1,2,3,4,5,6,7,8,9,9", r"class_names: given twice: \['9'\]"),
-        ("names-that-are-not-there.txt", "'names-that-are-not-there.txt' is neither a file nor names between commas"),
+        (
+            "names-that-are-not-there.txt",
+            "'names-that-are-not-there.txt' is neither a file nor names; give at least two names",
+        ),
         ("a,,b", "none of them empty"),
         ("x" * 300 + "\0", "neither a file nor names"),
         (["one"], "give at least two names"),

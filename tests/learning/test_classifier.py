@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
-from maxaffine._learning.classifier import find_classifier, logits_of, named_weight, unwrapped
+from maxaffine._learning.classifier import find_classifier, logits_of, named_weight, unwrap
 from maxaffine._models import build, cnn
 from maxaffine.errors import BadInput
 
@@ -199,14 +199,14 @@ def test_a_layer_or_a_parameter_can_be_named(layer: str, shape: tuple[int, ...])
 
 @pytest.mark.parametrize("layer", ["scale", "combine", "left.nothing", "nowhere.weight"])
 def test_what_has_no_rows_is_refused(layer: str) -> None:
-    with pytest.raises(BadInput, match=rf"layer: '{layer}' is no linear layer"):
+    with pytest.raises(BadInput, match=rf"layer: '{layer}' is not a linear layer"):
         named_weight(Heads(lambda m, h, x: h), layer)
 
 
 def test_wide_and_grouped_convolutions_are_refused() -> None:
     model = nn.Sequential(nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 1, groups=2))
     for layer in ("0", "1"):
-        with pytest.raises(BadInput, match="is no linear layer"):
+        with pytest.raises(BadInput, match="is not a linear layer"):
             named_weight(model, layer)
 
 
@@ -222,8 +222,8 @@ def test_outputs_without_logits_are_refused() -> None:
 
 def test_wrappers_are_looked_through() -> None:
     model = nn.Linear(4, 3)
-    assert unwrapped(nn.DataParallel(torch.compile(model, backend="eager"))) is model  # pyright: ignore[reportArgumentType]
-    assert unwrapped(model) is model
+    assert unwrap(nn.DataParallel(torch.compile(model, backend="eager"))) is model  # pyright: ignore[reportArgumentType]
+    assert unwrap(model) is model
 
 
 ODD: dict[str, Callable[[], nn.Module]] = {

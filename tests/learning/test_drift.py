@@ -83,7 +83,7 @@ def test_chosen_operators_and_several_inputs() -> None:
 
 def test_bad_arguments_are_refused() -> None:
     drift = ma.learning.CodeDrift(blobs().inputs)
-    with pytest.raises(ma.BadInput, match="moments has 0 entries"):
+    with pytest.raises(ma.BadInput, match="moments: 0 of them"):
         drift.result()
     drift.record(network().eval())
     with pytest.raises(ma.BadInput, match="its operators are .* but .* when recording began"):

@@ -164,14 +164,14 @@ def test_bad_input_is_named() -> None:
     model = _mlp(4)
     with pytest.raises(ma.BadInput, match="pass x, or name it"):
         orthogonal_classifier(model)
-    with pytest.raises(ma.BadInput, match="'3.weight' is no module"):
+    with pytest.raises(ma.BadInput, match="'3.weight' is not a module"):
         orthogonal_classifier(model, layer="3.weight")
     _weight(model)[1] = 2 * _weight(model)[0]
     with pytest.raises(ma.BadInput, match="cannot be made orthogonal"):
         orthogonal_classifier(model, X)
     nn.init.normal_(_weight(model))
     orthogonal_classifier(model, X)
-    with pytest.raises(ma.BadInput, match="parametrized weight already"):
+    with pytest.raises(ma.BadInput, match="parametrized already; name a plain layer"):
         orthogonal_classifier(model, X)
 
 

@@ -336,3 +336,24 @@ def test_scipy_is_asked_for_a_sample_that_there_is(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "scipy.sparse.linalg", None)
     with pytest.raises(ma.MaxAffineError, match=r"pip install 'maxaffine\[partition\]'"):
         amap.to_scipy()
+
+
+def test_rows_are_drawn_beside_the_input() -> None:
+    pixels = nn.Sequential(nn.Flatten(), nn.Linear(36, 5), nn.ReLU(), nn.Linear(5, 4)).eval()
+    x = torch.rand(3, 1, 6, 6)
+    amap = ma.capture(pixels, x).affine_map(x)
+    panels: Any = amap.plot(-1, units=[3, 1]).child_axes
+    assert [ax.get_title(loc="left") for ax in panels] == ["input x\n(sample 2)", "output 3", "output 1", ""]
+    slopes = as_tuple(amap.slopes)[0][2, 1].double().numpy()
+    end = float(panels[3].get_yticklabels()[2].get_text())
+    assert 0 < end <= 1.01 * np.abs(as_tuple(amap.slopes)[0][2, [3, 1]].numpy()).max()
+    red = panels[2].images[0].get_array()[..., 0].astype(float) - panels[2].images[0].get_array()[..., 2]
+    assert np.array_equal(np.sign(red)[np.abs(slopes[0]) > end / 20], np.sign(slopes[0])[np.abs(slopes[0]) > end / 20])
+    bad: dict[str, dict[str, Any]] = {
+        "sample: 3 is not one of the 3": {"sample": 3},
+        "input: 1 is not one of the 1 floating": {"input": 1},
+        "outputs: ": {"units": [9]},
+    }
+    for words, options in bad.items():
+        with pytest.raises(ma.BadInput, match=words):
+            amap.plot(**options)

@@ -123,8 +123,8 @@ def test_a_pickled_module_is_refused_and_never_run(folder):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"epoch": 3, "state_dict": {}}, "its entry 'epoch' is no tensor"),
-        ({0: torch.zeros(3)}, "its entry 0 has no name"),
+        ({"epoch": 3, "state_dict": {}}, "its entry 'epoch' is not a tensor with a name"),
+        ({0: torch.zeros(3)}, "its entry 0 is not a tensor with a name"),
         (torch.zeros(3), "holds one Tensor, not tensors by name"),
         (b"garbage", "unpickling can run any code"),
         (b"", "unreadable as weights"),

@@ -41,7 +41,7 @@ def test_rows_signals_and_images(shape: tuple[int, ...]) -> None:
     [
         ((0.0,), (0.0,), "std: .* finite numbers above 0"),
         ((0.0,), (1.0, -1.0), "std"),
-        ((float("nan"),), (1.0,), "mean: .* no finite numbers; give"),
+        ((float("nan"),), (1.0,), "mean: .* not finite numbers; give"),
         ((), (1.0,), "mean"),
     ],
 )

@@ -1,6 +1,7 @@
 import os
 import signal
 import stat
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from maxaffine._models import accuracy, build, checkpoint, train
+from maxaffine._models import accuracy, build, train
 from maxaffine.errors import BadInput, ModelError
 
 
@@ -178,7 +179,7 @@ def test_a_failing_write_leaves_the_old_checkpoint_whole(tmp_path, monkeypatch):
     def full(_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ModelError, match="no space left"):
         train(small(1), blobs(), epochs=1, checkpoint=path)
     assert path.read_bytes() == content
@@ -256,7 +257,7 @@ def test_progress_is_shown_when_asked_and_not_without_a_terminal(capfd):
         ({"epochs": 1, "lr": float("nan")}, "lr: nan"),
         ({"epochs": 1, "device": "cuda:99"}, "device: cuda:99"),
         ({"epochs": 1, "device": "nowhere"}, "device: nowhere"),
-        ({"epochs": 1, "seed": 2**64}, "seed: 18446744073709551616 is no whole number below"),
+        ({"epochs": 1, "seed": 2**64}, "seed: 18446744073709551616 is not a whole number below"),
         ({"epochs": 1, "seed": True}, "seed: True"),
         ({"epochs": 1, "checkpoint": f"{'x' * 300}.pt"}, "checkpoint: x+.pt cannot be written"),
     ],
@@ -291,6 +292,19 @@ def test_accuracy_keeps_the_mode_of_every_module():
         right = (small().eval()(data.inputs).argmax(1) == data.labels).double().mean()
     assert accuracy(model, data, batch_size=7) == pytest.approx(float(right))
     assert [module.training for module in model.modules()] == before
+
+
+def test_accuracy_leaves_what_the_module_counts_and_a_scripted_mode():
+    counting = Interrupted(small(), at=-1)
+    counting.calls = 3
+    counting.register_forward_pre_hook(lambda *_: setattr(counting, "calls", counting.calls + 1))
+    accuracy(counting, blobs())
+    assert counting.calls == 3 and counting.training
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        scripted = torch.jit.script(small())
+    accuracy(scripted, blobs())
+    assert all(module.training for module in scripted.modules())
 
 
 def test_checkpoint_path_may_be_text(tmp_path):

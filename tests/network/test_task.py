@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -154,11 +155,13 @@ def test_questions_about_classes_are_refused_where_there_are_none(question: str)
 def test_values_are_never_called_classes() -> None:
     found = _net(5, 3, task="values").templates(torch.ones(2, 5, dtype=torch.float64))
     said = repr(found) + repr(found.compare(0, 2)) + found._repr_html_()
-    said += "".join(text.get_text() for ax in found.plot([0, 1]).axes for text in ax.texts)
-    said += "".join(ax.get_title(loc="left") for ax in found.plot().axes)
+    both: Any = found.plot([0, 1]).child_axes
+    panels: Any = found.plot().child_axes
+    said += "".join(text.get_text() for ax in both for text in ax.texts)
+    said += "".join(ax.get_title(loc="left") for ax in panels)
     assert "class" not in said and "over" not in said and "value 0 minus value 2" in said
     # Values do not compete, so that the first ones are shown, whatever their size.
-    titles = [ax.get_title(loc="left") for ax in found.plot().axes]
+    titles = [ax.get_title(loc="left") for ax in panels]
     assert [word for word in ("value 0", "value 1", "value 2") if any(word in title for title in titles)] == list(
         found.names
     )

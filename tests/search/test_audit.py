@@ -252,7 +252,7 @@ def test_bad_input() -> None:
         near_duplicates(codes, k=6)
     with pytest.raises(BadInput, match="k=10, but an input has 5 others"):
         label_errors(codes, [0] * 6)
-    with pytest.raises(BadInput, match=r"labels are torch.int64 of shape \(5,\); give 6"):
+    with pytest.raises(BadInput, match=r"labels: torch.int64 of shape \(5,\); give 6"):
         label_errors(codes, [0] * 5)
     with pytest.raises(BadInput, match="-1 is negative"):
         label_errors(codes, [0, 0, 0, 0, 0, -1])

@@ -197,11 +197,11 @@ def test_large_codebooks_are_checked_in_parts() -> None:
 @pytest.mark.parametrize(
     ("centroids", "error", "words"),
     [
-        (torch.zeros(3), ShapeMismatch, "centroids has shape"),
-        (torch.zeros(2, 3).int(), BadInput, "centroids must be floating point"),
+        (torch.zeros(3), ShapeMismatch, "centroids: shape"),
+        (torch.zeros(2, 3).int(), BadInput, "centroids: empty, or not floating point"),
         (torch.zeros(0, 3), BadInput, "at least one centroid"),
-        (torch.zeros(2, 0), BadInput, "at least one feature"),
-        (torch.zeros(2, 3) / 0, BadInput, "centroids holds NaN"),
+        (torch.zeros(2, 0), BadInput, "at least one centroid of one feature"),
+        (torch.zeros(2, 3) / 0, BadInput, "centroids: it holds NaN"),
         (torch.full((1, 3), 1e20), BadInput, "squares overflow torch.float32"),
         (torch.tensor([[1e5], [1e5 + 1]]), BadInput, r"cannot tell centroids 0 and 1 of unit 0 apart.*\.double"),
         (

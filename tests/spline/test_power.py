@@ -111,20 +111,20 @@ CENTERS, RADII = torch.zeros(2, 3), torch.zeros(2)
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda: SPLINE.power_diagram(3), BadInput, "unit is 3"),
-        (lambda: SPLINE.power_diagram(-1), BadInput, "unit is -1"),
-        (lambda: SPLINE.power_diagram(0, codes=SPLINE.codes(POINTS)), BadInput, "not both"),
+        (lambda: SPLINE.power_diagram(3), BadInput, "unit: 3 is not one of them"),
+        (lambda: SPLINE.power_diagram(-1), BadInput, "unit: -1 is not one of them"),
+        (lambda: SPLINE.power_diagram(0, codes=SPLINE.codes(POINTS)), BadInput, "leave one of them out"),
         (lambda: SPLINE.power_diagram(codes=torch.zeros(1, 2).long()), ShapeMismatch, r"\(M, 3\)"),
         (lambda: SPLINE.power_diagram(codes=torch.zeros(1, 3)), ShapeMismatch, "integers"),
-        (lambda: SPLINE.power_diagram(codes=torch.full((1, 3), 4)), BadInput, "between 0 and 3"),
-        (lambda: drawn((30, 2, 1, 1, 0))[0].power_diagram(), BadInput, r"1,073,741,824 cells.*give codes="),
+        (lambda: SPLINE.power_diagram(codes=torch.full((1, 3), 4)), BadInput, "codes: some are not in 0..3"),
+        (lambda: drawn((30, 2, 1, 1, 0))[0].power_diagram(), BadInput, r"1,073,741,824 cells.*give those to look at"),
         (lambda: SPLINE.power_diagram().locate(POINTS[:, :1]), ShapeMismatch, r"\(N, 2\)"),
         (lambda: PowerDiagram(CENTERS, torch.zeros(3)), ShapeMismatch, r"\(M, D\)"),
         (lambda: PowerDiagram(CENTERS, RADII, offsets=torch.zeros(3)), ShapeMismatch, r"\(M, D\)"),
         (lambda: PowerDiagram(CENTERS, RADII.double()), ShapeMismatch, "one dtype"),
-        (lambda: PowerDiagram(CENTERS / 0, RADII), BadInput, "centers holds NaN"),
+        (lambda: PowerDiagram(CENTERS / 0, RADII), BadInput, "centers: it holds NaN"),
         (lambda: PowerDiagram(CENTERS, RADII / 0), BadInput, "squared_radii"),
-        (lambda: PowerDiagram(CENTERS, RADII - torch.inf), BadInput, "one cell at least"),
+        (lambda: PowerDiagram(CENTERS, RADII - torch.inf), BadInput, "one number at least"),
     ],
 )
 def test_bad_arguments_are_refused(call, error: type[Exception], words: str) -> None:

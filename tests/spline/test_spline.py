@@ -235,10 +235,10 @@ GOOD = torch.zeros(5, 2, dtype=torch.float64)
 @pytest.mark.parametrize(
     ("x", "error", "words"),
     [
-        (torch.zeros(5, 3, dtype=torch.float64), ShapeMismatch, r"x has shape \(5, 3\) but \(N, 2\)"),
+        (torch.zeros(5, 3, dtype=torch.float64), ShapeMismatch, r"x: shape \(5, 3\), but \(N, 2\)"),
         (torch.zeros(2, dtype=torch.float64), ShapeMismatch, "flatten each input"),
         (torch.zeros(5, 2), ShapeMismatch, "float32 .*float64"),
-        (torch.zeros(0, 2, dtype=torch.float64), BadInput, "empty batch"),
+        (torch.zeros(0, 2, dtype=torch.float64), BadInput, "x: the batch is empty"),
         (GOOD / 0, BadInput, "NaN"),
         (GOOD + torch.inf, BadInput, "infinite"),
         (GOOD.to_sparse(), BadInput, "x: a torch.sparse_coo tensor on cpu; give a dense one"),
@@ -259,8 +259,12 @@ def test_bad_inputs_are_refused(x: Tensor, error: type[Exception], words: str) -
         (lambda: MaxAffineSpline(torch.zeros(3, 4, 2), torch.zeros(3, 4).double()), ShapeMismatch, "dtype"),
         (lambda: MaxAffineSpline(torch.zeros(3, 4, 2).int(), torch.zeros(3, 4).int()), BadInput, "floating point"),
         (lambda: MaxAffineSpline(torch.zeros(3, 0, 2), torch.zeros(3, 0)), BadInput, "at least one"),
-        (lambda: MaxAffineSpline(torch.full((1, 1, 1), torch.nan), torch.zeros(1, 1)), BadInput, "slopes holds NaN"),
-        (lambda: MaxAffineSpline(torch.zeros(1, 1, 1), torch.full((1, 1), torch.inf)), BadInput, "offsets holds"),
+        (
+            lambda: MaxAffineSpline(torch.full((1, 1, 1), torch.nan), torch.zeros(1, 1)),
+            BadInput,
+            "slopes: it holds",
+        ),
+        (lambda: MaxAffineSpline(torch.zeros(1, 1, 1), torch.full((1, 1), torch.inf)), BadInput, "offsets: it holds"),
         (lambda: MaxAffineSpline(torch.zeros(4, 1, 1), torch.zeros(4, 1), output_shape=(3, 2)), ShapeMismatch, "K = 4"),
         (lambda: MaxAffineSpline(*RELU, present=torch.ones(1, 3)), ShapeMismatch, "present"),
         (lambda: MaxAffineSpline(*RELU, present=torch.zeros(1, 2).bool()), BadInput, "without any piece"),
@@ -268,8 +272,8 @@ def test_bad_inputs_are_refused(x: Tensor, error: type[Exception], words: str) -
         (lambda: MaxAffineSpline(RELU[0].to("meta"), RELU[1].to("meta")), BadInput, "slopes: .* on meta; give"),
         (lambda: MaxAffineSpline.from_centroids(torch.zeros(3, 2, device="meta")), BadInput, "centroids: .* on meta"),
         (lambda: check_dense("offsets", np.zeros((3, 2))), BadInput, "offsets: .* got ndarray; use torch.as_tensor"),
-        (lambda: SPLINE.soft(GOOD, 1.5), BadInput, "beta is 1.5"),
-        (lambda: SPLINE.soft(GOOD, float("nan")), BadInput, "beta is nan"),
+        (lambda: SPLINE.soft(GOOD, 1.5), BadInput, "beta: 1.5 is not"),
+        (lambda: SPLINE.soft(GOOD, float("nan")), BadInput, "beta: nan is not"),
     ],
 )
 def test_bad_arguments_are_refused(call, error: type[Exception], words: str) -> None:

@@ -175,14 +175,14 @@ def test_a_kill_loses_only_the_run_under_way(tmp_path: Path) -> None:
         while len(store.records(path)) < 1:
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.1)
-        with pytest.raises(SystemExit, match="being written by another run"), store.opened(path):
+        with pytest.raises(SystemExit, match="being written by another run"), store.open_store(path):
             pytest.fail("opened twice")
     finally:
         process.kill()
         process.wait()
     finished = store.records(path)
     assert finished and all(record["run"] == run.key() for record, run in zip(finished, _first_runs(), strict=False))
-    with store.opened(path) as opened:
+    with store.open_store(path) as opened:
         assert finished[0]["run"] in opened
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,14 +26,14 @@ def _templates(*shape: int, classes: int = 4) -> Templates:
     return ma.capture(module, x).templates(x, names=[f"name {number}" for number in range(classes)])
 
 
-def _titles(figure: Figure) -> list[str]:
-    return [ax.get_title(loc="left") for ax in figure.axes if ax.get_title(loc="left")]
+def _titles(drawn: Any) -> list[str]:
+    return [ax.get_title(loc="left") for ax in drawn.child_axes if ax.get_title(loc="left")]
 
 
 def test_the_largest_units_with_their_sums() -> None:
     result = _templates(1, 6, 6)
-    figure = result.plot([0, 1])
-    titles = _titles(figure)
+    drawn = result.plot([0, 1])
+    titles = _titles(drawn)
     assert len(titles) == 8 and titles[0] == "input x\n(sample 0)"
     for row in (0, 1):
         for column, unit in enumerate(result.values[row].argsort(descending=True)[:3].tolist(), start=1):
@@ -46,13 +47,13 @@ def test_the_largest_units_with_their_sums() -> None:
 
 def test_the_map_is_the_template_in_a_symmetric_scale() -> None:
     result = _templates(1, 6, 6)
-    figure = result.plot(1, units=["name 2"], share=1.0)
+    drawn = result.plot(1, units=["name 2"], share=1.0)
     slopes = result.slopes
     assert isinstance(slopes, torch.Tensor)
     template = slopes[1, 2].double().numpy()
     expected = template_pixels(template, float(np.abs(template).max()))
-    assert np.array_equal(figure.axes[1].images[0].get_array(), expected)  # pyright: ignore[reportArgumentType]
-    scale = [label.get_text() for label in figure.axes[2].get_yticklabels()]
+    assert np.array_equal(drawn.child_axes[1].images[0].get_array(), expected)  # pyright: ignore[reportArgumentType]
+    scale = [label.get_text() for label in drawn.child_axes[2].get_yticklabels()]
     end = f"{np.abs(template).max():.2g}"
     assert scale == [f"−{end}", "0", end]
 
@@ -65,25 +66,25 @@ def test_a_single_sample_and_unit_may_stand_alone() -> None:
         assert len(titles) == 2 and titles[1].startswith("name 3\n")
     with pytest.raises(ma.BadInput, match="unit: 'name' is not among"):
         result.plot(units="name")
-    with pytest.raises(ma.BadInput, match="samples: expected at least one"):
+    with pytest.raises(ma.BadInput, match="samples: none is chosen"):
         result.plot([])
 
 
 def test_channels_are_summed_or_shown_one_by_one() -> None:
     result = _templates(3, 6, 6)
     assert len(_titles(result.plot())) == 4
-    figure = result.plot(channels="each")
-    titles = _titles(figure)
+    drawn: Any = result.plot(channels="each")
+    titles = _titles(drawn)
     assert [title.splitlines()[-1] for title in titles[::4]] == ["red", "green", "blue"]
-    labels = {ax.get_yticklabels()[2].get_text() for ax in figure.axes if not ax.get_title(loc="left")}
+    labels = {ax.get_yticklabels()[2].get_text() for ax in drawn.child_axes if not ax.get_title(loc="left")}
     assert len(labels) == 1, "the channels share one scale"
 
 
 @pytest.mark.parametrize(("shape", "lines", "bars"), [((200,), 1, 0), ((2, 40), 2, 0), ((13,), 0, 13)])
 def test_series_become_lines_and_tables_bars(shape: tuple[int, ...], lines: int, bars: int) -> None:
     result = _templates(*shape)
-    for figure in (result.plot(), result.runner_up().plot()):
-        template = figure.axes[1]
+    for drawn in (result.plot(), result.runner_up().plot()):
+        template = drawn.child_axes[1]
         # One more line at zero.
         assert (len(template.lines) - 1, len(template.patches)) == (lines, bars)
         low, high = template.get_ylim()
@@ -139,9 +140,9 @@ def test_without_matplotlib_the_table_stays(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("words", "options"),
     [
-        ("samples: 2 is none of the 2", {"samples": 2}),
+        ("samples: 2 is not one of the 2 places", {"samples": 2}),
         ("unit: 9 is not among", {"units": [9]}),
-        ("input: 1 is none of the 1", {"input": 1}),
+        ("input: 1 is not one of the 1 places", {"input": 1}),
         ("channels: 'rgb' is neither", {"channels": "rgb"}),
         (r"share: 0.0 is not in \(0, 1\]", {"share": 0.0}),
     ],
@@ -149,6 +150,17 @@ def test_without_matplotlib_the_table_stays(monkeypatch: pytest.MonkeyPatch) -> 
 def test_bad_input(words: str, options: dict) -> None:
     with pytest.raises(ma.BadInput, match=words):
         _templates(1, 6, 6).plot(**options)
+
+
+def test_axes_of_the_callers_are_drawn_in() -> None:
+    figure = Figure(figsize=(6, 3))
+    left, right = figure.subplots(1, 2)
+    result = _templates(1, 6, 6)
+    assert result.plot(ax=left) is left and result.runner_up().plot(ax=right) is right
+    assert len(_titles(left)) == 4 and len(_titles(right)) == 5
+    figure.draw_without_rendering()
+    outer = left.get_window_extent()
+    assert all(outer.x0 <= ax.get_window_extent().x0 <= outer.x1 for ax in left.child_axes)
 
 
 def test_channels_of_a_table_are_refused() -> None:

@@ -148,7 +148,7 @@ def test_the_score_is_what_does_not_carry_over() -> None:
     worst = ma.templates.memorization(NET, (X, least_matched), test=(X, Y))
     assert math.isnan(worst.score) and math.isnan(worst.standard_error)
     assert worst.reason.startswith("the templates do not fit the training inputs (mean alignment -")
-    assert f"cannot be told, {worst.reason}" in worst.plot().get_suptitle().replace("\n", " ")
+    assert f"cannot be told, {worst.reason}" in worst.plot().get_title().replace("\n", " ")
 
 
 def _alignment(mean: float, spread: float, count: int) -> Alignment:
@@ -237,17 +237,17 @@ def test_words() -> None:
 
 
 def test_figure() -> None:
-    figure = ma.templates.memorization(NET, (X, Y), test=(X[:4], Y[:4])).plot()
-    labels = [ax.get_xlabel() for ax in figure.axes]
+    panels = ma.templates.memorization(NET, (X, Y), test=(X[:4], Y[:4])).plot().child_axes
+    labels = [ax.get_xlabel() for ax in panels]
     assert labels[0] == "cos(x, A_y)" and labels[-1] == "alignment with the optimum"
     # The mean of the training data, that of the test data, the optimum.
-    places = [[float(np.asarray(line.get_xdata())[0]) for line in ax.lines] for ax in figure.axes]
+    places = [[float(np.asarray(line.get_xdata())[0]) for line in ax.lines] for ax in panels]
     found = ma.templates.memorization(NET, (X, Y)).train
     assert places[0][0] == pytest.approx(float(found.own.mean())) and places[0][2] == 1
     assert places[2][2] == pytest.approx(1 / 3)
-    heights = sum(patch.get_height() for patch in figure.axes[0].patches)  # pyright: ignore[reportAttributeAccessIssue]
+    heights = sum(patch.get_height() for patch in panels[0].patches)  # pyright: ignore[reportAttributeAccessIssue]
     assert heights == pytest.approx(2)
-    assert len(ma.templates.memorization(NET, (X, Y)).plot().axes[0].lines) == 2
+    assert len(ma.templates.memorization(NET, (X, Y)).plot().child_axes[0].lines) == 2
 
 
 def test_ctrl_c_keeps_what_was_measured() -> None:
@@ -277,27 +277,29 @@ class Map(nn.Module):
 def test_a_classifier_that_is_not_found_is_asked_for() -> None:
     net = ma.capture(Map().double().eval(), X)
     listed = r"There are: output=0 of shape \(1, 3, 4\); rows of units inside: .*until='logits' of 4 units"
-    with pytest.raises(ma.BadInput, match=r"no row of logits, one per class. " + listed):
+    with pytest.raises(ma.BadInput, match=r"not .C,. logits, one per class; choose another. " + listed):
         ma.templates.memorization(net, (X, Y))
     assert ma.templates.memorization(net, (X, Y), until="logits").train.classes == 4
 
 
 def test_one_class_is_refused() -> None:
     net = ma.capture(nn.Linear(3, 1).eval(), torch.zeros(1, 3), task="classes")
-    with pytest.raises(ma.BadInput, match="output: the output is a single logit; memorization compares"):
+    with pytest.raises(ma.BadInput, match="output: the output is a single logit, and memorization compares"):
         ma.templates.memorization(net, (torch.zeros(1, 3), torch.tensor([0])))
     with pytest.raises(ma.BadInput, match="classes: 1 is less than 2"):
         optimal_templates(X, Y, 1)
     with pytest.raises(ma.BadInput, match="x: an input is zero"):
         optimal_templates(X * 0, Y, 4)
-    for labels, budget in ((Y + 1, 1.0), (Y - 1, 1.0), (Y, -1.0)):
-        with pytest.raises(ma.BadInput, match=r"budget, labels: expected a budget of at least 0, and labels in 0..3"):
-            optimal_templates(X, labels, 4, budget)
+    for labels in (Y + 1, Y - 1):
+        with pytest.raises(ma.BadInput, match=r"labels: some are not in 0..3; number the classes from 0"):
+            optimal_templates(X, labels, 4)
+    with pytest.raises(ma.BadInput, match="budget: -1.0 is negative; give at least 0"):
+        optimal_templates(X, Y, 4, -1.0)
 
 
 BAD = [
-    ("loader: labels 1..7 are not all among the classes 0..3", (X, Y + (Y == 0) * 7)),
-    ("loader: labels -1..3 are not all among", (X, Y - (Y == 0) * 1)),
+    ("loader: labels 1..7 are not all in 0..3; number the classes from 0", (X, Y + (Y == 0) * 7)),
+    ("loader: labels -1..3 are not all in 0..3", (X, Y - (Y == 0) * 1)),
     ("loader: 7 inputs and 3 labels", (X, Y[:3])),
     ("loader: 7 inputs and 3 labels", [(X, Y[:3])]),
     ("loader: labels are class numbers", (X, Y.double())),

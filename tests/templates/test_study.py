@@ -11,7 +11,7 @@ from studies.memorization import training
 from studies.memorization.figures import draw
 from studies.memorization.grid import Run, runs
 from studies.memorization.tables import all_tables, areas, treatment
-from studies.store import opened, records
+from studies.store import open_store, records
 
 
 def _run(**changes: float) -> Run:
@@ -48,7 +48,7 @@ def test_the_area_counts_pairs() -> None:
 
 
 def _finished(path: Path) -> list[dict]:
-    with opened(path) as store:
+    with open_store(path) as store:
         for run in runs():
             value = run.random * 0.9 + run.seed / 100 + run.decay / 1000
             names = ("own", "others", "ratio", "alignment", "fit")

@@ -265,23 +265,29 @@ def test_a_split_that_misses_the_offset_is_caught() -> None:
 
 
 BAD: list[tuple[str, Callable[[ma.SplineNetwork, Tensor], object]]] = [
-    (r"classes: the output has the units 0..4, got 5", lambda net, x: net.templates(x, [5])),
-    (r"got \[0, 1\]", lambda net, x: net.templates(x, torch.tensor([[0, 1]]))),
-    ("got True", lambda net, x: net.templates(x, torch.tensor([True, False, True, False, False]))),
-    ("got 1.5", lambda net, x: net.templates(x, torch.tensor([1.5]))),
-    ("classes: expected different units", lambda net, x: net.templates(x, [])),
-    ("classes: expected different units", lambda net, x: net.templates(x, [1, 1])),
+    (r"classes: 5 is not a unit of the output; choose among 0..4", lambda net, x: net.templates(x, [5])),
+    (r"classes: \[0, 1\] is not a unit", lambda net, x: net.templates(x, torch.tensor([[0, 1]]))),
+    (
+        "classes: True is not a unit",
+        lambda net, x: net.templates(x, torch.tensor([True, False, True, False, False])),
+    ),
+    ("classes: 1.5 is not a unit", lambda net, x: net.templates(x, torch.tensor([1.5]))),
+    ("are not different units; name at least one", lambda net, x: net.templates(x, [])),
+    ("are not different units; name at least one", lambda net, x: net.templates(x, [1, 1])),
     ("classes: no unit is called 'cat'; names= gave none", lambda net, x: net.templates(x, "cat")),
     ("no unit is called 'cat'; there are a, b", lambda net, x: net.templates(x, "cat", names=list("abcde"))),
     ("names: the output has 5 units", lambda net, x: net.templates(x, names=["a"])),
     ("until: no operator or module is called 'nine'", lambda net, x: net.templates(x, until="nine")),
-    ("output: there is no output 3. There are: output=0", lambda net, x: net.templates(x, output=3)),
+    (
+        "output: there is no output 3; choose another. There are: output=0",
+        lambda net, x: net.templates(x, output=3),
+    ),
     ("output: it chooses among", lambda net, x: net.templates(x, until="5", output=0)),
     ("top: 0 is less than 1", lambda net, x: net.templates(x, top=0)),
     ("classes: a single unit was chosen", lambda net, x: net.templates(x, 3).runner_up()),
     ("unit: 3 is not among the chosen units 1, 2", lambda net, x: net.templates(x, [1, 2]).template(3)),
     ("unit: 'cat' is not among", lambda net, x: net.templates(x).compare("cat", 1)),
-    ("layers: expected at least one", lambda net, x: layer_templates(net, x, [])),
+    ("layers: none is named; give at least one", lambda net, x: layer_templates(net, x, [])),
     ("NaN", lambda net, x: net.templates(x * torch.nan)),
 ]
 
@@ -319,7 +325,9 @@ def test_several_outputs_are_listed() -> None:
     listed = r"There are: output=0 of shape \(3,\), output=1 of shape \(2,\); rows of units inside: until='head' of 3"
     with pytest.raises(ma.BadInput, match="output: the network has 3 outputs; choose one with output=. " + listed):
         net.templates(x)
-    with pytest.raises(ma.BadInput, match="output: output 2 is no piecewise-affine function of the input. " + listed):
+    with pytest.raises(
+        ma.BadInput, match="output: output 2 is not a piecewise-affine function of the input; choose another. " + listed
+    ):
         net.templates(x, output=2)
     assert net.templates(x, output=1).layer == "output 1"
     assert net.templates(x, until="other").values.shape == (2, 2)

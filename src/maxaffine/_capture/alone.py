@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from maxaffine._capture.batch import prime
 from maxaffine._capture.call import leaves
 from maxaffine._capture.export import ONE_SIZE, ONE_SIZE_CURE, Traced, untouched, user_frame
-from maxaffine._capture.single import run_traced, same
+from maxaffine._capture.single import agree, run_traced
 from maxaffine._graph import BatchAxis
 from maxaffine._network import FAILURES, InputSpec, run_on_copies
 from maxaffine.errors import CaptureError, first_line
@@ -138,7 +138,7 @@ def _distinct(example: Tensor, axis: int, count: int) -> Tensor:
 
 def _axes_of(together: Any, singles: Sequence[Any]) -> list[tuple[BatchAxis, int] | None]:
     """Where an output may keep its samples, so that each has what it has alone."""
-    if all(same([together], [one]) for one in singles) and _shape(together) == _shape(singles[0]):
+    if all(agree([together], [one]) for one in singles) and _shape(together) == _shape(singles[0]):
         return [None]
     if not isinstance(together, Tensor) or not isinstance(singles[0], Tensor):
         return []
@@ -155,7 +155,7 @@ def _axes_of(together: Any, singles: Sequence[Any]) -> list[tuple[BatchAxis, int
 
 
 def _close_to(own: Tensor, single: Tensor) -> bool:
-    return same([own], [single])
+    return agree([own], [single])
 
 
 def _shape(item: Any) -> Any:

@@ -19,7 +19,7 @@ from torch.fx.node import map_arg
 from torch.utils._pytree import tree_leaves
 
 from maxaffine._capture.decompositions import decompositions
-from maxaffine._network import kept_attributes
+from maxaffine._untouched import kept_attributes
 
 aten = torch.ops.aten
 

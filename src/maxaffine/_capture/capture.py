@@ -22,6 +22,7 @@ from maxaffine._capture.names import Name, find_node, name_nodes
 from maxaffine._capture.single import check_single
 from maxaffine._capture.spline_network import SplineNetwork
 from maxaffine._capture.state import Subject, check_runs, check_state
+from maxaffine._graph import all_finite
 from maxaffine._network import Ending, InputSpec, Task, copied
 from maxaffine.errors import BadInput, CaptureError, NotPiecewiseAffine, ShapeMismatch
 
@@ -145,11 +146,8 @@ def _check_module(model: nn.Module, spec: InputSpec) -> None:
                 f"example: on {spec.device}, but the model's {name!r} is on {tensor.device}; move one with .to()"
             )
     for name, parameter in model.named_parameters():
-        numbers = parameter.detach()
-        if numbers.is_floating_point() and numbers.element_size() == 1:  # of which PyTorch has no sum
-            numbers = numbers.float()
-        # A finite sum proves every entry finite. Buffers may hold infinity, in masks and as limits.
-        if not (numbers.sum().isfinite() or torch.isfinite(numbers).all()):
+        # Buffers may hold infinity, in masks and as limits.
+        if not all_finite(parameter.detach()):
             raise BadInput(
                 f"model: its parameter {name!r} holds NaN or infinity, as a training that diverged leaves it; load"
                 " weights that are finite"

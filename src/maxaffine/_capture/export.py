@@ -30,7 +30,7 @@ from maxaffine._capture.apart import apart
 from maxaffine._capture.causes import cause
 from maxaffine._capture.fixing import fixing_lines
 from maxaffine._capture.rewritten import Rewritten
-from maxaffine._network import kept_attributes
+from maxaffine._untouched import kept_attributes
 from maxaffine.errors import CaptureError, NotPiecewiseAffine, first_line
 
 # PyTorch traces one module at a time: it replaces nn.Module's own methods meanwhile, and streams and filters are set.

@@ -36,7 +36,7 @@ def scatter_reduce(
 
 
 def _covers(whole: Tensor, index: Tensor, axis: int) -> bool:
-    """Whether the index reaches all of every axis but one, whose length is no number of samples."""
+    """Whether the index reaches all of every axis but one, whose length is not the number of samples."""
     sizes = zip(whole.shape, index.shape, strict=True) if whole.dim() == index.dim() else ()
     # With it comes sympy, half a second, so it is not imported with the library.
     known: Any = importlib.import_module("torch.fx.experimental.symbolic_shapes").statically_known_true

@@ -46,10 +46,10 @@ def check_single(model: nn.Module, traced: Traced, sample: tuple[Tensor, ...], n
         except FAILURES:  # it takes no single sample, e.g. for a squeeze() that dropped the axis of the samples
             return
         found = run_traced(traced, sample)
-        if not same(found, expected):
+        if not agree(found, expected):
             torch.manual_seed(OTHER)
             # Random operators come after the outputs that are wanted, or the graph would have been refused.
-            if same(run_traced(traced, sample), found):
+            if agree(run_traced(traced, sample), found):
                 raise CaptureError(DIFFERENT)
 
 
@@ -61,7 +61,7 @@ def run_traced(traced: Traced, sample: tuple[Tensor, ...]) -> list[Any]:
     return [interpreter.env[item] if isinstance(item, Node) else item for item in traced.outputs]
 
 
-def same(found: list[Any], expected: list[Any]) -> bool:
+def agree(found: list[Any], expected: list[Any]) -> bool:
     """Whether outputs hold the same numbers but for rounding."""
     return len(found) == len(expected) and all(map(_close, found, expected))
 

@@ -4,7 +4,6 @@ from maxaffine._codes.changes import code_changes
 from maxaffine._codes.classes import as_classes
 from maxaffine._codes.distance import code_distance, code_distance_blocks, operator_shares
 from maxaffine._codes.drift import Drift, code_drift
-from maxaffine._codes.files import replacing
 from maxaffine._codes.hierarchy import Occupancy, RegionHierarchy, RegionLevel, region_hierarchy
 from maxaffine._codes.mapping import FINGERPRINT, Codes
 from maxaffine._codes.packed import PackedCodes, pack
@@ -28,5 +27,4 @@ __all__ = [
     "operator_shares",
     "pack",
     "region_hierarchy",
-    "replacing",
 ]

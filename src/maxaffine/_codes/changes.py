@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from maxaffine._chunks import slices
 from maxaffine._codes.mapping import Codes
 from maxaffine._codes.packed import PackedCodes, require_same_batch, require_same_operators
 
@@ -48,9 +49,7 @@ def code_changes(a: Codes, b: Codes) -> dict[str, torch.Tensor]:
 def _changed_share(a: PackedCodes, b: PackedCodes) -> torch.Tensor:
     changed = np.zeros(len(a))
     if a.bits_per_sample:
-        rows = max(1, _BLOCK_BYTES // a.bits_per_sample)
-        for start in range(0, len(a), rows):
-            block = slice(start, start + rows)
+        for block in slices(len(a), _BLOCK_BYTES // a.bits_per_sample):
             # A unit has another code where any of its bits differs.
             differs = np.bitwise_or.reduce(a.packed[block].numpy() ^ b.packed[block].numpy(), axis=1)
             changed[block] = np.unpackbits(differs, axis=1).sum(axis=1) / a.unit_count

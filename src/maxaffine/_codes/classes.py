@@ -26,8 +26,8 @@ def as_classes(labels: Tensor | Sequence[int], count: int) -> Tensor:
     try:
         given = torch.as_tensor(labels).cpu()
     except (TypeError, ValueError, RuntimeError) as error:
-        raise BadInput(f"labels cannot be read ({error}); give {count} integers, one for each input") from error
+        raise BadInput(f"labels: they cannot be read ({error}); give {count} integers, one for each input") from error
     if given.shape != (count,) or given.is_floating_point() or given.is_complex():
         found = f"{given.dtype} of shape {tuple(given.shape)}"
-        raise BadInput(f"labels are {found}; give {count} integers, one for each input")
+        raise BadInput(f"labels: {found}; give {count} integers, one for each input")
     return given.long()

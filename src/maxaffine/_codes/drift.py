@@ -6,14 +6,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import torch
 
 from maxaffine._codes.changes import code_changes
 from maxaffine._codes.mapping import Codes
-from maxaffine._drawing import html_table
+from maxaffine._drawing import axes_for, html_table, text_table
 from maxaffine._progress import progress_bar
 from maxaffine.errors import BadInput
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Operators named in the legend up to this many; the others are drawn without a name.
+NAMED = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +64,51 @@ class Drift:
             BadInput: tolerance is outside [0, 1].
         """
         if not 0 <= tolerance <= 1:
-            raise BadInput(f"tolerance is {tolerance}; give a share of the units, in [0, 1]")
+            raise BadInput(f"tolerance: {tolerance} is outside [0, 1]; give a share of the units")
         far = self.to_last > tolerance
         # One past the last moment that is far.
         first = (far * torch.arange(1, self.moments + 1)).amax(dim=1)
         return dict(zip(self.operators, first.tolist(), strict=True))
+
+    def plot(self, ax: Axes | None = None, *, to: str = "last") -> Axes:
+        """Draw, operator by operator, how far the codes of each moment are from those of the last or of the next one.
+
+        The operators run from dark at the input to bright at the output. The axis is logarithmic, so a distance of 0 is
+        left out.
+
+        Args:
+            ax: What to draw in; None makes a figure of pyplot.
+            to: ``"last"`` or ``"next"``.
+
+        Returns:
+            The axes.
+
+        Raises:
+            BadInput: ``to`` is something else.
+            MaxAffineError: matplotlib is absent.
+        """
+        if to not in ("last", "next"):
+            raise BadInput(f"to: {to!r} is neither 'last' nor 'next'; choose one")
+        ax = axes_for(ax, 6.5, 3.6, sheet=False)
+        from matplotlib import colormaps
+
+        # The last moment is at distance 0 from itself.
+        found = self.steps if to == "next" else self.to_last[:, :-1]
+        count = len(self.operators)
+        named = {round(place * (count - 1) / max(1, NAMED - 1)) for place in range(NAMED)} if count > NAMED else None
+        for place, (name, distances) in enumerate(zip(self.operators, found, strict=True)):
+            # A space, for a name that begins with an underscore would be hidden from the legend.
+            label = f" {name}" if named is None or place in named else None
+            color = colormaps["viridis"](0.9 * place / max(1, count - 1))
+            shown = torch.where(distances > 0, distances, torch.nan)
+            ax.plot(range(self.moments - 1), shown.tolist(), color=color, marker=".", linewidth=1.2, label=label)
+        ax.set_yscale("log")
+        ax.set_title("to the last moment" if to == "last" else "to the next moment", fontsize=10)
+        ax.set_xlabel("moment")
+        ax.set_ylabel("share of units with another code")
+        ax.grid(alpha=0.3)
+        ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+        return ax
 
     def to_json(self) -> str:
         """Write down every number.
@@ -73,8 +120,7 @@ class Drift:
 
     def __repr__(self) -> str:
         """Return a table of the distances from moment to moment."""
-        rows = ("  {:<28} {:>9} {:>9} {:>13} {:>9}".format(*row) for row in self._table())
-        return "\n".join([self._title(), *rows])
+        return f"{self._title()}\n{text_table(self._table(), '  ')}"
 
     def _repr_html_(self) -> str:
         return html_table(self._table(), self._title())
@@ -118,10 +164,10 @@ def code_drift(moments: Sequence[Codes], progress: bool | None = None) -> Drift:
     2022), taken of the codes themselves.
     """
     if len(moments) < 2:
-        raise BadInput(f"moments has {len(moments)} entries; give the codes at two moments at least")
+        raise BadInput(f"moments: {len(moments)} of them; give the codes at two moments at least")
     first = moments[0]
     if first.batch == 0 or not len(first):
-        raise BadInput("moments hold no input or no operator; give the codes of at least one of each")
+        raise BadInput("moments: they hold no input or no operator; give the codes of at least one of each")
     distances = torch.zeros(len(first), len(moments), len(moments), dtype=torch.float64)
     pairs = list(combinations(range(len(moments)), 2))
     for i, j in progress_bar(progress, "distances", iterable=pairs, unit="pair"):

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import torch
@@ -22,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from maxaffine._codes.packed import PackedCodes
+from maxaffine._files import checksum, replacing
 from maxaffine.errors import BadInput, DataError
 
 _FORMAT = "maxaffine.codes"
@@ -128,36 +126,7 @@ def _key(index: int) -> str:
 
 
 def _checksum(text: str, arrays: Arrays) -> str:
-    checksum = zlib.crc32(text.encode())
-    for key in sorted(arrays):
-        checksum = zlib.crc32(arrays[key].reshape(-1).data, checksum)
-    return f"{checksum:08x}"
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Write a file completely or not at all.
-
-    Args:
-        path: The file.
-
-    Yields:
-        An empty file beside it, which takes its place once it is complete and on disk, or vanishes.
-    """
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
-    try:
-        temporary.touch(exist_ok=False)
-        mode = temporary.stat().st_mode
-        yield temporary
-        # safetensors makes the file readable by its owner only; restore what the user's umask allows.
-        temporary.chmod(mode)
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, path)
-    finally:
-        # A read-only disk refuses this too; what it refused first is the error to show.
-        with suppress(OSError):
-            temporary.unlink()
+    return f"{checksum(text.encode(), *(arrays[key].reshape(-1).data for key in sorted(arrays))):08x}"
 
 
 def _save_safetensors(path: Path, strings: Strings, arrays: Arrays) -> None:

@@ -6,17 +6,27 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from maxaffine._codes.classes import as_classes
 from maxaffine._codes.mapping import Codes
-from maxaffine._drawing import html_table
+from maxaffine._drawing import axes_for, html_table, text_table
 from maxaffine.errors import BadInput
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 _COLUMNS = ("operator", "units", "regions", "entropy", "largest", "alone", "purity", "pair purity")
+# Told apart by readers with any common color blindness (P. Tol, "muted"); more classes than these are not colored.
+CLASSES = ("#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddcc77", "#cc6677", "#882255", "#aa4499", "#bbbbbb")
+UNLABELED = ("#b8cbe0", "#e8eef5")
+# Of the picture, in inches: a column, its height, the room above, below, to the left, and for the names of the classes.
+COLUMN, HEIGHT, HEAD, FOOT, LEFT, KEY = 1.15, 4.6, 0.35, 0.75, 0.45, 1.4
+# How much of a column its blocks take; one that is less high than this many inches gets no outline.
+BLOCK, OUTLINED = 0.92, 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,10 +105,54 @@ class RegionHierarchy:
             BadInput: There is no such level.
         """
         if not 1 <= depth < len(self.levels):
-            raise BadInput(f"depth is {depth}; give the later of two levels, from 1 to {len(self.levels) - 1}")
+            raise BadInput(f"depth: {depth} is not in 1..{len(self.levels) - 1}; give the later of two levels")
         pairs = torch.stack([self.levels[d].together.ids for d in (depth - 1, depth)], dim=1)
         found, counts = pairs.unique(dim=0, return_counts=True)
         return torch.cat([found, counts[:, None]], dim=1)
+
+    def plot(self, ax: Axes | None = None, *, class_names: Sequence[str] | None = None, columns: int = 8) -> Axes:
+        """Draw how the regions of deeper operators subdivide those of earlier ones, as nested blocks, left to right.
+
+        Every column holds all inputs in the same order, a block per region of the operators so far, as high as the
+        share of the inputs in it and colored by their commonest class; the last column holds the classes themselves.
+
+        Args:
+            ax: What to draw in; None makes a figure of pyplot.
+            class_names: Names of the classes 0, 1, ...; their numbers by default.
+            columns: Depths to show at most; evenly spaced ones, the first and the last among them.
+
+        Returns:
+            The axes: a unit across is a column, a unit down an inch of a figure that is made for them.
+
+        Raises:
+            BadInput: Fewer than one column, a class without a name, or more classes than can be told apart by color.
+            MaxAffineError: matplotlib is absent.
+        """  # noqa: DOC502
+        if columns < 1:
+            raise BadInput(f"columns: {columns} is less than 1; give how many depths to show at most")
+        names = _names(self.labels, class_names)
+        depths = np.unique(np.linspace(0, len(self.levels) - 1, columns).round().astype(int)).tolist()
+        classes = None if self.labels is None else self.labels.numpy()
+        order = _order(self.levels, classes)
+        width = LEFT + (len(depths) + (classes is not None)) * COLUMN + (KEY if names else 0.2)
+        ax = axes_for(ax, width, HEAD + HEIGHT + FOOT)
+        ax.set_xlim(-LEFT / COLUMN, (width - LEFT) / COLUMN)
+        ax.set_ylim(HEIGHT + FOOT, -HEAD)
+        for place, depth in enumerate(depths):
+            found = self.levels[depth].together
+            ids = found.ids.numpy()
+            _draw_column(ax, place, ids[order], None if classes is None else _commonest(ids, classes)[order])
+            _say(ax, place, -HEAD / 2, self.levels[depth].operator, weight="bold")
+            _say(ax, place, HEIGHT + 0.08, _facts(found), va="top")
+        if classes is not None:
+            _draw_column(ax, len(depths), classes[order], classes[order])
+            _say(ax, len(depths), -HEAD / 2, "class", weight="bold")
+        for row, name in enumerate(names):
+            top, place = 0.1 + row * 0.24, len(depths) + 1
+            ax.bar(place + 0.2, 0.16, width=0.14, bottom=top, color=CLASSES[row])
+            ax.text(place + 0.34, top + 0.08, name, va="center", fontsize=8, parse_math=False)
+        ax.text(-0.12, HEIGHT / 2, f"{self.batch:,} inputs", rotation=90, ha="right", va="center", fontsize=8)
+        return ax
 
     def to_json(self) -> str:
         """Write down every number but the regions of the single inputs.
@@ -120,10 +174,8 @@ class RegionHierarchy:
 
     def __repr__(self) -> str:
         """Return a table: every level together with those before, and by itself."""
-        lines = [self._title()]
-        for heading, rows in self._tables():
-            lines += [heading, *("  {:<28} {:>8} {:>8} {:>8} {:>8} {:>8} {:>7} {:>11}".format(*row) for row in rows)]
-        return "\n".join(lines)
+        tables = (f"{heading}\n{text_table(rows, '  ')}" for heading, rows in self._tables())
+        return "\n".join([self._title(), *tables])
 
     def _repr_html_(self) -> str:
         tables = (html_table(rows, heading) for heading, rows in self._tables())
@@ -171,24 +223,24 @@ def region_hierarchy(
     """
     names = list(codes if operators is None else operators)
     if unknown := [name for name in names if name not in codes]:
-        raise BadInput(f"operators names unknown {unknown}; the codes have {list(codes)}")
+        raise BadInput(f"operators: {unknown} are unknown; the codes have {list(codes)}")
     if not names or len(set(names)) < len(names):
-        raise BadInput(f"operators is {names}; give at least one operator, and each once")
+        raise BadInput(f"operators: {names}; give at least one operator, and each once")
     if codes.batch == 0:
-        raise BadInput("codes hold no input; give those of at least one")
+        raise BadInput("codes: they hold no input; give those of at least one")
     classes = None if labels is None else as_classes(labels, codes.batch).numpy()
     levels: list[RegionLevel] = []
     together = np.zeros(codes.batch, np.int64)
     for name in names:
         itself = codes.region_ids(name).numpy()
         # Both ids are below N, so that the pair fits into one integer.
-        together = _in_order_of_appearance(together * codes.batch + itself)
+        together = _number_by_appearance(together * codes.batch + itself)
         both = (_occupancy(together, classes), _occupancy(itself, classes))
         levels.append(RegionLevel(name, codes[name].unit_count, codes[name].pieces, *both))
     return RegionHierarchy(tuple(levels), None if classes is None else torch.from_numpy(classes))
 
 
-def _in_order_of_appearance(keys: np.ndarray) -> np.ndarray:
+def _number_by_appearance(keys: np.ndarray) -> np.ndarray:
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
@@ -225,3 +277,67 @@ def _row(level: RegionLevel, found: Occupancy) -> tuple[str, ...]:
     shares = ["" if share is None else f"{share:.3f}" for share in (found.purity, found.pair_purity)]
     counts = (str(found.regions), f"{found.entropy:.2f}", str(found.largest), str(found.alone))
     return (level.operator, str(level.units), *counts, *shares)
+
+
+def _names(labels: torch.Tensor | None, class_names: Sequence[str] | None) -> list[str]:
+    """The names of the classes to be colored, none without labels."""
+    if labels is None:
+        return []
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= len(CLASSES):
+        raise BadInput(
+            f"labels: classes {low} to {high}, but colors tell {len(CLASSES)} apart; number them from 0 to"
+            f" {len(CLASSES) - 1}, or count the regions without labels"
+        )
+    if class_names is not None and len(class_names) <= high:
+        raise BadInput(f"class_names: {len(class_names)} names, but class {high} occurs; name every class")
+    return [str(c) if class_names is None else class_names[c] for c in range(high + 1)]
+
+
+def _order(levels: Sequence[RegionLevel], classes: np.ndarray | None) -> np.ndarray:
+    """An order of the inputs in which every region of every level is contiguous: fuller regions come first."""
+    keys = [] if classes is None else [classes]
+    for level in reversed(levels):
+        ids = level.together.ids.numpy()
+        by_size = np.argsort(-np.bincount(ids), kind="stable")
+        rank = np.empty_like(by_size)
+        rank[by_size] = np.arange(len(by_size))
+        keys.append(rank[ids])
+    # The last key is the first level's, which sorts first; regions of a deeper level lie within those.
+    return np.lexsort(keys)
+
+
+def _commonest(ids: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Commonest class of each input's region, (N,); the lowest of equally common ones."""
+    counts = np.zeros((ids.max() + 1, classes.max() + 1), np.int64)
+    np.add.at(counts, (ids, classes), 1)
+    return counts.argmax(1)[ids]
+
+
+def _draw_column(ax: Axes, place: int, ids: np.ndarray, classes: np.ndarray | None) -> None:
+    """One column of blocks; equal neighbors in `ids` make a block."""
+    from matplotlib.collections import PolyCollection
+
+    starts = np.flatnonzero(np.diff(ids, prepend=ids[0] - 1))
+    ends = np.append(starts[1:], len(ids))
+    tops, bottoms = (HEIGHT / len(ids) * edges for edges in (starts, ends))
+    lefts, rights = np.full_like(tops, place), np.full_like(tops, place + BLOCK)
+    corners = np.stack([lefts, tops, rights, tops, rights, bottoms, lefts, bottoms], axis=1).reshape(-1, 4, 2)
+    colors = [UNLABELED[n % 2] if classes is None else CLASSES[classes[start]] for n, start in enumerate(starts)]
+    # Outlines of low blocks would hide their colors.
+    edges = np.where(bottoms - tops > OUTLINED, "white", colors).tolist()
+    ax.add_collection(PolyCollection(list(corners), facecolors=colors, edgecolors=edges, linewidths=0.4))
+
+
+def _facts(found: Occupancy) -> str:
+    lines = [f"{found.regions:,} region{'s' if found.regions > 1 else ''}", f"{found.entropy:.2f} bits"]
+    if found.purity is not None:
+        pairs = "–" if found.pair_purity is None else f"{found.pair_purity:.2f}"
+        lines += [f"purity {found.purity:.2f}", f"pair purity {pairs}"]
+    return "\n".join(lines)
+
+
+def _say(ax: Axes, place: int, down: float, text: str, va: str = "center", weight: str = "normal") -> None:
+    # An operator may be called "$5$", which is not a formula.
+    style = {"va": va, "weight": weight, "fontsize": 8, "linespacing": 1.2, "parse_math": False}
+    ax.text(place + BLOCK / 2, down, text, None, ha="center", **style)

@@ -10,7 +10,7 @@ import torch
 
 from maxaffine._codes.files import read, write
 from maxaffine._codes.packed import PackedCodes, Rows, pack, require_same_batch, require_same_operators, select_rows
-from maxaffine._drawing import html_table
+from maxaffine._drawing import html_table, text_table
 from maxaffine.errors import BadInput
 
 # Where codes keep the fingerprint of the network that they come from, among their metadata.
@@ -49,14 +49,14 @@ class Codes(Mapping[str, PackedCodes]):
         """
         for name, codes in operators.items():
             if not isinstance(name, str) or not isinstance(codes, PackedCodes):
-                raise BadInput(f"operators[{name!r}] is a {type(codes).__name__}; map names to PackedCodes, see pack")
+                raise BadInput(f"operators: {name!r} is a {type(codes).__name__}; map names to PackedCodes, see pack")
         batches = {name: len(codes) for name, codes in operators.items()}
         sizes = set(batches.values()) | (set() if batch is None else {batch})
         if not sizes:
-            raise BadInput("operators is empty, so nothing tells the number of inputs; give batch=")
+            raise BadInput("operators: there are none, so nothing tells the number of inputs; give batch=")
         if len(sizes) > 1:
             raise BadInput(
-                f"operators differ in the number of inputs ({batches}, batch={batch}); give one batch's codes"
+                f"operators: they differ in the number of inputs ({batches}, batch={batch}); give one batch's codes"
             )
         self._operators = dict(operators)
         self._batch = sizes.pop()
@@ -113,7 +113,7 @@ class Codes(Mapping[str, PackedCodes]):
             2
         """
         if not parts:
-            raise BadInput("parts is empty; give the codes of at least one batch")
+            raise BadInput("parts: there are none; give the codes of at least one batch")
         first = parts[0]
         for position, part in enumerate(parts[1:], start=1):
             require_same_operators(first, part, f"parts[{position}]")
@@ -193,7 +193,7 @@ class Codes(Mapping[str, PackedCodes]):
         """
         names = [operators] if isinstance(operators, str) else list(self if operators is None else operators)
         if unknown := [name for name in names if name not in self]:
-            raise BadInput(f"operators names unknown {unknown}; the codes have {list(self)}")
+            raise BadInput(f"operators: {unknown} are unknown; the codes have {list(self)}")
         ids = [0] * self.batch
         for name in names:
             seen: dict[tuple[int, bytes], int] = {}
@@ -275,7 +275,7 @@ class Codes(Mapping[str, PackedCodes]):
 
     def __repr__(self) -> str:
         """Return a table of the operators."""
-        return "\n".join([self._title(), *("  {:<32} {:<20} {:>6} {:>12}".format(*row) for row in self._table())])
+        return f"{self._title()}\n{text_table(self._table(), '  ')}"
 
     def _repr_html_(self) -> str:
         return html_table(self._table(), self._title())
@@ -295,5 +295,5 @@ class Codes(Mapping[str, PackedCodes]):
 def _check_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     for key, value in metadata.items():
         if not isinstance(key, str) or not isinstance(value, str):
-            raise BadInput(f"metadata[{key!r}] is {value!r}; give strings, e.g. str(...) or json.dumps(...)")
+            raise BadInput(f"metadata: {key!r} is {value!r}; give strings, e.g. str(...) or json.dumps(...)")
     return dict(metadata)

@@ -1,7 +1,7 @@
 """Named data sets and data files, always as the same frozen record in [0, 1].
 
 `load` is the door; it returns a `DataSet` of two `Split`s. To iterate in batches use torch's own loader:
-``DataLoader(TensorDataset(split.inputs, split.labels), batch_size=64)``.
+``torch.utils.data.DataLoader(split, batch_size=64)``.
 """
 
 from __future__ import annotations

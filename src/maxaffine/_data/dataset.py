@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
+from .._files import checksum
 from ..errors import BadInput, DataError
 from .names import read_names, renumbering
 
@@ -19,16 +20,21 @@ UNLABELED = ("unlabeled",)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Split:
-    """One part of a data set: inputs with their labels. Anything else than the shapes below is a DataError.
+class Split(Dataset[tuple[Tensor, Tensor]]):
+    """One part of a data set, inputs with their labels: a ``torch.utils.data.Dataset``.
 
     Args:
         inputs: (N, C, H, W) float32 images in [0, 1], (N, C, T) float32 signals, or (N, D) float32 tabular rows.
         labels: (N,) int64 class numbers, 0 or more; all 0 where nothing is labeled.
 
+    Raises:
+        DataError: The tensors have other shapes, dtypes or lengths, or are empty.
+
     >>> split = Split(torch.zeros(3, 1, 8, 8), torch.tensor([0, 1, 1]))
     >>> split
     Split(3 x (1, 8, 8))
+    >>> next(iter(torch.utils.data.DataLoader(split, batch_size=2)))[1]
+    tensor([0, 1])
     """
 
     inputs: Tensor
@@ -36,11 +42,27 @@ class Split:
 
     def __post_init__(self) -> None:
         """Check what the fields promise."""
-        _check_split(self)
+        inputs, labels = (f"{tuple(item.shape)} {item.dtype}" for item in (self.inputs, self.labels))
+        if self.inputs.ndim not in (2, 3, 4) or self.inputs.dtype != torch.float32:
+            raise DataError(
+                f"inputs: expected (N, C, H, W), (N, C, T) or (N, D) float32, got {inputs}; reshape or cast them"
+            )
+        if self.labels.ndim != 1 or self.labels.dtype != torch.int64:
+            raise DataError(f"labels: expected (N,) int64, got {labels}; reshape or cast them")
+        if len(self.inputs) != len(self.labels):
+            raise DataError(f"labels: {len(self.labels)} for {len(self.inputs)} inputs; give one label per input")
+        if self.inputs.numel() == 0:
+            raise DataError(f"inputs: {inputs} holds nothing; give at least one input")
+        if int(self.labels.min()) < 0:
+            raise DataError(f"labels: {int(self.labels.min())} is negative; number the classes from 0")
 
     def __len__(self) -> int:
         """Return the number of inputs N."""
         return len(self.labels)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
+        """Return one input with its label."""
+        return self.inputs[row], self.labels[row]
 
     def __repr__(self) -> str:
         """Return the sizes, never the numbers."""
@@ -69,15 +91,14 @@ class Split:
         Returns:
             (n,) uint32.
         """
-        rows = np.ascontiguousarray(self.inputs[indices].detach().cpu().numpy())
-        labels = self.labels[indices].cpu().numpy()
-        sums = [zlib.crc32(row, zlib.crc32(label)) for row, label in zip(rows, labels, strict=True)]
+        inputs, labels = (item[indices].detach().cpu().contiguous().numpy() for item in (self.inputs, self.labels))
+        sums = [checksum(label, row) for row, label in zip(inputs, labels, strict=True)]
         return np.array(sums, dtype=np.uint32)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DataSet:
-    """A named data set with its training and test part. Parts that do not belong together are a DataError.
+    """A named data set with its training and test part.
 
     Args:
         name: Its name, or the stem of the path that it came from.
@@ -99,7 +120,18 @@ class DataSet:
 
     def __post_init__(self) -> None:
         """Check that the parts belong together."""
-        _check_parts(self)
+        shapes = [tuple(split.inputs.shape[1:]) for split in (self.train, self.test)]
+        if shapes[0] != shapes[1]:
+            raise DataError(
+                f"{self.name}: one training input is {shapes[0]}, one test input {shapes[1]}; make them equal, e.g. "
+                "images with size=(height, width)"
+            )
+        highest = max(int(self.train.labels.max()), int(self.test.labels.max()))
+        if highest >= self.classes:
+            raise DataError(
+                f"{self.name}: label {highest} has no name among {self.classes} class names; number the classes from 0 "
+                "and name each"
+            )
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -162,51 +194,20 @@ def without_classes(class_names: Sequence[str]) -> str:
 
 
 def printable(name: str) -> str:
-    r"""The name of a file as text that can be printed, whatever bytes it has.
-
-    Args:
-        name: The name, as Python gives it.
-
-    Returns:
-        The same; what is no UTF-8 as its number.
-
-    >>> printable(os.fsdecode(b"caf\xe9"))
-    'caf\\xe9'
-    """
+    """The name of a file as text that can be printed: bytes that are not UTF-8 become their numbers."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def split_by_class(name: str, whole: Split, class_names: tuple[str, ...], test_fraction: float, seed: int) -> DataSet:
-    """Set a share of every class aside for testing, the same share for the same seed.
-
-    Of a class with n >= 2 members, max(1, round(test_fraction * n)) are drawn without replacement, at most n - 1; a
-    class with one member stays in the training part. The order of the file is kept inside both parts.
-
-    Args:
-        name: Name of the data set.
-        whole: All its rows.
-        class_names: C names.
-        test_fraction: Share of each class, strictly between 0 and 1.
-        seed: Seed of the draw.
-
-    Returns:
-        The data set with both parts.
-
-    Raises:
-        BadInput: The share is not strictly between 0 and 1, or the seed is no whole number of at least 0.
-        DataError: No class has two members, so nothing could be set aside.
-
-    >>> whole = Split(torch.zeros(10, 2), torch.arange(10) % 2)
-    >>> split_by_class("ten", whole, ("even", "odd"), test_fraction=0.2, seed=0)
-    DataSet('ten', input_shape=(2,), train 8, test 2, 2 classes)
-    """
+    """Set a share of every class aside for testing, the same for the same seed; both parts keep the order."""
     if not 0 < test_fraction < 1:
         raise BadInput(f"test_fraction: {test_fraction} is not strictly between 0 and 1; the default is 0.2")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise BadInput(f"seed: {seed!r} is no whole number of at least 0")
+        raise BadInput(f"seed: {seed!r} is not a whole number of at least 0; the default is 0")
     labels = whole.labels.numpy()
     generator = np.random.default_rng(seed)
     in_test = np.zeros(len(labels), dtype=bool)
+    # Each class is drawn from by itself: at least one member goes into either part; a single one stays for training.
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         wanted = max(1, round(test_fraction * len(members)))
@@ -217,32 +218,3 @@ def split_by_class(name: str, whole: Split, class_names: tuple[str, ...], test_f
         )
     train, test = (whole.take(torch.from_numpy(np.flatnonzero(chosen))) for chosen in (~in_test, in_test))
     return DataSet(name, train, test, class_names, set_aside=True)
-
-
-def _check_split(split: Split) -> None:
-    if split.inputs.ndim not in (2, 3, 4) or split.inputs.dtype != torch.float32:
-        found = f"{tuple(split.inputs.shape)} {split.inputs.dtype}"
-        raise DataError(
-            f"inputs: expected (N, C, H, W), (N, C, T) or (N, D) float32, got {found}; reshape or cast them"
-        )
-    if split.labels.ndim != 1 or split.labels.dtype != torch.int64:
-        found = f"{tuple(split.labels.shape)} {split.labels.dtype}"
-        raise DataError(f"labels: expected (N,) int64, got {found}; reshape or cast them")
-    if len(split.inputs) != len(split.labels):
-        raise DataError(f"{len(split.inputs)} inputs but {len(split.labels)} labels; each input needs one label")
-    if split.inputs.numel() == 0:
-        raise DataError(f"inputs: shape {tuple(split.inputs.shape)} holds nothing; give at least one input")
-    if int(split.labels.min()) < 0:
-        raise DataError(f"labels: {int(split.labels.min())} is negative; number the classes from 0")
-
-
-def _check_parts(data: DataSet) -> None:
-    shapes = [tuple(split.inputs.shape[1:]) for split in (data.train, data.test)]
-    if shapes[0] != shapes[1]:
-        raise DataError(f"{data.name}: one training input is {shapes[0]}, one test input {shapes[1]}; make them equal")
-    highest = max(int(data.train.labels.max()), int(data.test.labels.max()))
-    if highest >= len(data.class_names):
-        raise DataError(
-            f"{data.name}: label {highest} has no name among {len(data.class_names)} class names; "
-            "number the classes from 0 and name each"
-        )

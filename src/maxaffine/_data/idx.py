@@ -8,9 +8,7 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from io import BufferedReader
+from io import BufferedIOBase
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +17,7 @@ from ..errors import DataError
 
 _ELEMENTS = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MEMBER = re.compile(r"(?P<part>train|t10k|test)-(?P<what>images|labels)[-.]idx\d-ubyte(\.gz)?")
-_GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK = 1 << 22
-_Stream = BufferedReader | gzip.GzipFile
 
 
 def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
@@ -36,7 +32,7 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
         Array of the file's shape and element type, in the machine's byte order.
 
     Raises:
-        DataError: The file is unreadable, no IDX file, truncated, or longer than its header says.
+        DataError: The file is unreadable, not an IDX file, truncated, or longer than its header says.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -48,11 +44,14 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     Source: Y. LeCun, C. Cortes, C. Burges, The MNIST database, section "File formats".
     """
     try:
-        with _opened(Path(path)) as stream:
+        with _open(Path(path)) as stream:
             element, shape = _header(stream, path)
             expected = math.prod(shape) * element.itemsize
-            # One byte more shows whether it is longer; not all of it, for what is no IDX file may be of any size.
-            content = _up_to(stream, expected + 1)
+            # One byte more shows whether it is longer; not all of it, for any file may be given, of any size. In
+            # chunks, for a header may promise more than there is memory.
+            content = bytearray()
+            while chunk := stream.read(min(_CHUNK, expected + 1 - len(content))):
+                content += chunk
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: unreadable ({error}); check its permissions, or copy or download it again") from error
     found = len(content)
@@ -66,15 +65,7 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def members(folder: Path) -> dict[tuple[str, str], Path]:
-    """Find the files of an MNIST-like folder by their usual names, e.g. ``train-images-idx3-ubyte.gz``.
-
-    Args:
-        folder: Where to look; subfolders are not searched.
-
-    Returns:
-        (part, what) -> file, with part ``train`` or ``test`` and what ``images`` or ``labels``; the plain file is
-        preferred to the compressed one.
-    """
+    """The files of an MNIST-like folder by part (train, test) and what they hold (images, labels); plain before .gz."""
     found: dict[tuple[str, str], Path] = {}
     for path in sorted(folder.iterdir()):
         if match := _MEMBER.fullmatch(path.name):
@@ -83,19 +74,13 @@ def members(folder: Path) -> dict[tuple[str, str], Path]:
     return found
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[_Stream]:
+def _open(path: Path) -> BufferedIOBase:
     with path.open("rb") as stream:
-        compressed = stream.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
-        stream.seek(0)
-        if not compressed:
-            yield stream
-            return
-        with gzip.open(stream, "rb") as content:
-            yield content
+        compressed = stream.read(2) == b"\x1f\x8b"
+    return gzip.open(path, "rb") if compressed else path.open("rb")
 
 
-def _header(stream: _Stream, path: str | os.PathLike[str]) -> tuple[np.dtype, tuple[int, ...]]:
+def _header(stream: BufferedIOBase, path: str | os.PathLike[str]) -> tuple[np.dtype, tuple[int, ...]]:
     first = stream.read(4)
     if len(first) < 4 or first[:2] != b"\0\0" or first[2] not in _ELEMENTS or not 1 <= first[3] <= 8:
         raise DataError(
@@ -106,11 +91,3 @@ def _header(stream: _Stream, path: str | os.PathLike[str]) -> tuple[np.dtype, tu
     if len(sizes) < 4 * first[3]:
         raise DataError(f"{path}: truncated inside its {4 + 4 * first[3]}-byte header; copy or download it again")
     return np.dtype(_ELEMENTS[first[2]]), struct.unpack(f">{first[3]}I", sizes)
-
-
-def _up_to(stream: _Stream, count: int) -> bytearray:
-    """As many bytes, or all there are; in chunks, for a header may promise more than there is memory."""
-    content = bytearray()
-    while len(content) < count and (chunk := stream.read(min(_CHUNK, count - len(content)))):
-        content += chunk
-    return content

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-import zlib
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from tqdm import tqdm
+from torch import Tensor
+from torch.utils.data import Dataset
 
+from .._files import checksum
+from .._progress import progress_bar
 from ..errors import BadInput, DataError
 from .dataset import UNLABELED, DataSet, Split, printable, split_by_class
 from .names import read_names, renumbering
@@ -29,44 +33,20 @@ _PARTS = ({"train", "test"}, {"train", "val"})
 
 
 def load_images(folder: Path, size: int | tuple[int, int] | None, test_fraction: float, seed: int) -> DataSet:
-    """Read ``folder/<class>/<image>``, or ``folder/train/<class>/<image>`` beside ``folder/test`` (or ``val``).
-
-    Images without class folders have no labels.
-
-    Classes and files are in natural order ("a2" before "a10"). Images are gray (C = 1) when every file is gray, else
-    RGB (C = 3) without transparency; 16-bit gray keeps its precision. Hidden files are skipped, every other file must
-    be an image.
-
-    Args:
-        folder: The folder.
-        size: None when all images have one size already; else (height, width), or one number for both, to which each
-            is resized (bilinear, the aspect is not kept).
-        test_fraction: As in `split_by_class`; used when there is no test folder.
-        seed: As in `split_by_class`.
-
-    Returns:
-        The data set.
-
-    Raises:
-        DataError: There are no images, the parts have other classes, Pillow is absent, or an image is unreadable or
-            has another size.
-    """
-    target = _target(size)
-    parts = _entries(folder)
-    if {path.name for path in parts} not in _PARTS:
-        names, files = _listed(folder)
-        (whole,) = _read([files], target)
-        return split_by_class(printable(folder.name), whole, names, test_fraction, seed)
-    train_folder, test_folder = sorted(parts, key=lambda path: path.name != "train")
-    (names, train_files), (test_names, test_files) = _listed(train_folder), _listed(test_folder)
-    if names != test_names:
-        raise DataError(f"{folder}: {train_folder.name} and {test_folder.name} hold other classes; name them alike")
-    train, test = _read([train_files, test_files], target)
-    return DataSet(printable(folder.name), train, test, names)
+    """Read all the images of a folder; where it has no parts, a test part is drawn from them."""
+    name, train = printable(folder.name), image_files(folder, size)
+    if len(_parts(folder)) == 1:
+        return split_by_class(name, train.take(slice(None)), train.class_names, test_fraction, seed)
+    test = image_files(folder, size, "test")
+    if train.class_names != test.class_names:
+        raise DataError(f"{folder}: its parts hold other classes than each other; name them alike")
+    channels = max(train.channels, test.channels)
+    inputs, unseen = (replace(files, channels=channels).take(slice(None)) for files in (train, test))
+    return DataSet(name, inputs, unseen, train.class_names)
 
 
 @dataclass(frozen=True)
-class ImageFiles:
+class ImageFiles(Dataset[tuple[Tensor, int]]):
     """The images of a folder, read when they are asked for: a folder of any size takes little memory.
 
     Args:
@@ -86,6 +66,10 @@ class ImageFiles:
     def __len__(self) -> int:
         """Return the number of images N."""
         return len(self.paths)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, int]:
+        """Read one image and return it with its label."""
+        return torch.tensor(_pixels(self.paths[row], self.channels, self.size)), self.labels[row]
 
     def ordered(self, class_names: str | os.PathLike[str] | Sequence[str]) -> ImageFiles:
         """The same images with their classes numbered in another order, as `DataSet.ordered` does.
@@ -112,11 +96,18 @@ class ImageFiles:
         Raises:
             DataError: If one is unreadable, or they have several sizes.
         """
-        paths = self.paths[rows]
-        pixels = [_pixels(path, self.channels, self.size) for path in paths]
-        for path, image in zip(paths, pixels, strict=True):
-            _check_size(path, image, paths[0], pixels[0])
-        return Split(torch.from_numpy(np.stack(pixels)), torch.tensor(self.labels[rows]))
+        paths, inputs = self.paths[rows], np.empty(0, np.float32)
+        progress = None if len(paths) == len(self) else False
+        bar = progress_bar(progress, "reading images", iterable=paths, unit="image", leave=False)
+        for row, path in enumerate(bar):
+            pixels = _pixels(path, self.channels, self.size)
+            if row == 0:
+                inputs = np.empty((len(paths), *pixels.shape), np.float32)
+            if pixels.shape != inputs.shape[1:]:
+                sizes = f"{pixels.shape[1:]} pixels, not {inputs.shape[2:]} like {paths[0]}"
+                raise DataError(f"{path}: has {sizes}; resize the images, or pass size=(height, width)")
+            inputs[row] = pixels
+        return Split(torch.from_numpy(inputs), torch.tensor(self.labels[rows]))
 
     def marks(self, rows: slice) -> np.ndarray:
         """One number per image by which a changed one is noticed, without reading it.
@@ -137,29 +128,15 @@ class ImageFiles:
             ]
         except OSError as error:
             raise DataError(f"{error}; list the images again") from error
-        return np.array([zlib.crc32(word.encode(errors="surrogateescape")) for word in words], dtype=np.uint32)
+        return np.array([checksum(word.encode(errors="surrogateescape")) for word in words], dtype=np.uint32)
 
 
 def image_files(folder: Path, size: int | tuple[int, int] | None, part: str = "train") -> ImageFiles:
-    """List the images of a folder by class, or of one part of it, in the order in which `load` reads them.
-
-    Args:
-        folder: ``folder/<class>/<image>`` or ``folder/<image>``, all of which is listed, or the same inside
-            ``folder/train`` beside ``folder/test`` (or ``val``).
-        size: As for `load`.
-        part: ``train`` or ``test``, of a folder that has these.
-
-    Returns:
-        The files.
-
-    Raises:
-        DataError: If there are no images, or something else is among them.
-    """
-    if {path.name for path in _entries(folder)} in _PARTS:
-        folder = next(path for path in _entries(folder) if (path.name == "train") == (part == "train"))
-    names, files = _listed(folder)
+    """List the images of one part of a folder, or of a folder without parts, in the order of `load`."""
+    target = _target(size)
+    names, files = _classes(_parts(folder).get(part, folder))
     paths, labels = zip(*files, strict=True)
-    return ImageFiles(paths, labels, names, max(map(_channels, paths)), _target(size))
+    return ImageFiles(paths, labels, names, max(map(_channels, paths)), target)
 
 
 def _target(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
@@ -167,7 +144,7 @@ def _target(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
         return None
     sides = (size, size) if isinstance(size, int) else tuple(size)
     if len(sides) != 2 or not all(isinstance(side, int) and side >= 1 for side in sides):
-        raise BadInput(f"size: {size!r} is neither a positive whole number nor two of them, (height, width)")
+        raise BadInput(f"size: {size!r} is neither a positive whole number nor two of them, (height, width); e.g. 64")
     return sides[0], sides[1]
 
 
@@ -180,17 +157,19 @@ def _entries(folder: Path) -> list[Path]:
     return sorted((path for path in folder.iterdir() if not path.name.startswith(".")), key=_natural)
 
 
-def _listed(folder: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
-    """The names of the classes, and every image with its label; a folder of images alone has no labels."""
-    images = _entries(folder)
-    if images and all(path.is_file() for path in images):
-        return UNLABELED, [(path, 0) for path in images]
-    classes = _classes(folder)
-    return tuple(printable(path.name) for path in classes), _files(classes)
-
-
-def _classes(folder: Path) -> list[Path]:
+def _parts(folder: Path) -> dict[str, Path]:
+    """The folders of the parts ``train`` and ``test``; a folder without such parts is the only part itself."""
     entries = _entries(folder)
+    if {path.name for path in entries} not in _PARTS:
+        return {"train": folder}
+    return {"train" if path.name == "train" else "test": path for path in entries}
+
+
+def _classes(folder: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
+    """The names of the classes, and every image with its label; a folder of images alone has no labels."""
+    entries = _entries(folder)
+    if entries and all(path.is_file() for path in entries):
+        return UNLABELED, [(path, 0) for path in entries]
     strays = [path.name for path in entries if not path.is_dir()]
     if strays or not entries:
         problem = f"has files beside its class folders, e.g. {strays[0]}" if strays else "is empty"
@@ -198,105 +177,62 @@ def _classes(folder: Path) -> list[Path]:
             f"{folder}: {problem}; give one folder per class with the images of that class, nothing else; "
             "or images alone, which have no labels then"
         )
-    return entries
+    files = [(path, label) for label, entry in enumerate(entries) for path in _images(entry)]
+    return tuple(printable(path.name) for path in entries), files
 
 
-def _files(classes: Sequence[Path]) -> list[tuple[Path, int]]:
-    files = []
-    for label, folder in enumerate(classes):
-        images = _entries(folder)
-        if not images:
-            raise DataError(f"{folder}: is empty; put images into it or remove it")
-        if subfolders := [path for path in images if path.is_dir()]:
-            raise DataError(
-                f"{subfolders[0]}: is a folder inside a class folder, which holds images only (train and test are "
-                "recognized as parts when nothing else is beside them)"
-            )
-        files += [(path, label) for path in images]
-    return files
-
-
-def _read(parts: list[list[tuple[Path, int]]], target: tuple[int, int] | None) -> list[Split]:
-    everything = [path for part in parts for path, _ in part]
-    channels = max(_channels(path) for path in everything)
-    first = _pixels(everything[0], channels, target)
-    splits = []
-    with tqdm(total=len(everything), desc="reading images", unit="image", disable=None, leave=False) as bar:
-        for part in parts:
-            inputs = np.empty((len(part), *first.shape), dtype=np.float32)
-            for row, (path, _) in enumerate(part):
-                pixels = _pixels(path, channels, target)
-                _check_size(path, pixels, everything[0], first)
-                inputs[row] = pixels
-                bar.update()
-            splits.append(Split(torch.from_numpy(inputs), torch.tensor([label for _, label in part])))
-    return splits
-
-
-def _check_size(path: Path, image: np.ndarray, first_path: Path, first: np.ndarray) -> None:
-    if image.shape != first.shape:
-        sizes = f"{image.shape[1:]} pixels, not {first.shape[1:]} like {first_path}"
-        raise DataError(f"{path}: has {sizes}; resize the images, or pass size=(height, width)")
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Picture]:
-    try:
-        from PIL import Image
-    except ModuleNotFoundError as error:
-        raise DataError("reading images needs Pillow, which is absent; pip install 'maxaffine[data]'") from error
-    try:
-        with Image.open(path) as image:
-            yield image
-    # What Pillow's decoders raise on bad bytes is not one family.
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: unreadable as an image ({error}); remove or replace it") from error
+def _images(folder: Path) -> list[Path]:
+    images = _entries(folder)
+    if not images:
+        raise DataError(f"{folder}: is empty; put images into it or remove it")
+    if subfolders := [path for path in images if path.is_dir()]:
+        raise DataError(
+            f"{subfolders[0]}: is a folder inside a class folder, which holds images only (train and test are "
+            "recognized as parts when nothing else is beside them)"
+        )
+    return images
 
 
 def _channels(path: Path) -> int:
-    with _opened(path) as image:
-        return 3 if checked_mode(image, str(path)) in _COLOR else 1
-
-
-def checked_mode(image: Picture, name: str) -> str:
-    """The kind of an image's pixels.
-
-    Args:
-        image: The image.
-        name: What to call it in an error.
-
-    Returns:
-        Pillow's name of it.
-
-    Raises:
-        DataError: If their range is unknown.
-    """
-    if image.mode not in _GRAY + _GRAY_16 + _COLOR:
-        raise DataError(
-            f"{name}: its pixels are of type {image.mode}, whose range is unknown; store 8-bit or 16-bit pixels"
-        )
-    return image.mode
+    with open_picture(path, str(path)) as picture:
+        return 3 if picture.mode in _COLOR else 1
 
 
 def _pixels(path: Path, channels: int, target: tuple[int, int] | None) -> np.ndarray:
-    with _opened(path) as opened:
-        return pixels_of(opened, channels, target)
+    with open_picture(path, str(path)) as picture:
+        return pixels_of(picture, channels, target)
 
 
-def pixels_of(opened: Picture, channels: int, target: tuple[int, int] | None) -> np.ndarray:
-    """An image as numbers.
+@contextmanager
+def open_picture(source: Path | BytesIO, name: str, formats: tuple[str, ...] | None = None) -> Iterator[Picture]:
+    """Open a picture, of some formats only; errors inside the block that come from bad bytes name it."""
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ModuleNotFoundError as error:
+        raise DataError("images: Pillow reads them and is absent; pip install 'maxaffine[data]'") from error
+    kinds = "an image" if formats is None else f"one of {', '.join(formats)} and .npy"
+    try:
+        with Image.open(source, formats=formats) as picture:
+            if picture.mode not in _GRAY + _GRAY_16 + _COLOR:
+                raise DataError(
+                    f"{name}: its pixels are of type {picture.mode}, whose range is unknown; store 8-bit or 16-bit ones"
+                )
+            yield picture
+    except UnidentifiedImageError as error:
+        raise DataError(f"{name}: unreadable as {kinds}; remove or replace it") from error
+    # What Pillow's decoders raise on bad bytes is not one family; a bomb is a picture of too many pixels.
+    except (
+        *(OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error),
+        *(Image.DecompressionBombError, Image.DecompressionBombWarning),
+    ) as error:
+        raise DataError(f"{name}: unreadable as {kinds} ({error}); remove or replace it") from error
 
-    Args:
-        opened: The image.
-        channels: 1 for gray, 3 for RGB.
-        target: (height, width) to which it is resized, or None.
 
-    Returns:
-        (C, H, W) float32 in [0, 1].
-    """
+def pixels_of(picture: Picture, channels: int, target: tuple[int, int] | None) -> np.ndarray:
+    """A picture as numbers (C, H, W), float32 in [0, 1], resized where a (height, width) is given."""
     from PIL import Image, ImageOps
 
-    image = ImageOps.exif_transpose(opened)
+    image = ImageOps.exif_transpose(picture)
     highest = 65535 if image.mode in _GRAY_16 else 255
     if highest == 65535:
         image = Image.fromarray(np.asarray(image, dtype=np.float32))

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ..errors import BadInput, DataError
 from .dataset import DataSet, Split, printable
@@ -35,15 +36,17 @@ def load(
     | ``digits`` | scikit-learn's 8 x 8 digits (bundled with it; no download) |
     | ``fashion-mnist`` | its IDX files, from `folder`, MAXAFFINE_DATA, or Debian's package ``dataset-fashion-mnist`` |
     | a folder with IDX files | the four files of an MNIST-like set, plain or .gz |
-    | any other folder | images by class: ``folder/<class>/<image>``, or the same inside ``train/`` and ``test/``; \
-images without class folders have no labels |
+    | any other folder | images by class: ``folder/<class>/<image>``, or the same inside ``train/`` and ``test/`` (or \
+``val/``), classes and files in natural order; images without class folders have no labels |
     | ``*.npz`` | ``inputs`` and ``labels`` (or ``x``, ``y``); or ``train_inputs``, ``train_labels``, ``test_inputs``, \
 ``test_labels`` (or ``x_train``, ``y_train``, ``x_test``, ``y_test``); optionally ``class_names`` |
     | ``*.npy`` or one IDX file | the inputs; `labels` names the file of their labels |
 
     In arrays uint8 is divided by 255 and uint16 by 65535; images of floats must be in [0, 1] already. Arrays of
     (N, H, W) get one channel, unless `channels` is given, which makes them signals (N, C, T); arrays of (N, D) stay
-    tabular rows. Labels may be missing: then there is one class, ``unlabeled``. Nothing is ever unpickled.
+    tabular rows. Images of a folder are gray where every file is gray, else RGB without transparency; 16-bit gray keeps
+    its precision. Hidden files are skipped, every other file must be an image. Labels may be missing: then there is one
+    class, ``unlabeled``. Nothing is ever unpickled.
 
     Args:
         name_or_path: A name of `NAMES`, a file or a folder.
@@ -69,38 +72,13 @@ images without class folders have no labels |
     DataSet('digits', input_shape=(1, 8, 8), train 1438, test 359, 10 classes)
     """
     if channels not in (None, "first", "last"):
-        raise BadInput(f"channels: {channels!r} is none of None, 'first' and 'last'")
-    if class_names is not None:
-        # Read first: a mistyped name must not cost the reading of the data.
-        names = read_names(class_names)
-        options = {"folder": folder, "labels": labels, "size": size, "channels": channels}
-        return load(name_or_path, **options, test_fraction=test_fraction, seed=seed).ordered(names)
+        raise BadInput(f"channels: {channels!r} is neither 'first' nor 'last'; choose one, or None")
+    # Read first: a mistyped name must not cost the reading of the data.
+    names = None if class_names is None else read_names(class_names)
     given = {"folder": folder, "labels": labels, "size": size, "channels": channels}
-    with _told(name_or_path):
-        path = _path(name_or_path)
-        if name_or_path == "digits":
-            _only(given, "digits")
-            return load_digits(test_fraction, seed)
-        if name_or_path == "fashion-mnist":
-            _only(given, "fashion-mnist", "folder")
-            return load_fashion_mnist(_path(folder) if folder else None)
-        if not path.exists():
-            close = difflib.get_close_matches(str(name_or_path), NAMES, n=1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            raise DataError(
-                f"{name_or_path}: neither a data set ({', '.join(NAMES)}) nor a file or folder; {hint}check it"
-            )
-        if path.is_dir():
-            if members(path):
-                _only(given, "a folder of IDX files")
-                return load_idx_folder(path, printable(path.name))
-            _only(given, "a folder of images", "size")
-            return load_images(path, size, test_fraction, seed)
-        if path.suffix == ".npz":
-            _only(given, "a .npz file", "channels")
-            return load_npz(path, channels, test_fraction, seed)
-        _only(given, "a .npy or IDX file", "labels", "channels")
-        return load_array(path, _path(labels) if labels else None, channels, test_fraction, seed)
+    with _naming(name_or_path):
+        data = _read(name_or_path, given, test_fraction, seed)
+    return data if names is None else data.ordered(names)
 
 
 def load_part(
@@ -135,16 +113,42 @@ def load_part(
     Split(359 x (1, 8, 8))
     """
     if part not in ("train", "test"):
-        raise BadInput(f"part: {part!r} is neither 'train' nor 'test'")
-    with _told(name_or_path):
+        raise BadInput(f"part: {part!r} is neither 'train' nor 'test'; choose one")
+    with _naming(name_or_path):
         path = _path(name_or_path)
         if name_or_path not in NAMES and path.is_dir() and not members(path):
-            _only({"labels": labels, "channels": channels}, "a folder of images")
+            _allow({"labels": labels, "channels": channels}, "a folder of images")
             files = image_files(path, size, part)
             files = files if class_names is None else files.ordered(class_names)
             return files, files.class_names
     whole = load(name_or_path, labels=labels, size=size, channels=channels, class_names=class_names, seed=seed)
     return (whole.train if part == "train" else whole.test), whole.class_names
+
+
+def _read(name: str | os.PathLike[str], given: dict[str, Any], test_fraction: float, seed: int) -> DataSet:
+    """Find out what a name stands for, refuse the options that do not apply to it, and read it."""
+    if name == "digits":
+        _allow(given, "digits")
+        return load_digits(test_fraction, seed)
+    if name == "fashion-mnist":
+        _allow(given, "fashion-mnist", "folder")
+        return load_fashion_mnist(_path(given["folder"]) if given["folder"] else None)
+    path = _path(name)
+    if not path.exists():
+        close = difflib.get_close_matches(str(name), NAMES, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise DataError(f"{name}: neither a data set ({', '.join(NAMES)}) nor a file or folder; {hint}check it")
+    if path.is_dir() and members(path):
+        _allow(given, "a folder of IDX files")
+        return load_idx_folder(path, printable(path.name))
+    if path.is_dir():
+        _allow(given, "a folder of images", "size")
+        return load_images(path, given["size"], test_fraction, seed)
+    if path.suffix == ".npz":
+        _allow(given, "a .npz file", "channels")
+        return load_npz(path, given["channels"], test_fraction, seed)
+    _allow(given, "a .npy or IDX file", "labels", "channels")
+    return load_array(path, _path(given["labels"]) if given["labels"] else None, given["channels"], test_fraction, seed)
 
 
 def _path(name: str | os.PathLike[str]) -> Path:
@@ -155,8 +159,8 @@ def _path(name: str | os.PathLike[str]) -> Path:
 
 
 @contextmanager
-def _told(source: str | os.PathLike[str]) -> Iterator[None]:
-    """Say of which source the machine has refused something."""
+def _naming(source: str | os.PathLike[str]) -> Iterator[None]:
+    """Name the source of which the machine refuses something."""
     try:
         yield
     except (OSError, MemoryError) as error:
@@ -164,7 +168,7 @@ def _told(source: str | os.PathLike[str]) -> Iterator[None]:
         raise DataError(f"{source}: cannot be read ({reason}); check its name, permissions and size") from error
 
 
-def _only(given: dict[str, object], source: str, *applicable: str) -> None:
+def _allow(given: dict[str, Any], source: str, *applicable: str) -> None:
     for name, value in given.items():
         if value is not None and name not in applicable:
             raise BadInput(f"{name}: does not apply to {source}; leave it out")

@@ -30,24 +30,12 @@ _GARMENTS = (
 
 
 def load_digits(test_fraction: float, seed: int) -> DataSet:
-    """Read scikit-learn's bundled digits: 1797 gray images of 8 x 8 pixels (the extra ``maxaffine[data]``).
-
-    Args:
-        test_fraction: As in `split_by_class`.
-        seed: As in `split_by_class`.
-
-    Returns:
-        The data set, its sixteen gray levels divided by 16.
-
-    Raises:
-        DataError: scikit-learn is absent.
-
-    Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI repository, 1998 (its test part).
-    """
+    """Read scikit-learn's bundled digits: 1797 gray images of 8 x 8 pixels, their sixteen levels divided by 16."""
+    # Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI repository, 1998, test part.
     try:
         from sklearn.datasets import load_digits as bundled
     except ModuleNotFoundError as error:
-        raise DataError("digits needs scikit-learn, which is absent; pip install 'maxaffine[data]'") from error
+        raise DataError("digits: scikit-learn holds them and is absent; pip install 'maxaffine[data]'") from error
     images, labels = bundled(return_X_y=True)
     inputs = np.asarray(images, dtype=np.float32).reshape(-1, 8, 8) / 16
     whole = as_split(inputs, np.asarray(labels), "digits")
@@ -55,21 +43,9 @@ def load_digits(test_fraction: float, seed: int) -> DataSet:
 
 
 def load_fashion_mnist(folder: Path | None) -> DataSet:
-    """Read Fashion-MNIST: 60,000 training and 10,000 test images of garments, gray, 28 x 28 pixels.
-
-    Args:
-        folder: Where its four IDX files are. None looks into the folder named by the environment variable
-            MAXAFFINE_DATA, its subfolder ``fashion-mnist``, and the folder of Debian's package, in this order.
-
-    Returns:
-        The data set.
-
-    Raises:
-        DataError: The files are in none of these places.
-
-    Source: H. Xiao, K. Rasul, R. Vollgraf, Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
-    Algorithms, arXiv 1708.07747, 2017.
-    """
+    """Read Fashion-MNIST: 60,000 training and 10,000 test images of garments, gray, 28 x 28 pixels."""
+    # Source: H. Xiao, K. Rasul, R. Vollgraf, Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
+    # Algorithms, arXiv 1708.07747, 2017.
     places = [folder] if folder else _usual_places()
     for place in places:
         if place.is_dir() and members(place):
@@ -82,19 +58,7 @@ def load_fashion_mnist(folder: Path | None) -> DataSet:
 
 
 def load_idx_folder(folder: Path, name: str, class_names: tuple[str, ...] | None = None) -> DataSet:
-    """Read an MNIST-like folder of four IDX files.
-
-    Args:
-        folder: The folder.
-        name: Name of the data set.
-        class_names: C names; None numbers the classes.
-
-    Returns:
-        The data set.
-
-    Raises:
-        DataError: One of the four files is missing or malformed.
-    """
+    """Read an MNIST-like folder of four IDX files; without names the classes are numbered."""
     found = members(folder)
     wanted = [(part, what) for part in ("train", "test") for what in ("images", "labels")]
     if missing := [f"{part} {what}" for part, what in wanted if (part, what) not in found]:
@@ -110,6 +74,7 @@ def load_idx_folder(folder: Path, name: str, class_names: tuple[str, ...] | None
 
 
 def _usual_places() -> list[Path]:
+    """The folder that the environment names, its subfolder for this set, and that of Debian's package."""
     chosen = os.environ.get("MAXAFFINE_DATA")
     own = [Path(chosen).expanduser(), Path(chosen).expanduser() / "fashion-mnist"] if chosen else []
     return [*own, _DEBIAN_FOLDER]

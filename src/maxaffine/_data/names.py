@@ -14,27 +14,12 @@ from ..errors import BadInput
 
 
 def read_names(given: str | os.PathLike[str] | Sequence[str]) -> tuple[str, ...]:
-    """The names of classes, output by output.
-
-    Args:
-        given: The names; or a file with one on each line; or a text of names between commas.
-
-    Returns:
-        The names.
-
-    Raises:
-        BadInput: There are fewer than two, one is empty, or one is there twice.
-
-    >>> read_names("cat, dog,ship")
-    ('cat', 'dog', 'ship')
-    """
+    """The names of classes, output by output: a sequence, a file with one on each line, or a text with commas."""
     names = tuple(_split(os.fspath(given)) if isinstance(given, str | os.PathLike) else given)
     if len(names) < 2 or "" in names:
         raise BadInput(
-            f"class_names: {os.fspath(given)[:80]!r} is neither a file nor names between commas, at least two and none"
-            " of them empty"
-            if isinstance(given, str | os.PathLike)
-            else f"class_names: {list(names)[:5]}; give at least two names, none of them empty"
+            f"class_names: {str(given)[:80]!r} is neither a file nor names; give at least two names, none of them "
+            "empty, in a list, between commas or one on each line of a file"
         )
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -43,19 +28,7 @@ def read_names(given: str | os.PathLike[str] | Sequence[str]) -> tuple[str, ...]
 
 
 def renumbering(data: str, names: Sequence[str], wanted: Sequence[str]) -> Tensor:
-    """Find where each class goes when classes are numbered in another order.
-
-    Args:
-        data: What to call the data set.
-        names: The classes as they are numbered.
-        wanted: The names in the other order, which may be more.
-
-    Returns:
-        (C,) int64, the new number of each class.
-
-    Raises:
-        BadInput: The data has no classes, or one that is not among the names.
-    """
+    """Where each class of the data goes when classes are numbered in another order, (C,) int64."""
     if len(names) < 2:
         raise BadInput(f"class_names: {data} has no labels to put in another order; leave it out")
     places = {name: place for place, name in enumerate(wanted)}
@@ -73,7 +46,7 @@ def _split(text: str) -> list[str]:
     try:
         lines = Path(text).expanduser().read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError, RuntimeError):
-        # No file of this name, or no name of a file at all.
+        # No file of this name, or not a file's name at all.
         return [name.strip() for name in text.split(",")]
     while lines and not lines[-1].strip():
         lines.pop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
 import tokenize
 from math import prod
 
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from .arrays import as_float32
-from .images import checked_mode, pixels_of
+from .images import open_picture, pixels_of
 
 MOST_BYTES = 16 * 2**20
 MOST_PIXELS = 32 * 10**6
@@ -35,7 +34,7 @@ def read_input(content: bytes, name: str, input_shape: tuple[int, ...]) -> Tenso
         The input (*input_shape), float32.
 
     Raises:
-        DataError: The file is too large, malformed, no image and no plain array, or does not fit the shape.
+        DataError: The file is too large, malformed, neither an image nor a plain array, or does not fit the shape.
 
     >>> array = io.BytesIO()
     >>> np.save(array, np.full((8, 8), 255, np.uint8))
@@ -50,27 +49,14 @@ def read_input(content: bytes, name: str, input_shape: tuple[int, ...]) -> Tenso
 
 def _image(content: bytes, name: str, shape: tuple[int, ...]) -> np.ndarray:
     if len(shape) != 3 or shape[0] not in (1, 3):
-        raise DataError(f"{name}: is no .npy file, and inputs of shape {shape} are no images; save one with np.save")
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ModuleNotFoundError as error:
-        raise DataError("reading images needs Pillow, which is absent; pip install 'maxaffine[data]'") from error
-    try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            if prod(image.size) > MOST_PIXELS:
-                size = f"{image.size[0]} x {image.size[1]} pixels"
-                raise DataError(f"{name}: {size} are more than {MOST_PIXELS:,}; make the image smaller")
-            checked_mode(image, name)
-            return pixels_of(image, shape[0], (shape[1], shape[2]))
-    except UnidentifiedImageError as error:
         raise DataError(
-            f"{name}: unreadable, none of {', '.join(FORMATS)} and .npy; save it as one of these"
-        ) from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"{name}: more pixels than {MOST_PIXELS:,}; make the image smaller") from error
-    # What Pillow's decoders raise on bad bytes is not one family.
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error) as error:
-        raise DataError(f"{name}: unreadable as {', '.join(FORMATS)} or .npy ({error}); save it again") from error
+            f"{name}: is not a .npy file, and inputs of shape {shape} are not images; save one with np.save"
+        )
+    with open_picture(io.BytesIO(content), name, FORMATS) as picture:
+        if prod(picture.size) > MOST_PIXELS:
+            size = f"{picture.size[0]} x {picture.size[1]} pixels"
+            raise DataError(f"{name}: {size} are more than {MOST_PIXELS:,}; make the image smaller")
+        return pixels_of(picture, shape[0], (shape[1], shape[2]))
 
 
 def _array(content: bytes, name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -88,4 +74,7 @@ def _array(content: bytes, name: str, shape: tuple[int, ...]) -> np.ndarray:
         raise DataError(f"{name}: has shape {found}, but one input has {shape}; reshape it")
     if len(content) - stream.tell() != prod(found) * dtype.itemsize:
         raise DataError(f"{name}: is cut short, or has more bytes than its header says; save it again with np.save")
-    return as_float32(np.load(io.BytesIO(content), allow_pickle=False), name, images=len(shape) == 3)
+    try:
+        return as_float32(np.load(io.BytesIO(content), allow_pickle=False), images=len(shape) == 3)
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error

@@ -1,22 +1,24 @@
 """Arrays as pictures (inputs, signed templates in colors symmetric about zero, lines, bars) and words as tables."""
 
 from maxaffine._drawing.extras import require
-from maxaffine._drawing.histograms import Spread, spread_figure
-from maxaffine._drawing.panels import Panel, panel_figure, scale_end
+from maxaffine._drawing.histograms import Spread, spread_axes, spread_figure
+from maxaffine._drawing.panels import Panel, panel_axes, panel_figure, scale_end
 from maxaffine._drawing.pixels import input_pixels, png_of, signed_pixels, template_pixels
 from maxaffine._drawing.shapes import Kind, is_image, kind_of, shown
-from maxaffine._drawing.sheet import DPI, png, say, short, svg, whole_sheet
-from maxaffine._drawing.tables import html_table
+from maxaffine._drawing.sheet import DPI, axes_for, png, say, short, svg, whole_sheet
+from maxaffine._drawing.tables import html_table, text_table
 
 __all__ = [
     "DPI",
     "Kind",
     "Panel",
     "Spread",
+    "axes_for",
     "html_table",
     "input_pixels",
     "is_image",
     "kind_of",
+    "panel_axes",
     "panel_figure",
     "png",
     "png_of",
@@ -26,8 +28,10 @@ __all__ = [
     "short",
     "shown",
     "signed_pixels",
+    "spread_axes",
     "spread_figure",
     "svg",
     "template_pixels",
+    "text_table",
     "whole_sheet",
 ]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from maxaffine._drawing.extras import require
+from maxaffine._drawing.sheet import axes_for
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 WIDTH, HEIGHT = 2.9, 2.3
+# Room about a panel and for a line of the legend, in inches.
+LEFT, RIGHT, TOP, BOTTOM, LINE = 0.55, 0.12, 0.28, 0.42, 0.2
 BINS = 40
 # Okabe and Ito's, which color-blind readers can tell apart too.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
@@ -56,17 +59,63 @@ def spread_figure(panels: Sequence[Spread], mark: str, title: str = "") -> Figur
     require("a figure")
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH * len(panels), HEIGHT + (0.3 if title else 0)), layout="constrained")
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    for ax, panel in zip(axes, panels, strict=True):
-        _draw(ax, panel, mark)
-    axes[0].set_ylabel("share of the inputs", fontsize=8)
-    handles, labels = axes[0].get_legend_handles_labels()
-    columns = min(len(labels), 2 * len(panels))
-    figure.legend(handles, labels, fontsize=7, frameon=False, loc="outside lower center", ncols=columns)
+    size = _size(panels, title)
+    figure = Figure(figsize=size)
+    axes = _draw_row(figure.add_axes, size, panels, mark)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="lower center", **_style(panels))
     if title:
         figure.suptitle(title, fontsize=9)
     return figure
+
+
+def spread_axes(ax: Axes | None, panels: Sequence[Spread], mark: str, title: str = "") -> Axes:
+    """Draw the same into axes, as axes inside of them.
+
+    Args:
+        ax: The axes; None makes a figure of pyplot.
+        panels: The panels.
+        mark: What the dashed lines are.
+        title: What stands above all of them.
+
+    Returns:
+        The axes; their ``child_axes`` are the panels.
+
+    Raises:
+        MaxAffineError: When matplotlib is absent.
+    """  # noqa: DOC502
+    size = _size(panels, title)
+    ax = axes_for(ax, *size)
+    axes = _draw_row(ax.inset_axes, size, panels, mark)
+    ax.legend(*axes[0].get_legend_handles_labels(), loc="lower center", **_style(panels))
+    ax.set_title(title, fontsize=9, y=1, pad=-14)
+    return ax
+
+
+def _size(panels: Sequence[Spread], title: str) -> tuple[float, float]:
+    return WIDTH * len(panels), HEIGHT + (0.3 if title else 0)
+
+
+def _style(panels: Sequence[Spread]) -> dict[str, Any]:
+    """The look of the legend, with a column for each name where they fit."""
+    return {"fontsize": 7, "frameon": False, "ncols": min(len(panels[0].series) + 1, 2 * len(panels))}
+
+
+def _draw_row(
+    add: Callable[[tuple[float, float, float, float]], Axes],
+    size: tuple[float, float],
+    panels: Sequence[Spread],
+    mark: str,
+) -> list[Axes]:
+    """The panels from left to right, in axes that are added with room for their words, the title and the legend."""
+    legend = LINE * -(-(len(panels[0].series) + 1) // (2 * len(panels)))
+    axes = []
+    for place, panel in enumerate(panels):
+        left, bottom = place * WIDTH + LEFT, BOTTOM + legend
+        width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - bottom
+        axes.append(add((left / size[0], bottom / size[1], width / size[0], height / size[1])))
+        _draw(axes[-1], panel, mark)
+    axes[0].set_ylabel("share of the inputs", fontsize=8)
+    return axes
 
 
 def _draw(ax: Axes, panel: Spread, mark: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -11,6 +11,7 @@ import numpy as np
 from maxaffine._drawing.extras import require
 from maxaffine._drawing.pixels import NEGATIVE, NEUTRAL, POSITIVE, SIGNED, input_pixels, template_pixels
 from maxaffine._drawing.shapes import Kind, kind_of, shown
+from maxaffine._drawing.sheet import axes_for
 from maxaffine.errors import BadInput
 
 if TYPE_CHECKING:
@@ -62,31 +63,85 @@ def panel_figure(
     require("a figure")
     from matplotlib.figure import Figure
 
+    layout = _Layout.of(rows)
+    figure = Figure(figsize=layout.size)
+    _draw_rows(figure.add_axes, layout, rows, share, common, scale)
+    return figure
+
+
+def panel_axes(ax: Axes | None, rows: Sequence[Sequence[Panel]], share: float = SHARE, common: bool = False) -> Axes:
+    """Draw the same into axes, as axes inside of them.
+
+    Args:
+        ax: The axes; None makes a figure of pyplot.
+        rows: As in `panel_figure`.
+        share: As there.
+        common: As there.
+
+    Returns:
+        The axes; their ``child_axes`` are the panels and the scales of the rows.
+
+    Raises:
+        BadInput: When the arrays have no plain picture, or ``share`` is not in (0, 1].
+        MaxAffineError: When matplotlib is absent.
+    """  # noqa: DOC502
+    layout = _Layout.of(rows)
+    ax = axes_for(ax, *layout.size)
+    _draw_rows(ax.inset_axes, layout, rows, share, common, None)
+    return ax
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where panels stand, in inches."""
+
+    kind: Kind
+    width: float
+    height: float
+    words: float
+    ticks: float
+    size: tuple[float, float]
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[Panel]]) -> _Layout:
+        kind = kind_of(rows[0][0].array.shape)
+        width, height, ticks = (SIDE, SIDE, 0.0) if kind is Kind.PICTURE else (WIDE, HIGH, TICKS)
+        words = LINE * max(panel.words.count("\n") + 1 for row in rows for panel in row)
+        across = max(map(len, rows)) * (width + GAP + ticks) + SCALE
+        down = len(rows) * (height + words + ticks + GAP)
+        return cls(kind, width, height, words, ticks, (2 * MARGIN + across, 2 * MARGIN + down))
+
+    def at(self, row: int, column: int, width: float) -> tuple[float, float, float, float]:
+        """Left, bottom, width and height of a panel, as shares of the whole."""
+        left = MARGIN + self.ticks + column * (self.width + GAP + self.ticks)
+        low = MARGIN + row * (self.height + self.words + self.ticks + GAP) + self.words + self.height
+        return left / self.size[0], 1 - low / self.size[1], width / self.size[0], self.height / self.size[1]
+
+
+def _draw_rows(
+    add: Callable[[tuple[float, float, float, float]], Axes],
+    layout: _Layout,
+    rows: Sequence[Sequence[Panel]],
+    share: float,
+    common: bool,
+    scale: float | None,
+) -> None:
+    """Draw every panel in axes that are added at its place."""
     if not 0 < share <= 1:
         raise BadInput(f"share: {share} is not in (0, 1]; 1 lets the colors end at the largest value")
-    kind = kind_of(rows[0][0].array.shape)
-    width, height = (SIDE, SIDE) if kind is Kind.PICTURE else (WIDE, HIGH)
-    ticks = 0.0 if kind is Kind.PICTURE else TICKS
-    words = LINE * max(panel.words.count("\n") + 1 for row in rows for panel in row)
-    step, pitch = width + GAP + ticks, height + words + ticks + GAP
-    total = (2 * MARGIN + max(map(len, rows)) * step + SCALE, 2 * MARGIN + len(rows) * pitch)
-    figure = Figure(figsize=total)
     everything = [panel for row in rows for panel in row]
     for place, row in enumerate(rows):
-        top = MARGIN + place * pitch + words
         signed = [panel.array for panel in (everything if common else row) if panel.role == "signed"]
         row_scale = scale or scale_end(signed, share)
         for column, panel in enumerate(row):
-            left = MARGIN + ticks + column * step
-            ax = _axes(figure, total, left, top, width, height)
+            ax = add(layout.at(place, column, layout.width))
             ends = scale_end([panel.array], share) if panel.role == "alone" else row_scale
-            _draw(ax, panel, kind, ends)
+            _draw(ax, panel, layout.kind, ends)
             ax.set_title(panel.words, fontsize=7, loc="left", pad=3, linespacing=1.15, parse_math=False)
-        if kind is Kind.LINES:
-            _name_lines(figure.axes[-1])
-        if kind is Kind.PICTURE and any(panel.role == "signed" for panel in row):
-            _draw_scale(_axes(figure, total, MARGIN + len(row) * step, top, 0.1, height), row_scale)
-    return figure
+            if layout.kind is Kind.LINES and column == len(row) - 1:
+                _name_lines(ax)
+        if layout.kind is Kind.PICTURE and any(panel.role == "signed" for panel in row):
+            _draw_scale(add(layout.at(place, len(row), 0.1)), row_scale)
 
 
 def scale_end(arrays: Sequence[np.ndarray], share: float = SHARE) -> float:
@@ -105,13 +160,6 @@ def scale_end(arrays: Sequence[np.ndarray], share: float = SHARE) -> float:
     joined = np.concatenate([np.abs(shown(array) if picture else array).ravel() for array in arrays])
     end = np.quantile(joined, share) if picture else joined.max()
     return float(end) or float(joined.max()) or 1.0
-
-
-def _axes(figure: Figure, total: tuple[float, float], left: float, top: float, width: float, height: float) -> Axes:
-    """Axes by inches from the top left corner."""
-    return figure.add_axes(
-        (left / total[0], 1 - (top + height) / total[1], width / total[0], height / total[1]),
-    )
 
 
 def _draw(ax: Axes, panel: Panel, kind: Kind, end: float) -> None:

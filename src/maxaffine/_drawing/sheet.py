@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
+from maxaffine._drawing.extras import require
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -31,6 +33,32 @@ def whole_sheet(width: float, height: float) -> tuple[Figure, Axes]:
     ax.set_autoscale_on(False)
     ax.set_axis_off()
     return figure, ax
+
+
+def axes_for(ax: Axes | None, width: float, height: float, sheet: bool = True) -> Axes:
+    """The axes that a result draws itself in: the caller's, or those of a new figure of pyplot.
+
+    Args:
+        ax: The caller's axes, or None.
+        width: Width of a new figure in inches.
+        height: Height of a new figure in inches.
+        sheet: Whether they hold panels and words alone: then they cover the figure, and no axis is drawn.
+
+    Returns:
+        The axes; ``.figure`` is what they are part of.
+
+    Raises:
+        MaxAffineError: When matplotlib is absent.
+    """
+    require("a figure")
+    from matplotlib import pyplot
+
+    if ax is None:
+        figure = pyplot.figure(figsize=(width, height), layout=None if sheet else "constrained")
+        ax = figure.add_axes((0, 0, 1, 1)) if sheet else figure.add_subplot()
+    if sheet:
+        ax.set_axis_off()
+    return ax
 
 
 def say(ax: Axes, text: str, left: float, top: float, color: str = "black", size: float = 7.0) -> None:

@@ -1,17 +1,47 @@
-"""Rows of words as a table in a notebook."""
+"""Rows of words as a table, for a terminal and for a notebook."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 from html import escape
 
+_NUMBER = re.compile(r"[-−+]?[\d.,]*%?")
 
-def html_table(rows: Iterable[Sequence[str]], caption: str = "") -> str:
-    """A table of plain words, its first row the column titles.
+
+def text_table(rows: Iterable[Sequence[str]], indent: str = "") -> str:
+    """A table of plain words, its first row the column titles; but for the first, columns of numbers end on the right.
+
+    Args:
+        rows: The cells.
+        indent: What every line begins with.
+
+    Returns:
+        One line per row.
+
+    >>> print(text_table([("operator", "pieces"), ("relu", "2")]))
+    operator  pieces
+    relu           2
+    """
+    rows = list(rows)
+    columns = list(zip(*rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    # The first column holds names, also where a module is called "0".
+    right = [place > 0 and all(map(_NUMBER.fullmatch, column[1:])) for place, column in enumerate(columns)]
+    lines = (
+        "  ".join(f"{cell:{'>' if end else '<'}{width}}" for cell, width, end in zip(row, widths, right, strict=True))
+        for row in rows
+    )
+    return "\n".join(indent + line.rstrip() for line in lines)
+
+
+def html_table(rows: Iterable[Sequence[str]], caption: str = "", strong: Collection[int] = ()) -> str:
+    """The same for a notebook.
 
     Args:
         rows: The cells; every word is escaped.
         caption: A line above the table.
+        strong: Numbers of the rows that stand out; the first after the titles is 1.
 
     Returns:
         HTML.
@@ -19,10 +49,9 @@ def html_table(rows: Iterable[Sequence[str]], caption: str = "") -> str:
     >>> html_table([("operator", "pieces"), ("relu", "2")])
     '<table><tr><th>operator</th><th>pieces</th></tr><tr><td>relu</td><td>2</td></tr></table>'
     """
-    head, *body = rows
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return f"<table>{title}{_row(head, 'th')}{''.join(_row(row, 'td') for row in body)}</table>"
-
-
-def _row(cells: Sequence[str], tag: str) -> str:
-    return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+    lines = []
+    for number, row in enumerate(rows):
+        tag, style = "td" if number else "th", ' style="font-weight:600"' if number in strong else ""
+        lines.append(f"<tr{style}>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in row)}</tr>")
+    return f"<table>{title}{''.join(lines)}</table>"

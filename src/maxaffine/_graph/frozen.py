@@ -115,13 +115,13 @@ def _magnification(tangents: Sequence[Tensor], offsets: Sequence[Tensor]) -> flo
     largest = max((float(offset.max()) for offset in finite if offset.numel()), default=0.0)
     if not 0 < size < largest:
         return 1.0
-    # Not beyond half the exponents there are: finfo.min in front of a maximum is no scale to compute at.
+    # Not beyond half the exponents there are: finfo.min, given to a maximum, is not a scale to compute at.
     most = log2(min(torch.finfo(tangent.dtype).max for tangent in tangents)) / 2
     return 2.0 ** min(max(0, ceil(min(log2(largest), most) - log2(size))), int(most))
 
 
 def _less(value: Tensor, offset: Tensor, factor: float) -> Tensor | None:
-    """A v = (A (f v) + b - b) / f; a constant of infinity (padding in front of a maximum) has no slope."""
+    """A v = (A (f v) + b - b) / f; a constant of infinity (padding before a maximum) has no slope."""
     if not value.is_floating_point():
         return None
     return torch.where(offset.isinf(), torch.zeros_like(offset), value - offset) / factor

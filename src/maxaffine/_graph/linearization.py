@@ -110,7 +110,7 @@ class Linearization:
             front = (self.graph.values[number].batch or BatchAxis()).to_front(self.outputs[0])
             return torch.zeros(len(front), dtype=torch.float64, device=front.device)
         u, v = cotangent.double(), ahead[number].double()
-        # a constant of infinity in front of a maximum that it lost weighs nothing
+        # a constant of infinity, given to a maximum that it lost, weighs nothing
         product = (self.graph.values[number].batch or BatchAxis()).to_front(torch.where(u == 0, 0, u * v), lead=1)
         return product[0].reshape(product.shape[1], -1).norm(dim=1)
 
@@ -165,7 +165,7 @@ def _inner(rows: Tensor, offset: Tensor, batch: BatchAxis) -> Tensor:
     shared = [axis + 1 for axis, size in enumerate(shape) if size == 1 and axis != batch.dim]
     rows = rows.sum(shared, keepdim=True) if shared else rows
     weighted = rows * offset.to(rows.dtype)
-    if offset.isinf().any():  # a constant of minus infinity in front of a maximum that it lost
+    if offset.isinf().any():  # a constant of minus infinity, given to a maximum that it lost
         weighted = torch.where(rows == 0, 0, weighted)
     front = batch.to_front(weighted, lead=1)
     return front.reshape(*front.shape[:2], prod(front.shape[2:])).sum(-1)

@@ -20,13 +20,17 @@ from maxaffine.errors import BadInput
 
 def all_finite(tensor: Tensor) -> bool:
     """Whether no entry is inf or NaN: in one pass in the usual case, for a finite sum proves it."""
-    return not tensor.is_floating_point() or bool(tensor.sum().isfinite() or tensor.isfinite().all())
+    if tensor.is_floating_point() and tensor.element_size() == 1:  # of which PyTorch has no sum
+        tensor = tensor.float()
+    return not (tensor.is_floating_point() or tensor.is_complex()) or bool(
+        tensor.sum().isfinite() or tensor.isfinite().all()
+    )
 
 
 def refuse_overflow(graph: Graph, inputs: Sequence[Tensor], first: int = 0) -> None:
     """Refuse inputs at which an operator makes inf or NaN of finite numbers, by the first that does.
 
-    A constant of infinity, as a mask puts it in front of a maximum, is no overflow, nor is what becomes of it later.
+    A constant of infinity, as a mask gives it to a maximum, is not an overflow, nor is what becomes of it later.
 
     Args:
         graph: The frozen graph.

@@ -15,7 +15,7 @@ from torch.func import functional_call
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.utils._pytree import tree_map
 
-from maxaffine._network import kept_attributes
+from maxaffine._untouched import evaluating
 from maxaffine.errors import BadInput
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -24,15 +24,8 @@ _LISTED = 12
 _OWN = ("weight", "bias", "parametrizations.")
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The module behind the wrappers of data-parallel training and of torch.compile.
-
-    Args:
-        model: A module, wrapped or not.
-
-    Returns:
-        The module itself.
-    """
+def unwrap(model: nn.Module) -> nn.Module:
+    """The module inside the wrappers of data-parallel training and of torch.compile."""
     while True:
         if isinstance(model, DataParallel | DistributedDataParallel):
             model = model.module
@@ -43,17 +36,8 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def as_written(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function that torch.compile is not to trace, with compiled modules run as they are written.
-
-    Compiled code has no double backward and may pass hooks by, and a trace cannot look into a capture.
-
-    Args:
-        function: The function.
-        *arguments: Its arguments.
-
-    Returns:
-        What it returns.
-    """
+    """Call a function that torch.compile is not to trace, with compiled modules run as they are written."""
+    # Compiled code has no double backward and may pass hooks by, and a trace cannot look into a capture.
     if torch.compiler.is_compiling():
         return torch.compiler.disable(as_written)(function, *arguments)
     if "torch._dynamo" not in sys.modules:  # then nothing is compiled, and setting the stance would load it
@@ -63,42 +47,14 @@ def as_written(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block; after it every part has the mode, and what it keeps of a pass, as before.
-
-    Args:
-        model: The module.
-
-    Yields:
-        Nothing.
-    """
-    with kept_attributes(model):
-        for module in model.modules():
-            module.training = False
-        yield
-
-
-@contextmanager
 def recording_gradients() -> Iterator[None]:
-    """Gradients are recorded inside the block, also where the caller is in ``no_grad`` or in inference mode.
-
-    Yields:
-        Nothing.
-    """
+    """Record gradients inside the block, also where the caller is in ``no_grad`` or in inference mode."""
     with torch.inference_mode(False), torch.enable_grad():
         yield
 
 
 def first_samples(x: Any, count: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The first samples of some inputs, as the positional and the keyword arguments of a module.
-
-    Args:
-        x: A tensor (N, ...), a tuple or list of positional inputs, or a mapping of keyword inputs.
-        count: How many samples.
-
-    Returns:
-        The two kinds of arguments; tensors are detached and have ``min(count, N)`` samples.
-    """
+    """The first samples of some inputs, detached, as the positional and the keyword arguments of a module."""
 
     def take(item: Any) -> Any:
         return item.detach()[:count] if isinstance(item, Tensor) and item.ndim else item
@@ -109,17 +65,7 @@ def first_samples(x: Any, count: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 def logits_of(output: Any) -> Tensor:
-    """The logits in what a module returned.
-
-    Args:
-        output: A tensor, a sequence of one, or a record with a field or key ``logits``.
-
-    Returns:
-        The tensor.
-
-    Raises:
-        BadInput: There is no telling which tensor holds the logits.
-    """
+    """The logits in what a module returned: a tensor, a sequence of one, or a record with ``logits``."""
     if isinstance(output, tuple | list) and len(output) == 1:
         output = output[0]
     if isinstance(output, Mapping) and "logits" in output:
@@ -134,25 +80,16 @@ def logits_of(output: Any) -> Tensor:
 
 
 def named_weight(model: nn.Module, layer: str) -> Tensor:
-    """The rows of a layer, live: one per class.
-
-    Args:
-        model: The module that holds the layer.
-        layer: Path of an ``nn.Linear`` or a 1 x 1 convolution without groups, or of a (C, d) parameter.
-
-    Returns:
-        (C, d), differentiable.
-
-    Raises:
-        BadInput: There is no such layer or parameter, it has no (C, d) weight or only one row, or a hook renews it.
-    """
+    """The rows (C, d) of a layer or parameter, live: one per class."""
     try:
         found = attrgetter(layer)(model) if layer else model
     except AttributeError:
         found = None
     weight = found.weight if isinstance(found, nn.Module) and _is_candidate(found) else found
     if not isinstance(weight, Tensor) or weight.ndim < 2 or math.prod(weight.shape[2:]) != 1:
-        raise BadInput(f"layer: {layer!r} is no linear layer, 1 x 1 convolution or (C, d) parameter; {_choice(model)}")
+        raise BadInput(
+            f"layer: {layer!r} is not a linear layer, 1 x 1 convolution or (C, d) parameter; {_choice(model)}"
+        )
     if not isinstance(weight, nn.Parameter) and _is_left_over(weight, model):
         raise BadInput(
             f"layer: the weight of {layer!r} is a tensor that the last pass has left there, as pruning and the old "
@@ -168,38 +105,18 @@ def named_weight(model: nn.Module, layer: str) -> Tensor:
 
 
 def find_classifier(model: nn.Module, x: Any) -> str:
-    """The path of the linear layer or 1 x 1 convolution that the model's outputs are made of.
-
-    The model runs once in evaluation mode, and what computed the logits is followed back: the layer must be the only
-    one that is met, with no other parameter and no way around it from the inputs. Softmax, pooling and reshapes may
-    follow it.
-
-    Args:
-        model: A classifier, not wrapped.
-        x: Its inputs; two samples are used.
-
-    Returns:
-        Its dotted path, empty where the model is the layer.
-
-    Raises:
-        BadInput: There is not exactly one such layer; names the candidates.
-    """  # noqa: DOC502
-    return as_written(_found, model, x)
+    """The path of the linear layer or 1 x 1 convolution that the outputs are made of; empty for the model."""
+    # The model runs once, on two samples, and what computed the logits is followed back: the layer must be the only one
+    # that is met, with no other parameter and no way around it from the inputs. Softmax and pooling may follow it.
+    return as_written(_search, model, x)
 
 
 def writable(item: Any) -> Any:
-    """A copy that a module may change in place, where a leaf of the graph may not be; what is no tensor stays.
-
-    Args:
-        item: An input.
-
-    Returns:
-        The copy, which passes gradients on.
-    """
+    """A copy that a module may change in place, where a leaf of the graph may not be; other items stay."""
     return item.clone() if isinstance(item, Tensor) else item
 
 
-def _found(model: nn.Module, x: Any) -> str:
+def _search(model: nn.Module, x: Any) -> str:
     nodes: dict[Any, str] = {}
     odd: list[str] = []
     with ExitStack() as stack:

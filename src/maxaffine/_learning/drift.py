@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from maxaffine._capture import capture
 from maxaffine._codes import Codes, Drift, code_drift
-from maxaffine._learning.classifier import evaluating, unwrapped
+from maxaffine._learning.classifier import unwrap
+from maxaffine._untouched import evaluating
 from maxaffine.errors import BadInput
 
 _BATCH = 256
@@ -58,7 +59,7 @@ class CodeDrift:
             BadInput: It has other operators than before.
             NotPiecewiseAffine: Some operator has no exact piecewise-affine form.
         """  # noqa: DOC502
-        module = unwrapped(model)
+        module = unwrap(model)
         batches = self.x.split(_BATCH) if isinstance(self.x, Tensor) else ()
         with evaluating(module):
             net = capture(module, batches[0] if batches else self.x)

@@ -10,35 +10,14 @@ from torch import Tensor
 
 
 def squared_products(rows: Tensor) -> Tensor:
-    """Sum of the squared inner products of different rows, sum_{c1 != c2} <rows_c1, rows_c2>^2.
-
-    Args:
-        rows: (..., C, D).
-
-    Returns:
-        (...), in float32 at least.
-
-    >>> squared_products(torch.tensor([[1.0, 0.0], [3.0, 4.0]]))
-    tensor(18.)
-    """
+    """Sum of the squared inner products of different rows of (..., C, D), in float32 at least."""
     return _SumOfPairs.apply(_at_least_float32(rows))
 
 
 def squared_cosines(rows: Tensor) -> Tensor:
-    """Sum of the squared cosines of different rows, sum_{c1 != c2} cos(rows_c1, rows_c2)^2.
-
-    A row of zeros has no direction: its pairs count nothing and pass no gradient.
-
-    Args:
-        rows: (..., C, D).
-
-    Returns:
-        (...), in float32 at least, each from 0 to C (C - 1).
-
-    >>> squared_cosines(torch.tensor([[1.0, 0.0], [3.0, 4.0], [0.0, 0.0]]))
-    tensor(0.7200)
-    """
+    """Sum of the squared cosines of different rows of (..., C, D), in float32 at least; zero rows count nothing."""
     rows = _at_least_float32(rows)
+    # A row of zeros has no direction: its pairs count nothing and pass no gradient.
     alive = (rows != 0).any(-1, keepdim=True)
     # The norm of a row of zeros has no second derivative, so such a row is taken out before the division.
     rows = torch.where(alive, rows, 1.0)

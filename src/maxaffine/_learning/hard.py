@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from maxaffine._learning.classifier import find_classifier, named_weight, unwrapped
+from maxaffine._learning.classifier import find_classifier, named_weight, unwrap
 from maxaffine.errors import BadInput
 
 
@@ -17,26 +17,12 @@ class OrthogonalRows(nn.Module):
     """The rows r_c of a weight made orthogonal in their order, W_c = r_c - sum_{j<c} <r_c, q_j> q_j (Gram-Schmidt)."""
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Leave of each row what is orthogonal to those before it: the R_cc q_c of the rows' QR decomposition.
-
-        Args:
-            weight: (C, d) or (C, d, 1, ...), of rank C.
-
-        Returns:
-            The same shape.
-        """
+        """Leave of each row what is orthogonal to those before it: the R_cc q_c of the rows' QR decomposition."""
         columns, triangle = torch.linalg.qr(weight.flatten(1).mT)
         return (columns * triangle.diagonal()).mT.reshape(weight.shape)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """What is assigned to the weight becomes the rows to begin with.
-
-        Args:
-            weight: Likewise.
-
-        Returns:
-            The same.
-        """
+        """Return what is assigned to the weight: it becomes the rows to begin with."""
         return weight
 
 
@@ -73,7 +59,7 @@ def orthogonal_classifier(model: nn.Module, x: Any = None, *, layer: str | None 
     Source: our own; the soft form is in Balestriero and Baraniuk, "Mad Max: Affine Spline Insights into Deep Learning"
     (arXiv 1805.06576).
     """
-    module = unwrapped(model)
+    module = unwrap(model)
     if layer is None and x is None:
         raise BadInput('x: without inputs the classifier cannot be found; pass x, or name it by layer="..."')
     path = find_classifier(module, x) if layer is None else layer
@@ -81,7 +67,7 @@ def orthogonal_classifier(model: nn.Module, x: Any = None, *, layer: str | None 
     owner = dict(module.named_modules(remove_duplicate=False)).get(path)
     weight = None if owner is None else owner.weight
     if owner is None or not isinstance(weight, nn.Parameter):
-        raise BadInput(f"layer: {path!r} is no module or has a parametrized weight already; name a plain layer")
+        raise BadInput(f"layer: {path!r} is not a module, or its weight is parametrized already; name a plain layer")
     if others := [name for name, other in _other_owners(module, owner) if other is weight]:
         raise BadInput(
             f"layer: the weight of {path!r} is tied to {others}, and the two would come apart; give the classifier a"

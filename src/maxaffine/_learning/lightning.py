@@ -66,7 +66,7 @@ class OrthogonalTemplatesCallback(Callback):
         try:
             classifier = pl_module.get_submodule(self.module)
         except AttributeError as error:
-            raise BadInput(f"module: the LightningModule has no {self.module!r} ({error})") from error
+            raise BadInput(f"module: the LightningModule has no {self.module!r} ({error}); name a part") from error
         step = pl_module.training_step
 
         @functools.wraps(step)
@@ -78,7 +78,7 @@ class OrthogonalTemplatesCallback(Callback):
             value = self.penalty(classifier, self.inputs(batch))
             if self.log_as is not None:
                 pl_module.log(self.log_as, value.detach())
-            return _added(result, value)
+            return _add(result, value)
 
         own = {name: pl_module.__dict__[name] for name in ("training_step",) if name in pl_module.__dict__}
         vars(with_penalty).update(own=own, finished=False)
@@ -107,7 +107,7 @@ def _first(batch: Any) -> Any:
     return batch[0] if isinstance(batch, tuple | list) else batch
 
 
-def _added(result: Any, value: Tensor) -> Any:
+def _add(result: Any, value: Tensor) -> Any:
     """The result of a training step with the penalty in its loss; other entries stay."""
     if isinstance(result, Mapping):
         return {**result, "loss": result["loss"] + value}

@@ -14,48 +14,25 @@ from torch.utils._pytree import tree_leaves, tree_map
 from maxaffine._capture import capture
 from maxaffine._learning.classifier import (
     as_written,
-    evaluating,
     first_samples,
     logits_of,
     recording_gradients,
     writable,
 )
+from maxaffine._untouched import evaluating
 from maxaffine.errors import BadInput
 
 
 def require_piecewise_affine(model: nn.Module, x: Any) -> None:
-    """Refuse a module without templates, which `capture` refuses, and one whose gradients are not its templates.
-
-    A module may cut its graph (detach, no_grad) or put other derivatives in the place of its own (straight-through
-    estimators), so one combination of its templates is compared with that of the captured network. The inputs for that
-    are normal random numbers, at which no unit stands on a kink.
-
-    Args:
-        model: The module, not wrapped.
-        x: Its inputs.
-
-    Raises:
-        NotPiecewiseAffine: At the first operator that has no exact piecewise-affine form.
-        BadInput: Its gradients are not the slopes of what it computes.
-    """  # noqa: DOC502
+    """Refuse a module without templates, and one whose gradients are not its templates."""
+    # A module may cut its graph (detach, no_grad) or put other derivatives in the place of its own (straight-through
+    # estimators), so one combination of its templates is compared with that of the captured network. The inputs for
+    # that are normal random numbers, at which no unit stands on a kink.
     as_written(_compare_with_captured, model, x)
 
 
 def live_templates(model: nn.Module, x: Any, samples: int, classes: Sequence[int] | None) -> Tensor:
-    """The rows A[x]_c by autograd, with a graph behind them where gradients are being recorded.
-
-    Args:
-        model: A piecewise-affine classifier, not wrapped; run in evaluation mode.
-        x: Its inputs.
-        samples: How many of them are used at most.
-        classes: Which rows; all by default.
-
-    Returns:
-        (n, C, D), over all floating-point inputs together.
-
-    Raises:
-        BadInput: The outputs are no (N, C) logits of two or more classes, or a class is not among them.
-    """  # noqa: DOC502
+    """The rows A[x]_c by autograd, (n, C, D) over all floating-point inputs, differentiable where recorded."""
     return as_written(_rows, model, first_samples(x, samples), classes)
 
 
@@ -73,9 +50,9 @@ def _compare_with_captured(model: nn.Module, x: Any) -> None:
     logits = logits_of(outputs)
     place = next(number for number, item in enumerate(tree_leaves(outputs)) if item is logits)
     weights = normal(logits)
-    expected = _joined(net.affine_map(kwargs or args, output=place).rmv(weights))
+    expected = _join(net.affine_map(kwargs or args, output=place).rmv(weights))
     try:
-        found = _joined(_gradients(model, (args, kwargs), lambda own: [(weights * own).sum()])[0])
+        found = _join(_gradients(model, (args, kwargs), lambda own: [(weights * own).sum()])[0])
     except RuntimeError as error:
         raise BadInput(f"model: autograd does not give its templates: {error}") from error
     if (found - expected).norm() > torch.finfo(logits.dtype).eps ** 0.5 * expected.norm():
@@ -89,7 +66,7 @@ def _compare_with_captured(model: nn.Module, x: Any) -> None:
 def _rows(model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]], classes: Sequence[int] | None) -> Tensor:
     def wanted(logits: Tensor) -> list[Tensor]:
         totals = logits.sum(0)
-        return [totals[c] for c in _chosen(logits, classes)]
+        return [totals[c] for c in _choose(logits, classes)]
 
     rows = _gradients(model, inputs, wanted)
     return torch.stack([torch.cat([part.flatten(1) for part in row], dim=1) for row in rows], dim=1)
@@ -111,11 +88,11 @@ def _gradients(
         return [gradient(value, leaves) for value in values]
 
 
-def _joined(parts: Tensor | Sequence[Tensor]) -> Tensor:
+def _join(parts: Tensor | Sequence[Tensor]) -> Tensor:
     return torch.cat([part.detach().double().flatten() for part in ([parts] if isinstance(parts, Tensor) else parts)])
 
 
-def _chosen(logits: Tensor, classes: Sequence[int] | None) -> Sequence[int]:
+def _choose(logits: Tensor, classes: Sequence[int] | None) -> Sequence[int]:
     if logits.ndim != 2 or logits.shape[1] < 2:
         raise BadInput(
             f"model: its outputs have shape {tuple(logits.shape)}, not (N, C) with two or more classes; pool or "
@@ -124,7 +101,7 @@ def _chosen(logits: Tensor, classes: Sequence[int] | None) -> Sequence[int]:
     if classes is None:
         return range(logits.shape[1])
     if wrong := [c for c in classes if not 0 <= c < logits.shape[1]]:
-        raise BadInput(f"classes: {wrong} are not among the model's {logits.shape[1]} classes")
+        raise BadInput(f"classes: {wrong} are not among the model's {logits.shape[1]} classes; count them from 0")
     return classes
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from maxaffine._learning.classifier import find_classifier, named_weight, unwrapped
+from maxaffine._learning.classifier import find_classifier, named_weight, unwrap
 from maxaffine._learning.gram import squared_cosines, squared_products
 from maxaffine._learning.live import live_templates, require_piecewise_affine
 from maxaffine.errors import BadInput
@@ -70,15 +70,15 @@ class OrthogonalTemplates:
         classes: Sequence[int] | None = None,
     ) -> None:
         if not 0 <= weight < math.inf:
-            raise BadInput(f"weight: {weight} is no finite number of at least 0")
+            raise BadInput(f"weight: {weight} is not a finite number of at least 0; 0 turns the penalty off")
         if on not in ("classifier", "maps"):
-            raise BadInput(f"on: {on!r} is neither 'classifier' nor 'maps'")
+            raise BadInput(f"on: {on!r} is neither 'classifier' nor 'maps'; choose one")
         if compare not in (None, *_MEASURES):
-            raise BadInput(f"compare: {compare!r} is neither 'products' nor 'cosines'")
+            raise BadInput(f"compare: {compare!r} is neither 'products' nor 'cosines'; choose one")
         if samples < 1:
-            raise BadInput(f"samples: {samples} is less than 1")
+            raise BadInput(f"samples: {samples} is less than 1; give how many of each batch to use")
         if classes is not None and not 2 <= len(set(classes)) == len(classes):
-            raise BadInput(f"classes: {classes} are not two or more different classes")
+            raise BadInput(f"classes: {classes} are not two or more different classes; name each once")
         if on == "maps" and layer is not None or on == "classifier" and classes is not None:
             raise BadInput('on: layer= belongs to "classifier" and classes= to "maps"; leave out the other one')
         self.weight = weight
@@ -105,16 +105,16 @@ class OrthogonalTemplates:
             NotPiecewiseAffine: ``on="maps"`` and the model has no templates.
         """
         if not isinstance(model, nn.Module):
-            raise BadInput(f"model: expected a torch.nn.Module, got {type(model).__name__}")
-        module = unwrapped(model)
+            raise BadInput(f"model: expected a torch.nn.Module, got {type(model).__name__}; give the model itself")
+        module = unwrap(model)
         if self.on == "classifier":
-            return self._measured(named_weight(module, self._classifier(module, x)))
+            return self._measure(named_weight(module, self._classifier(module, x)))
         if x is None:
             raise BadInput('x: on="maps" takes the templates at the inputs; call penalty(model, x)')
-        if self._remembered(module) is None:
+        if self._recall(module) is None:
             require_piecewise_affine(module, x)
             self._known = (weakref.ref(module), "")
-        return self._measured(live_templates(module, x, self.samples, self.classes)).mean()
+        return self._measure(live_templates(module, x, self.samples, self.classes)).mean()
 
     def __repr__(self) -> str:
         """Return the arguments."""
@@ -124,7 +124,7 @@ class OrthogonalTemplates:
         """Return all but what is remembered of the last model, which belongs to this process."""
         return {**self.__dict__, "_known": None}
 
-    def _measured(self, rows: Tensor) -> Tensor:
+    def _measure(self, rows: Tensor) -> Tensor:
         # Entering the context costs as much as the penalty on a small classifier.
         if not torch.is_autocast_enabled(rows.device.type):
             return self.weight * _MEASURES[self.compare](rows)
@@ -134,7 +134,7 @@ class OrthogonalTemplates:
     def _classifier(self, module: nn.Module, x: Any) -> str:
         if self.layer is not None:
             return self.layer
-        path = self._remembered(module)
+        path = self._recall(module)
         if path is None:
             if x is None:
                 raise BadInput(
@@ -144,7 +144,7 @@ class OrthogonalTemplates:
             self._known = (weakref.ref(module), path)
         return path
 
-    def _remembered(self, module: nn.Module) -> str | None:
+    def _recall(self, module: nn.Module) -> str | None:
         if self._known is None or self._known[0]() is not module:
             return None
         return self._known[1]

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from math import ceil, prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from maxaffine._drawing import Panel, panel_axes
 from maxaffine._graph import Dependence, Graph, all_finite, as_tuple, refuse_overflow
 from maxaffine._maps.block import Block, axis_of
 from maxaffine._maps.memory import is_shortage, memory, too_large
 from maxaffine._maps.offsets import OffsetContributions
 from maxaffine.errors import BadInput, MaxAffineError, ShapeMismatch
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 CHUNK_BYTES = 4 * 2**20
 # The blocks of the batch leave room for this many rows, so that what is done per sample is shared by them.
@@ -191,15 +195,14 @@ class AffineMap:
         >>> bool(abs(largest[0] - torch.linalg.matrix_norm(layer.weight, 2).item()) < 1e-9)
         True
         """
-        if not -self.batch <= sample < self.batch:
-            raise BadInput(f"sample: {sample} is not one of the {self.batch} samples")
+        sample = self._sample(sample)
         try:
             from scipy.sparse.linalg import LinearOperator
         except ImportError as error:
             raise MaxAffineError("to_scipy needs scipy, which is absent; pip install 'maxaffine[partition]'") from error
         axes = [axis_of(self._graph, number) for number in self._graph.inputs]
         pairs = zip(self._inputs, axes, strict=True)
-        inputs = [item.narrow(axis.dim, sample % self.batch, 1) for item, axis in pairs]
+        inputs = [item.narrow(axis.dim, sample, 1) for item, axis in pairs]
         alone = AffineMap(self._graph, inputs, self._rows, self._chunk_bytes, self._names)
         like = [(axis, item) for axis, item in zip(axes, inputs, strict=True) if item.is_floating_point()]
         sizes = [item.numel() for _, item in like]
@@ -217,6 +220,42 @@ class AffineMap:
         shape = (prod(alone.out_shape), sum(sizes))
         operator: Any = LinearOperator  # whose constructor chooses a class by what it is given
         return operator(shape, matvec=matvec, rmatvec=rmatvec, dtype=np.float64)
+
+    def plot(self, sample: int = 0, units: Sequence[int] | None = None, input: int = 0, ax: Axes | None = None) -> Axes:
+        """Draw one input beside rows of A[x], as signed maps: what outputs are matched against. A is never built.
+
+        Args:
+            sample: Number of the sample.
+            units: Places of the outputs among those kept; the first three by default.
+            input: Which floating-point input, where there are several.
+            ax: What to draw in; None makes a figure of pyplot.
+
+        Returns:
+            The axes, whose ``child_axes`` are the panels.
+
+        Raises:
+            BadInput: When there is no such sample, output or input, or the input has no plain picture.
+            MaxAffineError: When matplotlib is absent.
+        """
+        sample, count = self._sample(sample), prod(self.out_shape)
+        places = range(min(3, count)) if units is None else _checked_outputs(units, count).tolist()
+        if not 0 <= input < len(self._floating):
+            raise BadInput(f"input: {input} is not one of the {len(self._floating)} floating-point inputs")
+        number = self._floating[input]
+        x = axis_of(self._graph, number).to_front(self._inputs[self._graph.inputs.index(number)])[sample]
+        row = [Panel(x.double().numpy(force=True), f"input x\n(sample {sample})", "input")]
+        for place in places:
+            one_hot = torch.zeros(self.batch, count)
+            one_hot[sample, place] = 1
+            slopes = as_tuple(self.rmv(one_hot.reshape(self.batch, *self.out_shape)))[input][sample]
+            row.append(Panel(slopes.double().numpy(force=True), f"output {place}"))
+        return panel_axes(ax, [row])
+
+    def _sample(self, sample: int) -> int:
+        """A sample counted from either end, as one from the beginning."""
+        if not -self.batch <= sample < self.batch:
+            raise BadInput(f"sample: {sample} is not one of the {self.batch} samples; the first is 0")
+        return sample % self.batch
 
     def offset_contributions(self) -> OffsetContributions:
         """The exact split of b over the operators that have an offset (a bias, a batch-norm shift, a clipped piece).

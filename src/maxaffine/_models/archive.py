@@ -2,7 +2,7 @@
 
 torch itself warns against archives from strangers: reading one unpickles some of its members, loads compiled libraries,
 and evaluates its sizes and guards as Python. The archive of an ordinary network needs none of the former and only
-arithmetic in the latter, so anything else is refused here. This closes the known ways; it makes no sandbox.
+arithmetic in the latter, so anything else is refused here. This closes the known ways; it is not a sandbox.
 """
 
 from __future__ import annotations
@@ -32,17 +32,7 @@ _CURE = "export the model again with torch.export.save, or give a factory and a 
 
 
 def load_archive(path: Path) -> nn.Module:
-    """Load a ``.pt2`` archive as a module.
-
-    Args:
-        path: The archive.
-
-    Returns:
-        The module of the exported program, with its weights; its mode is the one it was exported in.
-
-    Raises:
-        ModelError: The archive is unreadable, or something in it could run code.
-    """
+    """Load a ``.pt2`` archive as the module of its program, in the mode it was exported in."""
     try:
         content = path.read_bytes()
         _refuse_code(content, path)

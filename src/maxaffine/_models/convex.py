@@ -11,12 +11,7 @@ from torch import Tensor, nn
 
 
 class NonNegativeLinear(nn.Module):
-    """Linear map without offsets whose slopes are |raw| >= 0, whatever an optimizer does to `raw`.
-
-    Args:
-        in_features: Numbers in one input.
-        out_features: Numbers in one output.
-    """
+    """Linear map without offsets whose slopes are |raw| >= 0, whatever an optimizer does to `raw`."""
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__()
@@ -29,30 +24,12 @@ class NonNegativeLinear(nn.Module):
         return self.raw.abs()
 
     def forward(self, z: Tensor) -> Tensor:
-        """Apply the map.
-
-        Args:
-            z: (N, in_features).
-
-        Returns:
-            (N, out_features).
-        """
+        """Map (N, in_features) to (N, out_features)."""
         return F.linear(z, self.weight)
 
 
 class InputConvex(nn.Module):
-    """Input-convex network: z[1] = relu(W[0] x + b[0]), z[l+1] = relu(U[l] z[l] + W[l] x + b[l]) with U >= 0.
-
-    A convex non-decreasing function of convex functions, added with weights >= 0 to an affine one, is convex; hence
-    each output is convex in x, and the whole network is one max-affine spline. The last layer has no ReLU.
-
-    Args:
-        in_features: Numbers in one input D.
-        classes: Number of logits C.
-        widths: Units of each hidden layer.
-
-    Source: B. Amos, L. Xu, J. Z. Kolter, Input Convex Neural Networks, ICML 2017, equation 2 and proposition 1.
-    """
+    """z[1] = relu(W[0] x + b[0]), z[l+1] = relu(U[l] z[l] + W[l] x + b[l]) with U >= 0; no ReLU at the end."""
 
     def __init__(self, in_features: int, classes: int, widths: Sequence[int]) -> None:
         super().__init__()
@@ -65,14 +42,7 @@ class InputConvex(nn.Module):
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute the logits.
-
-        Args:
-            x: (N, *input_shape).
-
-        Returns:
-            (N, C), each convex in x.
-        """
+        """Compute the logits (N, C), each convex in x."""
         x = self.flatten(x)
         z = self.from_input[0](x)
         for from_input, from_hidden in zip(list(self.from_input)[1:], self.from_hidden, strict=True):
@@ -82,6 +52,9 @@ class InputConvex(nn.Module):
 
 def input_convex(input_shape: Sequence[int], classes: int, widths: Sequence[int] = (128, 128)) -> InputConvex:
     """Input-convex network with skip connections from the input to every layer; any input shape.
+
+    A convex non-decreasing function of convex functions, added with weights >= 0 to an affine one, is convex; hence
+    each output is convex in x, and the whole network is one max-affine spline.
 
     Args:
         input_shape: Shape of one input, without the batch.
@@ -95,5 +68,7 @@ def input_convex(input_shape: Sequence[int], classes: int, widths: Sequence[int]
     >>> x, y = torch.randn(2, 100, 2)
     >>> bool((network((x + y) / 2) <= (network(x) + network(y)) / 2 + 1e-6).all())
     True
+
+    Source: B. Amos, L. Xu, J. Z. Kolter, Input Convex Neural Networks, ICML 2017, equation 2 and proposition 1.
     """
     return InputConvex(math.prod(input_shape), classes, widths)

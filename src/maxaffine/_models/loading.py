@@ -81,7 +81,7 @@ def _call(text: str, module_name: str, factory_name: str, arguments: dict[str, o
         try:
             model = factory(**arguments)
         except (Exception, SystemExit) as error:
-            raise ModelError(f"{text}: calling it failed ({_told(error)}); check its arguments {arguments}") from error
+            raise ModelError(f"{text}: calling it failed ({_words(error)}); check its arguments {arguments}") from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"{text}: returned a {type(model).__name__}, not an nn.Module; let it return the model")
     return model
@@ -92,7 +92,7 @@ def _import(module_name: str, is_file: bool) -> ModuleType:
         return _import_file(Path(module_name).expanduser()) if is_file else importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # a user's module may raise anything, or be a script that exits
         raise ModelError(
-            f"{module_name}: cannot be imported ({_told(error)}); check the name, install what is missing, or start "
+            f"{module_name}: cannot be imported ({_words(error)}); check the name, install what is missing, or start "
             "from the folder that holds it"
         ) from error
 
@@ -147,5 +147,5 @@ def _importable(folder: Path) -> Iterator[None]:
             sys.path.remove(entry)
 
 
-def _told(error: BaseException) -> str:
+def _words(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from .._untouched import evaluating
 from ..errors import BadInput
 
 
@@ -43,7 +42,7 @@ def accuracy(model: nn.Module, split: LabeledData, batch_size: int = 512) -> flo
     0.75
     """
     right = 0
-    with _eval_mode(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         for inputs, labels in zip(split.inputs.split(batch_size), split.labels.split(batch_size), strict=True):
             logits = model(like_weights(inputs, model))
             right += int((logits.argmax(1).cpu() == labels.cpu()).sum())
@@ -51,22 +50,12 @@ def accuracy(model: nn.Module, split: LabeledData, batch_size: int = 512) -> flo
 
 
 def check_data(model: nn.Module, data: LabeledData, argument: str) -> None:
-    """Check, before any work is spent, that a model can be trained or judged on some data.
-
-    Args:
-        model: From inputs (N, *input_shape) to logits (N, C).
-        data: The data.
-        argument: What to call the data in an error.
-
-    Raises:
-        BadInput: The numbers of inputs and labels differ, the model does not take such inputs, or it has no logit for
-            some class.
-    """
+    """Check, before any work is spent, that a model can be trained or judged on some data."""
     if len(data.inputs) != len(data.labels) or len(data.labels) == 0:
         raise BadInput(f"{argument}: {len(data.inputs)} inputs and {len(data.labels)} labels; give one label per input")
     shape = tuple(data.inputs.shape[1:])
     try:
-        with _eval_mode(model), torch.no_grad():
+        with evaluating(model), torch.no_grad():
             logits = model(like_weights(data.inputs[:1], model))
     except Exception as error:  # a module may check its inputs itself, and raise anything
         raise BadInput(
@@ -81,25 +70,6 @@ def check_data(model: nn.Module, data: LabeledData, argument: str) -> None:
 
 
 def like_weights(inputs: Tensor, model: nn.Module) -> Tensor:
-    """Bring inputs to the device and the dtype of a model's first parameter.
-
-    Args:
-        inputs: (N, *input_shape).
-        model: The model; one without parameters takes them as they are.
-
-    Returns:
-        (N, *input_shape).
-    """
+    """Bring inputs to the device and the dtype of the first parameter of a model that has any."""
     weight = next(model.parameters(), inputs)
     return inputs.to(weight.device, weight.dtype)
-
-
-@contextmanager
-def _eval_mode(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

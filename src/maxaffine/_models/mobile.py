@@ -18,16 +18,7 @@ def _convolution(fan_in: int, fan_out: int, kernel: int, stride: int = 1, groups
 
 
 class InvertedResidual(nn.Module):
-    """Expand by a 1 x 1, filter depthwise by a 3 x 3, project by a 1 x 1 convolution; add x where the shapes agree.
-
-    Args:
-        fan_in: Input channels.
-        fan_out: Output channels.
-        stride: Stride of the depthwise convolution.
-        expansion: Hidden channels per input channel.
-
-    Source: M. Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, CVPR 2018, table 1.
-    """
+    """Expand by a 1 x 1, filter depthwise by a 3 x 3, project by a 1 x 1 convolution; add x where the shapes agree."""
 
     def __init__(self, fan_in: int, fan_out: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -38,14 +29,7 @@ class InvertedResidual(nn.Module):
         self.residual = stride == 1 and fan_in == fan_out
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the block.
-
-        Args:
-            x: (N, fan_in, H, W).
-
-        Returns:
-            (N, fan_out, ceil(H / stride), ceil(W / stride)).
-        """
+        """Map (N, fan_in, H, W) to (N, fan_out, ceil(H / stride), ceil(W / stride))."""
         return x + self.body(x) if self.residual else self.body(x)
 
 
@@ -65,7 +49,7 @@ def mobilenet(input_shape: Sequence[int], classes: int, dropout: float = 0.2) ->
     >>> sum(p.numel() for p in mobilenet((3, 224, 224), 1000).parameters())
     3504872
 
-    Source: M. Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, CVPR 2018, table 2.
+    Source: M. Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, CVPR 2018, tables 1 and 2.
     """
     channels, height, width = image_shape(input_shape)
     strides = [2, *(stride for *_, stride in _STAGES)]

@@ -39,19 +39,12 @@ class Normalized(nn.Module):
             allowed = numbers.isfinite() & ((numbers > 0) | (name == "mean"))
             if numbers.ndim != 1 or not len(numbers) or not allowed.all():
                 limits = "finite numbers above 0" if name == "std" else "finite numbers"
-                raise BadInput(f"{name}: {list(values)} are no {limits}; give one, or one per channel")
+                raise BadInput(f"{name}: {list(values)} are not {limits}; give one, or one per channel")
             self.register_buffer(name, numbers)
         self.model = model
         self.training = model.training  # an exported model has no train()
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the network gives at the normalized inputs.
-
-        Args:
-            x: (N, C, ...) inputs.
-
-        Returns:
-            The network's outputs.
-        """
+        """What the network gives at the normalized inputs (N, C, ...)."""
         shape = (-1, *[1] * (x.ndim - 2))
         return self.model((x - self.mean.reshape(shape)) / self.std.reshape(shape))

@@ -12,26 +12,9 @@ from ..errors import BadInput
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the generators of the CPU and of one device inside the block, and give back their states after it.
-
-    Args:
-        seed: The seed.
-        device: The device that computes.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        BadInput: The seed is none that a generator takes.
-
-    >>> before = torch.get_rng_state()
-    >>> with seeded(0, torch.device("cpu")):
-    ...     _ = torch.rand(3)
-    >>> torch.equal(before, torch.get_rng_state())
-    True
-    """
+    """Seed the generators of the CPU and of one device inside the block, and give back their states after it."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not -(2**63) <= seed < 2**64:
-        raise BadInput(f"seed: {seed!r} is no whole number below 2^64")
+        raise BadInput(f"seed: {seed!r} is not a whole number below 2^64; the default is 0")
     # Not torch.manual_seed, which would also reseed every other accelerator, whose states are not kept here.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

@@ -11,17 +11,7 @@ from ..errors import BadInput
 
 
 class ReluRnn(nn.Module):
-    """Recurrent network h[t] = relu(W x[t] + W_r h[t-1] + b) whose last state gives the logits.
-
-    Args:
-        row: Numbers in one time step.
-        classes: Number of logits C.
-        hidden: Units of the state.
-        layers: Recurrent layers on top of each other.
-
-    Source: Q. V. Le, N. Jaitly, G. E. Hinton, A Simple Way to Initialize Recurrent Networks of Rectified Linear Units,
-    arXiv 1504.00941, 2015 (W_r starts as the identity).
-    """
+    """h[t] = relu(W x[t] + W_r h[t-1] + b), W_r the identity at first; the last state gives the logits."""
 
     def __init__(self, row: int, classes: int, hidden: int, layers: int) -> None:
         super().__init__()
@@ -32,14 +22,7 @@ class ReluRnn(nn.Module):
                 nn.init.eye_(getattr(self.rnn, f"weight_hh_l{layer}"))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute the logits.
-
-        Args:
-            x: (N, T, D) sequences, or (N, C, H, W) images, whose H rows of C * W numbers are the time steps.
-
-        Returns:
-            (N, C).
-        """
+        """Compute the logits (N, C) of sequences (N, T, D), or of images (N, C, H, W), whose H rows are the steps."""
         rows = x if x.ndim == 3 else x.transpose(1, 2).flatten(2)
         states, _ = self.rnn(rows)
         return self.head(states[:, -1])
@@ -62,6 +45,9 @@ def relu_rnn(input_shape: Sequence[int], classes: int, hidden: int = 64, layers:
 
     >>> relu_rnn((1, 8, 8), 10)(torch.zeros(2, 1, 8, 8)).shape
     torch.Size([2, 10])
+
+    Source: Q. V. Le, N. Jaitly, G. E. Hinton, A Simple Way to Initialize Recurrent Networks of Rectified Linear Units,
+    arXiv 1504.00941, 2015.
     """
     if len(input_shape) not in (2, 3):
         raise BadInput(

@@ -50,8 +50,8 @@ def build(
     factory = FACTORIES.get(name.replace("_", "-"))
     if factory is None:
         close = difflib.get_close_matches(name, FACTORIES, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise BadInput(f"name: there is no network {name!r} among {', '.join(FACTORIES)}{hint}")
+        hint = f"did you mean {close[0]!r}?" if close else "choose one of these"
+        raise BadInput(f"name: there is no network {name!r} among {', '.join(FACTORIES)}; {hint}")
     if classes < 1:
         raise BadInput(f"classes: {classes} is less than 1; give the number of logits")
     known = list(inspect.signature(factory).parameters)[2:]

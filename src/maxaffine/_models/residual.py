@@ -10,17 +10,7 @@ from .shapes import image_shape
 
 
 class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions and a skip connection, relu(f(x) + skip(x)).
-
-    The skip is the identity where the shapes agree, else a 1 x 1 convolution with batch-norm.
-
-    Args:
-        fan_in: Input channels.
-        fan_out: Output channels.
-        stride: Stride of the first convolution and of the skip.
-
-    Source: K. He et al., Deep Residual Learning for Image Recognition, CVPR 2016, figure 2 and section 3.3, option B.
-    """
+    """Two 3 x 3 convolutions and a skip, relu(f(x) + skip(x)); the skip is 1 x 1 where the shapes differ."""
 
     def __init__(self, fan_in: int, fan_out: int, stride: int) -> None:
         super().__init__()
@@ -37,14 +27,7 @@ class BasicBlock(nn.Module):
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the block.
-
-        Args:
-            x: (N, fan_in, H, W).
-
-        Returns:
-            (N, fan_out, ceil(H / stride), ceil(W / stride)).
-        """
+        """Map (N, fan_in, H, W) to (N, fan_out, ceil(H / stride), ceil(W / stride))."""
         return self.relu(self.body(x) + self.skip(x))
 
 
@@ -68,7 +51,8 @@ def resnet(
     >>> resnet((1, 8, 8), 10)(torch.zeros(2, 1, 8, 8)).shape
     torch.Size([2, 10])
 
-    Source: K. He et al., Deep Residual Learning for Image Recognition, CVPR 2016, section 4.2.
+    Source: K. He et al., Deep Residual Learning for Image Recognition, CVPR 2016, figure 2, section 3.3
+    (option B) and section 4.2.
     """
     channels, _, _ = image_shape(input_shape)
     layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]

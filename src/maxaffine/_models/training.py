@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from .._progress import progress_bar
 from ..errors import BadInput, ModelError
-from .checkpoint import snapshot, writable, write_weights
+from .checkpoint import check_writable, snapshot, write_weights
 from .measuring import LabeledData, accuracy, check_data, like_weights
 from .randomness import seeded
 
@@ -94,7 +94,7 @@ def train(
         validation: Data that the best epoch is chosen by.
         checkpoint: File that holds the best weights so far at any time, whole or not at all: ``.safetensors``, ``.pt``
             or ``.pth``.
-        progress: Whether to show a bar on stderr; None shows it on a terminal.
+        progress: Whether to show a bar on stderr; None shows it on a terminal when it takes over two seconds.
         device: Where to compute.
         after_epoch: Called with the record of every complete epoch, while the model has that epoch's weights and is in
             training mode; e.g. to record how its codes change.
@@ -112,7 +112,7 @@ def train(
     Source: D. P. Kingma, J. Ba, Adam, ICLR 2015; I. Loshchilov, F. Hutter, SGDR, ICLR 2017, equation 5 (one period).
     """
     _check_numbers(epochs=epochs, batch_size=batch_size, lr=lr)
-    best = _Best(model, None if checkpoint is None else writable(Path(checkpoint).expanduser()))
+    best = _Best(model, None if checkpoint is None else check_writable(Path(checkpoint).expanduser()))
     _move(model, device)
     check_data(model, split, "split")
     if validation is not None:
@@ -174,47 +174,36 @@ def _epochs(
     penalty: Penalty | None,
 ) -> Iterator[Epoch]:
     optimizer = torch.optim.Adam([weight for weight in model.parameters() if weight.requires_grad], lr=lr)
-    steps = len(_batches(torch.arange(len(split.labels)), batch_size))
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs * steps)
-    with tqdm(total=epochs * steps, unit="batch", disable=None if progress is None else not progress) as bar:
+    count = len(split.labels)
+    steps = epochs * len(_batches(torch.arange(count), batch_size))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
+    with progress_bar(progress, "training", total=steps, unit="batch") as bar:
         for number in range(1, epochs + 1):
             bar.set_description(f"epoch {number}/{epochs}")
             start = time.perf_counter()
-            loss, share = _one_pass(model, split, batch_size, optimizer, schedule, bar, penalty)
-            if not math.isfinite(loss):
+            model.train()
+            loss_sum, right = 0.0, 0.0
+            for rows in _batches(torch.randperm(count), batch_size):
+                inputs = like_weights(split.inputs[rows], model)
+                labels = split.labels[rows].to(inputs.device)
+                logits = model(inputs)
+                loss = F.cross_entropy(logits, labels)
+                optimizer.zero_grad()
+                (loss if penalty is None else loss + penalty(model, inputs)).backward()
+                optimizer.step()
+                schedule.step()
+                # Kept as tensors: reading a number would make an accelerator wait for every batch.
+                loss_sum = loss_sum + loss.detach() * len(rows)
+                right = right + (logits.detach().argmax(1) == labels).sum()
+                bar.update()
+            mean, share = float(loss_sum) / count, float(right) / count
+            if not math.isfinite(mean):
                 raise ModelError(
-                    f"epoch {number}: the loss is {loss}; lower lr, or look for extreme values in the data"
+                    f"epoch {number}: the loss is {mean}; lower lr, or look for extreme values in the data"
                 )
             checked = None if validation is None else accuracy(model, validation)
-            bar.set_postfix(loss=f"{loss:.4f}", accuracy=f"{share if checked is None else checked:.4f}")
-            yield Epoch(number, loss, share, checked, time.perf_counter() - start)
-
-
-def _one_pass(
-    model: nn.Module,
-    split: LabeledData,
-    batch_size: int,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    bar: tqdm,
-    penalty: Penalty | None,
-) -> tuple[float, float]:
-    model.train()
-    loss_sum, right = 0.0, 0.0
-    for rows in _batches(torch.randperm(len(split.labels)), batch_size):
-        inputs = like_weights(split.inputs[rows], model)
-        labels = split.labels[rows].to(inputs.device)
-        logits = model(inputs)
-        loss = F.cross_entropy(logits, labels)
-        optimizer.zero_grad()
-        (loss if penalty is None else loss + penalty(model, inputs)).backward()
-        optimizer.step()
-        schedule.step()
-        # Kept as tensors: reading a number would make an accelerator wait for every batch.
-        loss_sum = loss_sum + loss.detach() * len(rows)
-        right = right + (logits.detach().argmax(1) == labels).sum()
-        bar.update()
-    return float(loss_sum) / len(split.labels), float(right) / len(split.labels)
+            bar.set_postfix(loss=f"{mean:.4f}", accuracy=f"{share if checked is None else checked:.4f}")
+            yield Epoch(number, mean, share, checked, time.perf_counter() - start)
 
 
 def _batches(order: Tensor, batch_size: int) -> list[Tensor]:
@@ -240,7 +229,7 @@ def _memory_format(model: nn.Module, inputs: Tensor) -> Iterator[None]:
 def _check_numbers(**numbers: float | int) -> None:
     for name, value in numbers.items():
         if not 0 < value < math.inf:
-            raise BadInput(f"{name}: {value} is not a positive number")
+            raise BadInput(f"{name}: {value} is not a positive number; give one")
 
 
 def _move(model: nn.Module, device: str | torch.device) -> None:

@@ -1,6 +1,5 @@
 """Network, the captured network, and its check against the user's untouched module."""
 
-from maxaffine._network.attributes import kept_attributes
 from maxaffine._network.changes import PARTS, changed_attributes, same
 from maxaffine._network.copying import FAILURES, copied
 from maxaffine._network.inputs import InputSpec
@@ -25,7 +24,6 @@ __all__ = [
     "difference",
     "foreign",
     "judged",
-    "kept_attributes",
     "origin",
     "require_classes",
     "rerun",

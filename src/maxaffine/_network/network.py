@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from html import escape
 from math import prod
 from typing import Any, Self
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_structure, tree_unflatten
 
 from maxaffine._codes import FINGERPRINT, Codes
+from maxaffine._drawing import html_table, text_table
 from maxaffine._graph import (
     BatchAxis,
     Curvature,
@@ -28,7 +30,7 @@ from maxaffine._graph import (
 from maxaffine._maps import AffineMap
 from maxaffine._network.fingerprint import fingerprint
 from maxaffine._network.inputs import InputSpec
-from maxaffine._network.table import html_table, text_table
+from maxaffine._network.table import operator_rows
 from maxaffine._network.task import COORDINATES, Task, checked, inferred
 from maxaffine._progress import progress_bar
 from maxaffine.errors import BadInput
@@ -425,7 +427,9 @@ class Network:
         return f"{pieces}; {convex}{mapped}; answers: {answers}"
 
     def __repr__(self) -> str:
-        return text_table(self._summary(), self.operators)
+        return f"Network: {self._summary()}\n{text_table(operator_rows(self.operators))}"
 
     def _repr_html_(self) -> str:
-        return html_table(self._summary(), self.operators)
+        pieced = [row for row, record in enumerate(self.operators, start=1) if record.pieces > 1]
+        table = html_table(operator_rows(self.operators), strong=pieced)
+        return f"<p><b>Network</b>: {escape(self._summary())}</p>{table}"

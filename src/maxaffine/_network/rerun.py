@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 
-from maxaffine._network.attributes import kept_attributes
 from maxaffine._network.copying import FAILURES, copied
 from maxaffine._network.network import Network
+from maxaffine._untouched import kept_attributes
 from maxaffine.errors import BadInput
 
 Rerun = Callable[[tuple[Tensor, ...]], list[Tensor]]

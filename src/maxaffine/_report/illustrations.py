@@ -61,7 +61,7 @@ def illustrations(contents: Contents) -> Iterator[Illustration]:
     if isinstance(found := contents.memory, Memorization):
         parts = {"train": found.train} | ({} if found.test is None else {"test": found.test})
         arrays = {name: alignment_arrays(part) for name, part in parts.items()}
-        yield Illustration(MEMORIZATION, found.plot, plain(found) | {"inputs": arrays})
+        yield Illustration(MEMORIZATION, found.figure, plain(found) | {"inputs": arrays})
     if isinstance(near := contents.neighbors, Neighborhoods):
         yield from _neighbors(near)
     if isinstance(audit := contents.audit, Audit):

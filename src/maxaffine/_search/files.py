@@ -26,7 +26,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from tqdm import tqdm
 
-from maxaffine._codes import RowLayout, load_faiss, replacing
+from maxaffine._codes import RowLayout, load_faiss
+from maxaffine._files import replacing
 from maxaffine._progress import progress_bar
 from maxaffine._search.lists import Lists
 from maxaffine._search.nearest import Part

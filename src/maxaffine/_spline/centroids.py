@@ -15,32 +15,19 @@ _ROWS = 1024
 
 
 def quantizer(centroids: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The parameters of the spline whose units are codebooks.
-
-    Args:
-        centroids: (K, R, D), or (R, D) for a single codebook.
-
-    Returns:
-        Slopes (K, R, D), offsets (K, R) and, where a codebook repeats a centroid, which pieces are present (K, R).
-
-    Raises:
-        ShapeMismatch: Not two or three dimensions.
-        BadInput: No dense tensor, not floating point, empty, not finite, or not surely told apart in their dtype.
-    """
+    """Slopes, offsets and, where a codebook repeats a centroid, pieces present of the spline of (K, R, D)."""
     check_dense("centroids", centroids)
     if centroids.ndim not in (2, 3):
-        raise ShapeMismatch(f"centroids has shape {tuple(centroids.shape)}; give (K, R, D) or (R, D)")
+        raise ShapeMismatch(f"centroids: shape {tuple(centroids.shape)}; give (K, R, D) or (R, D)")
     if not centroids.is_floating_point() or centroids.numel() == 0:
-        raise BadInput("centroids must be floating point and hold at least one centroid of at least one feature")
+        raise BadInput("centroids: empty, or not floating point; give at least one centroid of one feature")
     check_finite("centroids", centroids)
     slopes = (centroids if centroids.ndim == 3 else centroids[None]).detach()
     # Summed in double precision and rounded once.
     squares = _total(slopes.double().square())
     offsets = (-squares / 2).to(slopes.dtype)
     if not bool(torch.isfinite(offsets).all()):
-        raise BadInput(
-            f"centroids are so large that their squares overflow {slopes.dtype}; scale them, or use .double()"
-        )
+        raise BadInput(f"centroids: so large that their squares overflow {slopes.dtype}; scale them, or use .double()")
     repeated = torch.stack([_repeats(codebook) for codebook in slopes])
     _require_apart(slopes, squares, repeated)
     return slopes, offsets, ~repeated if bool(repeated.any()) else None
@@ -57,7 +44,7 @@ def _repeats(codebook: Tensor) -> Tensor:
 def _require_apart(slopes: Tensor, squares: Tensor, repeated: Tensor) -> None:
     """Refuse centroids of which one could lose at its own place: rounding may swallow their differences."""
     for unit, (codebook, sizes, repeat) in enumerate(zip(slopes, squares, repeated, strict=True)):
-        pair = _confused(codebook, sizes, ~repeat)
+        pair = _first_confusion(codebook, sizes, ~repeat)
         if pair is not None:
             wider = "" if codebook.dtype == torch.float64 else ", or use .double() for both"
             raise BadInput(
@@ -66,7 +53,7 @@ def _require_apart(slopes: Tensor, squares: Tensor, repeated: Tensor) -> None:
             )
 
 
-def _confused(codebook: Tensor, squares: Tensor, kept: Tensor) -> tuple[int, int] | None:
+def _first_confusion(codebook: Tensor, squares: Tensor, kept: Tensor) -> tuple[int, int] | None:
     """The first pair r, s of kept rows of (R, D) of which s could win at r in some order of summation."""
     rows, every, double = codebook.double(), torch.arange(len(codebook), device=codebook.device), torch.float64
     relative, least = _losses(codebook.dtype, codebook.shape[1])

@@ -9,15 +9,7 @@ from maxaffine.errors import BadInput, ShapeMismatch
 
 
 def check_dense(name: str, value: object) -> None:
-    """Refuse what is no ordinary tensor: an array, a list, a sparse or nested tensor, one without numbers.
-
-    Args:
-        name: Argument to name in the error.
-        value: Its value.
-
-    Raises:
-        BadInput: It is none.
-    """
+    """Refuse all but an ordinary tensor: an array, a list, a sparse or nested tensor, one without numbers."""
     if not isinstance(value, Tensor):
         raise BadInput(f"{name}: expected a torch.Tensor, got {type(value).__name__}; use torch.as_tensor")
     if value.layout is not torch.strided or value.is_nested or value.is_meta:
@@ -25,72 +17,47 @@ def check_dense(name: str, value: object) -> None:
 
 
 def check_finite(name: str, value: Tensor) -> None:
-    """Refuse NaN and infinities (not while torch traces or compiles: the answer would depend on the data).
-
-    Args:
-        name: Argument to name in the error.
-        value: Its value.
-
-    Raises:
-        BadInput: It holds NaN or infinity.
-    """
+    """Refuse NaN and infinities."""
+    # Not while torch traces or compiles: the answer would depend on the data.
     if not torch.compiler.is_compiling() and not bool(torch.isfinite(value).all()):
-        raise BadInput(f"{name} holds NaN or infinite values; replace or drop them first")
+        raise BadInput(f"{name}: it holds NaN or infinite values; replace or drop them first")
 
 
 def check_rows(x: Tensor, like: Tensor) -> None:
-    """Refuse anything but a non-empty batch (N, D) of finite rows of the D, dtype and device of `like` (..., D).
-
-    Args:
-        x: The argument.
-        like: A tensor to agree with.
-
-    Raises:
-        ShapeMismatch: Another shape, dtype or device.
-        BadInput: No dense tensor; an empty batch, NaN or infinity.
-    """
+    """Refuse all but a non-empty batch (N, D) of finite rows of the D, dtype and device of `like` (..., D)."""
     check_dense("x", x)
     if x.ndim != 2 or x.shape[1] != like.shape[-1]:
         raise ShapeMismatch(
-            f"x has shape {tuple(x.shape)} but (N, {like.shape[-1]}) is needed; flatten each input to a row"
+            f"x: shape {tuple(x.shape)}, but (N, {like.shape[-1]}) is needed; flatten each input to a row"
         )
     if x.dtype != like.dtype or x.device != like.device:
         raise ShapeMismatch(
-            f"x is {x.dtype} on {x.device} but the slopes are {like.dtype} on {like.device}; convert one with .to(...)"
+            f"x: {x.dtype} on {x.device}, but the slopes are {like.dtype} on {like.device}; convert one with .to(...)"
         )
     if x.shape[0] == 0:
-        raise BadInput("x is an empty batch; give at least one row")
+        raise BadInput("x: the batch is empty; give at least one row")
     check_finite("x", x)
 
 
 def check_spline(slopes: Tensor, offsets: Tensor, present: Tensor | None) -> None:
-    """Refuse slopes and offsets that make no spline.
-
-    Args:
-        slopes: (K, R, D).
-        offsets: (K, R).
-        present: (K, R) bool, or None.
-
-    Raises:
-        ShapeMismatch: The shapes, dtypes or devices do not agree.
-        BadInput: No dense tensors; no unit, piece or input; NaN or infinity; not floating point; a unit without any
-            piece.
-    """
+    """Refuse slopes (K, R, D), offsets (K, R) and pieces present (K, R) that do not make a spline."""
     check_dense("slopes", slopes)
     check_dense("offsets", offsets)
     if slopes.ndim != 3 or offsets.shape != slopes.shape[:2]:
         raise ShapeMismatch(
-            f"slopes {tuple(slopes.shape)} and offsets {tuple(offsets.shape)} must have shapes (K, R, D) and (K, R)"
+            f"slopes, offsets: shapes {tuple(slopes.shape)} and {tuple(offsets.shape)}; give (K, R, D) and (K, R)"
         )
     if slopes.dtype != offsets.dtype or slopes.device != offsets.device:
-        raise ShapeMismatch("slopes and offsets differ in dtype or device; convert one with .to(...)")
+        raise ShapeMismatch("slopes, offsets: they differ in dtype or device; convert one with .to(...)")
     if not slopes.is_floating_point() or slopes.numel() == 0:
-        raise BadInput("slopes must be floating point and hold at least one unit, piece and input feature")
+        raise BadInput("slopes: empty, or not floating point; give at least one unit, piece and input feature")
     check_finite("slopes", slopes)
     check_finite("offsets", offsets)
     if present is None:
         return
     if present.shape != offsets.shape or present.dtype != torch.bool or present.device != offsets.device:
-        raise ShapeMismatch(f"present must be bool of shape {tuple(offsets.shape)} on {offsets.device}")
+        raise ShapeMismatch(
+            f"present: another dtype, shape or device; give bool {tuple(offsets.shape)} on {offsets.device}"
+        )
     if not bool(present.any(dim=1).all()):
-        raise BadInput("present leaves a unit without any piece; every unit needs at least one")
+        raise BadInput("present: a unit is left without any piece; give every unit at least one")

@@ -56,13 +56,13 @@ class PowerDiagram:
         cells = (len(centers),)
         if centers.ndim != 2 or radii.shape != cells or (self.offsets is not None and self.offsets.shape != cells):
             raise ShapeMismatch(
-                f"centers {tuple(centers.shape)} and squared_radii {tuple(radii.shape)} must have shapes (M, D), (M,)"
+                f"centers, squared_radii: shapes {tuple(centers.shape)} and {tuple(radii.shape)}; give (M, D) and (M,)"
             )
         if radii.dtype != centers.dtype or radii.device != centers.device or not centers.is_floating_point():
-            raise ShapeMismatch("centers and squared_radii must be floating point of one dtype on one device")
+            raise ShapeMismatch("centers, squared_radii: give floating point of one dtype on one device")
         check_finite("centers", centers)
         if bool(radii.isnan().any() | (radii == torch.inf).any()) or not bool((radii > -torch.inf).any()):
-            raise BadInput("squared_radii must be numbers or -inf (an empty cell), and one cell at least not empty")
+            raise BadInput("squared_radii: give numbers or -inf (an empty cell), and one number at least")
 
     def locate(self, x: Tensor) -> Tensor:
         """Cell of each point; the lowest cell wins a tie.
@@ -82,79 +82,39 @@ class PowerDiagram:
 
 
 def unit_diagram(slopes: Tensor, offsets: Tensor, present: Tensor | None, unit: int) -> PowerDiagram:
-    """The cells of one unit, one per piece.
-
-    Args:
-        slopes: A, (K, R, D).
-        offsets: B, (K, R).
-        present: (K, R) bool, or None.
-        unit: k.
-
-    Returns:
-        R cells.
-
-    Raises:
-        BadInput: No such unit.
-    """
+    """The cells of one unit, one per piece."""
     units, pieces, _ = slopes.shape
     if not 0 <= unit < units:
-        raise BadInput(f"unit is {unit}; give a number from 0 to {units - 1}")
+        raise BadInput(f"unit: {unit} is not one of them; give a number from 0 to {units - 1}")
     heights = offsets[unit] if present is None else offsets[unit].masked_fill(~present[unit], -torch.inf)
     every = torch.arange(pieces, device=slopes.device)[:, None]
     return PowerDiagram(slopes[unit], slopes[unit].square().sum(1) + 2 * heights, every, heights)
 
 
 def layer_diagram(slopes: Tensor, offsets: Tensor, present: Tensor | None, codes: Tensor | None) -> PowerDiagram:
-    """The cells of all units together that bear the given codes.
-
-    Args:
-        slopes: A, (K, R, D).
-        offsets: B, (K, R).
-        present: (K, R) bool, or None.
-        codes: (M, K) integers; None for all that there are.
-
-    Returns:
-        M cells, in the order of the codes.
-
-    Raises:
-        ShapeMismatch: Not (M, K) integers.
-        BadInput: A code names a piece that its unit has not; too many cells to write them all out.
-    """
+    """The cells of all units together that bear the codes (M, K), in their order; all there are without codes."""
     units, pieces, _ = slopes.shape
     codes = every_code(present, units, pieces, slopes.device) if codes is None else codes
     if codes.ndim != 2 or codes.shape[1] != units or codes.is_floating_point():
-        raise ShapeMismatch(f"codes is {codes.dtype} {tuple(codes.shape)}; give integers of shape (M, {units})")
+        raise ShapeMismatch(f"codes: {codes.dtype} {tuple(codes.shape)}; give integers of shape (M, {units})")
     codes = codes.long()
     if bool(((codes < 0) | (codes >= pieces)).any()):
-        raise BadInput(f"codes must lie between 0 and {pieces - 1}")
+        raise BadInput(f"codes: some are not in 0..{pieces - 1}; use codes returned by codes(x)")
     if present is not None and not bool(present.gather(1, codes.T).all()):
-        raise BadInput("codes names a piece that is not present in its unit; use codes returned by codes(x)")
+        raise BadInput("codes: a piece is not present in its unit; use codes returned by codes(x)")
     selected = F.one_hot(codes, pieces).to(slopes.dtype).flatten(1)
     centers, heights = selected @ slopes.flatten(0, 1), selected @ offsets.flatten()
     return PowerDiagram(centers, centers.square().sum(1) + 2 * heights, codes, heights)
 
 
 def every_code(present: Tensor | None, units: int, pieces: int, device: torch.device) -> Tensor:
-    """All the codes that a layer could have, the last unit's changing fastest.
-
-    Args:
-        present: (K, R) bool, or None.
-        units: K.
-        pieces: R.
-        device: Where to put them.
-
-    Returns:
-        (M, K) int64; many of them may belong to no point at all.
-
-    Raises:
-        BadInput: There are too many.
-    """
+    """All the codes (M, K) that a layer could have, the last unit's changing fastest."""
     present = torch.ones(units, pieces, dtype=torch.bool) if present is None else present
     choices = [row.nonzero().flatten().to(device) for row in present]
     cells = prod(len(choice) for choice in choices)
     if cells > MOST_CELLS:
         raise BadInput(
-            f"the layer has up to {cells:,} cells, more than {MOST_CELLS:,}; give codes= of those to look at, e.g."
+            f"codes: the layer has up to {cells:,} cells, more than {MOST_CELLS:,}; give those to look at, e.g."
             " codes=spline.codes(x).unique(dim=0)"
         )
     return torch.cartesian_prod(*choices).view(-1, units)

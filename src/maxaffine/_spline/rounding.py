@@ -10,37 +10,15 @@ from torch.nn import functional as F
 
 
 def gamma(terms: int, unit: float) -> float:
-    """Bound n u / (1 - n u) on the relative error of n roundings one after another; infinite where none is known.
-
-    Args:
-        terms: n.
-        unit: u, the unit roundoff.
-
-    Returns:
-        The bound.
-
-    Source: N. Higham, Accuracy and Stability of Numerical Algorithms (2nd edition, 2002), lemma 3.1.
-    """
+    """Bound n u / (1 - n u) on the relative error of n roundings in a row; infinite where none is known."""
+    # N. Higham, Accuracy and Stability of Numerical Algorithms (2nd edition, 2002), lemma 3.1.
     return terms * unit / (1 - terms * unit) if terms * unit < 1 else inf
 
 
-def decided(x: Tensor, slopes: Tensor, offsets: Tensor, scores: Tensor) -> Tensor:
-    r"""Whether the largest score stays the largest whatever the scores have lost to rounding.
-
-    A sum of n products, in any order, is within gamma_n sum |a_i x_i| of its value, gamma_n = n u / (1 - n u) with the
-    unit roundoff u.
-
-    Args:
-        x: inputs, (N, D).
-        slopes: (K, R, D).
-        offsets: (K, R); each may itself be the rounded sum of D squares.
-        scores: (N, K, R), -inf where a piece is not present.
-
-    Returns:
-        (N, K) bool.
-
-    Source: N. Higham, Accuracy and Stability of Numerical Algorithms (2nd edition, 2002), section 3.1.
-    """
+def is_decided(x: Tensor, slopes: Tensor, offsets: Tensor, scores: Tensor) -> Tensor:
+    """Whether the largest of the scores (N, K, R) stays the largest whatever they have lost to rounding, (N, K)."""
+    # A sum of n products, in any order, is within gamma_n sum |a_i x_i| of its value, with the unit roundoff u:
+    # N. Higham, Accuracy and Stability of Numerical Algorithms (2nd edition, 2002), section 3.1.
     units, pieces, in_features = slopes.shape
     info = torch.finfo(scores.dtype)
     # D products and the offset, which may have D roundings of its own; then the comparison below.

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from maxaffine._spline.centroids import quantizer
 from maxaffine._spline.checks import check_rows, check_spline
 from maxaffine._spline.power import PowerDiagram, layer_diagram, unit_diagram
-from maxaffine._spline.rounding import decided
+from maxaffine._spline.rounding import is_decided
 from maxaffine.errors import BadInput, ShapeMismatch
 
 
@@ -75,7 +75,9 @@ class MaxAffineSpline(nn.Module):
         check_spline(slopes, offsets, present)
         self.output_shape = (slopes.shape[0],) if output_shape is None else tuple(output_shape)
         if prod(self.output_shape) != slopes.shape[0]:
-            raise ShapeMismatch(f"output_shape {self.output_shape} does not hold K = {slopes.shape[0]} units")
+            raise ShapeMismatch(
+                f"output_shape: {self.output_shape} does not hold K = {slopes.shape[0]} units; leave it out"
+            )
         self.slopes = nn.Parameter(slopes.detach().clone())
         self.offsets = nn.Parameter(offsets.detach().clone())
         self.register_buffer("present", None if present is None else present.detach().clone())
@@ -186,7 +188,7 @@ class MaxAffineSpline(nn.Module):
         [True, False, False]
         """
         with torch.no_grad():
-            return decided(x, self.slopes, self.offsets, self._compete(self._scores(x)))
+            return is_decided(x, self.slopes, self.offsets, self._compete(self._scores(x)))
 
     def vq_matrix(self, x: Tensor) -> Tensor:
         """The codes as one-hot rows, Q(x)[k, r] = 1 exactly where r = q(x)_k.
@@ -241,7 +243,7 @@ class MaxAffineSpline(nn.Module):
         True
         """
         if not 0 <= beta <= 1:
-            raise BadInput(f"beta is {beta}; give a number in [0, 1] (1 is hard inference, 0 the mean of the pieces)")
+            raise BadInput(f"beta: {beta} is not in [0, 1]; 1 is hard inference, 0 the mean of the pieces")
         if beta == 1:
             return self(x)
         scores = self._scores(x)
@@ -284,5 +286,5 @@ class MaxAffineSpline(nn.Module):
         if unit is None:
             return layer_diagram(self.slopes, self.offsets, self.present, codes)
         if codes is not None:
-            raise BadInput("give unit for the cells of one unit or codes for cells of the layer, not both")
+            raise BadInput("codes: they name cells of the layer, and unit those of one unit; leave one of them out")
         return unit_diagram(self.slopes, self.offsets, self.present, unit)

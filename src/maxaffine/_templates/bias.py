@@ -82,7 +82,7 @@ def bias_free(net: Network, x: Any, until: str | None = None, *, output: int | N
     largest = float(offsets.abs().max())
     return BiasReport(
         everywhere=not names and all(_never(step, graph) for step in graph.steps if step.active),
-        here=not names or isfinite(largest) and largest <= _explained(layer, x, offsets),
+        here=not names or isfinite(largest) and largest <= _rounding(layer, x, offsets),
         operators=tuple(names),
         largest=largest,
         samples=len(offsets),
@@ -98,7 +98,7 @@ def _never(step: Step, graph: Graph) -> bool:
     return not any(graph.values[number].dependence is Dependence.REGION for number in step.inputs)
 
 
-def _explained(layer: Layer, x: Any, offsets: Tensor) -> float:
+def _rounding(layer: Layer, x: Any, offsets: Tensor) -> float:
     """How large the sum of offsets that cancel may be, for rounding."""
     parts: list[Tensor] = [double(part).abs() for part in layer.affine_map(x).offset_contributions().values()]
     flat = offsets.abs().reshape(len(offsets), -1)

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maxaffine._drawing import Panel, panel_figure
+from maxaffine._drawing import Panel, panel_axes
 from maxaffine._graph import as_rows
 from maxaffine._network import Task
 from maxaffine._templates.measuring import double
 from maxaffine.errors import BadInput
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -79,26 +79,27 @@ class Comparison:
         """|margin| / |A_c - A_d|, (N,): how far x is from c = d, as long as its region reaches so far; 0 on it."""
         return torch.where(self.margins == 0, 0.0, self.margins.abs() / self.norms)
 
-    def plot(self, sample: int = 0, input: int = 0, share: float = 0.995) -> Figure:
+    def plot(self, sample: int = 0, input: int = 0, share: float = 0.995, ax: Axes | None = None) -> Axes:
         """Draw the input, both templates, their difference, and what each entry of the input adds to the margin.
 
         Args:
             sample: Which sample of the batch.
             input: Which floating-point input, where there are several.
             share: Share of the values that lie within the colors.
+            ax: What to draw in; None makes a figure of pyplot.
 
         Returns:
-            The figure.
+            The axes, whose ``child_axes`` are the panels.
 
         Raises:
             BadInput: When the input has no plain picture, or there is no such sample or input.
             MaxAffineError: When matplotlib is absent.
         """
-        n = checked_place(sample, len(self.winners), "sample")
-        place = checked_place(input, len(self.inputs), "input")
+        n = check_place(sample, len(self.winners), "sample")
+        place = check_place(input, len(self.inputs), "input")
         c, d = self.winners[n], self.losers[n]
         difference = self._differences[place][n]
-        margin = f"{self.inner[n]:.2f} {_signed(self.offsets[n], '.2f')} = {self.margins[n]:.2f}".replace("-", "−")
+        margin = f"{self.inner[n]:.2f} {_with_sign(self.offsets[n], '.2f')} = {self.margins[n]:.2f}".replace("-", "−")
         row = [
             Panel(array(self.inputs[place][n]), "input x", "input"),
             Panel(array(self.winning[place][n]), f"template of {c}"),
@@ -106,7 +107,7 @@ class Comparison:
             Panel(array(difference), f"{c} − {d}\n⟨A, x⟩ + b = {margin}", "alone"),
             Panel(array(difference * self.inputs[place][n]), "each entry's share\nof ⟨A, x⟩", "alone"),
         ]
-        return panel_figure([row], share)
+        return panel_axes(ax, [row], share)
 
     @property
     def _differences(self) -> tuple[Tensor, ...]:
@@ -116,28 +117,16 @@ class Comparison:
         # No value wins over another one.
         over, margin = ("over", "margin") if self.task in (None, Task.CLASSES) else ("minus", "difference")
         lines = [
-            f"  {c} {over} {d}: {self.inner[n]:.4g} {_signed(self.offsets[n], '.4g')} = {self.margins[n]:.4g}"
+            f"  {c} {over} {d}: {self.inner[n]:.4g} {_with_sign(self.offsets[n], '.4g')} = {self.margins[n]:.4g}"
             for n, (c, d) in enumerate(zip(self.winners, self.losers, strict=True))
         ]
         return "\n".join([f"Comparison of {len(lines)} inputs: <A_c - A_d, x> + b_c - b_d = {margin}", *lines])
 
 
-def checked_place(place: int, count: int, argument: str) -> int:
-    """A place among ``count``, counted from either end.
-
-    Args:
-        place: The place.
-        count: How many there are.
-        argument: What to call it in an error.
-
-    Returns:
-        The place from the beginning.
-
-    Raises:
-        BadInput: When there is no such place.
-    """
+def check_place(place: int, count: int, argument: str) -> int:
+    """A place among ``count``, counted from either end, as one from the beginning."""
     if not -count <= place < count:
-        raise BadInput(f"{argument}: {place} is none of the {count} there are; the first is 0")
+        raise BadInput(f"{argument}: {place} is not one of the {count} places; the first is 0")
     return place % count
 
 
@@ -150,6 +139,6 @@ def _length(parts: tuple[Tensor, ...]) -> Tensor:
     return torch.stack([as_rows(double(part)).norm(dim=1) for part in parts]).norm(dim=0)
 
 
-def _signed(value: Tensor, form: str) -> str:
+def _with_sign(value: Tensor, form: str) -> str:
     number = float(value)
     return f"{'+' if number >= 0 else '-'} {abs(number):{form}}"

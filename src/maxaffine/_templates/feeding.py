@@ -21,21 +21,7 @@ FORMS = (
 def labeled_batches(
     net: Network, data: Any, argument: str, batch_size: int, progress: bool | None
 ) -> Iterator[tuple[Any, Tensor]]:
-    """Go through labeled data in batches.
-
-    Args:
-        net: The network that takes the inputs.
-        data: A data loader, a pair (inputs, labels), or an object with these two fields.
-        argument: What to call it in an error.
-        batch_size: Inputs handled together, of a pair or an object; a loader has batches of its own.
-        progress: Whether to show a bar; by default when it takes over two seconds.
-
-    Yields:
-        The inputs of a batch, as the network takes them, and their class numbers (n,).
-
-    Raises:
-        BadInput: When the data has another form, or no labels.
-    """
+    """Labeled data batch by batch: the inputs as the network takes them, and their class numbers (n,)."""
     if hasattr(data, "inputs") and hasattr(data, "labels"):
         data = (data.inputs, data.labels)
     if hasattr(data, "train") and hasattr(data, "test"):
@@ -46,7 +32,7 @@ def labeled_batches(
         numbers = _class_numbers(data[1], argument)
         batches, total = _cut(net, data[0], numbers, argument, batch_size), -(-len(numbers) // batch_size)
     else:
-        batches = (_taken_apart(net, item, argument) for item in data)
+        batches = (_take_apart(net, item, argument) for item in data)
         total = len(data) if hasattr(data, "__len__") else None  # pyright: ignore[reportArgumentType]
     for x, labels in progress_bar(progress, argument, iterable=batches, total=total, unit="batch"):
         yield x, _class_numbers(labels, argument)
@@ -68,7 +54,7 @@ def _cut(net: Network, inputs: Any, labels: Tensor, argument: str, size: int) ->
         yield net.inputs.given(part), numbers
 
 
-def _taken_apart(net: Network, item: Any, argument: str) -> tuple[Any, Tensor]:
+def _take_apart(net: Network, item: Any, argument: str) -> tuple[Any, Tensor]:
     if not isinstance(item, tuple | list) or len(item) < 2 or not isinstance(item[-1], Tensor):
         raise BadInput(f"{argument}: {FORMS}; a batch was {type(item).__name__}")
     if len(item) == 2:

@@ -108,19 +108,7 @@ class Layer:
 
 
 def find_layer(net: Network, until: str | None, output: int | None) -> Layer:
-    """Find the layer that some arguments name.
-
-    Args:
-        net: The captured network.
-        until: Operator or module; None for the network's output.
-        output: Which output, for a network with several.
-
-    Returns:
-        The layer.
-
-    Raises:
-        BadInput: When the arguments name none, or one that does not depend on the input affinely; lists what there is.
-    """
+    """Find the layer that some arguments name: an operator or module, or an output of the network."""
     if not isinstance(net, Network):
         raise BadInput(
             f"net: expected a captured network, got {type(net).__name__}; capture it: maxaffine.capture(model, x)"
@@ -132,34 +120,22 @@ def find_layer(net: Network, until: str | None, output: int | None) -> Layer:
     if output is None and count > 1:
         raise BadInput(f"output: the network has {count} outputs; choose one with output=. {candidates(net)}")
     if output is not None and not 0 <= output < count:
-        raise BadInput(f"output: there is no output {output}. {candidates(net)}")
+        raise BadInput(f"output: there is no output {output}; choose another. {candidates(net)}")
     place = output or 0
     value = _value(graph, place)
     if value.batch is None or value.dependence is not Dependence.AFFINE:
         name = f"until: {until!r}" if until is not None else f"output: output {place}"
-        raise BadInput(f"{name} is no piecewise-affine function of the input. {candidates(net)}")
+        raise BadInput(f"{name} is not a piecewise-affine function of the input; choose another. {candidates(net)}")
     return Layer(net, until, place, value.units)
 
 
 def find_classifier(net: Network, until: str | None, output: int | None) -> Layer:
-    """Find the layer that gives one logit per class.
-
-    Args:
-        net: The captured network.
-        until: Operator or module; None for the network's output.
-        output: Which output, for a network with several.
-
-    Returns:
-        The layer, its units (C,) with C >= 2.
-
-    Raises:
-        BadInput: When the layer that the arguments name gives no such logits; lists what there is.
-    """
+    """Find the layer that gives one logit per class, its units (C,) with C >= 2."""
     layer = find_layer(net, until, output)
     if len(layer.units) != 1:
         raise BadInput(
-            f"{'output' if until is None else 'until'}: {layer.words} has the shape {layer.units} for one input, which"
-            f" is no row of logits, one per class. {candidates(net)}"
+            f"{'output' if until is None else 'until'}: {layer.words} gives {layer.units} per input, not (C,) logits,"
+            f" one per class; choose another. {candidates(net)}"
         )
     if until is None:
         # Who asks has labels, so that outputs of which nobody said what they are may be their classes. A layer that is
@@ -168,21 +144,14 @@ def find_classifier(net: Network, until: str | None, output: int | None) -> Laye
         require_classes(task, "memorization", f"templates(net, x) says what values are made of. {candidates(net)}")
     if layer.count < 2:
         raise BadInput(
-            f"{'output' if until is None else 'until'}: {layer.words} is a single logit; memorization compares the"
-            f" templates of two classes or more. {candidates(net)}"
+            f"{'output' if until is None else 'until'}: {layer.words} is a single logit, and memorization compares the"
+            f" templates of two classes or more; choose another. {candidates(net)}"
         )
     return layer
 
 
 def candidates(net: Network) -> str:
-    """The layers that give one number per class, and how to name them.
-
-    Args:
-        net: The captured network.
-
-    Returns:
-        One or two sentences.
-    """
+    """The layers that give one number per class, and how to name them."""
     values = [_value(net.graph, place) for place in range(len(net.graph.outputs))]
     outputs = [
         f"output={place} of shape {value.units}"

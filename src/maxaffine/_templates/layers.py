@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from maxaffine._drawing import Panel, panel_figure, short
+from maxaffine._drawing import Panel, panel_axes, short
 from maxaffine._network import Network
 from maxaffine._progress import progress_bar
-from maxaffine._templates.comparison import checked_place
+from maxaffine._templates.comparison import check_place
 from maxaffine._templates.layer import find_layer
 from maxaffine._templates.result import Templates
 from maxaffine._templates.templates import templates
 from maxaffine.errors import BadInput
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
 
 MOST_LAYERS = 8
@@ -40,26 +40,27 @@ class LayerTemplates(Mapping[str, Templates]):
     def __len__(self) -> int:
         return len(self._found)
 
-    def plot(self, sample: int = 0, share: float = 0.995) -> Figure:
+    def plot(self, sample: int = 0, share: float = 0.995, ax: Axes | None = None) -> Axes:
         """Draw one input and, in a row for each layer, the templates of its largest units; each row has its own scale.
 
         Args:
             sample: Which sample of the batch.
             share: Share of a row's values that lie within its colors.
+            ax: What to draw in; None makes a figure of pyplot.
 
         Returns:
-            The figure.
+            The axes, whose ``child_axes`` are the panels.
 
         Raises:
             BadInput: When the input has no plain picture, or there is no such sample.
             MaxAffineError: When matplotlib is absent.
         """
-        number = checked_place(sample, len(next(iter(self.values()))), "sample")
+        number = check_place(sample, len(next(iter(self.values()))), "sample")
         rows = []
         for name, found in self.items():
             row = found.panels(number, found.largest(number), 0)
             rows.append([Panel(row[0].array, f"layer {short(name, 24)}\n(input x)", "input"), *row[1:]])
-        return panel_figure(rows, share)
+        return panel_axes(ax, rows, share)
 
     def __repr__(self) -> str:
         rows = "\n".join(f"  {name}: {len(item.units)} units" for name, item in self.items())
@@ -101,7 +102,7 @@ def layer_templates(
     if layers is None:
         layers = _spread(net)
     if not layers:
-        raise BadInput("layers: expected at least one name of an operator or module")
+        raise BadInput("layers: none is named; give at least one name of an operator or module")
     bar = progress_bar(progress, "layers", iterable=layers, unit="layer")
     return LayerTemplates({name: templates(net, x, until=name, top=top, progress=False) for name in bar})
 

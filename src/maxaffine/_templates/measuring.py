@@ -34,37 +34,18 @@ class Measured:
 
 
 def measure(affine_map: AffineMap, inputs: Inputs, progress: bool | None = None) -> Measured:
-    """Measure the rows of a map against its own inputs.
-
-    Args:
-        affine_map: The map of K chosen units.
-        inputs: Its floating-point inputs, the samples in front.
-        progress: Whether to show a bar; by default when it takes over two seconds.
-
-    Returns:
-        The sums, in double precision.
-    """
+    """Measure the rows of a map against its own floating-point inputs, in double precision."""
     sums = [_block_sums(block, inputs) for block in blocks(affine_map, inputs, progress)]
     inner, squares, spreads = (torch.cat(parts, 1) for parts in zip(*sums, strict=True))
     return Measured(inner, squares.sqrt(), spreads.sqrt())
 
 
 def gram(affine_map: AffineMap, inputs: Inputs, progress: bool | None = None) -> Tensor:
-    """<A_c, A_c'> for every two rows of a map, G = A A^T.
-
-    Where the rows do not fit in memory together, each is pushed through the map, G[:, c] = A (A_c).
-
-    Args:
-        affine_map: The map of K chosen units.
-        inputs: Its floating-point inputs, the samples in front.
-        progress: Whether to show a bar; by default when it takes over two seconds.
-
-    Returns:
-        (N, K, K) in double precision.
-    """
+    """<A_c, A_c'> for every two rows of a map, G = A A^T: (N, K, K) in double precision."""
     if _fits(affine_map, inputs):
         parts = as_tuple(affine_map.slopes)
         return torch.stack([_square([part[n] for part in parts]) for n in range(affine_map.batch)])
+    # Where the rows do not fit in memory together, each is pushed through the map: G[:, c] = A (A_c).
     columns = [
         double(affine_map.mv([part[:, row] for part in block]))
         for block in blocks(affine_map, inputs, progress)

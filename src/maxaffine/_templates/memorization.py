@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from maxaffine._drawing import Spread, html_table, spread_figure
+from maxaffine._drawing import Spread, html_table, spread_axes, spread_figure
 from maxaffine._network import Network
 from maxaffine._templates.comparison import array
 from maxaffine._templates.feeding import labeled_batches
@@ -19,6 +19,7 @@ from maxaffine._templates.templates import templates
 from maxaffine.errors import BadInput
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 BATCH = 256
@@ -141,8 +142,22 @@ class Memorization:
             return f"{inputs} spread too far (a standard error of {self._error():.0%})"
         return ""
 
-    def plot(self) -> Figure:
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Draw how the cosines, the lengths' ratio and the alignment spread over the inputs, with their optimum.
+
+        Args:
+            ax: What to draw in; None makes a figure of pyplot.
+
+        Returns:
+            The axes, whose ``child_axes`` are the panels.
+
+        Raises:
+            MaxAffineError: When matplotlib is absent.
+        """
+        return spread_axes(ax, memorization_spreads(self), "optimum", self._title())
+
+    def figure(self) -> Figure:
+        """Draw the same as a figure of its own, of which pyplot knows nothing.
 
         Returns:
             The figure.
@@ -150,13 +165,14 @@ class Memorization:
         Raises:
             MaxAffineError: When matplotlib is absent.
         """
+        return spread_figure(memorization_spreads(self), "optimum", self._title())
+
+    def _title(self) -> str:
         if self.test is None:
-            title = ""
-        elif self.reason:
-            title = f"memorized share: cannot be told, {self.reason}"
-        else:
-            title = f"memorized share of the alignment: {self.score:.3f} ± {self.standard_error:.3f}"
-        return spread_figure(memorization_spreads(self), "optimum", title)
+            return ""
+        if self.reason:
+            return f"memorized share: cannot be told, {self.reason}"
+        return f"memorized share of the alignment: {self.score:.3f} ± {self.standard_error:.3f}"
 
     def _means(self) -> tuple[float, float]:
         if self.test is None:
@@ -169,13 +185,13 @@ class Memorization:
         tested = math.nan if self.test is None else self.test.standard_error
         return math.hypot(tested / train, test * self.train.standard_error / train**2)
 
-    def _told(self) -> str:
+    def _words(self) -> str:
         return f"cannot be told: {self.reason}" if self.reason else f"{self.score:.3f} ± {self.standard_error:.3f}"
 
     def __repr__(self) -> str:
         lines = [f"  training {self.train!r}"]
         if self.test is not None:
-            lines += [f"  test     {self.test!r}", f"  score {self._told()}"]
+            lines += [f"  test     {self.test!r}", f"  score {self._words()}"]
         optimum = ", ".join(f"{name} {value:.3f}" for name, value in self.train.optimum.items())
         return "\n".join(["Memorization", *lines, f"  optimum: {optimum}"])
 
@@ -183,7 +199,7 @@ class Memorization:
         parts = {"training": self.train} if self.test is None else {"training": self.train, "test": self.test}
         rows = [(name, *_cells(part.summary)) for name, part in parts.items()]
         rows.append(("optimum", *_cells(self.train.optimum)))
-        score = "" if self.test is None else f": score {self._told()}"
+        score = "" if self.test is None else f": score {self._words()}"
         return f"<p><b>Memorization</b>{score}</p>{html_table([('', *self.train.summary), *rows])}"
 
 
@@ -254,17 +270,17 @@ def memorization(
     """
     layer = find_classifier(net, until, output)
     if batch_size < 1:
-        raise BadInput(f"batch_size: {batch_size} is less than 1")
+        raise BadInput(f"batch_size: {batch_size} is less than 1; give how many inputs are handled together")
 
     def align(data: Any, argument: str) -> Alignment:
         batches = labeled_batches(net, data, argument, batch_size, progress)
-        return _collected(_aligned(net, batches, layer.count, until, output, argument), layer.count, argument)
+        return _collect(_align(net, batches, layer.count, until, output, argument), layer.count, argument)
 
     train = align(loader, "loader")
     return Memorization(train, None if test is None or not train.complete else align(test, "test"))
 
 
-def _aligned(
+def _align(
     net: Network,
     batches: Iterator[tuple[Any, Tensor]],
     classes: int,
@@ -280,7 +296,9 @@ def _aligned(
         y = labels.to(found.values.device)
         low, high = int(y.min()), int(y.max())
         if low < 0 or high >= classes:
-            raise BadInput(f"{argument}: labels {low}..{high} are not all among the classes 0..{classes - 1}")
+            raise BadInput(
+                f"{argument}: labels {low}..{high} are not all in 0..{classes - 1}; number the classes from 0"
+            )
         quantities = _quantities(found.matches, found.norms, y)
         yield tuple(item.cpu() for item in (y, *quantities, found.values.argmax(1) == y))
 
@@ -298,7 +316,7 @@ def _quantities(cosines: Tensor, norms: Tensor, y: Tensor) -> tuple[Tensor, Tens
     return own, others, ratios.nan_to_num(nan=math.inf, posinf=math.inf), torch.where(whole > 0, alignments, 0.0)
 
 
-def _collected(batches: Iterator[tuple[Tensor, ...]], classes: int, argument: str) -> Alignment:
+def _collect(batches: Iterator[tuple[Tensor, ...]], classes: int, argument: str) -> Alignment:
     rows: list[tuple[Tensor, ...]] = []
     complete = True
     try:
@@ -309,7 +327,7 @@ def _collected(batches: Iterator[tuple[Tensor, ...]], classes: int, argument: st
             raise
         complete = False
     if not rows:
-        raise BadInput(f"{argument}: it gave no batch")
+        raise BadInput(f"{argument}: it gave no batch; give a loader that can be read once more")
     labels, own, others, ratios, alignments, right = (torch.cat(column) for column in zip(*rows, strict=True))
     return Alignment(classes, labels, own, others, ratios, alignments, right, complete)
 

@@ -25,7 +25,7 @@ def optimal_templates(x: Tensor, labels: Tensor, classes: int, budget: float = 1
         The templates (N, C, *in).
 
     Raises:
-        BadInput: When there is one class, an input is zero, a label is no class, or the budget is negative.
+        BadInput: When there is one class, an input is zero, a label is out of range, or the budget is negative.
 
     >>> optimal_templates(torch.tensor([[3.0, 4.0]]), torch.tensor([1]), classes=2, budget=2.0)
     tensor([[[-0.6000, -0.8000],
@@ -36,8 +36,10 @@ def optimal_templates(x: Tensor, labels: Tensor, classes: int, budget: float = 1
     """
     if classes < 2:
         raise BadInput(f"classes: {classes} is less than 2; there is nothing to tell apart")
-    if budget < 0 or bool(((labels < 0) | (labels >= classes)).any()):
-        raise BadInput(f"budget, labels: expected a budget of at least 0, and labels in 0..{classes - 1}")
+    if budget < 0:
+        raise BadInput(f"budget: {budget} is negative; give at least 0")
+    if bool(((labels < 0) | (labels >= classes)).any()):
+        raise BadInput(f"labels: some are not in 0..{classes - 1}; number the classes from 0")
     lengths = as_rows(x).norm(dim=1)
     if not bool((lengths > 0).all()):
         raise BadInput("x: an input is zero, and no template is collinear with it; leave it out")

@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maxaffine._drawing import Panel, html_table, panel_figure, png, short
+from maxaffine._drawing import Panel, html_table, panel_axes, panel_figure, png, short
 from maxaffine._graph import as_rows, as_tuple
 from maxaffine._maps import AffineMap, OffsetContributions
 from maxaffine._network import Task, difference, require_classes, without_infinities
-from maxaffine._templates.comparison import Comparison, array, checked_place
+from maxaffine._templates.comparison import Comparison, array, check_place
 from maxaffine._templates.measuring import double, gram, residuals
 from maxaffine.errors import BadInput, ExactnessError, MaxAffineError
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
 LARGEST = 3
 COLORS = ("red", "green", "blue")
@@ -168,7 +168,8 @@ class Templates:
         input: int = 0,
         channels: str = "sum",
         share: float = 0.995,
-    ) -> Figure:
+        ax: Axes | None = None,
+    ) -> Axes:
         """Draw inputs beside their templates, as signed maps in colors symmetric about zero.
 
         Args:
@@ -178,29 +179,34 @@ class Templates:
             input: Which floating-point input, where there are several.
             channels: ``"sum"`` shows a template's response to a gray change; ``"each"`` has a row for every channel.
             share: Share of a row's values that lie within its colors.
+            ax: What to draw in; None makes a figure of pyplot.
 
         Returns:
-            The figure.
+            The axes, whose ``child_axes`` are the panels.
 
         Raises:
             BadInput: When the input has no plain picture, or there is no such sample, unit or input.
             MaxAffineError: When matplotlib is absent.
         """
-        rows = [checked_place(sample, len(self), "samples") for sample in several(samples)]
+        return panel_axes(ax, self._rows(samples, units, input, channels), share, common=channels == "each")
+
+    def _rows(self, samples: Any, units: Any = None, input: int = 0, channels: str = "sum") -> list[list[Panel]]:
+        """The panels of some samples, as in `plot`."""
+        rows = [check_place(sample, len(self), "samples") for sample in several(samples)]
         if not rows:
-            raise BadInput("samples: expected at least one")
+            raise BadInput("samples: none is chosen; give at least one number")
         places = None if units is None else [self.place(unit) for unit in several(units)]
-        part = checked_place(input, len(self.inputs), "input")
+        part = check_place(input, len(self.inputs), "input")
         drawn = [self.panels(n, self.largest(n) if places is None else places, part) for n in rows]
         if channels == "each":
             if self.inputs[part].dim() != 4:
                 raise BadInput(
-                    f"channels: inputs of shape {tuple(self.inputs[part].shape[1:])} have no channels to show"
+                    f"channels: inputs of shape {tuple(self.inputs[part].shape[1:])} have no channels; leave it out"
                 )
-            drawn = [channel for row in drawn for channel in _channels(row)]
-        elif channels != "sum":
-            raise BadInput(f"channels: {channels!r} is neither 'sum' nor 'each'")
-        return panel_figure(drawn, share, common=channels == "each")
+            return [channel for row in drawn for channel in _channels(row)]
+        if channels != "sum":
+            raise BadInput(f"channels: {channels!r} is neither 'sum' nor 'each'; choose one")
+        return drawn
 
     def largest(self, sample: int, count: int = LARGEST) -> list[int]:
         """Places of the largest units of a sample, the largest first; of values, which do not compete, the first ones.
@@ -301,7 +307,7 @@ class Templates:
 
     def _picture(self) -> str:
         try:
-            figure = self.plot(range(min(SAMPLES, len(self))))
+            figure = panel_figure(self._rows(range(min(SAMPLES, len(self)))))
         except MaxAffineError as error:
             return f"<p>{escape(str(error))}</p>"
         encoded = base64.b64encode(png(figure)).decode("ascii")
@@ -309,14 +315,7 @@ class Templates:
 
 
 def several(items: Any) -> list[Any]:
-    """Some items, or a single one that stands alone.
-
-    Args:
-        items: A number, a name, or a collection of them, such as a tensor.
-
-    Returns:
-        The items.
-    """
+    """Some items, or a single one that stands alone: a number, a name, or a collection such as a tensor."""
     if isinstance(items, Tensor | np.ndarray | np.generic):
         items = items.tolist()
     return list(items) if isinstance(items, Iterable) and not isinstance(items, str) else [items]

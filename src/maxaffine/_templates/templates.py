@@ -36,7 +36,7 @@ def templates(
     inputs = layer.inputs(x)
     values = double(layer.values(x))
     named = _names(layer, names)
-    units = _chosen(layer, values, classes, top, named)
+    units = _choose(layer, values, classes, top, named)
     affine_map = layer.affine_map(x, torch.tensor(units))
     measured = measure(affine_map, inputs, progress)
     offsets = double(affine_map.offsets)
@@ -52,13 +52,13 @@ def templates(
         inner=measured.inner,
         offsets=offsets,
         norms=measured.norms,
-        bound=_checked(layer, x, units, kept, measured, offsets),
+        bound=_check(layer, x, units, kept, measured, offsets),
         rounding=layer.rounding,
         offset_terms=partial(layer.terms, x, torch.tensor(units)),
     )
 
 
-def _chosen(
+def _choose(
     layer: Layer,
     values: Tensor,
     classes: Unit | Sequence[Unit] | Tensor | np.ndarray | None,
@@ -70,11 +70,11 @@ def _chosen(
     if classes is not None:
         units = [_number(item, layer, names) for item in several(classes)]
         if not units or len(set(units)) < len(units):
-            raise BadInput(f"classes: expected different units, at least one, got {classes!r}")
+            raise BadInput(f"classes: {classes!r} are not different units; name at least one, and each once")
     if top is None:
         return units
     if top < 1:
-        raise BadInput(f"top: {top} is less than 1")
+        raise BadInput(f"top: {top} is less than 1; give how many units to keep")
     order = values[:, units].argsort(dim=1, descending=True, stable=True)[:, :top]
     return [units[place] for place in sorted(set(order.flatten().tolist()))]
 
@@ -89,7 +89,7 @@ def _number(item: Any, layer: Layer, names: Mapping[int, str] | None) -> int:
             raise BadInput(f"classes: no unit is called {item!r}; {known}")
         return found[0]
     if isinstance(item, bool) or not isinstance(item, int | np.integer) or not 0 <= item < layer.count:
-        raise BadInput(f"classes: {layer.words} has the units 0..{layer.count - 1}, got {item}")
+        raise BadInput(f"classes: {item} is not a unit of {layer.words}; choose among 0..{layer.count - 1}")
     return int(item)
 
 
@@ -104,7 +104,7 @@ def _names(layer: Layer, names: Names | None) -> Mapping[int, str] | None:
     return dict(enumerate(names))
 
 
-def _checked(layer: Layer, x: Any, units: Sequence[int], values: Tensor, measured: Measured, offsets: Tensor) -> Tensor:
+def _check(layer: Layer, x: Any, units: Sequence[int], values: Tensor, measured: Measured, offsets: Tensor) -> Tensor:
     """What rounding explains of value - <A, x> - b at each input, (N,); raises where there is more."""
     # An infinity says nothing about the rounding of others.
     finite = [without_infinities(item).abs() for item in (measured.inner, measured.spreads, offsets, values)]

@@ -35,7 +35,7 @@ def sign(call: Call) -> Operator:
 
 @rule(aten.isnan.default, aten.isinf.default, batch=pointwise)
 def infinite(call: Call) -> Operator:
-    """Whether an entry is no finite number: never, at finite inputs."""
+    """Whether an entry is NaN or infinite: never, at finite inputs."""
     return Comparison(call.affine())
 
 

@@ -166,7 +166,7 @@ FAMILIES: tuple[tuple[str, str, str], ...] = (
     (
         "cond",
         "it runs one function or another, inside of which capture does not look",
-        "run both and choose with torch.where, or in Python by a number that is no tensor",
+        "run both and choose with torch.where, or in Python by a number that is not a tensor",
     ),
     (
         "flex_attention flex_attention_backward",

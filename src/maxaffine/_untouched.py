@@ -1,4 +1,4 @@
-"""The attributes of a module's parts, as they were before it ran: a forward pass may count, keep or append."""
+"""A module that is the same after it was run: a forward pass may count, keep or append."""
 
 from __future__ import annotations
 
@@ -42,6 +42,35 @@ def kept_attributes(model: nn.Module) -> Iterator[None]:
             _put_back(attributes, before)
         for restore in classes:
             restore()
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside the block; after it every part has the mode, and what it keeps of a pass, as before.
+
+    Args:
+        model: The module.
+
+    Yields:
+        Nothing.
+
+    >>> layer = nn.Dropout().train()
+    >>> with evaluating(layer):
+    ...     layer.training
+    False
+    >>> layer.training
+    True
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    with kept_attributes(model):
+        try:
+            for module, _ in modes:  # an exported module has no eval()
+                module.training = False
+            yield
+        finally:
+            # A scripted module keeps its mode elsewhere than among its attributes.
+            for module, training in modes:
+                module.training = training
 
 
 def _known(kind: type) -> bool:
