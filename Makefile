@@ -30,7 +30,7 @@ help: ## list the targets
 
 demo: $(REPORT) ## the main job: train, verify, report (DATA=digits or fashion-mnist, OUT=report)
 	@# On networks this small a second thread only waits, and on a busy machine it waits long.
-	OMP_NUM_THREADS=1 $(BIN)/maxaffine report --data $(DATA) --out $(OUT)
+	OMP_NUM_THREADS=1 $(BIN)/maxaffine report --data $(DATA) --out $(OUT) --overwrite
 
 test: lint typecheck pytest ## every gate: ruff, pyright, all tests, doctests and documentation snippets
 

@@ -13,7 +13,6 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import unquote_to_bytes
 
 import numpy as np
 import pytest
@@ -29,8 +28,7 @@ from maxaffine._capture import capture
 from maxaffine._cli import main
 from maxaffine._cli.main import COMMANDS
 from maxaffine._report import files
-from maxaffine._report.page import GENERATOR
-from maxaffine._report.sections import subject as capturing
+from maxaffine._report import subject as capturing
 from tests.pages import check_page
 
 MODELS = """
@@ -78,13 +76,13 @@ def _run(*words: object) -> tuple[int, str, str]:
 def _report(out: Path, *words: object) -> Ran:
     code, printed, complaints = _run("report", "-o", out, "--images", 1, "--train-limit", 50, *words)
     assert code == 0 and complaints == "", complaints  # no progress where stderr is no terminal
-    numbers = (report.files_of(out) / "results.json").read_text(encoding="utf-8")
-    return Ran(out, printed, out.read_text(encoding="utf-8"), json.loads(numbers))
+    numbers = (out / report.RESULTS).read_text(encoding="utf-8")
+    return Ran(out, printed, (out / report.PAGE).read_text(encoding="utf-8"), json.loads(numbers))
 
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    out = tmp_path_factory.mktemp("report") / "page.html"
+    out = tmp_path_factory.mktemp("report") / "out"
     return _report(out, "--model", "mlp", "--epochs", 2, "--neighbors", 4, "--train-limit", 300, "--images", 3)
 
 
@@ -96,7 +94,7 @@ def digits() -> data.DataSet:
 @pytest.fixture(scope="module")
 def trained(ran: Ran) -> nn.Sequential:
     """The network of the report, from the weights that it left."""
-    weights = report.files_of(ran.out) / report.WEIGHTS
+    weights = ran.out / report.WEIGHTS
     model = models.load_model("maxaffine._models:mlp", weights, input_shape=(1, 8, 8), classes=10)
     assert isinstance(model, nn.Sequential)
     return model.requires_grad_(False)
@@ -129,14 +127,18 @@ def test_report_ends_by_naming_the_page(ran: Ran) -> None:
     assert lines[0] == "digits: 1438 training and 359 test inputs"
     assert lines[1].startswith("mlp: trained here: 2 epochs with seed 0")
     assert [line.split()[0] for line in lines[3:7]] == ["operators:", "memorization:", "exact", "exact"]
-    assert lines[-1] == f"report: {ran.out.resolve()}"
-    assert {path.name for path in ran.out.parent.iterdir()} == {"page.html", "page_files"}
-    written = {path.name for path in report.files_of(ran.out).iterdir()}
-    assert {"results.json", "weights.safetensors", "plane.svg", "plane.png", "plane.json"} <= written
+    assert lines[-1] == f"report: {ran.out.resolve() / report.PAGE}"
+    assert {path.name for path in ran.out.iterdir()} == {
+        "report.html",
+        "results.json",
+        "weights.safetensors",
+        "figures",
+    }
+    assert {"plane.svg", "plane.png", "plane.json"} <= {path.name for path in (ran.out / "figures").iterdir()}
 
 
 def test_page_needs_nothing_else(ran: Ran) -> None:
-    check_page(ran.page, "page_files")
+    check_page(ran.page)
     assert len(ran.page) < 3_000_000
 
 
@@ -165,7 +167,7 @@ def test_page_shows_the_templates_that_autograd_gives(ran: Ran, trained: nn.Sequ
     for encoded, unit, number in found:
         pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded)))).astype(int)
         _, _, slopes = _split(trained, digits.test.inputs[int(number)], int(unit))
-        shown = json.loads((report.files_of(ran.out) / f"templates-{int(number):05}.json").read_text(encoding="utf-8"))
+        shown = json.loads((ran.out / "figures" / f"templates-{int(number):05}.json").read_text(encoding="utf-8"))
         scale = max(np.abs(split["template"]).max() for split in shown["splits"])
         clear = np.abs(slopes[0]) > 0.05 * scale
         assert pixels.shape == (8, 8, 3) and clear.any()
@@ -202,9 +204,9 @@ def test_page_states_operators_accuracy_and_residuals(ran: Ran, trained: nn.Sequ
 
 @pytest.mark.usefixtures("undrawn")
 def test_json_alone_on_stdout(tmp_path: Path, factories: Path) -> None:
-    ran = _report(tmp_path / "out.html", "--model", f"{factories}:plain", "--json")
+    ran = _report(tmp_path / "out", "--model", f"{factories}:plain", "--json")
     printed = json.loads(ran.printed)
-    assert printed.pop("page") == str(tmp_path / "out.html")
+    assert printed.pop("page") == str(tmp_path / "out" / "report.html")
     assert printed == ran.numbers
 
 
@@ -212,7 +214,7 @@ def test_json_alone_on_stdout(tmp_path: Path, factories: Path) -> None:
 def test_softmax_is_refused_and_can_be_left_out(tmp_path: Path, factories: Path, digits: data.DataSet) -> None:
     code, _, complaints = _run("report", "--out", tmp_path / "out", "--model", f"{factories}:soft")
     assert code == 1 and "softmax" in complaints and "--output pre_activation" in complaints
-    ran = _report(tmp_path / "out.html", "--model", f"{factories}:soft", "--output", "pre_activation")
+    ran = _report(tmp_path / "out", "--model", f"{factories}:soft", "--output", "pre_activation")
     model = models.load_model(f"{factories}:plain")
     for one in ran.numbers["answers"]:
         logits = model(digits.test.inputs[one["index"]][None])[0].detach()
@@ -221,7 +223,7 @@ def test_softmax_is_refused_and_can_be_left_out(tmp_path: Path, factories: Path,
 
 @pytest.mark.usefixtures("undrawn")
 def test_one_of_several_outputs(tmp_path: Path, factories: Path) -> None:
-    ran = _report(tmp_path / "out.html", "--model", f"{factories}:Two", "--output-index", 1)
+    ran = _report(tmp_path / "out", "--model", f"{factories}:Two", "--output-index", 1)
     assert ran.numbers["accuracy"] is not None
     code, _, complaints = _run("report", "--out", tmp_path / "no", "--model", f"{factories}:Two", "--output-index", 2)
     assert code == 1 and "output_index" in complaints
@@ -234,8 +236,8 @@ def test_exported_archive_and_weights_in_a_file(tmp_path: Path, factories: Path)
     archive = tmp_path / "plain.pt2"
     torch.export.save(program, archive)
     torch.save(model.state_dict(), tmp_path / "weights.pt")
-    first = _report(tmp_path / "a.html", "--model", archive)
-    second = _report(tmp_path / "b.html", "--model", f"{factories}:plain", "--state-dict", tmp_path / "weights.pt")
+    first = _report(tmp_path / "a", "--model", archive)
+    second = _report(tmp_path / "b", "--model", f"{factories}:plain", "--state-dict", tmp_path / "weights.pt")
     assert "read from weights.pt" in second.printed
     assert first.numbers["answers"] == second.numbers["answers"]
     code, _, complaints = _run("report", "--out", tmp_path / "c", "--model", archive, "--epochs", 1)
@@ -248,7 +250,7 @@ def test_vectors_from_a_file(tmp_path: Path) -> None:
     labels = np.arange(40) % 2
     inputs = (generator.normal(size=(40, 5)) + labels[:, None]).astype(np.float32)
     np.savez(tmp_path / "rows.npz", inputs=inputs, labels=labels)
-    ran = _report(tmp_path / "out.html", "--data", tmp_path / "rows.npz", "--model", "mlp", "--epochs", 1)
+    ran = _report(tmp_path / "out", "--data", tmp_path / "rows.npz", "--model", "mlp", "--epochs", 1)
     assert "The templates share one scale" in ran.page
 
 
@@ -280,16 +282,16 @@ def _broken(path: Path) -> Path:
         (["--model", "{tmp}/factories.py:plain", "--output", "pre_activation"], "output: 'pre_activation' needs"),
         (["--size", "3"], "size: does not apply to digits"),
         (["--model", "{tmp}/factories.py:plain", "--mean", "0.1,0.2"], "--mean: 2 numbers, but 1 channels"),
-        (["--model", "{tmp}/factories.py:plain", "--std", "0"], "std: .* no finite numbers above 0"),
+        (["--model", "{tmp}/factories.py:plain", "--std", "0"], "std: .* finite numbers above 0"),
         (["--model", "{tmp}/broken.pt2", "--mean", "0"], "do not apply to an exported archive; export"),
         (["--mean", "0.5", "--epochs", "1"], "--mean, --std: they do not apply to a network that is trained here"),
         (["--data", "{tmp}/signals.npz"], r'channels="first".*\n  here: --channels first'),
         (["--data", "{tmp}/sizes"], r"resize the images, or pass size=.*\n  here: --size N"),
-        (["--out", "{tmp}/mine.html"], "is not a report and would be lost"),
-        (["--out", "{tmp}/factories.py/out.html"], "cannot be written"),
-        (["--out", "{tmp}/" + 300 * "x" + ".html"], "cannot be written .*too long"),
-        (["--out", "{tmp}/circle/out.html"], "cannot be written"),
-        (["--out", "{tmp}/pictures.html"], "holds '4.png', which no report put there and which would be lost"),
+        (["--out", "{tmp}/mine.html"], "is a file; name a folder"),
+        (["--out", "{tmp}/factories.py/out"], "cannot be written"),
+        (["--out", "{tmp}/" + 300 * "x"], "cannot be written .*too long"),
+        (["--out", "{tmp}/circle/out"], "cannot be written"),
+        (["--out", "{tmp}/pictures"], r"is there and not empty; .*\n  here: --overwrite"),
         (["--data", 300 * "x"], "cannot be read .*too long"),
         (["--data", "~nobody-of-this-name"], "lies in the home of nobody here"),
         (["--model", "{tmp}/factories.py:leaves"], "calling it failed .SystemExit: no accelerator"),
@@ -304,7 +306,7 @@ def test_errors_are_told_without_a_traceback(words: list[str], expected: str, tm
     np.savez(tmp_path / "signals.npz", inputs=signals, labels=np.arange(20) % 2)
     (tmp_path / "mine.html").write_text("mine")
     np.savez(tmp_path / "bare.npz", inputs=np.zeros((8, 3), np.float32))
-    for folder in ("sizes", "pictures_files"):
+    for folder in ("sizes", "pictures"):
         (tmp_path / folder).mkdir()
         for side in (4, 5):
             Image.new("L", (side, side)).save(tmp_path / folder / f"{side}.png")
@@ -377,8 +379,9 @@ def test_a_failure_while_writing_leaves_the_earlier_report(
     monkeypatch.setattr(files, "render", fail)
     earlier = tmp_path / "out" / "report.html"
     earlier.parent.mkdir()
-    earlier.write_text(f"{GENERATOR}: earlier")
-    found, _, complaints = _run("report", "--out", tmp_path / "out", "--model", f"{factories}:plain", "--images", 1)
+    earlier.write_text("earlier")
+    words = ["report", "--out", tmp_path / "out", "--overwrite", "--model", f"{factories}:plain", "--images", 1]
+    found, _, complaints = _run(*words)
     assert found == code and ("interrupted" in complaints or "disk full" in complaints)
     assert earlier.read_text().endswith("earlier") and list(earlier.parent.iterdir()) == [earlier]
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "__pycache__") == ["factories.py", "out"]
@@ -387,8 +390,8 @@ def test_a_failure_while_writing_leaves_the_earlier_report(
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("command", ["report", "neighbors", "partition"])
 def test_weights_beside_an_earlier_report_are_read_and_kept(command: str, tmp_path: Path, factories: Path) -> None:
-    out = tmp_path / "out.html" if command == "report" else tmp_path / "out"
-    kept = (report.files_of(out) if command == "report" else out) / report.WEIGHTS
+    out = tmp_path / "out"
+    kept = out / report.WEIGHTS
     little = ["--extent=0,0.1,0,0.1"] if command == "partition" else ["--images", 1]
     words = [command, "mlp", "--out", out, *little]
     small = ["--data", tmp_path / "small.npz"]
@@ -396,21 +399,18 @@ def test_weights_beside_an_earlier_report_are_read_and_kept(command: str, tmp_pa
     np.savez(tmp_path / "small.npz", inputs=rows, labels=np.arange(30) % 3)
     assert _run(*words, *small, "--epochs", 1)[0] == 0
     content = kept.read_bytes()
-    code, printed, _ = _run(*words, *small, "--state-dict", kept)
-    assert code == 0 and kept.read_bytes() == content and "read from weights.safetensors" in printed
-    assert _run(*words, *small, "--epochs", 1)[0] == 0
-    (kept.parent / "mine.safetensors").write_bytes(content)
     code, _, complaints = _run(*words, *small, "--state-dict", kept)
-    assert code == 1 and "holds 'mine.safetensors', which no report put there" in complaints
-    assert kept.read_bytes() == content
+    assert code == 1 and "is there and not empty" in complaints and kept.read_bytes() == content
+    code, printed, _ = _run(*words, *small, "--state-dict", kept, "--overwrite")
+    assert code == 0 and kept.read_bytes() == content and "read from weights.safetensors" in printed
+    assert _run(*words, *small, "--epochs", 1, "--overwrite")[0] == 0
 
 
-def test_links_lead_to_the_figures_whatever_the_pages_name_is(tmp_path: Path, factories: Path) -> None:
-    ran = _report(tmp_path / os.fsdecode(b"100%25 #1? a:b \xc3\xa9 caf\xe9.html"), "--model", f"{factories}:plain")
+def test_links_lead_to_the_figures_whatever_the_folders_name_is(tmp_path: Path, factories: Path) -> None:
+    ran = _report(tmp_path / os.fsdecode(b"100%25 #1? a:b \xc3\xa9 caf\xe9"), "--model", f"{factories}:plain")
     links = set(re.findall(r'href="([^"#][^"]*)"', ran.page))
-    assert len(links) > 10 and not [link for link in links if set(link) & set("?#: ")]
-    found = {os.path.join(os.fsencode(tmp_path), unquote_to_bytes(link)) for link in links}
-    assert all(os.path.isfile(path) for path in found)
+    assert len(links) > 10 and not [link for link in links if set(link) & set("?#: %")]
+    assert all((ran.out / link).is_file() for link in links)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])

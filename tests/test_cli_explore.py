@@ -43,12 +43,12 @@ def test_a_network_of_ours_is_trained_and_its_moments_are_kept(served: list[expl
     code, printed, _ = _run("mlp", "digits", "--epochs", 4, "--train-limit", 60)
     assert code == 0 and "explorer: http://127.0.0.1:8000/word/" in printed and "Ctrl-C" in printed
     (explorer,) = served
-    names = [checkpoint.name for checkpoint in explorer.subject.checkpoints]
-    assert names[:4] == ["before training", "epoch 1", "epoch 2", "epoch 3"] and names[4].startswith("best (epoch")
+    names = explorer.names
+    assert names[:4] == ("before training", "epoch 1", "epoch 2", "epoch 3") and names[4].startswith("best (epoch")
     labels = explorer.subject.data.test.labels[:200]
     right = []
-    for checkpoint in explorer.subject.checkpoints:
-        outputs = checkpoint.net(explorer.subject.data.test.inputs[:200])
+    for subject in explorer.subjects:
+        outputs = subject.net(explorer.subject.data.test.inputs[:200])
         right.append(int((outputs.argmax(1) == labels).sum()))
     assert right[-1] > 160 > right[0]
 
@@ -63,9 +63,9 @@ def test_weights_at_several_moments(served: list[explore.Explorer], tmp_path: Pa
     code, printed, complaints = _run("mlp", "--checkpoints", tmp_path, "--json", "--train-limit", 20, "--port", 9)
     assert code == 0, complaints
     assert json.loads(printed) == {"address": "http://127.0.0.1:9/word/"}
-    found = [(moment.name, moment.net.affine_map(digits.test.inputs[:1])) for moment in served[0].subject.checkpoints]
-    assert [name for name, _ in found] == ["epoch-001", "epoch-002", "epoch-010"]
-    biases = [float(amap.offset_contributions()["5"][0, 0]) for _, amap in found]
+    assert served[0].names == ("epoch-001", "epoch-002", "epoch-010")
+    found = [subject.net.affine_map(digits.test.inputs[:1]) for subject in served[0].subjects]
+    biases = [float(amap.offset_contributions()["5"][0, 0]) for amap in found]
     assert biases == pytest.approx([1.0, 2.0, 10.0])
 
 

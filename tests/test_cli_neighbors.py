@@ -13,6 +13,7 @@ import torch
 from maxaffine import _data as data
 from maxaffine import _models as models
 from maxaffine._cli import main
+from tests.pages import check_page
 
 
 def _run(*words: object) -> tuple[int, str, str]:
@@ -54,8 +55,9 @@ def test_neighbors_share_the_modules_activations(out: Path) -> None:
 
 def test_prints_the_table_and_leaves_pictures(out: Path) -> None:
     printed = (out.parent / "printed.txt").read_text(encoding="utf-8")
-    assert "test input 9, class" in printed and f"pictures: {out / 'figures'}" in printed
+    assert "test input 9, class" in printed and f"neighbors: {out / 'report.html'}" in printed
     assert "near-duplicates among 200 training inputs" in printed and "label-error candidates" in printed
+    check_page((out / "report.html").read_text(encoding="utf-8"), ["same"])
     assert {"neighbors-00004.png", "neighbors-00009.png"} <= {path.name for path in (out / "figures").iterdir()}
 
 
@@ -83,4 +85,9 @@ def test_errors_name_argument_and_cure(tmp_path: Path, words: tuple[object, ...]
 def test_foreign_folders_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("precious")
     code, _, complaints = _run("--out", tmp_path)
-    assert code == 1 and "mine.txt" in complaints and (tmp_path / "mine.txt").read_text() == "precious"
+    assert (
+        code == 1
+        and "not empty" in complaints
+        and "--overwrite" in complaints
+        and (tmp_path / "mine.txt").read_text() == "precious"
+    )

@@ -20,8 +20,9 @@ def test_partition(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert all(Path(name).is_file() for name in told["files"]) and len(told["files"]) == 3
     with np.load(out / "plane.npz") as arrays:
         assert len(arrays["areas"]) == told["regions"]
-    # The folder of an earlier run is replaced.
-    assert main([*words[:-1], "--anchors", "0,5,9"]) == 0
+    assert main([*words[:-1], "--anchors", "0,5,9"]) == 1
+    assert "here: --overwrite" in capsys.readouterr().err
+    assert main([*words[:-1], "--anchors", "0,5,9", "--overwrite"]) == 0
     printed = capsys.readouterr().out
     assert "regions:" in printed and "exact=True" in printed
 
@@ -108,7 +109,7 @@ def test_known_points_leave_the_partition_as_it_is(
     known = 0.5 * x[0] + 0.3 * x[1] + 0.2 * x[2]  # inside the triangle of the anchors
     assert main(["partition", *two, "--json", *plane, "--points=" + ",".join(map(repr, map(float, known)))]) == 0
     given = json.loads(capsys.readouterr().out)
-    assert main(["partition", *two, "--json", *plane]) == 0
+    assert main(["partition", *two, "--json", "--overwrite", *plane]) == 0
     without = json.loads(capsys.readouterr().out)
     assert given["exact"] and given["regions"] == without["regions"] and given["area"] == pytest.approx(without["area"])
 

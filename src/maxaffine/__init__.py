@@ -7,6 +7,7 @@ from maxaffine._capture import SplineNetwork, capture, max_affine_form
 from maxaffine._codes import Codes
 from maxaffine._maps import AffineMap, OffsetContributions
 from maxaffine._network import ExactnessReport
+from maxaffine._report import Report, report
 from maxaffine._spline import MaxAffineSpline
 from maxaffine.errors import (
     BadInput,
@@ -27,12 +28,14 @@ __all__ = [
     "SplineNetwork",
     "capture",
     "max_affine_form",
+    "report",
     # What it gives.
     "AffineMap",
     "Codes",
     "ExactnessReport",
     "MaxAffineSpline",
     "OffsetContributions",
+    "Report",
     # What is done with it.
     "codes",
     "data",

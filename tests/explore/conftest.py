@@ -17,10 +17,11 @@ from urllib.parse import quote, urlencode
 import pytest
 from torch import nn
 
+from maxaffine import SplineNetwork
 from maxaffine import _data as data
 from maxaffine import _models as models
 from maxaffine._capture import capture
-from maxaffine._explore import Checkpoint, Subject
+from maxaffine._report import Choices, Subject, find_subject
 
 NET = """
 from torch import nn
@@ -39,7 +40,11 @@ class Trained:
     data: data.DataSet
     modules: tuple[nn.Module, nn.Module]
     folder: Path
-    subject: Subject
+    moments: dict[str, Subject]
+
+    @property
+    def nets(self) -> list[SplineNetwork]:
+        return [subject.net for subject in self.moments.values()]
 
 
 @pytest.fixture(scope="session")
@@ -53,10 +58,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         models.train(module, digits.train, epochs=epochs, seed=0, progress=False)
         models.save_weights(module, folder / f"{name}.safetensors")
         modules.append(module.eval())
-    moments = [
-        Checkpoint(name, capture(module, digits.test.inputs[:2])) for name, module in zip("ab", modules, strict=True)
-    ]
-    return Trained(digits, (modules[0], modules[1]), folder, Subject("net", digits, tuple(moments)))
+    nets = (capture(module, digits.test.inputs[:2]) for module in modules)
+    moments = {name: find_subject(net, digits, Choices(), "net") for name, net in zip("ab", nets, strict=True)}
+    return Trained(digits, (modules[0], modules[1]), folder, moments)
 
 
 @dataclass

@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 import maxaffine as ma
+from tests.arrays import decoded
 from tests.explore.conftest import TRAIN_LIMIT, Server, Trained
-from tests.explore.numbers import decoded
 
 ANCHORS = ["test/0", "test/3", "test/7"]
 
@@ -47,7 +47,7 @@ def test_a_thumbnail_is_the_picture(server: Server, trained: Trained) -> None:
 @pytest.mark.parametrize("place", [0, 1])
 def test_templates_equal_the_library_and_the_module(server: Server, trained: Trained, place: int) -> None:
     x = trained.data.test.inputs[4:5]
-    module, net = trained.modules[place], trained.subject.checkpoints[place].net
+    module, net = trained.modules[place], trained.nets[place]
     found = server.ask("explain", {"image": "test/4", "checkpoint": place})
     with torch.no_grad():
         values, order = module(x)[0].sort(descending=True)
@@ -153,7 +153,7 @@ def _view(server: Server, found: dict[str, Any], window: list[float]) -> dict[st
 
 def _plane(trained: Trained, found: dict[str, Any]) -> ma.partition.PlanePartition:
     anchors = trained.data.test.inputs[[0, 3, 7]]
-    return ma.partition.plane(trained.subject.checkpoints[1].net, anchors, extent=found["window"], progress=False)
+    return ma.partition.plane(trained.nets[1], anchors, extent=found["window"], progress=False)
 
 
 def test_a_plane_has_the_librarys_regions(server: Server, trained: Trained, divided: dict[str, Any]) -> None:

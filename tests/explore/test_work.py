@@ -13,12 +13,13 @@ from torch import nn
 
 import maxaffine as ma
 from maxaffine._data import DataSet, Split
-from maxaffine._explore import Checkpoint, Explorer, Subject, planes
-from maxaffine._explore import view as viewing
+from maxaffine._explore import Explorer, planes
 from maxaffine._explore.jobs import Desk, Job
+from maxaffine._report import Choices, Subject, find_subject
+from maxaffine._report import drawn_plane as viewing
 from maxaffine.errors import BadInput
+from tests.arrays import decoded
 from tests.explore.conftest import Trained
-from tests.explore.numbers import decoded
 
 
 def _wait(found: dict, explorer: Explorer) -> dict:
@@ -29,7 +30,7 @@ def _wait(found: dict, explorer: Explorer) -> dict:
 
 @pytest.fixture(scope="module")
 def explorer(trained: Trained) -> Explorer:
-    return Explorer(trained.subject, 50)
+    return Explorer(trained.moments, 50)
 
 
 IMAGES = ["test/0", "test/3", "test/7"]
@@ -45,24 +46,24 @@ def test_closing_says_whether_the_work_has_ended() -> None:
 
 
 def test_too_many_regions_end_the_work_with_a_way_on(trained: Trained) -> None:
-    found = Explorer(trained.subject, 50, most_cells=5)
+    found = Explorer(trained.moments, 50, most_cells=5)
     state = _wait(found.divide(IMAGES, 1, None), found)
     assert state["state"] == "failed" and "more than 5 regions" in state["words"] and "smaller part" in state["words"]
     assert state["share"] < 1
 
 
 def test_many_outputs_leave_room_for_fewer_regions(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planes, "MOST_OUTPUTS", 5 * len(trained.subject.names))
-    found = Explorer(trained.subject, 50)
+    monkeypatch.setattr(planes, "MOST_OUTPUTS", 5 * 10)
+    found = Explorer(trained.moments, 50)
     state = _wait(found.divide(IMAGES, 1, None), found)
     assert state["state"] == "failed" and "more than 5 regions" in state["words"]
 
 
 def test_many_regions_are_looked_at_from_the_middle(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planes, "FEW_UNITS", 0)
-    net, anchors = trained.subject.checkpoints[1].net, trained.data.test.inputs[[0, 3, 7]]
+    net, anchors = trained.nets[1], trained.data.test.inputs[[0, 3, 7]]
     for most in (10_000, 20):
-        found = Explorer(trained.subject, 50, most_cells=most)
+        found = Explorer(trained.moments, 50, most_cells=most)
         begun = found.divide(IMAGES, 1, None)
         state = _wait(begun, found)
         assert state["state"] == "done"
@@ -116,7 +117,7 @@ def test_a_plane_that_is_cancelled_keeps_the_middle_that_is_done(
         go_on.set()
         state = _wait(begun, explorer)
     assert state["state"] == "cancelled" and "not divided to the end" in state["note"] and "1/64" in state["note"]
-    net, anchors = trained.subject.checkpoints[0].net, trained.data.test.inputs[[0, 3, 7]]
+    net, anchors = trained.nets[0], trained.data.test.inputs[[0, 3, 7]]
     assert state["regions"] == ma.partition.plane(net, anchors, extent=state["window"], progress=False).regions
     assert explorer.planes.cell(begun["key"], 0)["cell"] == 0
     again = _wait(explorer.divide(IMAGES, 0, [-1.0, 3.0, -1.0, 3.0]), explorer)
@@ -196,13 +197,13 @@ def _rows(features: int = 6, classes: int = 2) -> DataSet:
     return DataSet("rows", split, replace(split), tuple(f"kind {number}" for number in range(classes)))
 
 
-def _subject(model: nn.Module, data: DataSet) -> Subject:
-    return Subject("net", data, (Checkpoint("now", ma.capture(model.eval(), data.test.inputs[:2])),))
+def _now(model: nn.Module, data: DataSet) -> dict[str, Subject]:
+    return {"now": find_subject(ma.capture(model.eval(), data.test.inputs[:2]), data, Choices(), "net")}
 
 
 def test_tables_and_one_output() -> None:
     model = nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 1))
-    explorer = Explorer(_subject(model, _rows()), 30)
+    explorer = Explorer(_now(model, _rows()), 30)
     assert explorer.about()["kind"] == "bars" and explorer.about()["classes"] == ["kind 0", "kind 1"]
     found = explorer.explain("test/2", 0)
     with torch.no_grad():
@@ -222,7 +223,7 @@ def test_signals_and_pooling() -> None:
     split = Split(torch.randn(20, 2, 32, generator=generator), torch.arange(20) % 3)
     data = DataSet("signals", split, replace(split), ("a", "b", "c"))
     model = nn.Sequential(nn.Conv1d(2, 4, 5), nn.ReLU(), nn.MaxPool1d(4), nn.Flatten(), nn.Linear(28, 3))
-    explorer = Explorer(_subject(model, data), 20)
+    explorer = Explorer(_now(model, data), 20)
     assert explorer.about()["kind"] == "lines" and len(explorer.explain("test/1", 0)["outputs"]) == 3
     plane = explorer.divide(["test/0", "test/1", "test/2"], 0, None)
     assert _wait(plane, explorer)["state"] == "done"
@@ -232,7 +233,7 @@ def test_signals_and_pooling() -> None:
 
 
 def test_a_network_without_kinks_has_no_neighbors_by_code() -> None:
-    explorer = Explorer(_subject(nn.Linear(6, 2), _rows()), 10)
+    explorer = Explorer(_now(nn.Linear(6, 2), _rows()), 10)
     explorer.near.begin(0).wait(30.0)
     found = explorer.neighbors("test/3", 0)
     assert [row["operator"] for row in found["rows"]] == [None]
@@ -244,7 +245,7 @@ def test_operators_that_never_switch_are_left_out() -> None:
     layers = [nn.Linear(6, 8), nn.ReLU(), dead, nn.ReLU(), nn.Linear(4, 3)]
     for model, shown, never in ((layers, ["1"], ["3"]), (layers[2:], [], ["1"])):
         features = 6 if model is layers else 8
-        explorer = Explorer(_subject(nn.Sequential(*model), _rows(features)), 10)
+        explorer = Explorer(_now(nn.Sequential(*model), _rows(features)), 10)
         explorer.near.begin(0).wait(30.0)
         found = explorer.neighbors("test/3", 0)
         assert [row["operator"] for row in found["rows"]] == [None, *shown] and found["left_out"] == never
@@ -252,16 +253,19 @@ def test_operators_that_never_switch_are_left_out() -> None:
 
 def test_labels_in_another_order_are_said_first(trained: Trained) -> None:
     names = [str(digit) for digit in (3, 1, 4, 0, 5, 9, 2, 6, 8, 7)]
-    data, moments = trained.data.ordered(names), trained.subject.checkpoints
-    about = Explorer(Subject("net", data, moments), 5).about()
+    data, net = trained.data.ordered(names), trained.nets[1]
+    explorer = Explorer({"now": find_subject(net, data, Choices())}, 5)
+    about = explorer.about()
+    assert explorer.order is not None
     assert about["order"].startswith("The labels seem to be in another order than the network's outputs: accuracy ")
     assert (
         "if output 0 means '0', output 2 means '2'" in about["order"] and "--class-names 0,1,2,3,4,5" in about["order"]
     )
-    assert Explorer(trained.subject, 5).about()["order"] == ""
-    assert Subject("net", data.ordered(list("0123456789")), moments).order is None
+    assert Explorer(trained.moments, 5).about()["order"] == ""
+    right = find_subject(net, data.ordered(list("0123456789")), Choices())
+    assert Explorer({"now": right}, 5).order is None
     # Weights from here have the labels of this data.
-    assert Subject("net", data, moments, fresh=True).order is None
+    assert Explorer({"now": find_subject(net, data, Choices(), fresh=True)}, 5).order is None
 
 
 @pytest.mark.parametrize(
@@ -273,22 +277,22 @@ def test_labels_in_another_order_are_said_first(trained: Trained) -> None:
 )
 def test_what_cannot_be_shown_is_refused(model: nn.Module, words: str) -> None:
     with pytest.raises(BadInput, match=words):
-        _subject(model, _rows())
+        Explorer(_now(model, _rows()))
 
 
 def test_subjects_must_belong_together(trained: Trained) -> None:
     data = _rows()
     with pytest.raises(BadInput, match="takes inputs of shape"):
-        Subject("net", data, trained.subject.checkpoints)
+        find_subject(trained.nets[0], data, Choices())
     with pytest.raises(BadInput, match="none is given"):
-        Subject("net", data, ())
+        Explorer({})
     two = (ma.capture(nn.Linear(6, outputs), data.test.inputs[:2]) for outputs in (2, 3))
     with pytest.raises(BadInput, match="as many at every checkpoint"):
-        Subject("net", data, tuple(Checkpoint(str(place), net) for place, net in enumerate(two)))
+        Explorer({str(place): find_subject(net, data, Choices()) for place, net in enumerate(two)})
 
 
 def test_a_hundred_own_inputs_are_kept(trained: Trained) -> None:
-    shelf = Explorer(trained.subject, 5).shelf
+    shelf = Explorer(trained.moments, 5).shelf
     cards = [shelf.keep(torch.zeros(1, 8, 8), "x") for _ in range(103)]
     assert shelf.page("own", None, 0, 200)[1] == 100
     with pytest.raises(BadInput, match="there is no"):
@@ -301,7 +305,7 @@ def test_values_have_no_classes_and_fields_their_coordinates() -> None:
     data = DataSet("points", split, replace(split), ("unlabeled",))
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3))
-    explorer = Explorer(_subject(model, data), 12)
+    explorer = Explorer(_now(model, data), 12)
     about = explorer.about()
     assert (about["task"], about["classes"], about["classifies"]) == ("field", [], False)
     assert about["outputs"] == ["value 0", "value 1", "value 2"]
@@ -327,6 +331,6 @@ def test_values_have_no_classes_and_fields_their_coordinates() -> None:
     cell = explorer.planes.cell(plane["key"], 0)
     assert cell["unit"] == 0 and cell["group"] == int(groups[0])
     with pytest.raises(BadInput, match="a plane goes through three, got 0"):
-        Explorer(_subject(nn.Sequential(nn.Linear(2, 3)), replace(data, class_names=("a", "b", "c"))), 12).divide(
+        Explorer(_now(nn.Sequential(nn.Linear(2, 3)), replace(data, class_names=("a", "b", "c"))), 12).divide(
             [], 0, None
         )

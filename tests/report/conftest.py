@@ -8,7 +8,7 @@ from torch import nn
 
 from maxaffine import _models as models
 from maxaffine._data import DataSet, Split
-from maxaffine._report import Choices, Contents, assemble
+from maxaffine._report import Choices, Contents, assemble, find_subject
 
 
 def _split(count: int, generator: torch.Generator) -> Split:
@@ -35,4 +35,5 @@ def model(data: DataSet) -> nn.Sequential:
 
 @pytest.fixture(scope="session")
 def contents(model: nn.Module, data: DataSet) -> Contents:
-    return assemble(model, data, Choices(images=3, neighbors=4, cells=300), "a network", "drawn at random")
+    choices = Choices(images=3, neighbors=4, cells=300)
+    return assemble(find_subject(model, data, choices, "a network", "drawn at random"))

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from maxaffine import SplineNetwork
 from maxaffine._data import DataSet, Split
-from maxaffine._report import Choices, Contents, LeftOut, assemble
+from maxaffine._report import Choices, Contents, LeftOut, assemble, find_subject
 from maxaffine._report import collect as assembling
+from maxaffine._report import subject as capturing
 from maxaffine._report.sections import cut, memory, origin
-from maxaffine._report.sections import subject as capturing
 from maxaffine._report.sections.answers import choose_inputs, exact
-from maxaffine._report.sections.subject import Meaning
+from maxaffine._report.subject import Meaning
 from maxaffine._templates import Memorization
 from maxaffine.errors import BadInput, NotPiecewiseAffine
 
@@ -30,7 +30,7 @@ ONE = Choices(images=1, checked=4, checked_double=2, probes=4, cells=50, memoriz
 
 
 def _assemble(model: nn.Module, data: DataSet, **options: Any) -> Contents:
-    return assemble(model.eval(), data, dataclasses.replace(ONE, **options), "a network", "drawn at random")
+    return assemble(find_subject(model.eval(), data, dataclasses.replace(ONE, **options)))
 
 
 def _gradient(model: nn.Module, x: Tensor, unit: int) -> Tensor:
@@ -97,8 +97,9 @@ def test_inputs_set_aside_here_are_doubtful_tests_of_what_was_trained_elsewhere(
 ) -> None:
     subject = capturing.find_subject(model, data, ONE)
     drawn = dataclasses.replace(subject, data=dataclasses.replace(data, set_aside=True))
-    for one, fresh, doubtful in [(drawn, False, True), (drawn, True, False), (subject, False, False)]:
-        assert origin.origin_of(one, "a network", "read", fresh).doubtful_test == doubtful
+    fresh = dataclasses.replace(drawn, fresh=True)
+    for one, doubtful in [(drawn, True), (fresh, False), (subject, False)]:
+        assert origin.origin_of(one).doubtful_test == doubtful
 
 
 def test_broken_capture_is_found(model: nn.Sequential, data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:

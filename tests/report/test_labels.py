@@ -16,7 +16,7 @@ from maxaffine._report.facts import Accuracy
 from maxaffine._report.labels import label_order
 from maxaffine._report.page import render
 from maxaffine._report.sections.hints import hints_of
-from maxaffine._report.sections.subject import find_subject
+from maxaffine._report.subject import find_subject
 
 NAMES = tuple("abcdefghij")
 
@@ -135,7 +135,7 @@ def teller(plain: DataSet) -> nn.Sequential:
 
 
 def _accuracy(network: nn.Module, data: DataSet, fresh: bool = False) -> Accuracy:
-    found, _ = _choose(find_subject(network, data, Choices()), Choices(), fresh)
+    found, _ = _choose(find_subject(network, data, Choices(), fresh=fresh), Choices())
     assert found is not None
     return found
 
@@ -163,10 +163,10 @@ def test_a_report_says_so_first(contents: Contents) -> None:
     assert order is not None and contents.accuracy is not None and contents.accuracy.order is None
     whole = dataclasses.replace(contents, accuracy=Accuracy(order.given, 60, order))
     assert as_text(whole).startswith(f"{order.finding} {order.cure}\n") and hints_of(whole)[0].finding == order.finding
-    page = render(whole, "files")
+    page = render(whole)
     assert page.index("different orders?") < page.index("Exact.</strong>") < page.index('class="facts"')
     assert '"moved": [' in as_json(whole)
-    assert "different orders?" not in render(contents, "files") and "another order" not in as_text(contents)
+    assert "different orders?" not in render(contents) and "another order" not in as_text(contents)
 
 
 def test_names_of_more_outputs_than_the_data_has_classes(plain: DataSet, teller: nn.Sequential) -> None:

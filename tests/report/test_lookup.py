@@ -13,13 +13,13 @@ from PIL import Image
 from torch import nn
 
 from maxaffine._data import DataSet, Split
-from maxaffine._report import Choices, Contents, as_json, look_up, lookup_text, write_lookup
+from maxaffine._report import Choices, Contents, as_json, find_subject, look_up, lookup_text, write
 from maxaffine._report.audit import DRAWN, audit_rows
 from maxaffine._report.facts import Neighborhoods
 from maxaffine._report.lookup import Lookup
+from maxaffine._report.page import render
 from maxaffine.errors import BadInput
-
-NAMES = ("a network", "drawn at random")
+from tests.pages import check_page
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +32,13 @@ def planted(data: DataSet) -> DataSet:
 
 @pytest.fixture(scope="module")
 def found(model: nn.Module, planted: DataSet) -> Lookup:
-    return look_up(model, planted, Choices(neighbors=4), [5, 2], True, NAMES)
+    return look_up(find_subject(model, planted, Choices(neighbors=4)), [5, 2], True)
 
 
 def test_neighbors_are_those_of_the_report(model: nn.Module, data: DataSet, contents: Contents) -> None:
     assert isinstance(contents.neighbors, Neighborhoods)
     chosen = [query.index for query in contents.neighbors.queries]
-    mine = look_up(model, data, Choices(neighbors=4), chosen, False, NAMES)
+    mine = look_up(find_subject(model, data, Choices(neighbors=4)), chosen, False)
     assert mine.audit is None
     for one, other in zip(mine.neighbors.queries, contents.neighbors.queries, strict=True):
         assert one.layers == other.layers
@@ -59,7 +59,7 @@ def test_planted_pair_and_label_are_found(found: Lookup, planted: DataSet) -> No
 
 
 def test_numbers_of_limited_searches_are_those_of_the_training_set(model: nn.Module, planted: DataSet) -> None:
-    few = look_up(model, planted, Choices(train_limit=7), None, True, NAMES)
+    few = look_up(find_subject(model, planted, Choices(train_limit=7)), None, True)
     assert few.audit is not None and few.audit.inputs == 7
     allowed = {0, 10, 20, 30, 40, 50, 60}
     assert {i for pair in few.audit.pairs for i in (pair.first, pair.second)} <= allowed
@@ -68,7 +68,7 @@ def test_numbers_of_limited_searches_are_those_of_the_training_set(model: nn.Mod
 
 
 def test_operators_are_chosen_by_name(model: nn.Module, data: DataSet) -> None:
-    mine = look_up(model, data, Choices(operators=("5",)), [0], False, NAMES)
+    mine = look_up(find_subject(model, data, Choices(operators=("5",))), [0], False)
     assert [name for name, _ in mine.neighbors.queries[0].layers] == ["5 (relu)"]
 
 
@@ -84,16 +84,31 @@ def test_text(found: Lookup) -> None:
 
 
 def test_files(found: Lookup, tmp_path: Path) -> None:
-    write_lookup(found, tmp_path)
+    write(found, tmp_path)
     numbers = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert numbers == json.loads(as_json(found)) and "exact" not in numbers
     assert numbers["audit"]["pairs"][0]["second"] == 60 and "pictures" not in numbers["audit"]
     assert found.audit is not None
-    names = {"neighbors-00005.png", "neighbors-00002.png", *(f"{name}.png" for name in audit_rows(found.audit))}
-    assert {path.name for path in (tmp_path / "figures").iterdir()} == names >= {"near-duplicates.png"}
+    names = {"class-shares", "neighbors-00005", "neighbors-00002", *audit_rows(found.audit)}
+    assert names >= {"near-duplicates"}
+    written = {f"{name}.{kind}" for name in names for kind in ("png", "svg", "json")}
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == written
     for name in names:
-        pixels = np.asarray(Image.open(tmp_path / "figures" / name))
+        pixels = np.asarray(Image.open(tmp_path / "figures" / f"{name}.png"))
         assert pixels.std() > 0
+
+
+def test_page_is_a_section_of_the_report(found: Lookup, contents: Contents) -> None:
+    """The same section, so that a reader of the one knows the other."""
+    page = check_page(render(found), ["same"])
+    assert page.said("Which training inputs does it treat as the same?") and page.said("Near-duplicates and labels")
+    for query in found.neighbors.queries:
+        assert page.said(f"Test input {query.index}: class {query.label}")
+    of_report = dataclasses.replace(contents, neighbors=found.neighbors, audit=found.audit, origin=found.origin)
+    shared = render(found).split('id="same-title">')[1].split("</section>")[0]
+    assert shared in render(of_report).replace('<span class="step" aria-hidden="true">5</span>', "")
+    alone = check_page(render(dataclasses.replace(found, audit=None)), ["same"])
+    assert not alone.said("Near-duplicates")
 
 
 def test_pictures_of_all_that_is_drawn(found: Lookup) -> None:
@@ -114,11 +129,11 @@ def test_nothing_suspicious_draws_nothing(found: Lookup) -> None:
 
 def test_bad_input(model: nn.Module, data: DataSet) -> None:
     with pytest.raises(BadInput, match=r"no test input 30; they are numbered from 0 to 29"):
-        look_up(model, data, Choices(), [3, 30], False, NAMES)
+        look_up(find_subject(model, data, Choices()), [3, 30], False)
     with pytest.raises(BadInput, match=r"operators: \['typo'\] are not .* there are \['1', '2', '5'\]"):
-        look_up(model, data, Choices(operators=("typo",)), None, False, NAMES)
+        look_up(find_subject(model, data, Choices(operators=("typo",))), None, False)
     affine = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
     with pytest.raises(BadInput, match="no piecewise-affine operator"):
-        look_up(affine, data, Choices(), None, False, NAMES)
+        look_up(find_subject(affine, data, Choices()), None, False)
     with pytest.raises(BadInput, match="k=1, but an input has 0 others"):
-        look_up(model, data, Choices(train_limit=1), None, True, NAMES)
+        look_up(find_subject(model, data, Choices(train_limit=1)), None, True)

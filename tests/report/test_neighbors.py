@@ -17,7 +17,7 @@ from maxaffine._report.audit import Audit, _judges, audit_lines, audit_of
 from maxaffine._report.facts import LeftOut, Neighborhoods
 from maxaffine._report.neighbors import INPUT, MEAN, neighbors_among, searched_inputs
 from maxaffine._report.page import render
-from maxaffine._report.sections.subject import find_subject, spaced
+from maxaffine._report.subject import find_subject, spaced
 from maxaffine.errors import BadInput
 
 
@@ -153,7 +153,7 @@ def test_an_operator_that_never_switches_is_left_out(data: DataSet, bias: float)
     assert found.shares == alone.shares and found.queries[0].layers == alone.queries[0].layers
     assert found.left_out_words == "Left out: 4 (relu), which never switches on the searched training inputs."
     assert alone.left_out == () and alone.left_out_words == ""
-    text = lookup_text(look_up(network, data, Choices(neighbors=4), [0], False, ("net", "drawn")))
+    text = lookup_text(look_up(find_subject(network, data, Choices(neighbors=4)), [0]))
     assert "\n" + found.left_out_words + "\n" in text
 
 
@@ -165,7 +165,7 @@ def test_a_report_says_what_is_left_out(contents: Contents) -> None:
     assert isinstance(contents.audit, Audit)
     audit = dataclasses.replace(contents.audit, too_small=(("rare", 2),), judges=10)
     whole = dataclasses.replace(contents, neighbors=near, audit=audit)
-    for text in (as_text(whole), render(whole, "files")):
+    for text in (as_text(whole), render(whole)):
         assert near.left_out_words in text and audit.too_small_words in text
     assert "eft out" not in as_text(contents) and "oo small" not in as_text(contents)
 
@@ -178,7 +178,7 @@ def test_where_nothing_switches_nothing_is_near(data: DataSet) -> None:
     assert isinstance(found, LeftOut)
     assert found.reason.startswith("Nothing ever switches at 2 (relu) on the 60 training inputs")
     with pytest.raises(BadInput, match=r"operators: nothing ever switches at 2 \(relu\) .*; name others"):
-        look_up(subject.model, data, Choices(), None, False, ("net", "drawn"))
+        look_up(subject)
 
 
 @pytest.mark.parametrize("small", [1, 2, 3])
@@ -187,7 +187,7 @@ def test_a_class_of_few_inputs_is_not_suspected(model: nn.Module, data: DataSet,
     labels = data.train.labels.clone()
     labels[6 : 6 + small] = 3
     few = dataclasses.replace(data, train=Split(data.train.inputs, labels), class_names=(*data.class_names, "rare"))
-    subject = dataclasses.replace(find_subject(model, few, Choices()), units=(4,))
+    subject = find_subject(model, few, Choices())
     searched = searched_inputs(subject, Choices())
     assert not isinstance(searched, LeftOut)
     audit = audit_of(searched, subject)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from maxaffine._data import DataSet, Split
 from maxaffine._network import ExactnessReport
-from maxaffine._report import Choices, Contents, as_json, as_text, assemble
+from maxaffine._report import Choices, Contents, as_json, as_text, assemble, find_subject
 from maxaffine._report import page as pages
 from maxaffine._report.audit import Audit
 from maxaffine._report.facts import Check, LeftOut
@@ -32,7 +32,7 @@ def light(contents: Contents) -> Contents:
 
 @pytest.fixture(scope="module")
 def text(contents: Contents) -> str:
-    return render(contents, "files")
+    return render(contents)
 
 
 def _wrong(contents: Contents) -> Contents:
@@ -77,8 +77,8 @@ TABLE = (nn.Linear(7, 9), nn.ReLU(), nn.Linear(9, 4))
 )
 def test_every_kind_of_network_has_a_page(shape: tuple[int, ...], classes: int, model: nn.Module, values: bool) -> None:
     choices = Choices(images=3, neighbors=3, cells=60, checked=4, checked_double=2, probes=5, memorized=10)
-    contents = assemble(model.eval(), _data(shape, classes), choices, "a network", "drawn at random")
-    page = check_page(render(contents, "files"), "files")
+    contents = assemble(find_subject(model.eval(), _data(shape, classes), choices))
+    page = check_page(render(contents))
     assert contents.exact and page.said("✓ Exact.")
     assert page.said("measured on the templates of classifiers; the network gives values") == values
     assert page.said("Colors are answers") == page.said("What made") != values
@@ -87,13 +87,13 @@ def test_every_kind_of_network_has_a_page(shape: tuple[int, ...], classes: int, 
 
 
 def test_class_names_are_escaped(text: str) -> None:
-    check_page(text, "files")
+    check_page(text)
     assert "$low$ &lt;b&gt;" in text
     assert "$low$ <b>" not in text
 
 
 def test_an_inexact_network_is_called_so(light: Contents, text: str) -> None:
-    page, exact = render(_wrong(light), "files"), text
+    page, exact = render(_wrong(light)), text
     assert "Not exact." in page and "✗ not exact" in page and "✓ Exact." not in page
     assert "Not checked in float64: it &lt;cannot&gt;." in page
     assert "✓ Exact." in exact and "Not exact." not in exact
@@ -103,15 +103,13 @@ def test_a_split_that_does_not_add_up_is_marked(light: Contents) -> None:
     one = light.answers[0]
     split = dataclasses.replace(one.splits[0], residual=0.25)
     broken = dataclasses.replace(one, splits=(split, *one.splits[1:]))
-    page = render(dataclasses.replace(light, answers=(broken,)), "files")
+    page = render(dataclasses.replace(light, answers=(broken,)))
     assert "2.5e−01 ✗" in page and "Not exact." in page
 
 
 def test_sections_that_are_left_out_say_why(contents: Contents) -> None:
     reasons = {name: LeftOut(f"no {name} <here>") for name in ("memory", "neighbors", "audit", "cut")}
-    page = check_page(
-        render(dataclasses.replace(contents, **reasons, accuracy=None, convex=True, hints=()), "files"), "files"
-    )
+    page = check_page(render(dataclasses.replace(contents, **reasons, accuracy=None, convex=True, hints=())))
     for name in ("memory", "neighbors", "cut"):
         assert page.said(f"no {name} <here>")
     assert page.said("does not apply") and page.said("provably convex")
@@ -120,7 +118,7 @@ def test_sections_that_are_left_out_say_why(contents: Contents) -> None:
 
 
 def test_the_page_says_the_numbers_of_its_records(contents: Contents, text: str) -> None:
-    page = check_page(text, "files")
+    page = check_page(text)
     assert isinstance(contents.memory, Memorization) and isinstance(contents.audit, Audit)
     # Two epochs of so few inputs: the templates do not fit them yet.
     assert contents.memory.reason and page.said(f"How much is memorized cannot be told: {contents.memory.reason}.")
@@ -138,7 +136,7 @@ def test_the_page_says_the_numbers_of_its_records(contents: Contents, text: str)
         assert page.said(hint.finding) and page.said(hint.advice)
     links = [attributes["href"] for tag, attributes in page.tags if tag == "a" and "href" in attributes]
     for kind in ("png", "svg", "json"):
-        assert f"files/plane.{kind}" in links and f"files/templates-{contents.answers[0].index:05}.{kind}" in links
+        assert f"figures/plane.{kind}" in links and f"figures/templates-{contents.answers[0].index:05}.{kind}" in links
 
 
 def test_too_large_a_page_has_smaller_pictures(light: Contents, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,18 +144,18 @@ def test_too_large_a_page_has_smaller_pictures(light: Contents, monkeypatch: pyt
     one = light.answers[0]
     large = dataclasses.replace(one, splits=tuple(dataclasses.replace(split, template=noise) for split in one.splits))
     changed = dataclasses.replace(light, answers=(large,))
-    whole = len(render(changed, "files").encode())
+    whole = len(render(changed).encode())
     monkeypatch.setattr(pages, "MOST_BYTES", whole - 1)
-    assert len(render(changed, "files").encode()) < whole
+    assert len(render(changed).encode()) < whole
     monkeypatch.setattr(pages, "MOST_BYTES", 1000)
     with pytest.raises(MaxAffineError, match="larger than 10 MB"):
-        render(changed, "files")
+        render(changed)
 
 
 def test_a_share_that_cannot_be_told_is_not(light: Contents, contents: Contents) -> None:
     assert isinstance(contents.memory, Memorization)
     away = dataclasses.replace(contents.memory.train, alignments=-contents.memory.train.alignments.abs())
-    page = check_page(render(dataclasses.replace(light, memory=Memorization(away, away)), "files"), "files")
+    page = check_page(render(dataclasses.replace(light, memory=Memorization(away, away))))
     assert page.said("cannot be told: the templates do not fit the training inputs") and not page.said("nan")
 
 
@@ -165,7 +163,7 @@ def test_what_chance_explains_is_not_called_memorized(light: Contents, contents:
     assert isinstance(contents.memory, Memorization)
     fitting = dataclasses.replace(contents.memory.train, alignments=contents.memory.train.alignments + 0.5)
     alike = Memorization(fitting, fitting)
-    page = check_page(render(dataclasses.replace(light, memory=alike), "files"), "files")
+    page = check_page(render(dataclasses.replace(light, memory=alike)))
     assert page.said("none of the templates' fit") and page.said("no more than chance explains")
     assert not page.said("that much is memorized")
 
@@ -173,7 +171,7 @@ def test_what_chance_explains_is_not_called_memorized(light: Contents, contents:
 def test_test_inputs_that_may_be_known_are_called_so(contents: Contents) -> None:
     for doubtful in (True, False):
         changed = dataclasses.replace(contents, origin=dataclasses.replace(contents.origin, doubtful_test=doubtful))
-        page = check_page(render(changed, "files"), "files")
+        page = check_page(render(changed))
         assert page.said("unless it was trained on them") == doubtful
         assert page.said("may have been trained on") == doubtful
         assert ("was it trained on them?" in as_text(changed)) == doubtful
@@ -197,7 +195,7 @@ def test_json_holds_no_pictures_and_is_strict(contents: Contents) -> None:
 
 
 def test_every_residual_has_its_column(contents: Contents) -> None:
-    table = render(contents, "files").split("Table of the residuals")[1].split("</table>")[0]
+    table = render(contents).split("Table of the residuals")[1].split("</table>")[0]
     rows = table.split("<tbody>")[1].split("</tr>")[:-1]
     assert rows and all(row.count("<td") == table.count("<th ") for row in rows)
 

@@ -20,9 +20,11 @@ from maxaffine._data import DataSet, Split
 from maxaffine._report import Choices, Contents, LeftOut, assemble
 from maxaffine._report.illustrations import illustrations
 from maxaffine._report.page import render
+from maxaffine._report.plane_page import plane_content
 from maxaffine._report.sections import cut as cutting
 from maxaffine._report.sections.cut import Cut, cut_of
-from maxaffine._report.sections.subject import Meaning, Subject, find_subject
+from maxaffine._report.subject import Meaning, Subject, find_subject
+from tests.arrays import decoded
 
 SMALL = Choices(images=3, neighbors=3, cells=60, checked=4, checked_double=2, probes=5, memorized=10)
 CLASS_WORDS = re.compile(r"(?i)\b(class|classes|decisions?|answer(s|ed)?|accuracy|runner-up|won|win|wins)\b")
@@ -46,7 +48,7 @@ def _network(inputs: int, outputs: int, seed: int = 0) -> nn.Sequential:
 
 
 def _assembled(model: nn.Module, data: DataSet, **options: Any) -> Contents:
-    return assemble(model, data, dataclasses.replace(SMALL, **options), "a network", "drawn at random")
+    return assemble(find_subject(model, data, dataclasses.replace(SMALL, **options)))
 
 
 def _section(page: str, key: str) -> str:
@@ -68,7 +70,7 @@ def test_reports_on_values_speak_of_no_classes(
     names = tuple(map(str, range(labels))) or ("unlabeled",)
     found = _assembled(_network(inputs, outputs), _rows(x, torch.arange(30) % max(1, labels), names), task=task)
     assert found.meaning is meaning and found.exact and found.accuracy is None
-    page = render(found, "files")
+    page = render(found)
     for key in ("network", "why", "memorized", "same", "space", "next"):
         assert not CLASS_WORDS.search(_section(page, key)), key
     kept = json.loads(report.as_json(found))
@@ -117,7 +119,9 @@ def test_bands_lie_between_their_levels() -> None:
         assert lines.length == pytest.approx(alone.length) and lines.length > 0
     panels = report.plane_figure(plane).axes
     assert panels[0].get_title() == f"the value ({plane.regions} regions)"
-    assert report.plane_page(plane).count('class="level"') + len(plane.level_set(0.0)) == sum(map(len, found.lines))
+    picture = plane_content(plane, str, 0)["data"]["picture"]
+    drawn, bold = (decoded(picture[name]) for name in ("boundary", "surface"))
+    assert len(drawn) == sum(map(len, found.lines)) and len(bold) == len(plane.level_set(0.0))
     with pytest.raises(ma.BadInput, match="not classes"):
         report.plane_figure(plane, ["class"])
     with pytest.raises(ma.BadInput, match="outputs: expected some of 0..0"):
@@ -178,7 +182,7 @@ def test_the_first_change_of_the_answer_is_found_however_narrow() -> None:
     """Of 33 samples none lies in the strip, so that no change was found, and a boundary promised that is not there."""
     subject = _subject(_Strip(0, 0.4, 1 / 2000))
     samples = torch.linspace(0, 1, 33)[:, None] * torch.tensor([[1.0, 0.0]])
-    assert subject.model(samples).argmax(1).eq(0).all()
+    assert subject.model is not None and subject.model(samples).argmax(1).eq(0).all()
     found = _cut(subject)
     assert found.share < 1
     change = found.change
@@ -199,7 +203,7 @@ def _page_of(contents: Contents, found: Cut) -> str:
     named = dataclasses.replace(contents.origin, class_names=("no", "yes"), input_shape=(2,))
     light = dataclasses.replace(contents, origin=named, cut=found, answers=(), hints=(), meaning=Meaning.CLASSES)
     left = LeftOut("left out")
-    return _section(render(dataclasses.replace(light, memory=left, neighbors=left, audit=left), "files"), "space")
+    return _section(render(dataclasses.replace(light, memory=left, neighbors=left, audit=left)), "space")
 
 
 def test_no_boundary_is_promised_where_there_is_none(contents: Contents) -> None:

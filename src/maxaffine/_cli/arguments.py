@@ -38,23 +38,10 @@ def add_command(
     run: Run,
     does: str,
     examples: str,
-    places: Sequence[str] = ("model", "data"),
-    captures: bool = True,
+    places: Sequence[str] = ("model", "data"),  # options that can also be given without their names
+    captures: bool = True,  # and so takes the options on what the network is
 ) -> argparse.ArgumentParser:
-    """A command with the options on model and data that every command has.
-
-    Args:
-        commands: Where it is added.
-        name: Its name.
-        run: What it does: from the parsed options to the exit code.
-        does: The same in a few words, for the list of commands.
-        examples: The end of its help.
-        places: Options that can also be given without their names, in this order.
-        captures: Whether it captures the network, and takes the options that only then have a meaning.
-
-    Returns:
-        Its parser, for options of its own.
-    """
+    """A command with the options on model and data that every command has."""
     command = commands.add_parser(
         name,
         help=does,
@@ -104,37 +91,26 @@ def _add_inside(add: Callable[..., object]) -> None:
 
 
 def add_epochs(command: argparse.ArgumentParser) -> None:
-    """Add the option of a command that trains a network which has no weights yet.
-
-    Args:
-        command: Its parser.
-    """
+    """Add the option of a command that trains a network which has no weights yet."""
     does = "passes of training (0: none; default: by the size of the data)"
     command.add_argument("--epochs", type=natural, metavar="N", help=does)
 
 
-def add_task(command: argparse.ArgumentParser) -> None:
-    """Add the option of a command whose words depend on what the outputs stand for.
+def add_out(command: argparse.ArgumentParser, default: str) -> None:
+    """Add the options of a command that writes a folder."""
+    does = "folder to write (default: %(default)s)"
+    command.add_argument("-o", "--out", type=place, default=default, metavar="DIR", help=does)
+    command.add_argument("--overwrite", action="store_true", help="replace the folder, with all that it holds")
 
-    Args:
-        command: Its parser.
-    """
+
+def add_task(command: argparse.ArgumentParser) -> None:
+    """Add the option of a command whose words depend on what the outputs stand for."""
     does = "what the outputs are: classes, a value, values, or a field over coordinates (default: inferred)"
     command.add_argument("--task", choices=[task.value for task in Task], help=does)
 
 
 def path(text: str) -> Path:
-    """Read the name of a file or folder.
-
-    Args:
-        text: The word on the command line, which may begin with ``~``.
-
-    Returns:
-        The path.
-
-    Raises:
-        argparse.ArgumentTypeError: If there is no such home.
-    """
+    """Read the name of a file or folder."""
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
@@ -142,63 +118,26 @@ def path(text: str) -> Path:
 
 
 def place(text: str) -> Path:
-    """Read where to write.
-
-    Args:
-        text: The word on the command line.
-
-    Returns:
-        The whole path, without links.
-    """
+    """Read where to write."""
     return Path(os.path.realpath(path(text)))
 
 
 def natural(text: str) -> int:
-    """Read a whole number of at least 0.
-
-    Args:
-        text: The word on the command line.
-
-    Returns:
-        The number.
-
-    Raises:
-        argparse.ArgumentTypeError: If it is not one.
-    """
+    """Read a whole number of at least 0."""
     if not text.isascii() or not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
     return int(text)
 
 
 def positive(text: str) -> int:
-    """Read a whole number of at least 1.
-
-    Args:
-        text: The word on the command line.
-
-    Returns:
-        The number.
-
-    Raises:
-        argparse.ArgumentTypeError: If it is not one.
-    """
+    """Read a whole number of at least 1."""
     if natural(text) == 0:
         raise argparse.ArgumentTypeError("0 is too few; give at least 1")
     return int(text)
 
 
 def not_negative(text: str) -> float:
-    """Read a number of at least 0.
-
-    Args:
-        text: The word on the command line.
-
-    Returns:
-        The number.
-
-    Raises:
-        argparse.ArgumentTypeError: If it is not one.
-    """
+    """Read a number of at least 0."""
     try:
         number = float(text)
     except ValueError:
@@ -209,17 +148,7 @@ def not_negative(text: str) -> float:
 
 
 def numbers(text: str) -> tuple[float, ...]:
-    """Read numbers.
-
-    Args:
-        text: The word on the command line, such as ``0.485,0.456,0.406``.
-
-    Returns:
-        The numbers.
-
-    Raises:
-        argparse.ArgumentTypeError: If one of them is not a number.
-    """
+    """Read numbers."""
     try:
         return tuple(float(number) for number in text.split(","))
     except ValueError as error:
@@ -227,12 +156,5 @@ def numbers(text: str) -> tuple[float, ...]:
 
 
 def shape(text: str) -> tuple[int, ...]:
-    """Read the shape of one input.
-
-    Args:
-        text: The word on the command line, such as ``3,224,224``.
-
-    Returns:
-        The sizes.
-    """
+    """Read the shape of one input."""
     return tuple(positive(size) for size in text.split(","))

@@ -15,8 +15,8 @@ from maxaffine import _search as search
 from maxaffine._capture import SplineNetwork
 
 from .arguments import add_command, natural, positive
+from .loading import capture_model, first_model
 from .printing import DONE, INTERRUPTED, say
-from .subject import captured, first_model
 
 EXAMPLES = """examples:
   maxaffine encode digits --state-dict weights.safetensors --store digits.lance
@@ -29,11 +29,7 @@ A run that was killed goes on where it was when the same command is given again.
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    """Add the command.
-
-    Args:
-        commands: Where it is added.
-    """
+    """Add the command."""
     command = add_command(commands, "encode", run, "write the codes of a data set into a store", EXAMPLES, ["data"])
     option = command.add_argument
     option("--store", required=True, metavar="PATH", help="folder or address (s3://...), made if it is not there")
@@ -49,14 +45,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Encode.
-
-    Args:
-        arguments: The parsed options.
-
-    Returns:
-        The exit code.
-    """
+    """Encode."""
     inputs, class_names = data.load_part(
         arguments.data,
         arguments.part,
@@ -94,4 +83,4 @@ def run(arguments: argparse.Namespace) -> int:
 def _network(arguments: argparse.Namespace, example: Tensor, classes: int) -> SplineNetwork:
     """The network, made anew wherever it is needed: in each worker from the same options."""
     model = first_model(arguments, example.shape[1:], classes)
-    return captured(arguments, model, example)
+    return capture_model(arguments, model, example)

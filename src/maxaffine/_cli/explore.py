@@ -9,16 +9,15 @@ import sys
 import webbrowser
 from pathlib import Path
 
-from torch import nn
-
 from maxaffine import _data as data
 from maxaffine import _explore as explore
 from maxaffine import _models as models
+from maxaffine import _report as report
 from maxaffine.errors import BadInput
 
 from .arguments import add_command, add_epochs, add_task, natural, path, positive
+from .loading import epochs_to_train, first_model, is_fresh, read_data, subject_of
 from .printing import DONE, progress, say
-from .subject import asked_epochs, captured, first_model, is_fresh, read_data
 
 EXAMPLES = """examples:
   maxaffine explore                                             a cnn on scikit-learn's digits, epoch by epoch
@@ -36,11 +35,7 @@ PATIENCE = 3.0
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    """Add the command.
-
-    Args:
-        commands: Where it is added.
-    """
+    """Add the command."""
     does = "ask a network about pictures and planes, live in a browser"
     command = add_command(commands, "explore", run, does, EXAMPLES)
     add_epochs(command)
@@ -57,25 +52,16 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve the page until Ctrl-C.
-
-    Args:
-        arguments: The parsed options.
-
-    Returns:
-        The exit code.
-    """
+    """Serve the page until Ctrl-C."""
     explore.require()
     files = _files(arguments)
     data_set = read_data(arguments)
     say(arguments, f"{data_set.name}: {len(data_set.train)} training and {len(data_set.test)} test inputs")
     moments = _read(arguments, data_set, files) if files else _train(arguments, data_set)
-    name = arguments.model.replace("\\", "/").rsplit("/", 1)[-1]
-    subject = explore.Subject(name, data_set, tuple(moments), arguments.output_index, _trained_here(arguments, files))
-    warning = f"{subject.order.finding} {subject.order.cure}" if subject.order else ""
+    explorer = explore.Explorer(moments, arguments.train_limit)
+    warning = f"{explorer.order.finding} {explorer.order.cure}" if explorer.order else ""
     if warning:
         say(arguments, warning)
-    explorer = explore.Explorer(subject, arguments.train_limit)
     explorer.near.begin(len(moments) - 1)
 
     def ready(address: str) -> None:
@@ -91,11 +77,6 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.flush()
         os._exit(DONE)
     return DONE
-
-
-def _trained_here(arguments: argparse.Namespace, files: list[Path]) -> bool:
-    """Whether the outputs have learned the labels of this data, or nothing."""
-    return not files and is_fresh(arguments)
 
 
 def _files(arguments: argparse.Namespace) -> list[Path]:
@@ -119,36 +100,38 @@ def _files(arguments: argparse.Namespace) -> list[Path]:
     return files
 
 
-def _read(arguments: argparse.Namespace, data_set: data.DataSet, files: list[Path]) -> list[explore.Checkpoint]:
-    moments = []
+def _read(arguments: argparse.Namespace, data_set: data.DataSet, files: list[Path]) -> dict[str, report.Subject]:
+    """The network at the moments of these files, by their names, or by their paths where two have one name."""
+    moments = {}
     for file in files:
         progress(f"capturing {file.name} ...")
         arguments.state_dict = file
         model = first_model(arguments, data_set.input_shape, data_set.classes)
-        moments.append(_moment(arguments, file.stem, model, data_set))
+        moments[str(file) if file.stem in moments else file.stem] = subject_of(arguments, model, data_set)
     return moments
 
 
-def _train(arguments: argparse.Namespace, data_set: data.DataSet) -> list[explore.Checkpoint]:
+def _train(arguments: argparse.Namespace, data_set: data.DataSet) -> dict[str, report.Subject]:
     """The model; where it is trained here, at several moments of its training."""
     model = first_model(arguments, data_set.input_shape, data_set.classes)
-    epochs = asked_epochs(arguments, data_set)
-    if epochs == 0:
-        return [_moment(arguments, "as it is", model, data_set)]
-    moments = [_moment(arguments, "before training", model, data_set)]
+    epochs = epochs_to_train(arguments, data_set)
+    moments: dict[str, report.Subject] = {}
 
-    def keep(epoch: models.Epoch) -> None:
+    def keep(name: str) -> None:
+        # Weights from here have learned the labels of this data, or nothing.
+        moments[name] = subject_of(arguments, model, data_set, fresh=is_fresh(arguments))
+
+    def keep_epoch(epoch: models.Epoch) -> None:
         if epoch.number in KEPT_EPOCHS and epoch.number < epochs:
             model.eval()
-            moments.append(_moment(arguments, f"epoch {epoch.number}", model, data_set))
+            keep(f"epoch {epoch.number}")
             model.train()
 
-    result = models.train(model, data_set.train, epochs=epochs, seed=arguments.seed, after_epoch=keep)
-    if result.interrupted:
-        raise KeyboardInterrupt
-    say(arguments, f"trained here: {epochs} epochs with seed {arguments.seed}; nothing is written")
-    return [*moments, _moment(arguments, f"best (epoch {result.best_epoch})", model, data_set)]
-
-
-def _moment(arguments: argparse.Namespace, name: str, model: nn.Module, data_set: data.DataSet) -> explore.Checkpoint:
-    return explore.Checkpoint(name, captured(arguments, model, data_set.test.inputs[:2], data_set.classes))
+    keep("before training" if epochs else "as it is")
+    if epochs:
+        result = models.train(model, data_set.train, epochs=epochs, seed=arguments.seed, after_epoch=keep_epoch)
+        if result.interrupted:
+            raise KeyboardInterrupt
+        say(arguments, f"trained here: {epochs} epochs with seed {arguments.seed}; nothing is written")
+        keep(f"best (epoch {result.best_epoch})")
+    return moments

@@ -17,8 +17,9 @@ from .printing import DONE, FAILED, INTERRUPTED
 COMMANDS = (report, explore, train, neighbors, partition, encode, operators)
 # Refusals speak of capture's arguments, which are options of a command.
 REFUSAL_OPTIONS = "\n  here: --output pre_activation, --until NAME"
-# And those of data speak of arguments of load.
+# And those of data, and of folders to write, speak of arguments of functions.
 LOAD_OPTIONS = {"channels=": "\n  here: --channels first, --channels last", "size=": "\n  here: --size N"}
+OVERWRITE = ("pass overwrite=True", "\n  here: --overwrite")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,6 +61,8 @@ def _options(error: MaxAffineError) -> str:
     """The options of a command for what an error calls by the names of arguments."""
     if isinstance(error, NotPiecewiseAffine):
         return REFUSAL_OPTIONS
+    if OVERWRITE[0] in str(error):
+        return OVERWRITE[1]
     named = (option for name, option in LOAD_OPTIONS.items() if isinstance(error, DataError) and name in str(error))
     return next(named, "")
 

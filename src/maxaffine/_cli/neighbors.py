@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from maxaffine import _report as report
-from maxaffine._data import DataSet
 
-from .arguments import add_command, add_epochs, natural, place, positive
+from .arguments import add_command, add_epochs, add_out, natural, positive
+from .loading import staged, trained_subject
 from .printing import DONE, progress, say
-from .subject import read_data, trained_model
 
 EXAMPLES = """examples:
   maxaffine neighbors                                           six digits, and what a cnn takes for the same
@@ -21,16 +21,11 @@ DOES = "find the training inputs that a network treats like some test inputs"
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    """Add the command.
-
-    Args:
-        commands: Where it is added.
-    """
+    """Add the command."""
     command = add_command(commands, "neighbors", run, DOES, EXAMPLES)
     add_epochs(command)
     option = command.add_argument
-    does = "folder to write (default: %(default)s)"
-    option("-o", "--out", type=place, default="maxaffine-neighbors", metavar="DIR", help=does)
+    add_out(command, "maxaffine-neighbors")
     option("--query", type=natural, nargs="+", metavar="I", help="numbers of test inputs (default: evenly spaced ones)")
     does = "how many test inputs, where none is named (default: %(default)s)"
     option("--images", type=positive, default=6, metavar="N", help=does)
@@ -44,39 +39,24 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the picture grids and print the table.
-
-    Args:
-        arguments: The parsed options.
-
-    Returns:
-        The exit code.
-    """
+    """Write the page and print the table."""
     report.require()
-    out = arguments.out
-    with report.staged(out, arguments.state_dict) as folder:
-        data_set = read_data(arguments)
-        say(arguments, f"{data_set.name}: {len(data_set.train)} training and {len(data_set.test)} test inputs")
-        model, weights = trained_model(arguments, data_set, folder / report.WEIGHTS)
+    with staged(arguments) as folder:
+        subject = trained_subject(
+            arguments,
+            folder,
+            images=arguments.images,
+            neighbors=arguments.count,
+            train_limit=arguments.train_limit or sys.maxsize,
+            operators=None if arguments.operators is None else tuple(arguments.operators),
+        )
         progress("encoding and searching ...")
-        names = (arguments.model, weights)
-        found = report.look_up(model, data_set, _choices(arguments, data_set), arguments.query, arguments.audit, names)
+        found = report.look_up(subject, arguments.query, arguments.audit)
         say(arguments, report.lookup_text(found))
         progress("drawing ...")
-        report.write_lookup(found, folder)
+        report.write(found, folder)
     if arguments.json:
-        print((out / report.RESULTS).read_text(encoding="utf-8"))
+        print((arguments.out / report.RESULTS).read_text(encoding="utf-8"))
     else:
-        print(f"pictures: {out / report.FIGURES}")
+        print(f"neighbors: {arguments.out / report.PAGE}")
     return DONE
-
-
-def _choices(arguments: argparse.Namespace, data_set: DataSet) -> report.Choices:
-    return report.Choices(
-        images=arguments.images,
-        neighbors=arguments.count,
-        train_limit=arguments.train_limit or len(data_set.train),
-        output=arguments.output,
-        until=arguments.until,
-        operators=None if arguments.operators is None else tuple(arguments.operators),
-    )

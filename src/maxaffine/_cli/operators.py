@@ -10,8 +10,8 @@ import torch
 from maxaffine._capture import SplineNetwork, registered
 
 from .arguments import add_command, positive, shape
+from .loading import capture_model, first_model, read_data
 from .printing import DONE
-from .subject import captured, first_model, read_data
 
 EXAMPLES = """examples:
   maxaffine operators                                           the cnn for digits
@@ -22,11 +22,7 @@ EXAMPLES = """examples:
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    """Add the command.
-
-    Args:
-        commands: Where it is added.
-    """
+    """Add the command."""
     command = add_command(commands, "operators", run, "list the operators of a network", EXAMPLES)
     option = command.add_argument
     option("--rules", action="store_true", help="list instead every operator that capture has a rule for")
@@ -36,14 +32,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the list.
-
-    Args:
-        arguments: The parsed options.
-
-    Returns:
-        The exit code.
-    """
+    """Print the list."""
     if arguments.rules:
         return _rules(arguments)
     net = _network(arguments)
@@ -74,4 +63,4 @@ def _network(arguments: argparse.Namespace) -> SplineNetwork:
         data_set = read_data(arguments)
         example = data_set.test.inputs[:2]
         model = first_model(arguments, data_set.input_shape, data_set.classes)
-    return captured(arguments, model, example)
+    return capture_model(arguments, model, example)

@@ -14,13 +14,12 @@ import torch
 from maxaffine import _data as data
 from maxaffine import _report as report
 from maxaffine._drawing import png
-from maxaffine._network import Task
 from maxaffine._partition import PlanePartition, plane
 from maxaffine.errors import BadInput
 
-from .arguments import add_command, add_epochs, add_task, natural, numbers, place
+from .arguments import add_command, add_epochs, add_out, add_task, natural, numbers
+from .loading import staged, trained_subject
 from .printing import DONE, FAILED, INTERRUPTED, progress, say
-from .subject import captured, read_data, trained_model
 
 EXAMPLES = """examples:
   maxaffine partition                                           the cnn for digits, through three test digits
@@ -35,18 +34,13 @@ MARGIN = 0.25
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    """Add the command.
-
-    Args:
-        commands: Where it is added.
-    """
+    """Add the command."""
     does = "divide a plane of inputs into the network's regions, exactly"
     command = add_command(commands, "partition", run, does, EXAMPLES)
     add_epochs(command)
     add_task(command)
     option = command.add_argument
-    does = "folder to write (default: %(default)s)"
-    option("-o", "--out", type=place, default="maxaffine-partition", metavar="DIR", help=does)
+    add_out(command, "maxaffine-partition")
     does = (
         "test inputs that span the plane (default: the first three of different classes; of a network that takes two"
         " numbers, no anchors: the plane of all inputs)"
@@ -66,33 +60,21 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Partition the plane, check it against the network, write figure, page and arrays.
-
-    Args:
-        arguments: The parsed options.
-
-    Returns:
-        The exit code: a failure where the partition and the network disagree, 130 where it was interrupted.
-    """
+    """Partition the plane, check it against the network, write figure, page and arrays."""
     report.require()
     out = arguments.out
-    with report.staged(out, arguments.state_dict) as folder:
-        data_set = read_data(arguments)
-        model, weights = trained_model(arguments, data_set, folder / report.WEIGHTS)
-        say(arguments, f"{arguments.model} on {data_set.name}: {weights}")
-        where = _plane(arguments, data_set)
-        progress("capturing and partitioning ...")
-        net = captured(arguments, model, data_set.test.inputs[[0, -1]], data_set.classes)
-        given: dict[str, Any] = {
-            n: report.like_model(x, model) if isinstance(x, torch.Tensor) else x for n, x in where.items()
-        }
-        found = plane(net, **given, output=arguments.output_index)
+    with staged(arguments) as folder:
+        subject = trained_subject(arguments, folder, output_index=arguments.output_index, task=arguments.task)
+        say(arguments, f"{subject.name}: {subject.weights}")
+        where = _plane(arguments, subject.data)
+        progress("partitioning ...")
+        given: dict[str, Any] = {n: subject.like(x) if isinstance(x, torch.Tensor) else x for n, x in where.items()}
+        found = plane(subject.net, **given, output=subject.output)
         say(arguments, str(found))
-        whole = arguments.until is None and arguments.output == "as_is"
-        checked = found.verify(model if whole else None, every_cell=found.regions <= ALL_CHECKED, raises=False)
+        checked = found.verify(subject.untouched, every_cell=found.regions <= ALL_CHECKED, raises=False)
         say(arguments, f"check against the network: {checked}")
         progress("drawing ...")
-        files = _write(found, folder, data_set)
+        files = _write(found, folder, subject)
     if arguments.json:
         print(json.dumps({"files": [str(out / name) for name in files], **_numbers(found, checked.exact)}, indent=1))
     else:
@@ -137,17 +119,7 @@ def _around(points: torch.Tensor) -> tuple[float, ...]:
 
 
 def three(text: str) -> tuple[int, int, int]:
-    """Read three different whole numbers.
-
-    Args:
-        text: The word on the command line, such as ``0,4,7``.
-
-    Returns:
-        The numbers.
-
-    Raises:
-        argparse.ArgumentTypeError: If they are not three, or not different.
-    """
+    """Read three different whole numbers."""
     places = tuple(natural(word) for word in text.split(","))
     if len(set(places)) != 3 or len(places) != 3:
         raise argparse.ArgumentTypeError(f"{text!r} does not name three different inputs; give e.g. 0,1,2")
@@ -155,17 +127,7 @@ def three(text: str) -> tuple[int, int, int]:
 
 
 def rectangle(text: str) -> tuple[float, ...]:
-    """Read the sides of a rectangle.
-
-    Args:
-        text: The word on the command line, such as ``-1,2,-1,2``, or ``2`` for ``-2,2,-2,2``.
-
-    Returns:
-        Left, right, bottom, top.
-
-    Raises:
-        argparse.ArgumentTypeError: If they are neither four numbers nor one.
-    """
+    """Read the sides of a rectangle."""
     sides = numbers(text)
     if len(sides) not in (1, 4):
         raise argparse.ArgumentTypeError(f"{text!r} is neither left,right,bottom,top nor one number")
@@ -201,9 +163,8 @@ def _numbers(found: PlanePartition, exact: bool) -> dict[str, object]:
     }
 
 
-def _write(found: PlanePartition, folder: Path, data_set: data.DataSet) -> list[str]:
-    classes = found.task is Task.CLASSES and len(data_set.class_names) >= max(2, found.values.shape[1])
-    names = list(data_set.class_names) if classes else None
+def _write(found: PlanePartition, folder: Path, subject: report.Subject) -> list[str]:
+    names = subject.data.class_names if subject.classifies else None
     np.savez_compressed(folder / report.ARRAYS, allow_pickle=False, **found.to_numpy())
     files = [report.ARRAYS]
     if found.regions <= MOST_DRAWN:

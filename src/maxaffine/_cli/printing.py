@@ -9,21 +9,12 @@ DONE, FAILED, INTERRUPTED = 0, 1, 130
 
 
 def say(arguments: argparse.Namespace, text: str) -> None:
-    """Print one finding on stdout, which belongs to the JSON alone where that is asked for.
-
-    Args:
-        arguments: The parsed options.
-        text: The finding.
-    """
+    """Print one finding on stdout, which belongs to the JSON alone where that is asked for."""
     if not arguments.json:
         print(text, flush=True)
 
 
 def progress(text: str) -> None:
-    """Print what is being done, on a terminal only.
-
-    Args:
-        text: What is being done.
-    """
+    """Print what is being done, on a terminal only."""
     if sys.stderr.isatty():
         print(text, file=sys.stderr)

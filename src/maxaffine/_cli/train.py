@@ -13,8 +13,8 @@ from maxaffine import _models as models
 from maxaffine.errors import BadInput
 
 from .arguments import add_command, add_epochs, not_negative, path, positive
+from .loading import default_epochs, first_model, read_data, require_trainable
 from .printing import DONE, INTERRUPTED, say
-from .subject import default_epochs, first_model, read_data, require_trainable
 
 EXAMPLES = """examples:
   maxaffine train                                               a cnn on scikit-learn's digits
@@ -27,11 +27,7 @@ The weights are the best so far at any time: Ctrl-C ends the training and keeps 
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    """Add the command.
-
-    Args:
-        commands: Where it is added.
-    """
+    """Add the command."""
     command = add_command(commands, "train", run, "train a classifier and keep its weights", EXAMPLES, captures=False)
     add_epochs(command)
     option = command.add_argument
@@ -45,14 +41,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train.
-
-    Args:
-        arguments: The parsed options.
-
-    Returns:
-        The exit code: 130 where it was interrupted.
-    """
+    """Train."""
     data_set = read_data(arguments)
     say(arguments, f"{data_set.name}: {len(data_set.train)} training and {len(data_set.test)} test inputs")
     require_trainable(arguments, data_set)

@@ -13,15 +13,13 @@ import torch
 
 from maxaffine._codes.classes import as_classes
 from maxaffine._codes.mapping import Codes
-from maxaffine._drawing import axes_for, html_table, text_table
+from maxaffine._drawing import CLASSES, axes_for, html_table, text_table
 from maxaffine.errors import BadInput
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _COLUMNS = ("operator", "units", "regions", "entropy", "largest", "alone", "purity", "pair purity")
-# Told apart by readers with any common color blindness (P. Tol, "muted"); more classes than these are not colored.
-CLASSES = ("#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddcc77", "#cc6677", "#882255", "#aa4499", "#bbbbbb")
 UNLABELED = ("#b8cbe0", "#e8eef5")
 # Of the picture, in inches: a column, its height, the room above, below, to the left, and for the names of the classes.
 COLUMN, HEIGHT, HEAD, FOOT, LEFT, KEY = 1.15, 4.6, 0.35, 0.75, 0.45, 1.4

@@ -6,11 +6,22 @@
 
 from __future__ import annotations
 
-from .dataset import DataSet, Split, without_classes
+from .dataset import DataSet, Split, split_by_class, without_classes
 from .idx import read_idx
 from .images import ImageFiles
 from .loading import load, load_part
 from .named import NAMES
 from .single import read_input
 
-__all__ = ["NAMES", "DataSet", "ImageFiles", "Split", "load", "load_part", "read_idx", "read_input", "without_classes"]
+__all__ = [
+    "NAMES",
+    "DataSet",
+    "ImageFiles",
+    "Split",
+    "load",
+    "load_part",
+    "read_idx",
+    "read_input",
+    "split_by_class",
+    "without_classes",
+]

@@ -1,5 +1,6 @@
 """Arrays as pictures (inputs, signed templates in colors symmetric about zero, lines, bars) and words as tables."""
 
+from maxaffine._drawing.colors import CLASSES
 from maxaffine._drawing.extras import require
 from maxaffine._drawing.histograms import Spread, spread_axes, spread_figure
 from maxaffine._drawing.panels import Panel, panel_axes, panel_figure, scale_end
@@ -9,6 +10,7 @@ from maxaffine._drawing.sheet import DPI, axes_for, png, say, short, svg, whole_
 from maxaffine._drawing.tables import html_table, text_table
 
 __all__ = [
+    "CLASSES",
     "DPI",
     "Kind",
     "Panel",

@@ -2,6 +2,5 @@
 
 from maxaffine._explore.explorer import TRAIN_LIMIT, Explorer
 from maxaffine._explore.serving import require, serve
-from maxaffine._explore.subject import Checkpoint, Subject
 
-__all__ = ["TRAIN_LIMIT", "Checkpoint", "Explorer", "Subject", "require", "serve"]
+__all__ = ["TRAIN_LIMIT", "Explorer", "require", "serve"]

@@ -4,36 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from maxaffine._explore.shelf import Picked
-from maxaffine._explore.subject import Checkpoint, Subject
-from maxaffine._explore.wire import array, number
 from maxaffine._graph import as_tuple
-from maxaffine._network import Task
+from maxaffine._report import Subject, array, number
 from maxaffine._templates import Templates, templates
 
 SHOWN_OUTPUTS = 10
 
 
-def explain(subject: Subject, checkpoint: Checkpoint, picked: Picked) -> dict[str, Any]:
-    """What `maxaffine.templates` says about one input, for the page.
-
-    Args:
-        subject: What is explored.
-        checkpoint: The network.
-        picked: The input.
-
-    Returns:
-        The largest outputs; for the first two of them A_c, <A_c, x>, b_c and the operators' parts of b_c; and their
-        difference. Values come in their own order, and have no difference: none is more of an answer.
-    """
-    x = checkpoint.like(picked.tensor[None])
-    classes, count = subject.task is Task.CLASSES, len(subject.names)
+def explain(subject: Subject, picked: Picked) -> dict[str, Any]:
+    """The outputs of an input, templates of the first two (values in their order), parts of b, the difference."""
+    x = subject.like(picked.tensor[None])
+    classes, count = not subject.meaning.valued, len(subject.names)
     first, top = (None, 2) if classes else (list(range(min(2, count))), None)
-    found = templates(checkpoint.net, x, first, output=subject.output, top=top, names=subject.names, progress=False)
-    values = outputs_at(subject, checkpoint, x)[0]
+    found = templates(subject.net, x, first, output=subject.output, top=top, names=subject.names, progress=False)
+    values = subject.own(x)[0]
     order = found.values[0].argsort(descending=True, stable=True).tolist() if classes else list(range(len(found.units)))
     predicted = found.units[order[0]] if count > 1 else int(values[0] > 0)
     return {
@@ -53,16 +40,9 @@ def explain(subject: Subject, checkpoint: Checkpoint, picked: Picked) -> dict[st
     }
 
 
-def outputs_at(subject: Subject, checkpoint: Checkpoint, x: Tensor) -> Tensor:
-    """The network's own outputs (N, C)."""
-    net = checkpoint.net
-    with torch.no_grad():
-        return net.graph.part([net.target(None, subject.output)]).run(net.inputs.tensors(x))[0]
-
-
 def ranked(subject: Subject, values: Tensor) -> list[dict[str, Any]]:
     """The largest outputs of one input (of values the first), with their names; ``values`` are (C,)."""
-    order = values.argsort(descending=True, stable=True).tolist() if subject.class_names else range(len(values))
+    order = values.argsort(descending=True, stable=True).tolist() if subject.answer_names else range(len(values))
     top = order[:SHOWN_OUTPUTS]
     return [{"unit": unit, "name": subject.names[unit], "value": number(values[unit])} for unit in top]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from maxaffine._drawing import kind_of
@@ -9,57 +10,73 @@ from maxaffine._explore.answers import explain
 from maxaffine._explore.near import Near
 from maxaffine._explore.planes import MOST_CELLS, Planes
 from maxaffine._explore.shelf import Picked, Shelf
-from maxaffine._explore.subject import Subject
+from maxaffine._report import LabelOrder, Subject, spaced
 from maxaffine.errors import BadInput
 
 TRAIN_LIMIT = 5000
+# Numbers that may be computed to answer test inputs before the page is there, some seconds; and inputs asked at least.
+WORK, FEWEST = 1e9, 32
 
 
 class Explorer:
     """A network and its data, to be asked.
 
     Args:
-        subject: What is explored.
+        moments: The network at one or several moments of its training, in order, by what to call them.
         train_limit: Training inputs to search for neighbors, at most.
         most_cells: A plane of more cells is refused.
+
+    Attributes:
+        names: What the moments are called.
+        subjects: The network at each of them.
+        subject: At the last one.
+        order: An order of the labels in which the last network answers far more test inputs correctly; None without.
+
+    Raises:
+        BadInput: When the data or the network cannot be shown.
 
     Example:
         >>> import torch
         >>> from maxaffine import capture
         >>> from maxaffine.data import load
-        >>> from maxaffine._explore import Checkpoint
+        >>> from maxaffine._report import Choices, find_subject
         >>> digits = load("digits")
         >>> net = capture(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)), digits.test.inputs[:2])
-        >>> explorer = Explorer(Subject("linear", digits, (Checkpoint("now", net),)))
+        >>> explorer = Explorer({"now": find_subject(net, digits, Choices(), "linear")})
         >>> explorer.explain("test/0", 0)["count"]
         10
     """
 
-    def __init__(self, subject: Subject, train_limit: int = TRAIN_LIMIT, most_cells: int = MOST_CELLS) -> None:
-        self.subject = subject
-        self.shelf = Shelf(subject.data, subject.labeled)
-        self.near = Near(subject, train_limit)
-        self.planes = Planes(subject, most_cells)
+    def __init__(
+        self, moments: Mapping[str, Subject], train_limit: int = TRAIN_LIMIT, most_cells: int = MOST_CELLS
+    ) -> None:
+        _check(moments)
+        self.names, self.subjects = tuple(moments), tuple(moments.values())
+        self.subject = self.subjects[-1]
+        self.order = _order(self.subject)
+        self.shelf = Shelf(self.subject.data, self.subject.labeled)
+        self.near = Near(self.subjects, train_limit)
+        self.planes = Planes(self.subjects, most_cells)
 
     def about(self) -> dict[str, Any]:
-        """What is explored: names, sizes, checkpoints, operators."""
+        """What is explored: names, sizes, moments, operators."""
         subject = self.subject
         return {
-            "model": subject.model,
+            "model": subject.name,
             "data": subject.data.name,
             "input_shape": list(subject.data.input_shape),
             "kind": kind_of(subject.data.input_shape).value,
             "sizes": {"test": len(subject.data.test), "train": len(subject.data.train)},
             "labels": list(subject.data.class_names) if subject.labeled else [],
-            "task": subject.task.value,
+            "task": subject.net.task(subject.output).value,
             "classifies": subject.classifies,
-            "order": "" if subject.order is None else f"{subject.order.finding} {subject.order.cure}",
+            "order": "" if self.order is None else f"{self.order.finding} {self.order.cure}",
             "outputs": list(subject.names),
-            "classes": list(subject.class_names),
-            "checkpoints": [checkpoint.name for checkpoint in subject.checkpoints],
+            "classes": list(subject.answer_names),
+            "checkpoints": list(self.names),
             "operators": [
                 {"name": record.name, "kind": record.kind, "units": list(record.units), "pieces": record.pieces}
-                for record in subject.checkpoints[0].net.operators
+                for record in subject.net.operators
             ],
         }
 
@@ -74,7 +91,7 @@ class Explorer:
 
     def explain(self, image: str, checkpoint: int) -> dict[str, Any]:
         """Outputs, templates and offsets of one input at one checkpoint."""
-        return explain(self.subject, self.subject.checkpoints[self._place(checkpoint)], self.shelf.pick(image))
+        return explain(self.subjects[self._place(checkpoint)], self.shelf.pick(image))
 
     def neighbors(self, image: str, checkpoint: int) -> dict[str, Any]:
         """The nearest training inputs by depth, or how far their encoding is."""
@@ -98,10 +115,31 @@ class Explorer:
         return all([self.near.close(seconds), self.planes.close(seconds)])
 
     def _place(self, checkpoint: int) -> int:
-        count = len(self.subject.checkpoints)
-        if not 0 <= checkpoint < count:
-            raise BadInput(f"checkpoint: numbers run from 0 to {count - 1}, got {checkpoint}")
+        if not 0 <= checkpoint < len(self.subjects):
+            raise BadInput(f"checkpoint: numbers run from 0 to {len(self.subjects) - 1}, got {checkpoint}")
         return checkpoint
+
+
+def _check(moments: Mapping[str, Subject]) -> None:
+    """Check that there is something to show, before anything is computed."""
+    if not moments:
+        raise BadInput("moments: none is given; give at least one network")
+    first = next(iter(moments.values()))
+    kind_of(first.data.input_shape)
+    for name, subject in moments.items():
+        if len(subject.units) != 1 or subject.units != first.units:
+            raise BadInput(
+                f"{name}: gives {subject.units} for each input, but the explorer shows vectors of outputs, as many at"
+                " every checkpoint; stop after a layer that gives one with --until, or choose an output"
+            )
+
+
+def _order(subject: Subject) -> LabelOrder | None:
+    """Ask evenly spaced test inputs, as many as take some seconds."""
+    if subject.fresh or not subject.classifies:
+        return None
+    asked = spaced(len(subject.test), max(FEWEST, subject.affordable(WORK, len(subject.test))))
+    return subject.order(subject.answered(subject.test[asked]), asked)
 
 
 def _card(picked: Picked) -> dict[str, Any]:

@@ -49,14 +49,7 @@ class Job(Generic[T]):
         self._cancelled.set()
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait for the end.
-
-        Args:
-            seconds: How long at most.
-
-        Returns:
-            Whether it has ended.
-        """
+        """Wait for the end, that many seconds at most, and say whether it came."""
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
@@ -93,15 +86,7 @@ class Desk(Generic[T]):
         self._lock = threading.Lock()
 
     def ask(self, key: Hashable, work: Callable[[Tell], T]) -> Job[T]:
-        """The job of a key, begun where there is none or it was cancelled.
-
-        Args:
-            key: What is asked for.
-            work: How it is made.
-
-        Returns:
-            The job, running or ended.
-        """
+        """The job of a key, begun where there is none or it was cancelled."""
         with self._lock:
             job = self._jobs.pop(key, None)
             for other in self._jobs.values():
@@ -119,14 +104,7 @@ class Desk(Generic[T]):
             return self._jobs.get(key)
 
     def close(self, seconds: float = 0.0) -> bool:
-        """End all jobs.
-
-        Args:
-            seconds: How long to wait for each at most.
-
-        Returns:
-            Whether they have ended.
-        """
+        """End all jobs, wait that many seconds for each at most, and say whether they have ended."""
         with self._lock:
             jobs = list(self._jobs.values())
         for job in jobs:

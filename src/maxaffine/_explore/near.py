@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from maxaffine._codes import Codes
 from maxaffine._explore.jobs import Desk, Job, Tell
 from maxaffine._explore.shelf import Picked
-from maxaffine._explore.subject import Checkpoint, Subject
-from maxaffine._explore.wire import number
+from maxaffine._report import Subject, number, spaced
 from maxaffine._search import CodeIndex
 
 BATCH = 64
@@ -23,7 +22,7 @@ NEAREST = 8
 
 @dataclass(frozen=True, eq=False)
 class Searched:
-    """The encoded training inputs at one checkpoint.
+    """The encoded training inputs at one moment.
 
     Attributes:
         index: Their codes; None for a network without piecewise-affine operators.
@@ -40,48 +39,33 @@ class Near:
     """Neighbors by depth.
 
     Args:
-        subject: What is explored.
+        subjects: The network at each moment.
         limit: Training inputs to search, at most; evenly spaced ones, since data may be sorted by class.
     """
 
-    def __init__(self, subject: Subject, limit: int) -> None:
-        self._subject = subject
-        self.numbers = _spaced(len(subject.data.train), limit)
-        self._inputs = subject.data.train.inputs[self.numbers]
+    def __init__(self, subjects: Sequence[Subject], limit: int) -> None:
+        self._subjects = subjects
+        self._data, self._labeled = subjects[-1].data, subjects[-1].labeled
+        self.numbers = spaced(len(self._data.train), limit)
+        self._inputs = self._data.train.inputs[self.numbers]
         self._desk: Desk[Searched] = Desk(KEPT)
 
     def begin(self, place: int) -> Job[Searched]:
-        """Encode for one checkpoint, unless that is done or under way.
-
-        Args:
-            place: Which checkpoint.
-
-        Returns:
-            The job.
-        """
-        checkpoint = self._subject.checkpoints[place]
-        return self._desk.ask(place, lambda tell: self._encoded(checkpoint, tell))
+        """Encode for one moment, unless that is done or under way."""
+        return self._desk.ask(place, lambda tell: self._encoded(self._subjects[place], tell))
 
     def answer(self, place: int, picked: Picked) -> dict[str, Any]:
-        """The neighbors of an input.
-
-        Args:
-            place: Which checkpoint.
-            picked: The input.
-
-        Returns:
-            How far the encoding is; once it is done, the nearest at some depths, and in the inputs themselves.
-        """
+        """How far the encoding is; once it is done, the nearest at some depths, and in the inputs themselves."""
         job = self.begin(place)
         told = {"state": job.state, "share": job.share, "words": job.words}
-        told |= {"searched": len(self.numbers), "available": len(self._subject.data.train)}
+        told |= {"searched": len(self.numbers), "available": len(self._data.train)}
         if job.result is None:
             return told
-        checkpoint, searched = self._subject.checkpoints[place], job.result
+        subject, searched = self._subjects[place], job.result
         rows = [{"operator": None, "kind": "", "near": self._listed(*self._in_inputs(picked), picked)}]
         if searched.index is not None and searched.operators:
-            kinds = {record.name: record.kind for record in checkpoint.net.operators}
-            codes = checkpoint.net.codes(checkpoint.like(picked.tensor[None]), searched.operators)
+            kinds = {record.name: record.kind for record in subject.net.operators}
+            codes = subject.net.codes(subject.like(picked.tensor[None]), searched.operators)
             for name in searched.operators:
                 found = searched.index.search(codes, self._asked(), {name: 1.0}, progress=False)
                 near = self._listed(found.ids[0], found.distances[0], picked)
@@ -92,15 +76,15 @@ class Near:
         """End the encoding; the argument and the answer are those of `Desk.close`."""
         return self._desk.close(seconds)
 
-    def _encoded(self, checkpoint: Checkpoint, tell: Tell) -> Searched:
-        names = [record.name for record in checkpoint.net.operators if record.pieces > 1]
+    def _encoded(self, subject: Subject, tell: Tell) -> Searched:
+        names = [record.name for record in subject.net.operators if record.pieces > 1]
         if not names:
             return Searched(None, ())
-        kept = [names[place] for place in _spaced(len(names), DEPTHS).tolist()]
+        kept = [names[place] for place in spaced(len(names), DEPTHS).tolist()]
         batches: list[Codes] = []
         for start in range(0, len(self._inputs), BATCH):
             tell(start / len(self._inputs), "encoding the training inputs")
-            batches.append(checkpoint.net.codes(checkpoint.like(self._inputs[start : start + BATCH]), kept))
+            batches.append(subject.net.codes(subject.like(self._inputs[start : start + BATCH]), kept))
         index = CodeIndex(Codes.concat(batches))
         return Searched(index, tuple(name for name in kept if name not in index.unswitched), index.unswitched)
 
@@ -114,17 +98,12 @@ class Near:
         return found.indices[: self._asked()], found.values[: self._asked()]
 
     def _listed(self, rows: Tensor, distances: Tensor, picked: Picked) -> list[dict[str, Any]]:
-        labels = self._subject.data.train.labels
+        labels = self._data.train.labels
         near = []
         for row, distance in zip(rows.tolist(), distances.tolist(), strict=True):
             index = int(self.numbers[row])
             ref = f"train/{index}"
             if ref != picked.ref:
-                label = int(labels[index]) if self._subject.labeled else None
+                label = int(labels[index]) if self._labeled else None
                 near.append({"image": ref, "label": label, "distance": number(distance)})
         return near[:NEAREST]
-
-
-def _spaced(count: int, most: int) -> Tensor:
-    """At most ``most`` of the numbers below ``count``, evenly spaced, the first and the last among them."""
-    return torch.linspace(0, count - 1, min(most, count), dtype=torch.float64).round().long()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,13 +15,9 @@ from torch import Tensor
 from maxaffine._explore.answers import ranked
 from maxaffine._explore.jobs import Desk, Ended, Job, Tell
 from maxaffine._explore.shelf import Picked
-from maxaffine._explore.subject import Subject
-from maxaffine._explore.view import Plane, Window
-from maxaffine._explore.wire import array, number
 from maxaffine._graph import as_tuple
-from maxaffine._network import Task
 from maxaffine._partition import PlanePartition, plane
-from maxaffine._report import coordinate_plane
+from maxaffine._report import DrawnPlane, Meaning, Subject, Window, array, coordinate_plane, number
 from maxaffine.errors import BadInput
 
 # The outputs at all vertices are held a few times over, so that many outputs leave room for fewer cells.
@@ -43,31 +40,19 @@ class Planes:
     """The planes that were asked for.
 
     Args:
-        subject: What is explored.
+        subjects: The network at each moment.
         most_cells: A plane of more cells is refused; fewer of a network of more than a hundred outputs.
     """
 
-    def __init__(self, subject: Subject, most_cells: int = MOST_CELLS) -> None:
-        self._subject = subject
-        self._most = min(most_cells, int(MOST_OUTPUTS / len(subject.names)))
-        self._desk: Desk[Plane] = Desk(KEPT)
+    def __init__(self, subjects: Sequence[Subject], most_cells: int = MOST_CELLS) -> None:
+        self._subjects, self._subject = subjects, subjects[-1]
+        self._most = min(most_cells, int(MOST_OUTPUTS / len(self._subject.names)))
+        self._desk: Desk[DrawnPlane] = Desk(KEPT)
 
     def begin(self, place: int, anchors: list[Picked], window: Window | None) -> dict[str, Any]:
-        """Divide a plane, unless that is done or under way; another one that is under way is given up.
-
-        Args:
-            place: Which checkpoint.
-            anchors: Three inputs; none for the plane of the coordinates of a field.
-            window: Left, right, bottom and top of what is divided, in distances from the first input towards the
-                second, or in coordinates; by default what holds all three, or all test inputs.
-
-        Returns:
-            How far it is, the key of the plane, the window, and where the inputs lie.
-
-        Raises:
-            BadInput: When the inputs span no plane, or the window no area.
-        """
-        if not anchors and self._subject.task is Task.FIELD:
+        """Divide a plane, unless that is done or under way; another one that is under way is given up."""
+        # The window is in distances from the first input towards the second, or in coordinates.
+        if not anchors and self._subject.meaning is Meaning.FIELD:
             points, window = torch.zeros(0, 2), window or self._whole_field()
         elif len(anchors) != 3:
             raise BadInput(f"images: a plane goes through three, got {len(anchors)}")
@@ -79,25 +64,11 @@ class Planes:
         return {"key": key, "window": window, "anchors": points.tolist()} | _status(job)
 
     def state(self, key: str) -> dict[str, Any]:
-        """How far a plane is.
-
-        Args:
-            key: Its key.
-
-        Returns:
-            Its state, the share done and a few words; its summary once it is done.
-        """
+        """How far a plane is: its state, the share done and a few words; its summary once it is done."""
         return _status(self._job(key))
 
     def cancel(self, key: str) -> dict[str, Any]:
-        """Give a plane up; the largest part of its middle that was divided already is kept.
-
-        Args:
-            key: Its key.
-
-        Returns:
-            Its state.
-        """
+        """Give a plane up; the largest part of its middle that was divided already is kept."""
         job = self._job(key)
         job.cancel()
         return _status(job)
@@ -107,30 +78,17 @@ class Planes:
         return self._desk.close(seconds)
 
     def view(self, key: str, window: Window, width: int, height: int) -> dict[str, Any]:
-        """What is seen of a divided plane; the arguments are those of `Plane.view`, after the plane's key."""
+        """What is seen of a divided plane; the arguments are those of `DrawnPlane.view`, after the plane's key."""
         return self._done(key).view(window, width, height)
 
     def cell(self, key: str, cell: int) -> dict[str, Any]:
-        """What the network is on one cell.
-
-        Args:
-            key: The plane's key.
-            cell: Number of the cell.
-
-        Returns:
-            Its class or band; the outputs and the input at its center; the template A_c of the class (of values, the
-            first), <A_c, x> and b_c; how many units of each operator have which code; and whose boundaries its sides
-            are.
-
-        Raises:
-            BadInput: When there is no such cell.
-        """
+        """The network on one cell: outputs at its center, the template that holds all over it, codes, and its sides."""
         shown = self._done(key)
         found = shown.cells
         if not 0 <= cell < found.regions:
             raise BadInput(f"cell: numbers run from 0 to {found.regions - 1}, got {cell}")
         group = int(shown.groups[cell])
-        row = group if len(self._subject.class_names) and len(self._subject.names) > 1 else 0
+        row = group if self._subject.competes else 0
         amap = found.affine_map([cell], outputs=[row])
         x, template, offset = self.center(key, cell), as_tuple(amap.slopes)[0][0, 0], amap.offsets
         values = found.at(found.centers[cell][None])[0]
@@ -151,21 +109,13 @@ class Planes:
         }
 
     def center(self, key: str, cell: int) -> Tensor:
-        """The input at the center of a cell, (*input_shape) float64.
-
-        Args:
-            key: The plane's key.
-            cell: Number of the cell.
-
-        Returns:
-            The input.
-        """
+        """The input at the center of a cell, (*input_shape) float64."""
         found = self._done(key).cells
         return found.frame.points(found.centers[cell][None])[0][0]
 
-    def _divided(self, place: int, anchors: list[Picked], window: Window, tell: Tell) -> Plane:
+    def _divided(self, place: int, anchors: list[Picked], window: Window, tell: Tell) -> DrawnPlane:
         """The window, or as much of its middle as has few enough regions."""
-        units = sum(math.prod(r.units) for r in self._subject.checkpoints[place].net.operators if r.pieces > 1)
+        units = sum(math.prod(r.units) for r in self._subjects[place].net.operators if r.pieces > 1)
         parts = PARTS if units > FEW_UNITS else (1.0,)
         best, before, why = None, 1.0, f"seems to have more regions than the {self._most:,} that are kept"
         for turn, part in enumerate(parts):
@@ -187,9 +137,9 @@ class Planes:
             best, note=f"The whole window {why}; this is the middle of it, 1/{round(1 / before)} of its sides."
         )
 
-    def _exactly(self, place: int, anchors: list[Picked], window: Window, tell: Tell) -> Plane:
+    def _exactly(self, place: int, anchors: list[Picked], window: Window, tell: Tell) -> DrawnPlane:
         """All of a window, refused where it has too many regions."""
-        checkpoint = self._subject.checkpoints[place]
+        subject = self._subjects[place]
 
         def watch(share: float, cells: int) -> None:
             tell(share, f"{cells:,} cells so far")
@@ -199,16 +149,15 @@ class Planes:
                     " keep; look at a smaller part of the plane"
                 )
 
-        options: dict[str, Any] = {"extent": window, "output": self._subject.output, "memory": MEMORY}
+        options: dict[str, Any] = {"extent": window, "output": subject.output, "memory": MEMORY}
         if anchors:
-            options["anchors"] = checkpoint.like(torch.stack([picked.tensor for picked in anchors]))
+            options["anchors"] = subject.like(torch.stack([picked.tensor for picked in anchors]))
         else:
-            field = coordinate_plane(checkpoint.like(self._subject.data.test.inputs))
+            field = coordinate_plane(subject.test)
             options |= {"origin": field.origin, "basis": field.basis}
-        found = plane(checkpoint.net, **options, progress=watch)
-        classes = self._subject.task is Task.CLASSES
-        tell(1.0, "looking for the decision boundary" if classes else "looking for level sets")
-        divided = Plane.of(found, window)
+        found = plane(subject.net, **options, progress=watch)
+        tell(1.0, f"looking for {'level sets' if subject.meaning.valued else 'the decision boundary'}")
+        divided = DrawnPlane.of(found, window)
         watch(1.0, divided.cells.regions)
         return divided
 
@@ -216,19 +165,19 @@ class Planes:
         field = coordinate_plane(self._subject.data.test.inputs)
         return field.low[0], field.high[0], field.low[1], field.high[1]
 
-    def _job(self, key: str) -> Job[Plane]:
+    def _job(self, key: str) -> Job[DrawnPlane]:
         job = self._desk.find(key)
         if job is None:
             raise BadInput("plane: it is not kept any more; divide it again")
         return job
 
-    def _done(self, key: str) -> Plane:
+    def _done(self, key: str) -> DrawnPlane:
         job = self._job(key)
         if job.result is None:
             raise BadInput(f"plane: it is {job.state}; wait until it is done")
         return job.result
 
-    def _sides(self, shown: Plane, cell: int) -> list[dict[str, Any]]:
+    def _sides(self, shown: DrawnPlane, cell: int) -> list[dict[str, Any]]:
         found = shown.cells
         shapes = {record.name: record.units for record in found.frame.net.operators}
         start, end = found.cells.starts[cell : cell + 2]
@@ -263,7 +212,7 @@ def _middle(window: Window, part: float) -> Window:
     return left + x, right - x, bottom + y, top - y
 
 
-def _status(job: Job[Plane]) -> dict[str, Any]:
+def _status(job: Job[DrawnPlane]) -> dict[str, Any]:
     told = {"state": job.state, "share": job.share, "words": job.words}
     return told | job.result.summary() if told["state"] != "running" and job.result is not None else told
 

@@ -54,17 +54,7 @@ class Shelf:
         self._lock = threading.Lock()
 
     def pick(self, ref: str) -> Picked:
-        """Look an input up.
-
-        Args:
-            ref: ``test/N``, ``train/N`` or ``own/N``.
-
-        Returns:
-            The input.
-
-        Raises:
-            BadInput: When there is none.
-        """
+        """The input that ``test/N``, ``train/N`` or ``own/N`` names."""
         part, _, text = ref.partition("/")
         number = int(text) if text.isascii() and text.isdigit() and len(text) < 12 else -1
         if part == OWN:
@@ -79,31 +69,12 @@ class Shelf:
         raise BadInput(f"image: there is no {ref[:NAME_LETTERS]!r}; pick another one")
 
     def upload(self, content: bytes, name: str) -> Picked:
-        """Keep an input from the bytes of a file.
-
-        Args:
-            content: An image or a .npy file.
-            name: The file's name.
-
-        Returns:
-            The input.
-
-        Raises:
-            DataError: When the file is malformed, too large, or does not fit.
-        """
+        """Keep an input from the bytes of a file, an image or .npy."""
         short = "".join(letter for letter in name if letter.isprintable())[:NAME_LETTERS] or "upload"
         return self.keep(read_input(content, short, self._data.input_shape), short)
 
     def keep(self, tensor: Tensor, name: str) -> Picked:
-        """Keep an input; the oldest of more than a hundred is forgotten.
-
-        Args:
-            tensor: (*input_shape).
-            name: What to call it.
-
-        Returns:
-            The input.
-        """
+        """Keep an input; the oldest of more than a hundred is forgotten."""
         with self._lock:
             picked = Picked(f"{OWN}/{self._next}", name, tensor.float(), None)
             self._own[self._next] = picked
@@ -113,20 +84,7 @@ class Shelf:
             return picked
 
     def page(self, part: str, label: int | None, start: int, count: int) -> tuple[list[Picked], int]:
-        """Some inputs of a part.
-
-        Args:
-            part: ``test``, ``train`` or ``own``.
-            label: Those of one class alone.
-            start: The first of them.
-            count: How many.
-
-        Returns:
-            The inputs, and how many there are in all.
-
-        Raises:
-            BadInput: For an unknown part.
-        """
+        """Some inputs of ``test``, ``train`` or ``own``, of one class or of any, and how many there are in all."""
         count = max(0, min(count, MOST_ON_PAGE))
         if part == OWN:
             with self._lock:
@@ -139,12 +97,5 @@ class Shelf:
         return [self.pick(f"{part}/{number}") for number in numbers[start : start + count].tolist()], len(numbers)
 
     def thumbnail(self, ref: str) -> bytes:
-        """A small PNG of an input: a picture, or bars.
-
-        Args:
-            ref: Its reference.
-
-        Returns:
-            The file.
-        """
+        """A small PNG of an input: a picture, or bars."""
         return png_of(input_pixels(self.pick(ref).tensor.numpy()), THUMBNAIL)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maxaffine._explore.explorer import Explorer
-from maxaffine._explore.view import Window
+from maxaffine._report import DRAWN, Window
 from maxaffine.errors import BadInput, MaxAffineError
 
 if TYPE_CHECKING:
@@ -69,14 +69,7 @@ class TooLarge(Exception):
 
 
 def answers(explorer: Explorer) -> dict[tuple[str, str], Answer]:
-    """What every address answers.
-
-    Args:
-        explorer: Who is asked.
-
-    Returns:
-        (method, path) -> answer; bytes are a PNG file, anything else goes out as JSON.
-    """
+    """(method, path) -> answer; bytes are a PNG file, anything else goes out as JSON."""
     planes = explorer.planes
     return {
         ("GET", "/about"): lambda call: explorer.about(),
@@ -102,20 +95,14 @@ def answers(explorer: Explorer) -> dict[tuple[str, str], Answer]:
 
 
 def application(explorer: Explorer) -> Starlette:
-    """The web application: the page's files and the answers.
-
-    Args:
-        explorer: Who is asked.
-
-    Returns:
-        The application without the gate.
-    """
+    """The web application without its gate: the page's files and the answers."""
     from starlette.applications import Starlette
     from starlette.routing import Mount, Route
     from starlette.staticfiles import StaticFiles
 
     routes = [Route(path, _endpoint(answer), methods=[method]) for (method, path), answer in answers(explorer).items()]
-    return Starlette(routes=[*routes, Mount("/", StaticFiles(directory=PAGE, html=True))])
+    drawn = Mount("/drawn", StaticFiles(directory=DRAWN))
+    return Starlette(routes=[*routes, drawn, Mount("/", StaticFiles(directory=PAGE, html=True))])
 
 
 def _endpoint(answer: Answer) -> Callable[[Request], Any]:

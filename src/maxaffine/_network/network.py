@@ -427,9 +427,9 @@ class Network:
         return f"{pieces}; {convex}{mapped}; answers: {answers}"
 
     def __repr__(self) -> str:
-        return f"Network: {self._summary()}\n{text_table(operator_rows(self.operators))}"
+        return f"SplineNetwork: {self._summary()}\n{text_table(operator_rows(self.operators))}"
 
     def _repr_html_(self) -> str:
         pieced = [row for row, record in enumerate(self.operators, start=1) if record.pieces > 1]
         table = html_table(operator_rows(self.operators), strong=pieced)
-        return f"<p><b>Network</b>: {escape(self._summary())}</p>{table}"
+        return f"<p><b>SplineNetwork</b>: {escape(self._summary())}</p>{table}"

@@ -4,7 +4,7 @@ from maxaffine._report.collect import assemble
 from maxaffine._report.contents import Contents
 from maxaffine._report.contours import Contours, contours_of
 from maxaffine._report.coordinates import CoordinatePlane, coordinate_plane
-from maxaffine._report.drift import drift_figure
+from maxaffine._report.drawn_plane import DrawnPlane, Window
 from maxaffine._report.extras import require
 from maxaffine._report.facts import Choices, LeftOut
 from maxaffine._report.files import (
@@ -13,24 +13,23 @@ from maxaffine._report.files import (
     PAGE,
     RESULTS,
     WEIGHTS,
-    files_of,
-    page_of,
     staged,
-    staged_page,
     write,
-    write_lookup,
 )
-from maxaffine._report.hierarchy import hierarchy_figure
 from maxaffine._report.labels import LabelOrder, label_order
+from maxaffine._report.layout import DRAWN
 from maxaffine._report.lookup import look_up, lookup_text
 from maxaffine._report.plane_page import MOST_CELLS, plane_page
 from maxaffine._report.planes import COLORINGS, plane_figure
+from maxaffine._report.report import Report, report
 from maxaffine._report.results import as_json, as_text
-from maxaffine._report.sections.subject import like_model
+from maxaffine._report.subject import Meaning, Subject, find_subject, like_model, spaced
+from maxaffine._report.wire import array, number
 
 __all__ = [
     "ARRAYS",
     "COLORINGS",
+    "DRAWN",
     "FIGURES",
     "MOST_CELLS",
     "PAGE",
@@ -40,26 +39,30 @@ __all__ = [
     "Contents",
     "Contours",
     "CoordinatePlane",
+    "DrawnPlane",
     "LabelOrder",
     "LeftOut",
+    "Meaning",
+    "Report",
+    "Subject",
+    "Window",
+    "array",
     "as_json",
     "as_text",
     "assemble",
     "contours_of",
     "coordinate_plane",
-    "drift_figure",
-    "files_of",
-    "hierarchy_figure",
+    "find_subject",
     "label_order",
     "like_model",
     "look_up",
+    "number",
     "lookup_text",
-    "page_of",
     "plane_figure",
     "plane_page",
+    "report",
     "require",
+    "spaced",
     "staged",
-    "staged_page",
     "write",
-    "write_lookup",
 ]

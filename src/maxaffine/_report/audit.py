@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from maxaffine._report.neighbors import Searched, fingerprints
-from maxaffine._report.sections.subject import Subject, as_array
+from maxaffine._report.subject import Subject, as_array
 from maxaffine._search import label_errors, near_duplicates
 
 # Pairs and suspects whose pictures are shown.
@@ -98,18 +98,7 @@ class Audit:
 
 
 def audit_of(searched: Searched, subject: Subject) -> Audit:
-    """Look for near-duplicates and, where classes are told apart, for wrong labels among encoded training inputs.
-
-    Args:
-        searched: The encoded training inputs.
-        subject: The data that they come from.
-
-    Returns:
-        What was found.
-
-    Raises:
-        BadInput: For a single training input.
-    """
+    """Look for near-duplicates and, where classes are told apart, for wrong labels among encoded training inputs."""
     data, numbers = subject.data, searched.numbers.tolist()
     labels = data.train.labels[searched.numbers]
     called = [data.class_names[label] for label in labels.tolist()]
@@ -160,14 +149,7 @@ def _equal(inputs: Tensor, pairs: Tensor) -> Tensor:
 
 
 def audit_rows(audit: Audit) -> dict[str, list[tuple[str, list[tuple[int, str, bool]]]]]:
-    """The pictures of an audit, row by row, as `examples_figure` draws them.
-
-    Args:
-        audit: The numbers.
-
-    Returns:
-        By name of the figure; nothing where there is nothing to draw.
-    """
+    """The pictures of an audit, row by row, as `examples_figure` draws them."""
     twice = [
         (
             f"score {pair.score:.3f}\nd = {pair.distance:.4f}" + ("\nequal inputs" if pair.equal else ""),
@@ -192,14 +174,7 @@ def audit_rows(audit: Audit) -> dict[str, list[tuple[str, list[tuple[int, str, b
 
 
 def audit_lines(audit: Audit) -> list[str]:
-    """Write an audit as lines of text.
-
-    Args:
-        audit: The numbers.
-
-    Returns:
-        The lines.
-    """
+    """Write an audit as lines of text."""
     head = f"near-duplicates among {audit.inputs:,} training inputs: {len(audit.pairs)}"
     lines = ["", head + ("" if not audit.pairs else " (score 1: the same region)")]
     if audit.crowded:

@@ -6,21 +6,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from torch import nn
-
-from maxaffine._data import DataSet
 from maxaffine._progress import progress_bar
 from maxaffine._report.audit import Audit, audit_of
 from maxaffine._report.contents import Contents
 from maxaffine._report.facts import Accuracy, Choices, LeftOut, Neighborhoods
-from maxaffine._report.labels import label_order
 from maxaffine._report.neighbors import neighbors_among, searched_inputs
 from maxaffine._report.sections.answers import answers_of, choose_inputs
 from maxaffine._report.sections.cut import cut_of
 from maxaffine._report.sections.hints import hints_of
 from maxaffine._report.sections.memory import memory_of
 from maxaffine._report.sections.origin import checks_of, origin_of
-from maxaffine._report.sections.subject import Subject, find_subject, spaced
+from maxaffine._report.subject import Subject, spaced
 
 # Numbers that may be computed to answer the test set, and to encode the training set: a minute or two each.
 ANSWER_WORK, ENCODE_WORK = 1e10, 5e9
@@ -29,22 +25,14 @@ FEWEST_SEARCHED = 12
 _Found = TypeVar("_Found")
 
 
-def assemble(
-    model: nn.Module, data: DataSet, choices: Choices, name: str, weights: str, *, fresh: bool = False
-) -> Contents:
-    """Capture a model, check it against itself, and collect every number that a report shows.
+def assemble(subject: Subject) -> Contents:
+    """Check a network against its module, and collect every number that a report shows.
 
     What a section may compute is bounded, so that a report on a large network takes minutes; a section that would take
     more says so.
 
     Args:
-        model: A piecewise-affine module in evaluation mode, from inputs (N, *input_shape).
-        data: The data set to explain it on.
-        choices: What to look at.
-        name: What to call the model.
-        weights: One sentence on where its weights come from.
-        fresh: Whether these were drawn here and trained on ``data.train`` alone. Otherwise the report says so where the
-            test inputs were set aside from data that it may have been trained on.
+        subject: The network, the data to explain it on, and what to look at, as `find_subject` gives it.
 
     Returns:
         The numbers. Whether the check found more than rounding is in ``exact``; nothing is raised for that.
@@ -52,9 +40,9 @@ def assemble(
     Raises:
         BadInput: When a choice is impossible for this model.
         ExactnessError: When a template misses its output by more than rounding can explain.
-        NotPiecewiseAffine: When the model has no exact spline form.
     """
-    with progress_bar(None, "report", total=7, unit="section") as bar:
+    choices = subject.choices
+    with progress_bar(None, "report", total=6, unit="section") as bar:
 
         def step(does: str, find: Callable[[], _Found]) -> _Found:
             bar.set_description(f"report: {does}")
@@ -62,15 +50,14 @@ def assemble(
             bar.update()
             return found
 
-        subject = step("capture", lambda: find_subject(model, data, choices))
-        accuracy, chosen = step("test set", lambda: _choose(subject, choices, fresh))
+        accuracy, chosen = step("test set", lambda: _choose(subject, choices))
         checks = step("check", lambda: checks_of(subject, chosen, choices))
         answers = step("templates", lambda: answers_of(subject, chosen, choices.classes))
         memory = step("memorization", lambda: memory_of(subject, choices))
         neighbors, audit = step("neighbors", lambda: _alike(subject, chosen, choices))
         cut = step("plane", lambda: cut_of(subject, chosen, choices))
     whole = Contents(
-        origin=origin_of(subject, name, weights, fresh),
+        origin=origin_of(subject),
         choices=choices,
         meaning=subject.meaning,
         units=subject.units,
@@ -87,7 +74,7 @@ def assemble(
     return replace(whole, hints=hints_of(whole))
 
 
-def _choose(subject: Subject, choices: Choices, fresh: bool) -> tuple[Accuracy | None, list[int]]:
+def _choose(subject: Subject, choices: Choices) -> tuple[Accuracy | None, list[int]]:
     """How many test inputs are answered correctly, and which of them are explained."""
     labels = subject.data.test.labels
     if not subject.classifies:
@@ -95,10 +82,9 @@ def _choose(subject: Subject, choices: Choices, fresh: bool) -> tuple[Accuracy |
     asked = spaced(len(labels), max(choices.images, subject.affordable(ANSWER_WORK, len(labels))))
     answers = subject.answered(subject.test[asked])
     right = answers == labels[asked]
-    # A network trained here has learned the labels of this data.
-    order = None if fresh else label_order(answers, labels[asked], subject.data.class_names, subject.output_names)
     chosen = asked[choose_inputs(right, labels[asked], choices.images)]
-    return Accuracy(float(right.double().mean()), len(asked), order), chosen.tolist()
+    accuracy = Accuracy(float(right.double().mean()), len(asked), subject.order(answers, asked))
+    return accuracy, chosen.tolist()
 
 
 def _alike(subject: Subject, chosen: list[int], choices: Choices) -> tuple[Neighborhoods | LeftOut, Audit | LeftOut]:

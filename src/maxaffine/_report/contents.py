@@ -10,7 +10,7 @@ from maxaffine._report.audit import Audit
 from maxaffine._report.facts import Accuracy, Check, Choices, Hint, LeftOut, Neighborhoods, Origin
 from maxaffine._report.sections.answers import Answer, exact
 from maxaffine._report.sections.cut import Cut
-from maxaffine._report.sections.subject import Meaning, title_of
+from maxaffine._report.subject import Meaning, title_of
 from maxaffine._templates import Memorization
 
 

@@ -29,7 +29,7 @@ class Choices:
         checked_double: The same in float64.
         output: ``"as_is"``, or ``"pre_activation"`` to stop before a final softmax, sigmoid or tanh.
         until: Module to stop after; None for the output.
-        output_index: Which output, of a model with several.
+        output_index: Which output, of a model with several; None for its only one.
         task: What it answers (``"classes"``, ``"value"``, ``"values"``, ``"field"``); None where that is inferred from
             the network and the labels of the data.
     """
@@ -46,7 +46,7 @@ class Choices:
     checked_double: int = 16
     output: str = "as_is"
     until: str | None = None
-    output_index: int = 0
+    output_index: int | None = 0
     task: str | None = None
     operators: tuple[str, ...] | None = None
 
@@ -84,7 +84,7 @@ class Origin:
     Attributes:
         model: What to call the network.
         weights: One sentence on where its weights come from.
-        parameters: Number of its parameters.
+        parameters: Number of its parameters; None where only the captured network is at hand.
         data: Name of the data set.
         train_size: Number of training inputs.
         test_size: Number of test inputs.
@@ -97,7 +97,7 @@ class Origin:
 
     model: str
     weights: str
-    parameters: int
+    parameters: int | None
     data: str
     train_size: int
     test_size: int

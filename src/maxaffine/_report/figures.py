@@ -43,50 +43,22 @@ Example = tuple[int, str, bool]
 
 
 def input_panel(array: np.ndarray, largest: int | None = None) -> bytes:
-    """Draw one input without any text.
-
-    Args:
-        array: (C, H, W) or (H, W) image, or any other shape, drawn as bars.
-        largest: Longest side in pixels; larger pictures are reduced.
-
-    Returns:
-        A PNG file.
-    """
+    """One input as a PNG file without any text; its longest side is at most ``largest`` pixels."""
     return png_of(input_pixels(array), largest)
 
 
 def template_panel(array: np.ndarray, scale: float, largest: int | None = None) -> bytes:
-    """Draw one template, without any text, in colors (or bars) symmetric about zero.
-
-    Args:
-        array: A row of A, shaped as the input; channels are summed.
-        scale: Absolute value at the ends of the colors (or bars).
-        largest: Longest side in pixels; larger pictures are reduced.
-
-    Returns:
-        A PNG file.
-    """
+    """One template, summed over channels, likewise, in colors (or bars) that end at ``-scale`` and ``scale``."""
     return png_of(template_pixels(array, scale), largest)
 
 
 def legend_panel() -> bytes:
-    """Draw the colors of the templates, the most negative at the left.
-
-    Returns:
-        A PNG file of one row.
-    """
+    """The colors of the templates as a PNG file of one row, the most negative at the left."""
     return png_of(signed_pixels(np.linspace(-1, 1, LEGEND_STEPS)[None], 1.0))
 
 
 def answer_figure(answer: Answer) -> Figure:
-    """Draw one input with the templates of its outputs in one scale and, below, what each entry of the input adds.
-
-    Args:
-        answer: What to draw.
-
-    Returns:
-        The figure.
-    """
+    """Draw one input with the templates of its outputs in one scale and, below, what each entry of the input adds."""
     words = f"test input {answer.index}" + (f"\nclass: {short(answer.label, 24)}" if answer.label else "")
     row = [Panel(answer.input, words, "input")]
     for split in answer.splits:
@@ -108,32 +80,14 @@ def answer_figure(answer: Answer) -> Figure:
 
 
 def offsets_figure(answer: Answer, titles: Mapping[str, str]) -> Figure:
-    """Draw where the offsets of the shown outputs come from, a bar for each operator and output.
-
-    Args:
-        answer: What to draw.
-        titles: What to call the operators, where not by their names.
-
-    Returns:
-        The figure.
-    """
+    """Draw where the offsets of the shown outputs come from, a bar for each operator and output."""
     names = [titles.get(name, name) for name, _ in answer.splits[0].contributions] + ["all others"]
     series = {split.name: [*(value for _, value in split.contributions), split.others] for split in answer.splits}
     return bars_figure(names, series, "part of the offset b", f"test input {answer.index}")
 
 
 def bars_figure(names: Sequence[str], series: Mapping[str, Sequence[int | float]], label: str, title: str) -> Figure:
-    """Draw numbers as bars from a line at zero, the first at the top.
-
-    Args:
-        names: What each bar is of.
-        series: Numbers by what they are; several stand beside each other.
-        label: What the numbers are.
-        title: What stands above.
-
-    Returns:
-        The figure.
-    """
+    """Draw numbers as bars from a line at zero, the first at the top."""
     require("a figure")
     from matplotlib import colormaps
     from matplotlib.figure import Figure
@@ -162,15 +116,7 @@ def bars_figure(names: Sequence[str], series: Mapping[str, Sequence[int | float]
 
 
 def neighbors_figure(query: Neighborhood, found: Neighborhoods) -> Figure:
-    """Draw one test input and, in a row for each operator, its nearest training inputs.
-
-    Args:
-        query: The test input with its neighbors.
-        found: Where the training inputs are looked up.
-
-    Returns:
-        The figure.
-    """
+    """Draw one test input and, in a row for each operator, its nearest training inputs."""
     step, row_height = THUMBNAIL + GAP, THUMBNAIL + 2.5 * LINE
     left = MARGIN + NAMES
     figure, ax = whole_sheet(left + (1 + found.count) * step + MARGIN, 2 * MARGIN + len(query.layers) * row_height)
@@ -188,15 +134,7 @@ def neighbors_figure(query: Neighborhood, found: Neighborhoods) -> Figure:
 
 
 def examples_figure(rows: Sequence[tuple[str, Sequence[Example]]], inputs: Mapping[int, np.ndarray]) -> Figure:
-    """Draw rows of inputs, each with words at its left and under a caption of its own.
-
-    Args:
-        rows: Words of each row, and its inputs: number, caption, and whether the caption is a warning.
-        inputs: The inputs by number.
-
-    Returns:
-        The figure.
-    """
+    """Draw rows of inputs, each with words at its left and under a caption of its own."""
     step, row_height = THUMBNAIL + GAP, THUMBNAIL + 2.5 * LINE
     left = MARGIN + NAMES
     most = max(len(examples) for _, examples in rows)

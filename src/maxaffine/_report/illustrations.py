@@ -1,4 +1,4 @@
-"""Every figure of a report by name, with the numbers that it shows."""
+"""Every figure of a report or a lookup by name, with the numbers that it shows."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from maxaffine._report.audit import Audit, audit_rows
 from maxaffine._report.contents import Contents
 from maxaffine._report.contours import contours_of
 from maxaffine._report.facts import Neighborhoods
+from maxaffine._report.lookup import Lookup
 from maxaffine._report.planes import MOST_VALUES, plane_figure
 from maxaffine._report.results import alignment_arrays, plain
 from maxaffine._report.sections.answers import Answer
 from maxaffine._report.sections.cut import Cut
-from maxaffine._report.sections.subject import Meaning
+from maxaffine._report.subject import Meaning
 from maxaffine._templates import Memorization
 
 if TYPE_CHECKING:
@@ -46,29 +47,17 @@ class Illustration:
     numbers: Any
 
 
-def illustrations(contents: Contents) -> Iterator[Illustration]:
-    """Every figure of a report.
-
-    Args:
-        contents: The report.
-
-    Yields:
-        The figures in the order of the page; nothing is drawn yet.
-    """
-    yield from _operators(contents)
-    for answer in contents.answers:
-        yield from _answer(answer, contents.titles)
-    if isinstance(found := contents.memory, Memorization):
-        parts = {"train": found.train} | ({} if found.test is None else {"test": found.test})
-        arrays = {name: alignment_arrays(part) for name, part in parts.items()}
-        yield Illustration(MEMORIZATION, found.figure, plain(found) | {"inputs": arrays})
+def illustrations(contents: Contents | Lookup) -> Iterator[Illustration]:
+    """Every figure of a report or a lookup, in the order of the page; nothing is drawn yet."""
+    if isinstance(contents, Contents):
+        yield from _network(contents)
     if isinstance(near := contents.neighbors, Neighborhoods):
         yield from _neighbors(near)
     if isinstance(audit := contents.audit, Audit):
         numbers = {TWICE: plain(audit.pairs), WRONG: plain(audit.suspects)}
         for name, rows in audit_rows(audit).items():
             yield Illustration(name, partial(figures.examples_figure, rows, audit.pictures), numbers[name])
-    if isinstance(contents.cut, Cut):
+    if isinstance(contents, Contents) and isinstance(contents.cut, Cut):
         yield _plane(contents, contents.cut)
 
 
@@ -87,13 +76,20 @@ def neighbors_name(index: int) -> str:
     return f"neighbors-{index:05}"
 
 
-def _operators(contents: Contents) -> Iterator[Illustration]:
+def _network(contents: Contents) -> Iterator[Illustration]:
+    """Its operators, why it answers as it does, and what it has memorized."""
     units = {contents.titles[record.name]: prod(record.units) for record in contents.piecewise}
     if units:
         draw = partial(
             figures.bars_figure, list(units), {"units": list(units.values())}, "units", "piecewise-affine operators"
         )
         yield Illustration(OPERATORS, draw, plain(contents.operators))
+    for answer in contents.answers:
+        yield from _answer(answer, contents.titles)
+    if isinstance(found := contents.memory, Memorization):
+        parts = {"train": found.train} | ({} if found.test is None else {"test": found.test})
+        arrays = {name: alignment_arrays(part) for name, part in parts.items()}
+        yield Illustration(MEMORIZATION, found.figure, plain(found) | {"inputs": arrays})
 
 
 def _answer(answer: Answer, titles: Mapping[str, str]) -> Iterator[Illustration]:

@@ -16,16 +16,7 @@ INK = re.compile(r"#000000|\bblack\b")
 
 
 def inline_svg(figure: Figure, alt: str, key: str) -> str:
-    """Encode a figure as an element of a page.
-
-    Args:
-        figure: The figure.
-        alt: What it shows, in words.
-        key: Tells it from the other figures of the page, in letters, digits and hyphens.
-
-    Returns:
-        An ``svg`` element that takes the width that it is given.
-    """
+    """A figure as an ``svg`` element that takes the width it is given; ``key`` tells it from the page's others."""
     for patch in (figure.patch, *(ax.patch for ax in figure.axes)):
         patch.set_visible(False)
     text = svg(figure, tight=True)

@@ -1,34 +1,31 @@
-"""HTML from the templates beside this module, and how numbers are written in it."""
+"""HTML from the templates and scripts beside this module, and how numbers are written in it."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Callable
-from importlib import resources
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 MINUS = "−"
+TEMPLATES = Path(__file__).parent / "templates"
+# What draws planes on every page, as files that a server can give, and what a page that holds all its cells adds.
+DRAWN = Path(__file__).parent / "drawn"
+SCRIPTS = ("draw.js", "cells.js", "page.js")
 
 
-def laid_out(template: str, **context: Any) -> str:
-    """Fill in a template.
-
-    Args:
-        template: Name of a file in the folder ``templates``.
-        context: What it is filled with.
-
-    Returns:
-        HTML that refers to no other file. Its one script is named by its hash, so that no other can run.
-    """
+def lay_out(template: str, **context: Any) -> str:
+    """A filled-in template that needs no other file; its script is named by its hash, so that no other can run."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    folder = resources.files("maxaffine._report").joinpath("templates")
+    folders = TEMPLATES, DRAWN
 
     def read(name: str) -> str:
-        return folder.joinpath(name).read_text(encoding="utf-8")
+        return next(folder / name for folder in folders if (folder / name).is_file()).read_text(encoding="utf-8")
 
     environment = Environment(
         loader=FunctionLoader(read),
@@ -39,7 +36,8 @@ def laid_out(template: str, **context: Any) -> str:
         keep_trailing_newline=True,
     )
     environment.filters.update(_FILTERS)
-    script = read("plane.js")
+    # The modules one after another: inside one script they need not import each other.
+    script = "\n".join(re.sub(r"^import .*\n", "", read(name), flags=re.MULTILINE) for name in SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     return environment.get_template(template).render(script=script, script_hash=f"sha256-{digest}", **context)
 
@@ -160,21 +158,6 @@ def grouped(value: int) -> str:
     return f"{value:,}"
 
 
-def points(ring: list[list[float]]) -> str:
-    """The corners of a polygon.
-
-    Args:
-        ring: The corners.
-
-    Returns:
-        Its text.
-
-    >>> points([[0.0, 1.5], [2.0, 3.0]])
-    '0,1.5 2,3'
-    """
-    return " ".join(f"{x:g},{y:g}" for x, y in ring)
-
-
 def as_script(content: Any) -> str:
     r"""JSON that may stand inside a script element, which ``</script>`` would end.
 
@@ -198,6 +181,5 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "percent": percent,
     "shape": shape,
     "grouped": grouped,
-    "points": points,
     "as_script": as_script,
 }

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import nn
-
-from maxaffine._data import DataSet
 from maxaffine._report.audit import Audit, audit_lines, audit_of
-from maxaffine._report.facts import Choices, LeftOut, Neighbor, Neighborhoods
+from maxaffine._report.facts import LeftOut, Neighbor, Neighborhoods, Origin
 from maxaffine._report.neighbors import neighbors_among, searched_inputs
-from maxaffine._report.sections.subject import find_subject, spaced
+from maxaffine._report.sections.origin import origin_of
+from maxaffine._report.subject import Meaning, Subject, spaced
 from maxaffine.errors import BadInput
 
 
@@ -20,46 +18,33 @@ class Lookup:
     """Neighborhoods of some test inputs.
 
     Attributes:
-        model: What to call the network.
-        weights: One sentence on where its weights come from.
-        data: Name of the data set.
+        origin: Where network and data come from.
+        meaning: What the outputs stand for.
         neighbors: The nearest training inputs.
         audit: What the codes say about the training set; None where nobody asked.
     """
 
-    model: str
-    weights: str
-    data: str
+    origin: Origin
+    meaning: Meaning
     neighbors: Neighborhoods
     audit: Audit | None
 
 
-def look_up(
-    model: nn.Module,
-    data: DataSet,
-    choices: Choices,
-    queries: Sequence[int] | None,
-    audited: bool,
-    names: tuple[str, str],
-) -> Lookup:
+def look_up(subject: Subject, queries: Sequence[int] | None = None, audited: bool = False) -> Lookup:
     """Find the neighbors of test inputs among the training inputs.
 
     Args:
-        model: A piecewise-affine module in evaluation mode, from inputs (N, *input_shape).
-        data: The data set.
-        choices: What to look at.
+        subject: The network, the data, and what to look at.
         queries: Numbers of the test inputs; some evenly spaced ones by default.
         audited: Whether to look for near-duplicates and label errors too.
-        names: What to call the module, and one sentence on where its weights come from.
 
     Returns:
         The numbers.
 
     Raises:
         BadInput: If the network has no piecewise-affine operator or none switches, or a query or operator is not there.
-        NotPiecewiseAffine: When the model has no exact spline form.
     """
-    subject = find_subject(model, data, choices)
+    data, choices = subject.data, subject.choices
     searched = searched_inputs(subject, choices)
     if isinstance(searched, LeftOut):
         reason = f"{searched.reason[0].lower()}{searched.reason[1:-1]}"
@@ -68,7 +53,8 @@ def look_up(
     if outside := [index for index in chosen if not 0 <= index < len(data.test)]:
         raise BadInput(f"queries: no test input {outside[0]}; they are numbered from 0 to {len(data.test) - 1}")
     found = neighbors_among(searched, subject, chosen, choices)
-    return Lookup(*names, data.name, found, audit_of(searched, subject) if audited else None)
+    audit = audit_of(searched, subject) if audited else None
+    return Lookup(origin_of(subject), subject.meaning, found, audit)
 
 
 def lookup_text(lookup: Lookup) -> str:
@@ -83,7 +69,7 @@ def lookup_text(lookup: Lookup) -> str:
     found = lookup.neighbors
     width = max(len(name) for name, _ in (*found.queries[0].layers, *found.shares))
     lines = [
-        f"{lookup.model}: {lookup.weights}",
+        f"{lookup.origin.model}: {lookup.origin.weights}",
         f"nearest of {found.encoded:,} training inputs: number, class, distance",
         *([found.left_out_words] if found.left_out else []),
     ]

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from maxaffine._codes import Codes
 from maxaffine._data import DataSet
 from maxaffine._report.facts import Choices, LeftOut, Neighbor, Neighborhood, Neighborhoods
-from maxaffine._report.sections.subject import Subject, as_array, spaced, title_of
+from maxaffine._report.subject import Subject, as_array, spaced, title_of
 from maxaffine._search import Neighbors, neighbors
 from maxaffine.errors import BadInput
 
@@ -43,18 +43,7 @@ class Searched:
 
 
 def searched_inputs(subject: Subject, choices: Choices) -> Searched | LeftOut:
-    """Encode the training inputs that are searched.
-
-    Args:
-        subject: The captured network and the data.
-        choices: How many training inputs, and at which operators.
-
-    Returns:
-        Those inputs, or why there is nothing to search by: no operator that is piecewise affine, or none that switches.
-
-    Raises:
-        BadInput: If a chosen operator is not one of the network's.
-    """
+    """Encode the training inputs that are searched, or say why there is nothing to search by."""
     available = {record.name: record for record in subject.net.operators if record.pieces > 1}
     if not available:
         return LeftOut(AFFINE)

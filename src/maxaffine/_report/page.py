@@ -1,13 +1,11 @@
-"""The page: one HTML file that needs nothing else and no network."""
+"""The page of a report or a lookup: one HTML file that needs nothing else and no network."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from html import escape
 from math import isfinite
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 
@@ -19,17 +17,18 @@ from maxaffine._report.contents import Contents
 from maxaffine._report.facts import Neighborhoods
 from maxaffine._report.illustrations import neighbors_name, offsets_name, templates_name
 from maxaffine._report.inline import inline_svg
-from maxaffine._report.layout import data_uri, laid_out, percent, rough
+from maxaffine._report.layout import data_uri, lay_out, percent, rough
+from maxaffine._report.lookup import Lookup
 from maxaffine._report.plane_page import plane_content
 from maxaffine._report.sections.answers import Answer
 from maxaffine._report.sections.cut import Cut
 from maxaffine._report.sections.hints import ERRORS
-from maxaffine._report.sections.subject import SIDES, Meaning
+from maxaffine._report.subject import SIDES, Meaning
 from maxaffine._templates import Memorization, memorization_spreads
 from maxaffine.errors import MaxAffineError
 
-TEMPLATE = "report.html.j2"
-GENERATOR = "maxaffine report"
+TEMPLATE, NEIGHBORS = "report.html.j2", "neighbors.html.j2"
+SECTIONS = ("network", "exact", "why", "memorized", "same", "space", "next")
 MOST_BYTES = 9_500_000
 # Longest side of a picture, and of a thumbnail; the next where a page is too large.
 SIZES = ((448, 64), (192, 48), (96, 32), (48, 24))
@@ -51,25 +50,17 @@ PLACES = {
 EXAMPLES = 6
 
 
-def render(contents: Contents, files: str) -> str:
-    """Lay out a report.
-
-    Args:
-        contents: Everything that it says.
-        files: Name of the folder with its figures, which the page links to.
-
-    Returns:
-        HTML below 10 MB that needs no other file; every picture is inside.
-
-    Raises:
-        MaxAffineError: When even the smallest pictures are too many.
-    """
-    plane = _plane(contents, contents.cut) if isinstance(contents.cut, Cut) else None
-    for picture, thumbnail in SIZES:
-        page = _Pictures(contents, picture, thumbnail).page(files, plane)
+def render(contents: Contents | Lookup) -> str:
+    """The page of a report or a lookup, below 10 MB, every picture inside; it links to the figures beside it."""
+    whole = isinstance(contents, Contents)
+    plane = _plane(contents, contents.cut) if whole and isinstance(contents.cut, Cut) else None
+    for largest, thumbnail in SIZES:
+        pictures = _Pictures(contents.origin.input_shape, largest, thumbnail)
+        context = _alike(contents, pictures) | (_everything(contents, pictures) if whole else {})
+        page = lay_out(TEMPLATE if whole else NEIGHBORS, plane=plane, **context)
         if len(page.encode(errors="backslashreplace")) <= MOST_BYTES:
             return page
-    raise MaxAffineError("images: the page would be larger than 10 MB; explain fewer test inputs")
+    raise MaxAffineError("images: the page would be larger than 10 MB; show fewer test inputs")
 
 
 def scale(answer: Answer) -> float:
@@ -114,65 +105,75 @@ def _middle(cut: Cut) -> str:
     return f"{middle}; no change of the answer was found on the ways between the three inputs"
 
 
+def _alike(it: Contents | Lookup, pictures: _Pictures) -> dict[str, Any]:
+    """What the section on neighbors is filled with."""
+    audit = it.audit if isinstance(it.audit, Audit) else None
+    return {
+        "it": it,
+        "sections": (),
+        "labeled": len(it.origin.class_names) > 1,
+        "valued": it.meaning.valued,
+        "unlabeled": without_classes(it.origin.class_names),
+        "near": it.neighbors if isinstance(it.neighbors, Neighborhoods) else None,
+        "audit": audit,
+        "examples": audit_rows(audit) if audit else {},
+        "drawn": DRAWN,
+        "most_examples": EXAMPLES,
+        "picture": pictures.pictured,
+        "pixelated": pictures.pixelated,
+        "panel": pictures.panel,
+        "thumbnail": pictures.small,
+        "neighbors_name": neighbors_name,
+    }
+
+
+def _everything(it: Contents, pictures: _Pictures) -> dict[str, Any]:
+    """What the other sections of a report are filled with."""
+    cut = it.cut if isinstance(it.cut, Cut) else None
+    memory = it.memory if isinstance(it.memory, Memorization) else None
+    shape = it.origin.input_shape
+    return {
+        "sections": SECTIONS,
+        "title": lambda name: it.titles.get(name, name),
+        "places": PLACES,
+        "competes": it.meaning in (Meaning.CLASSES, Meaning.SCORES),
+        "memory": memory,
+        "scored": memory is not None and isfinite(memory.score),
+        "told": memory is not None and memory.score > ERRORS * memory.standard_error,
+        "cut": cut,
+        "part": _part(cut) if cut else "",
+        "areas": ", ".join(f"{name} {percent(share)}" for name, share in cut.areas[:5]) if cut else "",
+        "lines": kind_of(shape) is Kind.LINES,
+        "channels": shape[0] if len(shape) == 3 else 1,
+        "open_rows": OPEN_ROWS,
+        "input": pictures.input,
+        "image": pictures.image,
+        "signed": pictures.signed,
+        "scale": scale,
+        "legend": data_uri(figures.legend_panel()),
+        "histograms": pictures.histograms(memory) if memory else (),
+        "templates_name": templates_name,
+        "offsets_name": offsets_name,
+    }
+
+
 class _Pictures:
     """The pictures of a page in one size, as elements of HTML."""
 
-    def __init__(self, contents: Contents, picture: int, thumbnail: int) -> None:
-        shape = contents.origin.input_shape
-        self.contents = contents
+    def __init__(self, shape: tuple[int, ...], largest: int, thumbnail: int) -> None:
         self.pictured = kind_of(shape) is Kind.PICTURE
         self.pixelated = self.pictured and max(shape[-2:]) < PIXELATED
-        self.largest = picture
-        self.thumbnail = thumbnail
+        self.largest = largest
+        self.thumbnail = thumbnail if self.pictured else None
         self.drawn = 0
 
-    def page(self, files: str, plane: dict[str, Any] | None) -> str:
-        it = self.contents
-        cut = it.cut if isinstance(it.cut, Cut) else None
-        audit = it.audit if isinstance(it.audit, Audit) else None
-        memory = it.memory if isinstance(it.memory, Memorization) else None
-        shape = it.origin.input_shape
-        return laid_out(
-            TEMPLATE,
-            it=it,
-            files=files,
-            link=quote(os.fsencode(files)),
-            title=lambda name: it.titles.get(name, name),
-            places=PLACES,
-            generator=GENERATOR,
-            labeled=len(it.origin.class_names) > 1,
-            valued=it.meaning.valued,
-            unlabeled=without_classes(it.origin.class_names),
-            competes=it.meaning in (Meaning.CLASSES, Meaning.SCORES),
-            memory=memory,
-            scored=memory is not None and isfinite(memory.score),
-            told=memory is not None and memory.score > ERRORS * memory.standard_error,
-            near=it.neighbors if isinstance(it.neighbors, Neighborhoods) else None,
-            audit=audit,
-            examples=audit_rows(audit) if audit else {},
-            drawn=DRAWN,
-            most_examples=EXAMPLES,
-            cut=cut,
-            plane=plane,
-            part=_part(cut) if cut else "",
-            areas=", ".join(f"{name} {percent(share)}" for name, share in cut.areas[:5]) if cut else "",
-            picture=self.pictured,
-            lines=kind_of(shape) is Kind.LINES,
-            pixelated=self.pixelated,
-            channels=shape[0] if len(shape) == 3 else 1,
-            open_rows=OPEN_ROWS,
-            input=self.input,
-            image=self.image,
-            signed=self.signed,
-            scale=scale,
-            panel=lambda array: data_uri(figures.input_panel(array, self.largest)),
-            thumbnail=lambda array: data_uri(figures.input_panel(array, self.thumbnail if self.pictured else None)),
-            legend=data_uri(figures.legend_panel()),
-            histograms=self.histograms(memory) if memory else (),
-            templates_name=templates_name,
-            offsets_name=offsets_name,
-            neighbors_name=neighbors_name,
-        )
+    def panel(self, array: np.ndarray) -> str:
+        """The address of an input's picture."""
+        return data_uri(figures.input_panel(array, self.largest))
+
+    def small(self, array: np.ndarray) -> str:
+        """The address of a smaller one."""
+        return data_uri(figures.input_panel(array, self.thumbnail))
 
     def input(self, array: np.ndarray, alt: str) -> str:
         """An input of the network."""

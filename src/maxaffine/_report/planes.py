@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from maxaffine._drawing import Kind, input_pixels, kind_of, require, short
+from maxaffine._drawing import CLASSES, Kind, input_pixels, kind_of, require, short
 from maxaffine._network import Task
 from maxaffine._partition import PlanePartition, Segments
 from maxaffine._report.contours import contours_of
-from maxaffine._report.hierarchy import CLASSES
 from maxaffine.errors import BadInput
 
 if TYPE_CHECKING:
@@ -88,32 +87,14 @@ def plane_figure(
 
 
 def default_colorings(partition: PlanePartition) -> tuple[str, ...]:
-    """What the network answers, the norm of the slopes and the depth of the cut.
-
-    Args:
-        partition: The plane.
-
-    Returns:
-        Names of colorings; of outputs that are a picture each, the last two.
-    """
+    """What the network answers (not of outputs that are a picture each), the slopes and the depth of the cut."""
     if len(partition.graph.values[partition.number].units) > 1:
         return ("norm", "depth")
     return ("class" if partition.task is Task.CLASSES else "value", "norm", "depth")
 
 
 def called_by(partition: PlanePartition, names: Sequence[str] | None) -> Callable[[int], str]:
-    """What to call classes, or values, by their numbers.
-
-    Args:
-        partition: The plane.
-        names: Their names; numbers, or "the value", where there are none.
-
-    Returns:
-        The name of each.
-
-    Raises:
-        BadInput: For fewer names than there are classes or values.
-    """
+    """The name of each class, or value; their numbers, or "the value", where no names are given."""
     count = prod(partition.graph.values[partition.number].units)
     classes = partition.task is Task.CLASSES
     if classes:

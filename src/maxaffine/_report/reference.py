@@ -45,14 +45,7 @@ class Reference(nn.Module):
             )
 
     def forward(self, *inputs: Tensor) -> Any:
-        """Run the module.
-
-        Args:
-            inputs: Its inputs.
-
-        Returns:
-            Its own value at the place asked for.
-        """
+        """The module's own value at the place asked for."""
         if self.until is not None:
             return self._value_after(self.until, inputs)
         if self.output == "pre_activation":

@@ -85,15 +85,7 @@ def as_text(contents: Contents) -> str:
 
 
 def plain(item: Any, arrays: bool = False) -> Any:
-    """Records as dicts, lists, numbers and words.
-
-    Args:
-        item: A record, or what its fields hold.
-        arrays: Whether arrays are kept, as nested lists of six digits; they are left out otherwise.
-
-    Returns:
-        What JSON can hold.
-    """
+    """Records as what JSON can hold; arrays, where they are kept, as nested lists of six digits."""
     if isinstance(item, Memorization):
         return _memorization(item)
     if isinstance(item, PlanePartition):

@@ -19,10 +19,3 @@ export const post = (path, values, body) => asked(`${path}?${query(values)}`, { 
 export const remove = (path, values) => asked(`${path}?${query(values)}`, { method: "DELETE" });
 export const thumbnail = (image) => `thumbnail?${query({ image })}`;
 export const sleep = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
-
-// The numbers of an array that the server sent: {shape, values}.
-export function numbers({ shape, type, data }) {
-  const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
-  const kinds = { f4: Float32Array, f8: Float64Array, i2: Int16Array, i4: Int32Array };
-  return { shape, values: new kinds[type](bytes.buffer) };
-}

@@ -1,7 +1,7 @@
 // The inputs to pick from, page by page, and uploads. A pick is the part of the address after #, so that "back" works.
 
 import { get, post, thumbnail } from "./api.js";
-import { make } from "./draw.js";
+import { make } from "./drawn/draw.js";
 
 const COUNT = 48;
 const MOST_BYTES = 16 * 2 ** 20; // the server cuts off what is larger

@@ -1,9 +1,10 @@
 // The plane through three inputs: asked for, followed while it is divided, and what is said about the cell that is clicked.
 
 import { get, post, remove, sleep, thumbnail } from "./api.js";
-import { Cells } from "./cells.js";
-import { bandColor, classColor, depthColor, make, operatorName, tile, told } from "./draw.js";
+import { Cells } from "./drawn/cells.js";
+import { make, numbers, tile, told } from "./drawn/draw.js";
 import { dropped, picked, show as showGallery } from "./gallery.js";
+import { operatorName } from "./why.js";
 
 const $ = (id) => document.getElementById(id);
 const slots = [null, null, null];
@@ -11,7 +12,7 @@ let about, fail, cells, checkpoint = 0, now = null, asked = 0, cellAsked = 0;
 
 export function begin(subject, failed) {
   [about, fail] = [subject, failed];
-  cells = new Cells($("cells"), { choose, name: groupName, failed: fail, seen: count });
+  cells = new Cells($("cells"), { choose, name: groupName, ask, failed: fail, seen: count });
   $("slots").append(...slots.map((_, place) => slot(place)));
   $("to-plane").addEventListener("click", () => put(Math.max(0, slots.indexOf(null)), picked()));
   $("cancel").addEventListener("click", () => now && remove("plane", { key: now.key }).catch(fail));
@@ -25,6 +26,8 @@ export function begin(subject, failed) {
   $("whole").addEventListener("click", () => cells.whole());
   $("window").addEventListener("click", () => divide(cells.view()));
 }
+
+const ask = (left, right, bottom, top, width, height) => get("plane/view", { key: now.key, left, right, bottom, top, width, height });
 
 function slot(place) {
   const button = make("button", { type: "button", class: "slot", click: () => toggle(place) });
@@ -119,8 +122,9 @@ async function draw(state) {
   if (now.note) fail(new Error(now.note));
   $("cell").replaceChildren(make("p", { class: "hint" }, "Click a cell to see what the network is on it."));
   delete $("cell").dataset.cell;
+  const shown = cells.show(now, now.images.map(thumbnail));
   legend();
-  await cells.show(now, now.images.map(thumbnail));
+  await shown;
   document.body.dataset.plane = now.key;
 }
 
@@ -134,19 +138,7 @@ function count({ kind, seen }) {
 
 const classes = () => about.classes.length > 0;
 const groupName = (number) => classes() ? about.classes[number] : now.bands[number].map((end) => told(end)).join(" to ");
-const groupColor = (number) => classes() ? classColor(number) : bandColor(number / Math.max(1, now.bands.length - 1));
-
-function legend() {
-  const rows = $("coloring").value === "answer"
-    ? now.shares.map(([number, share]) => [groupColor(number), groupName(number), `${told(100 * share, 2)} %`])
-    : now.operators.map((name, place, all) => [depthColor(place / Math.max(1, all.length - 1)),
-      operatorName(about, name), ""]);
-  $("legend").replaceChildren(...rows.map(([color, name, words]) => {
-    const swatch = make("i");
-    swatch.style.background = color;
-    return make("li", {}, swatch, `${name} `, make("small", {}, words));
-  }));
-}
+const legend = () => $("legend").replaceChildren(...cells.legend(operatorName));
 
 async function choose(number) {
   const turn = ++cellAsked;
@@ -164,8 +156,8 @@ function tell(found) {
   $("cell").replaceChildren(
     make("div", { class: "head" }, make("h3", {}, `Cell ${found.cell}: `, make("strong", {}, classes() ? groupName(found.group) : `${output} ${told(found.outputs[0].value, 4)}`)), keep),
     make("div", { class: "pair" },
-      tile(found.input, about.kind, { signed: false, title: "at its center", small: true }),
-      tile(found.template, about.kind, { title: `template of ${output}, the same all over the cell`, small: true })),
+      tile(numbers(found.input), about.kind, { signed: false, title: "at its center", small: true }),
+      tile(numbers(found.template), about.kind, { title: `template of ${output}, the same all over the cell`, small: true })),
     make("p", {}, `⟨A, x⟩ + b = ${told(found.inner, 5)} ${found.offset < 0 ? "−" : "+"} ${told(Math.abs(found.offset), 4)} = `,
       make("b", {}, told(found.inner + found.offset, 5)), " at the center"),
     make("h4", {}, "Codes: units on each piece"), codes(found.codes),
@@ -180,14 +172,14 @@ function codes(rows) {
     const words = counts === null ? `${pieces} pieces` : pieces === 2 ? `${counts[1]} of ${units} active` : counts.join(" · ");
     const bar = make("i", { class: "bar" });
     bar.style.width = counts !== null && pieces === 2 ? `${(100 * counts[1]) / units}%` : "0";
-    return make("tr", {}, make("th", {}, operatorName(about, operator)), make("td", {}, bar), make("td", { class: "number" }, words));
+    return make("tr", {}, make("th", {}, operatorName(operator)), make("td", {}, bar), make("td", { class: "number" }, words));
   }));
 }
 
 function sides(rows) {
   return make("ol", { class: "sides" }, ...rows.map(({ operator, unit, across, ends, group: beyond }, place) => {
     const words = operator === null ? "the rim of this view"
-      : unit === null ? (classes() ? "the decision boundary" : "a level set") : `${operatorName(about, operator)}, unit ${unit.length > 1 ? `(${unit.join(", ")})` : unit[0]}`;
+      : unit === null ? (classes() ? "the decision boundary" : "a level set") : `${operatorName(operator)}, unit ${unit.length > 1 ? `(${unit.join(", ")})` : unit[0]}`;
     const length = Math.hypot(ends[1][0] - ends[0][0], ends[1][1] - ends[0][1]);
     const button = make("button", { type: "button", disabled: across === null,
       title: across === null ? "" : `go to cell ${across}`, click: () => choose(across) },

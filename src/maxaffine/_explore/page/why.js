@@ -1,12 +1,18 @@
 // What one input is answered, and why: outputs, templates, the split of the offset, and its neighbors by depth.
 
 import { get, sleep } from "./api.js";
-import { make, operatorName, tile, told } from "./draw.js";
+import { make, numbers, tile, told } from "./drawn/draw.js";
 import { card } from "./gallery.js";
 
 const $ = (id) => document.getElementById(id);
 const MOST_OPERATORS = 12;
 let about, asked = 0;
+
+// An operator's name with its kind: "relu layer1.0.relu".
+export function operatorName(name) {
+  const kind = about.operators.find((record) => record.name === name)?.kind;
+  return kind && !name.replace(/#\d+$/, "").endsWith(kind) ? `${kind} ${name}` : name;
+}
 
 export function begin(subject) {
   about = subject;
@@ -18,7 +24,7 @@ export async function show(image, checkpoint) {
   const number = ++asked;
   const found = await get("explain", { image, checkpoint });
   if (number !== asked) return;
-  $("verdict").replaceChildren(tile(found.input, about.kind, { signed: false, title: found.name }), verdict(found));
+  $("verdict").replaceChildren(tile(numbers(found.input), about.kind, { signed: false, title: found.name }), verdict(found));
   $("templates").replaceChildren(...templates(found));
   $("sums").replaceChildren(sums(found));
   $("bias").lastElementChild.replaceChildren(...bias(found));
@@ -46,13 +52,13 @@ function verdict(found) {
 }
 
 function templates({ templates: [first, second], difference }) {
-  const tiles = [tile(first.slopes, about.kind, { title: `template of ${first.name}` })];
-  if (second && !difference) tiles.push(tile(second.slopes, about.kind, { title: `template of ${second.name}` }));
+  const tiles = [tile(numbers(first.slopes), about.kind, { title: `template of ${first.name}` })];
+  if (second && !difference) tiles.push(tile(numbers(second.slopes), about.kind, { title: `template of ${second.name}` }));
   if (difference) {
     tiles.push(
-      tile(second.slopes, about.kind, { title: `of the runner-up, ${second.name}` }),
-      tile(difference.slopes, about.kind, { title: `${first.name} minus ${second.name}` }),
-      tile(difference.shares, about.kind, { title: `what each ${about.kind === "picture" ? "pixel" : "number"} adds to the lead` }),
+      tile(numbers(second.slopes), about.kind, { title: `of the runner-up, ${second.name}` }),
+      tile(numbers(difference.slopes), about.kind, { title: `${first.name} minus ${second.name}` }),
+      tile(numbers(difference.shares), about.kind, { title: `what each ${about.kind === "picture" ? "pixel" : "number"} adds to the lead` }),
     );
   }
   return tiles;
@@ -77,7 +83,7 @@ function bias({ bias: parts, templates: found }) {
   if (!shown.length) return [make("p", { class: "hint" }, "No operator has an offset here: f(x) = A x.")];
   const most = Math.max(...shown.map(size)) || 1;
   const head = found.map(({ name }) => make("th", { colspan: 2 }, `for ${name}`));
-  const rows = shown.map(({ operator, values }) => make("tr", {}, make("th", {}, operatorName(about, operator)),
+  const rows = shown.map(({ operator, values }) => make("tr", {}, make("th", {}, operatorName(operator)),
     ...values.flatMap((value) => [make("td", {}, signedBar(value, most)), make("td", { class: "number" }, told(value))])));
   const rest = parts.length - shown.length;
   return [make("table", { class: "bias" }, make("thead", {}, make("tr", {}, make("th"), ...head)), make("tbody", {}, ...rows)),
@@ -104,7 +110,7 @@ async function neighbors(image, checkpoint, predicted, number) {
       $("near-hint").textContent = `The nearest of ${searched} training inputs; below each, how far it is: the share of `
         + `units with another code.${about.classifies ? " Filled: of the class that the network chose." : ""}`;
       if (found.left_out.length) {
-        const names = found.left_out.map((name) => operatorName(about, name)).join(", ");
+        const names = found.left_out.map((name) => operatorName(name)).join(", ");
         $("near-hint").textContent += ` Left out, as nothing there ever switches on these inputs: ${names}.`;
       }
       $("near-rows").replaceChildren(...found.rows.map((row) => depth(row, predicted)));
@@ -118,7 +124,7 @@ async function neighbors(image, checkpoint, predicted, number) {
 
 function depth({ operator, near }, predicted) {
   const same = near.filter(({ label }) => label === predicted).length;
-  const title = operator === null ? "the inputs themselves" : operatorName(about, operator);
+  const title = operator === null ? "the inputs themselves" : operatorName(operator);
   const cards = near.map(({ image, label, distance }) => {
     const link = card({ image, label, name: image.replace("train/", "training ") }, told(distance, 2));
     if (label !== null && label === predicted && about.classifies) link.classList.add("same");

@@ -13,7 +13,7 @@ from maxaffine._drawing import is_image
 from maxaffine._graph import as_tuple
 from maxaffine._network import difference
 from maxaffine._progress import progress_bar
-from maxaffine._report.sections.subject import Meaning, Subject, as_array, spaced
+from maxaffine._report.subject import Meaning, Subject, as_array, spaced
 from maxaffine._templates import Comparison, Templates, templates
 
 LARGEST_CONTRIBUTIONS = 5

@@ -15,7 +15,7 @@ from torch import Tensor
 from maxaffine._partition import LinePartition, PlanePartition, PlaneReport, line, plane
 from maxaffine._report.coordinates import coordinate_plane
 from maxaffine._report.facts import Choices, LeftOut
-from maxaffine._report.sections.subject import Meaning, Subject
+from maxaffine._report.subject import Meaning, Subject
 from maxaffine.errors import BadInput, MaxAffineError
 
 # Numbers that may be computed for the vertices of the plane, and for the lines between the inputs and for the check.
@@ -164,7 +164,7 @@ def cut_of(subject: Subject, chosen: list[int], choices: Choices) -> Cut | LeftO
         expected=expected,
         change=change,
         followed=sum(float(way.breakpoints[-1]) for way in ways) / len(ways),
-        check=found.verify(subject.reference, samples=samples, every_cell=False, raises=False),
+        check=found.verify(subject.untouched, samples=samples, every_cell=False, raises=False),
         areas=_areas(subject, found),
         values=tuple(_ranges(subject, found)),
         height=place.height,
@@ -268,8 +268,7 @@ def _answers(subject: Subject, way: LinePartition, t: Tensor) -> Tensor:
     """The answers at places on a way, in float64."""
     target = way.target
     runs = (target.graph.run(target.segment.points(part))[0] for part in t.split(subject.at_once))
-    values = [subject.axis.to_front(values).flatten(1) for values in runs]
-    return subject.answers(torch.cat(values)).cpu()
+    return subject.answers(torch.cat([subject.front(values) for values in runs])).cpu()
 
 
 def _divide(

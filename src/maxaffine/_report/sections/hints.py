@@ -18,14 +18,7 @@ ERRORS, ALIKE, NEAR, EQUAL = 2.0, 0.9, 0.01, 0.005
 
 
 def hints_of(contents: Contents) -> tuple[Hint, ...]:
-    """Say what the numbers of a report ask for.
-
-    Args:
-        contents: The report without its hints.
-
-    Returns:
-        What to try, the most pressing first; nothing where no number asks for anything.
-    """
+    """What the numbers of a report, still without hints, ask for, the most pressing first."""
     return tuple(
         [
             *_exactness(contents),

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from maxaffine._data import without_classes
 from maxaffine._report.facts import Choices, LeftOut
-from maxaffine._report.sections.subject import Meaning, Subject, spaced
+from maxaffine._report.subject import Meaning, Subject, spaced
 from maxaffine._templates import Memorization, memorization
 
 # Numbers that may be computed to pull templates back: about a minute.

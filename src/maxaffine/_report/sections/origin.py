@@ -15,52 +15,37 @@ from maxaffine._capture import capture
 from maxaffine._network import verify
 from maxaffine._report.facts import Check, Choices, Origin
 from maxaffine._report.reference import Reference
-from maxaffine._report.sections.subject import Subject, spaced
+from maxaffine._report.subject import Subject, spaced
 from maxaffine.errors import MaxAffineError
 
 # Numbers that may be computed for a check: some seconds.
 WORK = 2e8
 
 
-def origin_of(subject: Subject, name: str, weights: str, fresh: bool) -> Origin:
-    """Say where a network and its data come from.
-
-    Args:
-        subject: The network and the data.
-        name: What to call the network.
-        weights: One sentence on where its weights come from.
-        fresh: Whether they were drawn here, so that it has seen nothing but training inputs.
-
-    Returns:
-        The record.
-    """
+def origin_of(subject: Subject) -> Origin:
+    """Say where a network and its data come from."""
     data = subject.data
     return Origin(
-        model=name,
-        weights=weights,
-        parameters=sum(parameter.numel() for parameter in subject.model.parameters()),
+        model=subject.name,
+        weights=subject.weights,
+        parameters=None if subject.model is None else sum(item.numel() for item in subject.model.parameters()),
         data=data.name,
         train_size=len(data.train),
         test_size=len(data.test),
         input_shape=data.input_shape,
         class_names=data.class_names,
         versions={"maxaffine": version("maxaffine"), "torch": torch.__version__, "Python": platform.python_version()},
-        doubtful_test=data.set_aside and not fresh,
+        doubtful_test=data.set_aside and not subject.fresh,
     )
 
 
 def checks_of(subject: Subject, chosen: Sequence[int], choices: Choices) -> tuple[Check, ...]:
-    """Check the spline form against the untouched module, in the module's own dtype and in float64.
-
-    Args:
-        subject: The network.
-        chosen: Numbers of the test inputs that are explained; they are checked in any case.
-        choices: How many others are.
-
-    Returns:
-        One check per dtype. One that finds more than rounding says so; nothing is raised.
-    """
-    model, reference = subject.model, Reference(subject.model, choices.until)
+    """One check against the untouched module per dtype, its own and float64; nothing is raised."""
+    model = subject.model
+    if model is None:
+        dtype = str(subject.net.inputs.dtypes[0]).removeprefix("torch.")
+        return (Check(dtype, None, "the captured network was given without the module that it was captured from"),)
+    reference = Reference(model, choices.until)
     own = verify(subject.net, reference, _probes(subject, choices.checked, chosen), raises=False)
     if own.dtype == torch.float64:
         return (Check("float64", own),)

@@ -1,11 +1,13 @@
-"""What a command is about: the data set, the model with its weights, and the captured network, from the options."""
+"""What the options name: the data set, the model with its weights, trained or not, and its captured network."""
 
 from __future__ import annotations
 
 import argparse
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -15,20 +17,15 @@ from maxaffine import _report as report
 from maxaffine._capture import SplineNetwork, capture
 from maxaffine.errors import BadInput
 
+from .printing import progress, say
+
 # Epochs are chosen so that training sees about this many examples, within limits.
 EXAMPLES = 50_000
 FEWEST_EPOCHS, MOST_EPOCHS = 5, 40
 
 
 def read_data(arguments: argparse.Namespace) -> data.DataSet:
-    """The data set that the options name.
-
-    Args:
-        arguments: The parsed options.
-
-    Returns:
-        Its training and test inputs with their labels.
-    """
+    """The data set that the options name."""
     return data.load(
         arguments.data,
         labels=arguments.labels,
@@ -39,20 +36,13 @@ def read_data(arguments: argparse.Namespace) -> data.DataSet:
     )
 
 
+def staged(arguments: argparse.Namespace) -> AbstractContextManager[Path]:
+    """The folder that the options name, as `maxaffine._report.staged` gives it; weights in it that are read stay."""
+    return report.staged(arguments.out, arguments.overwrite, arguments.state_dict)
+
+
 def first_model(arguments: argparse.Namespace, input_shape: Sequence[int], classes: int) -> nn.Module:
-    """The model with the weights it has at first: its file's, its factory's, or drawn from the seed.
-
-    Args:
-        arguments: The parsed options.
-        input_shape: Shape of one input.
-        classes: Outputs of one of our own networks.
-
-    Returns:
-        The model, after the normalization that the options ask for.
-
-    Raises:
-        BadInput: If that has another number of channels, or the model is an exported archive.
-    """
+    """The model with the weights it has at first: its file's, its factory's, or drawn from the seed."""
     if arguments.mean is None and arguments.std is None:
         return _load(arguments, input_shape, classes)
     if arguments.model.endswith(".pt2"):
@@ -75,22 +65,10 @@ def _load(arguments: argparse.Namespace, input_shape: Sequence[int], classes: in
 
 
 def trained_model(arguments: argparse.Namespace, data_set: data.DataSet, checkpoint: Path) -> tuple[nn.Module, str]:
-    """The model, trained where that is asked for or where it is one of ours without weights.
-
-    Args:
-        arguments: The parsed options, ``epochs`` among them.
-        data_set: What it is trained on.
-        checkpoint: File that keeps the weights while and after it is trained.
-
-    Returns:
-        The model, and one sentence on where its weights come from.
-
-    Raises:
-        KeyboardInterrupt: If the training was interrupted.
-    """
+    """The model, trained where that is asked for or where it is one of ours without weights."""
     model = first_model(arguments, data_set.input_shape, data_set.classes)
     fresh = is_fresh(arguments)
-    epochs = asked_epochs(arguments, data_set)
+    epochs = epochs_to_train(arguments, data_set)
     if epochs == 0:
         drawn = f"drawn at random with seed {arguments.seed}, not trained" if fresh else "as the model was loaded"
         return model, f"read from {arguments.state_dict.name}" if arguments.state_dict else drawn
@@ -103,19 +81,8 @@ def trained_model(arguments: argparse.Namespace, data_set: data.DataSet, checkpo
     return model, f"trained here: {passes} with seed {arguments.seed} in {seconds:.1f} s (kept in {checkpoint.name})"
 
 
-def asked_epochs(arguments: argparse.Namespace, data_set: data.DataSet) -> int:
-    """Passes of training that the options ask for.
-
-    Args:
-        arguments: The parsed options, ``epochs`` among them.
-        data_set: What it would be trained on.
-
-    Returns:
-        How many; 0 where no number is given, except for one of our own networks without weights.
-
-    Raises:
-        BadInput: If a network that takes normalized inputs is to be trained.
-    """
+def epochs_to_train(arguments: argparse.Namespace, data_set: data.DataSet) -> int:
+    """Passes of training that the options ask for."""
     epochs = arguments.epochs
     if epochs is None:
         epochs = default_epochs(len(data_set.train)) if is_fresh(arguments) else 0
@@ -127,15 +94,7 @@ def asked_epochs(arguments: argparse.Namespace, data_set: data.DataSet) -> int:
 
 
 def require_trainable(arguments: argparse.Namespace, data_set: data.DataSet) -> None:
-    """Check, before any work is spent, that there is something to train, and something to train it on.
-
-    Args:
-        arguments: The parsed options.
-        data_set: What it would be trained on.
-
-    Raises:
-        BadInput: If the model is an exported archive, or the data has no labels, or one label throughout.
-    """
+    """Check, before any work is spent, that there is something to train, and something to train it on."""
     if arguments.model.endswith(".pt2"):
         raise BadInput("--model: an exported archive cannot be trained; give a factory, or no --epochs")
     if lacking := data.without_classes(data_set.class_names):
@@ -145,33 +104,33 @@ def require_trainable(arguments: argparse.Namespace, data_set: data.DataSet) -> 
         )
 
 
-def captured(
-    arguments: argparse.Namespace, model: nn.Module, example: Tensor, labels: int | None = None
-) -> SplineNetwork:
-    """The spline form of the model as far as the options ask for it.
+def capture_model(arguments: argparse.Namespace, model: nn.Module, example: Tensor) -> SplineNetwork:
+    """The spline form of the model as far as the options ask for it."""
+    return capture(model, report.like_model(example, model), until=arguments.until, output=arguments.output)
 
-    Args:
-        arguments: The parsed options.
-        model: The model.
-        example: At least two inputs; they are brought to its dtype and device.
-        labels: Number of classes of the data, from which what the network answers is inferred where no option says it.
 
-    Returns:
-        The captured network.
-    """
-    net = capture(model, report.like_model(example, model), until=arguments.until, output=arguments.output)
-    return net if labels is None else net.settled(labels, arguments.task, arguments.output_index)
+def trained_subject(arguments: argparse.Namespace, folder: Path, **choices: Any) -> report.Subject:
+    """The model that the options name, trained and captured, beside its data; trained weights go to the folder."""
+    data_set = read_data(arguments)
+    say(arguments, f"{data_set.name}: {len(data_set.train)} training and {len(data_set.test)} test inputs")
+    model, weights = trained_model(arguments, data_set, folder / report.WEIGHTS)
+    progress("capturing ...")
+    chosen = report.Choices(output=arguments.output, until=arguments.until, **choices)
+    return report.find_subject(model, data_set, chosen, arguments.model, weights, fresh=is_fresh(arguments))
+
+
+def subject_of(
+    arguments: argparse.Namespace, model: nn.Module, data_set: data.DataSet, *, fresh: bool = False
+) -> report.Subject:
+    """The captured network beside the data, with what it answers settled."""
+    net = capture_model(arguments, model, data_set.test.inputs[:2])
+    choices = report.Choices(output_index=arguments.output_index, task=arguments.task)
+    name = arguments.model.replace("\\", "/").rsplit("/", 1)[-1]
+    return report.find_subject(net, data_set, choices, name, fresh=fresh)
 
 
 def is_fresh(arguments: argparse.Namespace) -> bool:
-    """Whether the model is one of ours with weights drawn here, so that it has seen no data but what it is given.
-
-    Args:
-        arguments: The parsed options.
-
-    Returns:
-        Whether it is.
-    """
+    """Whether the model is one of ours with weights drawn here, so that it has seen no data but what it is given."""
     return _ours(arguments) and arguments.state_dict is None
 
 
@@ -181,12 +140,5 @@ def _ours(arguments: argparse.Namespace) -> bool:
 
 
 def default_epochs(examples: int) -> int:
-    """Passes over training data of some size, where the options name no number.
-
-    Args:
-        examples: The size.
-
-    Returns:
-        As many as show the network some 50,000 examples, within limits.
-    """
+    """Passes over training data of some size, where the options name no number."""
     return min(MOST_EPOCHS, max(FEWEST_EPOCHS, round(EXAMPLES / examples)))

@@ -1,4 +1,4 @@
-"""Numbers on their way to the page."""
+"""Numbers on their way to a page, as its scripts read them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-// Arrays as pictures, lines or bars on a canvas, and small pieces of the page.
-
-import { numbers } from "./api.js";
+// Arrays as pictures, lines or bars on a canvas, and small pieces of a page.
 
 // ColorBrewer's RdBu, blue for negative numbers: told apart by readers with any common color blindness.
 const SIGNED = ["#053061", "#2166ac", "#4393c3", "#92c5de", "#d1e5f0", "#f7f7f7", "#fddbc7", "#f4a582", "#d6604d",
@@ -12,7 +10,7 @@ const DEPTHS = ["#fde725", "#7ad151", "#22a884", "#2a788e", "#414487", "#440154"
 const LIGHTER = 0.35;
 const LINES = ["#0072B2", "#E69F00", "#009E73", "#CC79A7"];
 const SHARE = 0.995; // of the numbers of a template that lie within its colors
-const SIDE = 168;
+const PLOT = 168; // height of lines and bars, in pixels
 
 function rgb(color) {
   return [1, 3, 5].map((place) => parseInt(color.slice(place, place + 2), 16));
@@ -38,10 +36,11 @@ export function told(value, digits = 3) {
   return String(text).replace("-", "−");
 }
 
-// An operator's name with its kind: "relu layer1.0.relu".
-export function operatorName(about, name) {
-  const kind = about.operators.find((record) => record.name === name)?.kind;
-  return kind && !name.replace(/#\d+$/, "").endsWith(kind) ? `${kind} ${name}` : name;
+// The numbers of an array that Python wrote: {shape, values}.
+export function numbers({ shape, type, data }) {
+  const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+  const kinds = { f4: Float32Array, f8: Float64Array, i2: Int16Array, i4: Int32Array };
+  return { shape, values: new kinds[type](bytes.buffer) };
 }
 
 // An element: tag, attributes (functions are listeners), children.
@@ -56,9 +55,8 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-// A canvas with its words; signed arrays get the scale of their colors below. kind: picture, lines or bars.
-export function tile(sent, kind, { signed = true, title = "", small = false } = {}) {
-  const found = numbers(sent);
+// A canvas of {shape, values} with its words; signed ones get the scale of their colors below. kind: picture, lines or bars.
+export function tile(found, kind, { signed = true, title = "", small = false } = {}) {
   const canvas = make("canvas", { role: "img" });
   const end = signed ? (kind === "picture" ? quantile(flat(found).values) : largest(found.values)) || 1 : 1;
   canvas.setAttribute("aria-label", signed ? `${title}, from ${told(-end)} to ${told(end)}` : title);
@@ -122,7 +120,7 @@ function range(values) {
 function plot(canvas, found, signed, end) {
   const channels = found.shape.length === 2 ? found.shape[0] : 1;
   const length = found.values.length / channels;
-  const [width, height] = [SIDE * 2, SIDE];
+  const [width, height] = [PLOT * 2, PLOT];
   [canvas.width, canvas.height] = [width, height];
   const size = signed ? end : largest(found.values) || 1;
   const low = signed || range(found.values)[0] < 0 ? -size : 0;
@@ -162,7 +160,8 @@ function lines(canvas, found, signed, end) {
 
 // What stands beside the pointer over an element; words(x, y) takes shares of its sides.
 export function tips(element, words) {
-  const tip = document.getElementById("tip");
+  let tip = document.querySelector(".tip");
+  if (tip === null) document.body.append((tip = make("output", { class: "tip", hidden: true })));
   element.addEventListener("pointermove", (event) => {
     const box = element.getBoundingClientRect();
     const text = words((event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);

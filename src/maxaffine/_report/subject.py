@@ -1,11 +1,13 @@
-"""What a report is about: one output of a captured network, the untouched module beside it, and the data."""
+"""What a page is about: one output of a captured network, the untouched module beside it, and the data."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
 from math import prod
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +16,11 @@ from torch.utils._pytree import tree_leaves
 
 from maxaffine._capture import SplineNetwork, capture
 from maxaffine._data import DataSet
-from maxaffine._graph import BatchAxis, OperatorRecord
+from maxaffine._graph import OperatorRecord, Value
 from maxaffine._network import Task
 from maxaffine._progress import progress_bar
 from maxaffine._report.facts import Choices
+from maxaffine._report.labels import LabelOrder, label_order
 from maxaffine._report.reference import Reference
 from maxaffine.errors import BadInput
 
@@ -46,29 +49,54 @@ class Meaning(Enum):
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """One output of a captured network, the untouched module beside it, and the data.
+    """One output of a captured network, and the data that it is asked about.
 
     Attributes:
-        model: The user's module.
-        net: Its spline form.
-        reference: What the spline form must equal, computed by the module itself.
+        net: The captured network; what it answers is settled.
         output: Number of the output that is looked at.
-        units: Its shape for one input.
-        axis: Where its batch is.
         data: The data set.
-        train: Its training inputs, in the dtype and on the device of the module.
-        test: Its test inputs, likewise.
+        choices: What is looked at.
+        reference: What the network must equal: the user's module, or the network itself where no module is at hand.
+        model: The user's module; None where only the captured network is at hand.
+        name: What to call the network.
+        weights: One sentence on where its weights come from.
+        fresh: Whether these were drawn here and trained on ``data.train`` alone, so that outputs and labels have one
+            order, and the test inputs are new to it.
     """
 
-    model: nn.Module
     net: SplineNetwork
-    reference: Reference
     output: int
-    units: tuple[int, ...]
-    axis: BatchAxis
     data: DataSet
-    train: Tensor
-    test: Tensor
+    choices: Choices
+    reference: Callable[[Tensor], Any]
+    model: nn.Module | None
+    name: str
+    weights: str
+    fresh: bool
+
+    @property
+    def untouched(self) -> Callable[[Tensor], Any] | None:
+        """What is not of our making, to compare with; None where only the captured network is at hand."""
+        return None if self.model is None else self.reference
+
+    @property
+    def units(self) -> tuple[int, ...]:
+        """Shape of the output for one input."""
+        return self._value.units
+
+    @cached_property
+    def train(self) -> Tensor:
+        """The training inputs, as the network takes them."""
+        return self.like(self.data.train.inputs)
+
+    @cached_property
+    def test(self) -> Tensor:
+        """The test inputs, likewise."""
+        return self.like(self.data.test.inputs)
+
+    def like(self, inputs: Tensor) -> Tensor:
+        """Inputs (N, *input_shape) in the dtype and on the device of the network."""
+        return inputs.to(self.net.inputs.device, self.net.inputs.dtypes[0])
 
     @property
     def labeled(self) -> bool:
@@ -111,10 +139,17 @@ class Subject:
         """How many of some wanted passes through the network stay within a budget of numbers computed."""
         return int(min(wanted, budget // self.work))
 
-    @property
-    def output_names(self) -> tuple[str, ...] | None:
-        """What to call the outputs that give a class without naming it; None for their numbers."""
-        return ("an output of at most 0", "an output above 0") if self.meaning is Meaning.SIGN else None
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """A name for every output."""
+        return tuple(self.unit_name(unit) for unit in range(prod(self.units)))
+
+    @cached_property
+    def answer_names(self) -> tuple[str, ...]:
+        """A name for every answer that the network can give: two of a single output, none of values."""
+        if self.meaning.valued:
+            return ()
+        return tuple(self.answer_name(answer) for answer in range(max(2, prod(self.units))))
 
     def unit_name(self, unit: int) -> str:
         """What to call one output.
@@ -144,7 +179,12 @@ class Subject:
     @torch.no_grad()
     def own(self, inputs: Tensor) -> Tensor:
         """The untouched module's output, (N, outputs)."""
-        return self.axis.to_front(tree_leaves(self.reference(inputs.clone()))[self.output]).flatten(1)
+        return self.front(tree_leaves(self.reference(inputs.clone()))[self.output])
+
+    def front(self, values: Tensor) -> Tensor:
+        """Values of the output with the batch in front, (N, outputs)."""
+        axis = self._value.batch
+        return values.flatten(1) if axis is None else axis.to_front(values).flatten(1)
 
     def answers(self, own: Tensor) -> Tensor:
         """The answer that the outputs give, (N,): the largest one, or the sign of a single one."""
@@ -155,27 +195,72 @@ class Subject:
         batches = progress_bar(None, "test set", iterable=inputs.split(self.at_once), unit="batch")
         return torch.cat([self.answers(self.own(batch)) for batch in batches]).cpu()
 
+    def order(self, answers: Tensor, asked: Tensor) -> LabelOrder | None:
+        """An order of the labels in which far more of some test inputs are answered correctly; None without one.
 
-def find_subject(model: nn.Module, data: DataSet, choices: Choices) -> Subject:
+        Args:
+            answers: The answers to these inputs (N,).
+            asked: Their numbers (N,).
+
+        Returns:
+            The order. A network trained here has learned the labels of this data.
+        """
+        if self.fresh or not self.classifies:
+            return None
+        sides = ("an output of at most 0", "an output above 0") if self.meaning is Meaning.SIGN else None
+        return label_order(answers, self.data.test.labels[asked], self.data.class_names, sides)
+
+    @property
+    def _value(self) -> Value:
+        return self.net.graph.values[self.net.graph.outputs[self.output]]
+
+
+def find_subject(
+    model: nn.Module | SplineNetwork,
+    data: DataSet,
+    choices: Choices,
+    name: str = "the network",
+    weights: str = "as the model was given",
+    *,
+    fresh: bool = False,
+) -> Subject:
     """Capture a model and find the output that is looked at.
 
     Args:
-        model: A piecewise-affine module in evaluation mode, from inputs (N, *input_shape).
+        model: A piecewise-affine module in evaluation mode, from inputs (N, *input_shape), or its captured network.
         data: The data set.
-        choices: Where to stop, which output to take, and what it answers where that is not to be inferred.
+        choices: Where to stop, which output to take, what it answers where that is not to be inferred, and what a page
+            looks at.
+        name: What to call the model.
+        weights: One sentence on where its weights come from.
+        fresh: Whether these were drawn here and trained on ``data.train`` alone.
 
     Returns:
         The captured network, the module's own values, and the data.
 
     Raises:
-        BadInput: When there is no such output, or it is not a floating-point function of the input.
+        BadInput: When there is no such output, it is not a floating-point function of the input, or the network takes
+            other inputs than those of the data.
         NotPiecewiseAffine: When the model has no exact spline form.
     """
-    train, test = (like_model(split.inputs, model) for split in (data.train, data.test))
-    net = capture(model, test[:2], until=choices.until, output=choices.output)
-    reference = Reference(model, choices.until, choices.output)
+    if isinstance(model, SplineNetwork):
+        if choices.until is not None or choices.output != "as_is":
+            raise BadInput("until, output: the network is captured already; capture it with them, or give the module")
+        net, module, reference = model, None, model
+    else:
+        example = like_model(data.test.inputs[:2], model)
+        net, module = capture(model, example, until=choices.until, output=choices.output), model
+        reference = Reference(model, choices.until, choices.output)
+    if len(net.inputs.names) != 1 or net.inputs.batch_dims != (0,):
+        raise BadInput("model: pages are about networks of one input whose first axis is the batch; wrap it in one")
+    if net.inputs.units[0] != data.input_shape:
+        raise BadInput(
+            f"model: takes inputs of shape {net.inputs.units[0]}, but those of {data.name} have {data.input_shape}"
+        )
     count, chosen = len(net.graph.outputs), choices.output_index
-    if not 0 <= chosen < count:
+    if chosen is None and count == 1:
+        chosen = 0
+    if chosen is None or not 0 <= chosen < count:
         raise BadInput(f"output_index: the model has {count} outputs; give a number from 0 to {count - 1}")
     value = net.graph.values[net.graph.outputs[chosen]]
     if value.batch is None or value.dtype is None or not value.dtype.is_floating_point:
@@ -183,7 +268,7 @@ def find_subject(model: nn.Module, data: DataSet, choices: Choices) -> Subject:
     net = net.settled(data.classes, choices.task, chosen)
     if net.task(chosen) is not Task.CLASSES and prod(value.units) == 1:
         data = _without_labels(data)
-    return Subject(model, net, reference, chosen, value.units, value.batch, data, train, test)
+    return Subject(net, chosen, data, choices, reference, module, name, weights, fresh)
 
 
 def _without_labels(data: DataSet) -> DataSet:

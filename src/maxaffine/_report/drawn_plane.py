@@ -1,4 +1,4 @@
-"""What is seen of a divided plane: the cells themselves where they are few enough, else the cell at every pixel."""
+"""A divided plane as pages draw it: the cells themselves where they are few enough, else the cell at every pixel."""
 
 from __future__ import annotations
 
@@ -9,60 +9,81 @@ from typing import Any
 import numpy as np
 import torch
 
-from maxaffine._explore.wire import array
 from maxaffine._network import Task
 from maxaffine._partition import PlanePartition
-from maxaffine._report import contours_of
+from maxaffine._report.contours import contours_of
+from maxaffine._report.wire import array
 from maxaffine.errors import BadInput
 
 MOST_DRAWN = 60_000
 MOST_PIXELS = 2**20
+SLOPES = 9  # bands of slopes
 NAMED = 0.01  # of the area that is seen: a class or band with less is not named
 Window = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
-class Plane:
+class DrawnPlane:
     """A divided plane.
 
     Attributes:
         regions: Number of regions.
-        cells: The regions, divided further by the decision boundary, or level sets, its last operator.
+        cells: The regions, divided further by the decision boundary, or level sets.
+        divided: Whether they are; then what divides them is the last operator of the cells.
         groups: (F,) class of each cell, or of values the band between level sets that it lies in.
         ranges: The ends of each band; none where there are classes.
         boundary: (S, 2, 2) ends of the segments that are the decision boundary, or the level sets.
+        surface: (S, 2, 2) those of the level set of 0, in a field of one value.
         window: Left, right, bottom and top of what is divided.
         note: Why that is less than what was asked for; empty where it is not.
     """
 
     regions: int
     cells: PlanePartition
+    divided: bool
     groups: np.ndarray
     ranges: tuple[tuple[float, float], ...]
     boundary: np.ndarray
+    surface: np.ndarray
     window: Window
     note: str = ""
 
     @classmethod
-    def of(cls, found: PlanePartition, window: Window) -> Plane:
-        """A divided plane, grouped by what the network answers: by class, or by bands of the first value."""
+    def of(cls, found: PlanePartition, window: Window | None = None) -> DrawnPlane:
+        """A divided plane, grouped by what the network answers: by class, by bands of the first value, or by slope."""
+        corners = found.cells.points
+        if window is None:
+            (left, bottom), (right, top) = corners.min(0).tolist(), corners.max(0).tolist()
+            window = left, right, bottom, top
+        none = np.zeros((0, 2, 2))
+        if len(found.graph.values[found.number].units) > 1:
+            groups, ranges = _slopes(found)
+            return cls(found.regions, found, False, groups, ranges, none, none, window)
         if found.task is Task.CLASSES:
             cells = found.divided_by_class()
             last = cells.cells.operator == len(cells.operators) - 1
             boundary = cells.cells.points[cells.cells.ends[last]]
-            return cls(found.regions, cells, cells.classes.numpy().astype(np.int16), (), boundary, window)
+            return cls(found.regions, cells, True, cells.classes.numpy().astype(np.int16), (), boundary, none, window)
         bands = contours_of(found, 0)
-        lines = [segments.points.numpy() for segments in bands.lines]
-        boundary = np.concatenate([np.zeros((0, 2, 2)), *lines])
-        groups = bands.numbers.astype(np.int16)
-        return cls(found.regions, bands.bands, groups, tuple(bands.ranges), boundary, window)
+        boundary = np.concatenate([none, *(segments.points.numpy() for segments in bands.lines)])
+        # Of a field of one value the level set of 0 is a surface.
+        single = found.task is Task.FIELD and found.values.shape[1] == 1
+        zero = [lines.points.numpy() for level, lines in zip(bands.levels, bands.lines, strict=True) if level == 0]
+        surface = zero[0] if single and zero else none
+        groups, ranges = bands.numbers.astype(np.int16), tuple(bands.ranges)
+        return cls(found.regions, bands.bands, True, groups, ranges, boundary, surface, window)
+
+    @property
+    def operators(self) -> tuple[str, ...]:
+        """The network's operators."""
+        return tuple(self.cells.operators)[: -1 if self.divided else None]
 
     @cached_property
     def depths(self) -> np.ndarray:
         """(F,) the last operator of the network that cut each cell; -1 where none did."""
         complex_ = self.cells.cells
         of_side = complex_.operator[complex_.sides]
-        networks = np.where(of_side == len(self.cells.operators) - 1, -1, of_side)
+        networks = np.where(of_side >= len(self.operators), -1, of_side)
         return np.maximum.reduceat(networks, complex_.starts[:-1]).astype(np.int16)
 
     @cached_property
@@ -82,7 +103,7 @@ class Plane:
             "window": self.window,
             "note": self.note,
             "cells": self.cells.regions,
-            "operators": list(self.cells.operators[:-1]),
+            "operators": list(self.operators),
             "bands": self.ranges,
             "shares": [[number, float(areas[number] / areas.sum())] for number in order],
         }
@@ -109,10 +130,26 @@ class Plane:
             raise BadInput(f"width, height: expected 1 to {MOST_PIXELS} pixels in all, got {width} x {height}")
         low, high = self.boxes
         seen = np.flatnonzero((low <= [right, top]).all(1) & (high >= [left, bottom]).all(1))
-        ends = self.boundary
-        near = (ends.min(1) <= [right, top]).all(1) & (ends.max(1) >= [left, bottom]).all(1)
         found = self._polygons(seen) if len(seen) <= MOST_DRAWN else self._pixels(window, width, height)
-        return {"seen": len(seen), "boundary": array(ends[near]), "names": self._names(seen, window), **found}
+        return self._lines(window) | {"seen": len(seen), "names": self._names(seen, window), **found}
+
+    def whole(self) -> dict[str, Any]:
+        """All cells with their edges, however many, as `view` gives them."""
+        seen = np.arange(self.cells.regions)
+        return self._lines(self.window) | {
+            "seen": len(seen),
+            "names": self._names(seen, self.window),
+            **self._polygons(seen),
+        }
+
+    def _lines(self, window: Window) -> dict[str, Any]:
+        """What is drawn in bold, as far as it is seen."""
+        left, right, bottom, top = window
+        found = {}
+        for name, ends in (("boundary", self.boundary), ("surface", self.surface)):
+            near = (ends.min(1) <= [right, top]).all(1) & (ends.max(1) >= [left, bottom]).all(1)
+            found[name] = array(ends[near])
+        return found
 
     def _polygons(self, seen: np.ndarray) -> dict[str, Any]:
         part, _, _ = self.cells.cells.cells(seen)
@@ -123,7 +160,7 @@ class Plane:
             "points": part.points,
             "starts": part.starts,
             "corners": part.corners,
-            "ends": part.ends[(part.operator >= 0) & (part.operator < len(self.cells.operators) - 1)],
+            "ends": part.ends[(part.operator >= 0) & (part.operator < len(self.operators))],
         }
         return {"kind": "cells", **{name: array(values) for name, values in arrays.items()}}
 
@@ -155,3 +192,11 @@ class Plane:
                 x, y = nearest.tolist()
                 names.append((number, x, y))
         return names
+
+
+def _slopes(found: PlanePartition) -> tuple[np.ndarray, tuple[tuple[float, float], ...]]:
+    """The norm of each cell's slopes within the plane, in bands of equal width, and the ends of the bands."""
+    norms = found.slope_norms.numpy()
+    ends = np.linspace(norms.min(), norms.max(), SLOPES + 1)
+    groups = np.clip(np.searchsorted(ends, norms, side="right") - 1, 0, SLOPES - 1).astype(np.int16)
+    return groups, tuple(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True))

@@ -1,30 +1,37 @@
-// A divided plane on a canvas. What is seen comes from the server for every view: the cells themselves, or of very many
-// the one at each pixel. Zoomed, moved and clicked here, also with the keys.
+// A divided plane on a canvas, zoomed, moved and pointed at, also with the keys. What is seen is there from the start, or
+// is asked for at every view: the cells themselves, or of very many the one at each pixel.
 
-import { get, numbers } from "./api.js";
-import { bandColor, classColor, depthColor, tips } from "./draw.js";
+import { bandColor, classColor, depthColor, make, numbers, tips } from "./draw.js";
 
-const SIDE = 560; // of the canvas, in pixels of the page
+const SIDE = 640; // of the canvas, in pixels of the page
 const MANY = 3000; // from this many cells on, edges are hairlines
 const THUMBNAIL = 44;
 const MOST_ZOOM = 1e6;
 const PAUSE = 120;
 const DARKER = 0.8; // pixels between two cells
 
+// What Python wrote of a view, its arrays decoded.
+export const decoded = (sent) => Object.fromEntries(
+  Object.entries(sent).map(([name, value]) => [name, value?.data === undefined ? value : numbers(value).values]),
+);
+
 export class Cells {
-  // choose(cell) is called when a cell is clicked; name(number) is that of a class or band; failed(error) when there is no view.
-  constructor(canvas, { choose, name, failed, seen }) {
-    Object.assign(this, { canvas, choose, name, failed, seen });
+  // choose(cell) is called when a cell is clicked, or pointed at where nothing is asked for; name(number) is that of a class
+  // or band. ask(left, right, bottom, top, width, height) promises a view; then seen(view) or failed(error) is called.
+  constructor(canvas, { choose, name, ask = null, failed = null, seen = null }) {
+    Object.assign(this, { canvas, choose, name, ask, failed, seen });
     this.coloring = "answer";
     this.picture = null;
     this.turn = 0;
     this.listen();
   }
 
-  show({ key, window, anchors, operators, bands }, pictures) {
-    Object.assign(this, { key, window, anchors, bands });
+  // pictures: sources of the images of the inputs that span the plane; picture: all of it, where nothing is asked for.
+  show({ window, anchors, labels = [], operators, bands, shares }, pictures, picture = null) {
+    Object.assign(this, { window, anchors, labels, operators, bands, shares, picture });
     this.deepest = Math.max(1, operators.length - 1);
-    this.picture = this.outlined = this.marked = this.hovered = this.cross = null;
+    this.outlined = this.marked = this.hovered = this.cross = this.pointed = null;
+    if (picture !== null) this.measure();
     const [width, height] = [window[1] - window[0], window[3] - window[2]];
     const scale = SIDE / Math.max(width, height);
     [this.width, this.height] = [Math.round(width * scale), Math.round(height * scale)];
@@ -73,15 +80,14 @@ export class Cells {
   async look(pause = PAUSE) {
     const turn = ++this.turn;
     this.draw();
+    if (this.ask === null) return;
     await new Promise((done) => setTimeout(done, pause));
     if (turn !== this.turn) return;
-    const [left, right, bottom, top] = this.view();
-    const { key, width, height } = this;
+    const view = this.view();
     try {
-      const found = await get("plane/view", { key, left, right, bottom, top, width, height });
+      const found = await this.ask(...view, this.width, this.height);
       if (turn !== this.turn) return;
-      this.picture = { kind: found.kind, seen: found.seen, names: found.names, view: [left, right, bottom, top] };
-      for (const [name, value] of Object.entries(found)) if (value?.data !== undefined) this.picture[name] = numbers(value).values;
+      this.picture = { ...decoded(found), view };
       this.hovered = null;
       if (found.kind === "cells") this.measure();
       this.seen(this.picture);
@@ -146,11 +152,18 @@ export class Cells {
     if (place !== null) this.choose(this.picture.numbers[place]);
   }
 
-  // Outline a cell, given the ends of its sides, and bring it into view.
-  outline(sides, center) {
+  // The ends of the sides of a cell, by its place in what was sent.
+  sides(place) {
+    const { starts, corners, points } = this.picture;
+    const ring = Array.from(corners.subarray(starts[place], starts[place + 1]), (corner) => [points[2 * corner], points[2 * corner + 1]]);
+    return ring.map((point, side) => [point, ring[(side + 1) % ring.length]]);
+  }
+
+  // Outline a cell, given the ends of its sides; bring it into view, given its center.
+  outline(sides, center = null) {
     this.outlined = sides;
     const [left, right, bottom, top] = this.view();
-    if (center[0] < left || center[0] > right || center[1] < bottom || center[1] > top) {
+    if (center !== null && (center[0] < left || center[0] > right || center[1] < bottom || center[1] > top)) {
       this.center = [...center];
       this.keepInside();
       this.look();
@@ -180,7 +193,7 @@ export class Cells {
         this.keepInside();
         this.look();
       }
-      this.hover(this.at(this.place(event)));
+      this.point(this.place(event));
     });
     canvas.addEventListener("pointerup", (event) => {
       held = null;
@@ -188,9 +201,11 @@ export class Cells {
     });
     canvas.addEventListener("pointerleave", () => this.hover(null));
     canvas.addEventListener("wheel", (event) => {
+      if (this.ask === null && !event.ctrlKey) return; // a long page scrolls
       event.preventDefault();
       this.zoom(Math.exp(-event.deltaY / 400), this.place(event));
     }, { passive: false });
+    new ResizeObserver(() => this.draw()).observe(canvas);
     canvas.addEventListener("keydown", (event) => this.pressed(event));
     canvas.addEventListener("blur", () => {
       this.cross = null;
@@ -209,15 +224,23 @@ export class Cells {
     this.draw(false);
   }
 
+  // Hover over a point; where nothing has to be asked for, its cell is told at once.
+  point(where) {
+    this.pointed = where;
+    this.hover(this.at(where));
+    if (this.ask === null) this.open(where);
+  }
+
   pressed(event) {
     const ways = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
     const [left, right, bottom, top] = this.view();
-    const from = this.cross ?? this.center;
+    const from = this.cross ?? this.pointed ?? this.center;
     if (event.key in ways) {
       const step = (event.shiftKey ? 0.1 : 0.02) * (right - left);
-      const to = [from[0] + step * ways[event.key][0], from[1] + step * ways[event.key][1]];
-      this.cross = [Math.min(Math.max(to[0], left), right), Math.min(Math.max(to[1], bottom), top)];
-      this.hover(this.at(this.cross));
+      const low = [Math.max(left, this.window[0]), Math.max(bottom, this.window[2])];
+      const high = [Math.min(right, this.window[1]), Math.min(top, this.window[3])];
+      this.cross = from.map((part, axis) => Math.min(Math.max(part + step * ways[event.key][axis], low[axis]), high[axis]));
+      this.point(this.cross);
     } else if (event.key === "Enter" || event.key === " ") this.open(from);
     else if (event.key === "+" || event.key === "=") this.zoom(1.5, from);
     else if (event.key === "-") this.zoom(1 / 1.5, from);
@@ -236,6 +259,18 @@ export class Cells {
     return group < 0 ? "rgb(238 238 238)" : depthColor(group / this.deepest);
   }
 
+  // What the colors mean: an element each, with the share of the area of an answer.
+  legend(operatorName = (name) => name) {
+    const rows = this.coloring === "answer"
+      ? this.shares.map(([number, share]) => [this.colorOf(number), this.name(number), `${Number((100 * share).toPrecision(2))} %`])
+      : this.operators.map((name, place) => [this.colorOf(place), operatorName(name), ""]);
+    return rows.map(([color, name, words]) => {
+      const swatch = make("i", { class: "swatch" });
+      swatch.style.background = color;
+      return make("li", {}, swatch, `${name} `, make("small", {}, words));
+    });
+  }
+
   // Painting tens of thousands of cells takes a while, so what lies beneath the outlines is kept until it changes.
   draw(changed = true) {
     if (changed) this.beneath = null;
@@ -252,6 +287,8 @@ export class Cells {
     const dots = this.canvas.width / this.width;
     const [left, , , top] = this.view();
     this.onPage = (x, y) => [(x - left) * this.scale, (top - y) * this.scale];
+    // On a small screen the canvas is shown smaller than it is, and words must be as large as elsewhere.
+    this.enlarged = Math.max(1, this.width / (this.canvas.clientWidth || this.width));
     if (this.beneath === null) {
       this.beneath = new OffscreenCanvas(this.canvas.width, this.canvas.height);
       const below = this.beneath.getContext("2d");
@@ -259,6 +296,7 @@ export class Cells {
       if (this.picture.kind === "cells") this.paintCells(below);
       else this.paintPixels(below);
       this.stroke(below, this.picture.boundary, "#111", this.bands.length ? 1.2 : 2.2);
+      this.stroke(below, this.picture.surface, "#111", 2.6);
     }
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, this.canvas.width, this.canvas.height);
@@ -347,36 +385,47 @@ export class Cells {
 
   // Nobody needs the colors to read the classes or bands.
   paintNames(context) {
-    context.font = "600 15px system-ui, sans-serif";
-    [context.textAlign, context.textBaseline, context.lineJoin] = ["center", "middle", "round"];
-    [context.strokeStyle, context.lineWidth, context.fillStyle] = ["rgb(255 255 255 / 0.9)", 4, "#111"];
-    for (const [number, x, y] of this.picture.names) {
-      const place = this.onPage(x, y);
-      context.strokeText(this.name(number), ...place);
-      context.fillText(this.name(number), ...place);
-    }
+    for (const [number, x, y] of this.picture.names) this.write(context, this.name(number), 15, ...this.onPage(x, y));
   }
 
   paintInputs(context) {
     const middle = [0, 1].map((axis) => this.anchors.reduce((sum, point) => sum + point[axis] / 3, 0));
+    const side = THUMBNAIL * this.enlarged;
     context.imageSmoothingEnabled = false;
     this.anchors.forEach((point, place) => {
       const [x, y] = this.onPage(...point);
       if (x < -4 || y < -4 || x > this.width + 4 || y > this.height + 4) return;
       const away = [point[0] - middle[0], middle[1] - point[1]];
       const size = Math.hypot(...away) || 1;
-      const corner = [x, y].map((part, axis) => part + (38 * away[axis]) / size - THUMBNAIL / 2)
-        .map((part, axis) => Math.min(Math.max(part, 2), [this.width, this.height][axis] - THUMBNAIL - 2));
+      const corner = [x, y].map((part, axis) => part + (38 * this.enlarged * away[axis]) / size - side / 2)
+        .map((part, axis) => Math.min(Math.max(part, 2), [this.width, this.height][axis] - side - 2));
       const image = this.pictures[place];
-      if (image.complete && image.naturalWidth) context.drawImage(image, ...corner, THUMBNAIL, THUMBNAIL);
-      [context.strokeStyle, context.lineWidth] = ["#fff", 2];
-      context.strokeRect(...corner, THUMBNAIL, THUMBNAIL);
+      if (image?.complete && image.naturalWidth) {
+        context.drawImage(image, ...corner, side, side);
+        [context.strokeStyle, context.lineWidth] = ["#fff", 2];
+        context.strokeRect(...corner, side, side);
+      }
       context.beginPath();
-      context.arc(x, y, 5, 0, 7);
-      [context.fillStyle, context.strokeStyle] = ["#fff", "#111"];
+      context.arc(x, y, 5 * this.enlarged, 0, 7);
+      [context.fillStyle, context.strokeStyle, context.lineWidth] = ["#fff", "#111", 2];
       context.fill();
       context.stroke();
+      if (!this.labels[place]) return;
+      const [middleX, high, low] = image ? [corner[0] + side / 2, corner[1], corner[1] + side] : [x, y, y + 6 * this.enlarged];
+      const line = 14 * this.enlarged;
+      this.write(context, this.labels[place], 12, middleX, low + line < this.height ? low : high - line, true);
     });
+  }
+
+  // Words about the middle of a place, or below it.
+  write(context, words, size, x, y, below = false) {
+    context.font = `600 ${size * this.enlarged}px system-ui, sans-serif`;
+    [context.textAlign, context.textBaseline, context.lineJoin] = ["center", below ? "top" : "middle", "round"];
+    [context.strokeStyle, context.lineWidth, context.fillStyle] = ["rgb(255 255 255 / 0.9)", 4 * this.enlarged, "#111"];
+    const half = context.measureText(words).width / 2 + 3;
+    const inside = Math.min(Math.max(x, half), this.width - half);
+    context.strokeText(words, inside, y);
+    context.fillText(words, inside, y);
   }
 
   paintCross(context) {
