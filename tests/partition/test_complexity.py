@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from torch import nn
 
 import maxaffine as ma
@@ -64,7 +65,9 @@ def test_history_follows_a_training(tmp_path: Path) -> None:
     assert history.moments == [0.0, 2.0, 4.0]
     assert len(history.means("data")) == 3 and len(history.means("far", "2")) == 3
     assert history.means("data") != [history.means("data")[0]] * 3
-    history.plot(tmp_path / "curve.png", log=True)
+    figure = history.plot(log=True).figure
+    assert isinstance(figure, Figure)
+    figure.savefig(tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes()[1:4] == b"PNG"
 
 
@@ -92,7 +95,7 @@ def test_bad_networks_and_histories() -> None:
     with pytest.raises(ma.BadInput, match="every"):
         ComplexityHistory(nn.ReLU(), {"x": torch.ones(1, 2)}, 0.1, every=0)
     with pytest.raises(ma.BadInput, match="nothing was recorded"):
-        ComplexityHistory(nn.ReLU(), {"x": torch.ones(1, 2)}, 0.1).plot("never.png")
+        ComplexityHistory(nn.ReLU(), {"x": torch.ones(1, 2)}, 0.1).plot()
 
 
 @pytest.mark.parametrize("size", [1, 2, 24, 25, 30])

@@ -73,7 +73,7 @@ def test_chunks_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     x = 5 * torch.randn(1, 4, dtype=F64)
     net = ma.capture(module, x)
     whole = integrated_gradients(net, x)
-    monkeypatch.setattr("maxaffine._partition.lines.target.POINT_BYTES", 1)
+    monkeypatch.setattr("maxaffine._partition.lines.segment.POINT_BYTES", 1)
     assert_close(integrated_gradients(net, x, progress=False).attributions, whole.attributions)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from maxaffine._partition.planes.complex import Complex
-from maxaffine._partition.planes.extremes import Boundary, divided_by_extremes
+from maxaffine._partition.planes.extremes import Boundary, divide_by_extremes
 from tests.partition.planes import linear, mlp, plane_of
 
 
@@ -69,9 +69,9 @@ def test_a_corner_closer_than_the_tolerance_to_a_chord_of_two_winners() -> None:
     points = np.array([[0.0, 0.0], [3.398e-4, 9.531e-4], [-1.974e-4, 8.244e-4], [-1.359e-13, 5.684e-13]])
     entries = np.array([[-8.61e-14, 0.0], [0.0, 0.0], [0.0, -1.249e-4], [0.0, 0.0]])
     windows, least = np.array([[0, 1]]), np.full(2, 4e-14)
-    cells, _ = divided_by_extremes(Complex.polygon(points), entries, windows, least, Boundary(0, False, 5e-13))
+    cells, _ = divide_by_extremes(Complex.polygon(points), entries, windows, least, Boundary(0, False, 5e-13))
     assert len(cells.counts) == 1
-    finer, _ = divided_by_extremes(Complex.polygon(points), entries, windows, least, Boundary(0, False, 1e-14))
+    finer, _ = divide_by_extremes(Complex.polygon(points), entries, windows, least, Boundary(0, False, 1e-14))
     assert len(finer.counts) == 2
 
 
@@ -265,7 +265,7 @@ def test_no_vertices_are_left_of_chords_that_lose() -> None:
     square = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
     entries = np.column_stack([square, np.ones(4)]) @ np.array(rows, dtype=float).T
     windows, least = np.arange(9).reshape(3, 3), np.full(9, 1e-13)
-    cells, _ = divided_by_extremes(Complex.polygon(square), entries, windows, least, Boundary(0, False, 1e-10))
+    cells, _ = divide_by_extremes(Complex.polygon(square), entries, windows, least, Boundary(0, False, 1e-10))
     edges = np.bincount(cells.ends.ravel())
     assert (edges[:4] == 2).any() and not (edges[4:] == 2).any()
 

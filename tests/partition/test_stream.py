@@ -199,7 +199,7 @@ def test_a_gap_between_tiles_is_found(net: ma.SplineNetwork, tiles: PlaneTiles, 
     leaf = broken._leaf(broken.entries[1])
     border = int(np.flatnonzero(leaf.cells.chain >= 0)[0])
     chain = leaf.cells.chain.copy()
-    chain[border] = leaf.borders.names[leaf.borders.names != chain[border]][0]
+    chain[border] = (chain[border] + 1) % len(leaf.borders)
     entry = folder.write_tile(tmp_path, 1, replace(leaf, cells=replace(leaf.cells, chain=chain)))
     listed = tmp_path / folder.TILES
     lines = listed.read_text().splitlines()[:-1]  # the new line stands last
@@ -226,6 +226,11 @@ def test_a_tile_left_out_while_streaming(
         ma.partition.stream_plane(net, tmp_path, **PLANE, memory=SMALL)
 
 
+def _empty(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
 def test_bad_folders(net: ma.SplineNetwork, tiles: PlaneTiles, tmp_path: Path) -> None:
     smaller: dict[str, Any] = PLANE | {"extent": 1.0}
     moved: dict[str, Any] = PLANE | {"origin": torch.ones(1, 2, dtype=torch.float64)}
@@ -236,6 +241,14 @@ def test_bad_folders(net: ma.SplineNetwork, tiles: PlaneTiles, tmp_path: Path) -
     other = ma.capture(mlp(2, 24, 24, 3, seed=1), torch.zeros(2, 2, dtype=torch.float64))
     with pytest.raises(ma.BadInput, match="another network"):
         PlaneTiles.open(other, tiles.folder)
+    old = _copied(net, tiles, _empty(tmp_path / "old"))
+    head = json.loads((old.folder / folder.HEAD).read_text())
+    (old.folder / folder.HEAD).write_text(json.dumps(head | {"version": 1}))
+    with pytest.raises(
+        ma.DataError, match="has format maxaffine.plane 1, not 2; open it with the maxaffine that wrote it"
+    ):
+        PlaneTiles.open(net, old.folder)
+    tmp_path = _empty(tmp_path / "new")
     (tmp_path / "letter.txt").write_text("not ours")
     with pytest.raises(ma.BadInput, match="not an empty folder"):
         ma.partition.stream_plane(net, tmp_path, **PLANE)
@@ -243,3 +256,27 @@ def test_bad_folders(net: ma.SplineNetwork, tiles: PlaneTiles, tmp_path: Path) -
         PlaneTiles.open(net, tmp_path)
     with pytest.raises(IndexError):
         tiles[len(tiles)]
+
+
+@pytest.mark.parametrize("widths", [(2, 24, 24, 3), (2, 3)])
+def test_a_run_that_ended_before_it_said_that_it_was_complete(widths: tuple[int, ...], tmp_path: Path) -> None:
+    net = ma.capture(mlp(*widths), torch.zeros(2, 2, dtype=torch.float64))
+    whole = ma.partition.stream_plane(net, tmp_path, **PLANE, memory=SMALL)
+    listed = tmp_path / folder.TILES
+    listed.write_text("".join(listed.read_text().splitlines(keepends=True)[:-1]))
+    assert not PlaneTiles.open(net, tmp_path).complete
+    again = ma.partition.stream_plane(net, tmp_path, **PLANE, memory=SMALL)
+    assert again.complete and again.entries == whole.entries
+
+
+def test_a_run_that_does_not_divide_as_the_earlier_one_did_is_refused(net: ma.SplineNetwork, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        _interrupt(patch, "_finish", 4, RuntimeError)
+        with pytest.raises(RuntimeError):
+            ma.partition.stream_plane(net, tmp_path, **PLANE, memory=SMALL)
+    listed = tmp_path / folder.TILES
+    lines = [json.loads(line) for line in listed.read_text().splitlines()]
+    lines[-1]["path"][1][1] += 1  # a vertex more than there is, as another processor's rounding might leave
+    listed.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(ma.PartitionError, match="vertices where the earlier run had"):
+        ma.partition.stream_plane(net, tmp_path, **PLANE, memory=SMALL)

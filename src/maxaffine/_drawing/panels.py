@@ -162,6 +162,20 @@ def scale_end(arrays: Sequence[np.ndarray], share: float = SHARE) -> float:
     return float(end) or float(joined.max()) or 1.0
 
 
+def draw_panel(ax: Axes, panel: Panel) -> None:
+    """Draw one panel on axes of their own, in its own scale.
+
+    Args:
+        ax: The axes.
+        panel: What is drawn.
+
+    Raises:
+        BadInput: When the array has no plain picture.
+    """
+    _draw(ax, panel, kind_of(panel.array.shape), scale_end([panel.array]))
+    ax.set_title(panel.words, fontsize=9, parse_math=False)
+
+
 def _draw(ax: Axes, panel: Panel, kind: Kind, end: float) -> None:
     from matplotlib.ticker import MaxNLocator
 

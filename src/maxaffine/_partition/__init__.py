@@ -9,7 +9,9 @@ from maxaffine._partition.measures.crossed import CrossedRegions, crossed_region
 from maxaffine._partition.measures.exact import plane_complexity
 from maxaffine._partition.measures.history import ComplexityHistory
 from maxaffine._partition.planes.boundary import Segments
+from maxaffine._partition.planes.contours import Contours as Contours
 from maxaffine._partition.planes.frame import Frame
+from maxaffine._partition.planes.partition import COLORINGS as COLORINGS
 from maxaffine._partition.planes.partition import PlanePartition
 from maxaffine._partition.planes.plane import plane
 from maxaffine._partition.planes.stream import stream_plane

@@ -10,22 +10,15 @@ from maxaffine._capture import SplineNetwork
 from maxaffine.errors import BadInput
 
 
-def widened(net: SplineNetwork, x: Any, name: str) -> tuple[Tensor, ...]:
-    """Inputs of a network as float64 tensors.
-
-    Args:
-        net: The network.
-        x: Inputs as at capture, in the network's own type or in float64.
-        name: The argument's name, for messages.
-
-    Returns:
-        One tensor per input of the network.
-
-    Raises:
-        BadInput: If net is not a network, and for whatever the network itself refuses.
-    """
+def require_network(net: Any) -> None:
+    """Refuse what is not a network, most of all a module that was not captured."""
     if not isinstance(net, SplineNetwork):
         raise BadInput(f"net: expected a SplineNetwork, got {type(net).__name__}; capture the module: ma.capture(...)")
+
+
+def as_double(net: SplineNetwork, x: Any, name: str) -> tuple[Tensor, ...]:
+    """Inputs as at capture, or in float64, as one float64 tensor per input of the network; errors name the argument."""
+    require_network(net)
     items = list(x.values()) if isinstance(x, dict) else list(x) if isinstance(x, tuple | list) else [x]
     wide = all(isinstance(i, Tensor) and (i.dtype == float64 or not i.is_floating_point()) for i in items)
     try:
@@ -36,20 +29,8 @@ def widened(net: SplineNetwork, x: Any, name: str) -> tuple[Tensor, ...]:
 
 
 def one_input(net: SplineNetwork, x: Any, name: str) -> tuple[Tensor, ...]:
-    """One input of a network as float64 tensors.
-
-    Args:
-        net: The network.
-        x: A batch of one as at capture, in the network's own type or in float64.
-        name: The argument's name, for messages.
-
-    Returns:
-        One tensor per input of the network.
-
-    Raises:
-        BadInput: For a number of samples other than one, or whatever the network itself refuses.
-    """
-    tensors = widened(net, x, name)
+    """A batch of one, as :func:`as_double` gives it."""
+    tensors = as_double(net, x, name)
     count = tensors[0].shape[net.inputs.batch_dims[0]]
     if count != 1:
         raise BadInput(f"{name}: it holds {count} samples; give one, e.g. {name}[:1]")

@@ -7,17 +7,7 @@ from maxaffine.errors import NotPiecewiseAffine
 
 
 def known_boundaries(step: Step) -> Comparisons | Contest:
-    """The boundaries of a step's operator.
-
-    Args:
-        step: A step whose first record has several pieces.
-
-    Returns:
-        Boundaries of one of the two families that partitions know.
-
-    Raises:
-        NotPiecewiseAffine: Where the operator does not give them.
-    """
+    """The boundaries of the operator of a step with pieces, of one of the two families that partitions know."""
     boundaries = step.operator.boundaries()
     if isinstance(boundaries, Comparisons | Contest):
         return boundaries
@@ -26,15 +16,6 @@ def known_boundaries(step: Step) -> Comparisons | Contest:
 
 
 def refusal(step: Step, reason: str, cure: str) -> tuple[str, str, str, str, str]:
-    """What NotPiecewiseAffine says of a step's operator.
-
-    Args:
-        step: The step.
-        reason: What is wrong with it.
-        cure: What to do.
-
-    Returns:
-        The arguments of the error.
-    """
+    """The arguments of NotPiecewiseAffine for a step's operator."""
     record = step.records[0]
     return record.name, reason, cure, record.module_path, record.source

@@ -1,4 +1,10 @@
-"""Where each operator changes its piece between the two ends of a stretch on which its inputs are affine."""
+"""Where each operator changes its piece between the two ends of a stretch on which its inputs are affine.
+
+On a stretch everything that an operator compares is a line, known by its values at both ends. So each of the three
+families of boundaries becomes a question about lines: where one crosses zero, where the largest of several is
+overtaken, where two of several change places. Too many answers do no harm: a cut at which no code changes is dropped in
+the end.
+"""
 
 from __future__ import annotations
 
@@ -17,34 +23,16 @@ Cuts = tuple[Tensor, Tensor]  # piece, and the fraction of it
 
 @dataclass(frozen=True)
 class Stretches:
-    """Inputs of one operator on consecutive stretches of the line.
+    """Inputs of one operator on consecutive stretches of the line."""
 
-    Attributes:
-        left: Its inputs at the left ends, in its own layout.
-        right: Its inputs at the right ends.
-        owner: Number of the stretch of every entry of its first output, in that layout (a broadcast view).
-        tolerance: Differences up to this large count as zero.
-    """
-
-    left: list[Any]
-    right: list[Any]
-    owner: Tensor
-    tolerance: float
+    left: list[Any]  # its inputs at the left ends, in its own layout
+    right: list[Any]  # its inputs at the right ends
+    owner: Tensor  # number of the stretch of every entry of its first output, in that layout (a broadcast view)
+    tolerance: float  # differences up to this large count as zero
 
 
 def cuts(step: Step, ends: Stretches) -> list[Cuts]:
-    """The places inside stretches where a unit of the operator changes its piece (possibly more, never fewer).
-
-    Args:
-        step: A step whose first record has several pieces.
-        ends: Its inputs.
-
-    Returns:
-        Stretches and fractions, one pair per kind of change.
-
-    Raises:
-        NotPiecewiseAffine: For an operator whose boundaries are not known.
-    """
+    """The places inside stretches where a unit of a step changes its piece (possibly more, never fewer), in parts."""
     boundaries = known_boundaries(step)
     if isinstance(boundaries, Comparisons):
         pairs = zip(boundaries.pairs(ends.left), boundaries.pairs(ends.right), strict=True)
@@ -55,6 +43,7 @@ def cuts(step: Step, ends: Stretches) -> list[Cuts]:
 
 
 def _zeros(left: Tensor, right: Tensor, ends: Stretches) -> Cuts:
+    """Wherever a difference changes its sign."""
     _, fraction, where = crossings(left, right, ends.tolerance)
     return ends.owner[where], fraction
 

@@ -1,4 +1,7 @@
-"""Where the decision of a network changes along a segment, and where a value is reached."""
+"""Where the decision of a network changes along a segment, and where a value is reached.
+
+Outputs are affine on every piece, so both follow from their values at its ends, as exactly as the breakpoints.
+"""
 
 from __future__ import annotations
 
@@ -29,18 +32,10 @@ class Decisions:
 
 
 def decisions(t: Tensor, starts: Tensor, ends: Tensor, threshold: float, tolerance: float) -> Decisions:
-    """Find every change of the largest output, or of one output's side of a threshold.
-
-    Args:
-        t: (pieces + 1,) breakpoints.
-        starts: (pieces, classes) outputs at the left ends.
-        ends: (pieces, classes) outputs at the right ends.
-        threshold: For a single output: class 1 where it is above.
-        tolerance: Relative size of differences that count as zero.
-
-    Returns:
-        The changes; the lowest class wins a tie over a whole piece.
-    """
+    """Every change of the largest output (pieces, classes), or of a single output's side of a threshold."""
+    # A class may win at the end of one piece and another at the start of the next, where the network jumps. So the line
+    # is cut wherever the winner can change, and the class is read off in the middle of every part: the lowest wins a
+    # tie over a whole part.
     limit = tolerance * size(without_infinities(torch.cat([starts, ends])))
     if starts.shape[1] == 1:
         piece, fraction, _ = crossings(starts[:, 0] - threshold, ends[:, 0] - threshold, limit)
@@ -62,18 +57,7 @@ def decisions(t: Tensor, starts: Tensor, ends: Tensor, threshold: float, toleran
 
 
 def levels(t: Tensor, starts: Tensor, ends: Tensor, level: float, tolerance: float) -> Tensor:
-    """Find every place where one output has a given value.
-
-    Args:
-        t: (pieces + 1,) breakpoints.
-        starts: (pieces,) the output at the left ends.
-        ends: (pieces,) the output at the right ends.
-        level: The value.
-        tolerance: Relative size of differences that count as zero.
-
-    Returns:
-        The places, increasing; a piece that equals the level all over counts with its ends.
-    """
+    """Every place where one output (pieces,) has a given value; a piece that has it all over counts with its ends."""
     limit = tolerance * max(size(without_infinities(torch.cat([starts, ends]))), abs(level))
     left, right = starts - level, ends - level
     piece, fraction, _ = crossings(left, right, limit)

@@ -1,4 +1,7 @@
-"""Where one of several lines over a piece takes over from another: maxima, and the order of all of them."""
+"""Where one of several lines over a piece takes over from another: maxima, and the order of all of them.
+
+A line is its values at the left and the right end of its piece; a place is the fraction of the piece before it.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,9 @@ PAIRS_AT_ONCE = 2**22
 
 
 def takeovers(left: Tensor, right: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
-    """The places inside pieces where the largest of several lines changes.
-
-    Every row is a group of lines over one piece; the walk goes from the winner at the left end to whichever line
-    overtakes it first, and on, all groups at once.
-
-    Args:
-        left: (groups, lines) values at the left ends.
-        right: (groups, lines) values at the right ends.
-        tolerance: Lines closer than this are one line.
-
-    Returns:
-        (group, fraction of the piece) of every change.
-    """
+    """(group, place) of every change of the largest line, of lines (groups, lines); closer ones than this are one."""
+    # The walk goes from the winner at the left end to whichever line overtakes it first, and on, all groups at once. Of
+    # several that tie it is the steepest, which is ahead right after; only steeper ones can overtake, so it ends.
     rise = torch.nan_to_num(right - left, nan=0.0, posinf=0.0, neginf=0.0)
     best = left.amax(-1, keepdim=True)
     winner = rise.masked_fill(left < best - tolerance, -torch.inf).argmax(-1, keepdim=True)
@@ -41,7 +34,7 @@ def takeovers(left: Tensor, right: Tensor, tolerance: float) -> tuple[Tensor, Te
 
 
 def reorderings(left: Tensor, right: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
-    """The places inside pieces where any two of several lines cross; arguments and result as of :func:`takeovers`."""
+    """(group, place) wherever any two of several lines (groups, lines) cross."""
     first, second = torch.triu_indices(left.shape[1], left.shape[1], 1, device=left.device)
     groups, fractions = [], []
     step = max(1, PAIRS_AT_ONCE // max(1, len(first)))
@@ -56,16 +49,7 @@ def reorderings(left: Tensor, right: Tensor, tolerance: float) -> tuple[Tensor, 
 
 
 def crossings(left: Tensor, right: Tensor, tolerance: float) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-    """The places inside pieces where lines cross zero.
-
-    Args:
-        left: (pieces, ...) values at the left ends.
-        right: (pieces, ...) values at the right ends.
-        tolerance: Values up to this large count as zero.
-
-    Returns:
-        (piece, fraction of the piece, all indices) of every crossing; an end at zero is none.
-    """
+    """(piece, place, all indices) wherever lines (pieces, ...) cross zero; an end within the tolerance does not."""
     where = torch.nonzero(left * right < 0, as_tuple=True)
     low, high = left[where], right[where]
     apart = (low.abs() > tolerance) & (high.abs() > tolerance)

@@ -1,21 +1,30 @@
-"""Integrated gradients in closed form: the gradient is constant on every piece of the line."""
+"""Integrated gradients in closed form: the gradient is constant on every piece of the line.
+
+The integral of the gradient along the line is usually a sum at some hundred steps, off by what happens between them.
+Here it is a finite sum: the slopes of each piece times its length. That the attributions add up to the difference of
+the outputs is then no hope but a check, which fails only where the network jumps, and such networks are refused.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from maxaffine._capture import SplineNetwork
+from maxaffine._drawing import Panel, axes_for, draw_panel
 from maxaffine._network import judged, rounding_bound, size
 from maxaffine._partition.inputs import one_input
 from maxaffine._partition.lines.line import line
 from maxaffine._partition.lines.partition import LinePartition
 from maxaffine._progress import progress_bar
 from maxaffine.errors import BadInput
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 JUMP = 1e-9  # relative to the largest output
 
@@ -29,17 +38,50 @@ class IntegratedGradients:
         difference: (*out) f(x1) - f(x0), the network's own.
         completeness: |sum of attributions - difference|, the largest over the outputs, relative to the largest output
             or, where that is small because terms cancelled inside the network, to the largest of those.
+        bound: What rounding explains of ``completeness``.
         pieces: Pieces of the line, each with a gradient of its own.
     """
 
     attributions: Tensor | tuple[Tensor, ...]
     difference: Tensor
     completeness: float
+    bound: float
     pieces: int
 
+    @property
+    def exact(self) -> bool:
+        """Whether the attributions add up to the difference, but for rounding."""
+        return self.completeness <= self.bound
+
+    @property
+    def _items(self) -> tuple[Tensor, ...]:
+        return self.attributions if isinstance(self.attributions, tuple) else (self.attributions,)
+
+    def plot(self, ax: Axes | None = None, output: int = 0, item: int = 0) -> Axes:
+        """Draw the attributions of one output: a picture in signed colors, lines or bars, as the input is.
+
+        Args:
+            ax: Where to draw; axes of a new figure by default.
+            output: Flat number of the output among those attributed.
+            item: Which floating-point input, where there are several.
+
+        Returns:
+            The axes.
+
+        Raises:
+            BadInput: When there is no such output or input, or the input has no plain picture.
+            MaxAffineError: When matplotlib is absent.
+        """
+        count = self.difference.numel()
+        if not 0 <= output < count or not 0 <= item < len(self._items):
+            raise BadInput(f"output: there are {count} outputs and {len(self._items)} inputs, got {output} and {item}")
+        rows = self._items[item].unsqueeze(0).flatten(0, self.difference.dim())
+        ax = axes_for(ax, 4.5, 4.5, sheet=False)
+        draw_panel(ax, Panel(rows[output].cpu().numpy(), f"attributions of output {output}"))
+        return ax
+
     def __repr__(self) -> str:
-        items = self.attributions if isinstance(self.attributions, tuple) else (self.attributions,)
-        shapes = ", ".join(str(tuple(item.shape)) for item in items)
+        shapes = ", ".join(str(tuple(item.shape)) for item in self._items)
         return f"IntegratedGradients: {shapes} from {self.pieces} pieces, complete to {self.completeness:.1e}"
 
 
@@ -93,18 +135,7 @@ def integrated_gradients(
 
 
 def along(parts: LinePartition, progress: bool | None = None) -> IntegratedGradients:
-    """Integrated gradients of a partition that is known already; see :func:`integrated_gradients`.
-
-    Args:
-        parts: A complete partition of a line.
-        progress: As there.
-
-    Returns:
-        The attributions of its outputs.
-
-    Raises:
-        BadInput: For an unfinished partition, or one with jumps.
-    """
+    """Integrated gradients of a complete partition that is known already; see :func:`integrated_gradients`."""
     if not parts.complete:
         raise BadInput("line: the partition is unfinished; make it again without max_pieces=")
     if parts.ends[-1:].isinf().any() or parts.starts[:1].isinf().any():
@@ -124,15 +155,16 @@ def along(parts: LinePartition, progress: bool | None = None) -> IntegratedGradi
     total = torch.stack([item.unsqueeze(difference.dim()).flatten(difference.dim()).sum(-1) for item in found]).sum(0)
     places = torch.cat([parts.breakpoints[:1], parts.middles, parts.breakpoints[-1:]])
 
-    def made_of(u: Tensor) -> Tensor:
+    def terms_of(u: Tensor) -> Tensor:
         return parts.target.terms(places, u.expand(len(places), *u.shape[1:])).max()
 
-    gap = judged((total - difference)[None], scale, rounding, made_of)
+    gap = judged((total - difference)[None], scale, rounding, terms_of)
     attributions = found if len(found) > 1 else next(iter(found))
-    return IntegratedGradients(attributions, difference, gap, parts.pieces)
+    return IntegratedGradients(attributions, difference, gap, rounding, parts.pieces)
 
 
 def _refuse_jumps(parts: LinePartition, scale: float, rounding: float) -> None:
+    """Refuse a line at whose breakpoints the output jumps."""
     jumps = parts.starts[1:] - parts.ends[:-1]
     largest = size(jumps)
     if largest <= JUMP * scale:
@@ -163,6 +195,7 @@ def _mean_slopes(parts: LinePartition, progress: bool | None) -> list[Tensor]:
 
 
 def _zeros_like(x: Any) -> Any:
+    """Zeros in place of every floating-point input."""
     if isinstance(x, dict):
         return {name: _zeros_like(item) for name, item in x.items()}
     if isinstance(x, tuple | list):

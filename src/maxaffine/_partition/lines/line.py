@@ -1,4 +1,8 @@
-"""Every piece of a network along a segment, exactly."""
+"""Every piece of a network along a segment, exactly.
+
+The walk gives blocks of finished pieces in the order of the line; here they are shown in a progress bar, cut short
+where somebody asks for that, and joined.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,7 @@ from torch import Tensor
 from maxaffine._capture import SplineNetwork
 from maxaffine._graph import all_finite, refuse_overflow
 from maxaffine._partition.lines.partition import Crossings, LinePartition
-from maxaffine._partition.lines.segment import segment
-from maxaffine._partition.lines.target import Target
+from maxaffine._partition.lines.segment import Target, segment
 from maxaffine._partition.lines.walk import Block, Walk
 from maxaffine._progress import progress_bar
 from maxaffine.errors import BadInput

@@ -1,4 +1,8 @@
-"""What is known of a network along a segment: its pieces, where they end, and what changes there."""
+"""What is known of a network along a segment: its pieces, where they end, and what changes there.
+
+Between two breakpoints the network is affine, so its values at both ends of every piece are all there is to know of the
+outputs: decisions and levels are found from them alone. Slopes in the input space are computed when they are asked for.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +10,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from maxaffine._codes import Codes
+from maxaffine._drawing import CLASSES, axes_for
 from maxaffine._graph import all_finite, as_rows, refuse_overflow
 from maxaffine._maps import AffineMap
 from maxaffine._network import difference, judged, require_classes, rerun, rounding_bound, size, without_infinities
 from maxaffine._partition.lines.decisions import Decisions, decisions, levels
-from maxaffine._partition.lines.target import Target
+from maxaffine._partition.lines.segment import Target
 from maxaffine.errors import BadInput, ExactnessError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
@@ -139,7 +147,7 @@ class LinePartition:
         Returns:
             A batch of len(t) inputs as the network takes them, in float64.
         """
-        return self.target.segment.packed(self.target.segment.points(self._places(t)))
+        return self.target.segment.batch(self._places(t))
 
     def locate(self, t: Tensor | Sequence[float] | np.ndarray) -> Tensor:
         """The piece in which each place lies; at a breakpoint the one that ends there.
@@ -197,7 +205,7 @@ class LinePartition:
         """
         segment, names = self.target.segment, list(self.crossings.operators)
         parts = self.target.chunks(self._middles_of(pieces))
-        return Codes.concat([segment.net.codes(segment.packed(segment.points(t)), operators=names) for t in parts])
+        return Codes.concat([segment.net.codes(segment.batch(t), operators=names) for t in parts])
 
     def decisions(self, threshold: float = 0.0) -> Decisions:
         """Every place where the decision changes: the largest output or, of a single one, its side of a threshold.
@@ -239,6 +247,37 @@ class LinePartition:
         starts, ends = (item.reshape(self.pieces, -1)[:, output] for item in (self.starts, self.ends))
         return levels(self.breakpoints, starts, ends, level, self.tolerance)
 
+    def plot(self, ax: Axes | None = None, outputs: Sequence[int] | None = None) -> Axes:
+        """Draw outputs along the segment as they are: straight between breakpoints, which are marked below.
+
+        Args:
+            ax: Where to draw; axes of a new figure by default.
+            outputs: Flat numbers of the outputs among those that are followed; the first ten by default.
+
+        Returns:
+            The axes.
+
+        Raises:
+            BadInput: When there is no such output.
+            MaxAffineError: When matplotlib is absent.
+        """
+        starts, ends = (as_rows(item).cpu() for item in (self.starts, self.ends))
+        count = starts.shape[1]
+        shown = range(min(count, len(CLASSES))) if outputs is None else outputs
+        if not set(shown) <= set(range(count)):
+            raise BadInput(f"outputs: numbers run from 0 to {count - 1}, got {list(shown)}")
+        ax, t = axes_for(ax, 6.0, 3.6, sheet=False), self.breakpoints.cpu()
+        # Both ends of every piece, so that a jump is drawn as one.
+        places, values = t.repeat_interleave(2)[1:-1], torch.stack([starts, ends], 1).flatten(0, 1)
+        for place, number in enumerate(shown):
+            color = CLASSES[place % len(CLASSES)]
+            ax.plot(places, values[:, number], color=color, linewidth=1.2, label=f"output {number}")
+        ax.plot(t, torch.zeros(len(t)), "|", color="gray", markersize=8, transform=ax.get_xaxis_transform())
+        ax.set_xlabel("t, from x0 at 0 to x1 at 1")
+        ax.set_title(f"{self.pieces} pieces", fontsize=9)
+        ax.legend(fontsize=7, frameon=False)
+        return ax
+
     def verify(self, model: nn.Module, *, seed: int = 0, rtol: float | None = None, raises: bool = True) -> LineReport:
         """Compare the partition with the user's untouched module, at a random place inside every piece.
 
@@ -277,11 +316,11 @@ class LinePartition:
         gap = difference(found, expected)
         worst = gap.abs().reshape(len(t), -1).amax(1).argmax()
 
-        def made_of(u: Tensor) -> Tensor:
+        def terms_of(u: Tensor) -> Tensor:
             ends = target.terms(self.breakpoints[[0, -1]], u[worst].expand(2, *u.shape[1:]))
             return torch.maximum(target.terms(t, u), share * ends.max())
 
-        residual = judged(gap, scale, bound, made_of)
+        residual = judged(gap, scale, bound, terms_of)
         report = LineReport(residual, bound, len(t), dtype)
         if raises and not report.exact:
             raise ExactnessError(

@@ -1,4 +1,9 @@
-"""The values of a network along consecutive pieces of a line: one row per vertex, or a row and a slope per piece."""
+"""The values of a network along consecutive pieces of a line: one row per vertex, or a row and a slope per piece.
+
+Cutting a piece must not run the network again: its values at a new vertex lie on the line between those at its ends. A
+network that jumps has two values at a vertex, one for either side, so its pieces carry their own: the value in the
+middle and the slope, which the network's affine map pushes on.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +22,11 @@ class Strip:
 
     A continuous network needs its values at the vertices alone: a vertex shared by two pieces is one row. A network
     that jumps has one row per piece, the value at the middle, and its slope along the line.
-
-    Attributes:
-        t: (pieces + 1,) vertices, increasing.
-        values: By number, (pieces + 1, *units) at the vertices, or (pieces, *units) at the middles.
-        slopes: By number, (pieces, *units) d value / dt; None for a continuous network.
     """
 
-    t: Tensor
-    values: dict[int, Tensor]
-    slopes: dict[int, Tensor] | None
+    t: Tensor  # (pieces + 1,) vertices, increasing
+    values: dict[int, Tensor]  # by number, (pieces + 1, *units) at the vertices, or (pieces, *units) at the middles
+    slopes: dict[int, Tensor] | None  # by number, (pieces, *units) d value / dt; None for a continuous network
 
     @property
     def rows(self) -> int:
@@ -66,10 +66,12 @@ class Strip:
 
 
 def _rows(per_row: Tensor, like: Tensor) -> Tensor:
+    """A number per row, shaped to be multiplied with the rows of another tensor."""
     return per_row.view(-1, *([1] * (like.dim() - 1)))
 
 
 def _between(value: Tensor, place: Tensor, weight: Tensor) -> Tensor:
+    """Values between the vertices at places and the next."""
     low = value[place]
     found = torch.lerp(low, value[place + 1], _rows(weight, value))
     if found.sum().isnan():  # a constant of infinity
@@ -140,20 +142,9 @@ class Track:
         return found
 
     def take(self, place: int, strip: Strip, held: dict[int, Any], tolerance: float) -> Strip:
-        """Take one step; values that no later step reads are dropped.
-
-        Values at vertices that are within the tolerance of a knot are put on it: what is zero stays exactly zero, so
-        that ties after it (in a max-pooling of relus) remain ties.
-
-        Args:
-            place: Number of the step.
-            strip: The values so far.
-            held: Values that depend on the number of samples alone.
-            tolerance: Relative to the largest of the step's inputs.
-
-        Returns:
-            The values after the step.
-        """
+        """The values after one step; those that no later step reads are dropped."""
+        # Values at vertices that are within the tolerance of a knot are put on it: what is zero stays exactly zero, so
+        # that ties after it (in a max-pooling of relus) remain ties.
         step = self.graph.steps[place]
         if not self._dependent(step):
             return strip
@@ -186,9 +177,10 @@ class Track:
 
 
 def _on_knots(x: Tensor, knots: tuple[float, ...], limit: float) -> Tensor:
-    for knot in knots:
-        near = torch.nn.functional.hardshrink(x, limit) if knot == 0 else None
-        x = torch.where((x - knot).abs() <= limit, knot, x) if near is None else near
+    """Entries with those within a limit of a knot put on it."""
+    for knot in knots:  # of zero, which nearly all knots are, hardshrink does it in one pass
+        near = (x - knot).abs() <= limit if knot else None
+        x = torch.nn.functional.hardshrink(x, limit) if near is None else torch.where(near, knot, x)
     return x
 
 
@@ -205,6 +197,7 @@ def scale(*sides: list[Any]) -> float:
 
 
 def _layout(value: Value, rows: int) -> list[int]:
+    """The shape of a value with so many samples, in its own layout."""
     axis = value.batch or BatchAxis()
     folded = (axis.outer > 1) + (axis.inner > 1)
     before, after = value.units[: axis.dim], value.units[axis.dim + folded :]

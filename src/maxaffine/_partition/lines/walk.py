@@ -1,4 +1,9 @@
-"""The subdivision of a line, layer by layer and depth first: blocks of finished pieces in the order of the line."""
+"""The subdivision of a line, layer by layer and depth first: blocks of finished pieces in the order of the line.
+
+As on a plane, pieces whose values would not fit in memory go through the rest of the network in blocks, one after the
+other. Unlike on a plane, blocks have an order: they finish from left to right, so that a progress bar can follow them
+and whoever wants the first thousand pieces need not wait for the others.
+"""
 
 from __future__ import annotations
 
@@ -21,23 +26,14 @@ TEMPORARIES = 8  # tensors as large as the largest value that one step holds at 
 
 @dataclass(frozen=True)
 class Block:
-    """Finished pieces, next to one another.
+    """Finished pieces, next to one another."""
 
-    Attributes:
-        t: (pieces + 1,) vertices.
-        starts: (pieces, *units) the output's limit at the left end of every piece.
-        ends: (pieces, *units) at the right end.
-        at: (changes,) where a unit changes its piece: one of ``t`` but the last.
-        operator: (changes,) place of the unit's operator among those with several pieces.
-        unit: (changes,) its flat number among the operator's units.
-    """
-
-    t: Tensor
-    starts: Tensor
-    ends: Tensor
-    at: Tensor
-    operator: Tensor
-    unit: Tensor
+    t: Tensor  # (pieces + 1,) vertices
+    starts: Tensor  # (pieces, *units) the output's limit at the left end of every piece
+    ends: Tensor  # (pieces, *units) at the right end
+    at: Tensor  # (changes,) where a unit changes its piece: one of ``t`` but the last
+    operator: Tensor  # (changes,) place of the unit's operator among those with several pieces
+    unit: Tensor  # (changes,) its flat number among the operator's units
 
 
 @dataclass(frozen=True)
@@ -87,12 +83,13 @@ class Walk:
 
     def _run(self, task: _Task) -> Strip | list[_Task]:
         """Run to the end, or up to a step whose cuts make too many pieces for one block."""
+        # Only now are the values at the task's vertices interpolated: until then neighbors share those of their parent.
         strip, cut = task.parent.refined(task.t), task.cut
         held, pairs = self._held_values(strip)
         for place in range(task.place, len(self.track.graph.steps)):
             step = self.track.graph.steps[place]
             if place in self.operators:
-                if not cut:
+                if not cut:  # a task that was split off has been cut by its first step already
                     t = self._subdivide(step, strip, pairs)
                     if len(t) - 1 > self.rows and len(t) > len(strip.t):
                         starts = range(0, len(t) - 1, self.rows)
@@ -125,6 +122,7 @@ class Walk:
         fraction = torch.cat([item[1] for item in found])
         start, end = strip.t[piece], strip.t[piece + 1]
         new = start + fraction * (end - start)
+        # A cut within the tolerance of a vertex is that vertex, and of several so close together the first is kept.
         new = new[(new - start > self.tolerance) & (end - new > self.tolerance)].sort().values
         apart = torch.ones_like(new, dtype=torch.bool)
         apart[1:] = new[1:] - new[:-1] > self.tolerance
@@ -152,6 +150,9 @@ class Walk:
         return codes
 
     def _finish(self, strip: Strip) -> Block:
+        """The pieces as they are handed on, with the changes of units at their vertices but the last."""
+        # What changes at the last vertex belongs to the next block, whose first it is. So do changes further right: an
+        # earlier step has noted them for all pieces that it had before it, of which this block is a part.
         number = self.track.graph.outputs[0]
         starts, ends = strip.side(number, -1), strip.side(number, 1)
         here = [(t, torch.full_like(unit, k), unit) for t, k, unit in self._changes]

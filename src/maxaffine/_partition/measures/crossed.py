@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from maxaffine._capture import SplineNetwork
+from maxaffine._drawing import axes_for
 from maxaffine._graph import as_rows
 from maxaffine._network import Task
 from maxaffine._partition.lines.line import line
 from maxaffine._progress import progress_bar
 from maxaffine.errors import BadInput
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +41,25 @@ class CrossedRegions:
 
     def __len__(self) -> int:
         return len(self.breakpoints)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw how many boundaries lie between two samples over how far apart they are, a point per pair.
+
+        Args:
+            ax: Where to draw; axes of a new figure by default.
+
+        Returns:
+            The axes.
+
+        Raises:
+            MaxAffineError: When matplotlib is absent.
+        """
+        ax = axes_for(ax, 6.0, 3.6, sheet=False)
+        ax.scatter(self.lengths.cpu(), self.breakpoints.cpu(), s=12, color="#0072B2")
+        ax.set_xlabel("distance of the pair")
+        ax.set_ylabel("boundaries between")
+        ax.spines[["top", "right"]].set_visible(False)
+        return ax
 
     def __repr__(self) -> str:
         mean = float(self.breakpoints.double().mean())

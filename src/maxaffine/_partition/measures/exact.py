@@ -1,4 +1,8 @@
-"""Local complexity and density of regions on a partitioned plane, exactly."""
+"""Local complexity and density of regions on a partitioned plane, exactly.
+
+With every cell known, nothing has to be sampled: the cells that meet a neighborhood are found by geometry, and a unit
+changes within it where their codes are not all the same.
+"""
 
 from __future__ import annotations
 
@@ -69,17 +73,7 @@ def plane_complexity(found: PlanePartition, t: Any, radius: float, *, shape: str
 
 
 def meeting_cells(found: PlanePartition, center: np.ndarray, radius: float, shape: str) -> np.ndarray:
-    """The cells with interior points in common with a neighborhood.
-
-    Args:
-        found: The partition.
-        center: (2,).
-        radius: See :func:`plane_complexity`.
-        shape: See there.
-
-    Returns:
-        Their numbers.
-    """
+    """Numbers of the cells with interior points in common with a neighborhood of a point (2,)."""
     cells = found.cells
     start = cells.points[cells.corners] - center
     first = cells.starts[:-1]
@@ -88,6 +82,7 @@ def meeting_cells(found: PlanePartition, center: np.ndarray, radius: float, shap
     part, vertices, _ = cells.cells(near)
     a = cells.points[vertices][part.corners] - center
     b = a[part.following]
+    # A convex cell meets the neighborhood where it holds its center, or one of its sides comes near enough.
     holds = np.minimum.reduceat(cross(b - a, -a), part.starts[:-1]) > 0
     depth = _segment_distance(a, b, shape)
     meets = holds | (np.minimum.reduceat(depth, part.starts[:-1]) < radius - found.tolerance)

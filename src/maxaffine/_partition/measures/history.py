@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from maxaffine._capture import capture
+from maxaffine._drawing import axes_for
 from maxaffine._partition.measures.complexity import LocalComplexity, local_complexity
 from maxaffine.errors import BadInput
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKS = "osv^Dx"
@@ -92,30 +95,31 @@ class ComplexityHistory:
             return [item.mean for item in self.records[name]]
         return [float(item.per_operator[operator].double().mean()) for item in self.records[name]]
 
-    def plot(self, path: str | PathLike[str], xlabel: str = "epoch", log: bool = False) -> None:
+    def plot(self, ax: Axes | None = None, *, xlabel: str = "epoch", log: bool = False) -> Axes:
         """Draw one curve per batch of samples.
 
         Args:
-            path: Image file to write.
+            ax: Where to draw; axes of a new figure by default.
             xlabel: What the moments are.
             log: Whether their axis is logarithmic.
 
+        Returns:
+            The axes; ``.figure.savefig(path)`` writes a new figure.
+
         Raises:
             BadInput: Where nothing was recorded.
+            MaxAffineError: When matplotlib is absent.
         """
-        from matplotlib.figure import Figure
-
         if not self.moments:
             raise BadInput("nothing was recorded; call the history after every epoch, e.g. train(after_epoch=history)")
-        figure = Figure(figsize=(6, 3.6), layout="constrained")
-        axes = figure.subplots()
+        ax = axes_for(ax, 6.0, 3.6, sheet=False)
         for place, name in enumerate(self.records):
             color, mark = COLORS[place % len(COLORS)], MARKS[place % len(MARKS)]
-            axes.plot(self.moments, self.means(name), label=name, markersize=3, color=color, marker=mark)
-        axes.set_xlabel(xlabel)
-        axes.set_ylabel(f"units changing within {self.radius:g} of a sample")
+            ax.plot(self.moments, self.means(name), label=name, markersize=3, color=color, marker=mark)
+        ax.set_xlabel(xlabel)
+        ax.set_ylabel(f"units changing within {self.radius:g} of a sample")
         if log:
-            axes.set_xscale("symlog")
-        axes.legend(frameon=False)
-        axes.spines[["top", "right"]].set_visible(False)
-        figure.savefig(path, dpi=150)
+            ax.set_xscale("symlog")
+        ax.legend(frameon=False)
+        ax.spines[["top", "right"]].set_visible(False)
+        return ax

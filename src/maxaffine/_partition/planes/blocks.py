@@ -1,178 +1,126 @@
 """The whole network over a polygon, depth first: blocks of cells go through the operators one after the other.
 
-A block whose values would not fit in memory is split into blocks of neighboring cells, each of which goes through all
-the following operators before the next one starts.
+Layer by layer the number of cells only grows, and with it the values at their vertices: a million cells of a layer of a
+thousand units are more than memory holds. But cells never need each other again once they are apart. So a block whose
+values would not fit is split into blocks of neighboring cells, each of which goes through all the following operators
+before the next one starts: what waits is small, since it has been divided less.
+
+Blocks are told apart by nothing but where they lie. A vertex that two of them have is the same point, to the last bit,
+since both were cut out of one complex that had it. The edges on which two blocks border are cut by each on its own; so
+each remembers the whole edge, and which of its own edges are pieces of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from maxaffine._partition.planes.complex import SPOKE, Complex, groups
 from maxaffine._partition.planes.divide import Division, divide
 from maxaffine._partition.planes.growth import Growth
-from maxaffine._partition.planes.levels import Level, Rows
-from maxaffine._partition.planes.spokes import without_spokes
+from maxaffine._partition.planes.levels import Rows
+from maxaffine._partition.planes.spokes import drop_spokes
+from maxaffine._partition.planes.task import Task
+from maxaffine._progress import progress_bar
 from maxaffine.errors import PartitionError
 
 OVERHEAD = 1024  # bytes of a vertex with its share of edges and cells while a complex is divided
+BAR = "{desc}: {percentage:3.0f}% of the area |{bar}| [{elapsed}<{remaining}{postfix}]"
+Watch = Callable[[float, int], object]
 
 
-@dataclass(frozen=True, eq=False)
-class Carried:
-    """Values at the vertices of a block, made when they are needed.
+class Turn(NamedTuple):
+    """One level on the way from the polygon to a block."""
 
-    Attributes:
-        rows: The values at the vertices before a division.
-        growth: The vertices after it.
-        chosen: Those of the block; None for all.
-    """
-
-    rows: Rows
-    growth: Growth
-    chosen: np.ndarray | None
-
-    def made(self) -> Rows:
-        """Values at the block's vertices."""
-        return self.growth.grown(self.rows, self.chosen)
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One level on the way from the polygon to a block.
-
-    Attributes:
-        part: Which of the blocks after it the way goes on with.
-        names: Vertices that were named in all blocks before it.
-        chains: Edges that were named in all blocks before it.
-        vertices: Vertices of the block after the division.
-    """
-
-    part: int
-    names: int
-    chains: int
-    vertices: int
+    part: int  # which of the blocks after it the way goes on with
+    vertices: int  # vertices after its division, by which a later run knows whether it does the same
 
 
 Path = tuple[Turn, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Borders:
-    """The edges along which a block borders on others; both sides cut them on their own.
-
-    Attributes:
-        names: (n,) increasing numbers, the complex's ``chain``.
-        ends: (n, 2, 2) coordinates of both ends of each.
-    """
-
-    names: np.ndarray
-    ends: np.ndarray
-
-    @classmethod
-    def none(cls) -> Borders:
-        """No borders."""
-        return cls(np.zeros(0, dtype=np.int64), np.zeros((0, 2, 2)))
-
-    @classmethod
-    def joined(cls, parts: Sequence[Borders]) -> Borders:
-        """Those of all parts, each once."""
-        names, place = np.unique(np.concatenate([part.names for part in parts]), return_index=True)
-        return cls(names, np.concatenate([part.ends for part in parts])[place])
-
-    def of(self, cells: Complex) -> Borders:
-        """Those that some cells have."""
-        kept = np.isin(self.names, cells.chain)
-        return Borders(self.names[kept], self.ends[kept])
-
-
-@dataclass(frozen=True, eq=False)
 class Block:
-    """Some cells on their way through the network.
+    """Some cells on their way through the network."""
 
-    Attributes:
-        level: The next level.
-        cells: The cells.
-        names: (V,) a number of each vertex that it has in every block.
-        borders: Its borders on other blocks.
-        path: How it was made.
-        carried: The values at the vertices.
-    """
+    level: int  # the next level
+    cells: Complex  # the cells; the ``chain`` of an edge is the border that it is a piece of
+    borders: np.ndarray  # (n, 2, 2) coordinates of both ends of the edges on which it borders on other blocks
+    path: Path  # how it was made
+    rows: Rows  # the values at the vertices before the last division; those of its own are made when they are needed
+    growth: Growth  # the vertices after that division
+    chosen: np.ndarray | None = None  # those of the block; None for all
 
-    level: int
-    cells: Complex
-    names: np.ndarray
-    borders: Borders
-    path: Path
-    carried: Carried
+    def values(self) -> Rows:
+        """Values at the block's vertices."""
+        return self.growth.extend(self.rows, self.chosen)
 
 
 @dataclass(frozen=True, eq=False)
 class Leaf:
-    """Cells that are not divided further.
-
-    Attributes:
-        cells: The cells.
-        names: (V,) a number of each vertex that it has in every leaf.
-        borders: Its borders on other leaves.
-        path: How it was made; the last turn is the leaf's own, with what had been named when it was finished.
-        values: (V, C) the outputs at the vertices; None where they are not kept.
-        level: Operators that have divided the cells: all of them, unless the run was interrupted.
-    """
+    """Cells that are not divided further."""
 
     cells: Complex
-    names: np.ndarray
-    borders: Borders
-    path: Path
-    values: np.ndarray | None
-    level: int
+    borders: np.ndarray  # as of the block that it was
+    path: Path  # as of the block that it was
+    values: np.ndarray | None  # (V, C) the outputs at the vertices; None where they are not kept
+    level: int  # operators that have divided the cells: all of them, unless the run was interrupted
 
 
-@dataclass(eq=False)
+def divide_plane(
+    task: Task,
+    done: Callable[[Leaf], None],
+    progress: bool | Watch | None,
+    after: Path | None = None,
+    area: float = 0.0,
+) -> list[Leaf]:
+    """Divide the polygon and hand every leaf to ``done``; what an interruption (Ctrl-C) left, nothing otherwise."""
+    # An earlier run may have made the leaves up to the one with the path ``after``, of an area: they are not made
+    # again.
+    cells, rows = task.start()
+    total, regions, most = float(cells.areas.sum()), 0, 0
+    shown = False if callable(progress) else progress
+    bar = progress_bar(shown, "plane", total=100.0, initial=min(100 * area / total, 100.0), unit="%", bar_format=BAR)
+
+    def report(leaf: Leaf) -> None:
+        nonlocal regions, area
+        done(leaf)
+        regions += len(leaf.cells.counts)
+        area += float(leaf.cells.areas.sum())
+        bar.set_postfix_str(f"{regions} regions", refresh=False)
+        bar.update(min(100 * area / total, 100.0) - bar.n)  # rounding may leave more than all of it
+
+    def watch(blocks: list[Block]) -> None:
+        nonlocal most
+        if callable(progress):
+            under_way = sum(float(block.cells.areas.sum()) * block.level for block in blocks) / len(task.levels)
+            # Two cells on either side of a spoke will be one.
+            count = sum(len(block.cells.counts) - int((block.cells.operator == SPOKE).sum()) for block in blocks)
+            most = max(most, 1, regions + count)
+            progress(min(1.0, (area + under_way) / total), most)
+
+    start = Block(0, cells, np.zeros((0, 2, 2)), (), rows, Growth(len(cells.points), ()))
+    with bar, torch.no_grad():
+        return Builder(task, report, watch, after).run(start)
+
+
+@dataclass(frozen=True, eq=False)
 class Builder:
-    """Sends a polygon through a network.
+    """Sends a polygon through a network."""
 
-    Attributes:
-        levels: The network.
-        tolerance: A distance in the plane.
-        memory: About how many bytes the values of one block may take.
-        keep_values: Whether leaves keep the outputs at their vertices.
-        corners: The polygon's corners; the other vertices that it starts with are ends of spokes.
-        done: Called with every finished leaf.
-        watch: Called before every step with the blocks that wait.
-        after: The path of the last leaf of an earlier run, whose leaves up to that one are not made again.
-    """
+    task: Task  # the network, and how it is divided
+    done: Callable[[Leaf], None]  # called with every finished leaf
+    watch: Callable[[list[Block]], None]  # called before every step with the blocks that wait
+    after: Path | None  # the path of the last leaf of an earlier run, whose leaves up to that one are not made again
 
-    levels: tuple[Level, ...]
-    tolerance: float
-    memory: int
-    keep_values: bool
-    corners: int
-    done: Callable[[Leaf], None]
-    watch: Callable[[list[Block]], None] = lambda blocks: None
-    after: Path = ()
-
-    def __post_init__(self) -> None:
-        self.names = 0
-        self.chains = 0
-
-    def run(self, polygon: Complex, rows: Rows) -> list[Leaf]:
-        """Divide a polygon by all operators.
-
-        Args:
-            polygon: Its cells.
-            rows: The network's inputs at their corners.
-
-        Returns:
-            What an interruption (Ctrl-C) left unfinished; nothing otherwise.
-        """
-        self.names = len(polygon.points)
-        carried = Carried(rows, Growth(len(polygon.points), ()), None)
-        stack = [Block(0, polygon, np.arange(len(polygon.points)), Borders.none(), (), carried)]
+    def run(self, start: Block) -> list[Leaf]:
+        """Divide a block by all operators; what an interruption (Ctrl-C) left unfinished, nothing otherwise."""
+        stack = [start]
         try:
             while stack:
                 self.watch(stack)
@@ -180,100 +128,88 @@ class Builder:
                 parts = self._advance(stack[-1])
                 stack[-1:] = reversed(parts)
         except KeyboardInterrupt:
-            return [self._leaf(block, block.path)[0] for block in stack]
+            return [self._leaf(block)[0] for block in stack]
         return []
 
     def _advance(self, block: Block) -> list[Block]:
         """Send a block through one level; a leaf is handed on."""
-        before = self._turn_of(block.path)
-        if before is not None:
-            self.names, self.chains = before.names, before.chains
-        level = self.levels[block.level]
+        # Blocks have the same paths in every run, since each is divided and split alike. Of a block through which the
+        # last leaf of an earlier run came, the parts before it are finished: only that one and the others are followed.
+        after = self.after if self.after is not None and block.path == self.after[: len(block.path)] else None
+        level = self.task.levels[block.level]
         if level.step is None:
-            if before is None:
+            if after is None:
                 self._finish(block)
             return []
-        made = block.carried.made()
-        rows = level.run(made)
+        before = block.values()
+        rows = level.run(before)
         try:
-            division = divide(block.cells, level, made, rows, block.level, self.tolerance)
+            division = divide(block.cells, level, before, rows, block.level, self.task.tolerance)
         except PartitionError as error:
             raise PartitionError(error.reason, error.place, error.unit, level.name, error.cure) from error
-        if before is not None and before.vertices != len(division.cells.points):
-            reason = f"{len(division.cells.points)} vertices where the earlier run had {before.vertices}"
-            raise PartitionError(f"{reason}, so it cannot be continued; begin anew", (), None, level.name)
         blocks = self._split(block, division, rows)
-        return blocks if before is None else blocks[before.part :]
-
-    def _turn_of(self, path: Path) -> Turn | None:
-        """What the earlier run did with a block through which its last leaf came; None for all other blocks."""
-        known = self.after[: len(path)]
-        same = len(path) < len(self.after) and all(a.part == b.part for a, b in zip(path, known, strict=True))
-        return self.after[len(path)] if same else None
+        if after is None:
+            return blocks
+        part, vertices = after[len(block.path)]
+        if vertices != len(division.cells.points):
+            reason = f"{len(division.cells.points)} vertices where the earlier run had {vertices}"
+            raise PartitionError(f"{reason}, so it cannot be continued; begin anew", (), None, level.name)
+        return blocks[part:]
 
     def _finish(self, block: Block) -> None:
-        path = (*block.path, Turn(0, self.names, self.chains, len(block.names)))
-        leaf, vertices = self._leaf(block, path)
-        if self.keep_values:
-            level = self.levels[block.level]
-            values = level.run(block.carried.made())[level.graph.outputs[0]].numpy()
+        """Hand a block on as a leaf."""
+        leaf, vertices = self._leaf(block)
+        if self.task.keep_values:
+            level = self.task.levels[block.level]
+            values = level.run(block.values())[level.graph.outputs[0]].numpy()
             leaf = replace(leaf, values=values[vertices])
         self.done(leaf)
 
-    def _leaf(self, block: Block, path: Path) -> tuple[Leaf, np.ndarray]:
+    def _leaf(self, block: Block) -> tuple[Leaf, np.ndarray]:
         """A block as it is handed on, without values, and which of its vertices are left."""
-        cells, vertices = without_spokes(block.cells, block.names, self.corners)
-        return Leaf(cells, block.names[vertices], block.borders, path, None, block.level), vertices
+        cells, vertices = drop_spokes(block.cells, self.task.corners)
+        return Leaf(cells, block.borders, block.path, None, block.level), vertices
 
     def _split(self, block: Block, division: Division, rows: Rows) -> list[Block]:
         """One block, or several of neighboring cells that fit in memory."""
-        turn = Turn(0, self.names, self.chains, len(division.cells.points))
         level, cells = block.level + 1, division.cells
-        fresh = len(cells.points) - len(block.names)
-        names = np.concatenate([block.names, self.names + np.arange(fresh)])
-        self.names += fresh
-        carried = Carried(rows, division.growth, None)
-        here, there = self.levels[level - 1].bytes_per_point(), self.levels[level].bytes_per_point()
-        most = max(16, self.memory / (here + there + OVERHEAD))
-        final = self.levels[level].step is None and not self.keep_values
-        parts = 1 if final else min(ceil(len(names) / most), len(cells.starts) - 1)
+        turn = Turn(0, len(cells.points))
+        here, there = (self.task.levels[n].bytes_per_point() for n in (level - 1, level))
+        most = max(16, self.task.memory / (here + there + OVERHEAD))
+        # After the last operator nothing is computed at the vertices, unless the outputs are kept.
+        final = self.task.levels[level].step is None and not self.task.keep_values
+        parts = 1 if final else min(ceil(len(cells.points) / most), len(cells.starts) - 1)
         if parts <= 1:
-            return [Block(level, cells, names, block.borders, (*block.path, turn), carried)]
+            return [Block(level, cells, block.borders, (*block.path, turn), rows, division.growth)]
         labels = neighborhoods(cells.centers, parts)
         spokes = cells.operator == SPOKE
         if spokes.any():  # cells that will be one again stay in one block
             labels = np.unique(labels[groups(cells.edge_cells[spokes], len(labels))], return_inverse=True)[1]
-        cells, borders = self._name_borders(cells, block.borders, labels)
+        cells, borders = _add_borders(cells, block.borders, labels)
         blocks = []
         for label in range(labels.max() + 1):
             part, vertices, _ = cells.cells(np.flatnonzero(labels == label))
-            path = (*block.path, replace(turn, part=label))
-            waiting = replace(carried, chosen=vertices)
-            blocks.append(Block(level, part, names[vertices], borders.of(part), path, waiting))
+            # Borders are numbered anew, those of the part alone.
+            kept = np.unique(part.chain[part.chain >= 0])
+            part = replace(part, chain=np.where(part.chain >= 0, np.searchsorted(kept, part.chain), -1))
+            path = (*block.path, turn._replace(part=label))
+            blocks.append(Block(level, part, borders[kept], path, rows, division.growth, vertices))
         return blocks
 
-    def _name_borders(self, cells: Complex, borders: Borders, labels: np.ndarray) -> tuple[Complex, Borders]:
-        """Name the edges on which two blocks will border."""
-        left, right = cells.edge_cells.T
-        between = np.flatnonzero((left >= 0) & (right >= 0) & (labels[left] != labels[right]))
-        fresh = self.chains + np.arange(len(between))
-        self.chains += len(between)
-        chain = cells.chain.copy()
-        chain[between] = fresh
-        ends = np.concatenate([borders.ends, cells.points[cells.ends[between]]])
-        return replace(cells, chain=chain), Borders(np.concatenate([borders.names, fresh]), ends)
+
+def _add_borders(cells: Complex, borders: np.ndarray, labels: np.ndarray) -> tuple[Complex, np.ndarray]:
+    """The cells and their borders with the edges on which parts with different labels will border."""
+    left, right = cells.edge_cells.T
+    between = np.flatnonzero((left >= 0) & (right >= 0) & (labels[left] != labels[right]))
+    chain = cells.chain.copy()
+    chain[between] = len(borders) + np.arange(len(between))
+    return replace(cells, chain=chain), np.concatenate([borders, cells.points[cells.ends[between]]])
 
 
 def neighborhoods(points: np.ndarray, parts: int) -> np.ndarray:
-    """Label points so that those with one label lie close together, about as many in each.
-
-    Args:
-        points: (n, 2).
-        parts: Number of labels.
-
-    Returns:
-        (n,) labels from 0.
-    """
+    """Label points (n, 2) so that those with one of ``parts`` labels lie close together, about as many in each."""
+    # Halved along the longer side, again and again: labels follow the order of the halves, so that neighboring blocks
+    # follow one another.
     labels = np.zeros(len(points), dtype=np.int64)
     waiting, count = [(np.arange(len(points)), parts)], 0
     while waiting:

@@ -1,8 +1,13 @@
-"""What decision boundaries and level sets are made of: segments, winners of cells, values at new vertices."""
+"""What decision boundaries and level sets are made of: segments, and the winners of cells.
+
+Outputs are affine on a cell, so what is true at all of its corners is true all over it: a class that wins at every
+corner wins everywhere, and no point inside has to be looked at. A boundary is then what lies between cells of two
+classes, once the cells in which none wins everywhere have been divided.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,8 +15,7 @@ from torch import Tensor
 
 from maxaffine._partition.planes.complex import Complex
 from maxaffine._partition.planes.divide import too_small
-from maxaffine._partition.planes.growth import Growth
-from maxaffine._partition.planes.levels import bounded
+from maxaffine._partition.planes.levels import finite_rows
 
 DECISION, LEVEL = "decision", "level"
 
@@ -40,33 +44,12 @@ class Segments:
 
 
 def winners(cells: Complex, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The class of every cell, and whether it is the same all over.
-
-    Args:
-        cells: The cells.
-        values: (V, C) outputs at the vertices.
-
-    Returns:
-        (F,) the lowest class that wins all over the cell, or the one at its center where none does; and which have one.
-    """
+    """(F,) the lowest class that wins all over the cell, or the one at its center; and which cells have one."""
     least = too_small(values).max(initial=0.0)
-    values = bounded(torch.from_numpy(values)).numpy()
+    values = finite_rows(torch.from_numpy(values)).numpy()
     scores = np.concatenate([-values, values], 1) if values.shape[1] == 1 else values
     wins = scores >= scores.max(1, keepdims=True) - least
     common = np.logical_and.reduceat(wins[cells.corners], cells.starts[:-1])
     means = np.add.reduceat(scores[cells.corners], cells.starts[:-1])
     decided = np.asarray(common.any(1))
     return np.where(decided, common.argmax(1), means.argmax(1)), decided
-
-
-def grow(values: np.ndarray, growth: Growth) -> np.ndarray:
-    """Values (V, C) at the vertices of a complex that has grown."""
-    return growth.grown({0: torch.from_numpy(values)})[0].numpy()
-
-
-def trim(cells: Complex, values: np.ndarray) -> tuple[Complex, np.ndarray]:
-    """Without vertices that no cell has."""
-    used, corners = np.unique(cells.corners, return_inverse=True)
-    number = np.full(len(cells.points), -1)
-    number[used] = np.arange(len(used))
-    return replace(cells, points=cells.points[used], ends=number[cells.ends], corners=corners), values[used]

@@ -1,4 +1,12 @@
-"""Dividing a complex by the boundaries of one piecewise-affine operator."""
+"""Dividing a complex by the boundaries of one piecewise-affine operator.
+
+Where a unit changes its piece is the zero set of a function that is affine on every cell: an entry less a knot, or the
+difference of two entries. So an operator becomes a table of such functions at the vertices, and everything after it is
+geometry. What the table must decide is which of its small numbers are zeros. A unit that is zero at a vertex in exact
+arithmetic comes out of sums as rounding, with a sign of its own; taken at its word, that sign would cut slivers off
+cells along a boundary that passes through the vertex. How small is small follows from the sums that the number is made
+of.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +19,9 @@ from torch import Tensor
 
 from maxaffine._graph import Contest, Knots
 from maxaffine._partition.planes.complex import Complex, Functions, subdivide
-from maxaffine._partition.planes.extremes import Boundary, divided_by_extremes
-from maxaffine._partition.planes.growth import Growth, OnKnots, grown_table
-from maxaffine._partition.planes.levels import Level, Rows, bounded, gaps, largest, probes
+from maxaffine._partition.planes.extremes import Boundary, divide_by_extremes
+from maxaffine._partition.planes.growth import Growth, OnKnots, extend_table
+from maxaffine._partition.planes.levels import Level, Rows, differences, finite_rows, largest, probes
 
 # A unit is taken for zero at a vertex where it is this small beside its largest value over the complex, or so small
 # beside the largest entry of its operator's input that rounding of sums of such entries leaves as much. Where that
@@ -27,50 +35,34 @@ FAINT = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Division:
-    """A divided complex.
+    """A divided complex."""
 
-    Attributes:
-        cells: The cells; new vertices come after the old ones.
-        growth: How they were made.
-    """
-
-    cells: Complex
-    growth: Growth
+    cells: Complex  # the cells; new vertices come after the old ones
+    growth: Growth  # how they were made
 
 
-def divide(cells: Complex, level: Level, made: Rows, rows: Rows, operator: int, tolerance: float) -> Division:
-    """Divide a complex by the boundaries of the operator that follows a level.
-
-    Args:
-        cells: The complex.
-        level: The level.
-        made: The values at the vertices that it reads.
-        rows: Those that it makes of them. Units that count as zero are put on the knots of an operator of one entry.
-        operator: Number of the operator.
-        tolerance: A distance in the plane.
-
-    Returns:
-        The divided complex.
-    """
+def divide(cells: Complex, level: Level, before: Rows, rows: Rows, operator: int, tolerance: float) -> Division:
+    """Divide a complex by the operator that follows a level, which makes ``rows`` of the values ``before``."""
+    # Units that count as zero are put on the knots of an operator of one entry, in ``rows`` too.
     step, boundaries = level.step, level.boundaries
     if step is None:
         return Division(cells, Growth(len(cells.points), ()))
-    sums = _Sums(level, made)
+    sums = _Sums(level, before)
     if isinstance(boundaries, Contest):
         x = rows[step.inputs[0]]
         size = largest(x)
         least = sums.noise(size, size).numpy()
         boundary = Boundary(operator, boundaries.factor < 0, tolerance)
-        cells, stages = divided_by_extremes(cells, x.numpy(), level.windows, least, boundary)
+        cells, stages = divide_by_extremes(cells, x.numpy(), level.windows, least, boundary)
         return Division(cells, Growth(len(x), stages))
     if isinstance(boundaries, Knots):
         columns = _knot_columns(boundaries.knots, step.inputs[0], rows[step.inputs[0]], sums)
     else:
         columns = _comparison_columns(level, rows, sums)
-    return divided_by_columns(cells, *columns, operator, tolerance)
+    return divide_by_columns(cells, *columns, operator, tolerance)
 
 
-def divided_by_columns(
+def divide_by_columns(
     cells: Complex,
     table: np.ndarray,
     least: np.ndarray,
@@ -79,30 +71,22 @@ def divided_by_columns(
     operator: int,
     tolerance: float,
 ) -> Division:
-    """Divide by every function, in as many rounds as crossings that lie close together make necessary.
-
-    Args:
-        cells: The complex.
-        table: (V, M) the functions at its vertices, those that count as zero set to zero. It may be written to.
-        least: (M,) what counts as zero of each, at new vertices too.
-        units: (M,) the unit that each belongs to.
-        knots: What is known exactly of the units where a function is zero.
-        operator: Number of the operator.
-        tolerance: A distance in the plane.
-
-    Returns:
-        The divided complex.
-    """
+    """Divide by functions (V, M) of units (M,), in as many rounds as crossings that lie close together need."""
+    # What is at most ``least`` (M,) counts as zero and is a zero in the table, which may be written to; ``knots`` says
+    # what is known exactly of the units where a function is zero.
     count, stages = len(cells.points), []
     functions = np.arange(table.shape[1])
     while len(functions):
         done = subdivide(cells, Functions(table, least[functions], operator, units[functions]), tolerance)
+        # A round counts its functions from 0; stages count those of the whole operator.
         stages += [replace(stage, function=functions[stage.function]) for stage in done.stages]
         cells = done.cells
         functions = functions[done.put_off]
         if len(functions):
+            # The table goes on at the new vertices, by the same interpolation as all values. What was just made zero by
+            # a cut or a crossing is an exact zero; what comes out within the noise counts as one.
             known = len(table)
-            table = grown_table(table[:, done.put_off], done.stages, done.put_off)
+            table = extend_table(table[:, done.put_off], done.stages, done.put_off)
             table[known:][np.abs(table[known:]) <= least[functions]] = 0
     return Division(cells, Growth(count, tuple(stages), knots))
 
@@ -115,41 +99,31 @@ def too_small(x: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class _Sums:
-    """How exactly a level's values are known, which are sums of those of the level before.
-
-    Attributes:
-        level: The level.
-        made: The values at the vertices that it reads.
-    """
+    """How exactly a level's values are known, which are sums of those of the level before."""
 
     level: Level
-    made: Rows
+    before: Rows  # the values at the vertices that it reads
 
     def zeros_below(self, largest: Tensor, size: Tensor, place: int = 0) -> Tensor:
-        """What counts as zero of each function of the operator that follows.
-
-        Args:
-            largest: (K,) the largest magnitude of each.
-            size: (K,) the largest entry that it is the difference of.
-            place: Which of the comparisons that every unit makes it is.
-
-        Returns:
-            (K,).
-        """
+        """(K,) what counts as zero of each function of the operator that follows; arguments as of :meth:`noise`."""
         return torch.maximum(RELATIVE * largest, self.noise(largest, size, place))
 
     def noise(self, largest: Tensor, size: Tensor, place: int = 0) -> Tensor:
-        """What rounding may leave of each function, (K,); arguments as of :meth:`zeros_below`."""
+        """(K,) what rounding may leave of functions up to ``largest``, differences of entries up to ``size``."""
+        # ``place`` says which of the comparisons that every unit makes they are.
+        # Any entry may be a sum of numbers as large as the largest of its operator's input.
         noise = (ROUNDING * size.max()).expand_as(size) if len(size) else size
         faint = (size < FAINT * self._peak()).all()
         doubtful = (largest > 0) & (noise > MUCH * largest)
         if faint or doubtful.any():
+            # At random inputs nothing cancels: the entries there are as large as the sums that each is made of.
             own = ROUNDING * torch.maximum(size, self._probe_sizes(place))
             noise = own if faint else torch.where(doubtful, torch.minimum(noise, own), noise)
         return noise
 
     def _peak(self) -> float:
-        tables = [table for table in self.made.values() if table.is_floating_point() and table.numel()]
+        """The largest number among the values before."""
+        tables = [table for table in self.before.values() if table.is_floating_point() and table.numel()]
         sizes = [float(torch.stack(table.aminmax()).abs().max()) for table in tables]
         # A mask has no size; what is beside it is looked at column by column then.
         sizes = [float(largest(table).max()) if isinf(n) else n for n, table in zip(sizes, tables, strict=True)]
@@ -157,16 +131,19 @@ class _Sums:
 
     def _probe_sizes(self, place: int) -> Tensor:
         """(K,) the largest entries where nothing cancels."""
-        rows, step = self.level.run(probes(self.made)), self.level.step
+        rows, step = self.level.run(probes(self.before)), self.level.step
         if step is not None and isinstance(self.level.boundaries, Contest | Knots):
             return largest(rows[step.inputs[0]])
-        return gaps(self.level, rows)[place][1]
+        return differences(self.level, rows)[place][1]
 
 
-def _comparison_columns(level: Level, rows: Rows, sums: _Sums) -> tuple[np.ndarray, np.ndarray, np.ndarray, None]:
-    """What units compare, and what counts as zero of it, for the units that lie on both sides."""
+Columns = tuple[np.ndarray, np.ndarray, np.ndarray, OnKnots | None]  # table, what counts as zero, units, knots
+
+
+def _comparison_columns(level: Level, rows: Rows, sums: _Sums) -> Columns:
+    """The differences that units compare, for the units that lie on both sides of zero."""
     found = []
-    for place, (gap, size) in enumerate(gaps(level, rows)):
+    for place, (gap, size) in enumerate(differences(level, rows)):
         low, high = gap.amin(0), gap.amax(0)
         least = sums.zeros_below(torch.maximum(-low, high), size, place)
         table, unit = _active(gap, low, high, 0.0, least)
@@ -175,12 +152,10 @@ def _comparison_columns(level: Level, rows: Rows, sums: _Sums) -> tuple[np.ndarr
     return table, least, unit, None
 
 
-def _knot_columns(
-    knots: tuple[float, ...], number: int, x: Tensor, sums: _Sums
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, OnKnots]:
-    """The entries less each knot and what counts as zero of them, for the units that lie on both sides of it."""
+def _knot_columns(knots: tuple[float, ...], number: int, x: Tensor, sums: _Sums) -> Columns:
+    """The entries less each knot, for the units that lie on both sides of it."""
     size = largest(x)
-    low, high = bounded(torch.stack((x.amin(0), x.amax(0))))
+    low, high = finite_rows(torch.stack((x.amin(0), x.amax(0))))
     found = []
     for knot in knots:
         below, above = low - knot, high - knot

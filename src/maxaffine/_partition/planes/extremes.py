@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from maxaffine._partition.planes.complex import SPOKE, Complex, Functions, Stage, owners, spans, subdivide, unite
-from maxaffine._partition.planes.growth import grown_table
-from maxaffine._partition.planes.levels import bounded
+from maxaffine._partition.planes.growth import extend_table
+from maxaffine._partition.planes.levels import finite_rows
 from maxaffine.errors import PartitionError
 
 CHUNK_ENTRIES = 2**22
@@ -31,49 +31,33 @@ MANY_ROUNDS = 200
 
 @dataclass(frozen=True)
 class Boundary:
-    """Whose boundaries are drawn, and how finely.
+    """Whose boundaries are drawn, and how finely."""
 
-    Attributes:
-        operator: Number of the operator.
-        smallest: Whether the smallest entry wins.
-        tolerance: A distance in the plane.
-    """
-
-    operator: int
-    smallest: bool
-    tolerance: float
+    operator: int  # number of the operator
+    smallest: bool  # whether the smallest entry wins
+    tolerance: float  # a distance in the plane
 
 
-def divided_by_extremes(
+def divide_by_extremes(
     cells: Complex, x: np.ndarray, windows: np.ndarray, least: np.ndarray, boundary: Boundary
 ) -> tuple[Complex, tuple[Stage, ...]]:
-    """Divide a complex so that every unit has one winner in each cell.
-
-    Args:
-        cells: The complex.
-        x: (V, K) the operator's input at the vertices.
-        windows: (U, m) the entries that each unit selects among.
-        least: (K,) differences of entries that count as zero.
-        boundary: Whose boundaries these are.
-
-    Returns:
-        The divided complex, and how its new vertices were made.
-
-    Raises:
-        PartitionError: When rounding leaves a cell whose winners cannot be told apart.
-    """
+    """Divide a complex so that every unit has one winner in each cell; also how its new vertices were made."""
+    # x (V, K) is the operator's input at the vertices; each unit selects among the entries of its window (U, m), and
+    # differences of entries up to ``least`` (K,) count as zero.
     # What a mask has put at infinity loses, or wins, everywhere, and takes no part in what ties.
     least = np.where(np.isinf(x[0]), 0, least)
-    x = bounded(torch.from_numpy(x)).numpy()
+    x = finite_rows(torch.from_numpy(x)).numpy()
     first, stages = len(cells.points), ()
     waiting = _Contest.of(x, windows, least, boundary.smallest).units
     while len(waiting):
+        # Some units at a time. Those that follow take their entries from the inputs, interpolated at the vertices that
+        # the ones before have made.
         chosen, waiting = np.split(waiting, [_at_once(len(cells.points), windows.shape[1])])
         used, place = np.unique(windows[chosen], return_inverse=True)
-        entries = grown_table(x[:, used], stages)
+        entries = extend_table(x[:, used], stages)
         contest = _Contest.of(entries, place.reshape(len(chosen), -1), least[used], boundary.smallest)
-        cells, made = _settle(cells, replace(contest, units=chosen[contest.units]), boundary, first)
-        stages += made
+        cells, new = _settle(cells, replace(contest, units=chosen[contest.units]), boundary, first)
+        stages += new
     return cells, stages
 
 
@@ -83,18 +67,20 @@ def _at_once(vertices: int, size: int) -> int:
 
 
 def _settle(cells: Complex, contest: _Contest, boundary: Boundary, first: int) -> tuple[Complex, tuple[Stage, ...]]:
-    """Divide by some of the units; see :func:`divided_by_extremes`."""
+    """Divide by some of the units, in rounds, until each has an entry that wins all over every cell."""
     stages: tuple[Stage, ...] = ()
     for _ in range(MANY_ROUNDS):
         cell, unit = contest.undecided(cells)
         if not len(cell):
             return _without_losers(cells, contest, boundary, first), stages
+        # Every round cuts each undecided cell where two entries that win at different corners of it are equal.
         pairs, functions = contest.duels(cells, cell, unit)
         table = contest.table(functions)
         before = table != 0
         unit = functions[:, 0]
         columns = Functions(table, contest.least[unit], boundary.operator, contest.units[unit], pairs)
         done = subdivide(cells, columns, boundary.tolerance)
+        # A zero that the division has put into the table says that two entries are equal at that vertex.
         contest = contest.after(functions, before & (table == 0), done.stages)
         stages += done.stages
         cells = done.cells
@@ -121,17 +107,11 @@ def _without_losers(cells: Complex, contest: _Contest, boundary: Boundary, first
 
 @dataclass(frozen=True, eq=False)
 class _Contest:
-    """The entries of the units that are not decided everywhere.
+    """The entries of the units that are not decided everywhere."""
 
-    Attributes:
-        units: (A,) their flat numbers.
-        entries: (V, A, m) their windows, larger is better; those that tie are equal.
-        least: (A,) differences that count as zero where a vertex is new.
-    """
-
-    units: np.ndarray
-    entries: np.ndarray
-    least: np.ndarray
+    units: np.ndarray  # (A,) their flat numbers
+    entries: np.ndarray  # (V, A, m) their windows, larger is better; those that tie are equal
+    least: np.ndarray  # (A,) differences that count as zero where a vertex is new
 
     @classmethod
     def of(cls, x: np.ndarray, windows: np.ndarray, least: np.ndarray, smallest: bool) -> _Contest:
@@ -202,16 +182,8 @@ class _Contest:
     def duels(
         self, cells: Complex, cell: np.ndarray, unit: np.ndarray
     ) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
-        """For every undecided pair two entries, each of which wins at a corner where the other loses.
-
-        Args:
-            cells: The complex.
-            cell: Cells, increasing.
-            unit: Their units.
-
-        Returns:
-            The cells with the functions that divide them, and the functions: (M, 3) unit, one entry, other entry.
-        """
+        """For every undecided cell (increasing) and unit two entries, of which each wins at some corner alone."""
+        # Found: the cells with the functions that divide them, and the functions, (M, 3): unit, one entry, other entry.
         counts = cells.counts[cell]
         half, pair = spans(cells.starts[cell], counts), owners(counts)
         wins = self.wins(cells.corners[half], unit[pair])
@@ -251,18 +223,11 @@ class _Contest:
 
 
 def _slivers(sides: np.ndarray, within: np.ndarray, areas: np.ndarray) -> np.ndarray:
-    """Cells that are part of another, by ties of rounding alone.
-
-    Args:
-        sides: (n, 2) the cells on either side of edges across which the entries are affine.
-        within: (2, n) whether the winners of the cell on the other side win all over the first and the second too.
-        areas: (F,) of the cells.
-
-    Returns:
-        (m, 2) such a cell, and the one beside it whose winners it has.
-    """
-    # If entries tie on one side alone, it is because rounding levels them there: in a sliver along the line on which
-    # they are equal, which has no code of its own. A large cell in which they tie is not one.
+    """(m, 2) cells that are part of another by ties of rounding alone, and the one beside each whose winners it has."""
+    # ``sides`` (n, 2) are the cells beside edges across which the entries are affine, and ``within`` (2, n) says
+    # whether the winners of the cell on the other side win all over the first, and over the second, too. If entries tie
+    # on one side alone, it is because rounding levels them there: in a sliver along the line on which they are equal,
+    # which has no code of its own. A large cell in which they tie is not one.
     pairs = np.concatenate([sides[within[0]], sides[within[1], ::-1]])
     pairs = pairs[areas[pairs[:, 0]] < areas[pairs[:, 1]]]
     # Only a cell that is not a sliver itself, whose winners have been compared; of several the largest.

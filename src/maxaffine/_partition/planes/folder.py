@@ -18,34 +18,26 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from maxaffine._partition.planes.blocks import Borders, Leaf, Turn
+from maxaffine._partition.planes.blocks import Leaf, Turn
 from maxaffine._partition.planes.complex import Complex, starts_of
 from maxaffine.errors import DataError
 
+FORMAT, VERSION = "maxaffine.plane", 2
 HEAD, TENSORS, TILES = "plane.json", "plane.safetensors", "tiles.jsonl"
 COMPLETE = {"complete": True}
-NARROW = ("ends", "operator", "unit", "counts", "corners", "sides")  # kept as 32-bit integers
+NARROW = ("ends", "operator", "unit", "chain", "corners", "sides")  # kept as 32-bit integers
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A line about a tile.
+    """A line about a tile."""
 
-    Attributes:
-        file: Name of its file.
-        regions: Its cells.
-        area: Area of all of them.
-        box: Their left, right, bottom and top.
-        crc32: CRC-32 of the file's bytes.
-        path: How it was made, a list for each turn.
-    """
-
-    file: str
-    regions: int
-    area: float
-    box: list[float]
-    crc32: int
-    path: list[list[int]]
+    file: str  # name of its file
+    regions: int  # its cells
+    area: float  # area of all of them
+    box: list[float]  # their left, right, bottom and top
+    crc32: int  # CRC-32 of the file's bytes
+    path: list[list[int]]  # how it was made, a list for each turn
 
     @property
     def turns(self) -> tuple[Turn, ...]:
@@ -54,15 +46,7 @@ class Entry:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file completely or not at all.
-
-    Args:
-        path: The file.
-        content: Its bytes.
-
-    Raises:
-        DataError: If it cannot be written.
-    """
+    """Write a file completely or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -77,52 +61,25 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def write_tile(folder: Path, number: int, leaf: Leaf) -> Entry:
-    """Write a tile and the line about it.
-
-    Args:
-        folder: The folder.
-        number: The tile's number.
-        leaf: Its cells.
-
-    Returns:
-        The line.
-    """
+    """Write a tile and the line about it."""
     cells = leaf.cells
-    arrays = {
-        "points": cells.points,
-        "ends": cells.ends,
-        "operator": cells.operator,
-        "unit": cells.unit,
-        "chain": cells.chain,
-        "counts": cells.counts,
-        "corners": cells.corners,
-        "sides": cells.sides,
-        "names": leaf.names,
-        "border_names": leaf.borders.names,
-        "border_ends": leaf.borders.ends,
-    }
+    arrays = {name: getattr(cells, name).astype(np.int32) for name in NARROW}
+    arrays |= {"points": cells.points, "counts": cells.counts.astype(np.int32), "borders": leaf.borders}
     if leaf.values is not None:
         arrays["values"] = leaf.values
-    for name in NARROW:
-        arrays[name] = arrays[name].astype(np.int32)
     content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
     file = f"tile-{number:06}.safetensors"
     write_file(folder / file, content)
     low, high = cells.points.min(0), cells.points.max(0)
     box = [float(low[0]), float(high[0]), float(low[1]), float(high[1])]
-    path = [[turn.part, turn.names, turn.chains, turn.vertices] for turn in leaf.path]
+    path = [list(turn) for turn in leaf.path]
     entry = Entry(file, len(cells.counts), float(cells.areas.sum()), box, zlib.crc32(content), path)
     add_line(folder, asdict(entry))
     return entry
 
 
 def add_line(folder: Path, line: dict[str, Any]) -> None:
-    """Add a line to the list of tiles.
-
-    Args:
-        folder: The folder.
-        line: What it says.
-    """
+    """Add a line to the list of tiles."""
     with (folder / TILES).open("ab") as file:
         file.write(json.dumps(line).encode() + b"\n")
         file.flush()
@@ -130,17 +87,7 @@ def add_line(folder: Path, line: dict[str, Any]) -> None:
 
 
 def read_lines(folder: Path) -> tuple[list[Entry], bool, int]:
-    """The list of tiles.
-
-    Args:
-        folder: The folder.
-
-    Returns:
-        The tiles, whether they are all, and how many bytes of the list are whole.
-
-    Raises:
-        DataError: When a line within the list is damaged.
-    """
+    """The tiles, whether they are all, and how many bytes of the list are whole."""
     path = folder / TILES
     content = path.read_bytes() if path.exists() else b""
     whole = content.rfind(b"\n") + 1
@@ -153,19 +100,7 @@ def read_lines(folder: Path) -> tuple[list[Entry], bool, int]:
 
 
 def read_tile(folder: Path, entry: Entry, level: int) -> Leaf:
-    """Read a tile.
-
-    Args:
-        folder: The folder.
-        entry: The line about it.
-        level: Operators that have divided it.
-
-    Returns:
-        Its cells.
-
-    Raises:
-        DataError: When the file is absent or damaged.
-    """
+    """Read a tile, which so many operators have divided."""
     path = folder / entry.file
     try:
         content = path.read_bytes()
@@ -173,9 +108,7 @@ def read_tile(folder: Path, entry: Entry, level: int) -> Leaf:
             raise DataError(f"{path} is damaged: its checksum is not the one in {TILES}; partition again")
         arrays = load(content)
         wide = {name: arrays[name].astype(np.int64) for name in NARROW}
-        starts = starts_of(wide.pop("counts"))
-        cells = Complex(points=arrays["points"], chain=arrays["chain"], starts=starts, **wide)
-        borders = Borders(arrays["border_names"], arrays["border_ends"])
+        cells = Complex(points=arrays["points"], starts=starts_of(arrays["counts"]), **wide)
+        return Leaf(cells, arrays["borders"], entry.turns, arrays.get("values"), level)
     except (OSError, SafetensorError, KeyError) as error:
         raise DataError(f"{path} could not be read: {error!r}; partition again") from error
-    return Leaf(cells, arrays["names"], borders, entry.turns, arrays.get("values"), level)

@@ -1,4 +1,9 @@
-"""A plane in the space of a network's inputs, and the polygon of it that is partitioned."""
+"""A plane in the space of a network's inputs, and the polygon of it that is partitioned.
+
+Everything after this file is geometry in two coordinates; here they get their meaning. Through three inputs the natural
+coordinates are distances in input space, so the basis is orthonormal; along given directions they count the directions.
+An input of a network may be several tensors, of which integers stay as they are: the plane moves the others.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +18,7 @@ from torch import Tensor
 
 from maxaffine._capture import SplineNetwork
 from maxaffine._graph import as_rows
-from maxaffine._partition.inputs import widened
+from maxaffine._partition.inputs import as_double
 from maxaffine._partition.planes.complex import cross
 from maxaffine.errors import BadInput, ShapeMismatch
 
@@ -49,12 +54,6 @@ class Frame:
             found.append(rows.movedim(0, dim).contiguous())
         return tuple(found)
 
-    def packed(self, tensors: Sequence[Tensor]) -> Any:
-        """The tensors as the network takes them."""
-        if self.net.inputs.keyword:
-            return dict(zip(self.net.inputs.names, tensors, strict=True))
-        return tensors[0] if len(tensors) == 1 else tuple(tensors)
-
     def coordinates(self, x: Any) -> Tensor:
         """(N, 2) coordinates of the points of the plane nearest to inputs.
 
@@ -64,7 +63,7 @@ class Frame:
         Returns:
             t of the orthogonal projections.
         """
-        tensors = widened(self.net, x, "x")
+        tensors = as_double(self.net, x, "x")
         axes = self._flat(self.basis)
         gaps = self._flat(tensors) - self._flat(self.origin)
         return torch.linalg.lstsq(axes.T, gaps.T).solution.T
@@ -75,20 +74,9 @@ class Frame:
         return torch.cat([as_rows(item.movedim(dim, 0)) for item, dim in pairs if item.is_floating_point()], 1)
 
 
-def spanned(net: SplineNetwork, anchors: Any) -> Frame:
-    """The plane through three inputs; coordinates are distances in input space, from the first towards the second.
-
-    Args:
-        net: The network.
-        anchors: A batch of three inputs as at capture, or three of them, with or without the dimension of the batch.
-
-    Returns:
-        The plane.
-
-    Raises:
-        BadInput: When they are not three inputs, lie on a line, or differ in an input that is not floating point.
-    """
-    tensors = stacked(net, anchors, "anchors")
+def plane_through(net: SplineNetwork, anchors: Any) -> Frame:
+    """The plane through three inputs; coordinates are distances in input space, from the first towards the second."""
+    tensors = stack_inputs(net, anchors, "anchors")
     dims = net.inputs.batch_dims
     if tensors[0].shape[dims[0]] != 3:
         raise BadInput(f"anchors: a plane goes through three inputs, got {tensors[0].shape[dims[0]]}")
@@ -98,7 +86,9 @@ def spanned(net: SplineNetwork, anchors: Any) -> Frame:
         raise BadInput("anchors: an input that is not floating point cannot move; give it the same value in all three")
     plane = Frame(net.double(), origin, gaps)
     towards = plane._flat(gaps)
-    q, r = torch.linalg.qr(towards.T)
+    # The gaps from the first anchor to the others are Q R, with Q orthonormal. Its signs are chosen so that R has a
+    # positive diagonal: the second anchor then lies on the first axis, to the right.
+    _, r = torch.linalg.qr(towards.T)
     if not r[0, 0].abs() > 0 or not r[1, 1].abs() > FLAT * r.abs().max():
         raise BadInput("anchors: they lie on a line, which spans no plane; choose three in general position")
     triangle = r * r.diagonal().sign()[:, None]  # columns: the gaps in terms of the orthonormal basis
@@ -108,21 +98,9 @@ def spanned(net: SplineNetwork, anchors: Any) -> Frame:
     return Frame(net.double(), origin, basis, corners)
 
 
-def directed(net: SplineNetwork, origin: Any, basis: Any) -> Frame:
-    """The plane through one input along two directions.
-
-    Args:
-        net: The network.
-        origin: A batch of one input, as at capture, or without that dimension.
-        basis: A batch of two directions, shaped as inputs, or two of them.
-
-    Returns:
-        The plane.
-
-    Raises:
-        BadInput: When these are not one input and two directions that differ.
-    """
-    start, axes = (stacked(net, x, name) for x, name in ((origin, "origin"), (basis, "basis")))
+def plane_along(net: SplineNetwork, origin: Any, basis: Any) -> Frame:
+    """The plane through one input along two directions, which coordinates count."""
+    start, axes = (stack_inputs(net, x, name) for x, name in ((origin, "origin"), (basis, "basis")))
     dims = net.inputs.batch_dims
     for tensors, name, count in ((start, "origin", 1), (axes, "basis", 2)):
         if tensors[0].shape[dims[0]] != count:
@@ -136,17 +114,7 @@ def directed(net: SplineNetwork, origin: Any, basis: Any) -> Frame:
 
 
 def input_plane(net: SplineNetwork) -> Frame:
-    """The plane of all inputs of a network that takes two numbers: t is the input.
-
-    Args:
-        net: The network.
-
-    Returns:
-        The plane.
-
-    Raises:
-        BadInput: When the network does not take two numbers, or they are not floating point.
-    """
+    """The plane of all inputs of a network that takes two numbers: t is the input."""
     sizes = [prod(units) for units in net.inputs.units]
     if sum(sizes) != 2 or not all(dtype.is_floating_point for dtype in net.inputs.dtypes):
         raise BadInput(
@@ -162,19 +130,8 @@ def input_plane(net: SplineNetwork) -> Frame:
 
 
 def inside(frame: Frame, tensors: Sequence[Tensor]) -> Tensor:
-    """The coordinates of inputs that lie in a plane.
-
-    Args:
-        frame: The plane.
-        tensors: Per input of the network a batch of k.
-
-    Returns:
-        (k, 2).
-
-    Raises:
-        BadInput: When one lies off it.
-    """
-    t = frame.coordinates(frame.packed(tensors))
+    """The coordinates (k, 2) of inputs, once they are known to lie in the plane."""
+    t = frame.coordinates(frame.net.inputs.given(tensors))
     for item, here in zip(tensors, frame.points(t), strict=True):
         size = max(float(item.abs().max()), float(here.abs().max()), 1.0) if item.numel() else 1.0
         gap = float((item - here).abs().max()) if item.numel() else 0.0
@@ -183,51 +140,27 @@ def inside(frame: Frame, tensors: Sequence[Tensor]) -> Tensor:
     return t
 
 
-def stacked(net: SplineNetwork, given: Any, name: str) -> tuple[Tensor, ...]:
-    """Inputs in float64 from what may be a list or tuple of inputs, with or without the dimension of the batch.
-
-    Args:
-        net: The network.
-        given: A batch of inputs as at capture, or several of them.
-        name: The argument's name, for messages.
-
-    Returns:
-        One tensor per input of the network.
-
-    Raises:
-        BadInput: For whatever the network itself refuses.
-        ShapeMismatch: For inputs of different shapes.
-    """
+def stack_inputs(net: SplineNetwork, given: Any, name: str) -> tuple[Tensor, ...]:
+    """Inputs in float64 from what may be a list or tuple of inputs, with or without the dimension of the batch."""
     items = list(given) if isinstance(given, list | tuple) else [given]
     if len(net.inputs.names) > 1 or not items or not all(isinstance(item, Tensor) for item in items):
-        return widened(net, given, name)
+        return as_double(net, given, name)
     dim, rank = net.inputs.batch_dims[0], len(net.inputs.units[0])
     items = [item.unsqueeze(dim) if item.dim() == rank else item for item in items]
     if len({item.shape for item in items}) > 1:
         raise ShapeMismatch(f"{name}: inputs of different shapes {[tuple(item.shape) for item in items]}")
-    return widened(net, torch.cat(items, dim), name)
+    return as_double(net, torch.cat(items, dim), name)
 
 
 def _combine(turn: Tensor, gap: Tensor, dim: int) -> Tensor:
+    """Two combinations of two directions, for one input of the network."""
     if not gap.is_floating_point():
         return gap
     return torch.tensordot(turn, gap.movedim(dim, 0), dims=1).movedim(0, dim)
 
 
 def polygon(extent: Any, anchors: Tensor | None) -> np.ndarray:
-    """The corners of the polygon that is partitioned, counter-clockwise.
-
-    Args:
-        extent: A number r for the square [-r, r]^2, (left, right, bottom, top), or (n, 2) corners of a convex polygon;
-            None for the rectangle around the anchors with a margin, or the square [-1, 1]^2.
-        anchors: (3, 2) or None.
-
-    Returns:
-        (n, 2).
-
-    Raises:
-        BadInput: When it is none of these, or not convex.
-    """
+    """The corners (n, 2) of the polygon that is partitioned, counter-clockwise; ``extent`` as of :func:`plane`."""
     if extent is None:
         extent = 1.0 if anchors is None else _around(anchors)
     try:
@@ -252,18 +185,21 @@ def polygon(extent: Any, anchors: Tensor | None) -> np.ndarray:
 
 
 def _around(anchors: Tensor) -> np.ndarray:
+    """(left, right, bottom, top) of the anchors with a margin."""
     low, high = anchors.amin(0).numpy(), anchors.amax(0).numpy()
     margin = MARGIN * float((high - low).max())
     return np.array([low[0] - margin, high[0] + margin, low[1] - margin, high[1] + margin])
 
 
 def _convex(corners: np.ndarray) -> np.ndarray:
+    """The corners of a convex polygon, counter-clockwise."""
     if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 3:
         raise BadInput("extent: expected a number, (left, right, bottom, top), or (n, 2) corners of a polygon")
     sides = np.roll(corners, -1, 0) - corners
     turns = cross(sides, np.roll(sides, -1, 0))
     size = np.hypot(*sides.T)
     sines = turns / np.maximum(size * np.roll(size, -1), np.finfo(float).tiny)
+    # All turns go one way, and add up to one turn: a star winds around twice.
     angles = np.arctan2(turns, (sides * np.roll(sides, -1, 0)).sum(1))
     once = np.isclose(abs(angles.sum()), 2 * np.pi)
     if not ((sines > FLAT).all() or (sines < -FLAT).all()) or not once:

@@ -1,4 +1,10 @@
-"""A network as levels: what is run between one piecewise-affine operator and the next, at any number of points."""
+"""A network as levels: what is run between one piecewise-affine operator and the next, at any number of points.
+
+A plane is divided by one operator after the other, and what lies between two of them is affine and may be run at all
+vertices at once. So the graph is cut before every operator that divides, and only the values that are still needed
+cross a cut. A value is a table with a row per vertex, whatever its layout in the network: growing, choosing and
+dividing are then the same for all of them.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +29,11 @@ PROBES = 8
 
 @dataclass(frozen=True)
 class Level:
-    """One stretch of a network.
+    """One stretch of a network."""
 
-    Attributes:
-        graph: From the values of the level before to those of this one.
-        operands: From this level's values to the inputs of the operator that follows.
-        step: The piecewise-affine operator that follows; None after the last.
-    """
-
-    graph: Graph
-    operands: Graph
-    step: Step | None
+    graph: Graph  # from the values of the level before to those of this one
+    operands: Graph  # from this level's values to the inputs of the operator that follows
+    step: Step | None  # the piecewise-affine operator that follows; None after the last
 
     @cached_property
     def boundaries(self) -> Comparisons | Contest | None:
@@ -63,65 +63,27 @@ class Level:
         return torch.where(places.isfinite(), places, first).long().numpy()
 
     def run(self, rows: Rows) -> Rows:
-        """Compute this level's values at points from those of the level before, in chunks that fit in a cache.
-
-        Args:
-            rows: Values of the level before.
-
-        Returns:
-            This level's values.
-        """
-        return run(self.graph, rows)
-
-
-def run(graph: Graph, rows: Rows) -> Rows:
-    """Run a part of a network at points given row by row.
-
-    Args:
-        graph: The part.
-        rows: Its inputs.
-
-    Returns:
-        Its outputs.
-    """
-    count = len(next(iter(rows.values())))
-    step = max(1, CHUNK_BYTES // (8 * graph.largest_value()))
-    parts: list[list[Tensor]] = []
-    for first in range(0, count, step):
-        inputs = [graph.values[number].from_rows(rows[number][first : first + step]) for number in graph.inputs]
-        found = zip(graph.outputs, graph.run(inputs), strict=True)
-        parts.append([graph.values[number].to_rows(tensor) for number, tensor in found])
-    joined = [items[0] if len(items) == 1 else torch.cat(items) for items in zip(*parts, strict=True)]
-    return dict(zip(graph.outputs, joined, strict=True))
+        """This level's values at points from those of the level before, computed in chunks that fit in a cache."""
+        graph, count = self.graph, len(next(iter(rows.values())))
+        step = max(1, CHUNK_BYTES // (8 * graph.largest_value()))
+        parts: list[list[Tensor]] = []
+        for first in range(0, count, step):
+            inputs = [graph.values[number].from_rows(rows[number][first : first + step]) for number in graph.inputs]
+            found = zip(graph.outputs, graph.run(inputs), strict=True)
+            parts.append([graph.values[number].to_rows(tensor) for number, tensor in found])
+        joined = [items[0] if len(items) == 1 else torch.cat(items) for items in zip(*parts, strict=True)]
+        return dict(zip(graph.outputs, joined, strict=True))
 
 
 def largest(rows: Tensor) -> Tensor:
-    """The largest magnitude in each column of values (V, K), zero in infinite ones: what a mask puts is not rounded.
-
-    Args:
-        rows: The values.
-
-    Returns:
-        (K,).
-    """
+    """The largest magnitude in each column of values (V, K), zero in infinite ones: what a mask puts is not rounded."""
     return without_infinities(torch.maximum(rows.amax(0), -rows.amin(0)))
 
 
-def bounded(rows: Tensor) -> Tensor:
-    """Values (V, K) with numbers beyond all others in place of infinities.
-
-    Where nothing jumps, an infinite entry is a constant, as masks put it before a maximum: it has no boundary of
-    its own. Its size says nothing about the rounding of others; measure them before.
-
-    Args:
-        rows: The values.
-
-    Returns:
-        Them, or a copy where one of them is infinite.
-
-    Raises:
-        PartitionError: Where an entry is infinite at some points only.
-    """
+def finite_rows(rows: Tensor) -> Tensor:
+    """Values (V, K) with numbers beyond all others in place of infinities, a copy where there are any."""
+    # Where nothing jumps, an infinite entry is a constant, as masks put it before a maximum: it has no boundary of
+    # its own. Its size says nothing about the rounding of others, which is measured before.
     first = rows[:1]
     endless = first.isinf()
     if not endless.any():
@@ -133,19 +95,8 @@ def bounded(rows: Tensor) -> Tensor:
     return torch.where(endless, first.sign() * torch.where(size > 0, 2 * size, 1), rows)
 
 
-def gaps(level: Level, rows: Rows) -> list[tuple[Tensor, Tensor]]:
-    """What the operator after a level compares: first side less second, (V, K), and the larger magnitude of both, (K,).
-
-    Args:
-        level: The level.
-        rows: Its values.
-
-    Returns:
-        For each comparison that a unit makes the difference, and the largest entry of each unit's two sides.
-
-    Raises:
-        TypeError: When an operator of another family follows the level.
-    """
+def differences(level: Level, rows: Rows) -> list[tuple[Tensor, Tensor]]:
+    """What the operator after a level compares: first less second side, (V, K), and the larger size of both, (K,)."""
     step, boundaries = level.step, level.boundaries
     if step is None or not isinstance(boundaries, Comparisons):
         raise TypeError(f"no comparison follows the level before {level.name!r}")
@@ -155,19 +106,12 @@ def gaps(level: Level, rows: Rows) -> list[tuple[Tensor, Tensor]]:
         first, second = (torch.as_tensor(side, dtype=torch.float64) for side in (pair.first, pair.second))
         gap = difference(first, second)
         sides = [value.to_rows(side.expand_as(gap)) for side in (first, second)]
-        found.append((bounded(value.to_rows(gap)), torch.maximum(*map(largest, sides))))
+        found.append((finite_rows(value.to_rows(gap)), torch.maximum(*map(largest, sides))))
     return found
 
 
 def probes(rows: Rows) -> Rows:
-    """A few rows with every entry drawn anew, up to its largest magnitude: nothing that cancels in rows does in them.
-
-    Args:
-        rows: Values at points.
-
-    Returns:
-        Values of the same kind.
-    """
+    """A few rows with every entry drawn anew, up to its largest magnitude: nothing cancels as it may in the rows."""
     generator = torch.Generator().manual_seed(0)
     found = {}
     for number, table in rows.items():
@@ -180,17 +124,7 @@ def probes(rows: Rows) -> Rows:
 
 
 def levels(graph: Graph) -> tuple[Level, ...]:
-    """Cut a graph before each of its piecewise-affine operators.
-
-    Args:
-        graph: The graph, in float64.
-
-    Returns:
-        One level per operator, and one that ends at the outputs.
-
-    Raises:
-        NotPiecewiseAffine: For an operator whose value jumps, or whose pieces no single function tells apart.
-    """
+    """Cut a graph in float64 before each of its piecewise-affine operators; a last level ends at the outputs."""
     _check_continuous(graph)
     places = [place for place, step in enumerate(graph.steps) if _piecewise(graph, step)]
     found, before = [], graph.inputs
@@ -206,21 +140,25 @@ def _alive(graph: Graph, place: int) -> tuple[int, ...]:
     """The dependent values, and inputs held fixed, that exist before a step and are still needed."""
     if place == len(graph.steps):
         return graph.outputs
+    # Values that no input moves are computed anew wherever they are read; only the inputs among them cannot be.
     computed = {*graph.inputs, *(n for step in graph.steps[:place] for n in step.outputs if n is not None)}
     needed = [number for step in graph.steps[place:] for number in step.inputs] + list(graph.outputs)
     return tuple(dict.fromkeys(n for n in needed if n in computed and (_affine(graph, n) or n in graph.inputs)))
 
 
 def _affine(graph: Graph, number: int) -> bool:
+    """Whether a value moves with the input, affinely in a region."""
     return graph.values[number].dependence is Dependence.AFFINE
 
 
 def _piecewise(graph: Graph, step: Step) -> bool:
+    """Whether a step divides the plane: it has pieces, and what chooses among them moves."""
     affine = any(_affine(graph, number) for number in step.inputs)
     return affine and bool(step.records) and step.records[0].pieces > 1
 
 
 def _check_continuous(graph: Graph) -> None:
+    """Refuse an operator whose value jumps, or whose pieces no single function tells apart."""
     # Integers that the caller gives stay as they are all over the plane, and so does what follows from them alone.
     fixed = {number for number in graph.inputs if not _affine(graph, number)}
     for step in graph.steps:

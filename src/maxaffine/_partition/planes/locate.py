@@ -1,4 +1,8 @@
-"""Which cell holds a point: a grid of bins narrows down the cells, their edges decide."""
+"""Which cell holds a point: a grid of bins narrows down the cells, their edges decide.
+
+A point lies in a convex cell where it is on the left of all its sides, and its least distance from them is how deep it
+lies inside. Bins are about half as many as cells, so that a point is tried against a few cells and not a million.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +16,18 @@ MOST_BINS = 2**10  # along one axis
 
 
 class Locator:
-    """Bins over a complex, each with the cells whose bounding boxes reach into it.
-
-    Args:
-        cells: The complex.
-        tolerance: How far outside a cell's edge a point still counts as inside, where rounding leaves it in none.
-    """
+    """Bins over a complex, each with the cells whose bounding boxes reach into it."""
 
     def __init__(self, cells: Complex, tolerance: float) -> None:
         self.cells = cells
-        self.tolerance = tolerance
+        self.tolerance = tolerance  # how far outside a point still counts as inside, where rounding leaves it in none
         corners = cells.points[cells.corners]
         low = np.minimum.reduceat(corners, cells.starts[:-1])
         high = np.maximum.reduceat(corners, cells.starts[:-1])
         self.origin, reach = low.min(0), np.ptp(corners, axis=0)
         self.bins = int(np.clip(np.sqrt(len(low) / CELLS_PER_BIN), 1, MOST_BINS))
         self.size = np.maximum(reach / self.bins, np.finfo(float).tiny)
+        # Every cell stands in each bin of the rectangle that its bounding box covers.
         first, last = self._bin(low), self._bin(high)
         spread = last - first + 1
         counts = spread.prod(1)
@@ -40,6 +40,7 @@ class Locator:
         self.starts = starts_of(np.bincount(key, minlength=self.bins**2))
 
     def _bin(self, points: np.ndarray) -> np.ndarray:
+        """Column and row of the bin of each point; of one outside, the nearest."""
         return np.clip((points - self.origin) / self.size, 0, self.bins - 1).astype(np.int64)
 
     def locate(self, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -51,6 +52,7 @@ class Locator:
         return np.concatenate([cell for cell, _ in parts]), np.concatenate([depth for _, depth in parts])
 
     def _locate(self, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same of a few points."""
         where = self._bin(t)
         key = where[:, 0] * self.bins + where[:, 1]
         counts = np.diff(self.starts)[key]

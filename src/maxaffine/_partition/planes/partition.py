@@ -1,39 +1,62 @@
-"""A partition of a plane: its geometry, and what the network is on every cell."""
+"""A partition of a plane: its geometry, and what the network is on every cell.
+
+The cells are arrays (see ``complex/``), and a cell is known by a point inside it: its codes and its affine map are
+those of the network there, computed when they are asked for. What is kept are the outputs at the vertices, of which
+every output on a cell is an affine combination; decision boundaries and level sets come from them alone, by the same
+division that made the cells.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import html
 import importlib
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.utils._pytree import tree_leaves
+from torch import Tensor, nn
 
 from maxaffine._codes import Codes
+from maxaffine._drawing import Kind, axes_for, kind_of, short
 from maxaffine._graph import Graph, as_rows
 from maxaffine._maps import AffineMap
-from maxaffine._network import Task, difference, require_classes, size, terms, without_infinities
+from maxaffine._network import Task, difference, judged, require_classes, rerun, size, terms, without_infinities
 from maxaffine._partition.lines.line import MEMORY, TOLERANCE
 from maxaffine._partition.lines.segment import Segment
 from maxaffine._partition.lines.walk import Walk
-from maxaffine._partition.planes.boundary import DECISION, LEVEL, Segments, grow, trim, winners
+from maxaffine._partition.planes.boundary import DECISION, LEVEL, Segments, winners
+from maxaffine._partition.planes.checks import check_geometry
 from maxaffine._partition.planes.complex import Complex, groups
-from maxaffine._partition.planes.divide import ROUNDING, Division, divided_by_columns, too_small
-from maxaffine._partition.planes.extremes import Boundary, divided_by_extremes
-from maxaffine._partition.planes.geometry import PlaneGeometry
-from maxaffine._partition.planes.growth import Growth, OnKnots
+from maxaffine._partition.planes.contours import Contours, round_levels
+from maxaffine._partition.planes.divide import ROUNDING, divide_by_columns, too_small
+from maxaffine._partition.planes.drawing import (
+    draw_anchors,
+    draw_bands,
+    draw_classes,
+    draw_depths,
+    draw_edges,
+    draw_levels,
+    draw_norms,
+    draw_segments,
+)
+from maxaffine._partition.planes.extremes import Boundary, divide_by_extremes
+from maxaffine._partition.planes.frame import Frame
+from maxaffine._partition.planes.growth import extend_table
 from maxaffine._partition.planes.levels import largest, levels
 from maxaffine._partition.planes.locate import Locator
 from maxaffine._partition.planes.verify import AGREEMENT, DIGEST, THIN, PlaneReport, random_points, thickness
 from maxaffine.errors import BadInput, ExactnessError, MaxAffineError, PartitionError
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLORINGS = ("class", "value", "norm", "depth")
 Chosen = Sequence[int] | Tensor | np.ndarray | slice | None
 INPUT_BYTES = 64 * 2**20
 # Slopes that are held together where only their norms are kept.
@@ -41,18 +64,113 @@ SLOPES_AT_ONCE = 2**24
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PlanePartition(PlaneGeometry):
+class PlanePartition:
     """The regions of a network on a polygon of a plane; made by :func:`maxaffine.partition.plane`.
 
     Attributes:
+        frame: The plane x(t) = origin + t basis, and the network in float64.
+        operators: Names of the piecewise-affine operators, in running order.
+        cells: Vertices, edges and cells in flat arrays.
+        levels: (F,) how many operators have divided each cell: all, unless the run was interrupted.
+        tolerance: Points of the plane closer than this count as one.
         number: Number of the value of the graph that is followed.
         kept_values: (V, C) outputs at the vertices; None where they were not kept.
         dtype: What the network was captured in.
     """
 
+    frame: Frame
+    operators: tuple[str, ...]
+    cells: Complex
+    levels: np.ndarray
+    tolerance: float
     number: int
     kept_values: np.ndarray | None
     dtype: torch.dtype
+
+    @property
+    def regions(self) -> int:
+        """Number of cells F."""
+        return len(self.cells.starts) - 1
+
+    @property
+    def complete(self) -> bool:
+        """Whether all cells are divided by all operators; not after Ctrl-C."""
+        return bool((self.levels >= len(self.operators)).all())
+
+    @property
+    def vertices(self) -> Tensor:
+        """(V, 2) coordinates of the vertices."""
+        return torch.from_numpy(self.cells.points)
+
+    @property
+    def edges(self) -> Tensor:
+        """(E, 2) the vertices that each edge joins."""
+        return torch.from_numpy(self.cells.ends)
+
+    @property
+    def edge_operators(self) -> Tensor:
+        """(E,) place in ``operators`` of the operator whose boundary each edge lies on; -1 on the polygon's rim."""
+        return torch.from_numpy(self.cells.operator)
+
+    @property
+    def edge_units(self) -> Tensor:
+        """(E,) flat number of a unit of that operator whose boundary it is; -1 on the rim."""
+        return torch.from_numpy(self.cells.unit)
+
+    @property
+    def edge_cells(self) -> Tensor:
+        """(E, 2) the cells on the left and on the right of each edge; -1 beyond the rim."""
+        return torch.from_numpy(self.cells.edge_cells)
+
+    @property
+    def areas(self) -> Tensor:
+        """(F,) area of each cell, in the plane's coordinates."""
+        return torch.from_numpy(self.cells.areas)
+
+    @property
+    def centers(self) -> Tensor:
+        """(F, 2) a point inside each cell: the mean of its corners."""
+        return torch.from_numpy(self.cells.centers)
+
+    @cached_property
+    def depths(self) -> Tensor:
+        """(F,) place in ``operators`` of the last operator that cut each cell; -1 where none did."""
+        deepest = np.maximum.reduceat(self.cells.operator[self.cells.sides], self.cells.starts[:-1])
+        return torch.from_numpy(deepest)
+
+    @cached_property
+    def adjacency(self) -> Tensor:
+        """(A, 2) pairs of cells that share an edge, each once."""
+        pairs = self.cells.edge_cells
+        return torch.from_numpy(np.unique(np.sort(pairs[(pairs >= 0).all(1)], axis=1), axis=0))
+
+    def corners(self, cell: int) -> Tensor:
+        """The corners of one cell.
+
+        Args:
+            cell: Its number.
+
+        Returns:
+            (n, 2) counter-clockwise; three of them may lie on a line, where a neighbor has a corner.
+
+        Raises:
+            BadInput: When there is no such cell.
+        """
+        if not 0 <= cell < self.regions:
+            raise BadInput(f"cell: numbers run from 0 to {self.regions - 1}, got {cell}")
+        start, end = self.cells.starts[cell : cell + 2]
+        return torch.from_numpy(self.cells.points[self.cells.corners[start:end]])
+
+    def check_geometry(self, corners: np.ndarray | None = None) -> None:
+        """Check Euler's formula, the total area, the shape of every cell and both sides of every edge.
+
+        Args:
+            corners: (n, 2) of the whole polygon; by default what its rim encloses.
+
+        Raises:
+            PartitionError: With the place, when something does not fit.
+        """
+        check_geometry(self.cells, self.tolerance, corners)
 
     @cached_property
     def values(self) -> Tensor:
@@ -105,7 +223,7 @@ class PlanePartition(PlaneGeometry):
         Returns:
             A batch of N inputs, as the network in float64 takes them.
         """
-        return self.frame.packed(self.frame.points(self.checked(t)))
+        return self.frame.net.inputs.given(self.frame.points(self.checked(t)))
 
     def at(self, t: Tensor) -> Tensor:
         """The network's own outputs at points of the plane, by running it.
@@ -192,7 +310,7 @@ class PlanePartition(PlaneGeometry):
         parts = []
         for tensors in self.batches(t):
             count = tensors[0].shape[self.frame.net.inputs.batch_dims[0]]
-            # One block, whose codes the value and both directions share.
+            # At the center: its value, and how the map takes each axis of the plane. One block, whose codes they share.
             amap = AffineMap(self.graph, tensors, chunk_bytes=8 * INPUT_BYTES)
             pushed = [amap.mv(self._direction(axis, count)).reshape(count, -1) for axis in (0, 1)]
             parts.append((torch.stack(pushed, -1), amap.value.reshape(count, -1)))
@@ -220,6 +338,7 @@ class PlanePartition(PlaneGeometry):
         Raises:
             BadInput: When the followed value is not a vector of outputs, or these are values, not classes.
         """
+        # After the division one class wins all over every cell, so the boundary is made of edges between two of them.
         cells, values = self._divide()
         classes, _ = winners(cells, values)
         return self._segments(cells, classes, np.not_equal(*classes[cells.edge_cells].T))
@@ -253,14 +372,8 @@ class PlanePartition(PlaneGeometry):
         Raises:
             BadInput: When there is no such output.
         """
-        cells, gaps, _ = self._cut_at_levels(np.array(levels, dtype=np.float64), output)
-        found = []
-        for gap in gaps.T:
-            reached = gap == 0
-            flat = np.logical_and.reduceat(reached[cells.corners], cells.starts[:-1])
-            kept = reached[cells.ends].all(1) & ~flat[cells.edge_cells].all(1)
-            found.append(self._segments(cells, winners(cells, gap[:, None])[0], kept))
-        return found
+        cells, gaps, _ = self._cut_at_levels(levels, output)
+        return [self._level_segments(cells, gap) for gap in gaps.T]
 
     def divided_by_levels(self, levels: Sequence[float], output: int = 0) -> PlanePartition:
         """The partition divided further by level sets of one output, which become the operator ``level``.
@@ -275,7 +388,7 @@ class PlanePartition(PlaneGeometry):
         Raises:
             BadInput: When there is no such output.
         """
-        cells, _, values = self._cut_at_levels(np.array(levels, dtype=np.float64), output)
+        cells, _, values = self._cut_at_levels(levels, output)
         return self._refine(LEVEL, cells, values)
 
     def divided_by_class(self) -> PlanePartition:
@@ -288,6 +401,125 @@ class PlanePartition(PlaneGeometry):
             BadInput: When the followed value is not a vector of outputs, or these are values, not classes.
         """
         return self._refine(DECISION, *self._divide())
+
+    def contours(self, output: int = 0) -> Contours[PlanePartition]:
+        """The bands of one output between its level sets at round values. Needs matplotlib, which knows round values.
+
+        Args:
+            output: Flat number of the output.
+
+        Returns:
+            At most about nine bands.
+
+        Raises:
+            BadInput: When there is no such output.
+        """
+        column = self._column(output)[np.unique(self.cells.corners)]
+        low, high = float(column.min()), float(column.max())
+        levels = round_levels(low, high)
+        cells, gaps, values = self._cut_at_levels(levels, output)
+        lines = tuple(self._level_segments(cells, gap) for gap in gaps.T)
+        # Affine on a cell, so the mean over its corners is a value inside it.
+        means = np.add.reduceat(values[cells.corners, output], cells.starts[:-1]) / cells.counts
+        bands = self._refine(LEVEL, cells, values)
+        return Contours(low, high, tuple(levels), lines, bands, np.searchsorted(levels, means))
+
+    @property
+    def coloring(self) -> str:
+        """How cells are colored by default: by "class", "value" or, where an output is a picture, "norm"."""
+        if len(self.graph.values[self.number].units) > 1:
+            return "norm"
+        return "class" if self.task is Task.CLASSES else "value"
+
+    def name_answers(self, names: Sequence[str] | None = None) -> Callable[[int], str]:
+        """What to call classes, or values, by their numbers.
+
+        Args:
+            names: Their names; numbers, or "the value", where there are none.
+
+        Returns:
+            The name of each.
+
+        Raises:
+            BadInput: For fewer names than there are classes or values.
+        """
+        count, classes = prod(self.graph.values[self.number].units), self.task is Task.CLASSES
+        if names is None:
+            return str if classes else lambda number: "the value" if count == 1 else f"value {number}"
+        count = max(2, count) if classes else count
+        if len(names) < count:
+            kind = "classes" if classes else "values"
+            raise BadInput(f"class_names: {len(names)} for {count} {kind}; give one for each")
+        return names.__getitem__
+
+    def plot(
+        self,
+        ax: Axes | None = None,
+        coloring: str | None = None,
+        *,
+        output: int = 0,
+        names: Sequence[str] | None = None,
+        boundary: bool = True,
+        anchors: bool = True,
+    ) -> Axes:
+        """Draw the cells.
+
+        Args:
+            ax: Where to draw; axes of a new figure by default.
+            coloring: By ``"class"`` (the largest output, exact within cells too), ``"value"`` (bands between exact
+                level sets of one output), ``"norm"`` (of the slopes of the map within the plane) or ``"depth"`` (the
+                last operator that cut the cell); by default what the network answers.
+            output: Flat number of the output of ``"value"``.
+            names: Names of the classes, or of the values; their numbers by default.
+            boundary: Whether the decision boundary of classes is drawn in bold.
+            anchors: Whether the inputs that span the plane are marked, with their pictures where they are images.
+
+        Returns:
+            The axes.
+
+        Raises:
+            BadInput: For an unknown coloring or output, too few names, or classes of outputs that are values.
+            MaxAffineError: When matplotlib is absent.
+        """
+        coloring = coloring or self.coloring
+        if coloring not in COLORINGS:
+            raise BadInput(f"coloring: expected one of {', '.join(COLORINGS)}, got {coloring!r}")
+        called, ax = self.name_answers(names), axes_for(ax, 4.5, 4.5, sheet=False)
+        contours = self.contours(output) if coloring == "value" else None
+        if contours is not None:
+            draw_bands(ax, contours.bands.cells, contours)
+            title = f"{short(called(output), 30)} ({self.regions} regions)"
+        elif coloring == "class":
+            divided = self.divided_by_class()
+            draw_classes(ax, divided.cells, divided.classes.numpy(), called)
+            title = f"class ({self.regions} regions)"
+        elif coloring == "norm":
+            draw_norms(ax, self.cells, self.slope_norms.numpy())
+            title = "norm of the slopes within the plane"
+        else:
+            draw_depths(ax, self.cells, self.depths.numpy(), self.operators)
+            title = "operator that cut the cell last"
+        ax.set_title(title, fontsize=9, parse_math=False)
+        draw_edges(ax, self.cells, "#333333" if coloring == "class" else "white")
+        if contours is not None:
+            draw_levels(ax, contours, self.task is Task.FIELD and self.values.shape[1] == 1)
+        if boundary and self.task is Task.CLASSES:
+            draw_segments(ax, self.decision_boundary(), 1.8)
+        spanned = self.frame.anchors
+        if anchors and spanned is not None:
+            inside = np.flatnonzero(self.locate(spanned).numpy() >= 0).tolist()
+            draw_anchors(ax, spanned, inside, self._pictures(spanned))
+        for axis, label in ((ax.xaxis, "t₁"), (ax.yaxis, "t₂")):
+            axis.set_label_text(label if spanned is None else "distance in input space", fontsize=8)
+        return ax
+
+    def _pictures(self, anchors: Tensor) -> list[np.ndarray]:
+        """The inputs that span the plane, where they are pictures; else none."""
+        inputs, dims = self.frame.points(anchors), self.frame.net.inputs.batch_dims
+        rows = inputs[0].movedim(dims[0], 0)
+        shape = tuple(rows.shape[1:])
+        pictures = len(inputs) == 1 and len(shape) <= 3 and kind_of(shape) is Kind.PICTURE
+        return [row.numpy() for row in rows] if pictures else []
 
     def verify(
         self, model: Any = None, *, samples: int = 4096, every_cell: bool = True, seed: int = 0, raises: bool = True
@@ -386,42 +618,58 @@ class PlanePartition(PlaneGeometry):
         require_classes(self.task, "decision boundary", "level_set(level, output) gives the contours of a value")
         values = self.values.numpy()
         if values.shape[1] == 1:
-            done, table = self._cut_at(values)
-            return trim(done.cells, grow(table, done.growth))
+            cells, table, _ = self._cut_at(values, values)
+            return cells, table
         window = np.arange(values.shape[1])[None]
         boundary = Boundary(len(self.operators), False, self.tolerance)
-        cells, stages = divided_by_extremes(self.cells, values, window, too_small(values), boundary)
-        return trim(cells, grow(values, Growth(len(values), stages)))
+        cells, stages = divide_by_extremes(self.cells, values, window, too_small(values), boundary)
+        cells, vertices = cells.compact()
+        return cells, extend_table(values, stages)[vertices]
 
     def _refine(self, name: str, cells: Complex, values: np.ndarray | None) -> PlanePartition:
         """The partition with cells that are parts of its own, cut by one more operator."""
         finished = self.levels == len(self.operators)
         level = np.where(finished, len(self.operators) + 1, self.levels)
+        # Every part lies within one cell, which holds its center.
         parent = self.locate(torch.from_numpy(cells.centers)).numpy()
         operators = (*self.operators, name)
         return replace(self, operators=operators, cells=cells, levels=level[parent], kept_values=values)
 
-    def _cut_at_levels(self, levels: np.ndarray, output: int) -> tuple[Complex, np.ndarray, np.ndarray]:
+    def _column(self, output: int) -> np.ndarray:
+        """(V,) one output at the vertices."""
+        count = self.values.shape[1]
+        if not 0 <= output < count:
+            raise BadInput(f"output: numbers run from 0 to {count - 1}, got {output}")
+        return self.values[:, output].numpy()
+
+    def _cut_at_levels(self, levels: Sequence[float], output: int) -> tuple[Complex, np.ndarray, np.ndarray]:
         """Cells cut at some values of one output, how far it is above each at the vertices, and all outputs there."""
-        values = self.values.numpy()
-        if not 0 <= output < values.shape[1]:
-            raise BadInput(f"output: numbers run from 0 to {values.shape[1] - 1}, got {output}")
+        gaps = self._column(output)[:, None] - np.array(levels, dtype=np.float64)
         # The levels of one output never meet within a cell, so that all of them can cut it at once.
         # A value that is large beside its distance to a level is known to its own rounding only, not to the distance's.
         rounding = ROUNDING * float(largest(self.values[:, [output]]))
-        done, table = self._cut_at(values[:, [output]] - levels, rounding)
-        carried = [grow(table, done.growth), grow(values, replace(done.growth, knots=None))]
-        cells, rows = trim(done.cells, np.concatenate(carried, 1))
-        return cells, rows[:, : len(levels)], rows[:, len(levels) :]
+        return self._cut_at(gaps, self.values.numpy(), rounding)
 
-    def _cut_at(self, values: np.ndarray, least: float = 0.0) -> tuple[Division, np.ndarray]:
-        """Cells cut where one of the columns (V, M) is zero, and the columns with what counts as zero set to it."""
-        small = np.maximum(too_small(values), least)
-        table = np.where(np.abs(values) <= small, 0, values)
-        unit = np.arange(values.shape[1])
-        knots = OnKnots(0, unit, np.zeros(len(unit)))
-        operator = len(self.operators)
-        return divided_by_columns(self.cells, table.copy(), small, unit, knots, operator, self.tolerance), table
+    def _cut_at(
+        self, columns: np.ndarray, values: np.ndarray, least: float = 0.0
+    ) -> tuple[Complex, np.ndarray, np.ndarray]:
+        """Cells cut where one of the columns (V, M) is zero, the columns at their vertices, and values likewise."""
+        small = np.maximum(too_small(columns), least)
+        table = np.where(np.abs(columns) <= small, 0, columns)
+        unit, operator = np.arange(columns.shape[1]), len(self.operators)
+        done = divide_by_columns(self.cells, table.copy(), small, unit, None, operator, self.tolerance)
+        cells, vertices = done.cells.compact()
+        stages = done.growth.stages
+        return cells, extend_table(table, stages, unit)[vertices], extend_table(values, stages)[vertices]
+
+    def _level_segments(self, cells: Complex, gap: np.ndarray) -> Segments:
+        """The level set on which a division has put a column of gaps (V,) to exact zeros."""
+        # An edge is part of it where both of its ends are, unless the output equals the level all over both cells
+        # beside it.
+        reached = gap == 0
+        flat = np.logical_and.reduceat(reached[cells.corners], cells.starts[:-1])
+        kept = reached[cells.ends].all(1) & ~flat[cells.edge_cells].all(1)
+        return self._segments(cells, winners(cells, gap[:, None])[0], kept)
 
     def _segments(self, cells: Complex, classes: np.ndarray, kept: np.ndarray) -> Segments:
         """The edges between cells where the mask is true."""
@@ -437,25 +685,9 @@ class PlanePartition(PlaneGeometry):
         return [{"value": row[0]} if len(row) == 1 else {"values": row} for row in rows]
 
     def compare_at(
-        self, model: Callable | None, t: Tensor, cell: Tensor, depth: Tensor, every: bool, raises: bool
+        self, model: nn.Module | None, t: Tensor, cell: Tensor, depth: Tensor, every: bool, raises: bool
     ) -> PlaneReport:
-        """Compare a partition with the network at points.
-
-        Args:
-            model: The user's module, or None.
-            t: (N, 2) points.
-            cell: (N,) the cell that holds each.
-            depth: (N,) how far inside.
-            every: Whether all cells are looked into.
-            raises: Whether a disagreement raises.
-
-        Returns:
-            How they compare.
-
-        Raises:
-            PartitionError: When codes disagree and ``raises`` is true.
-            ExactnessError: When the module's values do.
-        """
+        """Compare with the network, and a module, at points (N, 2) in cells (N,), so deep inside, as `verify` does."""
         chosen, row = np.arange(self.regions), cell.numpy()
         if not every:
             chosen, row = np.unique(row, return_inverse=True)
@@ -469,6 +701,8 @@ class PlanePartition(PlaneGeometry):
         counts = np.unique(own[np.unique(parent, return_index=True)[1]], return_counts=True)[1]
         missed = clear & ~np.isin(seen, own)
         misplaced = clear & (own[row] != seen)
+        # Codes may differ between a point and the center of its cell in units alone that are zero all over the cell, up
+        # to rounding. Then nothing changes on the line between them, followed exactly; if something does, it is wrong.
         for place in np.flatnonzero(missed | misplaced).tolist():
             if self._crosses(t[place], self.centers[cell[place]], room[cell[place]] / 2):
                 break  # the others no longer matter
@@ -492,6 +726,7 @@ class PlanePartition(PlaneGeometry):
     def _parents(self) -> np.ndarray:
         """(F,) a number that cells have in common which were one until they were divided by class or by levels."""
         cells, operators = self.cells, len(levels(self.graph)) - 1
+        # An edge of an operator beyond the network's own was drawn by a division by class or by levels.
         within = (cells.operator >= operators) & (cells.edge_cells >= 0).all(1)
         return groups(cells.edge_cells[within], self.regions)
 
@@ -523,48 +758,39 @@ class PlanePartition(PlaneGeometry):
             found.append(np.frombuffer(b"".join(digests), dtype=DIGEST))
         return np.concatenate(found)
 
-    def _module_error(self, model: Callable, t: Tensor, cell: Tensor) -> tuple[float, bool]:
+    def _module_error(self, model: nn.Module, t: Tensor, cell: Tensor) -> tuple[float, bool]:
         """How far the cells' affine maps are from the module's values at points, and whether rounding explains it."""
-        graph = self.frame.net.graph
-        if self.number not in graph.outputs:
+        net = self.frame.net
+        if self.number not in net.graph.outputs:
             raise BadInput("model: its values after until= cannot be read off the module; leave model out")
-        place = graph.outputs.index(self.number)
-        dtype = self.dtype
-        worst, largest, at = 0.0, 0.0, (0, 0)
-        if not prod(graph.values[self.number].units):
+        value = net.graph.values[self.number]
+        count = prod(value.units)
+        if not len(t) or not count:
             return 0.0, True
         slopes, offsets = self.plane_map(torch.unique(cell))
         row = torch.unique(cell, return_inverse=True)[1]
         expected = (slopes[row] * t[:, None]).sum(2) + offsets[row]
-        first = 0
+        call, place = rerun(net, model), net.graph.outputs.index(self.number)
+        given = []
         for tensors in self.batches(t):
-            narrow = [item.to(dtype) if item.is_floating_point() else item for item in tensors]
-            given = self.frame.packed(narrow)
+            narrow = tuple(item.to(self.dtype) if item.is_floating_point() else item for item in tensors)
             with torch.no_grad():
-                result = model(**given) if isinstance(given, dict) else model(*narrow)
-            value = graph.values[self.number].to_rows(tree_leaves(result)[place]).double()
-            gap = difference(value, expected[first : first + len(value)]).abs()
-            if not bool(gap.isfinite().all()):
-                return float("inf"), False
-            if float(gap.max()) > worst:
-                row_at, unit = divmod(int(gap.argmax()), gap.shape[1])
-                worst, at = float(gap.max()), (first + row_at, unit)
-            largest = max(largest, size(without_infinities(value)))
-            first += len(value)
-        bound = AGREEMENT.get(dtype, 1e-2)
-        if worst > bound * largest:
-            # The outputs may have cancelled: rounding is that of the terms that the worst one is made of.
-            largest = max(largest, self._terms(t[at[0]], at[1]))
-        error = worst / max(largest, 1e-300)
-        return error, error <= bound
+                given.append(value.to_rows(call(narrow)[place]).double())
+        gap = difference(torch.cat(given), expected)
+        if not gap.isfinite().all():
+            return float("inf"), False
+        bound, scale = AGREEMENT.get(self.dtype, 1e-2), size(without_infinities(torch.cat(given)))
 
-    def _terms(self, t: Tensor, unit: int) -> float:
-        """The size of what one unit of the followed value is made of at a point (2,)."""
-        x = self.frame.points(t[None])
-        u = torch.zeros(1, prod(self.frame.net.graph.values[self.number].units), dtype=torch.float64)
-        u[0, unit] = 1
-        weights = u.reshape(1, *self.frame.net.graph.values[self.number].units)
-        return float(terms(self.frame.net, self.number, x, x, weights, offset=True).max())
+        def terms_of_worst(u: Tensor) -> float:
+            worst, unit = divmod(int(u.argmax()), count)
+            x = self.frame.points(t[[worst]])
+            weights = torch.zeros(1, count, dtype=torch.float64)
+            weights[0, unit] = 1
+            return float(terms(net, self.number, x, x, weights.reshape(1, *value.units), offset=True).max())
+
+        # The outputs may have cancelled: rounding is that of the terms that the worst one is made of.
+        error = judged(gap.reshape(1, -1), scale, bound, terms_of_worst)
+        return error, error <= bound
 
     def _centers_of(self, cells: Chosen) -> Tensor:
         if cells is None or isinstance(cells, slice):
@@ -594,3 +820,19 @@ class PlanePartition(PlaneGeometry):
         if t.dim() != 2 or t.shape[1] != 2 or not t.isfinite().all():
             raise BadInput(f"t: expected finite coordinates (N, 2), got shape {tuple(t.shape)}")
         return t
+
+    def _summary(self) -> list[tuple[str, str]]:
+        per = np.bincount(self.cells.operator[self.cells.operator >= 0], minlength=len(self.operators))
+        rows = [
+            ("regions", f"{self.regions}{'' if self.complete else ' (interrupted: some are not divided further)'}"),
+            ("vertices, edges", f"{len(self.cells.points)}, {len(self.cells.ends)}"),
+            ("area", f"{float(self.areas.sum()):.6g}"),
+        ]
+        return rows + [(f"edges of {name}", str(count)) for name, count in zip(self.operators, per, strict=True)]
+
+    def __repr__(self) -> str:
+        return "\n".join(["PlanePartition", *(f"  {name}: {value}" for name, value in self._summary())])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><td>{html.escape(a)}</td><td>{html.escape(b)}</td></tr>" for a, b in self._summary())
+        return f"<table><caption>PlanePartition</caption>{rows}</table>"

@@ -1,4 +1,7 @@
-"""Every region of a network on a plane, exactly."""
+"""Every region of a network on a plane, exactly.
+
+The call that keeps everything in memory: finished blocks are collected, and joined along their borders at the end.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,10 @@ import warnings
 from typing import Any
 
 from maxaffine._capture import SplineNetwork
-from maxaffine._partition.planes.blocks import Leaf
+from maxaffine._partition.planes.blocks import Leaf, Watch, divide_plane
 from maxaffine._partition.planes.glue import glue
 from maxaffine._partition.planes.partition import PlanePartition
-from maxaffine._partition.planes.task import MEMORY, TOLERANCE, Watch, task
+from maxaffine._partition.planes.task import MEMORY, TOLERANCE, new_task
 
 
 def plane(
@@ -76,16 +79,26 @@ def plane(
     Sotoudeh and Thakur, "Computing Linear Restrictions of Neural Networks" (NeurIPS 2019); subdivision by the signs at
     vertices, Berzins, "Polyhedral Complex Extraction from ReLU Networks using Edge Subdivision" (ICML 2023).
     """
-    asked = task(net, anchors, origin, basis, points, extent, until, output, tolerance, memory, keep_values)
+    task = new_task(
+        net,
+        anchors,
+        origin=origin,
+        basis=basis,
+        points=points,
+        extent=extent,
+        until=until,
+        output=output,
+        tolerance=tolerance,
+        memory=memory,
+        keep_values=keep_values,
+    )
     leaves: list[Leaf] = []
-    rest = asked.run(leaves.append, progress)
-    if leaves and rest and rest[-1].path == leaves[-1].path[:-1]:
+    rest = divide_plane(task, leaves.append, progress)
+    if leaves and rest and rest[-1].path == leaves[-1].path:
         rest.pop()  # interrupted just after its last leaf
     if rest:
         warnings.warn("interrupted: the partition returned has unfinished cells", UserWarning, stacklevel=2)
-    cells, values, level = glue([*leaves, *rest], asked.tolerance)
-    found = PlanePartition(
-        asked.frame, asked.operators, cells, level, asked.tolerance, asked.number, values, asked.dtype
-    )
-    found.check_geometry(asked.corners)
+    cells, values, level = glue([*leaves, *rest], task.tolerance)
+    found = PlanePartition(task.frame, task.operators, cells, level, task.tolerance, task.number, values, task.dtype)
+    found.check_geometry(task.corners)
     return found

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from maxaffine._graph import Contest, Knots
-from maxaffine._partition.planes.complex import SPOKE, Complex, cross, dissolve
-from maxaffine._partition.planes.divide import ROUNDING, divided_by_columns
-from maxaffine._partition.planes.levels import Level, Rows, bounded, gaps, largest
+from maxaffine._partition.planes.complex import SPOKE, Complex, cross, dissolve, keys_of
+from maxaffine._partition.planes.divide import ROUNDING, divide_by_columns
+from maxaffine._partition.planes.levels import Level, Rows, differences, finite_rows, largest
 
 MANY = 6  # from this many known points on, lines join only some pairs of them
 PARALLEL = 1e-6  # the sine of the angle below which two lines count as one
@@ -29,36 +29,22 @@ PARALLEL = 1e-6  # the sine of the angle below which two lines count as one
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """Points of the plane at which the inputs are known exactly.
+    """Points of the plane at which the inputs are known exactly."""
 
-    Attributes:
-        t: (k, 2) their coordinates.
-        inputs: Per input of the network a batch of k.
-        lines: (n, 2, 2) a point and a direction of each line that is drawn through them.
-    """
-
-    t: np.ndarray
-    inputs: tuple[Tensor, ...]
-    lines: np.ndarray
+    t: np.ndarray  # (k, 2) their coordinates
+    inputs: tuple[Tensor, ...]  # per input of the network a batch of k
+    lines: np.ndarray  # (n, 2, 2) a point and a direction of each line that is drawn through them
 
     @classmethod
     def of(cls, t: np.ndarray, inputs: tuple[Tensor, ...], axes: bool) -> Known:
-        """Points with the lines through every two of them.
-
-        Args:
-            t: (k, 2) their coordinates.
-            inputs: Per input of the network a batch of k.
-            axes: Whether lines along both axes pass through the first point.
-
-        Returns:
-            The points.
-        """
+        """Points with the lines through every two of them, and along both axes through the first where asked for."""
         count = len(t)
         pairs = list(itertools.combinations(range(count), 2))
         if count >= MANY:  # from the first to all, and around: two lines through every point
             pairs = [(a, b) for a, b in pairs if a == 0 or b == a + 1]
         lines = np.array([(t[a], t[b] - t[a]) for a, b in pairs] + [(t[0], axis) for axis in np.eye(2) if axes])
         lines = lines[np.hypot(*lines[:, 1].T) > 0]
+        # A point is a vertex where two lines cross: one through which a single line passes gets another across it.
         across = [_across(point, lines) for point in t]
         return cls(t, inputs, np.concatenate([lines, *across]))
 
@@ -72,47 +58,32 @@ def _across(point: np.ndarray, lines: np.ndarray) -> np.ndarray:
     return np.array([(point, (-way[0, 1], way[0, 0]))]) if alone else lines[:0]
 
 
-def spoked(corners: np.ndarray, known: Known, tolerance: float) -> tuple[Complex, np.ndarray, np.ndarray]:
-    """Cut a polygon by lines so that known points are vertices.
-
-    Args:
-        corners: (n, 2) of the polygon.
-        known: The points, in it or not.
-        tolerance: A distance in the plane.
-
-    Returns:
-        The cells, the corners of the polygon first among their vertices; vertices that are known points, and which.
-    """
+def draw_spokes(corners: np.ndarray, known: Known, tolerance: float) -> tuple[Complex, np.ndarray, np.ndarray]:
+    """Cut a polygon (n, 2) by lines so that known points are vertices: cells, those vertices, and which points."""
     cells = Complex.polygon(corners)
     point, direction = known.lines[:, 0], known.lines[:, 1]
     length = np.hypot(*direction.T)
     away = cross((direction / np.where(length, length, 1)[:, None])[None], corners[:, None] - point)
+    # The lines are zero sets of functions like any other: distances from them, which divide where they have both signs.
     away[np.abs(away) <= tolerance] = 0
     table = away[:, (away > 0).any(0) & (away < 0).any(0)]
-    cells = divided_by_columns(
+    cells = divide_by_columns(
         cells, table, np.full(table.shape[1], tolerance), np.full(table.shape[1], SPOKE), None, SPOKE, tolerance
     ).cells
     gaps = np.hypot(*np.moveaxis(known.t[:, None] - cells.points, 2, 0))
     which = np.flatnonzero(gaps.min(1) <= tolerance)
     vertex = gaps[which].argmin(1)
-    inner = vertex >= len(corners)  # the polygon stays what was asked for
+    # A crossing of lines is rounded; the vertex is put on the known point itself. But the polygon stays what was asked
+    # for, whose corners come first among the vertices.
+    inner = vertex >= len(corners)
     points = cells.points.copy()
     points[vertex[inner]] = known.t[which[inner]]
     return replace(cells, points=points), vertex, which
 
 
 def ties(levels: tuple[Level, ...], rows: Rows) -> bool:
-    """Whether a unit is zero, or two entries that an operator compares are equal, at one of a few points.
-
-    This only chooses the way: both lead to the same partition, the plain start sooner where nothing ties.
-
-    Args:
-        levels: The network.
-        rows: Its inputs at the points.
-
-    Returns:
-        Whether anything does.
-    """
+    """Whether a unit is zero, or two entries that an operator compares are equal, at one of a few points."""
+    # This only chooses the way: both lead to the same partition, the plain start sooner where nothing ties.
     for level in levels:
         if level.step is None:
             return False
@@ -123,14 +94,15 @@ def ties(levels: tuple[Level, ...], rows: Rows) -> bool:
 
 
 def _tie(level: Level, rows: Rows) -> bool:
+    """The same of the operator after one level."""
     boundaries = level.boundaries
     if not isinstance(boundaries, Contest | Knots):
-        return any(bool((gap.abs() <= ROUNDING * size).any()) for gap, size in gaps(level, rows))
+        return any(bool((gap.abs() <= ROUNDING * size).any()) for gap, size in differences(level, rows))
     x = rows[level.step.inputs[0]] if level.step is not None else torch.zeros(0, 1)
     if not x.numel():
         return False
     least = ROUNDING * float(largest(x).max())
-    x = bounded(x)
+    x = finite_rows(x)
     if isinstance(boundaries, Knots):
         return any(bool(((x - knot).abs() <= least).any()) for knot in boundaries.knots)
     entries = boundaries.factor * x.numpy()[:, level.windows]
@@ -140,25 +112,14 @@ def _tie(level: Level, rows: Rows) -> bool:
     return bool((second - first <= least).any())
 
 
-def without_spokes(cells: Complex, names: np.ndarray, corners: int) -> tuple[Complex, np.ndarray]:
-    """Cells without the spokes that no boundary lies on, and which of the vertices they have.
-
-    Args:
-        cells: The cells.
-        names: (V,) of their vertices.
-        corners: The polygon's corners are the vertices with names below this; they stay.
-
-    Returns:
-        The cells, whose vertices are all corners, and the places of these among those before.
-    """
+def drop_spokes(cells: Complex, corners: np.ndarray) -> tuple[Complex, np.ndarray]:
+    """Cells of a polygon (n, 2) without the spokes that no boundary lies on, and which of the vertices are left."""
     spoke = cells.operator == SPOKE
     if spoke.any():
-        loose = np.zeros(len(names), dtype=bool)
+        loose = np.zeros(len(cells.points), dtype=bool)
         loose[cells.ends[spoke]] = True
-        # An edge that another block borders on is cut where it was when it was named.
+        # An edge that another block borders on keeps its vertices: the block on the other side may have them too.
         loose[cells.ends[cells.chain >= 0]] = False
-        cells = dissolve(cells, spoke, loose & (names >= corners))
-    if cells.used.all():
-        return cells, np.arange(len(names))
-    compact, vertices, _ = cells.cells(np.arange(len(cells.counts)))
-    return compact, vertices
+        loose &= ~np.isin(keys_of(cells.points), keys_of(corners))
+        cells = dissolve(cells, spoke, loose)
+    return cells.compact()

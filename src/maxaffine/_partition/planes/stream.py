@@ -1,4 +1,9 @@
-"""Every region of a network on a plane, written to disk tile by tile."""
+"""Every region of a network on a plane, written to disk tile by tile.
+
+The division is the same as in memory; what differs is where a finished block goes. It becomes a file at once, so that
+a plane of any number of regions needs the memory of one block. The folder is also the record of what is done: the same
+call goes on after its last tile, since the line about a tile says on which way it was reached.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +17,22 @@ import torch
 from safetensors.torch import save
 
 from maxaffine._capture import SplineNetwork
-from maxaffine._partition.planes.blocks import Leaf
+from maxaffine._partition.planes.blocks import Leaf, Watch, divide_plane
 from maxaffine._partition.planes.checks import AREA, check_geometry
 from maxaffine._partition.planes.folder import (
     COMPLETE,
+    FORMAT,
     HEAD,
     TENSORS,
     TILES,
+    VERSION,
     add_line,
     read_lines,
     write_file,
     write_tile,
 )
-from maxaffine._partition.planes.task import MEMORY, TOLERANCE, Task, Watch, task
-from maxaffine._partition.planes.tiles import FORMAT, VERSION, PlaneTiles
+from maxaffine._partition.planes.task import Task, new_task
+from maxaffine._partition.planes.tiles import PlaneTiles
 from maxaffine.errors import BadInput, PartitionError
 
 
@@ -34,16 +41,8 @@ def stream_plane(
     folder: str | PathLike[str],
     anchors: Any = None,
     *,
-    origin: Any = None,
-    basis: Any = None,
-    points: Any = None,
-    extent: Any = None,
-    until: str | None = None,
-    output: int | None = None,
-    tolerance: float = TOLERANCE,
-    memory: int = MEMORY,
-    keep_values: bool | None = None,
     progress: bool | Watch | None = None,
+    **options: Any,
 ) -> PlaneTiles:
     """Divide a polygon as :func:`plane` does, writing every finished block of cells to a folder as a tile.
 
@@ -55,17 +54,9 @@ def stream_plane(
     Args:
         net: The network.
         folder: Where the tiles go: a new or empty folder, or that of an earlier run with the same arguments.
-        anchors: As of :func:`plane`, as all that follows.
-        origin: See there.
-        basis: See there.
-        points: See there.
-        extent: See there.
-        until: See there.
-        output: See there.
-        tolerance: See there.
-        memory: See there; a tile takes about as much.
-        keep_values: See there.
+        anchors: As of :func:`plane`.
         progress: See there.
+        options: All other arguments of :func:`plane`; ``memory`` is about what a tile takes.
 
     Returns:
         The tiles, read from disk when they are asked for. After Ctrl-C they are not ``complete``, with a warning.
@@ -88,22 +79,22 @@ def stream_plane(
     Source: see :func:`plane`.
     """
     path = Path(folder).expanduser()
-    asked = task(net, anchors, origin, basis, points, extent, until, output, tolerance, memory, keep_values)
-    _prepare(path, asked, net.fingerprint)
+    task = new_task(net, anchors, **options)
+    _prepare(path, task, net.fingerprint)
     entries, complete, whole = read_lines(path)
     if not complete:
         with (path / TILES).open("ab") as lines:
             lines.truncate(whole)
         count = len(entries)
-        area = float(sum(entry.area for entry in entries))
 
-        def done(leaf: Leaf) -> None:
+        def write(leaf: Leaf) -> None:
             nonlocal count
-            check_geometry(leaf.cells, asked.tolerance)
+            check_geometry(leaf.cells, task.tolerance)
             write_tile(path, count, leaf)
             count += 1
 
-        rest = asked.run(done, progress, entries[-1].turns if entries else (), area)
+        area = float(sum(entry.area for entry in entries))
+        rest = divide_plane(task, write, progress, entries[-1].turns if entries else None, area)
         if rest:
             warnings.warn(f"interrupted: the same call goes on after the {count} tiles in {path}", stacklevel=2)
         else:
@@ -111,28 +102,28 @@ def stream_plane(
     return PlaneTiles.open(net, path)
 
 
-def _prepare(path: Path, asked: Task, fingerprint: str) -> None:
+def _prepare(path: Path, task: Task, fingerprint: str) -> None:
     """Write what is partitioned, or compare it with what the folder holds."""
     head = {
         "format": FORMAT,
         "version": VERSION,
         "fingerprint": fingerprint,
-        "number": asked.number,
-        "operators": list(asked.operators),
-        "dtype": str(asked.dtype).removeprefix("torch."),
-        "tolerance": asked.tolerance,
-        "memory": asked.memory,
-        "keep_values": asked.keep_values,
-        "corners": asked.corners.tolist(),
-        "inputs": len(asked.frame.origin),
+        "number": task.number,
+        "operators": list(task.operators),
+        "dtype": str(task.dtype).removeprefix("torch."),
+        "tolerance": task.tolerance,
+        "memory": task.memory,
+        "keep_values": task.keep_values,
+        "corners": task.corners.tolist(),
+        "inputs": len(task.frame.origin),
     }
-    frame = asked.frame
+    frame = task.frame
     tensors = {f"origin_{n}": item.contiguous() for n, item in enumerate(frame.origin)}
     tensors |= {f"basis_{n}": item.contiguous() for n, item in enumerate(frame.basis)}
     if frame.anchors is not None:
         tensors["anchors"] = frame.anchors
-    if asked.further:  # they do not move the plane, but its division starts from them
-        tensors["points"] = torch.from_numpy(asked.known.t)
+    if task.further:  # they do not move the plane, but its division starts from them
+        tensors["points"] = torch.from_numpy(task.known.t)
     content = save(tensors)
     if (path / HEAD).exists():
         known = json.loads((path / HEAD).read_text(encoding="utf-8"))
@@ -142,16 +133,13 @@ def _prepare(path: Path, asked: Task, fingerprint: str) -> None:
             cure = "give the same arguments to go on with it, or another folder"
             raise BadInput(f"folder: {path} holds tiles of another partition ({', '.join(differing)} differ); {cure}")
         return
-    if path.exists() and not path.is_dir() or path.is_dir() and any(not _ours(item) for item in path.iterdir()):
+    # A run that ended before it wrote its head may have left these.
+    ours = (TENSORS, f".{TENSORS}.tmp", f".{HEAD}.tmp")
+    if path.exists() and not path.is_dir() or path.is_dir() and any(item.name not in ours for item in path.iterdir()):
         raise BadInput(f"folder: {path} is not an empty folder; give a new one")
     path.mkdir(parents=True, exist_ok=True)
     write_file(path / TENSORS, content)
     write_file(path / HEAD, (json.dumps(head, indent=1) + "\n").encode())
-
-
-def _ours(item: Path) -> bool:
-    """Whether a file may be what a run left that ended before it wrote its head."""
-    return item.name in (TENSORS, f".{TENSORS}.tmp", f".{HEAD}.tmp")
 
 
 def _finish(tiles: PlaneTiles) -> None:

@@ -1,4 +1,8 @@
-"""A partition of a plane in tiles on disk: whole cells each, without gap or overlap between them."""
+"""A partition of a plane in tiles on disk: whole cells each, without gap or overlap between them.
+
+A tile is a partition of its own part of the polygon, so that whatever can be asked of one in memory can be asked of a
+tile. What holds for all of them together is read off the lines about them, or from one tile after the other.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +20,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from maxaffine._capture import SplineNetwork
-from maxaffine._partition.planes.blocks import Borders, Leaf
-from maxaffine._partition.planes.checks import AREA, border_pieces, check_borders
+from maxaffine._partition.planes.blocks import Leaf
+from maxaffine._partition.planes.checks import AREA, border_lengths, check_borders
 from maxaffine._partition.planes.complex import Complex
-from maxaffine._partition.planes.folder import HEAD, TENSORS, Entry, read_lines, read_tile
+from maxaffine._partition.planes.folder import FORMAT, HEAD, TENSORS, VERSION, Entry, read_lines, read_tile
 from maxaffine._partition.planes.frame import Frame
 from maxaffine._partition.planes.glue import glue
 from maxaffine._partition.planes.partition import PlanePartition
 from maxaffine._partition.planes.verify import PlaneReport, random_points
 from maxaffine.errors import BadInput, DataError, PartitionError
-
-FORMAT, VERSION = "maxaffine.plane", 1
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -72,8 +74,9 @@ class PlaneTiles:
         try:
             head = json.loads((path / HEAD).read_text(encoding="utf-8"))
             tensors = load_file(path / TENSORS)
-            if head["format"] != FORMAT or head["version"] > VERSION:
-                raise DataError(f"{path} has format {head['format']} {head['version']}; upgrade maxaffine")
+            if (head["format"], head["version"]) != (FORMAT, VERSION):
+                cure = "open it with the maxaffine that wrote it, or partition again"
+                raise DataError(f"{path} has format {head['format']} {head['version']}, not {VERSION}; {cure}")
             operators, corners = tuple(head["operators"]), np.array(head["corners"])
             origin, basis = ([tensors[f"{part}_{n}"] for n in range(head["inputs"])] for part in ("origin", "basis"))
         except (OSError, ValueError, KeyError, SafetensorError) as error:
@@ -90,7 +93,7 @@ class PlaneTiles:
     def __getitem__(self, number: int) -> PlanePartition:
         if not -len(self) <= number < len(self):
             raise IndexError(f"there are {len(self)} tiles, got {number}")
-        return self._partition([self._leaf(self.entries[number])], glued=False)
+        return self._partition([self._leaf(self.entries[number])])
 
     def __iter__(self) -> Iterator[PlanePartition]:
         return (self[number] for number in range(len(self)))
@@ -125,6 +128,7 @@ class PlaneTiles:
         """Tile and cell of each point, and how far inside it lies."""
         tile, cell = torch.full((len(t),), -1), torch.full((len(t),), -1)
         best = torch.full((len(t),), -np.inf, dtype=torch.float64)
+        # A point on a border lies in a tile on either side: in the one in which it lies deeper.
         for number, entry in enumerate(self.entries):
             left, right, bottom, top = entry.box
             inside = (t[:, 0] >= left) & (t[:, 0] <= right) & (t[:, 1] >= bottom) & (t[:, 1] <= top)
@@ -178,16 +182,16 @@ class PlaneTiles:
             PartitionError: When something does not fit, or tiles are missing.
             DataError: When a file is damaged.
         """
-        pieces, borders = [], []
+        borders, lengths = [], []
         for entry in self.entries:
             leaf = self._leaf(entry)
-            self._partition([leaf], glued=False).check_geometry()
-            pieces.append(border_pieces(leaf.cells))
+            self._partition([leaf]).check_geometry()
             borders.append(leaf.borders)
+            lengths.append(border_lengths(leaf.cells, len(leaf.borders)))
         if not self.complete or abs(self.area - self.polygon_area) > AREA * self.polygon_area:
             raise PartitionError(f"the tiles have area {self.area}, the polygon {self.polygon_area}")
-        lengths, names = (np.concatenate(items) for items in zip(*pieces, strict=True))
-        check_borders(lengths, names, Borders.joined(borders))
+        # Each tile alone may be sound, and yet leave a gap to its neighbor: along the border both must be as long.
+        check_borders(np.concatenate(borders), np.concatenate(lengths))
 
     def whole(self) -> PlanePartition:
         """All tiles as one partition, in memory.
@@ -200,20 +204,17 @@ class PlaneTiles:
         """
         if not self.complete:
             raise DataError(f"{self.folder} is not complete; call stream_plane with the same arguments to go on")
-        found = self._partition([self._leaf(entry) for entry in self.entries], glued=True)
+        found = self._partition([self._leaf(entry) for entry in self.entries])
         found.check_geometry(self.corners)
         return found
 
     def _leaf(self, entry: Entry) -> Leaf:
         return read_tile(self.folder, entry, len(self.operators))
 
-    def _partition(self, leaves: list[Leaf], glued: bool) -> PlanePartition:
+    def _partition(self, leaves: list[Leaf]) -> PlanePartition:
+        """Tiles as one partition."""
         width, number, dtype = self.head["tolerance"], self.head["number"], getattr(torch, self.head["dtype"])
-        if glued:
-            cells, values, level = glue(leaves, width)
-        else:
-            cells, values = leaves[0].cells, leaves[0].values
-            level = np.full(len(cells.counts), leaves[0].level)
+        cells, values, level = glue(leaves, width)
         return PlanePartition(self.frame, self.operators, cells, level, width, number, values, dtype)
 
     def __repr__(self) -> str:

@@ -1,4 +1,8 @@
-"""All regions of a small network within a box."""
+"""All regions of a small network within a box.
+
+Regions share facets, so a walk from one to the next across every facet reaches all of them, without a list of codes
+that might occur. That none was missed shows in the end: the volumes must add up to the box's.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,12 +18,17 @@ from torch import Tensor
 
 from maxaffine._capture import SplineNetwork
 from maxaffine._codes import Codes
+from maxaffine._drawing import CLASSES, axes_for
 from maxaffine._maps import AffineMap
+from maxaffine._partition.inputs import require_network
 from maxaffine._partition.space.halfspaces import Halfspaces, Space, box, input_space, sides
-from maxaffine._partition.space.polytope import SAME, corners, volume
+from maxaffine._partition.space.polytope import SAME, corners, ring, volume
 from maxaffine._partition.space.region import LIMIT, STEPS
 from maxaffine._progress import progress_bar
 from maxaffine.errors import BadInput, PartitionError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 DIMENSIONS = 5
 VOLUME = 1e-6  # how much of the box's volume may be missing before the list counts as incomplete
@@ -34,6 +43,7 @@ class Regions:
         volumes: (regions,) of the part inside the box; they add up to the box's.
         neighbors: (pairs, 2) numbers of regions that share a facet.
         codes: The codes of every region.
+        corners: (corners, in_features) of the part of every region inside the box.
         space: The input space.
     """
 
@@ -41,6 +51,7 @@ class Regions:
     volumes: Tensor
     neighbors: Tensor
     codes: Codes
+    corners: tuple[Tensor, ...] = field(repr=False)
     space: Space = field(repr=False)
 
     def __len__(self) -> int:
@@ -56,7 +67,30 @@ class Regions:
         Returns:
             The maps, a batch of one per region; lazy.
         """
-        return self.space.net.affine_map(self.space.packed(self.points.numpy()), **(self.space.options | options))
+        return self.space.net.affine_map(self.space.batch(self.points.numpy()), **(self.space.options | options))
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw regions of two dimensions as polygons.
+
+        Args:
+            ax: Where to draw; axes of a new figure by default.
+
+        Returns:
+            The axes.
+
+        Raises:
+            BadInput: For regions of other dimensions.
+            MaxAffineError: When matplotlib is absent.
+        """
+        if self.points.shape[1] != 2:
+            raise BadInput(f"plot: {self.points.shape[1]} dimensions, not 2; draw a plane instead: partition.plane")
+        ax = axes_for(ax, 4.5, 4.5, sheet=False)
+        for number, places in enumerate(self.corners):
+            color = CLASSES[number % len(CLASSES)]
+            ax.fill(*ring(places.numpy()).T, facecolor=color, alpha=0.5, edgecolor="#333333", linewidth=0.5)
+        ax.set_aspect("equal")
+        ax.set_title(f"{len(self)} regions", fontsize=9)
+        return ax
 
     def __repr__(self) -> str:
         return f"Regions: {len(self)} in {self.points.shape[1]} dimensions, {len(self.neighbors)} pairs of neighbors"
@@ -118,8 +152,7 @@ def regions(
 
 def _middle(net: SplineNetwork, bounds: Any) -> tuple[Tensor, ...]:
     """One input in the middle of the box, whatever the network's inputs are."""
-    if not isinstance(net, SplineNetwork):
-        raise BadInput(f"net: expected a SplineNetwork, got {type(net).__name__}; capture the module: ma.capture(...)")
+    require_network(net)
     shapes = [list(units) for units in net.inputs.units]
     for shape, dim in zip(shapes, net.inputs.batch_dims, strict=True):
         shape.insert(dim, 1)
@@ -145,6 +178,7 @@ class _Search:
         self.known: dict[bytes, int] = {}
         self.points: list[np.ndarray] = []
         self.volumes: list[float] = []
+        self.corners: list[Tensor] = []
         self.pairs: set[tuple[int, int]] = set()
 
     def run(self) -> Iterator[int]:
@@ -157,6 +191,7 @@ class _Search:
             found, places, on = self._polytope(point)
             self.points.append(places.mean(0))
             self.volumes.append(volume(places, on))
+            self.corners.append(torch.as_tensor(places))
             yield number
             rows, normals = self._facets(found, places, on)
             if not len(rows):
@@ -175,10 +210,12 @@ class _Search:
             raise PartitionError(reason, cure=CURE)
         points = torch.as_tensor(np.array(self.points))
         pairs = torch.tensor(sorted(p for p in self.pairs if p[0] != p[1]), dtype=torch.long).reshape(-1, 2)
-        codes = self.space.net.codes(self.space.packed(points.numpy()), operators=list(self.space.operators))
-        return Regions(points, torch.tensor(self.volumes, dtype=torch.float64), pairs, codes, self.space)
+        codes = self.space.net.codes(self.space.batch(points.numpy()), operators=list(self.space.operators))
+        volumes = torch.tensor(self.volumes, dtype=torch.float64)
+        return Regions(points, volumes, pairs, codes, tuple(self.corners), self.space)
 
     def _number(self, codes: np.ndarray) -> tuple[int, bool]:
+        """The number of the region with these codes, and whether it is new."""
         key = codes.astype(np.int32).tobytes()
         new = key not in self.known
         return self.known.setdefault(key, len(self.known)), new

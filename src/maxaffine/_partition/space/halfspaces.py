@@ -1,4 +1,9 @@
-"""The region of an input as halfspaces of the input space, one for every piece that a unit could change to."""
+"""The region of an input as halfspaces of the input space, one for every piece that a unit could change to.
+
+On its region a network is affine, and so is everything that its operators compare. Whatever says which piece a unit is
+on is an affine function of the input that must keep its sign: a halfspace. All of them come from one linearization at
+the input, pushed along every axis; their number is that of all units, whatever the number of regions.
+"""
 
 from __future__ import annotations
 
@@ -21,20 +26,12 @@ FLAT = 1e-13  # a margin with a slope this small, relative to the largest of its
 
 @dataclass(frozen=True, eq=False)
 class Halfspaces:
-    """{y: normals y <= bounds}, every normal of length one.
+    """{y: normals y <= bounds}, every normal of length one."""
 
-    Attributes:
-        normals: (halfspaces, in_features).
-        bounds: (halfspaces,).
-        operator: (halfspaces,) number of the operator in ``operators``.
-        unit: (halfspaces,) flat number of the unit among the operator's.
-        operators: Names.
-    """
-
-    normals: np.ndarray
-    bounds: np.ndarray
-    operator: np.ndarray
-    unit: np.ndarray
+    normals: np.ndarray  # (halfspaces, in_features)
+    bounds: np.ndarray  # (halfspaces,)
+    operator: np.ndarray  # (halfspaces,) number of the operator in ``operators``
+    unit: np.ndarray  # (halfspaces,) flat number of the unit among the operator's
     operators: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -66,20 +63,13 @@ def box(low: np.ndarray, high: np.ndarray) -> Halfspaces:
 
 
 class Space:
-    """The input space of a network: all its floating-point inputs as one vector, up to one output.
-
-    Args:
-        net: The network, in float64.
-        like: One input, which gives those that are not floating point their values.
-        until: Name of an operator or module after which boundaries do not count.
-        output: Which output, for a network with several.
-    """
+    """The input space of a network in float64, up to one output: all its floating-point inputs as one vector."""
 
     def __init__(self, net: SplineNetwork, like: tuple[Tensor, ...], until: str | None, output: int | None) -> None:
         self.net = net
-        self.like = like
+        self.like = like  # one input, which gives those that are not floating point their values
         self.options = {"until": until, "output": output}
-        net.affine_map(self.packed_as(like), **self.options)  # refuses unknown names
+        net.affine_map(net.inputs.given(like), **self.options)  # refuses unknown names
         self.graph = net.graph.part([net.places[until] if until else net.graph.outputs[output or 0]])
         self.steps = [s for s in self.graph.steps if s.records and s.records[0].pieces > 1]
         self.operators = tuple(step.records[0].name for step in self.steps)
@@ -107,15 +97,9 @@ class Space:
             start += item.numel()
         return tuple(found)
 
-    def packed(self, rows: np.ndarray) -> Any:
+    def batch(self, rows: np.ndarray) -> Any:
         """Rows as the network takes them."""
-        return self.packed_as(self.inputs(rows))
-
-    def packed_as(self, tensors: tuple[Tensor, ...]) -> Any:
-        """Tensors as the network takes them."""
-        if self.net.inputs.keyword:
-            return dict(zip(self.net.inputs.names, tensors, strict=True))
-        return tensors[0] if len(tensors) == 1 else tensors
+        return self.net.inputs.given(self.inputs(rows))
 
     def flat(self, tensors: tuple[Tensor, ...]) -> np.ndarray:
         """One input as a vector (in_features,)."""
@@ -125,7 +109,7 @@ class Space:
         """All codes (points, units of all operators), operators in order."""
         if not self.operators:
             return np.zeros((len(rows), 0), dtype=np.int64)
-        found = self.net.codes(self.packed(rows), operators=list(self.operators))
+        found = self.net.codes(self.batch(rows), operators=list(self.operators))
         return torch.cat([as_rows(found[name].unpack()).long() for name in self.operators], 1).numpy()
 
     def unit_offsets(self) -> np.ndarray:
@@ -155,6 +139,7 @@ class Space:
     def _of(
         self, number: int, step: Step, values: dict[int, Tensor], y: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Normals, bounds, operator and unit of one operator's halfspaces."""
         rows = self.features + 1
         inputs = self._arguments(step, values, rows)
         shape = self.graph.values[step.result].units
@@ -165,6 +150,8 @@ class Space:
         unit = torch.cat([item.unit for item in found]).cpu().numpy()
         value = at[0].cpu().numpy() * sign
         slopes = ((at[1:] - at[:1]).T.cpu().numpy()) * sign[:, None]
+        # value + slopes (y' - y) >= 0, divided by the length of the slopes. A function that does not move within the
+        # rounding of its operator's has no boundary, and what a mask has put at infinity has none either.
         length = np.linalg.norm(slopes, axis=1)
         scale = np.abs(value[np.isfinite(value)]).max(initial=0) + length.max(initial=0, where=np.isfinite(length))
         kept = np.isfinite(length) & (length > FLAT * scale)
@@ -173,6 +160,7 @@ class Space:
         return normals, bounds, np.full(int(kept.sum()), number), unit[kept]
 
     def _arguments(self, step: Step, values: dict[int, Tensor], rows: int) -> list[Any]:
+        """A step's inputs at all points."""
         held = self._track.held(rows)
         found = []
         for number in step.inputs:
@@ -203,18 +191,7 @@ def input_space(
 
 
 def sides(bounds: Any, features: int) -> tuple[np.ndarray, np.ndarray]:
-    """The lower and the upper corner of a box, each given as one number or one per feature.
-
-    Args:
-        bounds: (low, high).
-        features: Numbers in one input.
-
-    Returns:
-        Both corners, (features,).
-
-    Raises:
-        BadInput: When they are anything else, or the box has no interior.
-    """
+    """The lower and the upper corner (features,) of a box, each given as one number or one per feature."""
     if not isinstance(bounds, tuple | list) or len(bounds) != 2:
         raise BadInput(f"bounds: expected (low, high), got {bounds!r}")
     given = [np.asarray(side, dtype=float).reshape(-1) for side in bounds]

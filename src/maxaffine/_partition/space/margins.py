@@ -1,4 +1,9 @@
-"""The margins of an operator: affine functions whose signs say which piece every unit is on."""
+"""The margins of an operator: affine functions whose signs say which piece every unit is on.
+
+A unit that compares has one margin per comparison; one that selects has one for each entry that it did not select,
+which its winner must stay ahead of. A unit that sorts needs few: each entry ahead of the next, and the last ahead of
+the rest.
+"""
 
 from __future__ import annotations
 
@@ -16,34 +21,17 @@ from maxaffine.errors import NotPiecewiseAffine
 
 @dataclass(frozen=True)
 class Margins:
-    """Affine functions of the network's input, one per column, evaluated at several points.
+    """Affine functions of the network's input, one per column, evaluated at several points."""
 
-    Attributes:
-        values: (points, margins); the first point is the one whose pieces are described.
-        sign: (margins,) 1 where the piece needs the value >= 0, -1 where it needs <= 0.
-        unit: (margins,) flat number of the unit among the operator's.
-    """
-
-    values: Tensor
-    sign: Tensor
-    unit: Tensor
+    values: Tensor  # (points, margins); the first point is the one whose pieces are described
+    sign: Tensor  # (margins,) 1 where the piece needs the value >= 0, -1 where it needs <= 0
+    unit: Tensor  # (margins,) flat number of the unit among the operator's
 
 
 def margins(step: Step, inputs: Sequence[Any], units: Tensor, axis: BatchAxis) -> Iterator[Margins]:
-    """The margins of a step's operator.
-
-    Args:
-        step: A step with several pieces.
-        inputs: Its inputs at several points, all on the affine map of the first, in their own layout.
-        units: Numbers of the entries of its first output, (points, *units).
-        axis: Where that output keeps the points.
-
-    Yields:
-        One set of margins after another.
-
-    Raises:
-        NotPiecewiseAffine: For an operator whose pieces are not convex sets of its inputs, or not known here.
-    """
+    """The margins of the operator of a step with pieces, one set after another."""
+    # The inputs are given at several points, all on the affine map of the first, in their own layout; ``units`` are the
+    # numbers of the entries of its first output, (points, *units), which keeps the points in ``axis``.
     boundaries = known_boundaries(step)
     if isinstance(boundaries, Comparisons):
         yield from _pair_margins(boundaries, inputs, units, axis)

@@ -1,4 +1,9 @@
-"""Polytopes given by halfspaces: which of them matter, the largest ball inside, and the nearest point of a part."""
+"""Polytopes given by halfspaces: which of them matter, the largest ball inside, and the nearest point of a part.
+
+Thousands of halfspaces bound a region, and a few dozen matter. In high dimensions corners are out of reach, so what is
+asked there is answered by linear programs; in up to six, Qhull lists corners, and where rounding defeats it, small
+exact systems of equations do. Distances are seen from a point inside, whose slack is the distance to every boundary.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +28,7 @@ THIN = "boundaries nearly coincide; shift the box a little"
 
 
 def scipy(part: str) -> Any:
-    """Import a part of scipy, which only polytopes of the input space need.
-
-    Args:
-        part: Its name, such as ``optimize``.
-
-    Returns:
-        The module.
-
-    Raises:
-        MaxAffineError: If scipy is absent.
-    """
+    """Import a part of scipy, such as ``optimize``, which only polytopes of the input space need."""
     try:
         return import_module(f"scipy.{part}")
     except ModuleNotFoundError as error:
@@ -43,21 +38,11 @@ def scipy(part: str) -> Any:
 
 
 def essential(normals: np.ndarray, slack: np.ndarray, seed: int = 0, progress: bool | None = None) -> np.ndarray:
-    """The halfspaces without which {d: normals d <= slack} would be larger, one of each set of equal ones.
-
-    Rays from the origin end at boundaries that matter. Every other halfspace is put to a linear program: how far can
-    one go against it within those found so far? Where further than it allows, the ray to that point finds a new one
-    (Clarkson 1994, "More output-sensitive geometric algorithms").
-
-    Args:
-        normals: (halfspaces, in_features), of length one.
-        slack: (halfspaces,), all positive: the origin lies inside.
-        seed: For the rays.
-        progress: Whether to show a progress bar; by default when it takes over two seconds.
-
-    Returns:
-        Their numbers, increasing.
-    """
+    """Numbers of the halfspaces without which {d: normals d <= slack} would be larger, one of each set of equals."""
+    # Normals have length one, and all slack is positive: the origin lies inside. Rays from there end at boundaries that
+    # matter. Every other halfspace is put to a linear program: how far can one go against it within those found so far?
+    # Where further than it allows, the ray to that point finds a new one (Clarkson 1994, "More output-sensitive
+    # geometric algorithms"). Every program settles one halfspace at least.
     count, size = normals.shape
     if not count:
         return np.zeros(0, dtype=int)
@@ -106,6 +91,7 @@ def _beyond(number: int, kept: list[int], normals: np.ndarray, slack: np.ndarray
 
 
 def _furthest(direction: np.ndarray, normals: np.ndarray, slack: np.ndarray, own: float) -> tuple[np.ndarray, float]:
+    """The furthest point along a direction within halfspaces, and how far that is."""
     linprog = scipy("optimize").linprog
     # one step beyond its own boundary is far enough, and keeps the program bounded
     result = linprog(
@@ -123,17 +109,10 @@ def _furthest(direction: np.ndarray, normals: np.ndarray, slack: np.ndarray, own
 def largest_ball(
     normals: np.ndarray, slack: np.ndarray, on: np.ndarray | None = None, at: float = 0.0
 ) -> tuple[np.ndarray, float]:
-    """The Chebyshev center of {d: normals d <= slack}, or of its part on the plane on d = at.
-
-    Args:
-        normals: (halfspaces, in_features), of length one.
-        slack: (halfspaces,).
-        on: Unit normal of a plane; none by default.
-        at: Its place.
-
-    Returns:
-        The center and the radius; the radius is infinite where balls of every size fit, and negative where none does.
-    """
+    """The Chebyshev center and radius of {d: normals d <= slack}, or of its part on the plane <on, d> = at."""
+    # A ball around d of radius r lies inside where normals d + r <= slack: the largest r is a linear program. Within a
+    # plane, boundaries are as far as their normals are long there. The radius is infinite where balls of every size
+    # fit, and negative where none does.
     linprog = scipy("optimize").linprog
     count, size = normals.shape
     widths = np.ones(count)
@@ -155,17 +134,9 @@ def largest_ball(
 
 
 def nearest(normals: np.ndarray, slack: np.ndarray, plane: np.ndarray, gap: float) -> np.ndarray | None:
-    """The shortest d with normals d <= slack and plane d <= -gap, or None where there is none.
-
-    Args:
-        normals: (halfspaces, in_features).
-        slack: (halfspaces,), not negative.
-        plane: (in_features,).
-        gap: Positive.
-
-    Returns:
-        d, by non-negative least squares (Lawson and Hanson, "Solving Least Squares Problems", chapter 23).
-    """
+    """The shortest d with normals d <= slack and <plane, d> <= -gap, or None where there is none."""
+    # By non-negative least squares (Lawson and Hanson, "Solving Least Squares Problems", chapter 23): the residual of
+    # the closest combination of the constraints to (0, 1) points along the shortest d.
     length = np.linalg.norm(plane)
     if length == 0:
         return None
@@ -184,21 +155,9 @@ def nearest(normals: np.ndarray, slack: np.ndarray, plane: np.ndarray, gap: floa
 
 
 def corners(normals: np.ndarray, slack: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The corners of a bounded polytope in one to six dimensions or so.
-
-    By Qhull, from the middle of the largest ball inside: seen from a point close to a side, that side would outweigh
-    all others. Where Qhull gives up, or one of its corners breaks a halfspace, by intersecting every few halfspaces.
-
-    Args:
-        normals: (halfspaces, in_features), of length one.
-        slack: (halfspaces,), all positive.
-
-    Returns:
-        (corners, in_features), and for every halfspace the numbers of the corners on it (none where it is redundant).
-
-    Raises:
-        PartitionError: For a polytope so thin that its corners cannot be told apart.
-    """
+    """The corners of a bounded polytope in up to six dimensions or so, and for every halfspace those that lie on it."""
+    # By Qhull, from the middle of the largest ball inside: seen from a point close to a side, that side would outweigh
+    # all others. Where Qhull gives up, or one of its corners breaks a halfspace, by intersecting every few halfspaces.
     if normals.shape[1] == 1:
         ends = np.array([[(slack[normals[:, 0] > 0]).min()], [-(slack[normals[:, 0] < 0]).min()]])
         return ends, [
@@ -247,17 +206,16 @@ def _intersections(normals: np.ndarray, slack: np.ndarray, sides: list[int]) -> 
     return found
 
 
+def ring(places: np.ndarray) -> np.ndarray:
+    """The corners (n, 2) of a polygon, counter-clockwise."""
+    away = places - places.mean(0)
+    return places[np.argsort(np.arctan2(away[:, 1], away[:, 0]))]
+
+
 def volume(places: np.ndarray, on: list[np.ndarray]) -> float:
-    """The volume of a polytope.
-
-    Args:
-        places: (corners, in_features).
-        on: For every halfspace the numbers of the corners on it.
-
-    Returns:
-        By Qhull or, where it gives up, the sum over simplices: each face is cut into pyramids over its own sides, with
-        their tip in its first corner.
-    """
+    """The volume of a polytope with corners at places; for every halfspace the numbers of the corners on it."""
+    # By Qhull or, where it gives up, the sum over simplices: each face is cut into pyramids over its own sides, with
+    # their tip in its first corner.
     if places.shape[1] == 1:
         return float(np.ptp(places))
     try:

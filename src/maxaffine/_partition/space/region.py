@@ -1,10 +1,14 @@
-"""The region of one input in the whole input space."""
+"""The region of one input in the whole input space.
+
+A region in a thousand dimensions has no corners that anybody could list, but it has facets, a nearest boundary, a
+largest ball, and neighbors beyond its facets. All of these follow from its halfspaces, each when it is asked for.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,12 +17,16 @@ from torch.utils._pytree import tree_leaves
 
 from maxaffine._capture import SplineNetwork
 from maxaffine._codes import Codes
+from maxaffine._drawing import CLASSES, axes_for
 from maxaffine._maps import AffineMap
 from maxaffine._network import require_classes
 from maxaffine._partition.inputs import one_input
 from maxaffine._partition.space.halfspaces import Halfspaces, Space, box, input_space, sides
-from maxaffine._partition.space.polytope import SAME, essential, largest_ball, nearest
+from maxaffine._partition.space.polytope import SAME, corners, essential, largest_ball, nearest, ring
 from maxaffine.errors import BadInput, PartitionError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 LIMIT = 2**27  # numbers held for the slopes: 1 GiB
 CURE = "boundaries may nearly coincide; choose x or the bounds a little differently"
@@ -127,6 +135,8 @@ class Region:
         own = int(value.argmax())
         # What a mask has put at infinity is never reached.
         others = [c for c in range(len(value)) if c != own and np.isfinite(value[[own, c]]).all()]
+        # On the region each rival draws level on a plane. From the nearest plane on, the nearest place of the region
+        # beyond it; a plane farther than the best place so far cannot hold a nearer one.
         rivals = [(c, slopes[own] - slopes[c], value[own] - value[c]) for c in others]
         if len(value) == 1:
             side = 1.0 if value[0] >= 0 else -1.0
@@ -166,19 +176,9 @@ class Region:
         return tuple(found)
 
     def beyond(self, facet: int, place: np.ndarray, radius: float) -> Neighbor:
-        """The neighbor beyond a place on a facet; see :meth:`neighbors`.
-
-        Args:
-            facet: Number of the facet.
-            place: (in_features,) inside the facet.
-            radius: Of a ball around it within the facet.
-
-        Returns:
-            The neighbor.
-
-        Raises:
-            PartitionError: See there.
-        """
+        """The neighbor beyond a place (in_features,) on a facet, within which a ball around it has this radius."""
+        # Too long a step may leave the neighbor, too short a one may not reach it: of several lengths the first is
+        # taken at which just the facet's units change.
         side = self.facets[facet]
         steps = radius * np.array(STEPS)
         rows = place + steps[:, None] * side.normal.numpy()
@@ -215,7 +215,7 @@ class Region:
 
     def inputs(self, points: Tensor) -> Any:
         """Points (points, in_features) as the network takes them, in float64."""
-        return self.space.packed(points.double().numpy())
+        return self.space.batch(points.double().numpy())
 
     def affine_map(self, **options: Any) -> AffineMap:
         """The network's affine map on the region.
@@ -227,6 +227,37 @@ class Region:
             The map.
         """
         return self.space.net.affine_map(self.inputs(self.x[None]), **(self.space.options | options))
+
+    def plot(self, ax: Axes | None = None, radius: float | None = None) -> Axes:
+        """Draw a region of two dimensions, and x in it.
+
+        Args:
+            ax: Where to draw; axes of a new figure by default.
+            radius: How far from x the picture reaches; by default so far that most of a bounded region is seen.
+
+        Returns:
+            The axes.
+
+        Raises:
+            BadInput: For a region of other dimensions.
+            MaxAffineError: When matplotlib is absent.
+        """
+        if len(self.x) != 2:
+            raise BadInput(f"plot: {len(self.x)} dimensions, not 2; draw a plane instead: partition.plane")
+        ax, inside = axes_for(ax, 4.5, 4.5, sheet=False), self._inside
+        sizes = [size for size in (self.ball[1], self.distance) if 0 < size < np.inf]
+        reach = radius or (4 * sizes[0] if sizes else 1.0)
+        # The region may be unbounded: what is seen of it is not.
+        seen = self.halfspaces.joined(box(inside - reach, inside + reach))
+        places, on = corners(seen.normals, seen.slack(inside))
+        places += inside
+        ax.fill(*ring(places).T, facecolor=CLASSES[1], alpha=0.5)
+        for side in on[: len(self.halfspaces)]:
+            if len(side) == 2:
+                ax.plot(*places[side].T, color="#333333", linewidth=1.2)
+        ax.plot(*self.x.numpy(), "o", color="white", markeredgecolor="black", markersize=5)
+        ax.set_aspect("equal")
+        return ax
 
     def codes(self) -> Codes:
         """The codes of the region."""

@@ -1,4 +1,10 @@
-"""A subdivision of a convex polygon into convex cells, in flat arrays."""
+"""A subdivision of a convex polygon into convex cells, in flat arrays.
+
+A plane can have a million cells with four or five corners each. As objects with pointers they would take minutes to
+walk through; as a few arrays, every step of a division is a handful of numpy calls over all cells at once. So a cell is
+a run of half-edges, and edges and vertices are rows of tables, which neighboring cells share by number: what is done to
+an edge is done for both of its cells, and no gap or overlap can open between them.
+"""
 
 from __future__ import annotations
 
@@ -19,27 +25,19 @@ class Complex:
 
     A half-edge is one side of one cell. Those of cell f are ``starts[f] : starts[f + 1]``, counter-clockwise; half-edge
     h leads from vertex ``corners[h]`` to the next along edge ``sides[h]``. Three corners of a cell may lie on a line.
-
-    Attributes:
-        points: (V, 2) coordinates of the vertices.
-        ends: (E, 2) vertices that an edge joins.
-        operator: (E,) number of the operator whose boundary the edge lies on; OUTSIDE on the rim of the polygon, SPOKE
-            where it is not a boundary and will be taken out again.
-        unit: (E,) flat number of the unit whose boundary it is.
-        chain: (E,) name of the longer edge that it is a piece of, where another complex borders on it; else -1.
-        starts: (F + 1,) where each cell's half-edges start.
-        corners: (H,) vertex at which each half-edge starts.
-        sides: (H,) edge of each half-edge.
     """
 
-    points: np.ndarray
-    ends: np.ndarray
+    points: np.ndarray  # (V, 2) coordinates of the vertices
+    ends: np.ndarray  # (E, 2) vertices that an edge joins
+    # (E,) number of the operator whose boundary the edge lies on; OUTSIDE on the rim of the polygon, SPOKE where it is
+    # not a boundary and will be taken out again.
     operator: np.ndarray
-    unit: np.ndarray
+    unit: np.ndarray  # (E,) flat number of the unit whose boundary it is
+    # (E,) number of the longer edge that it is a piece of, where another complex borders on it; else -1.
     chain: np.ndarray
-    starts: np.ndarray
-    corners: np.ndarray
-    sides: np.ndarray
+    starts: np.ndarray  # (F + 1,) where each cell's half-edges start
+    corners: np.ndarray  # (H,) vertex at which each half-edge starts
+    sides: np.ndarray  # (H,) edge of each half-edge
 
     @classmethod
     def polygon(cls, points: np.ndarray) -> Complex:
@@ -82,6 +80,7 @@ class Complex:
     @cached_property
     def edge_cells(self) -> np.ndarray:
         """(E, 2) the cells on the left and on the right of each edge; OUTSIDE beyond the rim."""
+        # Cells run counter-clockwise, so a cell lies on the left of an edge that it runs along forward.
         cells = np.full((len(self.ends), 2), OUTSIDE)
         cells[self.sides, np.where(self.forward, 0, 1)] = self.cell_of
         return cells
@@ -106,11 +105,11 @@ class Complex:
         places = spans(self.starts[chosen], counts)
         edges, sides = np.unique(self.sides[places], return_inverse=True)
         vertices, corners = np.unique(self.corners[places], return_inverse=True)
-        renumbered = np.empty(len(self.points), dtype=np.int64)
-        renumbered[vertices] = np.arange(len(vertices))
+        number = np.empty(len(self.points), dtype=np.int64)
+        number[vertices] = np.arange(len(vertices))
         part = Complex(
             self.points[vertices],
-            renumbered[self.ends[edges]],
+            number[self.ends[edges]],
             self.operator[edges],
             self.unit[edges],
             self.chain[edges],
@@ -120,7 +119,19 @@ class Complex:
         )
         return part, vertices, edges
 
+    def compact(self) -> tuple[Complex, np.ndarray]:
+        """The complex without vertices that no cell has, and the places of the others among all."""
+        if self.used.all():
+            return self, np.arange(len(self.points))
+        part, vertices, _ = self.cells(np.arange(len(self.counts)))
+        return part, vertices
+
 
 def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The area that pairs of plane vectors (..., 2) span."""
+    """The area that pairs of plane vectors (..., 2) span; above 0 where b points to the left of a."""
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
+
+
+def keys_of(points: np.ndarray) -> np.ndarray:
+    """Points (n, 2) as complex numbers, which numpy sorts and compares as wholes."""
+    return points[:, 0] + 1j * points[:, 1]

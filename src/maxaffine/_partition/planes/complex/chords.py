@@ -1,4 +1,10 @@
-"""Chords: within a cell the zero set of an affine function is a segment between two places of the cell's boundary."""
+"""Chords: within a cell the zero set of an affine function is a segment between two places of the cell's boundary.
+
+A chord is known by where it starts and ends around its cell, not by coordinates. So what can be asked of chords is
+combinatorial: two of them cross exactly when their ends interleave around the cell, and no rounding can make one chord
+cross another an impossible number of times. Coordinates only say where along a chord a crossing lies, and whether two
+crossings can be told apart; where they cannot, one is taken now and the other in the next round.
+"""
 
 from __future__ import annotations
 
@@ -15,59 +21,46 @@ from maxaffine.errors import PartitionError
 # Corners this much closer to zero than the farthest one are taken for zeros, one after the other, where rounding made
 # the signs around a cell alternate more than twice, which no affine function does.
 LENIENCE = (1e-11, 1e-9, 1e-7, 1e-5)
+PAIRS_AT_ONCE = 2**21
 
 
 @dataclass(frozen=True, eq=False)
 class Chords:
-    """Segments across cells; the half-edges are those of the cut complex.
+    """Segments across cells; the half-edges are those of the cut complex."""
 
-    Attributes:
-        function: (c,) the function that is zero on each.
-        start: (c,) half-edge at whose first corner the chord starts; increasing.
-        end: (c,) half-edge of the same cell at whose first corner it ends; ``start < end``.
-        coincident: (k, 2) pairs of a chord and a further function that is zero on it.
-    """
+    function: np.ndarray  # (c,) the function that is zero on each
+    start: np.ndarray  # (c,) half-edge at whose first corner the chord starts; increasing
+    end: np.ndarray  # (c,) half-edge of the same cell at whose first corner it ends; ``start < end``
+    coincident: np.ndarray  # (k, 2) pairs of a chord and a further function that is zero on it
 
-    function: np.ndarray
-    start: np.ndarray
-    end: np.ndarray
-    coincident: np.ndarray
-
-    def chosen(self, kept: np.ndarray) -> Chords:
+    def subset(self, kept: np.ndarray) -> Chords:
         """Those where the mask is true."""
         number = np.cumsum(kept) - 1
         pairs = self.coincident[kept[self.coincident[:, 0]]]
         pairs = np.stack([number[pairs[:, 0]], pairs[:, 1]], 1)
         return Chords(self.function[kept], self.start[kept], self.end[kept], pairs)
 
+    def functions_of(self, some: np.ndarray) -> np.ndarray:
+        """The functions that are zero on the chords where the mask is true."""
+        return np.concatenate([self.function[some], self.coincident[some[self.coincident[:, 0]], 1]])
+
 
 @dataclass(frozen=True, eq=False)
 class Zeros:
-    """What chords are made from.
+    """What chords are made from."""
 
-    Attributes:
-        cells: The complex before its edges were cut.
-        table: (V, M) the functions at its vertices, zeros exact.
-        cuts: Where they change sign on edges.
-        result: The complex after the cuts.
-        allowed: Increasing ``cell * M + function``: the pairs that are looked at; all of them when None.
-        tolerance: A distance in the plane.
-    """
-
-    cells: Complex
-    table: np.ndarray
-    cuts: Cuts
-    result: CutComplex
+    cells: Complex  # the complex before its edges were cut
+    table: np.ndarray  # (V, M) the functions at its vertices, zeros exact
+    cuts: Cuts  # where they change sign on edges
+    result: CutComplex  # the complex after the cuts
+    # Increasing ``cell * M + function``: the pairs that are looked at; all of them when None.
     allowed: np.ndarray | None
-    tolerance: float
+    tolerance: float  # a distance in the plane
 
     def chords(self) -> Chords | None:
-        """The chord of every function in every cell in which it changes sign.
-
-        Returns:
-            The chords; None where some signs fit no affine function and corners were taken for zeros in the table.
-            A sign belongs to a vertex and a function, so all cells around it have to be looked at anew.
-        """
+        """The chord of every function in every cell in which it changes sign; None where the table was changed."""
+        # Some signs fit no affine function, and corners were taken for zeros in the table: a sign belongs to a vertex
+        # and a function, so all cells around it have to be looked at anew.
         half, function, position = incidences(self.cells, self.cuts, self.result)
         key = self.cells.cell_of[half] * self.table.shape[1] + function
         if self.allowed is not None:
@@ -75,9 +68,9 @@ class Zeros:
             half, function, position, key = half[kept], function[kept], position[kept], key[kept]
         special = self._touched_pairs()
         order = np.argsort(key, kind="stable")
-        groups, counts = np.unique(key, return_counts=True)
+        pairs, counts = np.unique(key, return_counts=True)
         # Two cuts and no zero: the chord joins them. All else is found by walking around the cell.
-        special = np.union1d(special, groups[counts != 2])
+        special = np.union1d(special, pairs[counts != 2])
         if len(special):
             order = order[~_among(key[order], special)]
         ends = position[order].reshape(-1, 2)
@@ -133,12 +126,14 @@ class Zeros:
         counts = cells.counts[cell]
         half, pair = spans(cells.starts[cell], counts), owners(counts)
         values = self.table[cells.corners[half], function[pair]]
+        # Zeros are passed over: a change of sign lies between two corners that are not zero.
         strict = values != 0
         half, pair, positive = half[strict], pair[strict], values[strict] > 0
         rows = starts_of(np.bincount(pair, minlength=len(pairs)))
         following = np.arange(1, len(half) + 1)
         following[rows[1:][np.diff(rows) > 0] - 1] = rows[:-1][np.diff(rows) > 0]
         change = np.flatnonzero(positive != positive[following])
+        # Around a ring signs change an even number of times, so at most two means two or none.
         regular = np.bincount(pair[change], minlength=len(pairs)) <= 2
         return half[change], half[following[change]], pair[change], regular
 
@@ -204,9 +199,6 @@ def _sort(function: np.ndarray, start: np.ndarray, end: np.ndarray) -> Chords:
     return Chords(function[fresh], start[fresh], end[fresh], coincident)
 
 
-PAIRS_AT_ONCE = 2**21
-
-
 @dataclass(frozen=True, eq=False)
 class Crossings:
     """Where chords cross: chord ``first`` starts before chord ``second`` around their cell.
@@ -216,78 +208,42 @@ class Crossings:
         second: (x,) chord.
         on_first: (x,) place on the first chord, from 0 at its start to 1 at its end.
         on_second: (x,) place on the second.
+        reach: (x,) a distance in the plane: how exactly the place is known.
     """
 
     first: np.ndarray
     second: np.ndarray
     on_first: np.ndarray
     on_second: np.ndarray
+    reach: np.ndarray
 
-    def chosen(self, kept: np.ndarray) -> Crossings:
+    def subset(self, kept: np.ndarray) -> Crossings:
         """Those where the mask is true."""
-        return Crossings(self.first[kept], self.second[kept], self.on_first[kept], self.on_second[kept])
+        return Crossings(
+            self.first[kept], self.second[kept], self.on_first[kept], self.on_second[kept], self.reach[kept]
+        )
 
 
-def find_crossings(cells: Complex, chords: Chords, tolerance: float) -> tuple[Crossings, np.ndarray]:
-    """Find the crossings: two chords cross exactly when their ends interleave around the cell.
-
-    Args:
-        cells: The complex after the cuts.
-        chords: The chords of all its cells.
-        tolerance: A distance in the plane.
-
-    Returns:
-        The crossings, and how exactly each is known.
-    """
+def find_crossings(cells: Complex, chords: Chords, tolerance: float) -> Crossings:
+    """Find the crossings of the chords of all cells, after the cuts."""
     first, second = _crossing_pairs(chords)
     start = cells.points[cells.corners[chords.start]]
     along = cells.points[cells.corners[chords.end]] - start
+    # s + a u = t + b v, solved by the cross product with v and with u.
     span = cross(along[first], along[second])
     gap = start[second] - start[first]
     with np.errstate(divide="ignore", invalid="ignore"):
         on_first, on_second = cross(gap, along[second]) / span, cross(gap, along[first]) / span
     length = np.hypot(*along.T)
-    # Ends are known to the tolerance; crossings at a small angle are known less exactly.
+    # Ends are known to the tolerance; crossings at a small angle are known less exactly, by the angle's sine.
     reach = tolerance * length[first] * length[second] / np.maximum(np.abs(span), np.finfo(float).tiny)
-    return Crossings(first, second, on_first, on_second), reach
-
-
-def told_apart(
-    cells: Complex, chords: Chords, found: Crossings, reach: np.ndarray
-) -> tuple[Chords, Crossings, np.ndarray]:
-    """Put off chords whose crossings could not be told apart.
-
-    Where crossings of one chord lie closer than they are known to each other or to its ends (three units through one
-    point), only one of them is kept, and the other chords wait for the next round, in which the point is a vertex.
-
-    Args:
-        cells: The complex after the cuts.
-        chords: The chords of all its cells.
-        found: Their crossings.
-        reach: (x,) how exactly each crossing is known.
-
-    Returns:
-        The chords kept, their crossings, and the functions of the chords put off.
-    """
-    length = np.hypot(*(cells.points[cells.corners[chords.end]] - cells.points[cells.corners[chords.start]]).T)
-    waiting = np.zeros(len(length), dtype=bool)
-    while (further := _too_close(found, length, chords.function, reach)).any():
-        waiting |= further
-        kept = ~(waiting[found.first] | waiting[found.second])
-        found, reach = found.chosen(kept), reach[kept]
-    if not waiting.any():
-        return chords, found, np.zeros(0, dtype=np.int64)
-    number = np.cumsum(~waiting) - 1
-    found = replace(found, first=number[found.first], second=number[found.second])
-    put_off = np.unique(np.concatenate([chords.function[waiting], _coincident(chords, waiting)]))
-    return chords.chosen(~waiting), found, put_off
-
-
-def _coincident(chords: Chords, waiting: np.ndarray) -> np.ndarray:
-    return chords.coincident[waiting[chords.coincident[:, 0]], 1]
+    return Crossings(first, second, on_first, on_second, reach)
 
 
 def _crossing_pairs(chords: Chords) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of chords whose ends interleave around their cell."""
+    # Chords stand in the order of their starts, so those that start within a chord are a run after it. Half-edges are
+    # numbered through, so the run never leaves the cell. Of the run those cross that start later and end later.
     begins = np.arange(1, len(chords.start) + 1)
     counts = np.maximum(np.searchsorted(chords.start, chords.end, "left") - begins, 0)
     firsts, seconds = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
@@ -304,16 +260,34 @@ def _crossing_pairs(chords: Chords) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(firsts), np.concatenate(seconds)
 
 
-def _too_close(found: Crossings, length: np.ndarray, function: np.ndarray, reach: np.ndarray) -> np.ndarray:
-    """Which chords must wait; ``reach`` says how exactly each crossing is known."""
+def tell_apart(cells: Complex, chords: Chords, found: Crossings) -> tuple[Chords, Crossings, np.ndarray]:
+    """The chords whose crossings can be told apart, their crossings, and the functions of the chords that wait."""
+    # Where crossings of one chord lie closer than they are known to each other or to its ends (three units through one
+    # point), only one of them is kept, and the other chords wait for the next round, in which the point is a vertex.
+    length = np.hypot(*(cells.points[cells.corners[chords.end]] - cells.points[cells.corners[chords.start]]).T)
     waiting = np.zeros(len(length), dtype=bool)
+    while (further := _too_close(found, length, chords.function)).any():
+        waiting |= further
+        found = found.subset(~(waiting[found.first] | waiting[found.second]))
+    if not waiting.any():
+        return chords, found, np.zeros(0, dtype=np.int64)
+    number = np.cumsum(~waiting) - 1
+    found = replace(found, first=number[found.first], second=number[found.second])
+    return chords.subset(~waiting), found, np.unique(chords.functions_of(waiting))
+
+
+def _too_close(found: Crossings, length: np.ndarray, function: np.ndarray) -> np.ndarray:
+    """(c,) which chords must wait, so that the other crossings can be told apart."""
+    waiting = np.zeros(len(length), dtype=bool)
+    # The chord of the later function waits. So the first of all functions never does, and every round finishes one.
     later = np.where(function[found.first] > function[found.second], found.first, found.second)
     for chord, at in ((found.first, found.on_first), (found.second, found.on_second)):
-        inside = (at * length[chord] > reach) & ((1 - at) * length[chord] > reach)
+        inside = (at * length[chord] > found.reach) & ((1 - at) * length[chord] > found.reach)
         waiting[later[~inside]] = True
-    entry, near = close_along(found, length, reach)
+    entry, near = close_along(found, length)
     if not near.any():
         return waiting
+    # Of each run of crossings along a chord that lie too close to tell apart, the chord with the lowest function stays.
     other = np.concatenate([found.second, found.first])[entry]
     apart = np.ones(len(entry), dtype=bool)
     apart[1:] = ~near
@@ -325,21 +299,13 @@ def _too_close(found: Crossings, length: np.ndarray, function: np.ndarray, reach
     return waiting
 
 
-def close_along(found: Crossings, length: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Crossings in order along their chords, and which neighbors cannot be told apart.
-
-    Args:
-        found: The crossings.
-        length: (c,) of the chords.
-        reach: (x,) how exactly each crossing is known.
-
-    Returns:
-        (2 x,) places among the crossings as their first chords have them, then as their second ones have; and for every
-        two neighbors whether they lie on one chord, closer than they are known.
-    """
+def close_along(found: Crossings, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Crossings in order along chords of a length (c,), and which neighbors cannot be told apart."""
+    # (2 x,) places among the crossings as their first chords have them, then as their second ones have; and for every
+    # two neighbors whether they lie on one chord, closer than they are known.
     chord = np.concatenate([found.first, found.second])
     at = np.concatenate([found.on_first, found.on_second])
     order = np.lexsort((at, chord))
-    chord, at, reach = chord[order], at[order], np.concatenate([reach, reach])[order]
+    chord, at, reach = chord[order], at[order], np.concatenate([found.reach, found.reach])[order]
     near = (at[1:] - at[:-1]) * length[chord[1:]] <= np.maximum(reach[1:], reach[:-1])
     return order, near & (chord[1:] == chord[:-1])

@@ -1,4 +1,9 @@
-"""First half of a round: edges are cut where functions change sign, and all cells around take the new vertices."""
+"""First half of a round: edges are cut where functions change sign, and all cells around take the new vertices.
+
+Whether an edge is cut, and where, is decided once per edge, from the signs at its two ends. Both of its cells then get
+the same vertices in the same order, whatever rounding did: neighbors cannot disagree. This is why edges come first and
+cells, which read off their chords from the cuts, second.
+"""
 
 from __future__ import annotations
 
@@ -12,57 +17,39 @@ from maxaffine._partition.planes.complex.ragged import owners, places, spans, st
 
 @dataclass(frozen=True, eq=False)
 class Cuts:
-    """Where functions change sign on edges.
+    """Where functions change sign on edges."""
 
-    Attributes:
-        edge: (n,) edges, increasing.
-        function: (n,) functions.
-        vertex: (n,) the new vertex, counted from 0; cuts of one edge that coincide share it.
-        first: (new,) place in the lists above of the first cut of each new vertex.
-        at: (new,) where on its edge each new vertex lies, from 0 at its first end to 1 at its second.
-    """
-
-    edge: np.ndarray
-    function: np.ndarray
-    vertex: np.ndarray
-    first: np.ndarray
-    at: np.ndarray
+    edge: np.ndarray  # (n,) edges, increasing
+    function: np.ndarray  # (n,) functions
+    vertex: np.ndarray  # (n,) the new vertex, counted from 0; cuts of one edge that coincide share it
+    first: np.ndarray  # (new,) place in the lists above of the first cut of each new vertex
+    at: np.ndarray  # (new,) where on its edge each new vertex lies, from 0 at its first end to 1 at its second
 
 
 def find_cuts(
     cells: Complex, table: np.ndarray, least: np.ndarray, crossed: tuple[np.ndarray, np.ndarray], tolerance: float
 ) -> Cuts:
-    """Locate the crossings of edges and functions.
-
-    A cut closer than the tolerance to an end of its edge becomes a zero at that end (in ``table``, which changes);
-    cuts closer than that to each other become one vertex, and so do those of functions so flat along the edge that
-    rounding moves their zero farther.
-
-    Args:
-        cells: The complex.
-        table: (V, M) values of the functions at the vertices.
-        least: (M,) what counts as zero of each.
-        crossed: Edges and functions of opposite signs at their ends, sorted by edge.
-        tolerance: A distance in the plane.
-
-    Returns:
-        The cuts.
-    """
+    """Where each function of the table (V, M) changes sign on the edges that it crosses; the table may get zeros."""
     edge, function = crossed
     lengths = np.hypot(*(cells.points[cells.ends[:, 1]] - cells.points[cells.ends[:, 0]]).T)
     while True:
+        # A function is affine along an edge, so its zero divides the edge as its values at the ends say.
         a, b = cells.ends[edge, 0], cells.ends[edge, 1]
         start, end = table[a, function], table[b, function]
         at = start / (start - end)
         near_start, near_end = at * lengths[edge] <= tolerance, (1 - at) * lengths[edge] <= tolerance
         if not (near_start.any() or near_end.any()):
             break
+        # A cut that close to an end is the end itself. The function is then zero there for all edges around it, whose
+        # cuts by that function go too; so all are looked at again. Zeros only become more, so this ends.
         table[a[near_start], function[near_start]] = 0
         table[b[near_end], function[near_end]] = 0
         kept = (table[a, function] != 0) & (table[b, function] != 0)
         edge, function = edge[kept], function[kept]
     order = np.lexsort((function, at, edge))
     edge, function, at = edge[order], function[order], at[order]
+    # A value is known to its ``least`` only, so the zero of a function that is flat along the edge is known to that
+    # over the slope: where this is more than the tolerance, such a cut may join others that lie within it.
     length = lengths[edge]
     fall = np.abs(table[cells.ends[edge, 0], function] - table[cells.ends[edge, 1], function])
     reach = least[function] * length / fall
@@ -97,6 +84,7 @@ def _join(
     found[solid] = at[solid[fresh]][np.cumsum(fresh) - 1]
     count = len(edge)
     place = np.arange(count)
+    # The last solid cut before each one, and the next after it; at the ends of the list there may be none.
     before = np.maximum.accumulate(np.where(flat, -1, place))
     after = np.minimum.accumulate(np.where(flat, count, place)[::-1])[::-1]
     left = flat.copy()
@@ -115,17 +103,11 @@ def _join(
 
 @dataclass(frozen=True, eq=False)
 class CutComplex:
-    """The complex with its edges cut: as many cells as before, with more corners.
+    """The complex with its edges cut: as many cells as before, with more corners."""
 
-    Attributes:
-        cells: The complex; its new vertices come after the old ones.
-        places: (old H + 1,) where the pieces of each old half-edge start among the new half-edges.
-        pieces: (old E,) in how many pieces each old edge was cut.
-    """
-
-    cells: Complex
-    places: np.ndarray
-    pieces: np.ndarray
+    cells: Complex  # the complex; its new vertices come after the old ones
+    places: np.ndarray  # (old H + 1,) where the pieces of each old half-edge start among the new half-edges
+    pieces: np.ndarray  # (old E,) in how many pieces each old edge was cut
 
 
 def cut(cells: Complex, cuts: Cuts) -> CutComplex:
@@ -133,7 +115,7 @@ def cut(cells: Complex, cuts: Cuts) -> CutComplex:
     count, old = len(cells.points), len(cells.ends)
     edge = cuts.edge[cuts.first]
     pieces = np.bincount(edge, minlength=old) + 1
-    offsets = starts_of(pieces)
+    offsets = starts_of(pieces)  # the pieces of an edge stand together, in the order of the edge
     a, b = cells.points[cells.ends[edge, 0]], cells.points[cells.ends[edge, 1]]
     points = np.concatenate([cells.points, a + cuts.at[:, None] * (b - a)])
     ends = np.empty((old + len(edge), 2), dtype=np.int64)
@@ -145,6 +127,7 @@ def cut(cells: Complex, cuts: Cuts) -> CutComplex:
     parent = owners(pieces)
     counts = pieces[cells.sides]
     half, place = owners(counts), places(counts)
+    # A cell that runs against its edge meets the pieces in reverse.
     forward, last = cells.forward[half], counts[half] - 1
     sides = offsets[cells.sides[half]] + np.where(forward, place, last - place)
     corners = ends[sides, np.where(forward, 0, 1)]
@@ -163,22 +146,14 @@ def cut(cells: Complex, cuts: Cuts) -> CutComplex:
 
 
 def incidences(cells: Complex, cuts: Cuts, result: CutComplex) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Every cut as each of the cells beside it sees it.
-
-    Args:
-        cells: The complex before the cuts.
-        cuts: The cuts.
-        result: The complex after them.
-
-    Returns:
-        The old half-edge, the function, and the new half-edge that starts at the cut.
-    """
+    """Every cut as each of its cells sees it: old half-edge, function, and the new half-edge that starts at the cut."""
     per_edge = np.bincount(cuts.edge, minlength=len(cells.ends))
     first = starts_of(per_edge)
     first_vertex = starts_of(result.pieces - 1)
     counts = per_edge[cells.sides]
     half = owners(counts)
     which = spans(first[cells.sides], counts)
+    # The k-th vertex along an edge starts its k-th piece forward, and the k-th from the end backward.
     place = cuts.vertex[which] - first_vertex[cells.sides[half]] + 1
     there = np.where(cells.forward[half], place, result.pieces[cells.sides[half]] - place)
     return half, cuts.function[which], result.places[half] + there

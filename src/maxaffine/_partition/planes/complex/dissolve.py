@@ -1,4 +1,9 @@
-"""Edges taken out again, and the vertices that are then corners of nothing."""
+"""Edges taken out again, and the vertices that are then corners of nothing.
+
+Some edges are drawn to find others: spokes through a point where much ties, and whole chords on which two entries of a
+maximum are equal, though a third wins on a part of them. Taking an edge out is the reverse of a division: the walk
+around the united cell goes from edge to edge as before, and passes over what is dropped.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +15,7 @@ from maxaffine._partition.planes.complex.ragged import owners, places, starts_of
 
 
 def unite(cells: Complex, dropped: np.ndarray, loose: np.ndarray, tolerance: float) -> Complex:
-    """Unite cells across edges as :func:`dissolve` does, except those whose union would not be convex.
-
-    Args:
-        cells: The complex.
-        dropped: (E,) bool, the edges between cells that become one.
-        loose: (V,) bool, the vertices that go where only two edges are left at them.
-        tolerance: A distance in the plane that a corner may lie inside the line between its neighbors.
-
-    Returns:
-        The complex without them.
-    """
+    """Unite cells as :func:`dissolve` does, but for those whose union would have a dent beyond the tolerance."""
     done, member = _dissolve(cells, dropped, loose)
     bent = np.unique(done.cell_of[bends(done) > 4 * tolerance]) if dropped.any() else ()
     if not len(bent):
@@ -33,6 +28,8 @@ def unite(cells: Complex, dropped: np.ndarray, loose: np.ndarray, tolerance: flo
 
 def groups(pairs: np.ndarray, count: int) -> np.ndarray:
     """The least number among all that pairs (n, 2) of numbers below a count join to each: (count,)."""
+    # A label is a number of the same group, at most one's own. Where a pair disagrees, the label of both labels sinks
+    # to the lower one, and following labels of labels halves the way to the least.
     label = np.arange(count)
     while (label[pairs[:, 0]] != label[pairs[:, 1]]).any():
         low = label[pairs].min(1)
@@ -55,17 +52,7 @@ def bends(cells: Complex) -> np.ndarray:
 
 
 def dissolve(cells: Complex, dropped: np.ndarray, loose: np.ndarray) -> Complex:
-    """Unite cells across edges.
-
-    Args:
-        cells: The complex.
-        dropped: (E,) bool, the edges between cells that become one; what they unite must be convex.
-        loose: (V,) bool, the vertices that go where only two edges are left at them, whether or not any edge was
-            dropped; no vertex is renumbered.
-
-    Returns:
-        The complex without them.
-    """
+    """Unite cells across the dropped edges (E,), to convex unions; loose vertices (V,) with two edges left go too."""
     return _dissolve(cells, dropped, loose)[0]
 
 
@@ -76,6 +63,8 @@ def _dissolve(cells: Complex, dropped: np.ndarray, loose: np.ndarray) -> tuple[C
     twin = np.full((len(cells.ends), 2), -1)
     twin[cells.sides, cells.forward.astype(np.int64)] = np.arange(len(cells.sides))
     other = twin[cells.sides, 1 - cells.forward.astype(np.int64)]
+    # The half-edge after one that stays: where it is dropped, the walk goes on in the cell beyond, after its twin. This
+    # turns around one vertex, and ends at the latest at the edge along which the walk came.
     kept = np.flatnonzero(~dropped[cells.sides])
     following = cells.following[kept]
     while (passing := np.flatnonzero(dropped[cells.sides[following]])).size:
@@ -84,13 +73,12 @@ def _dissolve(cells: Complex, dropped: np.ndarray, loose: np.ndarray) -> tuple[C
     number[kept] = np.arange(len(kept))
     starts, order = cycles(number[following])
     half = kept[order]
+    # A loose vertex with two edges left is a corner of nothing: its edges become one.
     degree = np.bincount(cells.ends[np.unique(cells.sides[half])].ravel(), minlength=len(cells.points))
+    stays = (degree != 2) | ~loose
+    half, starts = _from_a_corner(half, starts, stays[cells.corners[half]])
     corner = cells.corners[half]
-    stays = (degree[corner] != 2) | ~loose[corner]
-    half, starts = _from_a_corner(half, starts, stays)
-    corner = cells.corners[half]
-    stays = (degree[corner] != 2) | ~loose[corner]
-    runs = np.flatnonzero(stays)
+    runs = np.flatnonzero(stays[corner])
     # The pieces of an edge are the same from both sides: the least of them names the whole.
     edge = np.minimum.reduceat(cells.sides[half], runs)
     begin = corner[runs]

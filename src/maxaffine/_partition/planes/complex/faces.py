@@ -1,4 +1,10 @@
-"""Second half of a round: the cells that chords divide are traced anew."""
+"""Second half of a round: the cells that chords divide are traced anew.
+
+A division of one cell by many crossing chords has no simple formula, but a simple rule: walk along half-edges, and at
+every vertex turn left as far as possible; each closed walk is a cell. "The next half-edge" is one array, so all cells
+of all divisions are the cycles of one permutation, which doubling finds in as many steps as the longest has binary
+digits.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +19,14 @@ from maxaffine._partition.planes.complex.ragged import spans, starts_of
 
 @dataclass(frozen=True, eq=False)
 class Chains:
-    """Chords as chains of edges from crossing to crossing.
+    """Chords as chains of edges from crossing to crossing."""
 
-    Attributes:
-        starts: (c + 1,) where each chord's edges start.
-        ends: (edges, 2) vertices.
-        before_first: (x,) for every crossing, the edge of the first chord that ends there (the next one starts there).
-        before_second: The same of the second chord.
-        vertex: (x,) the vertex of each crossing.
-    """
-
-    starts: np.ndarray
-    ends: np.ndarray
+    starts: np.ndarray  # (c + 1,) where each chord's edges start
+    ends: np.ndarray  # (edges, 2) vertices
+    # (x,) for every crossing, the edge of the first chord that ends there (the next one starts there).
     before_first: np.ndarray
-    before_second: np.ndarray
-    vertex: np.ndarray
+    before_second: np.ndarray  # the same of the second chord
+    vertex: np.ndarray  # (x,) the vertex of each crossing
 
 
 def chain(cells: Complex, chords: Chords, found: Crossings) -> Chains:
@@ -51,19 +50,7 @@ def chain(cells: Complex, chords: Chords, found: Crossings) -> Chains:
 def trace(
     cells: Complex, chords: Chords, chains: Chains, points: np.ndarray, operator: int, units: np.ndarray
 ) -> Complex:
-    """The complex in which the chords are edges.
-
-    Args:
-        cells: The complex after the cuts.
-        chords: The chords.
-        chains: Their edges.
-        points: Coordinates of the crossings.
-        operator: Number of the operator whose boundary the chords are.
-        units: Its unit, for every function.
-
-    Returns:
-        The new complex: the cells that no chord divides, then the others' parts.
-    """
+    """The cut complex with chords as edges, crossings at (x, 2): cells that none divides, then the others' parts."""
     divided = np.zeros(len(cells.starts) - 1, dtype=bool)
     divided[cells.cell_of[chords.start]] = True
     whole = np.flatnonzero(~divided)
@@ -91,20 +78,10 @@ def trace(
 
 
 def _following(rim: np.ndarray, start: np.ndarray, end: np.ndarray, chains: Chains) -> np.ndarray:
-    """The next half-edge around each new cell.
-
-    Half-edges: the old boundaries, then two per chord edge (along it, against it). Arriving at a vertex, the next
-    half-edge is the one that turns left most: the cell lies on the left.
-
-    Args:
-        rim: (H,) the next half-edge along each old boundary.
-        start: (c,) half-edge of the old boundary at whose first corner each chord starts.
-        end: (c,) likewise where it ends.
-        chains: The chords' edges.
-
-    Returns:
-        (H + 2 * edges,) the next half-edge.
-    """
+    """(H + 2 * edges,) the next half-edge around each new cell."""
+    # Half-edges: the old boundaries (H,), then two per chord edge, along it and against it. ``rim`` is the next one
+    # along each old boundary; ``start`` and ``end`` are those at whose first corner each chord starts and ends.
+    # Arriving at a vertex, the next half-edge is the one that turns left most: the cell lies on the left.
     count = len(rim)
     along, against = count + 2 * np.arange(len(chains.ends)), count + 2 * np.arange(len(chains.ends)) + 1
     following = np.concatenate([rim, np.full(2 * len(chains.ends), -1)])
@@ -119,6 +96,8 @@ def _following(rim: np.ndarray, start: np.ndarray, end: np.ndarray, chains: Chai
     arriving = np.concatenate([against[first], along[last]])
     order = np.lexsort((other, turn, place))
     place, outgoing, arriving = place[order], outgoing[order], arriving[order]
+    # Who arrives along a chord turns left most into the chord before it in that order, or into the boundary that
+    # leaves the corner where there is none.
     alone = np.ones(len(place), dtype=bool)
     alone[1:] = place[1:] != place[:-1]
     following[arriving] = np.where(alone, place, np.roll(outgoing, 1))
@@ -129,6 +108,9 @@ def _following(rim: np.ndarray, start: np.ndarray, end: np.ndarray, chains: Chai
     leaving[place[final]] = outgoing[final]
     turned = leaving[rim] >= 0
     following[:count][turned] = leaving[rim[turned]]
+    # Where chords cross, the first starts before the second around the cell, so seen along the first the second runs
+    # from its right to its left: along the first, left is along the second; along the second, left is back on the
+    # first; and so on around the crossing.
     a, b = chains.before_first, chains.before_second
     following[along[a]] = along[b + 1]
     following[along[b]] = against[a]
@@ -139,6 +121,7 @@ def _following(rim: np.ndarray, start: np.ndarray, end: np.ndarray, chains: Chai
 
 def cycles(following: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The cycles of a permutation, one after the other: where each starts, and the elements in order."""
+    # The least element of a cycle leads it. By doubling: after k steps each element knows the least of 2^k ahead.
     leader, ahead = np.arange(len(following)), following
     while True:
         smaller = np.minimum(leader, leader[ahead])
@@ -157,6 +140,7 @@ def cycles(following: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if np.array_equal(further, steps):
             break
         steps, ahead = further, ahead[ahead]
+    # An element that is s steps before the leader of a cycle of n stands at place n - s, the leader itself at 0.
     cycle = number[leader]
     place = np.where(steps == 0, 0, np.diff(starts)[cycle] - steps)
     order = np.empty(len(following), dtype=np.int64)

@@ -24,41 +24,23 @@ ROUNDS = 6
 
 @dataclass(frozen=True, eq=False)
 class Hub:
-    """A common point of chords.
+    """A common point of chords."""
 
-    Attributes:
-        cell: The cell that it lies in.
-        point: Where.
-        directions: (2, 2) of two of the chords, as far from parallel as any.
-        functions: Those whose chords pass through it.
-    """
-
-    cell: int
-    point: np.ndarray
-    directions: np.ndarray
-    functions: np.ndarray
+    cell: int  # the cell that it lies in
+    point: np.ndarray  # where it lies
+    directions: np.ndarray  # (2, 2) of two of the chords, as far from parallel as any
+    functions: np.ndarray  # those whose chords pass through it
 
 
-def find_hubs(cells: Complex, chords: Chords, found: Crossings, reach: np.ndarray, tolerance: float) -> list[Hub]:
-    """Find points through which at least a few chords pass.
-
-    Args:
-        cells: The complex after the cuts.
-        chords: The chords of all its cells.
-        found: Their crossings.
-        reach: (x,) how exactly each crossing is known.
-        tolerance: A distance in the plane.
-
-    Returns:
-        The points with the most chords, one for each.
-    """
-    sharp = reach <= SHARP * tolerance
-    found, reach = found.chosen(sharp), reach[sharp]
+def find_hubs(cells: Complex, chords: Chords, found: Crossings, tolerance: float) -> list[Hub]:
+    """The points through which at least a few chords pass, those with the most first, no two of them close together."""
+    found = found.subset(found.reach <= SHARP * tolerance)
     start = cells.points[cells.corners[chords.start]]
     along = cells.points[cells.corners[chords.end]] - start
     length = np.hypot(*along.T)
-    # Crossings next to one another along a chord, closer than they are known, are one point.
-    entry, near = close_along(found, length, reach)
+    # Crossings next to one another along a chord, closer than they are known, are one point. A group of them has as
+    # many chords as different ones cross in it.
+    entry, near = close_along(found, length)
     place = entry % len(found.first) if len(found.first) else entry
     group = groups(np.stack([place[:-1], place[1:]], 1)[near], len(found.first))
     keys = np.unique(np.concatenate([group, group]) * len(length) + np.concatenate([found.first, found.second]))
@@ -67,32 +49,37 @@ def find_hubs(cells: Complex, chords: Chords, found: Crossings, reach: np.ndarra
     for number in label[count >= FEW][np.argsort(-count[count >= FEW], kind="stable")][:AT_ONCE]:
         own = np.flatnonzero(group == number)
         cell = int(cells.cell_of[chords.start[found.first[own[0]]]])
-        inside = np.flatnonzero(cells.cell_of[chords.start] == cell)
+        inside = cells.cell_of[chords.start] == cell
         direction = along[inside] / length[inside, None]
         crossing = start[found.first[own]] + found.on_first[own, None] * along[found.first[own]]
+        # The median of the crossings is near enough to start from; the fit then looks at all chords of the cell, also
+        # those that crossed none of the others here.
         point = _fit(np.median(crossing, axis=0), start[inside], direction, tolerance)
         through = np.abs(cross(direction, point - start[inside])) <= tolerance
         if through.sum() < FEW or not _clear(cells, cell, point, tolerance):
             continue
         if any(np.hypot(*(hub.point - point)) <= SHARP * tolerance for hub in hubs):
             continue
-        members, ways = inside[through], direction[through]
+        members = np.zeros(len(length), dtype=bool)
+        members[np.flatnonzero(inside)[through]] = True
+        # The spokes run along the longest chord, whose direction is known best, and the one most across it.
+        ways = direction[through]
         one = ways[length[members].argmax()]
         other = ways[np.abs(cross(ways, one)).argmax()]
-        functions = np.concatenate([chords.function[members], *_coincident(chords, members)])
-        hubs.append(Hub(cell, point, np.stack([one, other]), functions))
+        hubs.append(Hub(cell, point, np.stack([one, other]), chords.functions_of(members)))
     return hubs
 
 
 def _fit(point: np.ndarray, start: np.ndarray, direction: np.ndarray, tolerance: float) -> np.ndarray:
     """The point from which lines lie least far, by sums of distances: lines known badly do not move it."""
+    # Least squares, weighted anew in each round by one over the distance, has the least sum of distances as its limit.
     normal = np.stack([-direction[:, 1], direction[:, 0]], 1)
     for _ in range(ROUNDS):
         away = ((point - start) * normal).sum(1)
         near = np.abs(away) <= SHARP * tolerance
         weight = 1 / np.maximum(np.abs(away[near]), 1e-5 * tolerance)
         matrix = (normal[near] * weight[:, None]).T @ normal[near]
-        if np.linalg.det(matrix) <= 0:
+        if np.linalg.det(matrix) <= 0:  # all that are near are parallel
             break
         point = point - np.linalg.solve(matrix, normal[near].T @ (weight * away[near]))
     return point
@@ -103,7 +90,3 @@ def _clear(cells: Complex, cell: int, point: np.ndarray, tolerance: float) -> bo
     corners = cells.points[cells.corners[cells.starts[cell] : cells.starts[cell + 1]]]
     step = np.roll(corners, -1, axis=0) - corners
     return bool((cross(step, point - corners) > SHARP * tolerance * np.hypot(*step.T)).all())
-
-
-def _coincident(chords: Chords, members: np.ndarray) -> list[np.ndarray]:
-    return [chords.coincident[np.isin(chords.coincident[:, 0], members), 1]]

@@ -1,8 +1,12 @@
-"""Signs of many functions at many vertices, packed into bits: which edges and cells does a zero set cross?"""
+"""Signs of many functions at many vertices, packed into bits: which edges and cells does a zero set cross?
+
+An edge is crossed by few of hundreds of functions, and finding these pairs is where most of the time would go. A sign
+is two bits, so one word holds 64 functions, and "opposite signs at the ends" is two ANDs and an OR over all of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,17 +19,11 @@ CHUNK_WORDS = 2**20
 
 @dataclass(frozen=True, eq=False)
 class Signs:
-    """The sign of M functions at V vertices.
+    """The sign of M functions at V vertices."""
 
-    Attributes:
-        above: (V, words) uint64, bit j of a row set where function j is positive.
-        below: The same where it is negative.
-        count: M.
-    """
-
-    above: np.ndarray
-    below: np.ndarray
-    count: int
+    above: np.ndarray  # (V, words) uint64, bit j of a row set where function j is positive
+    below: np.ndarray  # the same where it is negative
+    count: int  # functions M
 
     @classmethod
     def of(cls, table: np.ndarray) -> Signs:
@@ -34,21 +32,21 @@ class Signs:
 
     def crossed_edges(self, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(edge, function) wherever a function has strictly opposite signs at the ends, sorted by edge."""
-        found = [
+        return _join(
             _set_bits((self.above[a] & self.below[b]) | (self.below[a] & self.above[b]), first)
             for first, (a, b) in _chunks(ends, self.above.shape[1])
-        ]
-        return _join(found)
+        )
 
     def touched_cells(self, cells: Complex) -> tuple[np.ndarray, np.ndarray]:
         """(cell, function) wherever a function has both signs and a zero at the corners of a cell, sorted by cell."""
         zero = ~(self.above | self.below)
-        if self.count % WORD:
+        if self.count % WORD:  # bits beyond the last function are no zeros
             zero[:, -1] &= np.uint64((1 << self.count % WORD) - 1)
+        # Zeros are rare: only the cells that have one at a corner are looked at.
         touching = np.flatnonzero(np.bitwise_or.reduce(zero, axis=1)[cells.corners])
         candidates = np.unique(cells.cell_of[touching])
-        found = []
         step = max(1, CHUNK_WORDS // max(1, 8 * self.above.shape[1]))
+        found = []
         for first in range(0, len(candidates), step):
             part, vertices, _ = cells.cells(candidates[first : first + step])
             rows = vertices[part.corners]
@@ -59,6 +57,7 @@ class Signs:
 
 
 def _pack(mask: np.ndarray) -> np.ndarray:
+    """Rows of bool as rows of words, the first function in the lowest bit."""
     rows, columns = mask.shape
     packed = np.zeros((rows, -(-columns // WORD) * 8), dtype=np.uint8)
     packed[:, : -(-columns // 8)] = np.packbits(mask, axis=1, bitorder="little")
@@ -67,19 +66,21 @@ def _pack(mask: np.ndarray) -> np.ndarray:
 
 def _set_bits(words: np.ndarray, first: int) -> tuple[np.ndarray, np.ndarray]:
     """(first + row, bit) of every set bit, row by row."""
-    rows, columns = np.nonzero(words)
+    rows, columns = np.nonzero(words)  # only words that hold a bit are unpacked
     octets = words[rows, columns].view(np.uint8).reshape(-1, 8)
     which, bit = np.nonzero(np.unpackbits(octets, axis=1, bitorder="little"))
     return rows[which] + first, columns[which] * WORD + bit
 
 
 def _chunks(ends: np.ndarray, words: int) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
+    """Runs of edges whose words fit in a cache: the first edge's number, and both ends."""
     step = max(1, CHUNK_WORDS // max(1, words))
     for first in range(0, len(ends), step):
         yield first, (ends[first : first + step, 0], ends[first : first + step, 1])
 
 
-def _join(found: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    if not found:
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    return np.concatenate([a for a, _ in found]), np.concatenate([b for _, b in found])
+def _join(found: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of arrays one after the other."""
+    nothing = np.zeros(0, dtype=np.int64)
+    first, second = zip((nothing, nothing), *found, strict=True)
+    return np.concatenate(first), np.concatenate(second)

@@ -1,4 +1,10 @@
-"""One round: all cells are divided by the zero sets of many functions at once."""
+"""One round: all cells are divided by the zero sets of many functions at once.
+
+An operator has hundreds of units, and a plane a hundred thousand cells. One unit after the other would touch every cell
+hundreds of times; here all units divide all cells in one pass: cut the edges where signs change, join the cuts of each
+unit in each cell by a chord, cross the chords, and trace the parts. What lies too close together to be told apart in
+one round waits for the next, in which the point is a vertex and nothing needs telling apart.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from maxaffine._partition.planes.complex.cells import SPOKE, Complex, cross
-from maxaffine._partition.planes.complex.chords import Zeros, find_crossings, told_apart
+from maxaffine._partition.planes.complex.chords import Zeros, find_crossings, tell_apart
 from maxaffine._partition.planes.complex.cuts import cut, find_cuts
 from maxaffine._partition.planes.complex.faces import chain, trace
 from maxaffine._partition.planes.complex.hubs import Hub, find_hubs
@@ -17,20 +23,13 @@ from maxaffine._partition.planes.complex.signs import Signs
 
 @dataclass(frozen=True, eq=False)
 class Functions:
-    """Functions that are affine within every cell.
+    """Functions that are affine within every cell."""
 
-    Attributes:
-        table: (V, M) their values at the vertices; those taken for zero are zeros. It may be written to.
-        least: (M,) what counts as zero of each.
-        operator: Number of the operator whose boundaries their zero sets are.
-        units: (M,) its units.
-        pairs: (cells, functions), sorted by cell: only these are divided by those; None for all.
-    """
-
-    table: np.ndarray
-    least: np.ndarray
-    operator: int
-    units: np.ndarray
+    table: np.ndarray  # (V, M) their values at the vertices; those taken for zero are zeros. It may be written to.
+    least: np.ndarray  # (M,) what counts as zero of each
+    operator: int  # number of the operator whose boundaries their zero sets are
+    units: np.ndarray  # (M,) its units
+    # (cells, functions), sorted by cell: only these are divided by those; None for all.
     pairs: tuple[np.ndarray, np.ndarray] | None = None
 
     def crossed(self, cells: Complex) -> tuple[np.ndarray, np.ndarray]:
@@ -39,9 +38,8 @@ class Functions:
             return Signs.of(self.table).crossed_edges(cells.ends)
         cell, function = self.pairs
         counts = cells.counts[cell]
-        which = np.repeat(np.arange(len(cell)), counts)
-        half = np.arange(len(which)) + np.repeat(cells.starts[cell] - (np.cumsum(counts) - counts), counts)
-        keys = np.unique(cells.sides[half] * self.table.shape[1] + function[which])
+        sides, which = cells.sides[spans(cells.starts[cell], counts)], owners(counts)
+        keys = np.unique(sides * self.table.shape[1] + function[which])
         edge, function = np.divmod(keys, self.table.shape[1])
         a, b = self.table[cells.ends[edge, 0], function], self.table[cells.ends[edge, 1], function]
         opposite = (a > 0) & (b < 0) | (a < 0) & (b > 0)
@@ -50,52 +48,26 @@ class Functions:
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """New vertices, each on a segment between two earlier ones.
+    """New vertices, each on a segment between two earlier ones."""
 
-    Attributes:
-        first: (n,) vertex at one end of the segment.
-        second: (n,) vertex at its other end.
-        at: (n,) where the new vertex lies, from 0 at the first to 1 at the second.
-        vertex: (z,) new vertices, counted over the whole complex, at which a function is zero.
-        function: (z,) that function.
-    """
-
-    first: np.ndarray
-    second: np.ndarray
-    at: np.ndarray
-    vertex: np.ndarray
-    function: np.ndarray
+    first: np.ndarray  # (n,) vertex at one end of the segment
+    second: np.ndarray  # (n,) vertex at its other end
+    at: np.ndarray  # (n,) where the new vertex lies, from 0 at the first to 1 at the second
+    vertex: np.ndarray  # (z,) new vertices, counted over the whole complex, at which a function is zero
+    function: np.ndarray  # (z,) that function
 
 
 @dataclass(frozen=True, eq=False)
 class Round:
-    """What a round of divisions left.
+    """What a round of divisions left."""
 
-    Attributes:
-        cells: The new complex; its new vertices come after the old ones, stage after stage.
-        stages: How the new vertices were made.
-        put_off: Functions that still divide some cell, for the next round.
-    """
-
-    cells: Complex
-    stages: tuple[Stage, ...]
-    put_off: np.ndarray
+    cells: Complex  # the new complex; its new vertices come after the old ones, stage after stage
+    stages: tuple[Stage, ...]  # how the new vertices were made
+    put_off: np.ndarray  # functions that still divide some cell, for the next round
 
 
 def subdivide(cells: Complex, functions: Functions, tolerance: float) -> Round:
-    """Divide cells by zero sets.
-
-    Args:
-        cells: The complex.
-        functions: What divides it.
-        tolerance: A distance in the plane: points closer than that may become one.
-
-    Returns:
-        The divided complex.
-
-    Raises:
-        PartitionError: When the signs of a function around a cell are not those of an affine function.
-    """
+    """Divide cells by zero sets; points closer than the tolerance, a distance in the plane, may become one."""
     table, count = functions.table, len(cells.points)
     allowed = None if functions.pairs is None else np.sort(functions.pairs[0] * table.shape[1] + functions.pairs[1])
     # Signs first, for all cells alike; what is cut then agrees on both sides of every edge. A change of signs only adds
@@ -107,15 +79,17 @@ def subdivide(cells: Complex, functions: Functions, tolerance: float) -> Round:
         if chords is not None:
             break
     if (cells.operator == SPOKE).any():
-        cells = _with_boundaries(cells, functions)
+        cells = _name_spokes(cells, functions)
         result = cut(cells, cuts)
-    found, reach = find_crossings(result.cells, chords, tolerance)
-    kept, apart, put_off = told_apart(result.cells, chords, found, reach)
+    found = find_crossings(result.cells, chords, tolerance)
+    kept, apart, put_off = tell_apart(result.cells, chords, found)
     if len(put_off) and functions.operator != SPOKE:
-        hubs = find_hubs(result.cells, chords, found, reach, tolerance)
+        # Where many chords pass through one point, taking one a round would take as many rounds.
+        hubs = find_hubs(result.cells, chords, found, tolerance)
         if hubs:
-            return _with_hubs(cells, hubs, table.shape[1], tolerance)
+            return _draw_hubs(cells, hubs, table.shape[1], tolerance)
     chords, found = kept, apart
+    # Two stages of new vertices: the cuts, on edges between old vertices, then the crossings, on chords between cuts.
     edge = cuts.edge[cuts.first]
     ends = cells.ends[edge]
     stages = [Stage(ends[:, 0], ends[:, 1], cuts.at, count + cuts.vertex, cuts.function)] if len(edge) else []
@@ -133,7 +107,7 @@ def subdivide(cells: Complex, functions: Functions, tolerance: float) -> Round:
     return Round(cells, tuple(stages), put_off)
 
 
-def _with_boundaries(cells: Complex, functions: Functions) -> Complex:
+def _name_spokes(cells: Complex, functions: Functions) -> Complex:
     """The complex whose spokes along which a function is zero are its boundary, where it is not zero beside them."""
     # Nothing else bends across a spoke, so that the function has opposite signs on its two sides.
     if functions.pairs is not None:
@@ -150,8 +124,9 @@ def _with_boundaries(cells: Complex, functions: Functions) -> Complex:
     return replace(cells, operator=operator, unit=unit)
 
 
-def _with_hubs(cells: Complex, hubs: list[Hub], count: int, tolerance: float) -> Round:
+def _draw_hubs(cells: Complex, hubs: list[Hub], count: int, tolerance: float) -> Round:
     """A round that draws two spokes through each hub and divides by nothing else; all functions are put off."""
+    # Spokes are the zero sets of functions too, each of which divides its own cell only: line 2 i and 2 i + 1 of hub i.
     lines = 2 * np.arange(len(hubs))
     cell = np.repeat([hub.cell for hub in hubs], 2)
     point, direction = np.repeat([hub.point for hub in hubs], 2, 0), np.concatenate([hub.directions for hub in hubs])
@@ -163,10 +138,11 @@ def _with_hubs(cells: Complex, hubs: list[Hub], count: int, tolerance: float) ->
     # Both lines of a hub are zero at one new vertex alone: there its functions are zero, and else nothing is known.
     stages = []
     for stage in done.stages:
-        vertex, function = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        vertex, function = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
         for hub, line in zip(hubs, lines, strict=True):
             both = np.intersect1d(stage.vertex[stage.function == line], stage.vertex[stage.function == line + 1])
-            vertex = np.concatenate([vertex, np.repeat(both[:1], len(hub.functions) if len(both) else 0)])
-            function = np.concatenate([function, hub.functions if len(both) else function[:0]])
-        stages.append(replace(stage, vertex=vertex, function=function))
+            if len(both):
+                vertex.append(np.repeat(both[:1], len(hub.functions)))
+                function.append(hub.functions)
+        stages.append(replace(stage, vertex=np.concatenate(vertex), function=np.concatenate(function)))
     return Round(done.cells, tuple(stages), np.arange(count))
