@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ import torch
 from hypothesis import given, settings
 
 import maxaffine as ma
-from maxaffine._codes import Codes, RowLayout, code_distance
+from maxaffine._codes import Codes, RowLayout, RowMetric, code_distance
 from maxaffine._data import load
 from maxaffine._search import CodeIndex, Neighbors, Recall
-from maxaffine._search.lists import Sketch
-from maxaffine._search.nearest import Metric, Part
+from maxaffine._search.approximate import Sketch
+from maxaffine._search.nearest import Part
 from maxaffine.errors import BadInput, DataError, MaxAffineError
 from tests.search.drawn import LAYOUT, drawn
 
@@ -77,20 +78,23 @@ def test_a_sketch_holds_bits_of_units(pieces: int) -> None:
     layout = RowLayout("x", pieces, (13, 5))
     tensor = torch.randint(0, pieces, (50, 13, 5))
     rows = layout.rows(Codes.from_tensors({"x": (tensor, pieces)})["x"])
-    sketch = Sketch.drawn(Metric((layout,), (1.0,), None), 10_000, 0)
-    found = np.unpackbits(sketch.of(Part(np.arange(50), (rows,))), axis=1, bitorder="little")
+    sketch = Sketch.draw(RowMetric((layout,), (1.0,), None), 10_000, 0)
+    part = Part(np.arange(50), (rows,))
+    found = np.unpackbits(replace(sketch, whole=False).of(part), axis=1, bitorder="little")
     flat = tensor.flatten(1).numpy()
     planes = [flat >> j & 1 for j in range((pieces - 1).bit_length())]
     planes += [planes[0] ^ planes[1]] if pieces in (3, 4) else []
     expected = np.concatenate(planes, axis=1)
     assert np.array_equal(found[:, : expected.shape[1]], expected) and not found[:, expected.shape[1] :].any()
-    assert sketch.width % 8 == 0
+    assert found.shape[1] % 64 == 0 and sketch.whole == (pieces <= 4)
+    if sketch.whole:
+        assert np.array_equal(sketch.of(part), rows), "no bit is moved where all of them are compared"
 
 
 def test_an_operator_has_bits_as_its_weight_asks() -> None:
     layouts = tuple(RowLayout(name, pieces, units) for name, (pieces, units) in PLAIN.items())
     for seed in (0, 1):
-        sketch = Sketch.drawn(Metric(layouts, (1.0, 0.5, 0.25), None), 1000, seed)
+        sketch = Sketch.draw(RowMetric(layouts, (1.0, 0.5, 0.25), None), 1000, seed)
         # unequal units flip all, two thirds and about half of their bits
         assert np.bincount(sketch.places[:, 0]).tolist() == pytest.approx(
             [1000 * w / 2.25 for w in (1, 0.75, 0.5)], abs=1
@@ -217,6 +221,9 @@ def test_save_and_load(memory_map: bool, tmp_path: Path) -> None:
         item.add(drawn(50, 3, PLAIN), range(1000, 1050))
         item.remove([1, 2, 3])
     assert same(*(item.search(queries, 9, weights, approximate=True) for item in (index, loaded)))
+    for item in (index, loaded):
+        item.prepare(weights, k=5, lists=17, probes=2, candidates=15, bits=40)
+    assert same(*(item.search(queries, 9, weights, approximate=True) for item in (index, loaded)))
     loaded.remove(loaded.ids)
     loaded.save(tmp_path / "empty.codeindex")
     empty = CodeIndex.load(tmp_path / "empty.codeindex", memory_map=memory_map)
@@ -227,16 +234,18 @@ def test_save_and_load(memory_map: bool, tmp_path: Path) -> None:
 def test_damage_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "a.codeindex"
     index = CodeIndex(drawn(20, 1, PLAIN))
-    index.save(path)
-    rows = len(path.read_bytes())
     index.prepare(k=2, lists=3, bits=64)
     index.save(path)
-    content = path.read_bytes()
-    for place in range(len(content) - 1, rows + 1500, -7):  # behind the rows: the tensors of approximate search
-        path.write_bytes(content[:place] + bytes([content[place] ^ 0x11]) + content[place + 1 :])
-        for memory_map in (False, True):
-            with pytest.raises(DataError, match="a.codeindex"):
-                CodeIndex.load(path, memory_map=memory_map)
+    for name in ("places", "lists"):
+        (file,) = path.rglob(f"{name}.npy")
+        content = file.read_bytes()
+        for place in range(len(content) - 1, 0, -7):
+            file.write_bytes(content[:place] + bytes([content[place] ^ 0x11]) + content[place + 1 :])
+            for memory_map in (False, True):
+                with pytest.raises(DataError, match="a.codeindex"):
+                    CodeIndex.load(path, memory_map=memory_map)
+        file.write_bytes(content)
+    assert CodeIndex.load(path).recall == index.recall
 
 
 def test_without_faiss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -260,7 +260,7 @@ def test_bad_input() -> None:
         label_errors(codes, torch.zeros(6))
     with pytest.raises(BadInput, match="unknown"):
         label_errors(codes, [0] * 6, ["typo"])
-    with pytest.raises(BadInput, match="operators is empty"):
+    with pytest.raises(BadInput, match="operators: none is named"):
         label_errors(codes, [0] * 6, [])
     with pytest.raises(BadInput, match="all zero"):
         near_duplicates(codes, weights={})

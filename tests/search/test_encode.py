@@ -244,7 +244,7 @@ def test_command_captures_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         calls.append(options)
         return ma.capture(*arguments, **options)  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr("maxaffine._cli.subject.capture", counted)
+    monkeypatch.setattr("maxaffine._cli.loading.capture", counted)
     words = ["encode", str(_folder(tmp_path / "images")), "--model", "mlp", "--until", "2"]
     assert main([*words, "--store", str(tmp_path / "s")]) == 0
     assert [options["until"] for options in calls] == ["2"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -260,6 +263,11 @@ def test_it_says_what_it_is() -> None:
     assert repr(CodeIndex(drawn(3, 0, {"relu": (2, (70,))}))) == "CodeIndex(3 rows, operators ['relu'], 48 bytes)"
 
 
+def contents(path: Path) -> dict[str, bytes]:
+    """Every file of an index, by its name."""
+    return {file.relative_to(path).as_posix(): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
 FILE_LAYOUTS = [LAYOUT, {"affine": (1, (6,))}, {"pool": (9, (5,))}]
 
 
@@ -275,11 +283,11 @@ def test_save_and_load(layout: dict, memory_map: bool, tmp_path: Path) -> None:
     assert loaded.operators == index.operators and loaded.metadata == index.metadata
     expected, found = (item.search(codes, 5) for item in (index, loaded))
     assert torch.equal(expected.ids, found.ids) and torch.equal(expected.distances, found.distances)
-    content = (tmp_path / "a.codeindex").read_bytes()
+    content = contents(tmp_path / "a.codeindex")
     loaded.add(codes.rows([0]), [0])
     loaded.remove([1, 2])
     assert set(loaded.ids.tolist()) == {0, *range(3, 40)} - {7}
-    assert (tmp_path / "a.codeindex").read_bytes() == content
+    assert contents(tmp_path / "a.codeindex") == content
     loaded.save(tmp_path / "a.codeindex")
     assert set(CodeIndex.load(tmp_path / "a.codeindex").ids.tolist()) == set(loaded.ids.tolist())
 
@@ -291,52 +299,98 @@ def test_an_empty_index_is_kept_too(tmp_path: Path) -> None:
     assert index.ids.tolist() == [0, 1, 2]
 
 
-def test_a_file_is_read_by_safetensors(tmp_path: Path) -> None:
-    from safetensors.numpy import load_file
-
+def test_its_arrays_are_read_by_numpy(tmp_path: Path) -> None:
     index = CodeIndex(drawn(9, 0))
     index.save(tmp_path / "a.codeindex")
-    assert load_file(tmp_path / "a.codeindex")["ids"].tolist() == list(range(9))
+    (file,) = (tmp_path / "a.codeindex").rglob("ids.npy")
+    assert np.load(file, mmap_mode="r").tolist() == list(range(9))
 
 
 def test_every_damaged_byte_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "a.codeindex"
     CodeIndex(drawn(3, 0, {"relu": (2, (9,)), "pool": (9, (3,))})).save(path)
-    content = path.read_bytes()
-    for place in range(len(content)):
-        path.write_bytes(content[:place] + bytes([content[place] ^ 0x11]) + content[place + 1 :])
-        with pytest.raises(ma.DataError, match="a.codeindex"):
-            CodeIndex.load(path)
-    for length in (0, 5, 100, len(content) - 1):
-        path.write_bytes(content[:length])
+    for file in [file for file in path.rglob("*") if file.is_file()]:
+        content = file.read_bytes()
+        for place in range(len(content)):
+            file.write_bytes(content[:place] + bytes([content[place] ^ 0x11]) + content[place + 1 :])
+            with pytest.raises(ma.DataError, match="a.codeindex"):
+                CodeIndex.load(path)
+        # What JSON takes for no difference may follow its text.
+        longer = [content + b" "] if file.suffix == ".npy" else []
+        for other in (content[:0], content[:5], content[:100], content[:-1], *longer):
+            file.write_bytes(other)
+            for memory_map in (False, True):
+                with pytest.raises(ma.DataError, match="a.codeindex"):
+                    CodeIndex.load(path, memory_map=memory_map)
+        file.unlink()
         for memory_map in (False, True):
             with pytest.raises(ma.DataError, match="a.codeindex"):
                 CodeIndex.load(path, memory_map=memory_map)
+        file.write_bytes(content)
+    assert len(CodeIndex.load(path)) == 3
 
 
-def test_files_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(ma.DataError, match="does not exist"):
-        CodeIndex.load(tmp_path / "none.codeindex")
+def test_paths_without_an_index(tmp_path: Path) -> None:
+    for absent in (tmp_path / "none.codeindex", tmp_path):
+        with pytest.raises(ma.DataError, match="holds no index; check the path"):
+            CodeIndex.load(absent)
+    (tmp_path / "file.codeindex").write_bytes(b"x")
     with pytest.raises(ma.DataError, match="could not be read"):
-        CodeIndex.load(tmp_path)
+        CodeIndex.load(tmp_path / "file.codeindex")
+    for taken in (tmp_path / "file.codeindex", tmp_path / "absent" / "a.codeindex"):
+        with pytest.raises(ma.DataError, match="could not be written"):
+            CodeIndex(drawn(3, 0)).save(taken)
+    assert (tmp_path / "file.codeindex").read_bytes() == b"x"
     with pytest.raises(BadInput, match="end it in .codeindex"):
         CodeIndex(drawn(3, 0)).save(tmp_path / "a.npz")
-    with pytest.raises(ma.DataError, match="could not be written"):
-        CodeIndex(drawn(3, 0)).save(tmp_path / "absent" / "a.codeindex")
 
 
-def test_an_interrupted_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fails", ["os.fsync", "zlib.crc32", "json.dumps"])
+def test_an_interrupted_save_leaves_the_index_before(
+    fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "a.codeindex"
-    CodeIndex(drawn(3, 0)).save(path)
-    content = path.read_bytes()
 
-    def interrupt(*arguments: object) -> None:
+    def interrupt(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("maxaffine._search.files.os.fsync", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        CodeIndex(drawn(9, 0)).save(path)
-    assert path.read_bytes() == content and list(tmp_path.iterdir()) == [path]
+    def interrupted() -> None:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(f"maxaffine._search.files.{fails}", interrupt)
+            CodeIndex(drawn(9, 0)).save(path)
+
+    interrupted()
+    assert list(tmp_path.iterdir()) == []
+    CodeIndex(drawn(3, 0)).save(path)
+    content = contents(path)
+    interrupted()
+    assert contents(path) == content and len(CodeIndex.load(path)) == 3
+
+
+def test_a_killed_save_leaves_the_index_before(tmp_path: Path) -> None:
+    """What it had written by then is in the way of no later one; a damaged description removes nothing."""
+    path = tmp_path / "a.codeindex"
+    CodeIndex(drawn(3, 0)).save(path)
+    code = f"""
+import os, signal
+from tests.search.drawn import drawn
+from maxaffine._search import CodeIndex, files
+write = files._write
+def dies(path, *arguments):
+    write(path, *arguments)
+    if path.stem == "rows_2":
+        os.kill(os.getpid(), signal.SIGKILL)
+files._write = dies
+CodeIndex(drawn(9, 0)).save({str(path)!r})
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+    assert len(list(path.iterdir())) == 3 and len(CodeIndex.load(path)) == 3
+    CodeIndex(drawn(4, 0)).save(path)
+    assert len(CodeIndex.load(path)) == 4
+    (tmp_path / "kept").mkdir()
+    (path / "index.json").write_text('{"index": {"folder": "../kept"}}')
+    CodeIndex(drawn(5, 0)).save(path)
+    assert len(CodeIndex.load(path)) == 5 and (tmp_path / "kept").exists()
 
 
 def test_a_read_only_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,7 +399,7 @@ def test_a_read_only_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.Monkey
     def refuse(*arguments: object, **options: object) -> None:
         raise OSError(30, "Read-only file system")
 
-    for name in ("touch", "unlink"):
+    for name in ("mkdir", "touch", "unlink", "rmdir"):
         monkeypatch.setattr(Path, name, refuse)
     with pytest.raises(ma.DataError, match="a.codeindex could not be written: .* Read-only"):
         CodeIndex(drawn(3, 0)).save(tmp_path / "a.codeindex")

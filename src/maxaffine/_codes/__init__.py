@@ -6,6 +6,7 @@ from maxaffine._codes.distance import code_distance, code_distance_blocks, opera
 from maxaffine._codes.drift import Drift, code_drift
 from maxaffine._codes.hierarchy import Occupancy, RegionHierarchy, RegionLevel, region_hierarchy
 from maxaffine._codes.mapping import FINGERPRINT, Codes
+from maxaffine._codes.metric import RowMetric
 from maxaffine._codes.packed import PackedCodes, pack
 from maxaffine._codes.rows import RowLayout, load_faiss
 
@@ -18,6 +19,7 @@ __all__ = [
     "RegionHierarchy",
     "RegionLevel",
     "RowLayout",
+    "RowMetric",
     "as_classes",
     "code_changes",
     "code_distance",

@@ -8,12 +8,12 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
 from maxaffine._codes.mapping import Codes
+from maxaffine._codes.metric import RowMetric
 from maxaffine._codes.packed import PackedCodes, require_same_operators
 from maxaffine._codes.rows import RowLayout, load_faiss
 from maxaffine._progress import progress_bar
@@ -66,8 +66,8 @@ def code_distance(
     needed, memory = 8 * pairs.rows * pairs.columns, _memory()
     if needed > memory:
         raise BadInput(
-            f"the distances of {pairs.rows} x {pairs.columns} pairs take {needed / 2**30:.1f} GiB and the machine has"
-            f" {memory / 2**30:.1f} GiB; iterate over code_distance_blocks(a, b) and keep what you need of each block"
+            f"a, b: the distances of {pairs.rows} x {pairs.columns} pairs take {needed / 2**30:.1f} GiB and the machine"
+            f" has {memory / 2**30:.1f} GiB; iterate over code_distance_blocks(a, b) and keep what you need of each"
         )
     result = np.empty((pairs.rows, pairs.columns))
     bar = progress_bar(None, "distances", total=pairs.rows, unit="row")
@@ -129,21 +129,12 @@ def _slices(length: int, step: int, start: int = 0) -> Iterator[slice]:
 
 @dataclass(frozen=True)
 class _Pairs:
-    """What is to be compared: the operators that count, each with its share.
-
-    Attributes:
-        rows: Na.
-        columns: Nb.
-        terms: Codes of both sides and share, of every operator that can differ.
-        norm: Sum of their shares.
-        faiss: The library that counts where it is installed, or None.
-    """
+    """What is to be compared: Na and Nb inputs, and the codes of both sides of every operator that can differ."""
 
     rows: int
     columns: int
-    terms: tuple[tuple[PackedCodes, PackedCodes, float], ...]
-    norm: float
-    faiss: Any | None
+    codes: tuple[tuple[PackedCodes, PackedCodes], ...]
+    metric: RowMetric
 
     @property
     def block_rows(self) -> int:
@@ -151,32 +142,21 @@ class _Pairs:
 
     def fill(self, block: np.ndarray, start: int, pool: ThreadPoolExecutor) -> None:
         """Write the distances of the rows from ``start`` on into a block (rows, Nb)."""
-        tiles = itertools.product(_slices(len(block), _TILE_ROWS), _slices(self.columns, self._tile_columns))
+        words = max((layout.width // 8 for layout in self.metric.layouts), default=1)
+        step = max(1, min(_TILE_COLUMNS, _TILE_WORDS // words))
+        tiles = itertools.product(_slices(len(block), _TILE_ROWS), _slices(self.columns, step))
         # Read to the end, so that an error in a thread is raised here.
         for _ in pool.map(lambda tile: self._fill_tile(block[tile], start + tile[0].start, tile[1]), tiles):
             pass
 
-    @property
-    def _tile_columns(self) -> int:
-        words = max((_layout(a).width // 8 for a, _, _ in self.terms), default=1)
-        return max(1, min(_TILE_COLUMNS, _TILE_WORDS // words))
-
     def _fill_tile(self, tile: np.ndarray, start: int, columns: slice) -> None:
-        tile.fill(0)
-        for a, b, share in self.terms:
-            layout = _layout(a)
-            sides = (layout.rows(a[start : start + len(tile)]), layout.rows(b[columns]))
-            part = layout.unequal_units(*sides, self.faiss) / a.unit_count
-            if share != 1:
-                part *= share
-            tile += part
-        # Divided by the shares summed in the same order, so that no rounding lifts a mean above 1.
-        if self.norm not in (0.0, 1.0):
-            tile /= self.norm
-
-
-def _layout(codes: PackedCodes) -> RowLayout:
-    return RowLayout("codes", codes.pieces, codes.units)
+        if not self.codes:
+            tile.fill(0)
+            return
+        pairs = list(zip(self.metric.layouts, self.codes, strict=True))
+        rows = [layout.rows(a[start : start + len(tile)]) for layout, (a, _) in pairs]
+        others = [layout.rows(b[columns]) for layout, (_, b) in pairs]
+        self.metric.distances(self.metric.keys(rows, others), out=tile)
 
 
 def _pairs(
@@ -184,7 +164,7 @@ def _pairs(
 ) -> _Pairs:
     if not any(isinstance(a, kind) and isinstance(b, kind) for kind in (Codes, PackedCodes)):
         raise BadInput(
-            f"a is {type(a).__name__} and b is {type(b).__name__}; give Codes of both, e.g. net.codes(x), or"
+            f"a, b: a is {type(a).__name__} and b is {type(b).__name__}; give Codes of both, e.g. net.codes(x), or"
             " PackedCodes of both, e.g. codes['relu']"
         )
     codes_a = a if isinstance(a, Codes) else {"codes": a}
@@ -192,11 +172,9 @@ def _pairs(
     require_same_operators(codes_a, codes_b, "b")
     shares = operator_shares(weights, list(codes_a))
     kept = [name for name, share in shares.items() if share and codes_a[name].bits_per_sample]
-    norm = 0.0
-    for name in kept:
-        norm += shares[name]
-    terms = tuple((codes_a[name], codes_b[name], shares[name]) for name in kept)
-    return _Pairs(_batch(a), _batch(b), terms, norm, load_faiss())
+    layouts = tuple(RowLayout(name, codes_a[name].pieces, codes_a[name].units) for name in kept)
+    metric = RowMetric(layouts, tuple(shares[name] for name in kept), load_faiss())
+    return _Pairs(_batch(a), _batch(b), tuple((codes_a[name], codes_b[name]) for name in kept), metric)
 
 
 def _batch(codes: Codes | PackedCodes) -> int:
@@ -229,22 +207,22 @@ def operator_shares(weights: Mapping[str, float] | Sequence[float] | None, names
         return dict.fromkeys(names, 1.0)
     if isinstance(weights, Mapping):
         if unknown := [name for name in weights if name not in names]:
-            raise BadInput(f"weights name unknown operators {unknown}; the codes have {names}")
+            raise BadInput(f"weights: unknown operators {unknown}; the codes have {names}")
         weights = [weights.get(name, 0.0) for name in names]
     try:
         values = [float(weight) for weight in weights]
     except (TypeError, ValueError, OverflowError) as error:
-        raise BadInput(f"weights cannot be read as numbers ({error}); give one for each of {names}") from error
+        raise BadInput(f"weights: they cannot be read as numbers ({error}); give one for each of {names}") from error
     if len(values) != len(names):
-        raise BadInput(f"weights has {len(values)} entries for {len(names)} operators {names}; give one for each")
+        raise BadInput(f"weights: {len(values)} entries for {len(names)} operators {names}; give one for each")
     if any(not math.isfinite(value) or value < 0 for value in values):
-        raise BadInput(f"weights are {values}; give finite numbers of at least 0")
+        raise BadInput(f"weights: {values}; give finite numbers of at least 0")
     if not any(values):
-        raise BadInput("weights are all zero; give at least one operator a positive weight")
+        raise BadInput("weights: all zero; give at least one operator a positive weight")
     largest = max(values)
     if min(value for value in values if value) < _LEAST_SHARE * largest:
         raise BadInput(
-            f"weights are {values}: beside the largest the smallest rounds to nothing; leave its operator out, or give"
+            f"weights: of {values}, beside the largest the smallest rounds to nothing; leave its operator out, or give"
             " weights that are less far apart"
         )
     return {name: value / largest for name, value in zip(names, values, strict=True)}

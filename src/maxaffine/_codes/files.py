@@ -33,17 +33,7 @@ Arrays = dict[str, np.ndarray]
 def write(
     path: str | os.PathLike[str], operators: Mapping[str, PackedCodes], batch: int, metadata: Mapping[str, str]
 ) -> None:
-    """Write packed codes to a file, completely or not at all.
-
-    Args:
-        path: Ends in ``.safetensors`` or ``.npz``.
-        operators: Packed codes by operator name.
-        batch: Number of inputs N.
-        metadata: Free strings.
-
-    Raises:
-        DataError: If the file cannot be written; what was there before is untouched.
-    """
+    """Write packed codes to a file, completely or not at all; its suffix says which kind."""
     path = Path(path)
     save = _BY_SUFFIX[_suffix(path)][0]
     header = {
@@ -64,17 +54,7 @@ def write(
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, PackedCodes], int, Strings]:
-    """Read what `write` wrote.
-
-    Args:
-        path: Ends in ``.safetensors`` or ``.npz``.
-
-    Returns:
-        Packed codes by operator name, the number of inputs and the metadata.
-
-    Raises:
-        DataError: If the file is absent, damaged or was written by something else.
-    """
+    """Read what `write` wrote: packed codes by operator name, the number of inputs and the metadata."""
     path = Path(path)
     load = _BY_SUFFIX[_suffix(path)][1]
     try:
@@ -117,7 +97,7 @@ def _from_header(path: Path, text: str, arrays: Arrays) -> tuple[dict[str, Packe
 
 def _suffix(path: Path) -> str:
     if path.suffix not in _BY_SUFFIX:
-        raise BadInput(f"path {str(path)!r} ends in {path.suffix!r}; end it in one of {list(_BY_SUFFIX)}")
+        raise BadInput(f"path: {str(path)!r} ends in {path.suffix!r}; end it in one of {list(_BY_SUFFIX)}")
     return path.suffix
 
 

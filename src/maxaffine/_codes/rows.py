@@ -20,6 +20,7 @@ of faiss that are slow, or wrong, for bytes left over.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from math import prod
 from typing import Any
@@ -51,24 +52,24 @@ class RowLayout:
     pieces: int
     units: tuple[int, ...]
 
-    @property
+    @cached_property
     def unit_count(self) -> int:
         """Units K."""
         return prod(self.units)
 
-    @property
+    @cached_property
     def planes(self) -> int:
         """Bit planes that are compared as such; 1 where counting bits is enough, 0 for an operator without codes."""
         if self.pieces == 1 or self.unit_count == 0:
             return 0
         return 1 if self.pieces <= 4 else (self.pieces - 1).bit_length()
 
-    @property
+    @cached_property
     def scale(self) -> int:
         """Unequal bits per unequal unit, where counting bits is enough."""
         return 1 if self.pieces <= 2 else 2
 
-    @property
+    @cached_property
     def width(self) -> int:
         """Bytes of one row, a multiple of 8."""
         plane = -(-self.unit_count // 8) * (3 if self.pieces in (3, 4) else 1)

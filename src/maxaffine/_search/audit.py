@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from maxaffine._codes import Codes, as_classes, operator_shares
 from maxaffine._drawing import html_table
-from maxaffine._search.checks import left_out_words, positive
-from maxaffine._search.index import CodeIndex, Weights
+from maxaffine._search.checks import Weights, left_out_words, positive, switching_weights
+from maxaffine._search.index import CodeIndex
 from maxaffine._search.nearest import Neighbors
 from maxaffine.errors import BadInput
 
@@ -169,19 +170,16 @@ def near_duplicates(
     """
     if not 0 < threshold <= 1:
         raise BadInput(f"threshold={threshold!r}; give the lowest score of a pair, above 0 and at most 1")
-    shares = operator_shares(weights, list(codes))
-    # Where none switches, all inputs are at distance 0 whatever is left out.
-    left_out = () if weights is not None or len(codes.unswitched) == len(codes) else codes.unswitched
-    shares |= dict.fromkeys(left_out, 0.0)
-    found = _others(codes, k, shares, threads, progress)
+    weights, left_out = switching_weights(weights, list(codes), lambda: codes.unswitched)
+    found = _others(codes, k, operator_shares(weights, list(codes)), threads, progress)
     reach = torch.maximum(found.distances[:, -1:], found.distances[:, -1][found.ids])
     scores = torch.where(found.distances == 0, 1.0, 1 - found.distances / reach)
     near = scores >= threshold
     first = torch.arange(codes.batch)[:, None].expand_as(found.ids)
     pairs = torch.stack([torch.minimum(first, found.ids), torch.maximum(first, found.ids)], dim=-1)[near]
     # A pair seen from both sides has one distance and one score.
-    pairs, place = _unique(pairs)
-    distances, scores = found.distances[near][place], scores[near][place]
+    unique, place = np.unique(pairs.numpy(), axis=0, return_index=True)
+    pairs, distances, scores = torch.from_numpy(unique), found.distances[near][place], scores[near][place]
     order = scores.argsort(descending=True, stable=True)
     return NearDuplicates(pairs[order], distances[order], scores[order], codes.batch, left_out)
 
@@ -252,12 +250,12 @@ def _judges(codes: Codes, operators: str | Sequence[str] | None) -> tuple[tuple[
         switching = [name for name in codes if name not in never]
         names, left_out = switching[len(switching) // 2 :], never
     else:
-        asked = [operators] if isinstance(operators, str) else list(operators)
-        if unknown := [name for name in asked if name not in codes]:
-            raise BadInput(f"operators names unknown {unknown}; the codes have {list(codes)}")
-        if not asked:
-            raise BadInput("operators is empty; name at least one operator")
-        names, left_out = ([name for name in asked if (name in never) == out] for out in (False, True))
+        wanted = [operators] if isinstance(operators, str) else list(operators)
+        if unknown := [name for name in wanted if name not in codes]:
+            raise BadInput(f"operators: unknown {unknown}; the codes have {list(codes)}")
+        if not wanted:
+            raise BadInput("operators: none is named; name at least one")
+        names, left_out = ([name for name in wanted if (name in never) == out] for out in (False, True))
     if not names:
         raise BadInput(
             f"operators: none of {list(left_out)} ever switches on these inputs, so that none of them is nearer than"
@@ -288,10 +286,3 @@ def _commonest(labels: Tensor) -> Tensor:
     places = torch.arange(ordered.shape[1]).expand_as(ordered)
     since = places - torch.where(begins, places, 0).cummax(dim=1).values
     return ordered.gather(1, since.argmax(dim=1, keepdim=True))[:, 0]
-
-
-def _unique(pairs: Tensor) -> tuple[Tensor, Tensor]:
-    """Distinct pairs, ascending, and where each first occurs."""
-    unique, inverse = pairs.unique(dim=0, return_inverse=True)
-    place = torch.full((len(unique),), len(pairs)).scatter_reduce_(0, inverse, torch.arange(len(pairs)), "amin")
-    return unique, place

@@ -121,30 +121,16 @@ def neighbors(
     if not names:
         raise BadInput("operators: none to compare at; the network has no piecewise-affine operator, or none was named")
     positive("k", k)
-    coded = encoded(net, queries, names, "queries", progress)
-    index = CodeIndex(encoded(net, searched, names, "searched", progress))
+    coded = codes_of(net, queries, names, "queries", progress)
+    index = CodeIndex(codes_of(net, searched, names, "searched", progress))
     kept = [name for name in names if name not in index.unswitched]
     by_operator = {name: index.search(coded, k, {name: 1.0}, threads=threads, progress=progress) for name in kept}
     mean = by_operator[kept[0]] if len(kept) == 1 else index.search(coded, k, threads=threads, progress=progress)
     return DepthNeighbors(by_operator, mean, index.unswitched)
 
 
-def encoded(net: SplineNetwork, inputs: Any, names: Sequence[str], argument: str, progress: bool | None) -> Codes:
-    """Encode inputs in batches, or take the codes that they are.
-
-    Args:
-        net: The network.
-        inputs: Inputs, a loader of batches, or codes.
-        names: The operators.
-        argument: Name of the argument ``inputs`` for the message.
-        progress: As for `neighbors`.
-
-    Returns:
-        Codes of these operators alone.
-
-    Raises:
-        BadInput: If given codes lack an operator.
-    """
+def codes_of(net: SplineNetwork, inputs: Any, names: Sequence[str], argument: str, progress: bool | None) -> Codes:
+    """Encode inputs in batches, or take the codes that they are; of these operators alone."""
     if isinstance(inputs, Codes):
         if missing := [name for name in names if name not in inputs]:
             raise BadInput(f"{argument}: codes without the operators {missing}; they have {list(inputs)}")

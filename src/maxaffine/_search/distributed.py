@@ -13,13 +13,11 @@ import torch
 from maxaffine._capture import SplineNetwork
 from maxaffine._codes import Codes
 from maxaffine._progress import progress_bar
-from maxaffine._search.checks import positive
+from maxaffine._search.checks import Weights, positive, require_rows, switching_weights
 from maxaffine._search.encode import BATCH_SIZE, Encoded, Inputs, Work
-from maxaffine._search.index import Weights
-from maxaffine._search.lance import naming_store
 from maxaffine._search.nearest import Neighbors
-from maxaffine._search.store import CodeStore
-from maxaffine._search.stored import merged, search_store, switching
+from maxaffine._search.store import CodeStore, naming_store
+from maxaffine._search.stored import merge, search_store
 from maxaffine.errors import BadInput, MaxAffineError
 
 # Rows of one commit: what a killed run computes again.
@@ -27,15 +25,7 @@ COMMIT_ROWS = 1 << 20
 
 
 class Encoder:
-    """An actor: it holds the network and encodes batches, by their numbers.
-
-    Args:
-        make: Makes the network.
-        path: The store.
-        options: Its storage options.
-        work: Reference to what is to be done.
-        threads: torch's threads.
-    """
+    """An actor: it holds the network and encodes batches, by their numbers; ``work`` is a list of one Ray reference."""
 
     def __init__(
         self, make: Callable[[], SplineNetwork], path: str, options: dict[str, str], work: list[Any], threads: int
@@ -103,7 +93,7 @@ def encode_with_ray(
     batches, total, left = work.batches(), len(inputs), int(work.missing.sum())
     step = max(1, commit_rows // batch_size)
     with (
-        started(address, workers * threads) as ray,
+        ray_cluster(address, workers * threads) as ray,
         progress_bar(progress, "encoding", unit="input", total=total, initial=total - left) as bar,
     ):
         import lance_ray
@@ -119,7 +109,7 @@ def encode_with_ray(
                 num_cpus=threads,
             )
             before = len(store)
-            with naming_store(store.path), failing(ray):
+            with naming_store(store.path), workers_errors(ray):
                 lance_ray.write_lance(
                     rows,
                     store.path,
@@ -165,21 +155,20 @@ def search_with_ray(
         DataError: If the store is damaged.
     """
     positive("threads", threads)
-    if positive("k", k) > len(store):
-        raise BadInput(f"k={k}, but the store holds {len(store)} rows; ask for fewer, or append more")
+    require_rows(k, len(store), "store")
     # Settled once, or every task would read the whole store for it.
-    shares, left_out = switching(store, weights)
+    shares, left_out = switching_weights(weights, store.operators, store.unswitched)
     shares = dict.fromkeys(store.operators, 1.0) if shares is None else shares
-    with started(address, positive("workers", workers) * threads) as ray:
+    with ray_cluster(address, positive("workers", workers) * threads) as ray:
         queries, task = ray.put(codes), ray.remote(num_cpus=threads)(search_file)
         where = (store.path, store.storage_options)
         waiting, results = [task.remote(*where, n, queries, k, shares, threads) for n in store.files()], []
-        with progress_bar(progress, "searching", unit="file", total=len(waiting)) as bar, failing(ray):
+        with progress_bar(progress, "searching", unit="file", total=len(waiting)) as bar, workers_errors(ray):
             while waiting:
                 done, waiting = ray.wait(waiting)
                 results += ray.get(done)
                 bar.update(len(done))
-    return merged(results, left_out)
+    return merge(results, codes.batch, k, left_out)
 
 
 def search_file(
@@ -191,27 +180,15 @@ def search_file(
     weights: Weights | None,
     threads: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One task: the k nearest rows of one file of a store, as ids and distances (N, k)."""
+    """Search one file of a store, in a task of its own: ids and distances (N, k)."""
     store = CodeStore(path, storage_options=options)
     found = search_store(store, codes, k, weights, files=[number], threads=threads, progress=False)
     return found.ids.numpy(), found.distances.numpy()
 
 
 @contextmanager
-def started(address: str | None, cpus: int) -> Iterator[Any]:
-    """Connect to a cluster, or start Ray here; afterwards things are as they were.
-
-    Args:
-        address: Of the cluster, or None.
-        cpus: CPUs of a local Ray.
-
-    Yields:
-        The module ray, ``ray.data`` imported.
-
-    Raises:
-        MaxAffineError: If it is not installed.
-        BadInput: If it has too few CPUs.
-    """
+def ray_cluster(address: str | None, cpus: int) -> Iterator[Any]:
+    """Connect to a cluster, or start Ray here with CPUs enough; afterwards things are as they were."""
     try:
         import lance_ray  # noqa: F401
         import ray
@@ -240,18 +217,8 @@ def started(address: str | None, cpus: int) -> Iterator[Any]:
 
 
 @contextmanager
-def failing(ray: Any) -> Iterator[None]:
-    """Turn the failure of a worker into the error that it met.
-
-    Args:
-        ray: The module.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        MaxAffineError: With what the worker said.
-    """
+def workers_errors(ray: Any) -> Iterator[None]:
+    """Turn the failure of a worker into the error that it met."""
     try:
         yield
     except ray.exceptions.RayError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -66,16 +65,10 @@ class Encoded:
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """The part of the inputs that is still to be encoded.
+    """The part of the inputs that is still to be encoded: ``missing`` (N,) bool, where the store has no row yet.
 
     The inputs are cut at multiples of the batch size, whoever encodes them: the sums inside a layer may be rounded in
     another order in a batch of another size, and a unit at its kink then gets another code.
-
-    Args:
-        inputs: N inputs; input i has the id ``first_id + i``.
-        batch_size: Inputs of a batch.
-        first_id: The id of input 0.
-        missing: (N,) bool, where the store has no row yet.
     """
 
     inputs: Inputs
@@ -87,22 +80,7 @@ class Work:
     def left(
         cls, inputs: Inputs, store: CodeStore, batch_size: int, first_id: int, progress: bool | None = None
     ) -> Work:
-        """Find out what is left to do.
-
-        Args:
-            inputs: All inputs.
-            store: Where their codes go.
-            batch_size: Inputs of a batch.
-            first_id: The id of input 0.
-            progress: As for `encode`.
-
-        Returns:
-            It.
-
-        Raises:
-            BadInput: If the batch size is no positive number, the ids do not fit, or a row of the store is not of
-                the input that has its id.
-        """
+        """Find out what is left to do, and refuse inputs that are not those whose rows the store holds."""
         positive("batch_size", batch_size)
         if not 0 <= first_id < 2**63 - len(inputs):
             raise BadInput(f"first_id={first_id}; ids run from 0 to 2^63 - 2")
@@ -118,24 +96,33 @@ class Work:
         return np.unique(np.flatnonzero(self.missing) // self.batch_size).tolist()
 
     def encode(self, net: SplineNetwork, store: CodeStore, batch: int) -> Any:
-        """Encode one batch.
-
-        Args:
-            net: The network.
-            store: Whose layout the rows take.
-            batch: The batch's number.
-
-        Returns:
-            An Arrow table of the rows that were missing.
-        """
+        """Encode one batch, by its number: an Arrow table of the rows that were missing."""
         rows = slice(batch * self.batch_size, min((batch + 1) * self.batch_size, len(self.inputs)))
         part = self.inputs.take(rows)
         spec = net.inputs
         codes = net.codes(part.inputs.to(spec.device, spec.dtypes[0]), store.operators)
         wanted = np.flatnonzero(self.missing[rows])
-        ids = self.first_id + rows.start + wanted
         missing = codes if len(wanted) == codes.batch else codes.rows(wanted)
-        return store.layout.table(ids, part.labels.numpy()[wanted], missing, self.inputs.marks(rows)[wanted])
+        ids, labels = self.first_id + rows.start + wanted, part.labels.numpy()[wanted]
+        return store.layout.table(ids, labels, missing, self.inputs.marks(rows)[wanted])
+
+
+def _require_same_inputs(
+    inputs: Inputs, present: np.ndarray, marks: np.ndarray, first_id: int, progress: bool | None
+) -> None:
+    """Refuse inputs whose marks are not those (n,) of the rows that the store holds of the inputs ``present`` (n,)."""
+    order = present.argsort(kind="stable")
+    present, marks = present[order], marks[order]
+    starts = np.unique(present // COMMIT_ROWS) * COMMIT_ROWS
+    for start in progress_bar(progress, "comparing", iterable=starts.tolist(), unit_scale=COMMIT_ROWS, unit="input"):
+        low, high = np.searchsorted(present, [start, start + COMMIT_ROWS])
+        now = inputs.marks(slice(start, min(start + COMMIT_ROWS, len(inputs))))
+        if changed := present[low:high][now[present[low:high] - start] != marks[low:high]][:5].tolist():
+            raise BadInput(
+                f"inputs: those numbered {changed} are not what the store holds under the ids"
+                f" {[first_id + i for i in changed]}: the data, their order or their labels have changed, or the rows"
+                " are of another set; encode into a new store, or with another first_id"
+            )
 
 
 def encode(
@@ -190,39 +177,13 @@ def encode(
     torch.set_num_threads(positive("threads", threads) if threads is not None else before)
     try:
         with progress_bar(progress, "encoding", unit="input", total=total, initial=total - left) as bar:
-            for tables in _commits(work, net, store):
-                rows = store.append_tables(tables)
-                bar.update(rows)
+            tables, rows, batches = [], 0, work.batches()
+            for batch in batches:
+                tables.append(work.encode(net, store, batch))
+                rows += tables[-1].num_rows
+                if rows >= COMMIT_ROWS or batch == batches[-1]:
+                    bar.update(store.append_tables(tables))
+                    tables, rows = [], 0
     finally:
         torch.set_num_threads(before)
     return Encoded(left, total - left)
-
-
-def _require_same_inputs(
-    inputs: Inputs, present: np.ndarray, marks: np.ndarray, first_id: int, progress: bool | None
-) -> None:
-    """Refuse inputs that are not those whose rows the store holds: at ``present`` (n,), marked with ``marks`` (n,)."""
-    order = present.argsort(kind="stable")
-    present, marks = present[order], marks[order]
-    starts = np.unique(present // COMMIT_ROWS) * COMMIT_ROWS
-    for start in progress_bar(progress, "comparing", iterable=starts.tolist(), unit_scale=COMMIT_ROWS, unit="input"):
-        low, high = np.searchsorted(present, [start, start + COMMIT_ROWS])
-        now = inputs.marks(slice(start, min(start + COMMIT_ROWS, len(inputs))))
-        if changed := present[low:high][now[present[low:high] - start] != marks[low:high]][:5].tolist():
-            raise BadInput(
-                f"inputs: those numbered {changed} are not what the store holds under the ids"
-                f" {[first_id + i for i in changed]}: the data, their order or their labels have changed, or the rows"
-                " are of another set; encode into a new store, or with another first_id"
-            )
-
-
-def _commits(work: Work, net: SplineNetwork, store: CodeStore) -> Iterator[list[Any]]:
-    tables, rows = [], 0
-    for batch in work.batches():
-        tables.append(work.encode(net, store, batch))
-        rows += tables[-1].num_rows
-        if rows >= COMMIT_ROWS:
-            yield tables
-            tables, rows = [], 0
-    if tables:
-        yield tables

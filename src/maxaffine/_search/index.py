@@ -11,17 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maxaffine._codes import Codes, PackedCodes, RowLayout, load_faiss, operator_shares
+from maxaffine._codes import Codes, PackedCodes, RowLayout, RowMetric, load_faiss, operator_shares
 from maxaffine._progress import progress_bar
-from maxaffine._search.approximate import SAMPLE, Places, Trial, compared, settle
-from maxaffine._search.checks import as_ids, integers, laid_out, options, positive
-from maxaffine._search.files import read_index, write_index
-from maxaffine._search.lists import Lists
-from maxaffine._search.nearest import Metric, Neighbors, Part, nearest, unswitched
-from maxaffine._search.recall import Recall
+from maxaffine._search.approximate import SAMPLE, Lists, Places, Recall, Trial, settle
+from maxaffine._search.checks import Weights, integers, lay_out, new_ids, positive, require_rows, switching_weights
+from maxaffine._search.files import Saved, read_index, write_index
+from maxaffine._search.nearest import Neighbors, Part, nearest, never_switches
 from maxaffine.errors import BadInput
-
-Weights = Mapping[str, float] | Sequence[float]
 
 
 class CodeIndex:
@@ -71,7 +67,7 @@ class CodeIndex:
     def unswitched(self) -> tuple[str, ...]:
         """Operators that never switch on the rows, so that they cannot say which is nearer; none for a single row."""
         if self._unswitched is None:
-            found = [name for i, name in enumerate(self.operators) if unswitched(self._parts, i)]
+            found = [name for i, name in enumerate(self.operators) if never_switches(self._parts, i)]
             self._unswitched = tuple(found) if len(self) > 1 else ()
         return self._unswitched
 
@@ -116,17 +112,11 @@ class CodeIndex:
         Raises:
             BadInput: If the codes are of other operators or of another network, or an id cannot be used.
         """
-        rows = laid_out(codes, self._layouts, self._metadata, self.operators)
-        present = self.ids.numpy()
-        first = int(present.max(initial=-1)) + 1
-        given = np.arange(first, first + codes.batch) if ids is None else as_ids(ids, codes.batch)
-        if taken := np.intersect1d(given, present)[:5].tolist():
-            raise BadInput(f"ids: {taken} are in the index already; remove them first, or give new ids")
-        part = Part(given, rows)
-        new = part
+        rows = lay_out(codes, self._layouts, self._metadata, self.operators)
+        new = part = Part(new_ids(ids, codes.batch, self.ids.numpy(), "index"), rows)
         # Small neighbors are joined, so that many small additions leave few parts and copy each row a few times only.
         while self._parts and self._parts[-1].kept is None and 0 < len(self._parts[-1]) <= len(part):
-            part = self._parts.pop().joined(part)
+            part = self._parts.pop().join(part)
         if codes.batch:
             self._parts.append(part)
         # Last, so that no list names a row that is not there; and first in remove.
@@ -143,14 +133,14 @@ class CodeIndex:
         Returns:
             How many were removed.
         """
-        wanted = integers(ids)
+        wanted = integers(ids, "ids")
         before, parts = len(self), []
         for part in self._parts:
             gone = np.isin(part.ids, wanted)
             part = part.without(gone) if gone.any() else part
             # Half of it gone: make room. A part read from a file moves into memory then.
             if part.kept is not None and 2 * part.alive < len(part):
-                part = part.chosen(np.flatnonzero(part.kept))
+                part = part.select(np.flatnonzero(part.kept))
             parts += [part] if part.alive else []
         if self._lists is not None:
             self._lists.remove(wanted)
@@ -166,7 +156,7 @@ class CodeIndex:
         lists: int | None = None,
         probes: int | None = None,
         candidates: int | None = None,
-        bits: int = 1024,
+        bits: int | None = None,
         queries: Codes | None = None,
         seed: int = 0,
         threads: int = 1,
@@ -174,9 +164,10 @@ class CodeIndex:
     ) -> Recall:
         """Prepare approximate search by some weights, and measure how much of the exact result it finds.
 
-        A sketch of each row, some of its bits, is put into one of many lists of similar sketches. A query looks into
-        the nearest lists, and the rows with the nearest sketches there are compared in full. Rows added later go into
-        the same lists; prepare again when they have changed much.
+        Each row is put into one of many lists of similar rows (faiss's `IndexBinaryIVF`), and a query looks into the
+        nearest lists. By one operator of at most four pieces, faiss compares the rows as they are. Else it compares
+        sketches, some of their bits, and the rows with the nearest sketches are compared in full. Rows added later go
+        into the same lists; prepare again when they have changed much.
 
         Args:
             weights: As for `search`.
@@ -185,8 +176,8 @@ class CodeIndex:
                 The recall is measured on the other half.
             lists: How many lists; by default the square root of the number of rows.
             probes: Lists that a query looks into.
-            candidates: Rows per query that are compared in full, at least the k of the search.
-            bits: Bits of a sketch.
+            candidates: Rows per query that faiss finds, at least the k of the search.
+            bits: Bits of a sketch; by default all of one operator with up to 4,096, else 1,024.
             queries: Codes of at least two inputs to measure with, best of the kind that will be searched for; by
                 default 256 of the rows, each of which does not find itself.
             seed: Of sketch, lists and sample: the same seed, rows and threads prepare the same search.
@@ -200,25 +191,35 @@ class CodeIndex:
             BadInput: If an argument is not valid, or there are too few rows or queries.
             MaxAffineError: If faiss is not installed.
         """
-        options(recall, seed, k=k, bits=bits, lists=lists, probes=probes, candidates=candidates, threads=threads)
-        metric = self._metric(weights)
+        numbers = {"k": k, "bits": bits, "lists": lists, "probes": probes, "candidates": candidates, "threads": threads}
+        for name, value in numbers.items():
+            if value is not None:
+                positive(name, value)
+        if not 0 < recall <= 1:
+            raise BadInput(f"recall={recall!r}; give a fraction above 0 and at most 1")
+        if not 0 <= seed < 2**31:
+            raise BadInput(f"seed={seed}; give a whole number from 0 to 2^31 - 1")
+        faiss = load_faiss("approximate search")
+        (metric, _), count = self._metric(weights), len(self)
         if not metric.terms:
-            raise BadInput("weights: no operator with a weight has codes, so that all rows are at distance 0")
-        count = len(self)
+            raise BadInput("weights: no operator with a weight has codes, so all rows are at distance 0; give others")
         if max(k + (queries is None), lists or 1) > count or (queries is not None and queries.batch < 2):
             raise BadInput(
-                f"the index holds {count} rows, too few for k={k} neighbors (besides the query, where the rows are the"
-                f" queries) or lists={lists}, or there are fewer than two queries; ask for fewer, or add more"
+                f"k, lists or queries: the index holds {count} rows, too few for k={k} neighbors (and the query, where"
+                f" the rows are the queries) or lists={lists}, or there are fewer than two queries; ask for fewer, or"
+                " add more"
             )
-        faiss = load_faiss("approximate search")
         with progress_bar(progress, "preparing", unit="step", total=3) as bar:
             places = self._places()
-            asked = places.sample(SAMPLE, seed) if queries is None else self._asked(queries, metric)
-            trial = Trial.exact(metric, self._parts, asked, k, threads, progress)
+            if queries is None:
+                sample = places.rows(np.random.default_rng(seed).permutation(places.ids)[:SAMPLE], metric.terms)
+            else:
+                sample = self._query_rows(queries, metric)
+            trial = Trial.exact(metric, self._parts, sample, k, threads, progress)
             bar.update(1)
-            prepared = Lists.trained(faiss, metric, self._parts, lists or isqrt(count), bits, seed, threads, asked.ids)
+            prepared = Lists.train(faiss, metric, places, lists or isqrt(count), bits, seed, threads, sample.ids)
             bar.update(1)
-            measured = settle(prepared, metric, places, trial, recall, (probes, candidates), threads)
+            measured = settle(prepared, metric, places, trial, recall, probes, candidates, threads)
             bar.update(1)
         self._lists = prepared
         return measured
@@ -255,71 +256,65 @@ class CodeIndex:
             BadInput: If the codes are of other operators or another network, k or threads is no positive number, k is
                 above the number of rows, the weights are not valid, or the index is not prepared for them.
         """
-        metric = self._metric(weights)
-        queries = self._asked(codes, metric)
+        metric, left_out = self._metric(weights)
+        queries = self._query_rows(codes, metric)
         positive("threads", threads)
-        if positive("k", k) > len(self):
-            raise BadInput(f"k={k}, but the index holds {len(self)} rows; ask for fewer, or add more")
+        require_rows(k, len(self), "index")
         if approximate:
             if self._lists is None or self._lists.shares != metric.shares:
                 raise BadInput(
                     "approximate: the index is not prepared for these weights; call prepare(weights) first (and"
                     " again where rows that came or went changed which operators switch)"
                 )
-            candidates = self._lists.candidates_of(queries, k, threads)
-            ids, distances = compared(metric, self._places(), queries, candidates, k, threads)
+            places = None if self._lists.exact else self._places()
+            ids, distances = self._lists.search(metric, places, queries, k, threads)
         else:
             ids, distances = nearest(metric, self._parts, queries, k, threads, progress)
-        return Neighbors(torch.from_numpy(ids), torch.from_numpy(distances), self._left_out(weights))
+        return Neighbors(torch.from_numpy(ids), torch.from_numpy(distances), left_out)
 
     def save(self, path: str | PathLike[str], *, progress: bool | None = None) -> None:
-        """Write the index to one file, completely or not at all; removed rows are left out.
+        """Write the index to a folder of .npy files, completely or not at all; removed rows are left out.
 
         Args:
-            path: Ends in ``.codeindex``. What was there before is replaced only once the new file is on disk.
+            path: Ends in ``.codeindex``. The index that was there before is replaced once the new one is on disk.
             progress: As for `search`.
         """
-        write_index(path, self._layouts, self._parts, self._metadata, self._lists, progress)
+        write_index(path, Saved(self._layouts, self._parts, self._metadata, self._lists), progress)
 
     @classmethod
     def load(cls, path: str | PathLike[str], *, memory_map: bool = False) -> Self:
         """Read an index that `save` wrote.
 
         Args:
-            path: The file. One that is absent, damaged or written by something else is refused with DataError.
+            path: The folder. One that is absent, damaged or written by something else is refused with DataError.
             memory_map: Leave the rows on disk and read them as they are searched: the index may be larger than memory.
                 Its size is checked then, not its checksum, which would mean to read it all.
 
         Returns:
             The index, prepared as it was (without faiss for exact search alone). Rows added to a memory-mapped one are
-            kept in memory, its file never changes.
+            kept in memory, its files never change.
         """
-        read, index = read_index(path, memory_map), cls.__new__(cls)
-        index._layouts, index._metadata, index._lists = read.layouts, read.metadata, read.lists
+        saved, index = read_index(path, memory_map), cls.__new__(cls)
+        index._layouts, index._parts = tuple(saved.layouts), list(saved.parts)
+        index._metadata, index._lists = dict(saved.metadata), saved.lists
         index._where = index._unswitched = None
-        index._parts = [read.part] if len(read.part) else []
         return index
 
-    def _metric(self, weights: Weights | None) -> Metric:
-        if left_out := self._left_out(weights):
-            weights = {name: 1.0 for name in self.operators if name not in left_out}
-        return Metric(self._layouts, tuple(operator_shares(weights, list(self.operators)).values()), load_faiss())
-
-    def _left_out(self, weights: Weights | None) -> tuple[str, ...]:
-        """The operators that never switch, where no weights ask for them and others do switch."""
-        if weights is not None or len(self.unswitched) == len(self.operators):
-            return ()
-        return self.unswitched
+    def _metric(self, weights: Weights | None) -> tuple[RowMetric, tuple[str, ...]]:
+        """The distance, and the operators that are left out of it."""
+        weights, left_out = switching_weights(weights, self.operators, lambda: self.unswitched)
+        shares = operator_shares(weights, list(self.operators))
+        return RowMetric(self._layouts, tuple(shares.values()), load_faiss()), left_out
 
     def _places(self) -> Places:
         if self._where is None:
             self._where = Places(self._parts)
         return self._where
 
-    def _asked(self, codes: Codes | PackedCodes, metric: Metric) -> Part:
+    def _query_rows(self, codes: Codes | PackedCodes, metric: RowMetric) -> Part:
         if isinstance(codes, PackedCodes):
-            if len(self.operators) != 1:
-                raise BadInput(f"codes are of one operator, but the index holds {list(self.operators)}; give Codes")
-            codes = Codes({self.operators[0]: codes}, metadata=self._metadata)
+            if len(self._layouts) != 1:
+                raise BadInput(f"codes: of one operator, but the index holds {list(self.operators)}; give Codes")
+            codes = Codes({self._layouts[0].name: codes}, metadata=self._metadata)
         needed = [layout.name for layout, share in zip(self._layouts, metric.shares, strict=True) if share]
-        return Part(np.full(codes.batch, -1), laid_out(codes, self._layouts, self._metadata, needed))
+        return Part(np.full(codes.batch, -1), lay_out(codes, self._layouts, self._metadata, needed))

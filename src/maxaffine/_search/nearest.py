@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 
-from maxaffine._codes import RowLayout
+from maxaffine._codes import RowMetric
 from maxaffine._progress import progress_bar
 
 # Distances of one block and bytes of its rows: both stay in a second-level cache.
@@ -41,12 +40,9 @@ class Neighbors:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Some rows of an index, of every operator.
+    """Some rows of an index: ids (n,) int64, and (n, width) uint8 of every operator.
 
-    Args:
-        ids: (n,) int64.
-        rows: (n, width) uint8 per operator.
-        kept: (n,) bool, False where a row was removed; None if none was.
+    ``kept`` (n,) bool is False where a row was removed, and None if none was.
     """
 
     ids: np.ndarray
@@ -71,102 +67,22 @@ class Part:
         kept = None if self.kept is None else self.kept[index]
         return Part(self.ids[index], tuple(rows[index] for rows in self.rows), kept)
 
-    def chosen(self, index: np.ndarray) -> Part:
+    def select(self, index: np.ndarray) -> Part:
         """Return some rows, as copies, none of them removed."""
         return Part(self.ids[index], tuple(np.ascontiguousarray(rows[index]) for rows in self.rows))
 
-    def joined(self, other: Part) -> Part:
+    def join(self, other: Part) -> Part:
         """Return the rows of both, as copies; of neither any was removed."""
         rows = tuple(np.concatenate(pair) for pair in zip(self.rows, other.rows, strict=True))
         return Part(np.concatenate([self.ids, other.ids]), rows)
 
     def without(self, gone: np.ndarray) -> Part:
-        """Mark rows as removed.
-
-        Args:
-            gone: (n,) bool.
-
-        Returns:
-            A part that shares the rows with this one.
-        """
+        """Mark rows (n,) bool as removed; the rows themselves are shared."""
         return replace(self, kept=~gone if self.kept is None else self.kept & ~gone)
 
 
-@dataclass(frozen=True)
-class Metric:
-    """d = sum_l share_l m_l / K_l / norm, the code distance in the arithmetic of `code_distance`.
-
-    m_l is the integer count of unequal units, and the sum runs in float64 in the operators' order, so that the distance
-    is that function's to the last bit: the k smallest of these numbers are exact, and so are their ties.
-
-    Args:
-        layouts: Every operator's rows.
-        shares: w_l / max w per operator.
-        faiss: The library, or None.
-    """
-
-    layouts: tuple[RowLayout, ...]
-    shares: tuple[float, ...]
-    faiss: Any | None
-
-    @property
-    def terms(self) -> list[int]:
-        """Positions of the operators that can add to the distance."""
-        return [i for i, share in enumerate(self.shares) if share and self.layouts[i].planes]
-
-    @property
-    def width(self) -> int:
-        """Bytes of one row that are read."""
-        return sum(self.layouts[i].width for i in self.terms)
-
-    def keys(self, a: Part, b: Part) -> np.ndarray:
-        """Return numbers that order pairs as their distances do.
-
-        Args:
-            a: Na rows.
-            b: Nb rows.
-
-        Returns:
-            (Na, Nb): counts of unequal units where one operator makes up the distance, else the distances.
-        """
-        terms = self.terms
-        if len(terms) == 1:
-            return self._unequal(terms[0], a, b)
-        total = np.zeros((len(a), len(b)))
-        for i in terms:
-            term = self._unequal(i, a, b) / self.layouts[i].unit_count
-            term *= self.shares[i]
-            total += term
-        total /= self._norm
-        return total
-
-    def distances(self, keys: np.ndarray) -> np.ndarray:
-        """Return the distances (float64) behind some keys."""
-        terms = self.terms
-        if len(terms) != 1:
-            return keys.astype(np.float64)
-        return self.shares[terms[0]] * (keys / self.layouts[terms[0]].unit_count) / self._norm
-
-    def _unequal(self, i: int, a: Part, b: Part) -> np.ndarray:
-        return self.layouts[i].unequal_units(a.rows[i], b.rows[i], self.faiss)
-
-    @property
-    def _norm(self) -> float:
-        # As code_distance sums it; the built-in sum of Python 3.12 rounds otherwise.
-        norm = 0.0
-        for i in self.terms:
-            norm += self.shares[i]
-        return norm or 1.0
-
-
 class Best:
-    """The k smallest keys of each query so far, ties by the lower id.
-
-    Args:
-        queries: Number of queries.
-        k: How many to keep.
-        dtype: Of the keys.
-    """
+    """The k smallest keys of each query so far, ties by the lower id."""
 
     def __init__(self, queries: int, k: int, dtype: np.dtype) -> None:
         worst = np.inf if dtype.kind == "f" else np.iinfo(dtype).max
@@ -177,12 +93,7 @@ class Best:
         self._count = 0
 
     def add(self, keys: np.ndarray, ids: np.ndarray) -> None:
-        """Let more rows compete.
-
-        Args:
-            keys: (queries, m).
-            ids: (m,), or (queries, m) where each query has rows of its own.
-        """
+        """Let rows with these keys (queries, m) compete; ids are (m,), or (queries, m) where each query has its own."""
         queries, k = self.keys.shape
         if not queries:
             return
@@ -219,16 +130,8 @@ class Best:
         self.keys[touched], self.ids[touched] = values[first], found[first]
 
 
-def unswitched(parts: Sequence[Part], operator: int) -> bool:
-    """Tell whether all rows that were not removed share one code of an operator; read until two differ.
-
-    Args:
-        parts: The rows.
-        operator: Its position.
-
-    Returns:
-        Whether they do.
-    """
+def never_switches(parts: Sequence[Part], operator: int) -> bool:
+    """Tell whether all rows that were not removed share one code of an operator."""
     first: np.ndarray | None = None
     for part in parts:
         for start in range(0, len(part), _COMPARED):
@@ -242,21 +145,9 @@ def unswitched(parts: Sequence[Part], operator: int) -> bool:
 
 
 def nearest(
-    metric: Metric, parts: Sequence[Part], queries: Part, k: int, threads: int, progress: bool | None
+    metric: RowMetric, parts: Sequence[Part], queries: Part, k: int, threads: int, progress: bool | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find the k rows nearest to each query.
-
-    Args:
-        metric: The distance.
-        parts: The rows to search, at least k of them not removed.
-        queries: The queries' rows; their ids are ignored.
-        k: How many to find.
-        threads: Threads that scan.
-        progress: Whether to show a progress bar; by default on a terminal when it takes over two seconds.
-
-    Returns:
-        ids (queries, k) int64 and distances (queries, k) float64, nearest first, ties by the lower id.
-    """
+    """Find the k rows nearest to each query: ids and distances (queries, k), ties by the lower id."""
     dtype = np.dtype(np.int32 if len(metric.terms) == 1 else np.float64)
     chunks = [queries.take(slice(s, s + _QUERIES)) for s in range(0, max(1, len(queries)), _QUERIES)]
     best = [Best(len(chunk), k, dtype) for chunk in chunks]
@@ -294,13 +185,13 @@ def _runs(parts: Sequence[Part], bytes_per_row: int, threads: int) -> Iterator[P
             yield part.take(slice(start, start + step))
 
 
-def _scan(metric: Metric, rows: Part, queries: Part, k: int, dtype: np.dtype) -> Best:
+def _scan(metric: RowMetric, rows: Part, queries: Part, k: int, dtype: np.dtype) -> Best:
     best = Best(len(queries), k, dtype)
     by_cache = _BLOCK_BYTES // max(1, metric.width) if len(queries) > 1 else _BLOCK_PAIRS
     step = max(1, min(_BLOCK_PAIRS // max(1, len(queries)), by_cache))
     for start in range(0, len(rows), step):
         block = rows.take(slice(start, start + step))
-        keys, ids = metric.keys(queries, block), block.ids
+        keys, ids = metric.keys(queries.rows, block.rows), block.ids
         if block.kept is not None:
             keys, ids = keys[:, block.kept], ids[block.kept]
         best.add(keys, ids)

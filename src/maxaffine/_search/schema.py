@@ -8,7 +8,9 @@
 | ``crc32`` | fixed_size_list<uint32>[L] | per operator a CRC-32 of id, label and the operator's bytes |
 | ``codes_0`` ... | fixed_size_list<uint8>[bytes] | an operator's bit planes, as in `PackedCodes.packed` |
 
-The operators' names, units and pieces and the network's fingerprint are in the schema's metadata.
+The operators' names, units and pieces and the network's fingerprint are in the schema's metadata. Lance itself does not
+notice a flipped bit, so every row carries its checksums; they cover the id, since whole codes at another input's place
+are damage too.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -49,29 +52,14 @@ class StoredCodes:
 
 @dataclass(frozen=True)
 class StoreLayout:
-    """What every row of a store holds.
-
-    Args:
-        operators: (name, pieces, units) of each, in the network's order.
-        metadata: Free strings, among them the network's fingerprint.
-    """
+    """What every row of a store holds: (name, pieces, units) of each operator, and free strings of the codes."""
 
     operators: tuple[tuple[str, int, tuple[int, ...]], ...]
     metadata: tuple[tuple[str, str], ...]
 
     @classmethod
     def of(cls, like: Codes | SplineNetwork) -> StoreLayout:
-        """Read the layout off codes, or off the network that will make them.
-
-        Args:
-            like: Either.
-
-        Returns:
-            The layout.
-
-        Raises:
-            BadInput: If there is no operator with codes, or no fingerprint that says whose codes they are.
-        """
+        """Read the layout off codes, or off the network that will make them."""
         if isinstance(like, Codes):
             operators = tuple((name, item.pieces, item.units) for name, item in like.items())
             metadata = dict(like.metadata)
@@ -81,12 +69,12 @@ class StoreLayout:
             metadata = {FINGERPRINT: like.fingerprint}
         if not metadata.get(FINGERPRINT):
             raise BadInput(
-                "codes name no network, so they could be mixed with another's; take them from net.codes(x), or give"
-                f" metadata={{{FINGERPRINT!r}: ...}} to Codes"
+                "codes: they name no network, so they could be mixed with another's; take them from net.codes(x), or"
+                f" give metadata={{{FINGERPRINT!r}: ...}} to Codes"
             )
         layout = cls(operators, tuple(sorted(metadata.items())))
         if not any(layout.widths):
-            raise BadInput("no operator has a code: the network is affine; there is nothing to store")
+            raise BadInput("like: no operator has a code, as the network is affine; give one with pieces")
         return layout
 
     @property
@@ -100,9 +88,14 @@ class StoreLayout:
         return tuple(name for name, _, _ in self.operators)
 
     @property
-    def widths(self) -> tuple[int, ...]:
+    def _planes(self) -> list[tuple[int, int]]:
+        """Bit planes of each operator, and bytes of one of them."""
+        return [((pieces - 1).bit_length(), -(-prod(units) // 8)) for _, pieces, units in self.operators]
+
+    @property
+    def widths(self) -> list[int]:
         """Bytes of each operator's codes of one input."""
-        return tuple(self._empty(i).bytes_per_sample for i in range(len(self.operators)))
+        return [bits * size for bits, size in self._planes]
 
     def columns(self, names: Sequence[str] | None = None) -> list[str]:
         """The columns to read for some operators, all of them by default."""
@@ -113,34 +106,22 @@ class StoreLayout:
         """The Arrow schema."""
         import pyarrow as pa
 
-        codes = [
-            pa.field(f"codes_{i}", pa.list_(pa.uint8(), width), False, {"operator": self.names[i]})
-            for i, width in enumerate(self.widths)
-            if width
-        ]
-        head = [
+        fields = [
             pa.field("id", pa.int64(), False),
             pa.field("label", pa.int64()),
             pa.field("mark", pa.uint32()),
             pa.field("crc32", pa.list_(pa.uint32(), len(self.operators)), False),
         ]
+        for i, (name, width) in enumerate(zip(self.names, self.widths, strict=True)):
+            if width:
+                fields.append(pa.field(f"codes_{i}", pa.list_(pa.uint8(), width), False, {"operator": name}))
         operators = [{"name": name, "pieces": pieces, "units": units} for name, pieces, units in self.operators]
         description = {"format": _FORMAT, "version": _VERSION, "operators": operators, "metadata": dict(self.metadata)}
-        return pa.schema(head + codes, metadata={_KEY: json.dumps(description)})
+        return pa.schema(fields, metadata={_KEY: json.dumps(description)})
 
     @classmethod
     def from_schema(cls, schema: Any) -> StoreLayout:
-        """Read the layout back.
-
-        Args:
-            schema: An Arrow schema.
-
-        Returns:
-            The layout.
-
-        Raises:
-            DataError: If it was written by something else, by another version, or is damaged.
-        """
+        """Read the layout back."""
         text = (schema.metadata or {}).get(_KEY)
         if text is None:
             raise DataError("it holds no codes: another program wrote it")
@@ -162,17 +143,7 @@ class StoreLayout:
         return layout
 
     def table(self, ids: np.ndarray, labels: np.ndarray, codes: Codes, marks: np.ndarray | None = None) -> Any:
-        """Codes as an Arrow table.
-
-        Args:
-            ids: (n,) int64.
-            labels: (n,) int64, -1 where an input has none.
-            codes: Of the n inputs.
-            marks: (n,) uint32 of the inputs, if they have any.
-
-        Returns:
-            The table.
-        """
+        """Codes of n inputs as an Arrow table: ids and labels (n,) int64, marks (n,) uint32 if they have any."""
         import pyarrow as pa
 
         rows = [codes[name].packed.numpy().reshape(len(ids), -1) for name in self.names]
@@ -180,24 +151,13 @@ class StoreLayout:
         sums = np.stack([_checksums(row, heads) for row in rows], axis=1)
         marked = pa.nulls(len(ids), pa.uint32()) if marks is None else pa.array(marks)
         columns = [pa.array(ids), pa.array(labels, mask=labels == NO_LABEL), marked]
-        for width, array in [(len(rows), sums), *((row.shape[1], row) for row in rows if row.shape[1])]:
+        for array in [sums, *(row for row in rows if row.shape[1])]:
             flat = pa.array(np.ascontiguousarray(array).reshape(-1))
-            columns.append(pa.FixedSizeListArray.from_arrays(flat, width))
+            columns.append(pa.FixedSizeListArray.from_arrays(flat, array.shape[1]))
         return pa.table(columns, schema=self.schema())
 
     def rows(self, batch: Any, names: Sequence[str] | None = None) -> StoredCodes:
-        """Read rows back and check them.
-
-        Args:
-            batch: An Arrow record batch or table with this layout's columns.
-            names: The operators to read; all by default.
-
-        Returns:
-            The rows.
-
-        Raises:
-            DataError: If a row is not what was written.
-        """
+        """Read the rows of a record batch back, of some operators or all, and check that they are what was written."""
         ids, labels = (batch.column(name).fill_null(NO_LABEL).to_numpy().copy() for name in ("id", "label"))
         sums = _flat(batch.column("crc32")).reshape(len(ids), len(self.operators))
         heads, operators = _checksums(np.stack([ids, labels], axis=1)), {}
@@ -208,21 +168,14 @@ class StoreLayout:
             rows = rows.reshape(len(ids), self.widths[i])
             if bad := ids[_checksums(rows, heads) != sums[:, i]][:5].tolist():
                 raise DataError(f"the rows {bad} of operator {name!r} are not what was written")
-            planes = torch.from_numpy(rows).reshape(len(ids), *self._empty(i).packed.shape[1:])
-            operators[name] = PackedCodes(pieces, units, planes)
+            operators[name] = PackedCodes(pieces, units, torch.from_numpy(rows).reshape(len(ids), *self._planes[i]))
         codes = Codes(operators, len(ids), dict(self.metadata))
         return StoredCodes(torch.from_numpy(ids), torch.from_numpy(labels), codes)
-
-    def _empty(self, i: int) -> PackedCodes:
-        _, pieces, units = self.operators[i]
-        bits, count = (pieces - 1).bit_length(), int(np.prod(units, dtype=np.int64))
-        return PackedCodes(pieces, units, torch.empty((0, bits, -(-count // 8)), dtype=torch.uint8))
 
 
 def _flat(column: Any) -> np.ndarray:
     """The numbers of a column of lists, as an array of our own that may be written to."""
-    chunks = column.chunks if hasattr(column, "chunks") else [column]
-    return np.concatenate([chunk.flatten().to_numpy(zero_copy_only=False) for chunk in chunks])
+    return column.flatten().to_numpy(zero_copy_only=False).copy()
 
 
 def _checksums(rows: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:

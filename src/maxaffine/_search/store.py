@@ -1,29 +1,38 @@
-"""CodeStore: codes on disk or in object storage, written and read by several processes at once."""
+"""CodeStore: codes on disk or in object storage, written and read by several processes at once.
+
+What makes it safe is Lance's: every change is a new version of the whole, which is there or not, and a reader keeps the
+version that it began with. Ours are the checksums of the rows (`schema`) and the errors that name the store.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from math import inf
 from os import PathLike, fspath
 from typing import Any, Self
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from maxaffine._capture import SplineNetwork
 from maxaffine._codes import FINGERPRINT, Codes
-from maxaffine._search.checks import as_ids, as_labels, integers, same_network
-from maxaffine._search.lance import load_lance, told
-from maxaffine._search.reader import StoreReader
-from maxaffine._search.schema import NO_LABEL, StoreLayout
-from maxaffine.errors import BadInput, DataError
+from maxaffine._progress import progress_bar
+from maxaffine._search.checks import integers, new_ids, positive, require_same_network
+from maxaffine._search.index import CodeIndex
+from maxaffine._search.schema import NO_LABEL, NO_MARK, StoredCodes, StoreLayout
+from maxaffine.errors import BadInput, DataError, MaxAffineError, first_line
 
-# Ids that one deletion names.
-_DELETED = 10_000
+# Bytes that one batch of a scan takes.
+_BATCH_BYTES = 1 << 26
+# Rows that are looked at first for operators that switch.
+_FEW_ROWS = 256
 
 
-class CodeStore(StoreReader):
+class CodeStore:
     """The codes of many inputs in one place that survives crashes, on a disk or in object storage (Lance).
 
     An append that has returned is kept, whatever happens to the process afterwards. A reader sees every append as a
@@ -33,6 +42,13 @@ class CodeStore(StoreReader):
     Args:
         path: Folder or address (``s3://...``) of a store; `create` makes one.
         storage_options: Credentials and endpoint of the object storage, as Lance takes them.
+
+    Attributes:
+        path: Folder or address.
+        storage_options: As given.
+        operators: Names of the operators, in the network's order.
+        fingerprint: Of the network whose codes these are, see `SplineNetwork.fingerprint`.
+        layout: What every row holds.
 
     Raises:
         DataError: If there is no store, or it is damaged.
@@ -48,6 +64,15 @@ class CodeStore(StoreReader):
     Source: the format, https://lance.org/format. The codes are the vector-quantization of Balestriero and Baraniuk,
     "Mad Max: Affine Spline Insights into Deep Learning" (arXiv 1805.06576).
     """
+
+    def __init__(self, path: str | PathLike[str], *, storage_options: Mapping[str, str] | None = None) -> None:
+        self.path = fspath(path)
+        self.storage_options = dict(storage_options or {})
+        self._lance = _load_lance()
+        with self._reading():
+            self._dataset = self._lance.dataset(self.path, storage_options=self.storage_options or None)
+            self.layout = StoreLayout.from_schema(self._dataset.schema)
+        self.operators, self.fingerprint = self.layout.names, self.layout.fingerprint
 
     @classmethod
     def create(
@@ -74,20 +99,26 @@ class CodeStore(StoreReader):
             BadInput: If ``like`` has no codes or names no network, or the store there is of another network.
             DataError: If there is something already, or it cannot be written.
         """
-        layout, lance = StoreLayout.of(like), load_lance()
-        schema = layout.schema()
+        layout, lance, options = StoreLayout.of(like), _load_lance(), dict(storage_options or {}) or None
         try:
-            lance.write_dataset(
-                schema.empty_table(), fspath(path), mode="create", storage_options=dict(storage_options or {}) or None
-            )
+            lance.write_dataset(layout.schema().empty_table(), fspath(path), mode="create", storage_options=options)
         except Exception as error:  # what Lance raises is not one family
             if "already exists" not in str(error):
-                raise DataError(f"{path} could not be made: {told(error)}; check folder and permissions") from error
+                raise DataError(f"{path} could not be made: {_words(error)}; check folder and permissions") from error
             if not exist_ok:
                 raise DataError(f"{path} exists already; open it with CodeStore(path), or give another path") from error
         store = cls(path, storage_options=storage_options)
         store.require(layout, "like")
         return store
+
+    def __len__(self) -> int:
+        """Return the number of rows at this moment."""
+        with self._reading():
+            return self._latest().count_rows()
+
+    def __repr__(self) -> str:
+        """Return the sizes."""
+        return f"CodeStore({self.path!r}, {len(self)} rows, operators {list(self.operators)})"
 
     def append(
         self,
@@ -113,19 +144,20 @@ class CodeStore(StoreReader):
         """
         self.require(codes, "codes")
         present = self.ids().numpy() if check or ids is None else np.empty(0, np.int64)
-        first = int(present.max(initial=-1)) + 1
-        given = np.arange(first, first + codes.batch) if ids is None else as_ids(ids, codes.batch)
-        if taken := np.intersect1d(given, present)[:5].tolist():
-            raise BadInput(f"ids: {taken} are in the store already; delete them first, or give new ids")
-        classes = np.full(codes.batch, NO_LABEL) if labels is None else as_labels(labels, codes.batch)
+        given = new_ids(ids, codes.batch, present, "store")
+        classes = np.full(codes.batch, NO_LABEL) if labels is None else integers(labels, "labels")
+        if len(classes) != codes.batch or (classes < NO_LABEL).any():
+            raise BadInput(
+                f"labels: {len(classes)} for {codes.batch} inputs, or one below -1; give one for each, -1 for none"
+            )
         if codes.batch:
-            self.append_tables([self._layout.table(given, classes, codes)])
+            self.append_tables([self.layout.table(given, classes, codes)])
 
     def append_tables(self, tables: Sequence[Any]) -> int:
-        """Add rows that are laid out already, all of them or none.
+        """Add rows that are laid out already, all of them or none, without a look at their ids.
 
         Args:
-            tables: Arrow tables that `StoreLayout.table` made.
+            tables: Arrow tables that ``layout.table`` made.
 
         Returns:
             How many rows they hold.
@@ -138,12 +170,12 @@ class CodeStore(StoreReader):
         with self._reading():
             table = pa.concat_tables(tables)
             self._dataset = self._lance.write_dataset(
-                table, self._path, mode="append", storage_options=self._options or None
+                table, self.path, mode="append", storage_options=self.storage_options or None
             )
         return table.num_rows
 
     def delete(self, ids: Tensor | Sequence[int]) -> int:
-        """Remove rows.
+        """Remove rows, all of them or none.
 
         Args:
             ids: Their ids; those that the store does not hold are skipped.
@@ -151,12 +183,13 @@ class CodeStore(StoreReader):
         Returns:
             How many were removed.
         """
-        wanted, removed = np.unique(integers(ids)), 0
-        for start in range(0, len(wanted), _DELETED):
-            named = ", ".join(map(str, wanted[start : start + _DELETED]))
-            with self._reading():
-                removed += self._latest().delete(f"id IN ({named})")["num_deleted_rows"]
-        return removed
+        import pyarrow as pa
+
+        wanted = np.unique(integers(ids, "ids"))
+        with self._reading():
+            dataset = self._latest()
+            table = pa.table([pa.array(wanted)], schema=pa.schema([dataset.schema.field("id")]))
+            return dataset.merge_insert("id").when_matched_delete().execute(table)["num_deleted_rows"]
 
     def compact(self, keep_seconds: float = 3600) -> None:
         """Join the small files that many appends leave, and drop what deletions left behind.
@@ -175,6 +208,114 @@ class CodeStore(StoreReader):
             self._latest().optimize.compact_files()
             self._latest().cleanup_old_versions(older_than=timedelta(seconds=keep_seconds))
 
+    def files(self) -> list[int]:
+        """Numbers of the files that hold the rows at this moment (Lance's fragments)."""
+        with self._reading():
+            return [part.fragment_id for part in self._latest().get_fragments()]
+
+    def ids(self) -> Tensor:
+        """(N,) int64: the ids of all rows at this moment."""
+        with self._reading():
+            return torch.from_numpy(self._latest().to_table(columns=["id"]).column("id").to_numpy().copy())
+
+    def marks(self) -> tuple[Tensor, Tensor]:
+        """(N,) int64 twice: the ids of all rows at this moment, and the marks of their inputs, -1 without one."""
+        with self._reading():
+            rows = self._latest().to_table(columns=["id", "mark"])
+            marks = rows.column("mark").cast("int64").fill_null(NO_MARK)
+            return torch.from_numpy(rows.column("id").to_numpy().copy()), torch.from_numpy(marks.to_numpy().copy())
+
+    def batches(
+        self,
+        operators: Sequence[str] | None = None,
+        *,
+        batch_size: int | None = None,
+        files: Sequence[int] | None = None,
+        progress: bool | None = None,
+    ) -> Iterator[StoredCodes]:
+        """Read all rows as they are at this moment, in batches, checking every row.
+
+        Args:
+            operators: Names of those to read; the others are not read at all. All by default.
+            batch_size: Rows at once, at most; by default what takes 64 MiB.
+            files: Numbers of the files to read (Lance's fragments, see `files`); all by default.
+            progress: Whether to show a progress bar; by default on a terminal when it takes over two seconds.
+
+        Yields:
+            The rows.
+
+        Raises:
+            BadInput: For an unknown operator.
+            DataError: If a file is no longer there, or something is not as it was written.
+        """
+        names = [operators] if isinstance(operators, str) else operators
+        if unknown := [name for name in names or () if name not in self.operators]:
+            raise BadInput(f"operators: unknown {unknown}; the store has {list(self.operators)}")
+        pairs = zip(self.operators, self.layout.widths, strict=True)
+        width = sum(width for name, width in pairs if names is None or name in names)
+        rows = positive("batch_size", batch_size) if batch_size is not None else max(1, _BATCH_BYTES // (width + 32))
+        with self._reading():
+            dataset = self._latest()
+            present = {part.fragment_id: part for part in dataset.get_fragments()}
+            if gone := [number for number in files or () if number not in present]:
+                raise DataError(
+                    f"{self.path} was compacted meanwhile and has no files {gone} now; name those of files()"
+                )
+            chosen = [part for number, part in present.items() if files is None or number in files]
+            scan = dataset.scanner(
+                columns=self.layout.columns(names), batch_size=rows, batch_readahead=2, fragments=chosen
+            )
+            total = sum(part.count_rows() for part in chosen)
+            with progress_bar(progress, "reading codes", unit="row", total=total) as bar:
+                for batch in scan.to_batches():
+                    found = self.layout.rows(batch, names)
+                    bar.update(len(found.ids))
+                    yield found
+
+    def unswitched(self) -> tuple[str, ...]:
+        """Find the operators that never switch on the rows of this moment, as `CodeIndex.unswitched` says.
+
+        Returns:
+            Their names.
+
+        Raises:
+            DataError: If the store is damaged.
+        """
+        left, first, count = list(self.operators), None, len(self)
+        # A few rows show of nearly all operators that they switch; the others alone are read to the end.
+        for few in (_FEW_ROWS, None) if count > 1 else ():
+            for part in self.batches(left, batch_size=few, progress=False) if left else ():
+                first = part.codes.rows([0]) if first is None else first
+                same = {name: part.codes[name].packed == first[name].packed for name in left}
+                left = [name for name in left if bool(same[name].all())]
+                if few is not None or not left:
+                    break
+        return tuple(left) if count > 1 else ()
+
+    def index(self, operators: Sequence[str] | None = None, *, progress: bool | None = None) -> CodeIndex:
+        """Read all rows into an index with the store's ids.
+
+        Args:
+            operators: As for `batches`.
+            progress: As for `batches`.
+
+        Returns:
+            The index.
+
+        Raises:
+            DataError: If the store is empty or damaged, or two rows have one id.
+        """
+        index = None
+        for part in self.batches(operators, progress=progress):
+            index = CodeIndex(part.codes.rows([])) if index is None else index
+            try:
+                index.add(part.codes, part.ids)
+            except BadInput as error:
+                raise DataError(f"{self.path} holds rows of one id ({error})") from error
+        if index is None:
+            raise DataError(f"{self.path} is empty; append codes first")
+        return index
+
     def require(self, other: Codes | SplineNetwork | StoreLayout, argument: str) -> None:
         """Refuse what is of another network, or lacks an operator of the store.
 
@@ -186,8 +327,51 @@ class CodeStore(StoreReader):
             BadInput: If it does not fit.
         """
         layout = other if isinstance(other, StoreLayout) else StoreLayout.of(other)
-        same_network({FINGERPRINT: self.fingerprint}, {FINGERPRINT: layout.fingerprint}, argument)
-        if not set(self._layout.operators) <= set(layout.operators):
+        require_same_network({FINGERPRINT: self.fingerprint}, {FINGERPRINT: layout.fingerprint}, argument)
+        if not set(self.layout.operators) <= set(layout.operators):
             raise BadInput(
-                f"{argument}: operators {layout.operators}, but the store {self._path} holds {self._layout.operators}"
+                f"{argument}: operators {layout.operators}, but the store {self.path} holds {self.layout.operators}"
             )
+
+    def _latest(self) -> Any:
+        self._dataset.checkout_latest()
+        return self._dataset
+
+    def _reading(self) -> AbstractContextManager[None]:
+        return naming_store(self.path)
+
+
+def _load_lance() -> Any:
+    try:
+        import lance
+    except ModuleNotFoundError as error:
+        raise MaxAffineError("a code store needs pylance, which is absent; pip install 'maxaffine[store]'") from error
+    return lance
+
+
+@contextmanager
+def naming_store(path: str) -> Iterator[None]:
+    """Turn what Lance and Arrow raise, which is not one family, into an error that names the store."""
+    try:
+        yield
+    except MaxAffineError as error:
+        if isinstance(error, DataError) and path not in str(error):
+            raise DataError(f"{path}: {error}; restore it, or encode the inputs again") from error
+        raise
+    except BaseException as error:
+        # A panic of Lance, which some damage causes, is not an Exception.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        if "commit conflict" in str(error):
+            raise DataError(
+                f"{path} was changed by another process at the same moment; nothing is lost, do it again"
+            ) from error
+        raise DataError(
+            f"{path} could not be read or written: {_words(error)}; check the path, that it is a store, permissions"
+            " and free space; a damaged one has to be restored, or the inputs encoded again"
+        ) from error
+
+
+def _words(error: BaseException) -> str:
+    """What an error says, without the trace and the places in its own source that Lance adds."""
+    return re.sub(r",? \S+\.rs:\d+(:\d+)?", "", first_line(error))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 
 from maxaffine._codes import Codes, operator_shares
-from maxaffine._search.checks import positive
-from maxaffine._search.index import CodeIndex, Weights
+from maxaffine._search.checks import Weights, positive, require_rows, switching_weights
+from maxaffine._search.index import CodeIndex
 from maxaffine._search.nearest import NO_ID, Best, Neighbors
 from maxaffine._search.store import CodeStore
 from maxaffine.errors import BadInput, DataError
@@ -48,55 +48,26 @@ def search_store(
         DataError: If the store is damaged, one of the files is no longer there, or two neighbors have one id.
     """
     positive("threads", threads)
-    if positive("k", k) > len(store) and files is None:
-        raise BadInput(f"k={k}, but the store holds {len(store)} rows; ask for fewer, or append more")
-    weights, left_out = switching(store, weights)
+    require_rows(k, len(store) if files is None else k, "store")
+    weights, left_out = switching_weights(weights, store.operators, store.unswitched)
     wanted = {name: share for name, share in operator_shares(weights, list(store.operators)).items() if share}
-    best = Best(codes.batch, k, np.dtype(np.float64))
-    for part in store.batches(list(wanted), files=files, progress=progress):
-        try:
-            index = CodeIndex(part.codes, part.ids)
-        except BadInput as error:
-            raise DataError(f"{store.path} holds rows of one id ({error})") from error
-        found = index.search(codes, min(k, len(part.ids)), wanted, threads=threads, progress=False)
-        best.add(found.distances.numpy(), found.ids.numpy())
-    best.settle()
-    return merged([(best.ids, best.keys)], left_out)
+
+    def of_parts() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for part in store.batches(list(wanted), files=files, progress=progress):
+            try:
+                index = CodeIndex(part.codes, part.ids)
+            except BadInput as error:
+                raise DataError(f"{store.path} holds rows of one id ({error})") from error
+            found = index.search(codes, min(k, len(part.ids)), wanted, threads=threads, progress=False)
+            yield found.ids.numpy(), found.distances.numpy()
+
+    return merge(of_parts(), codes.batch, k, left_out)
 
 
-def switching(store: CodeStore, weights: Weights | None) -> tuple[Weights | None, tuple[str, ...]]:
-    """Settle the weights of a search that is done in parts: each part alone cannot tell which operators switch.
-
-    Args:
-        store: The store.
-        weights: As given.
-
-    Returns:
-        The weights, by default equal for the operators that switch in the store; and the operators left out.
-    """
-    left_out = () if weights is not None else store.unswitched()
-    # As in an index: where none switches, all are compared.
-    if not left_out or len(left_out) == len(store.operators):
-        return weights, ()
-    return {name: 1.0 for name in store.operators if name not in left_out}, left_out
-
-
-def merged(results: Sequence[tuple[np.ndarray, np.ndarray]], left_out: tuple[str, ...]) -> Neighbors:
-    """Merge what was found in parts of the rows.
-
-    Args:
-        results: ids (N, k) and distances (N, k) of each part; -1 and infinity where a part has fewer rows.
-        left_out: Operators that are not in the distances.
-
-    Returns:
-        The k nearest of all.
-
-    Raises:
-        DataError: If one id was found twice.
-    """
-    queries, k = results[0][0].shape
+def merge(parts: Iterable[tuple[np.ndarray, np.ndarray]], queries: int, k: int, left_out: tuple[str, ...]) -> Neighbors:
+    """The k nearest of all, from what was found in each part: ids, and distances, infinite where there are no more."""
     best = Best(queries, k, np.dtype(np.float64))
-    for ids, distances in results:
+    for ids, distances in parts:
         best.add(distances, np.where(np.isinf(distances), NO_ID, ids))
     best.settle()
     filled = np.isfinite(best.keys)
