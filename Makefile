@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env demo test test-ends lint typecheck pytest bench docs docs-figures docs-operators notebooks docs-tutorials study-complexity study-distance study-hierarchy study-memorization study-orthogonal check-partition weights clean distclean
+.PHONY: help env demo test test-ends lint typecheck pytest bench docs docs-figures docs-operators huggingface notebooks docs-tutorials study-complexity study-distance study-hierarchy study-memorization study-orthogonal check-partition weights clean distclean
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -72,6 +72,9 @@ docs: $(DOCS) ## this documentation as a site: build/site/index.html; a broken l
 
 docs-figures: $(DEV) ## draw the pictures of the README and of docs/theory.md again
 	OMP_NUM_THREADS=1 $(BIN)/python -m website.figures
+
+huggingface: $(DEV) ## capture some seventy classes of transformers with random weights: docs/huggingface.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.huggingface
 
 notebooks: $(DEV) ## the tutorials as notebooks, in build/notebooks
 	$(BIN)/python -m website.notebooks build/notebooks

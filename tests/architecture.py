@@ -35,7 +35,7 @@ OPTIONAL = frozenset(
 # The door of the rule registry: the only module-level state that may change, and the only room whose modules may call
 # something (the registration) while they are imported.
 REGISTRY_ROOM = "capture"
-REGISTRY_NAMES = frozenset({"_RULES"})
+REGISTRY_NAMES = frozenset({"_RULES", "_SMOOTH"})
 
 _CONTAINERS = frozenset({"dict", "list", "set", "defaultdict", "OrderedDict", "deque", "Counter", "bytearray"})
 _MUTATORS = frozenset(

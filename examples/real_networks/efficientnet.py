@@ -12,7 +12,7 @@ from torch import Tensor
 import maxaffine as ma
 from examples.real_networks.measuring import exactness_table, facts, markdown, measure, only, timed
 from examples.real_networks.photographs import central_square, network_input, photograph
-from examples.real_networks.pictures import INNER, OFFSET, Sheet
+from examples.real_networks.pictures import Sheet
 from examples.real_networks.published import efficientnet_lite0
 
 SIDE, PATCH = 224, 8
@@ -86,22 +86,6 @@ def _draw(picture: np.ndarray, x: Tensor, template: Tensor, splits: list[tuple[i
     sheet.magnitude(lefts[2], 28, SIDE, template.norm(dim=0), "the template's length per pixel")
     shares = (template * x).sum(0).unflatten(0, (-1, PATCH)).unflatten(2, (-1, PATCH)).sum((1, 3))
     sheet.signed(lefts[3], 28, SIDE, shares, f"each {PATCH}×{PATCH} patch's share of ⟨A, x⟩", shown=1)
-    _bars(sheet, lefts[3] + SIDE + 14, splits)
+    named = [(_cells(split)[0], *split[1:]) for split in splits]
+    sheet.logits(lefts[3] + SIDE + 106, 28, 150, SIDE, named)
     sheet.save(file)
-
-
-def _bars(sheet: Sheet, left: int, splits: list[tuple[int, float, float]]) -> None:
-    axes = sheet.axes(left + 92, 28, 150, SIDE)
-    for place, (_, inner, offset) in enumerate(splits):
-        axes.barh(place - 0.17, inner, 0.3, color=INNER)
-        axes.barh(place + 0.17, offset, 0.3, color=OFFSET)
-        axes.plot([inner + offset] * 2, [place - 0.38, place + 0.38], color="black", linewidth=1.5)
-        words = f"{inner:.2f} + {offset:.2f}\n= {inner + offset:.2f}".replace("-", "−")
-        sheet.text(left + 252, 28 + round(SIDE * (place + 0.5) / len(splits)), words, va="center")
-    axes.axvline(0, color="gray", linewidth=0.8)
-    axes.set_yticks(range(len(splits)), [CLASSES.get(number, f"class {number}") for number, *_ in splits])
-    axes.set_ylim(len(splits) - 0.5, -0.5)
-    axes.tick_params(length=0, labelsize=8)
-    axes.spines[:].set_visible(False)
-    for place, (words, color) in enumerate([("⟨A, x⟩", INNER), ("+ b", OFFSET), ("= logit", "black")]):
-        sheet.text(left + 92 + 48 * place, 22, words, color=color, va="bottom")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,31 @@ class Sheet:
         self._image(left, top, side, values.numpy(), title, cmap=_colors(UNSIGNED), vmin=0, vmax=end)
         self._scale(left, top + side, side, UNSIGNED, [0, end])
 
+    def logits(self, left: int, top: int, width: int, height: int, splits: Sequence[tuple[str, float, float]]) -> None:
+        """Draw logits as bars of <A, x> and b, one class below the other, and their sums.
+
+        Args:
+            left: Pixels from the left to the bars, right of the classes' names.
+            top: Pixels from the top.
+            width: Width in pixels, without names and sums.
+            height: Height in pixels.
+            splits: Name, <A, x> and b of each class.
+        """
+        axes = self.axes(left, top, width, height)
+        for place, (_, inner, offset) in enumerate(splits):
+            axes.barh(place - 0.17, inner, 0.3, color=INNER)
+            axes.barh(place + 0.17, offset, 0.3, color=OFFSET)
+            axes.plot([inner + offset] * 2, [place - 0.38, place + 0.38], color="black", linewidth=1.5)
+            words = written_sum(inner, offset, newline=True)
+            self.text(left + width + 10, top + round(height * (place + 0.5) / len(splits)), words, va="center")
+        axes.axvline(0, color="gray", linewidth=0.8)
+        axes.set_yticks(range(len(splits)), [name for name, *_ in splits])
+        axes.set_ylim(len(splits) - 0.5, -0.5)
+        axes.tick_params(length=0, labelsize=8)
+        axes.spines[:].set_visible(False)
+        for place, (words, color) in enumerate([("⟨A, x⟩", INNER), ("+ b", OFFSET), ("= logit", "black")]):
+            self.text(left + 48 * place, top - 6, words, color=color, va="bottom")
+
     def save(self, file: Path) -> Path:
         """Write the figure.
 
@@ -134,6 +160,22 @@ class Sheet:
         for place, tick in enumerate(ticks):
             at = left + round(width * place / (len(ticks) - 1))
             self.text(at, top + 17, f"{tick:.2g}".replace("-", "−"), fontsize=8, ha=places.get(place, "center"))
+
+
+def written_sum(inner: float, offset: float, newline: bool = False) -> str:
+    """<A, x> + b = their sum, in figures.
+
+    Args:
+        inner: <A, x>.
+        offset: b.
+        newline: Whether the sum stands on a line of its own.
+
+    Returns:
+        The words, as ``1.50 − 0.25 = 1.25``.
+    """
+    end = "\n" if newline else " "
+    joined = f"{inner:.2f} {'-' if offset < 0 else '+'} {abs(offset):.2f}"
+    return f"{joined}{end}= {inner + offset:.2f}".replace("-", "−")
 
 
 def _colors(name: str) -> Colormap:

@@ -129,7 +129,7 @@ def _exported(module: nn.Module, *inputs: Tensor) -> tuple[ExportedProgram, int]
         exports.append(module)
         return torch.export.export(module, inputs, strict=False)
 
-    return apart(module, export), len(exports)
+    return apart(module, export, smooth=False), len(exports)
 
 
 def _apart(module: nn.Module, x: Tensor) -> tuple[bool, Tensor]:

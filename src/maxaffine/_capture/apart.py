@@ -27,7 +27,7 @@ aten = torch.ops.aten
 FAILED = (RuntimeError, TypeError, ValueError, LookupError, AssertionError)
 
 
-def apart(model: nn.Module, export: Callable[[], ExportedProgram]) -> ExportedProgram:
+def apart(model: nn.Module, export: Callable[[], ExportedProgram], smooth: bool) -> ExportedProgram:
     """Export a module with its operators taken apart.
 
     PyTorch's own way traces twice more, to make functional what is written in place, and registers some hundred
@@ -37,11 +37,12 @@ def apart(model: nn.Module, export: Callable[[], ExportedProgram]) -> ExportedPr
     Args:
         model: The module.
         export: Exports it, once or twice.
+        smooth: Whether operators are taken apart too whose parts are smooth.
 
     Returns:
         The program, whose graph is functional and of simple operators.
     """
-    table = decompositions()
+    table = decompositions(smooth)
     program = _in_one_trace(model, export, table)
     if program is None:
         program = export()

@@ -292,7 +292,7 @@ def _at(ref: Ref, count: int, front: Tensor | None) -> object:
 
 def _alike(ref: Ref, generic: bool) -> Tensor | None:
     """The same in every sample: generic numbers, others in every argument, or zeros, which leave the constants."""
-    if ref.value.batch is None or ref.value.dependence is Dependence.HELD:
+    if ref.value.batch is None or ref.value.dependence is Dependence.CONSTANT:
         return None
     units = ref.value.units
     places = torch.arange(1, prod(units) + 1, dtype=torch.float64)

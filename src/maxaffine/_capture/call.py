@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import torch
@@ -24,17 +24,25 @@ class Ref:
         value: What is known of it.
         sample: The tensor (or size) that it is on the probe batch.
         traced: What the trace knows of it; of a size, how it follows from the number of samples.
+        held: Whether this call holds it at the input of the network: it is a gate here.
+        gating: How much of a gate it is, from 0 to 1, where a product of two has to choose (see `gates.py`).
+        name: What computes it, in messages.
+        origin: The number of what it is a reshaping of; its own by default.
     """
 
     number: int
     value: Value
     sample: Any
     traced: Any = None
+    held: bool = False
+    gating: float = 0.0
+    name: str = ""
+    origin: int | None = None
 
     @property
     def affine(self) -> bool:
-        """Whether it depends affinely (piecewise) on the network's input."""
-        return self.value.dependence is Dependence.AFFINE
+        """Whether it depends affinely (piecewise) on the network's input, and is not held."""
+        return self.value.dependence is Dependence.AFFINE and not self.held
 
     @property
     def size(self) -> bool:
@@ -102,8 +110,8 @@ class Call:
     @property
     def refs(self) -> tuple[Ref, ...]:
         """The arguments computed while the network runs, each once, in order."""
-        found = {item.number: item for item in leaves(list(self.arguments.values())) if isinstance(item, Ref)}
-        return tuple(found.values())
+        references = [item for item in leaves(list(self.arguments.values())) if isinstance(item, Ref)]
+        return tuple({(item.number, item.held): item for item in references}.values())
 
     @property
     def active(self) -> tuple[Ref, ...]:
@@ -121,6 +129,18 @@ class Call:
     def depends(self, name: str) -> bool:
         """Whether an argument depends affinely on the network's input."""
         return any(isinstance(item, Ref) and item.affine for item in leaves(self.arguments[name]))
+
+    def hold(self, *names: str) -> Call:
+        """This call, with some of its arguments held at the input of the network: the gates of a smooth network.
+
+        Args:
+            names: Of the arguments; what does not depend on the input stays as it is.
+
+        Returns:
+            The call, whose rule sees arguments that do not depend on the input.
+        """
+        held = {name: _held(self.arguments[name]) if name in names else item for name, item in self.arguments.items()}
+        return replace(self, arguments=held)
 
     def refuse(self, reason: str, cure: str) -> NoReturn:
         """Refuse this call.
@@ -145,22 +165,29 @@ class Call:
         Returns:
             The operator.
         """
-        places = {ref.number: place for place, ref in enumerate(self.refs)}
+        places = {(ref.number, ref.held): place for place, ref in enumerate(self.refs)}
         filled = {name: _template(item, places) for name, item in self.arguments.items()}
         return Affine(
             kind=kind or self.kind,
             target=self.target,
             args=tuple(filled.pop(name) for name in self.positional if name in filled),
             kwargs=filled,
-            active=tuple(places[ref.number] for ref in self.active),
+            active=tuple(places[ref.number, ref.held] for ref in self.active),
             homogeneous=homogeneous,
             sign=(sign,) * len(self.active),
             continuous=not any(ref.value.dependence is Dependence.REGION for ref in self.refs),
         )
 
 
-def _template(item: Any, places: dict[int, int]) -> Any:
+def _held(item: Any) -> Any:
+    """An argument, or a list of them, held where it depends on the input."""
+    if isinstance(item, Ref):
+        return replace(item, held=not item.size)
+    return type(item)(_held(inner) for inner in item) if isinstance(item, list | tuple) else item
+
+
+def _template(item: Any, places: dict[tuple[int, bool], int]) -> Any:
     """An argument, what depends on the input as the place of it."""
     if isinstance(item, Ref):
-        return Slot(places[item.number])
+        return Slot(places[item.number, item.held])
     return type(item)(_template(inner, places) for inner in item) if isinstance(item, list | tuple) else item

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from maxaffine._capture.alone import check_other_sizes, output_axes
 from maxaffine._capture.batch import PROBES
 from maxaffine._capture.export import TRACER, FixedBatch, Traced, trace
 from maxaffine._capture.freeze import Freezer
+from maxaffine._capture.gates import Gates
 from maxaffine._capture.mapped import Mapped
 from maxaffine._capture.names import Name, find_node, name_nodes
 from maxaffine._capture.single import check_single
@@ -37,6 +38,8 @@ def capture(
     output: str = "as_is",
     batch_dim: int | tuple[int, ...] = 0,
     task: Task | str | Sequence[Task | str] | None = None,
+    smooth: str = "refuse",
+    carrier: Mapping[str, str] | None = None,
 ) -> SplineNetwork:
     """Turn a module into its exact spline form, or refuse.
 
@@ -55,6 +58,13 @@ def capture(
         task: What the outputs answer, one word for all or one for each: ``"classes"`` (the largest output, or the
             sign of a single logit), ``"value"``, ``"values"`` or ``"field"`` (values over 2 or 3 coordinates). By
             default it is inferred, see :meth:`SplineNetwork.task`.
+        smooth: What becomes of operators that are not piecewise affine, such as GELU, softmax and layer norm:
+            ``"refuse"`` them; hold their gates at the input, ``"frozen"``, so that f(x) = A[x] x + b[x] exactly at each
+            input, though A is not the Jacobian and there are no regions; or take the ``"tangent"``, A = J and
+            b = f - J x.
+        carrier: With ``smooth="frozen"``, which factor of a product of two values carries, the other being held: the
+            name of what computes it or its argument's, by the name of the product or a pattern such as ``"*.bmm"``.
+            Needed only where a refusal asks for it.
 
     Returns:
         The network, for any number of samples.
@@ -75,31 +85,48 @@ def capture(
         raise BadInput(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     if output not in ("as_is", "pre_activation"):
         raise BadInput(f"output: expected 'as_is' or 'pre_activation', got {output!r}")
+    gates = _gates(smooth, carrier)
     spec = _input_spec(example, batch_dim)
     gradients = torch.is_grad_enabled()
     # Constants made in inference mode could not take part in a derivative later.
     with torch.inference_mode(False), torch.set_grad_enabled(gradients), TRACER:
-        net = _captured(model, spec, spec.tensors(example), until, output)
+        net = _captured(model, spec, spec.tensors(example), until, output, gates)
     if task is None:
         return net
     return net.with_task(*([task] if isinstance(task, Task | str) else task))
 
 
+def _gates(smooth: str, carrier: Mapping[str, str] | None) -> Gates | None:
+    if smooth not in ("refuse", "frozen", "tangent"):
+        raise BadInput(f"smooth: expected 'refuse', 'frozen' or 'tangent', got {smooth!r}")
+    if carrier and smooth != "frozen":
+        raise BadInput(f"carrier: only smooth='frozen' has carriers, and smooth is {smooth!r}; leave carrier= out")
+    return None if smooth == "refuse" else Gates(dict(carrier or {}), smooth == "tangent")
+
+
 def _captured(
-    model: nn.Module, spec: InputSpec, tensors: tuple[Tensor, ...], until: str | None, output: str
+    model: nn.Module,
+    spec: InputSpec,
+    tensors: tuple[Tensor, ...],
+    until: str | None,
+    output: str,
+    gates: Gates | None,
 ) -> SplineNetwork:
     _check_module(model, spec)
     # Two samples: with one, the tracer would take the batch for a fixed size.
     pair = tuple(_take(item.detach(), axis, 2) for item, axis in zip(tensors, spec.batch_dims, strict=True))
-    subject, traced, mapped = _traced(model, spec, tensors, pair)
+    subject, traced, mapped = _traced(model, spec, tensors, pair, gates is not None)
     names = name_nodes(model, traced.nodes, traced.inputs)
     targets, output_spec, endings = _targets(traced, names, until, output)
     probe = [_take(item.detach(), axis, PROBES) for item, axis in zip(tensors, spec.batch_dims, strict=True)]
     try:
-        graph = Freezer(traced, names, spec.batch_dims).graph(probe, targets)
+        graph = Freezer(traced, names, spec.batch_dims, gates).graph(probe, targets)
     except NotPiecewiseAffine:
         check_runs(subject, tuple(item.detach() for item in tensors))  # what fails has no other fault
         raise
+    unknown = sorted(gates.carriers.keys() - gates.used) if gates is not None else []
+    if unknown:
+        raise BadInput(f"carrier: no product is called {unknown[0]!r}; the names are those that a refusal gives")
     check_state(subject, pair)
     sample = tuple(_take(item.detach(), axis, 1) for item, axis in zip(tensors, spec.batch_dims, strict=True))
     check_single(subject.model, traced, sample, subject.names)
@@ -155,7 +182,7 @@ def _check_module(model: nn.Module, spec: InputSpec) -> None:
 
 
 def _traced(
-    model: nn.Module, spec: InputSpec, tensors: tuple[Tensor, ...], pair: tuple[Tensor, ...]
+    model: nn.Module, spec: InputSpec, tensors: tuple[Tensor, ...], pair: tuple[Tensor, ...], smooth: bool
 ) -> tuple[Subject, Traced, bool]:
     """Trace a copy of a copy, with whose tensors the network goes on; the first stays as the module is now."""
     names = spec.names if spec.keyword else ()
@@ -164,22 +191,22 @@ def _traced(
     if other and not subject.runs(pair) and not Subject(model, False, names).runs(pair):
         raise ShapeMismatch(other)
     try:
-        return subject, *_traced_or_mapped(copied(subject.model, Tensor), spec, tensors, pair, owned=True)
+        return subject, *_traced_or_mapped(copied(subject.model, Tensor), spec, tensors, pair, True, smooth)
     except CaptureError:
         if subject.runs(pair):
             raise
         subject = Subject(model, False, names)
         if not subject.runs(pair):
             raise
-    return subject, *_traced_or_mapped(model, spec, tensors, pair, owned=False)
+    return subject, *_traced_or_mapped(model, spec, tensors, pair, False, smooth)
 
 
 def _traced_or_mapped(
-    model: nn.Module, spec: InputSpec, tensors: tuple[Tensor, ...], pair: tuple[Tensor, ...], owned: bool
+    model: nn.Module, spec: InputSpec, tensors: tuple[Tensor, ...], pair: tuple[Tensor, ...], owned: bool, smooth: bool
 ) -> tuple[Traced, bool]:
     """Trace two samples (with one, the tracer would take the batch for a fixed size), else one sample, mapped."""
     try:
-        return _trace(model, spec, pair, owned), False
+        return _trace(model, spec, pair, owned, smooth), False
     except FixedBatch as error:
         fixed = error
     except NotPiecewiseAffine:
@@ -189,25 +216,27 @@ def _traced_or_mapped(
         raise
     one = tuple(_take(item, axis, 1) for item, axis in zip(pair, spec.batch_dims, strict=True))
     try:
-        alone = _trace(model, spec, one, owned, dynamic=False)
+        alone = _trace(model, spec, one, owned, smooth, dynamic=False)
     except CaptureError:
         alone = None
     axes = output_axes(model, alone, spec, tuple(item.detach() for item in tensors), fixed.where)
     if alone is None:
         raise fixed from fixed.__cause__
     try:
-        mapped = trace(Mapped(alone, spec.batch_dims, axes), pair, {}, (spec.batch_dims, {}), owned=True)
+        mapped = trace(Mapped(alone, spec.batch_dims, axes), pair, {}, (spec.batch_dims, {}), True, smooth)
     except CaptureError:
         raise fixed from fixed.__cause__
     return replace(mapped, output_spec=alone.output_spec), True
 
 
-def _trace(model: nn.Module, spec: InputSpec, tensors: tuple[Tensor, ...], owned: bool, dynamic: bool = True) -> Traced:
+def _trace(
+    model: nn.Module, spec: InputSpec, tensors: tuple[Tensor, ...], owned: bool, smooth: bool, dynamic: bool = True
+) -> Traced:
     """Trace a module on these inputs, with any number of samples or with theirs alone."""
     if spec.keyword:
         dims = ((), dict(zip(spec.names, spec.batch_dims, strict=True)))
-        return trace(model, (), dict(zip(spec.names, tensors, strict=True)), dims if dynamic else None, owned)
-    return trace(model, tensors, {}, (spec.batch_dims, {}) if dynamic else None, owned)
+        return trace(model, (), dict(zip(spec.names, tensors, strict=True)), dims if dynamic else None, owned, smooth)
+    return trace(model, tensors, {}, (spec.batch_dims, {}) if dynamic else None, owned, smooth)
 
 
 def _other_dtype(model: nn.Module, spec: InputSpec) -> str:

@@ -136,7 +136,7 @@ def takes_sizes(call: Call) -> bool:
 def kept(call: Call, sample: Any) -> Complex:
     """A complex value, kept as its call, and what it is on the probe batch."""
     kinds = [ref.value.dependence for ref in call.refs]
-    held = Dependence.REGION if Dependence.REGION in kinds else Dependence.HELD
+    held = Dependence.REGION if Dependence.REGION in kinds else Dependence.CONSTANT
     # Calls are alive as long as what is computed from them, so their addresses tell them apart.
     return Complex(-id(call), Value(Dependence.AFFINE if call.active else held), sample, call=call)
 
@@ -148,7 +148,7 @@ def composed(call: Call, name: str = "") -> tuple[Call, Rule]:
     _collect(call, values, real)
     places = {number: place for place, number in enumerate((*real, *values))}
     calls = (*(value.call for value in values.values()), call)
-    steps = tuple((_operator(item), tuple(places[ref.number] for ref in item.refs)) for item in calls)
+    steps = tuple((operator_of(item), tuple(places[ref.number] for ref in item.refs)) for item in calls)
     names = tuple(f"arg{place}" for place in range(len(real)))
     arguments = dict(zip(names, real.values(), strict=True))
     whole = Call(Formula(name or call.name, steps), arguments, names, call.module_path, call.source)
@@ -168,7 +168,8 @@ def _apart(values: Sequence[Complex], call: Call, outputs: Sequence[Tensor]) -> 
         raise
 
 
-def _operator(call: Call) -> Affine:
+def operator_of(call: Call) -> Affine:
+    """The operator of one call."""
     return replace(call.affine(), target=TARGETS.get(call.target, call.target))
 
 
@@ -179,8 +180,14 @@ def _chosen(condition: Tensor, first: Tensor, second: Tensor) -> Tensor:
     return torch.where(condition.bool(), first, second)
 
 
-# The same with derivatives that PyTorch lacks.
+def _paired(x: Tensor) -> Tensor:
+    """As aten.view_as_complex, of any memory layout."""
+    return torch.view_as_complex(x.contiguous())
+
+
+# The same with derivatives that PyTorch lacks, and whatever the memory layout.
 TARGETS: dict[Callable, Callable] = {
+    aten.view_as_complex.default: _paired,
     aten.where.self: _chosen,
     aten.slice_scatter.default: slice_replaced,
     aten.copy.default: copied,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import copysign
 from typing import Any
 
@@ -30,7 +30,7 @@ KEPT = frozenset(
     linear avg_pool1d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d tril triu
     layer_norm group_norm rms_norm lstm gru rnn_tanh lstm_cell gru_cell rnn_tanh_cell
     scaled_dot_product_attention cosine_similarity pairwise_distance cdist pdist bilinear embedding_bag
-    norm std var linalg_vector_norm special_entr multilabel_margin_loss_forward
+    norm std var var_mean linalg_vector_norm special_entr multilabel_margin_loss_forward
     """.split()
 )
 
@@ -38,18 +38,30 @@ KEPT = frozenset(
 Infinity = float("inf")
 
 
-def decompositions() -> dict[Any, Callable]:
+# These have no rule even with gates held: their parts have.
+OPENED = frozenset(
+    """
+    lstm gru rnn_tanh lstm_cell gru_cell rnn_tanh_cell glu cosine_similarity pairwise_distance std var var_mean
+    """.split()
+)
+
+
+def decompositions(smooth: bool = False) -> dict[Any, Callable]:
     """The table of decompositions for torch.export.
+
+    Args:
+        smooth: Whether operators are taken apart too whose parts are smooth.
 
     Returns:
         PyTorch's own table, less the operators that have a rule or a refusal, and with the exact ones added here.
     """
     # A library that is imported later may bring operators of its own.
-    return dict(_table(tuple(torch._C._dispatch_get_registrations_for_dispatch_key("CompositeImplicitAutograd"))))
+    composite = tuple(torch._C._dispatch_get_registrations_for_dispatch_key("CompositeImplicitAutograd"))
+    return dict(_table(composite, KEPT - OPENED if smooth else KEPT))
 
 
-@lru_cache(maxsize=1)
-def _table(composite: tuple[str, ...]) -> dict[Any, Callable]:
+@lru_cache(maxsize=2)
+def _table(composite: tuple[str, ...], kept: frozenset[str]) -> dict[Any, Callable]:
     """The table, in which these composite operators are taken apart as PyTorch does."""
     table: dict[Any, Callable] = {}
     for path in composite:  # PyTorch's own table has those only that share no memory with their arguments
@@ -61,12 +73,16 @@ def _table(composite: tuple[str, ...]) -> dict[Any, Callable]:
     table |= default_decompositions()
     for operator in list(table):
         namespace, name = operator.name().split("::")
-        if namespace == "aten" and name.split(".")[0] in KEPT:
+        if namespace == "aten" and name.split(".")[0] in kept:
             table.pop(operator)
     table[aten.clamp.Tensor] = _clamp
     table[aten.linalg_vector_norm.default] = _vector_norm
-    table[aten.pairwise_distance.default] = _pairwise_distance
-    table[aten.cdist.default] = _cdist
+    # With gates held, a distance is the norm of a difference, of whatever order.
+    norm = _vector_norm if kept == KEPT else _any_norm
+    table[aten.pairwise_distance.default] = partial(_pairwise_distance, norm)
+    table[aten.cdist.default] = partial(_cdist, norm)
+    if kept != KEPT:
+        table[aten.var_mean.correction] = _var_mean
     table[aten.scatter_reduce.two] = scatter_reduce
     table[aten.index_reduce.default] = index_reduce
     table[aten.segment_reduce.default] = segment_reduce
@@ -99,14 +115,25 @@ def _vector_norm(
     return x.abs().sum(axes, keepdim) if ord == 1 else x.abs().amax(axes, keepdim)
 
 
-def _pairwise_distance(x1: Tensor, x2: Tensor, p: float | int = 2, eps: float = 1e-6, keepdim: bool = False) -> Any:
+def _any_norm(x: Tensor, ord: float | int, dim: list[int], keepdim: bool = False) -> Any:
+    taken = _vector_norm(x, ord, dim, keepdim)
+    return torch.linalg.vector_norm(x, ord, dim, keepdim) if taken is NotImplemented else taken
+
+
+def _pairwise_distance(
+    norm: Callable, x1: Tensor, x2: Tensor, p: float | int = 2, eps: float = 1e-6, keepdim: bool = False
+) -> Any:
     """The norm of the difference, moved off zero by eps."""
-    return _vector_norm(x1 - x2 + eps, p, [-1], keepdim)
+    return norm(x1 - x2 + eps, p, [-1], keepdim)
 
 
-def _cdist(x1: Tensor, x2: Tensor, p: float | int = 2, compute_mode: int | None = None) -> Any:
+def _cdist(norm: Callable, x1: Tensor, x2: Tensor, p: float | int = 2, compute_mode: int | None = None) -> Any:
     """The norm of the difference of each row of the first with each row of the second."""
-    return _vector_norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, [-1])
+    return norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, [-1])
+
+
+def _var_mean(x: Tensor, dim: Any = None, *, correction: Any = None, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+    return x.var(dim, correction=1 if correction is None else correction, keepdim=keepdim), x.mean(dim, keepdim)
 
 
 def _batch_norm(x: Tensor, weight: Any, bias: Any, mean: Any, variance: Any, training: bool, *rest: float) -> Any:

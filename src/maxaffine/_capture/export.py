@@ -105,7 +105,7 @@ class Traced:
     module: GraphModule
 
 
-def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any], batch_dims: Any, owned: bool) -> Traced:
+def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any], batch_dims: Any, owned: bool, smooth: bool) -> Traced:
     """Trace a module with a dynamic batch.
 
     Args:
@@ -114,6 +114,7 @@ def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any], batch_dims: Any
         kwargs: Example keyword arguments.
         batch_dims: The batch axis of every tensor, nested as ``(args, kwargs)``; None for the example's own sizes only.
         owned: Whether its tensors belong to the capture, and are kept as they are; else they are copied.
+        smooth: Whether operators are taken apart too whose parts are smooth.
 
     Returns:
         The traced graph with frozen constants.
@@ -136,7 +137,7 @@ def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any], batch_dims: Any
                 return torch.export.export(_named(model, kwargs), args, kwargs, dynamic_shapes=dynamic, strict=False)
 
         try:
-            program = apart(model, export)
+            program = apart(model, export, smooth)
         except Exception as error:
             found = cause(model, args, kwargs, error)
             if found:

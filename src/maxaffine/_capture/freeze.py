@@ -5,22 +5,45 @@ from __future__ import annotations
 import operator as python_operator
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.fx import Node
 
-from maxaffine._capture.batch import MIXED, MIXED_CURE, PROBES, grows, pointwise
+from maxaffine._capture.batch import MANY, MIXED, MIXED_CURE, MOST_SAMPLES, PROBES, grows, pointwise, prime
 from maxaffine._capture.call import Call, Ref
-from maxaffine._capture.complexes import RETURNED, Complex, check_affine, composed, is_complex, kept, takes_sizes
+from maxaffine._capture.complexes import (
+    RETURNED,
+    Complex,
+    check_affine,
+    composed,
+    is_complex,
+    kept,
+    operator_of,
+    takes_sizes,
+)
+from maxaffine._capture.decompositions import OPENED
 from maxaffine._capture.export import Traced
+from maxaffine._capture.gates import ATTENTION, LED, PRODUCTS, RESHAPED, Gates, gating, origin_of
 from maxaffine._capture.names import Name, kind_of
-from maxaffine._capture.registry import Rule, find
+from maxaffine._capture.registry import Rule, SmoothRule, find, find_smooth
 from maxaffine._capture.rules.refused import refuse
-from maxaffine._graph import BatchAxis, Dependence, Graph, Held, Operator, OperatorRecord, Step, Value, as_tuple
-from maxaffine.errors import CaptureError, first_line
+from maxaffine._capture.rules.smooth import UNITS
+from maxaffine._graph import (
+    BatchAxis,
+    Dependence,
+    Graph,
+    Held,
+    Operator,
+    OperatorRecord,
+    Step,
+    Tangent,
+    Value,
+    as_tuple,
+)
+from maxaffine.errors import CaptureError, NotPiecewiseAffine, first_line
 
 aten = torch.ops.aten
 
@@ -32,6 +55,7 @@ SAME = {
     aten.lift_fresh_copy.default,
     aten.lift_fresh.default,
 }
+MULTIPLYING = {*PRODUCTS, *LED}
 # The same operator under a name that does not depend on memory layout.
 SYNONYMS: dict[Any, Any] = {aten.view.default: aten.reshape.default, aten._unsafe_view.default: aten.reshape.default}
 IGNORED = {
@@ -41,6 +65,8 @@ IGNORED = {
     aten.sym_constrain_range.default,
     aten.sym_constrain_range_for_size.default,
 }
+# Constants that count over the batch: where gates are held, they may be the start of a mask.
+COUNTING = {aten.arange.default, aten.arange.start, aten.arange.start_step}
 BATCH_SIZE = (
     "its value depends on the number of samples in the batch",
     "do not compute with the batch size; use it in shapes only",
@@ -55,14 +81,25 @@ class Freezer:
         traced: The traced module.
         names: The name of every node.
         batch_axes: The batch axis of every user input.
+        gates: What is held of smooth operators and products; None refuses them.
+        inputs: Numbers of the user's inputs.
+        probe: Samples of every user input.
+        values: What is known of every value of the graph so far, by number.
+        steps: The operators so far.
+        known: What every node of the trace is.
+        counted: Constants that may differ from sample to sample, as what counts over the batch does, by number.
     """
 
     traced: Traced
     names: dict[Node, Name]
     batch_axes: Sequence[int]
+    gates: Gates | None = None
     values: dict[int, Value] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     known: dict[Node, Any] = field(default_factory=dict)
+    counted: dict[int, Call] = field(default_factory=dict)
+    inputs: tuple[int, ...] = ()
+    probe: Sequence[Tensor] = ()
 
     def graph(self, probe: Sequence[Tensor], targets: Sequence[Any]) -> Graph:
         """Freeze what the target nodes need.
@@ -78,6 +115,7 @@ class Freezer:
             NotPiecewiseAffine: At the first operator that has no exact form.
         """
         inputs = self._place_inputs(probe)
+        self.inputs, self.probe = inputs, probe
         wanted = _ancestors([target for target in targets if isinstance(target, Node)])
         kept = {target for target in targets if isinstance(target, Node)}
         last_use = {argument: node for node in self.traced.nodes for argument in node.all_input_nodes}
@@ -89,7 +127,9 @@ class Freezer:
                         if last_use[argument] is node and argument not in kept:
                             del self.known[argument]
         outputs = tuple(self._number(self.known[t] if isinstance(t, Node) else t) for t in targets)
-        return Graph(self.values, tuple(self.steps), inputs, outputs)
+        graph = Graph(self.values, tuple(self.steps), inputs, outputs)
+        graph.carried()  # refuses what has no affine map and is not upstream of gates alone
+        return graph
 
     def _place_inputs(self, probe: Sequence[Tensor]) -> tuple[int, ...]:
         placeholders = {node.name: node for node in self.traced.nodes if node.op == "placeholder"}
@@ -152,38 +192,117 @@ class Freezer:
             call.target in (aten.sym_size.int, aten.full_like.default) or all(ref.size for ref in call.refs)
         ):
             return self._sized(call, node)
+        if self.gates is not None and not complex_values:
+            if all(ref.value.dependence is Dependence.CONSTANT for ref in call.refs):
+                if any(ref.number in self.counted for ref in call.refs):
+                    return self._sized(call, node)
+            else:
+                self._check_alike(call)
         rule = find(call.target)
         if complex_values:
             check_affine(call)
             if any(ref.size for ref in call.refs) and not takes_sizes(call):
                 call.refuse(*BATCH_SIZE)
             if any(item.is_complex() for item in as_tuple(node.meta["val"]) if isinstance(item, Tensor)):
-                return kept(call, _on_probe(call, call.affine()))
+                return kept(call, _on_probe(call, operator_of(call)))
             call, rule = composed(call)
-        rule = rule or _entrywise(call)
+        question = ""
+        if self.gates is not None:
+            call, question = self.gates.hold(call, name.text, self._computed_from)
+            rule = find_smooth(call.target) or rule
+        rule = rule or _entrywise(call, self.gates is not None)
         if any(ref.size for ref in call.refs) and not rule.sizes:
             call.refuse(*BATCH_SIZE)
-        operator = rule.build(call) if call.active else _held(call)
+        operator, refusal = self._operator(call, rule, name.text, question)
         value = _on_probe(call, operator)
         outputs = as_tuple(value)
         batch = rule.batch(call, [item for item in outputs if isinstance(item, Tensor)])
         if not grows(as_tuple(node.meta["val"])[0].shape, batch):
             call.refuse(MIXED, MIXED_CURE)
-        refs = [self._new(_dependence(call, operator, item), item, batch) for item in outputs]
-        records = () if not call.active else (_record(operator, name, refs[0].value.units),)
+        refs = [self._new(_dependence(call, operator, item, refusal), item, batch) for item in outputs]
+        if self.gates is not None:
+            shaped = call.active[0] if call.active and call.kind in RESHAPED else None
+            called, origin = (shaped.name, origin_of(shaped)) if shaped else (name.text, None)
+            rank = gating(call, operator)
+            refs = [replace(ref, gating=rank, name=called, origin=origin) for ref in refs]
+        depends = bool(call.active) or refs[0].value.dependence is Dependence.HELD
+        records = (_record(call, operator, name, refs[0].value.units),) if depends else ()
         numbers = tuple(ref.number for ref in refs)
         inputs = tuple(ref.number for ref in call.refs)
-        self.steps.append(Step(operator, inputs, numbers, records, operator.traits.active))
+        held = tuple(place for place, ref in enumerate(call.refs) if ref.held)
+        self.steps.append(Step(operator, inputs, numbers, records, operator.traits.active, held, refusal))
         return refs if isinstance(value, tuple | list) else refs[0]
+
+    def _computed_from(self, number: int, source: int) -> bool:
+        """Whether a value is computed from another that is not the network's input."""
+        needed = {number} if source not in self.inputs else set()
+        for step in reversed(self.steps):
+            if source in step.outputs:  # numbers rise from step to step
+                break
+            if not needed.isdisjoint(step.outputs):
+                needed.update(step.inputs)
+        return source in needed and source != number
+
+    def _operator(self, call: Call, rule: Rule, name: str, question: str) -> tuple[Operator, tuple[str, ...]]:
+        """The operator of a call; in a smooth network also one that has no affine map, and why it has none."""
+        if not call.active:
+            return _held(call), ()
+        if self.gates is None:
+            try:
+                return rule.build(call), ()
+            except NotPiecewiseAffine as error:
+                raise _named_way_on(call, error) from None
+        try:
+            if question:
+                call.refuse(question, f"say which: capture(..., carrier={{{name!r}: ...}}) with one of these names")
+            factors = sum(call.depends(name) for name in call.arguments)  # u * u has two of one
+            multiplies = self.gates.tangent and factors > 1 and call.target in MULTIPLYING
+            operator: Operator | None = None if multiplies else rule.build(call)
+            if multiplies or self.gates.tangent and operator is not None and isinstance(rule, SmoothRule):
+                operator = Tangent(call.affine(), pieces=2 if call.kind in UNITS else 1)
+            if operator is None:
+                ordinary = find(call.target)
+                operator = refuse(call) if ordinary is None else ordinary.build(call)
+        except NotPiecewiseAffine as error:
+            return _held(call), (error.operator, error.reason, error.cure, error.module_path, error.source)
+        return operator, ()
 
     def _sized(self, call: Call, node: Node) -> Any:
         """A size, or a tensor of one constant whose shape follows the batch."""
         operator = _held(call)
         sample = operator(*(ref.sample for ref in call.refs))
-        batch = _uniform(call, sample) if isinstance(sample, Tensor) else None
-        ref = self._new(Dependence.HELD, sample, batch, node.meta["val"])
+        counts = [self.counted[item.number] for item in call.refs if item.number in self.counted]
+        if call.target in COUNTING and self.gates is not None:
+            counts = [call]
+        batch = None
+        if isinstance(sample, Tensor):
+            batch = _lengthening(call, sample, node.meta["val"].shape) if counts else _uniform(call, sample)
+        ref = self._new(Dependence.CONSTANT, sample, batch, node.meta["val"])
+        if counts:
+            self.counted[ref.number] = counts[0]
         self.steps.append(Step(operator, tuple(item.number for item in call.refs), (ref.number,), ()))
         return ref
+
+    def _check_alike(self, call: Call) -> None:
+        """Refuse a constant that differs from sample to sample where it meets what depends on the input.
+
+        A causal mask is made of what counts over the batch and yet the same for every sample, which is looked at for a
+        prime number of samples beyond all numbers that are written where it is made.
+        """
+        for ref in call.refs:
+            maker = self.counted.pop(ref.number, None)
+            if maker is None or ref.value.batch is None:
+                continue
+            graph = Graph(self.values, tuple(self.steps), self.inputs, (ref.number,)).part([ref.number])
+            if any(step.records for step in graph.steps):
+                refuse(maker)
+            written = [number for number in graph.written() if number < MOST_SAMPLES]
+            count = prime(max([MANY, *(number + 1 for number in written)]))
+            inputs = [_repeated(item, axis, count) for item, axis in zip(self.probe, self.batch_axes, strict=True)]
+            for rows in (ref.sample, graph.run(inputs)[0]):
+                front = ref.value.batch.to_front(rows)
+                if bool((front != front[:1]).any()):
+                    refuse(maker)
 
     def _number(self, item: Any) -> int:
         """The graph's number of an output; a constant becomes a step of its own."""
@@ -193,7 +312,7 @@ class Freezer:
             return item.number
         if not isinstance(item, Tensor):
             raise CaptureError(f"model: it returns {type(item).__name__} {item!r}; return tensors only")
-        ref = self._new(Dependence.HELD, item, None)
+        ref = self._new(Dependence.CONSTANT, item, None)
         held = Held("constant", _itself, (item,), {}, ())
         self.steps.append(Step(held, (), (ref.number,), ()))
         return ref.number
@@ -220,11 +339,22 @@ def _tagged(call: Call, tag: torch.Tag) -> bool:
     return isinstance(call.target, torch._ops.OpOverload) and tag in call.target.tags
 
 
-def _entrywise(call: Call) -> Rule:
-    """Any function of single entries will do where no entry varies with the input inside a region."""
-    if call.active or not _tagged(call, torch.Tag.pointwise):
-        refuse(call)
-    return Rule(_held, pointwise)
+def _entrywise(call: Call, smooth: bool) -> Rule:
+    """Any function of single entries will do where no entry varies with the input inside a region, or for a gate."""
+    if not _tagged(call, torch.Tag.pointwise) or (call.active and not smooth):
+        try:
+            refuse(call)
+        except NotPiecewiseAffine as error:
+            raise _named_way_on(call, error) from None
+    return Rule(refuse, pointwise)
+
+
+def _named_way_on(call: Call, error: NotPiecewiseAffine) -> NotPiecewiseAffine:
+    """A refusal that says, of a smooth operator, how it is captured."""
+    if find_smooth(call.target) is None and call.target not in MULTIPLYING and call.kind not in OPENED:
+        return error
+    cure = f"{error.cure}; or hold its gates at the input: capture(..., smooth='frozen')"
+    return NotPiecewiseAffine(error.operator, error.reason, cure, error.module_path, error.source)
 
 
 def _held(call: Call) -> Held:
@@ -241,9 +371,25 @@ def _uniform(call: Call, sample: Tensor) -> BatchAxis | None:
     if call.target not in (aten.full.default, aten.expand.default, aten.repeat.default) or isinstance(constant, Ref):
         refuse(call, BATCH_SIZE)
     axes = [axis for axis, size in enumerate(sizes or ()) if isinstance(size, Ref)]
-    if len(axes) != 1 or (sample.narrow(axes[0], 0, 1) != sample).any():
+    if len(axes) != 1:
         call.refuse(*BATCH_SIZE)
+    axis = BatchAxis(axes[0], 1, sample.shape[axes[0]] // PROBES)
+    front = axis.to_front(sample)
+    return axis if bool((front == front[:1]).all()) else call.refuse(*BATCH_SIZE)
+
+
+def _lengthening(call: Call, sample: Tensor, sizes: Sequence[Any]) -> BatchAxis:
+    """The axis of a constant that is as long as there are samples."""
+    axes = [axis for axis, size in enumerate(sizes) if not isinstance(size, int)]
+    if len(axes) != 1:
+        refuse(call, BATCH_SIZE)
     return BatchAxis(axes[0], 1, sample.shape[axes[0]] // PROBES)
+
+
+def _repeated(probe: Tensor, axis: int, count: int) -> Tensor:
+    """The first sample, so many times over, without memory of its own."""
+    first = probe.narrow(axis, 0, 1)
+    return first.expand(*(count if place == axis else size for place, size in enumerate(first.shape)))
 
 
 def _whole(target: Any, args: list) -> bool:
@@ -251,15 +397,25 @@ def _whole(target: Any, args: list) -> bool:
     return target is aten.slice.Tensor and len(args) == 4 and args[2] in (None, 0) and args[3] == sys.maxsize
 
 
-def _dependence(call: Call, operator: Operator, output: Tensor) -> Dependence:
+def _dependence(call: Call, operator: Operator, output: Tensor, refusal: tuple[str, ...]) -> Dependence:
     if operator.traits.active and output.is_floating_point():
         return Dependence.AFFINE
-    regional = any(ref.value.dependence is Dependence.REGION for ref in call.refs)
-    return Dependence.REGION if call.active or regional else Dependence.HELD
+    gates = [ref for ref in call.refs if ref.held or ref.value.dependence is Dependence.HELD]
+    # Places and comparisons are codes; a number that was rounded is none, of whatever type.
+    rounded = call.kind == "to_copy" or any(not ref.sample.is_floating_point() for ref in gates)
+    if output.dtype is not torch.bool and (refusal or gates and (rounded or output.is_floating_point())):
+        return Dependence.HELD
+    regional = any(ref.value.dependence is not Dependence.CONSTANT for ref in call.refs)
+    return Dependence.REGION if call.active or regional else Dependence.CONSTANT
 
 
-def _record(operator: Operator, name: Name, units: tuple[int, ...]) -> OperatorRecord:
+def _record(call: Call, operator: Operator, name: Name, units: tuple[int, ...]) -> OperatorRecord:
     traits = operator.traits
+    gates = tuple(ref.name or "the input" for ref in call.refs if ref.held)
+    formula = traits.held or (ATTENTION if call.kind == "scaled_dot_product_attention" and gates else "")
+    if gates and operator.traits.active and not formula:
+        formula = "gate* carrier"
+    carrier = next((ref.name or "the input" for ref in call.active), "") if formula else ""
     return OperatorRecord(
         name=name.text,
         kind=traits.kind,
@@ -269,6 +425,9 @@ def _record(operator: Operator, name: Name, units: tuple[int, ...]) -> OperatorR
         continuous=traits.continuous,
         module_path=name.module_path,
         source=name.source,
+        held=formula,
+        carrier=carrier,
+        gates=gates if gates or not formula else (carrier,),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 from maxaffine._capture.batch import BatchRule, probed
 from maxaffine._capture.call import Call
@@ -27,7 +28,19 @@ class Rule:
     sizes: bool = False
 
 
+@dataclass(frozen=True)
+class SmoothRule(Rule):
+    """How a traced smooth operator enters the graph with its gate held.
+
+    Attributes:
+        gating: How much of a gate its value is, from 0 to 1, where a product of two values has to choose its carrier.
+    """
+
+    gating: float = 0.5
+
+
 _RULES: dict[Callable, Rule] = {}
+_SMOOTH: dict[Callable, SmoothRule] = {}
 
 
 def rule(*targets: Callable, batch: BatchRule = probed, sizes: bool = False) -> Callable[[Builder], Builder]:
@@ -64,6 +77,37 @@ def rule(*targets: Callable, batch: BatchRule = probed, sizes: bool = False) -> 
         return build
 
     return register
+
+
+def smooth_rule(
+    *targets: Callable, batch: BatchRule = probed, gating: float = 0.5
+) -> Callable[[Callable[[Call], Operator | None]], Callable[[Call], Operator | None]]:
+    """Register the decorated function as what smooth operators are with their gates held at the input.
+
+    The function receives a :class:`Call` and returns an operator that is affine in one argument, or by its
+    tangent (`Gated`, `GatedMap`, `Tangent`); None where the ordinary rule applies.
+
+    Args:
+        targets: The traced operators.
+        batch: As of :func:`rule`.
+        gating: How much of a gate its value is: 1 for a softmax, a sigmoid, a reciprocal; 0 for what a norm gives. Of
+            two factors that depend on the input the one with less carries the product, and equal ones ask.
+
+    Returns:
+        A decorator that registers and returns the function.
+    """
+
+    def register(build: Callable[[Call], Operator | None]) -> Callable[[Call], Operator | None]:
+        for target in targets:
+            _SMOOTH[target] = SmoothRule(cast(Builder, build), batch, gating=gating)
+        return build
+
+    return register
+
+
+def find_smooth(target: Callable) -> SmoothRule | None:
+    """What a traced smooth operator is with its gate held, if it is known."""
+    return _SMOOTH.get(target)
 
 
 def find(target: Callable) -> Rule | None:

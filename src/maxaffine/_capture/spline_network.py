@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from maxaffine._network import ExactnessReport, Network, verify
+from maxaffine._network import ExactnessReport, Network, shares, verify
 from maxaffine._templates import Names, Templates, Unit, templates
 
 
@@ -73,6 +73,41 @@ class SplineNetwork(Network):
         """
         return templates(self, x, classes, until, output=output, top=top, names=names, progress=progress)
 
+    def shares(
+        self, x: Any, operator: str, outputs: Sequence[int] | None = None, *, output: int | None = None
+    ) -> Tensor:
+        """What each unit of an operator inside adds to each output, exactly: share = u * v.
+
+        v is the unit's value and u what the rest of the network, an affine map at x, makes of it. Summed over the units
+        of an operator that everything passes, and with the offsets after it, the shares are the output. Where a
+        residual connection leads around it they are what the operator added: so with the attention weights of a
+        transformer held, the shares of one head's channels are what that head added to a logit.
+
+        Args:
+            x: The inputs, as at capture.
+            operator: Name of the operator or module whose value is looked at, e.g. ``"blocks.5.attention"``.
+            outputs: Flat numbers of the outputs; all by default.
+            output: Which output, for a network with several.
+
+        Returns:
+            (N, K, *units of the operator).
+
+        Raises:
+            BadInput: When there is no such operator or output, or the operator carries no share of it.
+
+        Example:
+            >>> import torch, maxaffine as ma
+            >>> model, x = (
+            ...     torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.GELU(), torch.nn.Linear(3, 1)),
+            ...     torch.ones(1, 2),
+            ... )
+            >>> net = ma.capture(model, x, smooth="frozen")
+            >>> share = net.shares(x, "1")
+            >>> torch.allclose(share.sum(2) + model[2].bias, model(x))
+            True
+        """
+        return shares(self, x, operator, outputs, output)
+
     def verify(
         self, model: nn.Module, x: Any, *, rtol: float | None = None, seed: int = 0, raises: bool = True
     ) -> ExactnessReport:
@@ -81,9 +116,10 @@ class SplineNetwork(Network):
         Five residuals, each relative to the largest term: the output; A x + b with b pushed through the network on its
         own; the offset contributions' sum; A^T u against autograd on the module; and single samples against the batch.
         On a kink autograd may pick another piece than the lowest, so a Jacobian that disagrees is compared again just
-        beside x; where the module cuts its gradients (detach, no_grad), its own differences decide. Where both hold one
-        infinity, as masked scores do, they agree, and the rest is judged on what is finite. An activation that was left
-        out by ``output="pre_activation"`` is applied first, for the module applies it.
+        beside x; where the module cuts its gradients (detach, no_grad), its own differences decide. Of a network with
+        held gates A is not the Jacobian, and A^T is compared with A alone. Where both hold one infinity, as masked
+        scores do, they agree, and the rest is judged on what is finite. An activation that was left out by
+        ``output="pre_activation"`` is applied first, for the module applies it.
 
         Args:
             model: The module it was captured from.

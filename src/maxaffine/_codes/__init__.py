@@ -5,7 +5,7 @@ from maxaffine._codes.classes import as_classes
 from maxaffine._codes.distance import code_distance, code_distance_blocks, operator_shares
 from maxaffine._codes.drift import Drift, code_drift
 from maxaffine._codes.hierarchy import Occupancy, RegionHierarchy, RegionLevel, region_hierarchy
-from maxaffine._codes.mapping import FINGERPRINT, Codes
+from maxaffine._codes.mapping import FINGERPRINT, SMOOTH, Codes
 from maxaffine._codes.metric import RowMetric
 from maxaffine._codes.packed import PackedCodes, pack
 from maxaffine._codes.rows import RowLayout, load_faiss
@@ -20,6 +20,7 @@ __all__ = [
     "RegionLevel",
     "RowLayout",
     "RowMetric",
+    "SMOOTH",
     "as_classes",
     "code_changes",
     "code_distance",

@@ -11,10 +11,11 @@ import torch
 from maxaffine._codes.files import read, write
 from maxaffine._codes.packed import PackedCodes, Rows, pack, require_same_batch, require_same_operators, select_rows
 from maxaffine._drawing import html_table, text_table
-from maxaffine.errors import BadInput
+from maxaffine.errors import BadInput, NotPiecewiseAffine
 
 # Where codes keep the fingerprint of the network that they come from, among their metadata.
 FINGERPRINT = "fingerprint"
+SMOOTH = "smooth"  # the first operator whose gate is held, of a network that has no regions
 
 
 class Codes(Mapping[str, PackedCodes]):
@@ -191,6 +192,7 @@ class Codes(Mapping[str, PackedCodes]):
             >>> codes.region_ids(), codes.region_ids("a")
             (tensor([0, 1, 2]), tensor([0, 1, 0]))
         """
+        self._require_regions()
         names = [operators] if isinstance(operators, str) else list(self if operators is None else operators)
         if unknown := [name for name in names if name not in self]:
             raise BadInput(f"operators: {unknown} are unknown; the codes have {list(self)}")
@@ -217,12 +219,21 @@ class Codes(Mapping[str, PackedCodes]):
             >>> codes.same_region(codes.rows([1, 1]))
             tensor([False,  True])
         """
+        self._require_regions()
         require_same_operators(self, other, "other")
         require_same_batch(self.batch, other.batch)
         same = torch.ones(self.batch, dtype=torch.bool)
         for name, codes in self.items():
             same &= codes.same_region(other[name])
         return same
+
+    def _require_regions(self) -> None:
+        if SMOOTH in self._metadata:
+            raise NotPiecewiseAffine(
+                self._metadata[SMOOTH],
+                "it is smooth, so equal codes do not mean the same affine map and there are no regions",
+                "compare codes by their distance, ma.codes.code_distance",
+            )
 
     def save(self, path: str | PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
         """Write the codes to a file, completely or not at all.

@@ -5,6 +5,7 @@ from maxaffine._graph.contract import LocalMap, Operator, OperatorRecord, Sign, 
 from maxaffine._graph.curvature import Curvature, curvatures
 from maxaffine._graph.frozen import Affine, FrozenFunction, Held, Signature, Slot, Traced, as_tuple, fill
 from maxaffine._graph.fusion import fuse
+from maxaffine._graph.gates import TANGENT, Gated, GatedMap, Tangent
 from maxaffine._graph.graph import BatchAxis, Dependence, Graph, Step, Value, as_rows
 from maxaffine._graph.linear import ChannelAffine, Convolution, MatrixProduct, Reshape, Sum
 from maxaffine._graph.linearization import Linearization
@@ -31,6 +32,8 @@ __all__ = [
     "Duels",
     "Elementwise",
     "FrozenFunction",
+    "Gated",
+    "GatedMap",
     "Graph",
     "Held",
     "Knots",
@@ -49,6 +52,8 @@ __all__ = [
     "Slot",
     "Step",
     "Sum",
+    "TANGENT",
+    "Tangent",
     "Traced",
     "Traits",
     "Value",

@@ -37,12 +37,15 @@ class OperatorRecord:
     Attributes:
         name: Unique name: module path, operator kind where the module calls several, ``#2`` for a second call.
         kind: The operator, e.g. ``convolution``, ``relu``, ``max_pool2d``.
-        pieces: Affine pieces R per unit; 1 for an affine operator.
+        pieces: Affine pieces R per unit; 1 for an affine operator; 2 for a gated unit, the values of its hard code.
         units: Shape K of the operator's output for one input.
         convex: Whether each unit is a convex function of the operator's own input (a max-affine spline).
         continuous: Whether each unit is a continuous function of the operator's own input.
         module_path: Dotted path of the module that called it, empty for the root module.
         source: Source line of the call, when it is known.
+        held: Of a smooth operator: what it is with its gate held at the input, as a formula; empty for any other.
+        carrier: Of a smooth operator: what computes the value that it is affine in.
+        gates: Of a smooth operator: what computes the values that are held, which may be the carrier itself.
     """
 
     name: str
@@ -53,6 +56,9 @@ class OperatorRecord:
     continuous: bool
     module_path: str = ""
     source: str = ""
+    held: str = ""
+    carrier: str = ""
+    gates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,7 @@ class Traits:
         convex: Whether each unit is convex in the operator's own input.
         continuous: Whether each unit is continuous in the operator's own input.
         homogeneous: Whether no piece has an offset; of an affine operator it need not be said.
+        held: Of a smooth operator: what it is with its gate held at the input, as a formula; empty for any other.
     """
 
     kind: str
@@ -74,6 +81,7 @@ class Traits:
     convex: bool = True
     continuous: bool = True
     homogeneous: bool = False
+    held: str = ""
 
 
 class LocalMap(ABC):

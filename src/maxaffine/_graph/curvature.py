@@ -37,14 +37,16 @@ def curvatures(graph: Graph) -> dict[int, Curvature]:
     }
     for step in graph.steps:
         held = [step.inputs[p] for p in range(len(step.inputs)) if p not in step.active]
-        varies = any(graph.values[number].dependence is Dependence.REGION for number in held)
+        varies = any(graph.values[n].dependence in (Dependence.REGION, Dependence.HELD) for n in held) or bool(
+            step.held
+        )
         arguments = [known[step.inputs[position]] for position in step.active]
         for number in step.outputs:
             if number is None:
                 continue
-            if graph.values[number].dependence is Dependence.HELD:
+            if graph.values[number].dependence is Dependence.CONSTANT:
                 known[number] = Curvature.CONSTANT
-            elif graph.values[number].dependence is Dependence.REGION or varies:
+            elif graph.values[number].dependence in (Dependence.REGION, Dependence.HELD) or varies:
                 known[number] = Curvature.UNKNOWN
             else:
                 known[number] = _compose(step.operator, arguments)

@@ -97,15 +97,20 @@ class FrozenFunction(LocalMap):
         if not used:
             return (None,) * len(leaves)
         outputs, rows = zip(*used, strict=True)
-        with warnings.catch_warnings():
-            # an operator without a batching rule is only slower
-            warnings.filterwarnings("ignore", message="There is a performance drop")
-            return torch.autograd.grad(outputs, leaves, rows, is_grads_batched=True, allow_unused=True)
+        return pulled(outputs, leaves, rows)
 
     def offsets(self) -> Tensors:
         if self.homogeneous:
             return (None,)
         return (as_tuple(self.function(*(s.zeros() for s in self.signatures)))[0],)
+
+
+def pulled(outputs: Sequence[Tensor], leaves: Sequence[Tensor], rows: Sequence[Tensor]) -> Tensors:
+    """Rows of cotangents (R, *output) by derivative of the leaves."""
+    with warnings.catch_warnings():
+        # an operator without a batching rule is only slower
+        warnings.filterwarnings("ignore", message="There is a performance drop")
+        return torch.autograd.grad(outputs, leaves, rows, is_grads_batched=True, allow_unused=True)
 
 
 def _magnification(tangents: Sequence[Tensor], offsets: Sequence[Tensor]) -> float:

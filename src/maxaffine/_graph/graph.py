@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from maxaffine._graph.contract import Operator, OperatorRecord
 from maxaffine._graph.frozen import Held, Slot, as_tuple
+from maxaffine.errors import NotPiecewiseAffine
 
 SIZE = torch.ops.aten.sym_size.int
 
@@ -20,9 +22,13 @@ SIZE = torch.ops.aten.sym_size.int
 class Dependence(Enum):
     """How a value depends on the network's input."""
 
-    HELD = "held"  # on the batch size alone
+    CONSTANT = "constant"  # on the batch size alone
     REGION = "region"  # piecewise constant: a comparison, an index, and what is computed from them
+    HELD = "held"  # as any function: it enters an affine map with the value that it has at the input only
     AFFINE = "affine"  # piecewise affine
+
+
+CARRYING = (Dependence.AFFINE, Dependence.HELD)
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,8 @@ class Step:
         outputs: Numbers of its outputs; None for one that nobody uses.
         records: What it is called and is (two for a folded pair; none where nothing depends on the input).
         active: Positions of the inputs on which it depends affinely.
+        held: Positions of the inputs that it holds at the input of the network: gates.
+        refusal: Why there is no affine map through it (operator, reason, cure, module, source), where that is so.
     """
 
     operator: Operator
@@ -112,6 +120,8 @@ class Step:
     outputs: tuple[int | None, ...]
     records: tuple[OperatorRecord, ...]
     active: tuple[int, ...] = ()
+    held: tuple[int, ...] = ()
+    refusal: tuple[str, ...] = ()
 
     def run(self, values: dict[int, Any]) -> tuple[list[Any], Any]:
         """Compute this step's outputs (tensors and sizes) into ``values``; returns its inputs and its own value."""
@@ -188,6 +198,29 @@ class Graph:
                 needed.update(step.inputs)
         return Graph(self.values, tuple(reversed(kept)), starts, tuple(outputs))
 
+    def carried(self) -> set[int]:
+        """Values that carry a share of the outputs: all others are constant, or held where the network has its input.
+
+        Whether an operator has an affine map at all matters for these only: what lies upstream of gates alone, such as
+        queries and keys, may be any function.
+
+        Returns:
+            Their numbers.
+
+        Raises:
+            NotPiecewiseAffine: At the last operator on the way that has no affine map.
+        """
+        found = set(self.outputs)
+        for step in reversed(self.steps):
+            moving = (n for n in step.outputs if n in found and self.values[n].dependence in CARRYING)
+            if next(moving, None) is None:
+                continue
+            if step.refusal:
+                raise NotPiecewiseAffine(*step.refusal)
+            taken = (number for place, number in enumerate(step.inputs) if place not in step.held)
+            found.update(number for number in taken if self.values[number].dependence in CARRYING)
+        return found
+
     def _measured_at(self, step: Step, start: int) -> Step:
         """A step that reads the number of samples off the network's input, reading it off the value ``start``."""
         axis = self.values[start].batch
@@ -195,6 +228,12 @@ class Graph:
             return step
         operator = replace(step.operator, args=(Slot(0), axis.dim), kwargs={})
         return replace(step, operator=operator, inputs=(start,))
+
+    def written(self) -> set[int]:
+        """The sizes of whole numbers that are written in the arguments of its constant steps."""
+        held = [step.operator for step in self.steps if isinstance(step.operator, Held)]
+        leaves = tree_leaves([(operator.args, operator.kwargs) for operator in held])
+        return {abs(item) for item in leaves if isinstance(item, int)}
 
     def missing(self) -> set[int]:
         """Values that some step or output needs but nothing computes."""

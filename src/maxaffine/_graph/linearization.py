@@ -34,9 +34,10 @@ class Linearization:
         with undisturbed(self._device):
             inputs = [recordable(item) for item in inputs]
             values = dict(zip(graph.inputs, inputs, strict=True))
+            carried = graph.carried()
             for step, arguments, value, current in graph.walk(inputs):
                 values = current
-                if step.active:
+                if step.active and not carried.isdisjoint(step.outputs):
                     self.locals.append((step, step.operator.local(arguments, value)))
             self.outputs = [values[number] for number in graph.outputs]
 
@@ -102,6 +103,26 @@ class Linearization:
                 sizes += [self._term(*pair, ahead) for pair in zip(step.outputs, incoming, strict=True)]
             sizes += [self._term(*pair, ahead) for pair in values.items()]  # what reached the inputs
         return torch.stack(sizes).amax(0)
+
+    def shares(self, tangents: Sequence[Tensor], cotangents: Sequence[Tensor | None], number: int) -> Tensor:
+        """u_l * v_l at one value l: what each of its entries adds to <u, A x + b>, by all ways that lead on from it.
+
+        Args:
+            tangents: The inputs, one per graph input.
+            cotangents: As of :meth:`pull`.
+            number: Of the value.
+
+        Returns:
+            (R, *value).
+        """
+        with undisturbed(self._device):
+            value = self._pushed(tangents, offset=True)[number]
+            values = self._start(cotangents)
+            for step, _, incoming in self._backward(values):
+                if number in step.outputs:
+                    u = incoming[step.outputs.index(number)]
+                    return torch.zeros_like(value).unsqueeze(0) if u is None else u * value
+            return values[number] * value if number in values else torch.zeros_like(value).unsqueeze(0)
 
     def _term(self, number: int | None, cotangent: Tensor | None, ahead: dict[int, Tensor]) -> Tensor:
         """The size of u_l v_l for each sample, (N,)."""

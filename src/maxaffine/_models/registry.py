@@ -12,16 +12,18 @@ from torch import nn
 
 from ..errors import BadInput
 from .convex import input_convex
+from .convnext import convnext
 from .mobile import mobilenet
 from .plain import cnn, mlp
 from .randomness import seeded
 from .recurrent import relu_rnn
 from .residual import resnet, resnet18
+from .vit import vit
 
 FACTORIES: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
     {
         factory.__name__.replace("_", "-"): factory
-        for factory in (mlp, cnn, resnet, resnet18, mobilenet, input_convex, relu_rnn)
+        for factory in (mlp, cnn, resnet, resnet18, mobilenet, input_convex, relu_rnn, vit, convnext)
     }
 )
 
@@ -39,7 +41,8 @@ def build(
         **options: Further arguments of the factory, e.g. ``widths`` of ``mlp``.
 
     Returns:
-        Module from (N, *input_shape) to logits (N, C), piecewise affine in eval mode.
+        Module from (N, *input_shape) to logits (N, C), piecewise affine in eval mode but for the smooth ``vit`` and
+        ``convnext``.
 
     Raises:
         BadInput: There is no such network or no such option, or the network does not take such inputs.

@@ -6,6 +6,7 @@ from maxaffine._network.inputs import InputSpec
 from maxaffine._network.network import Ending, Network
 from maxaffine._network.rerun import Rerun, foreign, rerun, run_on_copies
 from maxaffine._network.residuals import difference, judged, size, without_infinities
+from maxaffine._network.shares import shares
 from maxaffine._network.task import Task, require_classes
 from maxaffine._network.terms import origin, terms
 from maxaffine._network.verify import ExactnessReport, rounding_bound, verify
@@ -30,6 +31,7 @@ __all__ = [
     "rounding_bound",
     "run_on_copies",
     "same",
+    "shares",
     "size",
     "terms",
     "verify",

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_structure, tree_unflatten
 
-from maxaffine._codes import FINGERPRINT, Codes
+from maxaffine._codes import FINGERPRINT, SMOOTH, Codes
 from maxaffine._drawing import html_table, text_table
 from maxaffine._graph import (
+    TANGENT,
     BatchAxis,
     Curvature,
     Graph,
@@ -33,7 +34,7 @@ from maxaffine._network.inputs import InputSpec
 from maxaffine._network.table import operator_rows
 from maxaffine._network.task import COORDINATES, Task, checked, inferred
 from maxaffine._progress import progress_bar
-from maxaffine.errors import BadInput
+from maxaffine.errors import BadInput, NotPiecewiseAffine
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,45 @@ class Network:
         """A record of every operator that depends on the input, in running order."""
         return tuple(record for step in self.graph.steps for record in step.records)
 
+    @property
+    def piecewise_affine(self) -> bool:
+        """Whether its maps hold throughout regions; else they hold at single inputs, the gates of `held` held there."""
+        return not self.held
+
+    @property
+    def gated(self) -> bool:
+        """Whether a gate is held that the Jacobian moves: A is not the Jacobian then."""
+        return any(record.held != TANGENT for record in self.held)
+
+    @cached_property
+    def held(self) -> tuple[OperatorRecord, ...]:
+        """The smooth operators: what carries in each, what gates it, and the formula with the gates held at the input.
+
+        Empty for a piecewise-affine network. Otherwise f(x) = A[x] x + b[x] is exact at every x and says nothing of
+        other inputs: A is not the Jacobian (unless captured with ``smooth="tangent"``), there are no regions, and where
+        a product has two factors that depend on the input, another choice of its carrier gives another A and b.
+        """
+        return tuple(record for record in self.operators if record.held)
+
+    def require_regions(self, what: str) -> None:
+        """Refuse a smooth network.
+
+        Args:
+            what: What needs regions, as a plural.
+
+        Raises:
+            NotPiecewiseAffine: At its first smooth operator.
+        """
+        if self.held:
+            first = self.held[0]
+            raise NotPiecewiseAffine(
+                first.name,
+                f"it is smooth ({first.held}): its map holds at one input, there are no regions, and {what} need them",
+                "ask for maps, templates, codes or neighbors, or make the network piecewise affine (ReLU)",
+                first.module_path,
+                first.source,
+            )
+
     @cached_property
     def convex(self) -> bool:
         """Whether every output is provably convex in the input: an input-convex network (sufficient, not necessary)."""
@@ -204,7 +244,8 @@ class Network:
                 for record, codes in graph.codes(tensors)
                 if operators is None or record.name in operators
             }
-        return Codes.from_tensors(found, tensors[0].shape[axis], {FINGERPRINT: self.fingerprint})
+        metadata = {FINGERPRINT: self.fingerprint} | ({SMOOTH: self.held[0].name} if self.held else {})
+        return Codes.from_tensors(found, tensors[0].shape[axis], metadata)
 
     def _inputs_of(self, loader: Iterable, progress: bool | None) -> Iterator[Any]:
         for item in progress_bar(progress, "codes", iterable=loader, unit="batch"):
@@ -423,8 +464,11 @@ class Network:
         convex = "convex in its input" if self.convex else "not shown to be convex in its input"
         answers = ", ".join(self.task(place).value for place in range(len(self.graph.outputs)))
         mapped = "; one sample was traced alone, and is mapped over the batch" if self.mapped else ""
-        pieces = f"{len(self.operators)} operators, {len(pieced)} of them piecewise affine with {units:,} units"
-        return f"{pieces}; {convex}{mapped}; answers: {answers}"
+        pieced_units = f"{len(pieced)} of them piecewise affine with {units:,} units"
+        if self.held:
+            pieced_units = f"{len(self.held)} of them smooth, with their gates held at each input: no regions"
+            convex = "A is not the Jacobian" if self.gated else "A is the Jacobian"
+        return f"{len(self.operators)} operators, {pieced_units}; {convex}{mapped}; answers: {answers}"
 
     def __repr__(self) -> str:
         return f"SplineNetwork: {self._summary()}\n{text_table(operator_rows(self.operators))}"

@@ -19,7 +19,11 @@ def operator_rows(records: Sequence[OperatorRecord]) -> list[tuple[str, ...]]:
             str(record.pieces),
             "yes" if record.convex else "no",
             "yes" if record.continuous else "no",
+            record.held,
         )
         for record in records
     ]
-    return [HEADER, *rows]
+    # Only a smooth network has a column of what is held.
+    if not any(record.held for record in records):
+        return [HEADER, *(row[:-1] for row in rows)]
+    return [(*HEADER, "held at the input"), *rows]

@@ -11,9 +11,10 @@ from maxaffine.errors import BadInput
 
 
 def require_network(net: Any) -> None:
-    """Refuse what is not a network, most of all a module that was not captured."""
+    """Refuse what is not a network, most of all a module that was not captured, and smooth networks."""
     if not isinstance(net, SplineNetwork):
         raise BadInput(f"net: expected a SplineNetwork, got {type(net).__name__}; capture the module: ma.capture(...)")
+    net.require_regions("partitions")
 
 
 def as_double(net: SplineNetwork, x: Any, name: str) -> tuple[Tensor, ...]:

@@ -94,6 +94,8 @@ def _never(step: Step, graph: Graph) -> bool:
     traits = step.operator.traits
     if traits.pieces > 1:
         return traits.homogeneous
+    if traits.held or step.held:
+        return False
     # What is affine has one offset, unless it takes a value that changes from region to region.
     return not any(graph.values[number].dependence is Dependence.REGION for number in step.inputs)
 

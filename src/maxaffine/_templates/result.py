@@ -19,6 +19,7 @@ from maxaffine._maps import AffineMap, OffsetContributions
 from maxaffine._network import Task, difference, require_classes, without_infinities
 from maxaffine._templates.comparison import Comparison, array, check_place
 from maxaffine._templates.measuring import double, gram, residuals
+from maxaffine._templates.positions import Positions
 from maxaffine.errors import BadInput, ExactnessError, MaxAffineError
 
 if TYPE_CHECKING:
@@ -207,6 +208,42 @@ class Templates:
         if channels != "sum":
             raise BadInput(f"channels: {channels!r} is neither 'sum' nor 'each'; choose one")
         return drawn
+
+    def by_position(self, axis: int = 0, *, input: int = 0) -> Positions:
+        """Each output as an exact sum over the positions of a sequence: <A_c, x> = sum_i <A_{c,i}, x_i>.
+
+        Args:
+            axis: The axis of the positions among the axes of one input.
+            input: Which floating-point input, where there are several: the others' share is in none of the parts.
+
+        Returns:
+            The parts (N, K, P), with b and its split over the operators.
+
+        Raises:
+            BadInput: When the input has no such axis.
+            ExactnessError: When the parts and b miss the network's own value by more than rounding explains.
+        """
+        part = check_place(input, len(self.inputs), "input")
+        x = self.inputs[part]
+        if not -(x.dim() - 1) <= axis < x.dim() - 1:
+            raise BadInput(f"axis: an input of shape {tuple(x.shape[1:])} has the axes 0..{x.dim() - 2}, got {axis}")
+        front = double(x).movedim(1 + axis % (x.dim() - 1), 1)
+        found = []
+        for unit in self.units:  # one pull per unit: memory for the templates of one unit only
+            place = torch.full((len(self),), self.units.index(unit), device=self.values.device)
+            rows = double(self.rows_at(place)[part]).movedim(1 + axis % (x.dim() - 1), 1)
+            found.append((rows * front).flatten(2).sum(2) if front.dim() > 2 else rows * front)
+        parts = torch.stack(found, dim=1)
+        # Without rounding the parts of all inputs add up to <A, x>.
+        if len(self.inputs) == 1:
+            gap = (parts.sum(2) - self.inner).abs()
+            sizes = parts.abs().sum(2) + self.offsets.abs()
+            if not bool((gap <= self.rounding * sizes).all()):
+                raise ExactnessError(
+                    f"net: the parts miss <A, x> by up to {float(gap.max()):.3g}, which rounding does not explain. This"
+                    " is a fault of maxaffine: please report it with the model"
+                )
+        return Positions(parts, self.offsets, self.contributions, self.values, self.names)
 
     def largest(self, sample: int, count: int = LARGEST) -> list[int]:
         """Places of the largest units of a sample, the largest first; of values, which do not compete, the first ones.

@@ -12,6 +12,7 @@ from maxaffine._capture.rules import (
     resampling,
     selection,
     shape,
+    smooth,
     solving,
 )
 
@@ -27,5 +28,6 @@ __all__ = [
     "resampling",
     "selection",
     "shape",
+    "smooth",
     "solving",
 ]

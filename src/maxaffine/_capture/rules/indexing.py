@@ -30,7 +30,20 @@ def _constant_index(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     return probed(call, outputs)
 
 
-@rule(aten.index.Tensor, aten.index_select.default, batch=_constant_index)
+def _table(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
+    """Rows of a parameter, as of an embedding, have their samples where the places have them."""
+    given = call.arguments.get("indices", [])
+    places = [(axis, item) for axis, item in enumerate(given) if item is not None]
+    if isinstance(call["self"], Ref) or len(places) != 1 or not isinstance(places[0][1], Ref):
+        return _constant_index(call, outputs)
+    axis, item = places[0]
+    batch = item.value.batch
+    if batch is None or item.sample.dtype == torch.bool:
+        return _constant_index(call, outputs)
+    return replace(batch, dim=axis + batch.dim)
+
+
+@rule(aten.index.Tensor, aten.index_select.default, batch=_table)
 def index(call: Call) -> Operator:
     """Entries read at constant places."""
     return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)
@@ -130,7 +143,7 @@ def _looked_up(table: Tensor, places: Tensor, *_: Any) -> Tensor:
 def _in_order(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     """Each sample reads as many entries as its own part of the source has, so that it reads no other's."""
     mask, source, whole = call["mask"], call["source"], call["self"]
-    if isinstance(mask, Ref) and mask.value.dependence is not Dependence.HELD:
+    if isinstance(mask, Ref) and mask.value.dependence is not Dependence.CONSTANT:
         call.refuse(*IN_ORDER)
     axes = {item.value.batch for item in (mask, source, whole) if isinstance(item, Ref)}
     if axes != {BatchAxis()} or not isinstance(source, Ref):

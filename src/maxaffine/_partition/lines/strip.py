@@ -97,7 +97,7 @@ class Track:
         self.continuous = not jumps and not regions
 
     def _dependent(self, step: Step) -> bool:
-        return any(n is not None and self.graph.values[n].dependence is not Dependence.HELD for n in step.outputs)
+        return any(n is not None and self.graph.values[n].dependence is not Dependence.CONSTANT for n in step.outputs)
 
     def start(self, t: Tensor, points: tuple[Tensor, ...], direction: tuple[Tensor, ...]) -> Strip:
         """The strip of the network's inputs: at the vertices, or at the middles with their slopes."""

@@ -131,6 +131,7 @@ def local_complexity(
 
     Source: Humayun, Balestriero and Baraniuk, "Deep Networks Always Grok and Here is Why" (ICML 2024), section 2.
     """
+    net.require_regions("counts of kinks")
     tensors = net.inputs.tensors(x)
     if len(tensors) != 1 or net.inputs.keyword or not tensors[0].is_floating_point():
         raise BadInput(f"net: it takes {net.inputs.names}; local complexity is about one floating-point input")

@@ -162,7 +162,7 @@ def _check_continuous(graph: Graph) -> None:
     # Integers that the caller gives stay as they are all over the plane, and so does what follows from them alone.
     fixed = {number for number in graph.inputs if not _affine(graph, number)}
     for step in graph.steps:
-        varying = [n for n in step.inputs if graph.values[n].dependence is not Dependence.HELD and n not in fixed]
+        varying = [n for n in step.inputs if graph.values[n].dependence is not Dependence.CONSTANT and n not in fixed]
         if not varying:
             fixed.update(number for number in step.outputs if number is not None)
         if not varying or not step.records:  # a size is read off a value, and does not vary with it

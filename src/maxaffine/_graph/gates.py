@@ -1,0 +1,171 @@
+"""Smooth operators at an input: affine in a carrier with their gate held there, or by their tangent.
+
+A smooth operator multiplies a carrier by a gate that depends on the input: SiLU is u times sigmoid(u). Hold the gate at
+the value it has at x, and what is left is affine in the carrier and gives f(x) itself, to rounding. That map is exact
+at x and nowhere else: there are no regions, and it is not the Jacobian, which also moves the gate. The tangent is: A is
+the Jacobian there and b = f - J x.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from maxaffine._graph.contract import LocalMap, Tensors, Traits
+from maxaffine._graph.frozen import Affine, FrozenFunction, Signature, Traced, as_tuple, fill, pulled
+from maxaffine._graph.linear import Scaling
+from maxaffine._graph.overflow import all_finite
+from maxaffine.errors import BadInput
+
+TANGENT = "J(u*) u + f(u*) - J(u*) u*"
+
+
+@dataclass(frozen=True, eq=False)
+class Gated(Traced):
+    """An operator that works entry by entry, its gate held at the input: y = scale * u + offset.
+
+    Attributes:
+        gate: Maps the operator's own arguments, at the input, to scale and offset (None for zero).
+        formula: Both in words, u* the carrier's value at the input.
+        pieces: 2 for a unit that opens and closes, whose hard code is the sign of what it gates; 1 for a plain curve.
+    """
+
+    gate: Callable[..., tuple[Tensor, Tensor | None]]
+    formula: str
+    pieces: int = 1
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(self.traced.kind, self.traced.active, self.pieces, convex=False, held=self.formula)
+
+    def codes(self, inputs: Sequence[Any], value: Any) -> Tensor | None:
+        return inputs[self.traced.active[0]] > 0 if self.pieces > 1 else None
+
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
+        (carrier,) = self.traced.active
+        scale, offset = self.gate(*fill(self.traced.args, inputs), **fill(self.traced.kwargs, inputs))
+        finite = None
+        if not (all_finite(inputs[carrier]) and all_finite(value)):
+            # What is infinite, as a mask makes it, does not move: its slope is zero, its value an offset.
+            finite = inputs[carrier].isfinite() & value.isfinite()
+            scale = torch.where(finite, scale, 0)
+            offset = torch.where(finite, 0 if offset is None else offset, value)
+        check_slope(self.traced.kind, scale)
+        if finite is None and scale.shape == inputs[carrier].shape == value.shape:
+            return Scaling(scale, offset)
+
+        def scaled(u: Tensor) -> Tensor:
+            u = u if finite is None else torch.where(finite, u, 0)
+            return scale * u if offset is None else scale * u + offset
+
+        return FrozenFunction(scaled, [Signature.of(inputs[carrier])], offset is None)
+
+
+@dataclass(frozen=True, eq=False)
+class GatedMap(Traced):
+    """An operator that mixes entries, its gate held at the input: y = G u + b.
+
+    Attributes:
+        gate: Maps the operator's own arguments, at the input, and its value there to the function u -> G u + b.
+        formula: The function in words, u* the carrier's value at the input.
+        homogeneous: Whether b is zero.
+    """
+
+    gate: Callable[..., Callable[[Tensor], Tensor]]
+    formula: str
+    homogeneous: bool = False
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(self.traced.kind, self.traced.active, convex=False, held=self.formula)
+
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
+        (carrier,) = self.traced.active
+        arguments, named = fill(self.traced.args, inputs), fill(self.traced.kwargs, inputs)
+        function = self.gate(as_tuple(value)[0], *arguments, **named)
+        return FrozenFunction(function, [Signature.of(inputs[carrier])], self.homogeneous)
+
+
+@dataclass(frozen=True, eq=False)
+class Tangent(Traced):
+    """A smooth operator by its tangent at the input: A = J, b = f - J u.
+
+    Attributes:
+        pieces: As of :class:`Gated`.
+    """
+
+    pieces: int = 1
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(self.traced.kind, self.traced.active, self.pieces, convex=False, held=TANGENT)
+
+    def codes(self, inputs: Sequence[Any], value: Any) -> Tensor | None:
+        return inputs[self.traced.active[0]] > 0 if self.pieces > 1 else None
+
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
+        return TangentMap(self.traced, inputs, as_tuple(value)[0])
+
+
+def check_slope(kind: str, slopes: Tensor) -> Tensor:
+    """The slopes, or what they give along finite numbers, unless they are infinite."""
+    if not all_finite(slopes):
+        raise BadInput(
+            f"x: {kind} has no finite slope at this input: it is a root of zero, or overflows in {slopes.dtype};"
+            " add a small number inside it, scale the data, or capture the model in a wider type"
+        )
+    return slopes
+
+
+class TangentMap(LocalMap):
+    """The tangent of an operator's first output, by PyTorch's own derivative of it.
+
+    What is infinite, as a mask makes it, does not move: its slopes are zero.
+    """
+
+    def __init__(self, traced: Affine, inputs: Sequence[Any], value: Tensor) -> None:
+        self.traced = traced
+        self.inputs = list(inputs)
+        self.active = traced.active
+        self.value = value
+
+    def _graph(self) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The operator's active inputs as leaves, and its value as a function of them."""
+        filled = list(self.inputs)
+        for position in self.active:
+            filled[position] = filled[position].detach().requires_grad_()
+        return tuple(filled[position] for position in self.active), as_tuple(self.traced(*filled))[0]
+
+    def mv(self, tangents: Sequence[Tensor]) -> Tensors:
+        # J v is the derivative of u -> J^T u, which is linear, along v: no forward derivative need exist.
+        with torch.enable_grad():
+            with sdpa_kernel(SDPBackend.MATH):  # the only attention that has a second derivative
+                leaves, value = self._graph()
+            dual = torch.ones_like(value, requires_grad=True)  # at zero PyTorch has no derivative of some
+            transposed = torch.autograd.grad(value, leaves, dual, create_graph=True)
+            moved = tuple(_where_finite(leaf, t) for leaf, t in zip(leaves, tangents, strict=True))
+            along = _where_finite(value, torch.autograd.grad(transposed, dual, moved)[0].detach())
+        return (check_slope(self.traced.kind, along),)
+
+    def rmv(self, cotangents: Sequence[Any]) -> Tensors:
+        with torch.enable_grad():
+            leaves, value = self._graph()
+        rows = pulled([value], leaves, [_where_finite(value, cotangents[0])])
+        pairs = zip(leaves, rows, strict=True)
+        return tuple(
+            row if row is None else check_slope(self.traced.kind, _where_finite(leaf, row)) for leaf, row in pairs
+        )
+
+    def offsets(self) -> Tensors:
+        (through,) = self.mv([self.inputs[position].detach() for position in self.active])
+        return (None if through is None else self.value - through,)
+
+
+def _where_finite(value: Tensor, moved: Tensor) -> Tensor:
+    """Zero where the value is infinite."""
+    return moved if all_finite(value) else torch.where(value.isfinite(), moved, 0)
