@@ -327,8 +327,8 @@ TEXT = """# Networks of Hugging Face
 weights, captured with their gates held at the input, `ma.capture(model, x, smooth="frozen")`: text models from
 `inputs_embeds`, vision models from pixels, sound from its samples or its spectrogram. The two errors are
 |A x + b - f| / |f| against the untouched module, in float64 and in float32; the *offset* is |b| / |f|, near 1 where
-random weights let little of the input through and the biases say most of the output. A *carrier* had to be named where a
-product has two factors with equal claims. The seconds are those of the capture, on one processor. `make huggingface`
+random weights let little of the input through and the biases say most of the output. A *carrier* had to be named where
+a product has two factors with equal claims. The seconds are those of the capture, on one processor. `make huggingface`
 runs them again and writes this page.
 
 | network | class | float64 | float32 | offset | carrier | seconds |
