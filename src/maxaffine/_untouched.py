@@ -87,7 +87,7 @@ def _put_back(attributes: dict[str, Any], before: dict[str, tuple[Any, Any]]) ->
     """Make attributes what they were; never empty for a moment: another thread may be running the module."""
     for name in attributes.keys() - before.keys():
         del attributes[name]
-    attributes.update((name, _refilled(value, contents)) for name, (value, contents) in before.items())
+    attributes.update((name, _refill(value, contents)) for name, (value, contents) in before.items())
 
 
 def _class(kind: type) -> Callable[[], None]:
@@ -103,13 +103,13 @@ def _class(kind: type) -> Callable[[], None]:
         for name, (value, contents) in before.items():
             if vars(kind).get(name) is not value:
                 setattr(kind, name, value)
-            _refilled(value, contents)
+            _refill(value, contents)
         for cell, value, contents in closed:
             if value is EMPTY and _inside(cell) is not EMPTY:
                 del cell.cell_contents
             elif _inside(cell) is not value:
                 cell.cell_contents = value
-            _refilled(value, contents)
+            _refill(value, contents)
 
     return restore
 
@@ -126,7 +126,7 @@ def _contents(value: Any) -> Any:
     return value.copy() if isinstance(value, dict | list | set | deque) else None
 
 
-def _refilled(value: Any, contents: Any) -> Any:
+def _refill(value: Any, contents: Any) -> Any:
     """A container with its earlier contents, the container itself the same object."""
     if contents is None or _parts(value) == _parts(contents):
         return value

@@ -101,10 +101,10 @@ class PartitionError(MaxAffineError):
         self.operator = operator
         self.cure = cure
         whose = f", unit {unit} of {operator or 'its operator'}" if unit is not None else ""
-        where = f" at {_shortened(place)}" if place else ""
+        where = f" at {_shorten(place)}" if place else ""
         super().__init__(f"{reason}{where}{whose}\n  cure: {cure}")
 
 
-def _shortened(place: tuple[float, ...]) -> str:
+def _shorten(place: tuple[float, ...]) -> str:
     shown = ", ".join(str(value) for value in place[:SHOWN])
     return f"({shown}{f', ... {len(place)} numbers' if len(place) > SHOWN else ''})"

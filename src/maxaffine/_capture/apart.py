@@ -66,7 +66,7 @@ def _in_one_trace(
     graph = program.graph
     # What autocast casts, and what vmap makes of a graph, shows after dispatch only; before it no table is asked
     # about a number of entries.
-    if any(map(_hidden, graph.nodes)) or _casts(graph) or not _made_functional(graph, table):
+    if any(map(_hidden, graph.nodes)) or _casts(graph) or not _make_functional(graph, table):
         return None
     graph.eliminate_dead_code()
     program.graph_module.recompile()
@@ -95,7 +95,7 @@ def _casts(graph: Graph) -> bool:
     return any(torch.is_autocast_enabled(value.device.type) for value in values if isinstance(value, Tensor))
 
 
-def _made_functional(graph: Graph, table: Container[Any]) -> bool:
+def _make_functional(graph: Graph, table: Container[Any]) -> bool:
     """Replace operators that write into memory which nobody else sees, by none of the table; whether none is left."""
     for node in graph.find_nodes(op="call_function", target=aten.detach_.default):
         node.target = aten.detach.default  # it writes no numbers

@@ -46,16 +46,16 @@ def pointwise(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     """Entry by entry, with broadcasting: the samples must lie along the same axis in every argument."""
     rank = outputs[0].dim()
     shifted = {BatchAxis(a.dim + rank - ref.sample.dim(), a.outer, a.inner) for ref, a in batched(call)}
-    return _agreed(call, shifted)
+    return _one_axis(call, shifted)
 
 
 def leading(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     """Sample by sample along axis 0 (convolution, pooling over planes)."""
-    axis = _agreed(call, {axis for _, axis in batched(call)})
+    axis = _one_axis(call, {axis for _, axis in batched(call)})
     return axis if axis.dim == 0 else call.refuse(MIXED, MIXED_CURE)
 
 
-def _agreed(call: Call, axes: set[BatchAxis]) -> BatchAxis:
+def _one_axis(call: Call, axes: set[BatchAxis]) -> BatchAxis:
     """The one axis on which all arguments keep their samples."""
     return next(iter(axes)) if len(axes) == 1 else call.refuse(MIXED, MIXED_CURE)
 
@@ -79,7 +79,7 @@ def along(name: str) -> BatchRule:
 
 def matched(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     """Indexing along ``dim`` by an index computed from the same samples (gather, scatter)."""
-    axis = _agreed(call, {axis for _, axis in batched(call)})
+    axis = _one_axis(call, {axis for _, axis in batched(call)})
     worked = int(call["dim"]) % max(outputs[0].dim(), 1)
     return axis if axis.dim != worked else call.refuse(MIXED, MIXED_CURE)
 
@@ -105,11 +105,11 @@ def probed(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
         Where the outputs keep their samples; several outputs must agree.
     """
     operator = call.affine()
-    reached = [_reached(call, operator, PROBES, [sample]) for sample in range(PROBES)]
+    reached = [_reach(call, operator, PROBES, [sample]) for sample in range(PROBES)]
     axes = {_slab([marks[place] for marks in reached]) for place in range(len(reached[0]))}
     if None in axes:
         call.refuse(MIXED, MIXED_CURE)
-    axis = _agreed(call, {axis for axis in axes if axis is not None})
+    axis = _one_axis(call, {axis for axis in axes if axis is not None})
     _check_alike(call, operator, axis, PROBES)
     if meets_samples(call):
         count = _many(call, outputs)
@@ -118,15 +118,15 @@ def probed(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     return axis
 
 
-def _reached(call: Call, operator: Affine, count: int, samples: Sequence[int]) -> list[Tensor]:
+def _reach(call: Call, operator: Affine, count: int, samples: Sequence[int]) -> list[Tensor]:
     """Which entries of the outputs some samples of a batch reach."""
     marks = torch.zeros(count)
     marks[list(samples)] = float("nan")
     marked = [_at(ref, count, marks.view(-1, *[1] * len(ref.value.units))) for ref in call.refs]
-    return [item.isnan() for item in _tried(call, operator, marked, count)]
+    return [item.isnan() for item in _try_call(call, operator, marked, count)]
 
 
-def _tried(call: Call, operator: Affine, arguments: Sequence[object], count: int) -> list[Tensor]:
+def _try_call(call: Call, operator: Affine, arguments: Sequence[object], count: int) -> list[Tensor]:
     """The floating-point outputs for a batch of this many samples."""
     try:
         return [item for item in as_tuple(operator(*arguments)) if item.is_floating_point()]
@@ -143,7 +143,7 @@ def _check_apart(call: Call, operator: Affine, axis: BatchAxis, count: int) -> N
         for side in (0, 1):
             marked = [sample for sample in range(count) if sample >> digit & 1 == side]
             others = sorted({*range(count)} - {*marked})
-            for found in _reached(call, operator, count, marked):
+            for found in _reach(call, operator, count, marked):
                 if not _holds(axis, found, count) or bool(axis.to_front(found)[others].any()):
                     call.refuse(MIXED, MIXED_CURE)
 
@@ -152,8 +152,8 @@ def _check_alike(call: Call, operator: Affine, axis: BatchAxis, count: int) -> N
     """Refuse where samples of the same numbers have other outputs than each other."""
     for generic in (False, True):
         alike = [_at(ref, count, _alike(ref, generic)) for ref in call.refs]
-        for item in _tried(call, operator, alike, count):
-            if not (_holds(axis, item, count) and _treated_alike(axis.to_front(item), generic)):
+        for item in _try_call(call, operator, alike, count):
+            if not (_holds(axis, item, count) and _are_alike(axis.to_front(item), generic)):
                 call.refuse(PLACED, MIXED_CURE)
 
 
@@ -172,11 +172,11 @@ def meets_samples(call: Call) -> bool:
     """
     if not _lone(call):
         return True
-    if call.kind in SIZED or not _written(call):
+    if call.kind in SIZED or not _numbers_in(call):
         return False
     for ref, axis in batched(call):
         rank = ref.sample.dim()
-        worked = _worked(call, rank)
+        worked = _axes_worked(call, rank)
         if worked is None or axis.dim in {item % rank for item in worked}:
             return True
     return False
@@ -187,7 +187,7 @@ def _lone(call: Call) -> bool:
     return isinstance(call.target, torch._ops.OpOverload) and call.name.startswith("aten.")
 
 
-def _worked(call: Call, rank: int) -> Sequence[int] | None:
+def _axes_worked(call: Call, rank: int) -> Sequence[int] | None:
     """The axes along which a PyTorch operator works: those that it names, or its last ones; None where unknown."""
     named = [item for name in AXES for item in leaves([call.arguments.get(name)]) if isinstance(item, int)]
     if named:
@@ -200,7 +200,7 @@ def _worked(call: Call, rank: int) -> Sequence[int] | None:
     return None if last is None else range(-min(last, rank), 0)
 
 
-def _written(call: Call) -> set[int]:
+def _numbers_in(call: Call) -> set[int]:
     """The numbers written in a call that three samples may not reveal; axes and what says "to the end" do not count."""
     found: set[int] = set()
     for item in [item for name, value in call.arguments.items() if name not in AXES for item in leaves([value])]:
@@ -217,7 +217,7 @@ def _written(call: Call) -> set[int]:
 
 def _many(call: Call, outputs: Sequence[Tensor]) -> int:
     """A prime number of samples beyond all numbers written in a call, as far as there is room."""
-    written = max(_written(call), default=0)
+    written = max(_numbers_in(call), default=0)
     count = prime(max(MANY, written + 1))
     tensors = [*(ref.sample for ref, _ in batched(call)), *outputs]
     room = MOST_NUMBERS * PROBES // max(1, sum(item.numel() for item in tensors))
@@ -299,7 +299,7 @@ def _alike(ref: Ref, generic: bool) -> Tensor | None:
     return ((places + ref.number / 7).sin() if generic else 0 * places).view(1, *units)
 
 
-def _treated_alike(front: Tensor, rounded: bool) -> bool:
+def _are_alike(front: Tensor, rounded: bool) -> bool:
     rtol, atol = (1e-2, 1e-3) if rounded else (0.0, 0.0)
     return torch.allclose(front, front[:1].expand_as(front), rtol, atol, equal_nan=True)
 

@@ -115,7 +115,7 @@ def _captured(
     _check_module(model, spec)
     # Two samples: with one, the tracer would take the batch for a fixed size.
     pair = tuple(_take(item.detach(), axis, 2) for item, axis in zip(tensors, spec.batch_dims, strict=True))
-    subject, traced, mapped = _traced(model, spec, tensors, pair, gates is not None)
+    subject, traced, mapped = _trace_subject(model, spec, tensors, pair, gates is not None)
     names = name_nodes(model, traced.nodes, traced.inputs)
     targets, output_spec, endings = _targets(traced, names, until, output)
     probe = [_take(item.detach(), axis, PROBES) for item, axis in zip(tensors, spec.batch_dims, strict=True)]
@@ -181,7 +181,7 @@ def _check_module(model: nn.Module, spec: InputSpec) -> None:
             )
 
 
-def _traced(
+def _trace_subject(
     model: nn.Module, spec: InputSpec, tensors: tuple[Tensor, ...], pair: tuple[Tensor, ...], smooth: bool
 ) -> tuple[Subject, Traced, bool]:
     """Trace a copy of a copy, with whose tensors the network goes on; the first stays as the module is now."""
@@ -191,17 +191,17 @@ def _traced(
     if other and not subject.runs(pair) and not Subject(model, False, names).runs(pair):
         raise ShapeMismatch(other)
     try:
-        return subject, *_traced_or_mapped(copied(subject.model, Tensor), spec, tensors, pair, True, smooth)
+        return subject, *_trace_or_map(copied(subject.model, Tensor), spec, tensors, pair, True, smooth)
     except CaptureError:
         if subject.runs(pair):
             raise
         subject = Subject(model, False, names)
         if not subject.runs(pair):
             raise
-    return subject, *_traced_or_mapped(model, spec, tensors, pair, False, smooth)
+    return subject, *_trace_or_map(model, spec, tensors, pair, False, smooth)
 
 
-def _traced_or_mapped(
+def _trace_or_map(
     model: nn.Module, spec: InputSpec, tensors: tuple[Tensor, ...], pair: tuple[Tensor, ...], owned: bool, smooth: bool
 ) -> tuple[Traced, bool]:
     """Trace two samples (with one, the tracer would take the batch for a fixed size), else one sample, mapped."""

@@ -180,14 +180,14 @@ def _chosen(condition: Tensor, first: Tensor, second: Tensor) -> Tensor:
     return torch.where(condition.bool(), first, second)
 
 
-def _paired(x: Tensor) -> Tensor:
+def _pair_up(x: Tensor) -> Tensor:
     """As aten.view_as_complex, of any memory layout."""
     return torch.view_as_complex(x.contiguous())
 
 
 # The same with derivatives that PyTorch lacks, and whatever the memory layout.
 TARGETS: dict[Callable, Callable] = {
-    aten.view_as_complex.default: _paired,
+    aten.view_as_complex.default: _pair_up,
     aten.where.self: _chosen,
     aten.slice_scatter.default: slice_replaced,
     aten.copy.default: copied,

@@ -61,11 +61,11 @@ def check_rule(module: nn.Module, example: Tensor | tuple[Tensor, ...], *, seed:
     for dtype in (torch.float32, torch.float64):
         typed = copy.deepcopy(module).to(dtype)
         draws = [_Draw(item, dtype, generator) for item in examples]
-        net = capture(typed, _given([draw.batch(2) for draw in draws]))
+        net = capture(typed, _give([draw.batch(2) for draw in draws]))
         for batch in BATCHES:
             inputs = [draw.batch(batch) for draw in draws]
             _check_apart(net, typed, inputs)
-            report = verify(net, typed, _given(inputs), seed=seed, raises=False)
+            report = verify(net, typed, _give(inputs), seed=seed, raises=False)
             for law in ("output", "affine", "jacobian", "split"):
                 _require(report.residuals[law] <= report.bound, law, inputs)
         points = [draw.path() for draw in draws]
@@ -97,7 +97,7 @@ class _Draw:
         return (starts + steps * (self.batch(SEGMENTS) - starts)).flatten(0, 1)
 
 
-def _given(inputs: Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
+def _give(inputs: Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
     return inputs[0] if len(inputs) == 1 else tuple(inputs)
 
 
@@ -139,12 +139,12 @@ def _fronts(net: SplineNetwork, module: nn.Module, inputs: Sequence[Tensor]) -> 
 def _check_codes(net: SplineNetwork, points: Sequence[Tensor]) -> None:
     for record, codes in net.graph.codes(points):
         _require(0 <= int(codes.min()) and int(codes.max()) < record.pieces, "range", points)
-    regions = net.codes(_given(points)).region_ids().tolist()
+    regions = net.codes(_give(points)).region_ids().tolist()
     first = {region: place for place, region in reversed(list(enumerate(regions)))}
     held = [item[[first[region] for region in regions]] for item in points]
     for place in _places(net):
-        amap = net.affine_map(_given(held), output=place)
-        _require(_near(amap(points), net.affine_map(_given(points), output=place).value), "codes", points)
+        amap = net.affine_map(_give(held), output=place)
+        _require(_near(amap(points), net.affine_map(_give(points), output=place).value), "codes", points)
 
 
 def _check_boundaries(graph: Graph, step: Step, given: list[Any], value: Any, points: Sequence[Tensor]) -> None:
@@ -198,12 +198,12 @@ def _check_straight(
             axis = known.batch or BatchAxis()
             other[place] = axis.from_front(axis.to_front(given[place]).roll(POINTS // 2, 0), given[place].shape)
             middle[place] = (given[place] + other[place]) / 2
-    for here, there, between in zip(*(_compared(boundaries, inputs) for inputs in (given, other, middle)), strict=True):
+    for here, there, between in zip(*(_compare(boundaries, inputs) for inputs in (given, other, middle)), strict=True):
         known = here.isfinite() & there.isfinite()
         _require(not known.any() or _near(between[known], ((here + there) / 2)[known]), "straight", points)
 
 
-def _compared(boundaries: Boundaries, given: list[Any]) -> list[Tensor]:
+def _compare(boundaries: Boundaries, given: list[Any]) -> list[Tensor]:
     """The numbers that the boundaries compare."""
     if isinstance(boundaries, Comparisons):
         return [pair.difference() for pair in boundaries.pairs(given)]

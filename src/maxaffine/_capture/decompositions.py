@@ -95,7 +95,7 @@ def _table(composite: tuple[str, ...], kept: frozenset[str]) -> dict[Any, Callab
     for operator in (aten.squeeze.default, aten.squeeze.dim, aten.squeeze.dims):
         table[operator] = _squeeze
     for operator, place in ((aten.rnn_relu.input, 5), (aten.rnn_relu.data, 6)):
-        table[operator] = _undropped(table[operator], place)
+        table[operator] = _refuse_dropout(table[operator], place)
     return table
 
 
@@ -183,7 +183,7 @@ def _squeeze(x: Tensor, dim: Any = None) -> Any:
     return NotImplemented if len(fixed) == len(named) else aten.squeeze.dims(x, fixed)
 
 
-def _undropped(decomposition: Callable, place: int) -> Callable:
+def _refuse_dropout(decomposition: Callable, place: int) -> Callable:
     """A recurrent layer taken apart, unless it drops out: PyTorch's own decomposition forgets the dropout."""
 
     def apart(*args: Any) -> Any:

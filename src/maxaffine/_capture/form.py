@@ -181,7 +181,7 @@ def _pieces(graph: Graph, step: Step, like: Tensor) -> tuple[Tensor, Tensor, Ten
     matrix, offset = _matrix(graph.part(step.inputs[:1]), graph.inputs[0], like)
     before, after, boundaries = graph.values[step.inputs[0]], graph.values[step.result], step.operator.boundaries()
     if isinstance(boundaries, Contest):
-        return _selected(boundaries, before, after, matrix, offset)
+        return _select(boundaries, before, after, matrix, offset)
     # A unit is a function of its entry alone, whose slopes and offsets show between its knots.
     knots = boundaries.knots if isinstance(boundaries, Knots) else ()
     ends = [knots[0] - REACH, *knots, knots[-1] + REACH] if knots else [0.0, 0.0]
@@ -191,7 +191,7 @@ def _pieces(graph: Graph, step: Step, like: Tensor) -> tuple[Tensor, Tensor, Ten
     return slopes[..., None] * matrix[:, None], pieces, torch.ones_like(pieces, dtype=torch.bool)
 
 
-def _selected(
+def _select(
     contest: Contest, before: Value, after: Value, matrix: Tensor, offset: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Units that select entries: their pieces are the entries' own rows, and what a window lacks goes to its end."""

@@ -174,7 +174,7 @@ class Freezer:
         if node.target in SAME or _whole(node.target, args):
             return args[0]
         call = Call.of(SYNONYMS.get(node.target, node.target), tuple(args), kwargs, name.module_path, name.source)
-        if _tagged(call, torch.Tag.nondeterministic_seeded) and not (call.refs and find(call.target)):
+        if _has_tag(call, torch.Tag.nondeterministic_seeded) and not (call.refs and find(call.target)):
             refuse(call, name=_placing(node))
         if not call.refs:
             return self._constant(call)
@@ -191,11 +191,11 @@ class Freezer:
         if not complex_values and (
             call.target in (aten.sym_size.int, aten.full_like.default) or all(ref.size for ref in call.refs)
         ):
-            return self._sized(call, node)
+            return self._size(call, node)
         if self.gates is not None and not complex_values:
             if all(ref.value.dependence is Dependence.CONSTANT for ref in call.refs):
                 if any(ref.number in self.counted for ref in call.refs):
-                    return self._sized(call, node)
+                    return self._size(call, node)
             else:
                 self._check_alike(call)
         rule = find(call.target)
@@ -208,7 +208,7 @@ class Freezer:
             call, rule = composed(call)
         question = ""
         if self.gates is not None:
-            call, question = self.gates.hold(call, name.text, self._computed_from)
+            call, question = self.gates.hold(call, name.text, self._gate_of)
             rule = find_smooth(call.target) or rule
         rule = rule or _entrywise(call, self.gates is not None)
         if any(ref.size for ref in call.refs) and not rule.sizes:
@@ -233,7 +233,7 @@ class Freezer:
         self.steps.append(Step(operator, inputs, numbers, records, operator.traits.active, held, refusal))
         return refs if isinstance(value, tuple | list) else refs[0]
 
-    def _computed_from(self, number: int, source: int) -> bool:
+    def _gate_of(self, number: int, source: int) -> bool:
         """Whether a value is computed from another that is not the network's input."""
         needed = {number} if source not in self.inputs else set()
         for step in reversed(self.steps):
@@ -251,7 +251,7 @@ class Freezer:
             try:
                 return rule.build(call), ()
             except NotPiecewiseAffine as error:
-                raise _named_way_on(call, error) from None
+                raise _name_way_on(call, error) from None
         try:
             if question:
                 call.refuse(question, f"say which: capture(..., carrier={{{name!r}: ...}}) with one of these names")
@@ -267,7 +267,7 @@ class Freezer:
             return _held(call), (error.operator, error.reason, error.cure, error.module_path, error.source)
         return operator, ()
 
-    def _sized(self, call: Call, node: Node) -> Any:
+    def _size(self, call: Call, node: Node) -> Any:
         """A size, or a tensor of one constant whose shape follows the batch."""
         operator = _held(call)
         sample = operator(*(ref.sample for ref in call.refs))
@@ -298,7 +298,7 @@ class Freezer:
                 refuse(maker)
             written = [number for number in graph.written() if number < MOST_SAMPLES]
             count = prime(max([MANY, *(number + 1 for number in written)]))
-            inputs = [_repeated(item, axis, count) for item, axis in zip(self.probe, self.batch_axes, strict=True)]
+            inputs = [_repeat(item, axis, count) for item, axis in zip(self.probe, self.batch_axes, strict=True)]
             for rows in (ref.sample, graph.run(inputs)[0]):
                 front = ref.value.batch.to_front(rows)
                 if bool((front != front[:1]).any()):
@@ -335,21 +335,21 @@ def _placing(node: Node) -> str:
     return next((kind for kind in map(kind_of, node.users) if kind.startswith("fractional_max_pool")), "")
 
 
-def _tagged(call: Call, tag: torch.Tag) -> bool:
+def _has_tag(call: Call, tag: torch.Tag) -> bool:
     return isinstance(call.target, torch._ops.OpOverload) and tag in call.target.tags
 
 
 def _entrywise(call: Call, smooth: bool) -> Rule:
     """Any function of single entries will do where no entry varies with the input inside a region, or for a gate."""
-    if not _tagged(call, torch.Tag.pointwise) or (call.active and not smooth):
+    if not _has_tag(call, torch.Tag.pointwise) or (call.active and not smooth):
         try:
             refuse(call)
         except NotPiecewiseAffine as error:
-            raise _named_way_on(call, error) from None
+            raise _name_way_on(call, error) from None
     return Rule(refuse, pointwise)
 
 
-def _named_way_on(call: Call, error: NotPiecewiseAffine) -> NotPiecewiseAffine:
+def _name_way_on(call: Call, error: NotPiecewiseAffine) -> NotPiecewiseAffine:
     """A refusal that says, of a smooth operator, how it is captured."""
     if find_smooth(call.target) is None and call.target not in MULTIPLYING and call.kind not in OPENED:
         return error
@@ -386,7 +386,7 @@ def _lengthening(call: Call, sample: Tensor, sizes: Sequence[Any]) -> BatchAxis:
     return BatchAxis(axes[0], 1, sample.shape[axes[0]] // PROBES)
 
 
-def _repeated(probe: Tensor, axis: int, count: int) -> Tensor:
+def _repeat(probe: Tensor, axis: int, count: int) -> Tensor:
     """The first sample, so many times over, without memory of its own."""
     first = probe.narrow(axis, 0, 1)
     return first.expand(*(count if place == axis else size for place, size in enumerate(first.shape)))

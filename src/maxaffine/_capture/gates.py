@@ -86,7 +86,7 @@ class Gates:
             BadInput: When the user named a factor that is none of this product's.
         """
         if call.target in LED:
-            return self._led(call), ""
+            return self._lead(call), ""
         names = PRODUCTS.get(call.target)
         if names is None:
             return call, ""
@@ -112,7 +112,7 @@ class Gates:
         question = f"it multiplies {options}, and either may carry with the other held" if close else ""
         return call.hold(*(item for item in names if item != carrier)), question
 
-    def _led(self, call: Call) -> Call:
+    def _lead(self, call: Call) -> Call:
         leader, *others = LED[call.target]
         ref = _ref(call, leader)
         if ref is not None and ref.affine:

@@ -83,10 +83,10 @@ class Mapped(nn.Module):
         with preserve_node_meta():
             interpreter.run(*(given[name] for name in order), enable_io_processing=False)
         found = [interpreter.env[item] if isinstance(item, torch.fx.Node) else item for item in self.alone.outputs]
-        return tuple(_joined(item, placed) for item, placed in zip(found, self.outputs, strict=True))
+        return tuple(_join(item, placed) for item, placed in zip(found, self.outputs, strict=True))
 
 
-def _joined(item: Any, placed: tuple[BatchAxis, int] | None) -> Any:
+def _join(item: Any, placed: tuple[BatchAxis, int] | None) -> Any:
     """One output of all samples, as the module returns it."""
     if placed is None or not isinstance(item, Samples):
         return item
@@ -123,16 +123,16 @@ class Mapping(Interpreter):
             return _cat(*args)
         if target is aten.linear.default and len(samples) == 1 and samples[0] is args[0]:
             value = samples[0] if samples[0].tensor.dim() > 1 else Samples(samples[0].apart())
-            return _wrapped(call(value.tensor), value.first)
+            return _wrap(call(value.tensor), value.first)
         if _by_planes(target, args, samples):
             folded = [item.folded() for item in samples]
-            return _wrapped(call(*(item.tensor for item in folded)), folded[0].first)
+            return _wrap(call(*(item.tensor for item in folded)), folded[0].first)
         single = sum(isinstance(item, Tensor | Samples) for item in flat) == 1
         if single and samples[0].first is not None and _leaves_first_axis(target, args, kwargs, samples[0]):
-            return _wrapped(call(samples[0].tensor), samples[0].first)
+            return _wrap(call(samples[0].tensor), samples[0].first)
         if not _has_rule(target):  # else PyTorch runs it sample by sample, for the number of samples of the trace
             raise NotImplementedError(f"{target} has no rule for a batch")
-        return _wrapped(vmap(call)(*(item.apart() for item in samples)), None)
+        return _wrap(vmap(call)(*(item.apart() for item in samples)), None)
 
 
 def _has_rule(target: Any) -> bool:
@@ -142,7 +142,7 @@ def _has_rule(target: Any) -> bool:
     return not named or any(known(target.name(), key) for key in ("FuncTorchBatched", "CompositeImplicitAutograd"))
 
 
-def _wrapped(value: Any, first: int | None) -> Any:
+def _wrap(value: Any, first: int | None) -> Any:
     flat, spec = tree_flatten(value)
     # A batch-norm in evaluation mode returns empty statistics, which nobody reads.
     return tree_unflatten([Samples(item, first) if isinstance(item, Tensor) else item for item in flat], spec)

@@ -214,10 +214,10 @@ def _close(found: Any, expected: Any) -> bool:
     """Whether they gave the same but for rounding."""
     if not isinstance(found, list) or not isinstance(expected, list) or len(found) != len(expected):
         return False
-    return all(map(_rounded, found, expected))
+    return all(map(_round_off, found, expected))
 
 
-def _rounded(found: Any, expected: Any) -> bool:
+def _round_off(found: Any, expected: Any) -> bool:
     if not isinstance(found, Tensor) or not found.is_floating_point():
         return same(found, expected)
     if not isinstance(expected, Tensor) or found.shape != expected.shape:

@@ -43,10 +43,10 @@ def code_changes(a: Codes, b: Codes) -> dict[str, torch.Tensor]:
     """
     require_same_operators(a, b, "b")
     require_same_batch(a.batch, b.batch)
-    return {name: _changed_share(a[name], b[name]) for name in a}
+    return {name: _share_of_changes(a[name], b[name]) for name in a}
 
 
-def _changed_share(a: PackedCodes, b: PackedCodes) -> torch.Tensor:
+def _share_of_changes(a: PackedCodes, b: PackedCodes) -> torch.Tensor:
     changed = np.zeros(len(a))
     if a.bits_per_sample:
         for block in slices(len(a), _BLOCK_BYTES // a.bits_per_sample):

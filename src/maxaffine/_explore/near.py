@@ -52,7 +52,7 @@ class Near:
 
     def begin(self, place: int) -> Job[Searched]:
         """Encode for one moment, unless that is done or under way."""
-        return self._desk.ask(place, lambda tell: self._encoded(self._subjects[place], tell))
+        return self._desk.ask(place, lambda tell: self._encode(self._subjects[place], tell))
 
     def answer(self, place: int, picked: Picked) -> dict[str, Any]:
         """How far the encoding is; once it is done, the nearest at some depths, and in the inputs themselves."""
@@ -67,7 +67,7 @@ class Near:
             kinds = {record.name: record.kind for record in subject.net.operators}
             codes = subject.net.codes(subject.like(picked.tensor[None]), searched.operators)
             for name in searched.operators:
-                found = searched.index.search(codes, self._asked(), {name: 1.0}, progress=False)
+                found = searched.index.search(codes, self._ask(), {name: 1.0}, progress=False)
                 near = self._listed(found.ids[0], found.distances[0], picked)
                 rows.append({"operator": name, "kind": kinds[name], "near": near})
         return told | {"rows": rows, "left_out": list(searched.left_out)}
@@ -76,7 +76,7 @@ class Near:
         """End the encoding; the argument and the answer are those of `Desk.close`."""
         return self._desk.close(seconds)
 
-    def _encoded(self, subject: Subject, tell: Tell) -> Searched:
+    def _encode(self, subject: Subject, tell: Tell) -> Searched:
         names = [record.name for record in subject.net.operators if record.pieces > 1]
         if not names:
             return Searched(None, ())
@@ -88,14 +88,14 @@ class Near:
         index = CodeIndex(Codes.concat(batches))
         return Searched(index, tuple(name for name in kept if name not in index.unswitched), index.unswitched)
 
-    def _asked(self) -> int:
+    def _ask(self) -> int:
         """One more than are shown: the input itself may be among them."""
         return min(NEAREST + 1, len(self.numbers))
 
     def _in_inputs(self, picked: Picked) -> tuple[Tensor, Tensor]:
         distances = (self._inputs - picked.tensor).flatten(1).norm(dim=1)
         found = distances.sort(stable=True)
-        return found.indices[: self._asked()], found.values[: self._asked()]
+        return found.indices[: self._ask()], found.values[: self._ask()]
 
     def _listed(self, rows: Tensor, distances: Tensor, picked: Picked) -> list[dict[str, Any]]:
         labels = self._data.train.labels

@@ -191,7 +191,7 @@ class Graph:
         needed = set(outputs)
         kept: list[Step] = []
         for step in reversed(self.steps):
-            step = step if inputs is None else self._measured_at(step, starts[0])
+            step = step if inputs is None else self._measure_at(step, starts[0])
             wanted = tuple(n if n in needed and n not in starts else None for n in step.outputs)
             if any(number is not None for number in wanted):
                 kept.append(replace(step, outputs=wanted))
@@ -221,7 +221,7 @@ class Graph:
             found.update(number for number in taken if self.values[number].dependence in CARRYING)
         return found
 
-    def _measured_at(self, step: Step, start: int) -> Step:
+    def _measure_at(self, step: Step, start: int) -> Step:
         """A step that reads the number of samples off the network's input, reading it off the value ``start``."""
         axis = self.values[start].batch
         if not isinstance(step.operator, Held) or step.operator.target is not SIZE or axis is None:

@@ -47,12 +47,12 @@ class Linearization:
             return self._forward(tangents, offset)
 
     def _forward(self, tangents: Sequence[Tensor], offset: bool) -> list[Tensor]:
-        values = self._pushed(tangents, offset)
+        values = self._push(tangents, offset)
         pairs = zip(self.graph.outputs, self.outputs, strict=True)
         held = (lambda like: like) if offset else torch.zeros_like
         return [values[number] if number in values else held(like) for number, like in pairs]
 
-    def _pushed(self, tangents: Sequence[Tensor], offset: bool) -> dict[int, Tensor]:
+    def _push(self, tangents: Sequence[Tensor], offset: bool) -> dict[int, Tensor]:
         """A v, or A v + b, at every value that a slope leads to, by its number."""
         values = dict(zip(self.graph.inputs, tangents, strict=True))
         for step, local in self.locals:
@@ -96,7 +96,7 @@ class Linearization:
             (N,), in float64.
         """
         with undisturbed(self._device):
-            ahead = self._pushed(tangents, offset)
+            ahead = self._push(tangents, offset)
             values = self._start(cotangents)
             sizes = []
             for step, _, incoming in self._backward(values):
@@ -116,7 +116,7 @@ class Linearization:
             (R, *value).
         """
         with undisturbed(self._device):
-            value = self._pushed(tangents, offset=True)[number]
+            value = self._push(tangents, offset=True)[number]
             values = self._start(cotangents)
             for step, _, incoming in self._backward(values):
                 if number in step.outputs:

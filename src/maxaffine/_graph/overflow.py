@@ -44,7 +44,7 @@ def refuse_overflow(graph: Graph, inputs: Sequence[Tensor], first: int = 0) -> N
         for step, arguments, value, _ in graph.walk(inputs):
             if not step.records or not any(wrong for *_, wrong in _outputs(step, value)):
                 continue
-            operator, given = _tamed(step.operator), tree_map(_finite, arguments)
+            operator, given = _tame(step.operator), tree_map(_finite, arguments)
             if any(map(_holds_nan, tree_leaves((given, vars(operator))))):
                 continue
             for number, item, wrong in _outputs(step, operator(*given)):
@@ -70,7 +70,7 @@ def _finite(item: Any) -> Any:
     return copysign(1.0, item) if isinstance(item, float) and isinf(item) else item
 
 
-def _tamed(operator: Operator) -> Operator:
+def _tame(operator: Operator) -> Operator:
     """The operator with finite numbers of its own: what it fills in."""
     traced = operator.traced if isinstance(operator, Traced) else operator
     if not isinstance(traced, Affine):

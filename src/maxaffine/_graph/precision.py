@@ -25,44 +25,42 @@ def in_float64(graph: Graph) -> Graph:
     Returns:
         The same operators, units and codes; itself where everything is in float64 already.
     """
-    if all(value.dtype in (None, torch.float64) or not value.dtype.is_floating_point for value in _used(graph)):
+    if all(value.dtype in (None, torch.float64) or not value.dtype.is_floating_point for value in _values_in(graph)):
         return graph
-    steps = tuple(replace(step, operator=_widened(step.operator)) for step in graph.steps)
-    values = {number: replace(value, dtype=_widened(value.dtype)) for number, value in graph.values.items()}
+    steps = tuple(replace(step, operator=_widen(step.operator)) for step in graph.steps)
+    values = {number: replace(value, dtype=_widen(value.dtype)) for number, value in graph.values.items()}
     return replace(graph, steps=steps, values=values)
 
 
-def _used(graph: Graph) -> list[Value]:
+def _values_in(graph: Graph) -> list[Value]:
     numbers = {*graph.inputs, *(n for step in graph.steps for n in (*step.inputs, *step.outputs) if n is not None)}
     return [graph.values[number] for number in numbers]
 
 
-def _widened(item: Any) -> Any:
+def _widen(item: Any) -> Any:
     """Anything an operator holds, its floating-point tensors and types in float64."""
     if isinstance(item, Tensor):
-        return item.to(_widened(item.dtype))
+        return item.to(_widen(item.dtype))
     if isinstance(item, torch.dtype):
         return torch.float64 if item.is_floating_point else torch.complex128 if item.is_complex else item
     if isinstance(item, list | tuple):
-        return type(item)(_widened(entry) for entry in item)
+        return type(item)(_widen(entry) for entry in item)
     if isinstance(item, dict):
-        return {key: _widened(entry) for key, entry in item.items()}
+        return {key: _widen(entry) for key, entry in item.items()}
     if isinstance(item, ChannelAffine):
-        return _rescaled(item)
+        return _rescale(item)
     if is_dataclass(item) and not isinstance(item, type):
-        return replace(
-            item, **{field.name: _widened(getattr(item, field.name)) for field in fields(item) if field.init}
-        )
+        return replace(item, **{field.name: _widen(getattr(item, field.name)) for field in fields(item) if field.init})
     if isinstance(item, Operator):
         other = copy(item)
-        vars(other).update(_widened(vars(item)))
+        vars(other).update(_widen(vars(item)))
         return other
     return item
 
 
-def _rescaled(operator: ChannelAffine) -> ChannelAffine:
+def _rescale(operator: ChannelAffine) -> ChannelAffine:
     """Scale and shift found anew: those that the operator holds were rounded to its own type."""
-    traced = _widened(operator.traced)
+    traced = _widen(operator.traced)
     like = torch.zeros(1, len(operator.scale), 1, dtype=torch.float64, device=operator.scale.device)
     shift = _first(traced(like))
     scale = (_first(traced(like + FAR)) - _first(traced(like - FAR))) / (2 * FAR)

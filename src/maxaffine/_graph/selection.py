@@ -49,7 +49,7 @@ class AxisSelection(Traced):
         count = len(self.axes)
         return x.movedim(self.axes, tuple(range(-count, 0))).flatten(-count)
 
-    def _placed(self, picked: Tensor) -> Tensor:
+    def _place(self, picked: Tensor) -> Tensor:
         if self.kept is None:
             return picked.movedim(-1, self.axes[0])
         picked = picked.squeeze(-1)
@@ -58,7 +58,7 @@ class AxisSelection(Traced):
         return picked
 
     def codes(self, inputs: Sequence[Any], value: Any) -> Tensor:
-        return self._placed(self.winners(self.flat(inputs[0]), value))
+        return self._place(self.winners(self.flat(inputs[0]), value))
 
     def boundaries(self) -> Boundaries:
         shared = self.axes[0] if self.order is Order.SORTED else None
@@ -79,7 +79,7 @@ class AxisSelection(Traced):
         others = value[1:] if isinstance(value, tuple | list) else ()
 
         def function(x: Tensor):
-            return (self._placed(self.flat(x).gather(-1, places)), *others)
+            return (self._place(self.flat(x).gather(-1, places)), *others)
 
         return FrozenFunction(function, [Signature.of(inputs[0])], homogeneous=True)
 
@@ -235,7 +235,7 @@ class TileSelection(PlaneSelection):
         rows = cotangents[0]
         layout = fastest_layout(rows.flatten(0, 1))
         rows = rows.flatten(0, 1).contiguous(memory_format=layout).unflatten(0, rows.shape[:2])
-        mask = self._laid_out(rows)
+        mask = self._lay_out(rows)
         folded = (rows.shape[0] * rows.shape[1], *self.shape[1:])
         gradient = torch.empty(folded, dtype=rows.dtype, device=rows.device, memory_format=layout)
         gradient = gradient.unflatten(0, rows.shape[:2])
@@ -247,7 +247,7 @@ class TileSelection(PlaneSelection):
         torch.mul(rows, self._tiles(mask, sizes), out=self._tiles(gradient, sizes))
         return (gradient,)
 
-    def _laid_out(self, rows: Tensor) -> Tensor:
+    def _lay_out(self, rows: Tensor) -> Tensor:
         """One where an entry wins its window, times the scale; kept in the layout of the rows."""
         if self._mask is None or self._mask.dtype != rows.dtype:
             flat = self.index.flatten(-self.axes)

@@ -63,7 +63,7 @@ class AffineMap:
         if value.batch is None:
             raise BadInput("until: this output does not depend on the input; name one that does")
         self.units = value.units
-        self._rows = None if outputs is None else _checked_outputs(outputs, prod(value.units)).to(inputs[0].device)
+        self._rows = None if outputs is None else _check_outputs(outputs, prod(value.units)).to(inputs[0].device)
         self._floating = [n for n in graph.inputs if graph.values[n].dependence is Dependence.AFFINE]
 
     @property
@@ -154,7 +154,7 @@ class AffineMap:
             raise BadInput(f"u: expected a torch.Tensor, got {type(u).__name__}; use torch.as_tensor")
         if u.shape != (self.batch, *self.out_shape):
             raise ShapeMismatch(f"u: shape {tuple(u.shape)}, expected {(self.batch, *self.out_shape)}")
-        full = self._scattered(u.to(self.value).reshape(self.batch, -1))
+        full = self._scatter(u.to(self.value).reshape(self.batch, -1))
         parts, start = [], 0
         for block in self._blocks():
             parts.append(block.pull(full[None, start : start + block.batch]))
@@ -238,7 +238,7 @@ class AffineMap:
             MaxAffineError: When matplotlib is absent.
         """
         sample, count = self._sample(sample), prod(self.out_shape)
-        places = range(min(3, count)) if units is None else _checked_outputs(units, count).tolist()
+        places = range(min(3, count)) if units is None else _check_outputs(units, count).tolist()
         if not 0 <= input < len(self._floating):
             raise BadInput(f"input: {input} is not one of the {len(self._floating)} floating-point inputs")
         number = self._floating[input]
@@ -391,7 +391,7 @@ class AffineMap:
     def _chosen(self, front: Tensor) -> Tensor:
         return front if self._rows is None else front.reshape(len(front), -1).index_select(1, self._rows)
 
-    def _scattered(self, flat: Tensor) -> Tensor:
+    def _scatter(self, flat: Tensor) -> Tensor:
         if self._rows is None:
             return flat
         full = flat.new_zeros(flat.shape[0], prod(self.units))
@@ -416,7 +416,7 @@ class Transposed:
         return f"{self.T!r}.T"
 
 
-def _checked_outputs(outputs: Sequence[int] | Tensor, count: int) -> Tensor:
+def _check_outputs(outputs: Sequence[int] | Tensor, count: int) -> Tensor:
     chosen = torch.as_tensor(outputs)
     if chosen.dim() != 1 or chosen.is_floating_point() or chosen.dtype == torch.bool or not len(chosen):
         raise BadInput(f"outputs: expected a non-empty list of unit numbers, got {outputs!r}")

@@ -31,11 +31,11 @@ def changed_attributes(before: nn.Module, after: nn.Module) -> list[str]:
         ".".join(part for part in (path, name) if part)
         for path, module in after.named_modules()
         if path in earlier
-        for name in _changed(_held(earlier[path]), _held(module))
+        for name in _changed(_hold(earlier[path]), _hold(module))
     ]
 
 
-def _held(module: nn.Module) -> dict[str, Any]:
+def _hold(module: nn.Module) -> dict[str, Any]:
     """The attributes of one module, its parameters, buffers and parts among them by their own names."""
     own = dict(vars(module))
     for kind in PARTS:

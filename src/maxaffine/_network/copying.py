@@ -64,7 +64,7 @@ class _Copier:
         if id(item) in self.memo:
             return self.memo[id(item)]
         if isinstance(item, Tensor):
-            return self._noted(item, self._tensor(item))
+            return self._note(item, self._tensor(item))
         if isinstance(item, nn.Module):
             return self._attributes(item, 0)
         if isinstance(item, dict | list | set | deque):
@@ -76,17 +76,17 @@ class _Copier:
         if kind is types.CellType:
             return self._cell(item, depth)
         if kind is types.MethodType:
-            return self._noted(item, types.MethodType(self(item.__func__, depth), self(item.__self__, depth)))
+            return self._note(item, types.MethodType(self(item.__func__, depth), self(item.__self__, depth)))
         if kind is types.BuiltinMethodType and isinstance(item.__self__, dict | list | set | deque):
-            return self._noted(item, getattr(self(item.__self__, depth), item.__name__))
+            return self._note(item, getattr(self(item.__self__, depth), item.__name__))
         if kind is functools.partial:
             function, args, named = (self(part, depth) for part in (item.func, item.args, dict(item.keywords)))
-            return self._noted(item, functools.partial(function, *args, **named))
+            return self._note(item, functools.partial(function, *args, **named))
         if isinstance(item, DEEP):
-            return self._noted(item, copy.deepcopy(item))
+            return self._note(item, copy.deepcopy(item))
         return self._attributes(item, depth + 1) if depth < DEPTH and plain(item) else item
 
-    def _noted(self, item: Any, other: Any) -> Any:
+    def _note(self, item: Any, other: Any) -> Any:
         self.memo[id(item)] = other
         self.alive.append(item)
         return other
@@ -104,7 +104,7 @@ class _Copier:
         return fresh
 
     def _attributes(self, item: Any, depth: int) -> Any:
-        other = self._noted(item, object.__new__(type(item)))
+        other = self._note(item, object.__new__(type(item)))
         for name, value in attributes(item).items():
             try:
                 value = self(value, depth)
@@ -117,7 +117,7 @@ class _Copier:
         return other
 
     def _container(self, item: Any, depth: int) -> Any:
-        other = self._noted(item, item.copy() if type(item) in FAST else copy.copy(item))
+        other = self._note(item, item.copy() if type(item) in FAST else copy.copy(item))
         contents = list(item.items() if isinstance(item, dict) else item)
         other.clear()
         if isinstance(item, dict):
@@ -134,7 +134,7 @@ class _Copier:
         if all(part is old for part, old in zip(parts, item, strict=True)):
             return item
         make = getattr(type(item), "_make", type(item))
-        return self._noted(item, make(parts))
+        return self._note(item, make(parts))
 
     def _function(self, item: types.FunctionType, depth: int) -> types.FunctionType:
         # Cells first, empty: a function may close over itself.
@@ -143,7 +143,7 @@ class _Copier:
         if known is not None:
             return known
         other = types.FunctionType(item.__code__, item.__globals__, item.__name__, None, cells)
-        self._noted(item, other)
+        self._note(item, other)
         other.__defaults__ = item.__defaults__ and self(item.__defaults__, depth)
         for name in ("__kwdefaults__", "__annotations__", "__qualname__", "__doc__", "__module__"):
             setattr(other, name, getattr(item, name))
@@ -151,7 +151,7 @@ class _Copier:
         return other
 
     def _cell(self, item: types.CellType, depth: int) -> types.CellType:
-        other = self._noted(item, types.CellType())
+        other = self._note(item, types.CellType())
         try:
             inside = item.cell_contents
         except ValueError:  # it is empty

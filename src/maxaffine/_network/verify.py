@@ -137,7 +137,7 @@ def _check(
     with torch.no_grad():
         truth = _front(net, place, call(tensors)[place]).detach()  # a view of a parameter may require gradients
         value = _front(net, place, tree_leaves(net(x))[place])
-        own = _finished(net, place, value)
+        own = _finish(net, place, value)
     _require_alike(truth, own, place)
     affine_map = net.affine_map(x, output=place)
     floating = [item for item in tensors if item.is_floating_point()]
@@ -145,9 +145,9 @@ def _check(
     finite = [without_infinities(item) for item in (value, offsets, applied)]
     fronts = [x.movedim(a, 0) for x, a in zip(tensors, net.inputs.batch_dims, strict=True) if x.is_floating_point()]
     scale = scales(fronts, (finite[0], finite[1], finite[2] - finite[1]))
-    applied = _finished(net, place, applied)
+    applied = _finish(net, place, applied)
     moved = partial(_front, net, place)
-    apart = differences_alone(truth, alone, place, (moved, lambda item: _finished(net, place, moved(item))))
+    apart = differences_alone(truth, alone, place, (moved, lambda item: _finish(net, place, moved(item))))
     # What is infinite has been compared as it is; it has no place in a sum.
     u = torch.randn(truth.shape, generator=generator, dtype=torch.float64).to(truth).masked_fill(value.isinf(), 0)
     weighed = (u * finite[1]).reshape(len(u), -1).sum(1)
@@ -196,7 +196,7 @@ def _jacobian(
         tensors = _beside(tensors, generator)
         jacobian = _jacobian_residual(net, call, tensors, place, u, generator, bound)
     if jacobian > bound and not net.endings:
-        jacobian = _arbitrated(net, call, tensors, place, u, bound, generator, jacobian)
+        jacobian = _arbitrate(net, call, tensors, place, u, bound, generator, jacobian)
     return jacobian
 
 
@@ -220,7 +220,7 @@ def _jacobian_residual(
     bound: float,
 ) -> float:
     # With gates held A is not the Jacobian: autograd on the module has nothing to compare, and A^T is held to A alone.
-    found = () if net.gated else _pulled_by_autograd(net, call, tensors, place, u)
+    found = () if net.gated else _pull_by_autograd(net, call, tensors, place, u)
     if found is None:
         return math.inf
     affine_map = net.affine_map(net.inputs.given(tensors), output=place)
@@ -254,7 +254,7 @@ def _jacobian_residual(
     return max(0.0, residual - sum(AUTOGRAD_ERROR.get(record.kind, 0.0) for record in net.operators))
 
 
-def _pulled_by_autograd(
+def _pull_by_autograd(
     net: Network, call: Rerun, tensors: tuple[Tensor, ...], place: int, u: Tensor
 ) -> list[Tensor | None] | None:
     """The module's vector-Jacobian products, one per floating-point input; None where an operator has no derivative."""
@@ -276,10 +276,10 @@ def _weights_before(net: Network, place: int, value: Tensor, u: Tensor) -> Tenso
         return u
     with torch.enable_grad():
         value = value.detach().requires_grad_()
-        return torch.autograd.grad(_finished(net, place, value), value, u)[0]
+        return torch.autograd.grad(_finish(net, place, value), value, u)[0]
 
 
-def _arbitrated(
+def _arbitrate(
     net: Network,
     call: Rerun,
     tensors: tuple[Tensor, ...],
@@ -312,7 +312,7 @@ def _beside(tensors: tuple[Tensor, ...], generator: torch.Generator) -> tuple[Te
     return tuple(moved)
 
 
-def _finished(net: Network, place: int, front: Tensor) -> Tensor:
+def _finish(net: Network, place: int, front: Tensor) -> Tensor:
     """What the module returns, from the network's output (N, *out): the activation left out at capture, applied."""
     ending = net.endings[place] if net.endings else None
     if ending is None:

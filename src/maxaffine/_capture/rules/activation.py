@@ -78,16 +78,16 @@ def rrelu(call: Call) -> Operator:
 @rule(aten.hardtanh.default, batch=pointwise)
 def hardtanh(call: Call) -> Operator:
     """Clipped to [min_val, max_val]; ReLU6 is the case [0, 6]."""
-    return _clipped(call, call["min_val"], call["max_val"])
+    return _clip(call, call["min_val"], call["max_val"])
 
 
 @rule(aten.clamp.default, batch=pointwise)
 def clamp(call: Call) -> Operator:
     """Clipped below, above or both."""
-    return _clipped(call, call["min"], call["max"])
+    return _clip(call, call["min"], call["max"])
 
 
-def _clipped(call: Call, low: float | int | None, high: float | int | None) -> Operator:
+def _clip(call: Call, low: float | int | None, high: float | int | None) -> Operator:
     if low is not None and high is not None and low > high:
         call.refuse("its lower bound is above its upper one, so it is constant", "order the bounds")
     low, high = None if low == -inf else low, None if high == inf else high

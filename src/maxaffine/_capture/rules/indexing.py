@@ -95,7 +95,7 @@ def scattered(whole: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     return torch.where(last < 0, whole, 0).scatter_add(dim, index, torch.where(stays, _beside(src, index), 0))
 
 
-def _scatter_added(whole: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+def _scatter_add(whole: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """As aten.scatter_add, whose derivative fails where the source is larger than the index."""
     return whole.scatter_add(dim, index, _beside(src, index))
 
@@ -121,7 +121,7 @@ IN_ORDER = (
     "use a mask that is the same for every sample, and a source with as many entries per sample as it sets; or"
     " torch.where(mask, source.gather(1, (mask.cumsum(1) - 1).clamp(min=0)), x), which counts within each sample",
 )
-WITH_DERIVATIVE: dict[Callable, Callable] = {aten.scatter.src: scattered, aten.scatter_add.default: _scatter_added}
+WITH_DERIVATIVE: dict[Callable, Callable] = {aten.scatter.src: scattered, aten.scatter_add.default: _scatter_add}
 
 
 def _rows(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
@@ -132,10 +132,10 @@ def _rows(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
 @rule(aten.embedding.default, batch=_rows)
 def embedding(call: Call) -> Operator:
     """A table read at integer places: constant in every float input where the table is a parameter."""
-    return replace(call.affine(homogeneous=True, sign=Sign.NONNEGATIVE), target=_looked_up)
+    return replace(call.affine(homogeneous=True, sign=Sign.NONNEGATIVE), target=_look_up)
 
 
-def _looked_up(table: Tensor, places: Tensor, *_: Any) -> Tensor:
+def _look_up(table: Tensor, places: Tensor, *_: Any) -> Tensor:
     """As aten.embedding, whose derivative leaves out or rescales rows on request (padding_idx, scale_grad_by_freq)."""
     return table[places]
 
@@ -159,10 +159,10 @@ def _in_order(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
 def masked_scatter(call: Call) -> Operator:
     """Entries of a source, one after the other, where a constant mask is set."""
     traced = call.affine(homogeneous=call.depends("self") and call.depends("source"), sign=Sign.NONNEGATIVE)
-    return replace(traced, target=_written_in_order)
+    return replace(traced, target=_write_in_order)
 
 
-def _written_in_order(whole: Tensor, mask: Tensor, source: Tensor) -> Tensor:
+def _write_in_order(whole: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """As aten.masked_scatter, whose derivative has no batched form."""
     mask, whole = torch.broadcast_tensors(mask, whole)
     places = (mask.flatten().cumsum(0) - 1).clamp(min=0)

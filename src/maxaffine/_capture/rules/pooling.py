@@ -60,10 +60,10 @@ def _per_axis(value: Sequence[int] | int, axes: int) -> tuple[int, ...]:
 @rule(aten.max_unpool2d.default, aten.max_unpool3d.default, batch=leading)
 def max_unpool(call: Call) -> Operator:
     """Entries put back where the given indices say, zeros elsewhere."""
-    return replace(call.affine(homogeneous=True, sign=Sign.NONNEGATIVE), target=_unpooled)
+    return replace(call.affine(homogeneous=True, sign=Sign.NONNEGATIVE), target=_unpool)
 
 
-def _unpooled(x: Tensor, indices: Tensor, output_size: Sequence[int], *_: Any) -> Tensor:
+def _unpool(x: Tensor, indices: Tensor, output_size: Sequence[int], *_: Any) -> Tensor:
     """As aten.max_unpool, whose derivative is wrong where windows overlap and put several entries into one place."""
     axes = len(output_size)
     zeros = x.new_zeros(*x.shape[:-axes], prod(output_size))

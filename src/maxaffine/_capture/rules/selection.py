@@ -27,7 +27,7 @@ def maximum(call: Call) -> Operator:
 @rule(aten.amax.default, aten.max.dim, batch=along("dim"))
 def largest(call: Call) -> Operator:
     """The maximum over axes."""
-    return _reduced(call, _highest, Order.LARGEST)
+    return _reduce(call, _highest, Order.LARGEST)
 
 
 def _highest(flat: Tensor, _: Any) -> Tensor:
@@ -41,13 +41,13 @@ def _lowest(flat: Tensor, _: Any) -> Tensor:
 @rule(aten.amin.default, aten.min.dim, batch=along("dim"))
 def smallest(call: Call) -> Operator:
     """The minimum over axes."""
-    return _reduced(call, _lowest, Order.LARGEST, factor=-1)
+    return _reduce(call, _lowest, Order.LARGEST, factor=-1)
 
 
 @rule(aten.median.dim, aten.nanmedian.dim, aten.kthvalue.default, batch=along("dim"))
 def ranked(call: Call) -> Operator:
     """The entry of one rank along an axis; the lowest one at a tie, which PyTorch's own place is not."""
-    return _reduced(call, partial(_first_equal, int(call["dim"]), bool(call["keepdim"])), Order.RANK)
+    return _reduce(call, partial(_first_equal, int(call["dim"]), bool(call["keepdim"])), Order.RANK)
 
 
 def _first_equal(axis: int, kept: bool, flat: Tensor, value: Sequence[Tensor]) -> Tensor:
@@ -55,7 +55,7 @@ def _first_equal(axis: int, kept: bool, flat: Tensor, value: Sequence[Tensor]) -
     return (flat == picked.movedim(axis, -1)).to(torch.uint8).argmax(-1, keepdim=True)
 
 
-def _reduced(call: Call, winners: Callable, order: Order, factor: int = 1) -> Operator:
+def _reduce(call: Call, winners: Callable, order: Order, factor: int = 1) -> Operator:
     sample = call["self"].sample
     dims = call["dim"]
     listed = range(sample.dim()) if dims is None or dims == [] else leaves([dims])

@@ -51,9 +51,9 @@ def solve(call: Call) -> Operator:
     return replace(call.affine(homogeneous=True), target=_TARGETS.get(call.target, call.target))
 
 
-def _solved(matrix: Tensor, right: Tensor, *, left: bool, check_errors: bool) -> tuple[Tensor]:
+def _solve(matrix: Tensor, right: Tensor, *, left: bool, check_errors: bool) -> tuple[Tensor]:
     """The solution alone: the factors beside it do not depend on the right-hand side."""
     return (torch.linalg.solve(matrix, right, left=left),)
 
 
-_TARGETS: dict[Callable, Callable] = {aten._linalg_solve_ex.default: _solved}
+_TARGETS: dict[Callable, Callable] = {aten._linalg_solve_ex.default: _solve}

@@ -85,7 +85,7 @@ class Walk:
         """Run to the end, or up to a step whose cuts make too many pieces for one block."""
         # Only now are the values at the task's vertices interpolated: until then neighbors share those of their parent.
         strip, cut = task.parent.refined(task.t), task.cut
-        held, pairs = self._held_values(strip)
+        held, pairs = self._hold_values(strip)
         for place in range(task.place, len(self.track.graph.steps)):
             step = self.track.graph.steps[place]
             if place in self.operators:
@@ -96,13 +96,13 @@ class Walk:
                         return [_Task(place, strip, t[s : s + self.rows + 1], True) for s in starts]
                     if len(t) > len(strip.t):
                         strip = strip.refined(t)
-                        held, pairs = self._held_values(strip)
+                        held, pairs = self._hold_values(strip)
                 self._record(place, step, strip, pairs)
                 cut = False
             strip = self.track.take(place, strip, held, self.tolerance)
         return strip
 
-    def _held_values(self, strip: Strip) -> tuple[dict[int, Any], dict[int, Any]]:
+    def _hold_values(self, strip: Strip) -> tuple[dict[int, Any], dict[int, Any]]:
         """Values that depend on the batch size alone, for the strip's rows and for its pieces."""
         held = self.track.held(strip.rows)
         return held, held if strip.slopes is not None else self.track.held(len(strip.t) - 1)

@@ -66,7 +66,7 @@ class Zeros:
         if self.allowed is not None:
             kept = _among(key, self.allowed)
             half, function, position, key = half[kept], function[kept], position[kept], key[kept]
-        special = self._touched_pairs()
+        special = self._touching_pairs()
         order = np.argsort(key, kind="stable")
         pairs, counts = np.unique(key, return_counts=True)
         # Two cuts and no zero: the chord joins them. All else is found by walking around the cell.
@@ -84,7 +84,7 @@ class Zeros:
             ends, functions = np.concatenate([ends, walked[0]]), np.concatenate([functions, walked[1]])
         return _sort(functions, ends.min(1, initial=2**62), ends.max(1, initial=-1))
 
-    def _touched_pairs(self) -> np.ndarray:
+    def _touching_pairs(self) -> np.ndarray:
         """Pairs of a cell and a function with a zero at a corner beside both signs."""
         columns = np.flatnonzero((self.table == 0).any(0))
         if not len(columns):
