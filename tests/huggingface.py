@@ -312,12 +312,8 @@ def main() -> None:
             share = f"{result.offset:.2f} | {said} | {result.seconds:.1f}"
             rows.append(f"| {case.name} | `{case.model}` | {errors} | {share} |")
         print((refused if result.refusal else rows)[-1], flush=True)
-    text = TEXT.format(
-        version=T.__version__,
-        count=len(CASES),
-        rows="\n".join(rows),
-        refused="\n".join(refused) or "Of the classes above none; but",
-    )
+    listing = "\n".join(refused) or "Of the classes above none; but"
+    text = TEXT.format(version=T.__version__, count=len(CASES), rows="\n".join(rows), refused=listing)
     PAGE.write_text(text)
 
 
@@ -328,8 +324,8 @@ weights, captured with their gates held at the input, `ma.capture(model, x, smoo
 `inputs_embeds`, vision models from pixels, sound from its samples or its spectrogram. The two errors are
 |A x + b - f| / |f| against the untouched module, in float64 and in float32; the *offset* is |b| / |f|, near 1 where
 random weights let little of the input through and the biases say most of the output. A *carrier* had to be named where
-a product has two factors with equal claims. The seconds are those of the capture, on one processor. `make huggingface`
-runs them again and writes this page.
+a product has two factors with equal claims. The seconds are those of the capture, on one processor.
+`make huggingface` runs them again and writes this page.
 
 | network | class | float64 | float32 | offset | carrier | seconds |
 | --- | --- | --- | --- | --- | --- | --- |
