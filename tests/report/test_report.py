@@ -15,8 +15,8 @@ from maxaffine import _models as models
 from maxaffine._capture import capture
 from maxaffine._cli import main
 from maxaffine._data import DataSet, load
-from maxaffine._report import FIGURES, PAGE, RESULTS, Report, files, report
-from maxaffine.errors import BadInput, DataError
+from maxaffine._report import FIGURES, PAGE, RESULTS, LeftOut, Report, files, report
+from maxaffine.errors import BadInput, DataError, NotPiecewiseAffine
 from tests.pages import check_page
 
 
@@ -72,7 +72,7 @@ def test_a_captured_network_says_that_it_was_not_compared(model: nn.Module, data
     for name in ("answers", "memory", "neighbors", "audit", "accuracy"):
         assert _numbers(found)[name] == _numbers(whole)[name]
     for until, output in (("0", "as_is"), (None, "pre_activation")):
-        with pytest.raises(BadInput, match="until, output: the network is captured already"):
+        with pytest.raises(BadInput, match="until, output, smooth: the network is captured already"):
             report(net, data, tmp_path / "refused", until=until, output=output)
     with pytest.raises(BadInput, match="takes inputs of shape"):
         report(net, torch.zeros(9, 4), tmp_path / "refused")
@@ -109,3 +109,16 @@ def test_bad_data_is_told_and_nothing_is_written(model: nn.Module, data: DataSet
     with pytest.raises(BadInput, match="output_index: the model has 1 outputs"):
         report(model, dataclasses.replace(data), tmp_path / "page", output_index=1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_smooth_network_says_what_is_held(data: DataSet, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    smooth = nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.LayerNorm(8), nn.GELU(), nn.Linear(8, 3)).eval()
+    with pytest.raises(NotPiecewiseAffine, match="smooth='frozen'"):
+        report(smooth, data, tmp_path / "refused", images=1)
+    found = report(smooth, data, tmp_path / "page", images=1, smooth="frozen")
+    html = found.page.read_text(encoding="utf-8")
+    assert found.exact and "not the Jacobian" in html and "bends only where" not in html
+    assert isinstance(found.contents.cut, LeftOut) and "2 of them smooth" in repr(found)
+    tangent = report(smooth, data, tmp_path / "tangent", images=1, smooth="tangent")
+    assert tangent.exact and "A is\nthe Jacobian" in tangent.page.read_text(encoding="utf-8")

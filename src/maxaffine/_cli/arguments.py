@@ -65,7 +65,7 @@ def add_command(
     add("--state-dict", type=path, metavar="FILE", help="weights: .safetensors, or .pt and .pth of tensors alone")
     does = "of first weights, training and split (default: %(default)s)"
     add("--seed", type=natural, default=0, metavar="N", help=does)
-    command.set_defaults(output="as_is", until=None, mean=None, std=None)
+    command.set_defaults(output="as_is", until=None, mean=None, std=None, smooth="refuse")
     if captures:
         _add_inside(add)
     add = command.add_argument_group("data").add_argument
@@ -85,6 +85,8 @@ def _add_inside(add: Callable[..., object]) -> None:
     stops = "pre_activation stops before a final softmax, sigmoid or tanh (default: %(default)s)"
     add("--output", choices=("as_is", "pre_activation"), default="as_is", help=stops)
     add("--until", metavar="NAME", help="stop after this module")
+    does = "smooth operators (GELU, attention, norms): refused, their gates held at each input, or by their tangent"
+    add("--smooth", choices=("refuse", "frozen", "tangent"), default="refuse", help=does)
     does = "what the network takes is (x - mean) / std: a number, or one per channel (default: 0)"
     add("--mean", type=numbers, metavar="M,M,M", help=does)
     add("--std", type=numbers, metavar="S,S,S", help="see --mean (default: 1)")

@@ -106,7 +106,13 @@ def require_trainable(arguments: argparse.Namespace, data_set: data.DataSet) -> 
 
 def capture_model(arguments: argparse.Namespace, model: nn.Module, example: Tensor) -> SplineNetwork:
     """The spline form of the model as far as the options ask for it."""
-    return capture(model, report.like_model(example, model), until=arguments.until, output=arguments.output)
+    return capture(
+        model,
+        report.like_model(example, model),
+        until=arguments.until,
+        output=arguments.output,
+        smooth=arguments.smooth,
+    )
 
 
 def trained_subject(arguments: argparse.Namespace, folder: Path, **choices: Any) -> report.Subject:
@@ -115,7 +121,7 @@ def trained_subject(arguments: argparse.Namespace, folder: Path, **choices: Any)
     say(arguments, f"{data_set.name}: {len(data_set.train)} training and {len(data_set.test)} test inputs")
     model, weights = trained_model(arguments, data_set, folder / report.WEIGHTS)
     progress("capturing ...")
-    chosen = report.Choices(output=arguments.output, until=arguments.until, **choices)
+    chosen = report.Choices(output=arguments.output, until=arguments.until, smooth=arguments.smooth, **choices)
     return report.find_subject(model, data_set, chosen, arguments.model, weights, fresh=is_fresh(arguments))
 
 

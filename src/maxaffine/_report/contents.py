@@ -51,6 +51,11 @@ class Contents:
     hints: tuple[Hint, ...] = ()
 
     @property
+    def held(self) -> tuple[OperatorRecord, ...]:
+        """The smooth operators, whose gates are held at each input."""
+        return tuple(record for record in self.operators if record.held)
+
+    @property
     def exact(self) -> bool:
         """Whether no check found more than rounding: of the maps, of the sums at the inputs shown, of the plane."""
         checked = all(check.report.exact for check in self.checks if check.report is not None)

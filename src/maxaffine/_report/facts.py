@@ -32,6 +32,7 @@ class Choices:
         output_index: Which output, of a model with several; None for its only one.
         task: What it answers (``"classes"``, ``"value"``, ``"values"``, ``"field"``); None where that is inferred from
             the network and the labels of the data.
+        smooth: Whether smooth operators are refused, or their gates held, or their tangents taken: as ``capture`` does.
     """
 
     images: int = 6
@@ -48,6 +49,7 @@ class Choices:
     until: str | None = None
     output_index: int | None = 0
     task: str | None = None
+    smooth: str = "refuse"
     operators: tuple[str, ...] | None = None
 
 

@@ -83,6 +83,7 @@ def report(
     until: str | None = None,
     output_index: int = 0,
     task: str | None = None,
+    smooth: str = "refuse",
 ) -> Report:
     """Explain a network on one self-contained page, and write it to a folder with its figures and numbers.
 
@@ -106,6 +107,7 @@ def report(
         until: Module to stop after; None for the output.
         output_index: Which output, of a model with several.
         task: What it answers (``"classes"``, ``"value"``, ``"values"``, ``"field"``); inferred where it is not given.
+        smooth: What becomes of smooth operators, as of `capture`: ``"refuse"``, ``"frozen"`` or ``"tangent"``.
 
     Returns:
         What the report says and where it is. Whether it is exact is in ``exact``; nothing is raised for that.
@@ -136,6 +138,7 @@ def report(
         until=until,
         output_index=output_index,
         task=task,
+        smooth=smooth,
     )
     with staged(path, overwrite) as folder:
         contents = assemble(find_subject(model, _data_set(data, seed), choices, name, weights, fresh=fresh))

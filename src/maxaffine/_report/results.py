@@ -70,10 +70,9 @@ def as_text(contents: Contents) -> str:
     if contents.meaning.valued:
         inferred = "" if contents.choices.task else " (inferred; --task overrides it)"
         lines.append(f"outputs: {contents.meaning.value}{inferred}")
-    lines.append(
-        f"operators: {len(contents.operators)}, {len(contents.piecewise)} of them piecewise affine with"
-        f" {contents.piecewise_units:,} units"
-    )
+    pieced = f"{len(contents.piecewise)} of them piecewise affine with {contents.piecewise_units:,} units"
+    smooth = f"{len(contents.held)} of them smooth, their gates held at each input: no regions"
+    lines.append(f"operators: {len(contents.operators)}, {smooth if contents.held else pieced}")
     if isinstance(contents.memory, Memorization):
         lines.append(f"memorization: {_memory_text(contents.memory)}")
     if isinstance(contents.neighbors, Neighborhoods) and contents.neighbors.left_out:

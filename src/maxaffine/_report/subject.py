@@ -244,12 +244,15 @@ def find_subject(
         NotPiecewiseAffine: When the model has no exact spline form.
     """
     if isinstance(model, SplineNetwork):
-        if choices.until is not None or choices.output != "as_is":
-            raise BadInput("until, output: the network is captured already; capture it with them, or give the module")
+        if choices.until is not None or choices.output != "as_is" or choices.smooth != "refuse":
+            raise BadInput(
+                "until, output, smooth: the network is captured already; capture it with them, or give the module"
+            )
         net, module, reference = model, None, model
     else:
         example = like_model(data.test.inputs[:2], model)
-        net, module = capture(model, example, until=choices.until, output=choices.output), model
+        net = capture(model, example, until=choices.until, output=choices.output, smooth=choices.smooth)
+        module = model
         reference = Reference(model, choices.until, choices.output)
     if len(net.inputs.names) != 1 or net.inputs.batch_dims != (0,):
         raise BadInput("model: pages are about networks of one input whose first axis is the batch; wrap it in one")

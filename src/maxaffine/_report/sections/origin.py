@@ -56,7 +56,7 @@ def checks_of(subject: Subject, chosen: Sequence[int], choices: Choices) -> tupl
             # Copying an exported program makes torch warn of its own code.
             warnings.simplefilter("ignore", FutureWarning)
             double = copy.deepcopy(model).double()
-        net = capture(double, inputs[:2], until=choices.until, output=choices.output)
+        net = capture(double, inputs[:2], until=choices.until, output=choices.output, smooth=choices.smooth)
         return first, Check("float64", verify(net, Reference(double, choices.until), inputs, raises=False))
     except (MaxAffineError, RuntimeError, TypeError, ValueError, AttributeError, AssertionError) as error:
         # Some modules cannot be copied, or keep a dtype of their own; the page then says so.
