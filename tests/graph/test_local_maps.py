@@ -68,7 +68,27 @@ def vector_network() -> tuple[nn.Module, tuple[Tensor, ...]]:
     return module, (torch.randn(2, 3, dtype=torch.float64), torch.randn(2, 4, dtype=torch.float64))
 
 
-NETWORKS = {"images": image_network, "other_ranks": other_ranks, "vectors": vector_network}
+def smooth_network() -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """Norms, attention, gated units and curves, of entries and across them."""
+
+    def forward(m: Any, x: Tensor) -> Tensor:
+        y = m.group(x.mT).mT + m.norm(x)
+        y = y + F.scaled_dot_product_attention(m.q(y), m.k(y), m.v(y))
+        y = F.gelu(m.a(y)) * torch.sigmoid(m.b(y)) + F.softplus(y) / (1 + y.square())
+        return m.c(y.mean(1)).softmax(1) + y.norm(dim=(1, 2))[:, None]
+
+    parts = {name: nn.Linear(6, 6) for name in "qkvabc"}
+    module = Net(forward, norm=nn.LayerNorm(6), group=nn.GroupNorm(2, 6), **parts)
+    return module, (torch.randn(2, 4, 6, dtype=torch.float64),)
+
+
+NETWORKS = {
+    "images": image_network,
+    "other_ranks": other_ranks,
+    "vectors": vector_network,
+    "frozen": smooth_network,
+    "tangent": smooth_network,
+}
 
 
 @cache
@@ -76,7 +96,8 @@ def captured(name: str) -> tuple[ma.SplineNetwork, tuple[Tensor, ...]]:
     torch.manual_seed(0)
     module, inputs = NETWORKS[name]()
     randomize(module)
-    return ma.capture(module.double().eval(), inputs), inputs
+    smooth = name if name in ("frozen", "tangent") else "refuse"
+    return ma.capture(module.double().eval(), inputs, smooth=smooth), inputs
 
 
 def local_maps(name: str, fused: bool) -> Iterator[tuple[Step, list[Tensor], Any, LocalMap]]:
