@@ -5,14 +5,6 @@ Each message names the argument, the cause and the cure.
 
 from __future__ import annotations
 
-SHOWN = 6
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, without what follows it; its class where it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
 __all__ = [
     "BadInput",
     "CaptureError",
@@ -24,6 +16,13 @@ __all__ = [
     "PartitionError",
     "ShapeMismatch",
 ]
+
+SHOWN = 6
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without what follows it; its class where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 class MaxAffineError(Exception):

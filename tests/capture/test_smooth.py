@@ -135,7 +135,7 @@ def test_far_below_zero_nothing_cancels() -> None:
     deep = torch.tensor([[-40.0, -20.0, -1.0 - 1e-9, 0.0, 1e-300, 30.0]], dtype=torch.float64)
     for function in (torch.sigmoid, torch.exp):
         net = ma.capture(Net(lambda m, x, f=function: f(x)), deep, smooth="frozen")
-        assert_close(net.affine_map(deep)(deep), function(deep), rtol=1e-14, atol=0.0)
+        assert_close(net.affine_map(deep)(deep), function(deep), rtol=1e-13, atol=0.0)
 
 
 PRODUCTS: dict[str, tuple[Callable, Callable]] = {
