@@ -114,8 +114,7 @@ class Freezer:
         Raises:
             NotPiecewiseAffine: At the first operator that has no exact form.
         """
-        inputs = self._place_inputs(probe)
-        self.inputs, self.probe = inputs, probe
+        self.inputs, self.probe = self._place_inputs(probe), probe
         wanted = _ancestors([target for target in targets if isinstance(target, Node)])
         kept = {target for target in targets if isinstance(target, Node)}
         last_use = {argument: node for node in self.traced.nodes for argument in node.all_input_nodes}
@@ -127,7 +126,7 @@ class Freezer:
                         if last_use[argument] is node and argument not in kept:
                             del self.known[argument]
         outputs = tuple(self._number(self.known[t] if isinstance(t, Node) else t) for t in targets)
-        graph = Graph(self.values, tuple(self.steps), inputs, outputs)
+        graph = Graph(self.values, tuple(self.steps), self.inputs, outputs)
         graph.carried()  # refuses what has no affine map and is not upstream of gates alone
         return graph
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import prod
 
 import torch
@@ -104,12 +104,12 @@ class Linearization:
             sizes += [self._term(*pair, ahead) for pair in values.items()]  # what reached the inputs
         return torch.stack(sizes).amax(0)
 
-    def shares(self, tangents: Sequence[Tensor], cotangents: Sequence[Tensor | None], number: int) -> Tensor:
+    def shares(self, tangents: Sequence[Tensor], rows: Iterable[Sequence[Tensor | None]], number: int) -> Tensor:
         """u_l * v_l at one value l: what each of its entries adds to <u, A x + b>, by all ways that lead on from it.
 
         Args:
             tangents: The inputs, one per graph input.
-            cotangents: As of :meth:`pull`.
+            rows: Cotangents as of :meth:`pull`, one row each: they are pulled one after the other, for the memory.
             number: Of the value.
 
         Returns:
@@ -117,12 +117,18 @@ class Linearization:
         """
         with undisturbed(self._device):
             value = self._push(tangents, offset=True)[number]
-            values = self._start(cotangents)
-            for step, _, incoming in self._backward(values):
-                if number in step.outputs:
-                    u = incoming[step.outputs.index(number)]
-                    return torch.zeros_like(value).unsqueeze(0) if u is None else u * value
-            return values[number] * value if number in values else torch.zeros_like(value).unsqueeze(0)
+            return torch.cat([self._cotangent_at(number, row, value) * value for row in rows])
+
+    def _cotangent_at(self, number: int, cotangents: Sequence[Tensor | None], like: Tensor) -> Tensor:
+        """What cotangents of the outputs ask of one value, (R, *value)."""
+        values = self._start(cotangents)
+        for step, _, incoming in self._backward(values):
+            if number in step.outputs:
+                found = incoming[step.outputs.index(number)]
+                break
+        else:  # an input
+            found = values.get(number)
+        return torch.zeros_like(like).unsqueeze(0) if found is None else found
 
     def _term(self, number: int | None, cotangent: Tensor | None, ahead: dict[int, Tensor]) -> Tensor:
         """The size of u_l v_l for each sample, (N,)."""

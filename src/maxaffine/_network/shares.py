@@ -31,11 +31,8 @@ def shares(
     wanted = list(range(rows.shape[1])) if outputs is None else list(outputs)
     if not all(0 <= unit < rows.shape[1] for unit in wanted):
         raise BadInput(f"outputs: the output has the units 0..{rows.shape[1] - 1}, got {wanted}")
-    within = graph.values[inside].batch or BatchAxis()
-    found = []
-    for unit in wanted:
-        weights = torch.zeros_like(rows)
-        weights[:, unit] = 1
-        cotangent = axis.from_front(weights.reshape(len(rows), *value.units), local.outputs[0].shape)
-        found.append(within.to_front(local.shares(tensors, [cotangent.unsqueeze(0)], inside)[0]))
-    return torch.stack(found, dim=1)
+    units = torch.arange(rows.shape[1], device=rows.device)
+    one_hot = ((units == unit).to(rows).expand(len(rows), -1).reshape(len(rows), *value.units) for unit in wanted)
+    cotangents = ([axis.from_front(weights, local.outputs[0].shape).unsqueeze(0)] for weights in one_hot)
+    found = local.shares(tensors, cotangents, inside)
+    return (graph.values[inside].batch or BatchAxis()).to_front(found, lead=1).transpose(0, 1)

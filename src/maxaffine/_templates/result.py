@@ -18,7 +18,7 @@ from maxaffine._graph import as_rows, as_tuple
 from maxaffine._maps import AffineMap, OffsetContributions
 from maxaffine._network import Task, difference, require_classes, without_infinities
 from maxaffine._templates.comparison import Comparison, array, check_place
-from maxaffine._templates.measuring import double, gram, residuals
+from maxaffine._templates.measuring import blocks, double, gram, residuals
 from maxaffine._templates.positions import Positions
 from maxaffine.errors import BadInput, ExactnessError, MaxAffineError
 
@@ -227,13 +227,11 @@ class Templates:
         x = self.inputs[part]
         if not -(x.dim() - 1) <= axis < x.dim() - 1:
             raise BadInput(f"axis: an input of shape {tuple(x.shape[1:])} has the axes 0..{x.dim() - 2}, got {axis}")
-        front = double(x).movedim(1 + axis % (x.dim() - 1), 1)
-        found = []
-        for unit in self.units:  # one pull per unit: memory for the templates of one unit only
-            place = torch.full((len(self),), self.units.index(unit), device=self.values.device)
-            rows = double(self.rows_at(place)[part]).movedim(1 + axis % (x.dim() - 1), 1)
-            found.append((rows * front).flatten(2).sum(2) if front.dim() > 2 else rows * front)
-        parts = torch.stack(found, dim=1)
+        place, front, found = 2 + axis % (x.dim() - 1), double(x).unsqueeze(1), []
+        for block in blocks(self.affine_map, self.inputs, None):
+            products = (double(block[part]) * front).movedim(place, 2)
+            found.append(products.reshape(*products.shape[:3], -1).sum(3))
+        parts = torch.cat(found, dim=1)
         # Without rounding the parts of all inputs add up to <A, x>.
         if len(self.inputs) == 1:
             gap = (parts.sum(2) - self.inner).abs()

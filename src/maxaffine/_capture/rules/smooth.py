@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -68,13 +69,8 @@ def exp(u: Tensor) -> tuple[Tensor, Tensor]:
 
 def sigmoid(u: Tensor) -> tuple[Tensor, Tensor]:
     far, value, other = u < FAR, torch.sigmoid(u), torch.sigmoid(-u)
-    scale = torch.where(far, value * other, _half(u))
-    return scale, torch.where(far, value * (1 - u * other), 0.5)
-
-
-def _half(u: Tensor) -> Tensor:
-    """(sigmoid(u) - 1/2) / u = tanh(u/2) / (2u)."""
-    return torch.where(u == 0, 0.25, torch.tanh(u / 2) / torch.where(u == 0, 1, 2 * u))
+    near = ratio(torch.tanh(u / 2) / 2, u, 0.25)  # (sigmoid(u) - 1/2) / u
+    return torch.where(far, value * other, near), torch.where(far, value * (1 - u * other), 0.5)
 
 
 def elu(u: Tensor, alpha: float | int = 1, scale: float | int = 1, input_scale: float | int = 1) -> tuple[Tensor, None]:
@@ -99,18 +95,6 @@ def square(u: Tensor) -> tuple[Tensor, None]:
     return u, None
 
 
-def square_root(u: Tensor) -> tuple[Tensor, None]:
-    return power(u, 0.5)
-
-
-def inverse_root(u: Tensor) -> tuple[Tensor, None]:
-    return power(u, -0.5)
-
-
-def reciprocal(u: Tensor) -> tuple[Tensor, None]:
-    return power(u, -1.0)
-
-
 def quotient(c: Any, v: Tensor) -> tuple[Tensor, None]:
     """C/v as a multiple of v."""
     return c / v / v, None
@@ -133,9 +117,9 @@ ENTRYWISE: dict[Callable, tuple[Callable, str, float]] = {
     aten.celu.default: (celu, "(celu(u*)/u*) u", 0.4),
     aten.selu.default: (selu, "(selu(u*)/u*) u", 0.4),
     aten.square.default: (square, "u* u", 0.2),
-    aten.sqrt.default: (square_root, "u*^(-1/2) u", 0.9),
-    aten.rsqrt.default: (inverse_root, "u*^(-3/2) u", 1.0),
-    aten.reciprocal.default: (reciprocal, "u*^(-2) u", 1.0),
+    aten.sqrt.default: (partial(power, exponent=0.5), "u*^(-1/2) u", 0.9),
+    aten.rsqrt.default: (partial(power, exponent=-0.5), "u*^(-3/2) u", 1.0),
+    aten.reciprocal.default: (partial(power, exponent=-1.0), "u*^(-2) u", 1.0),
 }
 
 for _target, (_gate, _formula, _gating) in ENTRYWISE.items():
@@ -194,11 +178,7 @@ def weights(value: Tensor, u: Tensor, dim: int, *_: object) -> Callable[[Tensor]
     total = torch.where(below.isfinite(), below.exp(), 0).sum(dim, keepdim=True)
     # where the entry is masked by minus infinity the weight is zero, whatever the carrier
     open_ = below.isfinite()
-    far = below < FAR
-    safe = torch.where(open_, below, 0)
-    slopes = torch.where(far, safe.exp(), ratio(torch.expm1(safe), safe, 1.0)) / total
-    offset = torch.where(far, safe.exp() * (1 - safe), 1.0) / total
-    slopes, offset = torch.where(open_, slopes, 0), torch.where(open_, offset, 0)
+    slopes, offset = (torch.where(open_, part / total, 0) for part in exp(torch.where(open_, below, 0)))
 
     def held(t: Tensor) -> Tensor:
         moved = torch.where(open_, t - t.gather(dim, top.indices), 0)
@@ -315,10 +295,14 @@ def _alone(call: Call, *names: str) -> None:
         call.refuse("its scale or shift depends on the input", "multiply and add after a norm without weight and bias")
 
 
+def _axes(u: Tensor, dim: Any) -> tuple[int, ...]:
+    """The axes that an operator reduces over: all of them where it names none."""
+    return tuple(range(u.dim())) if dim is None or dim == [] else tuple(dim)
+
+
 def length(value: Tensor, u: Tensor, order: float | int, dim: Any, keepdim: bool, **_: object) -> Callable:
     """|u| = <u*/|u*|, u>; for order p with |u*_i|^(p-1) sign(u*_i) / |u*|^(p-1)."""
-    axes = tuple(range(u.dim())) if dim is None or dim == [] else tuple(dim)
-    u = _wide(u)
+    axes, u = _axes(u, dim), _wide(u)
     full = torch.linalg.vector_norm(u, order, axes, True)
     along_ = u.sign() * (u.abs() / torch.where(full == 0, 1, full)) ** (order - 1)
     return lambda t: (along_ * t).sum(axes, keepdim=keepdim).to(value.dtype)
@@ -334,7 +318,7 @@ def vector_norm(call: Call) -> Operator | None:
 
 def variance(value: Tensor, u: Tensor, dim: Any, *, correction: Any, keepdim: bool) -> Callable:
     """Var u = <u* - mean u*, u> / (n - correction)."""
-    axes = tuple(range(u.dim())) if dim is None or dim == [] else tuple(dim)
+    axes = _axes(u, dim)
     centered = u - u.mean(axes, keepdim=True)
     count = math.prod(u.shape[axis] for axis in axes) - (1 if correction is None else correction)
     return lambda t: (centered * t).sum(axes, keepdim=keepdim) / count
