@@ -6,7 +6,7 @@ from torch import nn
 
 import maxaffine as ma
 from maxaffine._models import build, train
-from maxaffine._models.convnext import ConvNeXtBlock
+from maxaffine._models.networks import ConvNeXtBlock
 from tests.models.test_networks import SHAPES, SMOOTH, assert_affine_near
 from tests.models.test_training import blobs
 

@@ -1,4 +1,4 @@
-"""Training of a classifier, reproducible and interruptible."""
+"""Training of a classifier, reproducible and interruptible, and how well it does."""
 
 from __future__ import annotations
 
@@ -9,55 +9,57 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .._progress import progress_bar
+from .._untouched import evaluating
 from ..errors import BadInput, ModelError
 from .checkpoint import check_writable, snapshot, write_weights
-from .measuring import LabeledData, accuracy, check_data, like_weights
 from .randomness import seeded
 
 Penalty = Callable[[nn.Module, Tensor], Tensor]
 
 
+@runtime_checkable
+class LabeledData(Protocol):
+    """What is trained on: `maxaffine.data.Split`, or anything else with the same two fields."""
+
+    @property
+    def inputs(self) -> Tensor:
+        """Inputs (N, *input_shape), floating-point."""
+        ...
+
+    @property
+    def labels(self) -> Tensor:
+        """Class numbers (N,), int64."""
+        ...
+
+
 @dataclass(frozen=True)
 class Epoch:
-    """What one pass over the training data came to.
+    """What one pass over the training data came to."""
 
-    Args:
-        number: Counted from 1.
-        loss: Mean cross-entropy over the pass, while the weights were changing.
-        accuracy: Share of right answers in the same pass, in [0, 1].
-        validation_accuracy: Share of right answers on the validation data after the pass; None without such data.
-        seconds: Duration, validation included.
-    """
-
-    number: int
-    loss: float
-    accuracy: float
-    validation_accuracy: float | None
-    seconds: float
+    number: int  # counted from 1
+    loss: float  # mean cross-entropy over the pass, while the weights were changing
+    accuracy: float  # share of right answers in the same pass, in [0, 1]
+    validation_accuracy: float | None  # the same on the validation data after the pass; None without such data
+    seconds: float  # duration, validation included
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training came to.
+    """What a training came to."""
 
-    Args:
-        history: One record per complete epoch.
-        best_epoch: Number of the epoch whose weights the model has now: the first one with the highest validation
-            accuracy, or with the lowest loss where there is no validation data; None when no epoch was completed.
-        interrupted: Whether Ctrl-C ended it early.
-        checkpoint: The file that holds the same weights, where one was asked for.
-    """
-
-    history: tuple[Epoch, ...]
+    history: tuple[Epoch, ...]  # one record per complete epoch
+    # Number of the epoch whose weights the model has now: the first one with the highest validation accuracy, or with
+    # the lowest loss where there is no validation data; None when no epoch was completed.
     best_epoch: int | None
-    interrupted: bool
-    checkpoint: Path | None
+    interrupted: bool  # whether Ctrl-C ended it early
+    checkpoint: Path | None  # the file that holds the same weights, where one was asked for
 
 
 def train(
@@ -114,9 +116,9 @@ def train(
     _check_numbers(epochs=epochs, batch_size=batch_size, lr=lr)
     best = _Best(model, None if checkpoint is None else check_writable(Path(checkpoint).expanduser()))
     _move(model, device)
-    check_data(model, split, "split")
+    _check_data(model, split, "split")
     if validation is not None:
-        check_data(model, validation, "validation")
+        _check_data(model, validation, "validation")
     history: list[Epoch] = []
     try:
         with _memory_format(model, split.inputs), seeded(seed, torch.device(device)):
@@ -135,6 +137,29 @@ def train(
     return TrainingResult(tuple(history), best.number, interrupted, best.path)
 
 
+def accuracy(model: nn.Module, split: LabeledData, batch_size: int = 512) -> float:
+    """Share of inputs whose largest logit is that of their class, in eval mode; the model's mode is kept.
+
+    Args:
+        model: From inputs (N, *input_shape) to logits (N, C).
+        split: The data.
+        batch_size: Inputs handled together.
+
+    Returns:
+        The share, in [0, 1]; of equal logits the lowest class counts.
+
+    >>> from types import SimpleNamespace
+    >>> accuracy(nn.Identity(), SimpleNamespace(inputs=torch.eye(4), labels=torch.tensor([0, 1, 2, 0])))
+    0.75
+    """
+    right = 0
+    with evaluating(model), torch.no_grad():
+        for inputs, labels in zip(split.inputs.split(batch_size), split.labels.split(batch_size), strict=True):
+            logits = model(_like_weights(inputs, model))
+            right += int((logits.argmax(1).cpu() == labels.cpu()).sum())
+    return right / len(split.labels)
+
+
 @dataclass
 class _Best:
     """The best weights so far, in memory and, where asked for, in a file."""
@@ -147,6 +172,7 @@ class _Best:
     saved: bool = False
 
     def offer(self, epoch: Epoch) -> None:
+        # Of equal scores the first stays: an epoch counts as better only where it is.
         score = (0.0, -epoch.loss) if epoch.validation_accuracy is None else (epoch.validation_accuracy, 0.0)
         if score > self.score:
             state = snapshot(self.model)
@@ -184,7 +210,7 @@ def _epochs(
             model.train()
             loss_sum, right = 0.0, 0.0
             for rows in _batches(torch.randperm(count), batch_size):
-                inputs = like_weights(split.inputs[rows], model)
+                inputs = _like_weights(split.inputs[rows], model)
                 labels = split.labels[rows].to(inputs.device)
                 logits = model(inputs)
                 loss = F.cross_entropy(logits, labels)
@@ -209,7 +235,7 @@ def _epochs(
 def _batches(order: Tensor, batch_size: int) -> list[Tensor]:
     batches = list(order.split(batch_size))
     if len(batches) > 1 and len(batches[-1]) == 1:
-        # Batch-norm cannot take the variance of a single value.
+        # Batch-norm cannot take the variance of a single value: it joins the batch before.
         batches[-2:] = [torch.cat(batches[-2:])]
     return batches
 
@@ -219,6 +245,7 @@ def _memory_format(model: nn.Module, inputs: Tensor) -> Iterator[None]:
     if inputs.ndim != 4:
         yield
         return
+    # Convolutions are faster with the channels last. The weights go back to the usual layout, which users expect.
     model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     try:
         yield
@@ -239,3 +266,29 @@ def _move(model: nn.Module, device: str | torch.device) -> None:
         model.to(device)
     except (RuntimeError, AssertionError) as error:
         raise BadInput(f"device: {device} cannot be used ({error}); choose another one, e.g. 'cpu'") from error
+
+
+def _check_data(model: nn.Module, data: LabeledData, argument: str) -> None:
+    """Check, before any work is spent, that a model can be trained or judged on some data."""
+    if len(data.inputs) != len(data.labels) or len(data.labels) == 0:
+        raise BadInput(f"{argument}: {len(data.inputs)} inputs and {len(data.labels)} labels; give one label per input")
+    shape = tuple(data.inputs.shape[1:])
+    try:
+        with evaluating(model), torch.no_grad():
+            logits = model(_like_weights(data.inputs[:1], model))
+    except Exception as error:  # a module may check its inputs itself, and raise anything
+        raise BadInput(
+            f"{argument}: the model does not take inputs of shape {shape} ({error}); build it for them"
+        ) from error
+    classes = int(data.labels.max()) + 1
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] < classes:
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise BadInput(
+            f"model: it gives {found} for one input, not (1, C) logits with C >= {classes}; change its last layer"
+        )
+
+
+def _like_weights(inputs: Tensor, model: nn.Module) -> Tensor:
+    """Bring inputs to the device and the dtype of the first parameter of a model that has any."""
+    weight = next(model.parameters(), inputs)
+    return inputs.to(weight.device, weight.dtype)
