@@ -6,18 +6,7 @@ from collections.abc import Iterator
 
 
 def slices(count: int, size: int) -> Iterator[slice]:
-    """Cut the numbers 0 to count - 1 into runs.
-
-    Args:
-        count: How many there are.
-        size: Length of a run, the last of which may be shorter; less than 1 is taken as 1.
-
-    Yields:
-        The runs, none where count is 0; all of them end within count.
-
-    >>> list(slices(5, 2))
-    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
-    """
+    """Cut the numbers 0 to count - 1 into runs of a size (at least 1), the last of which may be shorter."""
     size = max(1, size)
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))

@@ -17,17 +17,7 @@ def beside(path: Path) -> Path:
 
 
 def checksum(*parts: Any) -> int:
-    """The CRC-32 of some bytes, part after part.
-
-    Args:
-        parts: Bytes, or other buffers such as C-contiguous arrays.
-
-    Returns:
-        The sum, below 2^32.
-
-    >>> checksum(b"cut", b"tlefish") == checksum(b"cuttlefish")
-    True
-    """
+    """The CRC-32 of some bytes or C-contiguous arrays, part after part as if they were one."""
     total = 0
     for part in parts:
         total = zlib.crc32(part, total)
@@ -36,18 +26,7 @@ def checksum(*parts: Any) -> int:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Write a file completely or not at all.
-
-    Args:
-        path: The file.
-
-    Yields:
-        An empty file beside it, which takes its place once it is complete and on disk, or vanishes.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder, replacing(Path(folder, "a.txt")) as new:
-    ...     _ = new.write_text("all of it")
-    """
+    """Give an empty file beside another, to be written: when complete and on disk it takes the other's place."""
     temporary = beside(path)
     try:
         temporary.touch(exist_ok=False)
@@ -55,6 +34,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         # safetensors makes the file readable by its owner only; restore what the user's umask allows.
         temporary.chmod(mode)
+        # On disk before it takes the place: after a loss of power the name must not lead to an empty file.
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
         os.replace(temporary, path)

@@ -14,25 +14,12 @@ EMPTY = object()  # what a cell holds that nothing was put into
 
 
 @contextlib.contextmanager
-def kept_attributes(model: nn.Module) -> Iterator[None]:
-    """Put every attribute of a module, of its parts and of their classes back after the block.
-
-    What containers among them held is put back too, and what the methods of the classes close over.
-
-    Args:
-        model: The module.
-
-    Yields:
-        Nothing.
-
-    >>> layer = nn.Linear(2, 3)
-    >>> with kept_attributes(layer):
-    ...     layer.training, layer.calls = False, 1
-    >>> layer.training, hasattr(layer, "calls")
-    (True, False)
-    """
+def keep_attributes(model: nn.Module) -> Iterator[None]:
+    """Put every attribute of a module, of its parts and of their classes back after the block."""
+    # What a forward pass may leave anywhere in reach: in attributes of modules, in containers among them, in attributes
+    # of the classes (counters, caches), and in what the methods of these close over.
     modules = list(model.modules())
-    kinds = {kind: None for module in modules for kind in type(module).__mro__ if not _known(kind)}
+    kinds = {kind: None for module in modules for kind in type(module).__mro__ if not _is_stateless(kind)}
     saved = [(vars(module), _values(vars(module))) for module in modules]
     classes = [_class(kind) for kind in kinds]
     try:
@@ -46,23 +33,9 @@ def kept_attributes(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block; after it every part has the mode, and what it keeps of a pass, as before.
-
-    Args:
-        model: The module.
-
-    Yields:
-        Nothing.
-
-    >>> layer = nn.Dropout().train()
-    >>> with evaluating(layer):
-    ...     layer.training
-    False
-    >>> layer.training
-    True
-    """
+    """Evaluation mode inside the block; after it every part has the mode, and what it keeps of a pass, as before."""
     modes = [(module, module.training) for module in model.modules()]
-    with kept_attributes(model):
+    with keep_attributes(model):
         try:
             for module, _ in modes:  # an exported module has no eval()
                 module.training = False
@@ -73,7 +46,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
                 module.training = training
 
 
-def _known(kind: type) -> bool:
+def _is_stateless(kind: type) -> bool:
     """Whether a class keeps no state of its users: Python's and PyTorch's do not."""
     return kind.__module__.partition(".")[0] in ("torch", "builtins", "typing", "abc")
 
@@ -98,6 +71,7 @@ def _class(kind: type) -> Callable[[], None]:
     closed = [(cell, value, _contents(value)) for cell, value in cells]
 
     def restore() -> None:
+        # Only what differs is set: setting an attribute of a class makes Python drop its caches of methods.
         for name in [name for name in vars(kind) if name[:2] != "__" and name not in before]:
             delattr(kind, name)
         for name, (value, contents) in before.items():

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import maxaffine as ma
-from maxaffine._network import changed_attributes, copied
+from maxaffine._network import changed_attributes, copy_module
 from tests.zoo.networks import Net
 
 X = torch.randn(2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -170,7 +170,7 @@ ALLOWED: dict[str, Callable[[], nn.Module]] = {
 def test_state_that_does_not(name: str) -> None:
     """And neither capture nor verify leaves anything in it."""
     module = ALLOWED[name]()
-    before = copied(module, ())
+    before = copy_module(module, ())
     network = ma.capture(module, X)
     assert network.verify(module, X).exact and changed_attributes(before, module) == []
     assert torch.equal(network(X), module(X))

@@ -13,7 +13,7 @@ from torch import nn
 
 import maxaffine as ma
 from maxaffine._capture.export import untouched
-from maxaffine._network import copied
+from maxaffine._network import copy_module
 
 X = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
 
@@ -94,7 +94,7 @@ def test_a_copy_refers_to_itself_alone() -> None:
     model: Any = module()
     model.again = [model[0], {"forward": model[0].forward}]
     model[0].register_forward_hook(lambda m, args, output: torch.mul(output, 2))
-    other: Any = copied(model)
+    other: Any = copy_module(model)
     assert other.again[0] is other[0] and other.again[1]["forward"].__self__ is other[0] is not model[0]
     assert other[1] is other[4] and other[0].weight is model[0].weight and other[2].running_mean is not None
     assert other[2].running_mean is not model[2].running_mean and torch.equal(other(X), model(X))

@@ -51,7 +51,7 @@ def test_the_rule(inputs: int, outputs: int, ending: nn.Module | None, labels: i
     net = _net(inputs, outputs, ending)
     assert net.task(labels=labels) is net.double().task(labels=labels) is Task(expected)
     if labels is not None:
-        assert net.settled(labels).task() is Task(expected)
+        assert net.with_labels(labels).task() is Task(expected)
     assert repr(net).splitlines()[0].endswith(f"answers: {net.task().value}")
 
 
@@ -64,7 +64,7 @@ def test_other_shapes_are_values() -> None:
 
 def test_a_single_output_with_further_axes_is_a_value_beside_data_of_two_classes() -> None:
     net = ma.capture(nn.Conv2d(1, 1, 3), torch.zeros(2, 1, 3, 3))
-    assert net.settled(2).task() is Task.VALUE
+    assert net.with_labels(2).task() is Task.VALUE
 
 
 def test_a_task_may_be_the_word_or_the_thing() -> None:
@@ -75,10 +75,10 @@ def test_a_task_may_be_the_word_or_the_thing() -> None:
 def test_what_is_said_holds() -> None:
     for said in ("classes", "values", "field"):
         net = _net(2, 3, task=said)
-        assert net.task() is net.task(labels=3) is net.double().task() is net.settled(3).task() is Task(said)
-    assert _net(5, 1, task="classes").settled(1).task() is Task.CLASSES
+        assert net.task() is net.task(labels=3) is net.double().task() is net.with_labels(3).task() is Task(said)
+    assert _net(5, 1, task="classes").with_labels(1).task() is Task.CLASSES
     assert _net(5, 1, task="values").task() is Task.VALUE and _net(5, 3, task="value").task() is Task.VALUES
-    assert _net(5, 3).settled(3, "values").task() is Task.VALUES
+    assert _net(5, 3).with_labels(3, "values").task() is Task.VALUES
 
 
 class _Two(nn.Module):
@@ -95,7 +95,7 @@ class _Two(nn.Module):
 def test_every_output_has_its_own() -> None:
     net = ma.capture(_Two(), torch.zeros(2, 4))
     assert (net.task(0), net.task(1)) == (Task.CLASSES, Task.VALUE)
-    assert net.settled(3, "classes", 1).task(1) is Task.CLASSES
+    assert net.with_labels(3, "classes", 1).task(1) is Task.CLASSES
     told = ma.capture(_Two(), torch.zeros(2, 4), task=["values", "classes"])
     assert (told.task(0), told.task(1)) == (Task.VALUES, Task.CLASSES)
     assert told.templates(torch.ones(1, 4), output=0).names == ("value 0", "value 1", "value 2")

@@ -19,7 +19,7 @@ from torch.fx.node import map_arg
 from torch.utils._pytree import tree_leaves
 
 from maxaffine._capture.decompositions import decompositions
-from maxaffine._untouched import kept_attributes
+from maxaffine._untouched import keep_attributes
 
 aten = torch.ops.aten
 
@@ -59,7 +59,7 @@ def _in_one_trace(
     if not hasattr(importlib.import_module("torch.export._trace"), "make_fx"):
         return None
     try:
-        with kept_attributes(model), _taking_apart(table):
+        with keep_attributes(model), _taking_apart(table):
             program = export()
     except FAILED:
         return None

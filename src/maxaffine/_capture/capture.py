@@ -24,7 +24,7 @@ from maxaffine._capture.single import check_single
 from maxaffine._capture.spline_network import SplineNetwork
 from maxaffine._capture.state import Subject, check_runs, check_state
 from maxaffine._graph import all_finite
-from maxaffine._network import Ending, InputSpec, Task, copied
+from maxaffine._network import Ending, InputSpec, Task, copy_module
 from maxaffine.errors import BadInput, CaptureError, NotPiecewiseAffine, ShapeMismatch
 
 FINAL = ("softmax", "_softmax", "log_softmax", "_log_softmax", "_safe_softmax", "sigmoid", "tanh", "log_sigmoid")
@@ -186,12 +186,12 @@ def _trace_subject(
 ) -> tuple[Subject, Traced, bool]:
     """Trace a copy of a copy, with whose tensors the network goes on; the first stays as the module is now."""
     names = spec.names if spec.keyword else ()
-    subject = Subject(copied(model, ()), True, names)
+    subject = Subject(copy_module(model, ()), True, names)
     other = _other_dtype(model, spec)
     if other and not subject.runs(pair) and not Subject(model, False, names).runs(pair):
         raise ShapeMismatch(other)
     try:
-        return subject, *_trace_or_map(copied(subject.model, Tensor), spec, tensors, pair, True, smooth)
+        return subject, *_trace_or_map(copy_module(subject.model, Tensor), spec, tensors, pair, True, smooth)
     except CaptureError:
         if subject.runs(pair):
             raise

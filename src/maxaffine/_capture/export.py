@@ -30,7 +30,7 @@ from maxaffine._capture.apart import apart
 from maxaffine._capture.causes import cause
 from maxaffine._capture.fixing import fixing_lines
 from maxaffine._capture.rewritten import Rewritten
-from maxaffine._untouched import kept_attributes
+from maxaffine._untouched import keep_attributes
 from maxaffine.errors import CaptureError, NotPiecewiseAffine, first_line
 
 # PyTorch traces one module at a time: it replaces nn.Module's own methods meanwhile, and streams and filters are set.
@@ -299,7 +299,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
     logs = [logging.getLogger(name) for name in NOISY]
     silent = [log.disabled for log in logs]
     random_states = torch.random.fork_rng(devices=sorted(devices))
-    with TRACER, random_states, warnings.catch_warnings(), _quiet(), _here_only(), kept_attributes(model):
+    with TRACER, random_states, warnings.catch_warnings(), _quiet(), _here_only(), keep_attributes(model):
         warnings.simplefilter("ignore")
         for log in logs:
             log.disabled = True

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from maxaffine._network import ExactnessReport, Network, shares, verify
+from maxaffine._network import ExactnessReport, Network, verify
 from maxaffine._templates import Names, Templates, Unit, templates
 
 
@@ -72,41 +72,6 @@ class SplineNetwork(Network):
         sections 4 and 5: deep networks are template matching machines.
         """
         return templates(self, x, classes, until, output=output, top=top, names=names, progress=progress)
-
-    def shares(
-        self, x: Any, operator: str, outputs: Sequence[int] | None = None, *, output: int | None = None
-    ) -> Tensor:
-        """What each unit of an operator inside adds to each output, exactly: share = u * v.
-
-        v is the unit's value and u what the rest of the network, an affine map at x, makes of it. Summed over the units
-        of an operator that everything passes, and with the offsets after it, the shares are the output. Where a
-        residual connection leads around it they are what the operator added: so with the attention weights of a
-        transformer held, the shares of one head's channels are what that head added to a logit.
-
-        Args:
-            x: The inputs, as at capture.
-            operator: Name of the operator or module whose value is looked at, e.g. ``"blocks.5.attention"``.
-            outputs: Flat numbers of the outputs; all by default.
-            output: Which output, for a network with several.
-
-        Returns:
-            (N, K, *units of the operator).
-
-        Raises:
-            BadInput: When there is no such operator or output, or the operator carries no share of it.
-
-        Example:
-            >>> import torch, maxaffine as ma
-            >>> model, x = (
-            ...     torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.GELU(), torch.nn.Linear(3, 1)),
-            ...     torch.ones(1, 2),
-            ... )
-            >>> net = ma.capture(model, x, smooth="frozen")
-            >>> share = net.shares(x, "1")
-            >>> torch.allclose(share.sum(2) + model[2].bias, model(x))
-            True
-        """
-        return shares(self, x, operator, outputs, output)
 
     def verify(
         self, model: nn.Module, x: Any, *, rtol: float | None = None, seed: int = 0, raises: bool = True

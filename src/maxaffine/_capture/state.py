@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from maxaffine._capture.export import untouched
-from maxaffine._network import FAILURES, PARTS, changed_attributes, copied, run_on_copies, same
+from maxaffine._network import FAILURES, PARTS, changed_attributes, copy_module, run_on_copies, same
 from maxaffine.errors import CaptureError
 
 ABSENT = object()
@@ -45,7 +45,7 @@ class Subject:
     def fresh(self) -> Iterator[nn.Module]:
         """The module in its first state."""
         with untouched(self.model), torch.no_grad(), torch.compiler.set_stance("force_eager"):
-            yield copied(self.model) if self.copies else self.model
+            yield copy_module(self.model) if self.copies else self.model
 
     def run(self, module: nn.Module, tensors: tuple[Tensor, ...]) -> list[Any] | Exception:
         """What one call gives, from the same random numbers every time; a call that fails gives the error."""
@@ -156,10 +156,10 @@ def _trial(subject: Subject, calls: tuple[tuple[Tensor, ...], ...], reset: str =
     """Call the module from its first state; one attribute may be set back before each call."""
     outputs: list[Any] = []
     with subject.fresh() as module:
-        before = copied(module)
+        before = copy_module(module)
         for inputs in calls:
             if reset:
-                _write(module, reset, _read(copied(before), reset))
+                _write(module, reset, _read(copy_module(before), reset))
             outputs.append(subject.run(module, inputs))
         return Trial(tuple(outputs), changed_attributes(before, module))
 
@@ -168,7 +168,7 @@ def _stays(subject: Subject, sample: tuple[Tensor, ...], first: Trial) -> bool:
     """Whether further calls, and calls far ahead, give what the first gave."""
     expected = first.outputs[0]
     with subject.fresh() as module:
-        before = copied(module)
+        before = copy_module(module)
         if not all(_equal(subject.run(module, sample), expected) for _ in range(CALLS)):
             return False
         for name in first.changed:

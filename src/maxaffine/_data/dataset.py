@@ -175,17 +175,7 @@ class DataSet:
 
 
 def without_classes(class_names: Sequence[str]) -> str:
-    """Why a data set has no classes to tell apart, for a message.
-
-    Args:
-        class_names: The names of its classes.
-
-    Returns:
-        What it lacks; empty where there are two classes or more.
-
-    >>> without_classes(UNLABELED), without_classes(["cat"])
-    ('the data has no labels', "every label of the data is 0 ('cat')")
-    """
+    """Why a data set has no classes to tell apart, for a message; empty where there are two classes or more."""
     if len(class_names) > 1:
         return ""
     if tuple(class_names) == UNLABELED:

@@ -21,28 +21,8 @@ _CHUNK = 1 << 22
 
 
 def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read one IDX file: two zero bytes, the element type, the number of dimensions, the dimensions, the elements.
-
-    All numbers are big-endian; gzip is recognized by its first bytes, not by the file's name.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Array of the file's shape and element type, in the machine's byte order.
-
-    Raises:
-        DataError: The file is unreadable, not an IDX file, truncated, or longer than its header says.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = Path(folder, "pair.idx")
-    ...     _ = path.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 9]))
-    ...     read_idx(path)
-    array([7, 9], dtype=uint8)
-
-    Source: Y. LeCun, C. Cortes, C. Burges, The MNIST database, section "File formats".
-    """
+    """Read one IDX file: two zero bytes, the element type, the number of dimensions, the dimensions, the elements."""
+    # All numbers are big-endian: Y. LeCun, C. Cortes, C. Burges, The MNIST database, section "File formats".
     try:
         with _open(Path(path)) as stream:
             element, shape = _header(stream, path)
@@ -75,6 +55,7 @@ def members(folder: Path) -> dict[tuple[str, str], Path]:
 
 
 def _open(path: Path) -> BufferedIOBase:
+    # gzip is told by its first bytes: a file's name may have lost its suffix.
     with path.open("rb") as stream:
         compressed = stream.read(2) == b"\x1f\x8b"
     return gzip.open(path, "rb") if compressed else path.open("rb")

@@ -47,21 +47,13 @@ def load_images(folder: Path, size: int | tuple[int, int] | None, test_fraction:
 
 @dataclass(frozen=True)
 class ImageFiles(Dataset[tuple[Tensor, int]]):
-    """The images of a folder, read when they are asked for: a folder of any size takes little memory.
+    """The images of a folder, read when they are asked for: a folder of any size takes little memory."""
 
-    Args:
-        paths: N image files.
-        labels: Their class numbers.
-        class_names: C names.
-        channels: 1 for gray, 3 for RGB.
-        size: (height, width) to which each is resized, or None.
-    """
-
-    paths: tuple[Path, ...]
-    labels: tuple[int, ...]
-    class_names: tuple[str, ...]
-    channels: int
-    size: tuple[int, int] | None
+    paths: tuple[Path, ...]  # N image files
+    labels: tuple[int, ...]  # their class numbers
+    class_names: tuple[str, ...]  # C names
+    channels: int  # 1 for gray, 3 for RGB
+    size: tuple[int, int] | None  # (height, width) to which each is resized, or None
 
     def __len__(self) -> int:
         """Return the number of images N."""
@@ -72,30 +64,13 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
         return torch.tensor(_pixels(self.paths[row], self.channels, self.size)), self.labels[row]
 
     def ordered(self, class_names: str | os.PathLike[str] | Sequence[str]) -> ImageFiles:
-        """The same images with their classes numbered in another order, as `DataSet.ordered` does.
-
-        Args:
-            class_names: As there.
-
-        Returns:
-            The images.
-        """
+        """The same images with their classes numbered in another order, as `DataSet.ordered` does."""
         names = read_names(class_names)
         places = renumbering(printable(self.paths[0].parent.parent.name), self.class_names, names).tolist()
         return replace(self, labels=tuple(places[label] for label in self.labels), class_names=names)
 
     def take(self, rows: slice) -> Split:
-        """Read some of the images.
-
-        Args:
-            rows: Which, n of them.
-
-        Returns:
-            The split: inputs (n, C, H, W).
-
-        Raises:
-            DataError: If one is unreadable, or they have several sizes.
-        """
+        """Read some of the images: inputs (n, C, H, W) with their labels."""
         paths, inputs = self.paths[rows], np.empty(0, np.float32)
         progress = None if len(paths) == len(self) else False
         bar = progress_bar(progress, "reading images", iterable=paths, unit="image", leave=False)
@@ -110,17 +85,8 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
         return Split(torch.from_numpy(inputs), torch.tensor(self.labels[rows]))
 
     def marks(self, rows: slice) -> np.ndarray:
-        """One number per image by which a changed one is noticed, without reading it.
-
-        Args:
-            rows: Which, n of them.
-
-        Returns:
-            (n,) uint32, a CRC-32 of the label, the names of class and file, the file's size, and how it is read.
-
-        Raises:
-            DataError: If one is gone.
-        """
+        """One number per image by which a changed one is noticed, without reading it, (n,) uint32."""
+        # A CRC-32 of the label, the names of class and file, the file's size, and how it is read.
         try:
             words = [
                 f"{label}/{path.parent.name}/{path.name}/{path.stat().st_size}/{self.channels}/{self.size}"

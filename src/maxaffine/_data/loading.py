@@ -91,31 +91,12 @@ def load_part(
     class_names: str | os.PathLike[str] | Sequence[str] | None = None,
     seed: int = 0,
 ) -> tuple[Split | ImageFiles, tuple[str, ...]]:
-    """One part of what `load` reads; images of a folder stay on disk until they are taken.
-
-    Args:
-        name_or_path: As for `load`.
-        part: ``train`` or ``test``. A folder of images that has no such parts is taken as a whole.
-        labels: As for `load`.
-        size: As for `load`.
-        channels: As for `load`.
-        class_names: As for `load`.
-        seed: As for `load`.
-
-    Returns:
-        The inputs with their labels, of which ``take`` gives a run; and the names of the classes.
-
-    Raises:
-        BadInput: An option has a wrong value or does not apply to this source.
-        DataError: There is no such data set, or something in it is missing, unreadable or malformed.
-
-    >>> load_part("digits", "test")[0]
-    Split(359 x (1, 8, 8))
-    """
+    """One part of what `load` reads, train or test, with the names of its classes; options as for `load`."""
     if part not in ("train", "test"):
         raise BadInput(f"part: {part!r} is neither 'train' nor 'test'; choose one")
     with _naming(name_or_path):
         path = _path(name_or_path)
+        # Images of a folder stay on disk until they are taken; a folder without parts is taken as a whole.
         if name_or_path not in NAMES and path.is_dir() and not members(path):
             _allow({"labels": labels, "channels": channels}, "a folder of images")
             files = image_files(path, size, part)

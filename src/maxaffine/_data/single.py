@@ -21,26 +21,9 @@ _NUMPY = b"\x93NUMPY"
 
 
 def read_input(content: bytes, name: str, input_shape: tuple[int, ...]) -> Tensor:
-    """Read one input of a network from the bytes of an image or a .npy file, in bounded memory; nothing is unpickled.
-
-    Args:
-        content: The file, of at most 16 MiB.
-        name: What to call it in an error.
-        input_shape: Shape of one input. An image is resized to it (bilinear, the aspect is not kept) and becomes gray
-            or RGB, in [0, 1]; an array must have it, but for a leading 1. uint8 is divided by 255, uint16 by 65535, and
-            images of floats must be in [0, 1], as in `load`.
-
-    Returns:
-        The input (*input_shape), float32.
-
-    Raises:
-        DataError: The file is too large, malformed, neither an image nor a plain array, or does not fit the shape.
-
-    >>> array = io.BytesIO()
-    >>> np.save(array, np.full((8, 8), 255, np.uint8))
-    >>> read_input(array.getvalue(), "white", (1, 8, 8)).mean()
-    tensor(1.)
-    """
+    """Read one input from the bytes of an image or a .npy file, in bounded memory; nothing is unpickled."""
+    # An image is resized to the shape (the aspect is not kept) and becomes gray or RGB, in [0, 1]; an array must have
+    # it, but for a leading 1.
     if len(content) > MOST_BYTES:
         raise DataError(f"{name}: {len(content)} bytes are more than {MOST_BYTES}; make the file smaller")
     array = _array(content, name, input_shape) if content.startswith(_NUMPY) else _image(content, name, input_shape)

@@ -17,12 +17,7 @@ def axis_of(graph: Graph, number: int) -> BatchAxis:
 
 
 class Block:
-    """The affine map of a graph with one output at some inputs.
-
-    Args:
-        graph: The frozen graph.
-        inputs: One tensor per graph input.
-    """
+    """The affine map of a graph with one output at some inputs."""
 
     def __init__(self, graph: Graph, inputs: Sequence[Tensor]) -> None:
         self._graph = graph

@@ -17,21 +17,13 @@ PARTS = ("_parameters", "_buffers", "_modules")
 
 
 def changed_attributes(before: nn.Module, after: nn.Module) -> list[str]:
-    """Name the attributes in which two copies of a module differ, by the numbers and objects in them.
-
-    Args:
-        before: A copy that has not run.
-        after: One that has.
-
-    Returns:
-        Dotted names, e.g. ``encoder.hidden``, in the order of the modules.
-    """
+    """The dotted names of attributes in which two copies of a module differ, by the numbers and objects in them."""
     earlier = dict(before.named_modules())
     return [
         ".".join(part for part in (path, name) if part)
         for path, module in after.named_modules()
         if path in earlier
-        for name in _changed(_hold(earlier[path]), _hold(module))
+        for name in _differences(_hold(earlier[path]), _hold(module))
     ]
 
 
@@ -43,21 +35,13 @@ def _hold(module: nn.Module) -> dict[str, Any]:
     return own
 
 
-def _changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+def _differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     names = dict.fromkeys([*before, *after])
     return [name for name in names if not (name in before and name in after and same(before[name], after[name]))]
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two items hold the same, bit by bit; modules are compared on their own.
-
-    Args:
-        a: An item: a tensor, a number, a container, an object.
-        b: Another.
-
-    Returns:
-        The answer; what cannot be compared counts as the same.
-    """
+    """Whether two items hold the same, bit by bit; what cannot be compared does, and modules are compared alone."""
     return _same(a, b, set())
 
 

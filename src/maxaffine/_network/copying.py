@@ -23,28 +23,12 @@ ATOMS = {type(None), bool, int, float, str, weakref.ProxyType, weakref.CallableP
 FAST = {dict, list, set, deque, OrderedDict}
 
 
-def copied(model: nn.Module, shared: type | tuple[()] = nn.Parameter) -> nn.Module:
-    """A module with the same numbers and a state of its own.
-
-    Modules, containers, objects, and functions with what they close over are copied, and refer to each other as before;
-    what cannot be copied (a lock, a file, an object of PyTorch's own) is shared. No method of the module is called, so
-    that nothing in it can refuse, and tensors that are results of a computation, which PyTorch does not copy, are
-    copied without their history. Tensors made in inference mode become ordinary ones.
-
-    Args:
-        model: The module, which is only read.
-        shared: The type of tensors that the copy shares with it: parameters, all (``Tensor``) or none (``()``).
-
-    Returns:
-        The copy.
-
-    >>> layer = nn.Linear(2, 3)
-    >>> layer.seen = [1]
-    >>> other = copied(layer)
-    >>> other.seen.append(2)
-    >>> layer.seen, other.weight is layer.weight
-    ([1], True)
-    """
+def copy_module(model: nn.Module, shared: type | tuple[()] = nn.Parameter) -> nn.Module:
+    """A module with the same numbers and a state of its own; tensors of the `shared` type are not copied."""
+    # Modules, containers, objects, and functions with what they close over are copied, and refer to each other as
+    # before; what cannot be copied (a lock, a file, an object of PyTorch's own) is shared. No method of the module is
+    # called, so that nothing in it can refuse, and tensors that are results of a computation, which deepcopy refuses,
+    # are copied without their history. Tensors made in inference mode become ordinary ones.
     with torch.inference_mode(False), torch.no_grad():
         return _Copier(shared)(model, 0)
 
@@ -104,6 +88,7 @@ class _Copier:
         return fresh
 
     def _attributes(self, item: Any, depth: int) -> Any:
+        # Noted before its parts are copied: they may refer back to it.
         other = self._note(item, object.__new__(type(item)))
         for name, value in attributes(item).items():
             try:
@@ -117,6 +102,7 @@ class _Copier:
         return other
 
     def _container(self, item: Any, depth: int) -> Any:
+        # A copy that is emptied keeps what a subclass adds, such as the factory of a defaultdict.
         other = self._note(item, item.copy() if type(item) in FAST else copy.copy(item))
         contents = list(item.items() if isinstance(item, dict) else item)
         other.clear()
@@ -133,11 +119,11 @@ class _Copier:
         parts = [self(part, depth) for part in item]
         if all(part is old for part, old in zip(parts, item, strict=True)):
             return item
-        make = getattr(type(item), "_make", type(item))
+        make = getattr(type(item), "_make", type(item))  # a named tuple takes its parts one by one
         return self._note(item, make(parts))
 
     def _function(self, item: types.FunctionType, depth: int) -> types.FunctionType:
-        # Cells first, empty: a function may close over itself.
+        # Cells first, empty: a function may close over itself, and is known by then.
         cells = tuple(self(cell, depth) for cell in item.__closure__ or ())
         known = self.memo.get(id(item))
         if known is not None:
@@ -162,12 +148,12 @@ class _Copier:
 
 def attributes(item: Any) -> dict[str, Any]:
     """What an object holds, in its dictionary and in slots."""
-    slots = [name for kind in type(item).__mro__ for name in _listed(vars(kind).get("__slots__", ()))]
+    slots = [name for kind in type(item).__mro__ for name in _names(vars(kind).get("__slots__", ()))]
     held = {name: getattr(item, name) for name in slots if name[:2] != "__" and hasattr(item, name)}
     return {**held, **getattr(item, "__dict__", {})}
 
 
-def _listed(slots: Any) -> tuple[str, ...]:
+def _names(slots: Any) -> tuple[str, ...]:
     return (slots,) if isinstance(slots, str) else tuple(slots)
 
 

@@ -18,18 +18,10 @@ from maxaffine._graph import Graph, Operator
 
 
 def fingerprint(graph: Graph) -> str:
-    """Hash a graph.
-
-    SHA-256 over, step by step, the numbers of its inputs and outputs, the name, kind, pieces and units of its records,
-    and every field of its operator: parameters by dtype, shape and bytes, traced operators by name. Source lines and
-    devices are left out: they change nothing.
-
-    Args:
-        graph: The graph.
-
-    Returns:
-        64 hexadecimal digits.
-    """
+    """The SHA-256 of a graph, in hexadecimal digits."""
+    # Step by step the numbers of its inputs and outputs, the name, kind, pieces and units of its records, and all
+    # fields of its operator: parameters by dtype, shape and bytes, traced operators by name. Source lines and devices
+    # are left out: they change nothing.
     digest = hashlib.sha256()
     values = [(number, value.units, str(value.dtype)) for number, value in sorted(graph.values.items())]
     for piece in _pieces(("values", values, graph.inputs, graph.outputs)):

@@ -15,38 +15,18 @@ from maxaffine.errors import BadInput, ShapeMismatch
 
 @dataclass(frozen=True)
 class InputSpec:
-    """The inputs that a network was captured with.
+    """The inputs that a network was captured with."""
 
-    Attributes:
-        names: One name per input, for messages and keys of a dict.
-        keyword: Whether the inputs are given by name, as a dict.
-        units: Shape of one sample of each input.
-        batch_dims: The batch axis of each input.
-        dtypes: The dtype of each input.
-        device: The device of all of them.
-    """
-
-    names: tuple[str, ...]
-    keyword: bool
-    units: tuple[tuple[int, ...], ...]
-    batch_dims: tuple[int, ...]
-    dtypes: tuple[torch.dtype, ...]
-    device: torch.device
+    names: tuple[str, ...]  # one name per input, for messages and keys of a dict
+    keyword: bool  # whether the inputs are given by name, as a dict
+    units: tuple[tuple[int, ...], ...]  # shape of one sample of each input
+    batch_dims: tuple[int, ...]  # the batch axis of each input
+    dtypes: tuple[torch.dtype, ...]  # the dtype of each input
+    device: torch.device  # the device of all of them
 
     def tensors(self, x: Any) -> tuple[Tensor, ...]:
-        """The inputs as a flat tuple of checked tensors.
-
-        Args:
-            x: A tensor, a tuple of tensors, or a dict of tensors, as at capture.
-
-        Returns:
-            One tensor per input.
-
-        Raises:
-            BadInput: For NaN or infinite entries, an empty batch, or a wrong number of inputs.
-            ShapeMismatch: For another shape, dtype or device than at capture.
-        """
-        items = self._listed(x)
+        """The inputs, given as at capture, as a flat tuple of tensors that fit: finite, and no empty batch."""
+        items = self._list(x)
         for place, item in enumerate(items):
             self._check(place, item)
         counts = {item.shape[axis] for item, axis in zip(items, self.batch_dims, strict=True)}
@@ -60,7 +40,12 @@ class InputSpec:
             return dict(zip(self.names, tensors, strict=True))
         return tensors[0] if len(tensors) == 1 else tuple(tensors)
 
-    def _listed(self, x: Any) -> tuple[Any, ...]:
+    def fronts(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The floating-point ones among tensors shaped as the inputs, the samples in front."""
+        pairs = zip(tensors, self.batch_dims, strict=True)
+        return tuple(item.movedim(axis, 0) for item, axis in pairs if item.is_floating_point())
+
+    def _list(self, x: Any) -> tuple[Any, ...]:
         if self.keyword:
             if not isinstance(x, dict) or set(x) != set(self.names):
                 given = sorted(x) if isinstance(x, dict) else type(x).__name__

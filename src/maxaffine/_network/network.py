@@ -20,6 +20,7 @@ from maxaffine._graph import (
     BatchAxis,
     Curvature,
     Graph,
+    Linearization,
     OperatorRecord,
     curvatures,
     fuse,
@@ -31,25 +32,18 @@ from maxaffine._graph import (
 from maxaffine._maps import AffineMap
 from maxaffine._network.fingerprint import fingerprint
 from maxaffine._network.inputs import InputSpec
-from maxaffine._network.table import operator_rows
-from maxaffine._network.task import COORDINATES, Task, checked, inferred
+from maxaffine._network.task import COORDINATES, Task, as_task, infer_task
 from maxaffine._progress import progress_bar
 from maxaffine.errors import BadInput, NotPiecewiseAffine
 
 
 @dataclass(frozen=True)
 class Ending:
-    """An activation that was left out after an output.
+    """An activation that was left out after an output."""
 
-    Attributes:
-        target: The traced operator.
-        args: Its arguments after the first.
-        kwargs: Its keyword arguments.
-    """
-
-    target: Callable
-    args: tuple
-    kwargs: dict[str, Any]
+    target: Callable  # the traced operator
+    args: tuple  # its arguments after the first
+    kwargs: dict[str, Any]  # its keyword arguments
 
     def __call__(self, value: Tensor) -> Tensor:
         """Apply it."""
@@ -69,36 +63,21 @@ class Ending:
         self.__dict__.update(state, target=loaded_target(state["target"]))
 
 
+# The columns of the table of operators; only a smooth network has the last.
+COLUMNS = ("operator", "kind", "units", "pieces", "convex", "continuous", "held at the input")
+
+
+@dataclass(eq=False, repr=False)
 class Network:
-    """What a captured network is and gives: its outputs, affine maps and codes, and its parts.
+    """What a captured network is and gives: its outputs, affine maps and codes, and its parts."""
 
-    Args:
-        graph: The frozen graph.
-        inputs: What the network takes.
-        output_spec: How its outputs are nested.
-        places: Operator names and module paths to the numbers of their values in the graph.
-        endings: The activation left out after each output at capture, if any; empty when nothing was left out.
-        tasks: What each output answers, where that was said; empty when nothing was.
-        mapped: Whether one sample was traced alone and its graph is mapped over the batch.
-    """
-
-    def __init__(
-        self,
-        graph: Graph,
-        inputs: InputSpec,
-        output_spec: TreeSpec,
-        places: dict[str, int],
-        endings: tuple[Ending | None, ...] = (),
-        tasks: tuple[Task, ...] = (),
-        mapped: bool = False,
-    ) -> None:
-        self.graph = graph
-        self.inputs = inputs
-        self.output_spec = output_spec
-        self.places = places
-        self.endings = endings
-        self.tasks = tasks
-        self.mapped = mapped
+    graph: Graph
+    inputs: InputSpec
+    output_spec: TreeSpec  # how its outputs are nested
+    places: dict[str, int]  # operator names and module paths to the numbers of their values in the graph
+    endings: tuple[Ending | None, ...] = ()  # the activation left out after each output; empty: none after any
+    tasks: tuple[Task, ...] = ()  # what each output answers, where that was said; empty: nothing was
+    mapped: bool = False  # whether one sample was traced alone and its graph is mapped over the batch
 
     def __call__(self, x: Any) -> Any:
         """The network's own output, nested as the user's module returns it.
@@ -142,14 +121,7 @@ class Network:
         return tuple(record for record in self.operators if record.held)
 
     def require_regions(self, what: str) -> None:
-        """Refuse a smooth network.
-
-        Args:
-            what: What needs regions, as a plural.
-
-        Raises:
-            NotPiecewiseAffine: At its first smooth operator.
-        """
+        """Refuse a smooth network at its first operator; `what` needs regions, as a plural."""
         if self.held:
             first = self.held[0]
             raise NotPiecewiseAffine(
@@ -209,6 +181,57 @@ class Network:
         graph = self.graph.part([target]) if fused.missing() else fused
         names = self.inputs.names if self.inputs.keyword else ()
         return AffineMap(graph, self.inputs.tensors(x), outputs, names=names, **options)
+
+    def shares(
+        self, x: Any, operator: str, outputs: Sequence[int] | None = None, *, output: int | None = None
+    ) -> Tensor:
+        """What each unit of an operator inside adds to each output, exactly: share = u * v.
+
+        v is the unit's value and u what the rest of the network, an affine map at x, makes of it. Summed over the units
+        of an operator that everything passes, and with the offsets after it, the shares are the output. Where a
+        residual connection leads around it they are what the operator added: so with the attention weights of a
+        transformer held, the shares of one head's channels are what that head added to a logit.
+
+        Args:
+            x: The inputs, as at capture.
+            operator: Name of the operator or module whose value is looked at, e.g. ``"blocks.5.attention"``.
+            outputs: Flat numbers of the outputs; all by default.
+            output: Which output, for a network with several.
+
+        Returns:
+            (N, K, *units of the operator).
+
+        Raises:
+            BadInput: When there is no such operator or output, or the operator carries no share of it.
+
+        Example:
+            >>> import torch, maxaffine as ma
+            >>> model, x = (
+            ...     torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.GELU(), torch.nn.Linear(3, 1)),
+            ...     torch.ones(1, 2),
+            ... )
+            >>> net = ma.capture(model, x, smooth="frozen")
+            >>> share = net.shares(x, "1")
+            >>> torch.allclose(share.sum(2) + model[2].bias, model(x))
+            True
+        """
+        number, inside = self.target(None, output), self.target(operator, None, "operator")
+        graph = self.graph.part([number])
+        if inside not in graph.carried() or not any(inside in step.outputs for step in graph.steps):
+            raise BadInput(
+                f"operator: {operator!r} carries no share of the output; it comes after it, or only gates what does (as"
+                " queries, keys and masks do)"
+            )
+        tensors = self.inputs.tensors(x)
+        local, value = Linearization(graph, tensors), graph.values[number]
+        rows = value.to_rows(local.outputs[0])
+        wanted = list(range(rows.shape[1])) if outputs is None else list(outputs)
+        if not all(0 <= unit < rows.shape[1] for unit in wanted):
+            raise BadInput(f"outputs: the output has the units 0..{rows.shape[1] - 1}, got {wanted}")
+        units = torch.arange(rows.shape[1], device=rows.device)
+        one_hot = ((units == unit).to(rows).expand(len(rows), -1) for unit in wanted)
+        found = local.shares(tensors, ([value.from_rows(row).unsqueeze(0)] for row in one_hot), inside)
+        return (graph.values[inside].batch or BatchAxis()).to_front(found, lead=1).transpose(0, 1)
 
     def codes(self, x: Any, operators: Sequence[str] | None = None, progress: bool | None = None) -> Codes:
         """The code of every unit of every piecewise-affine operator, packed into bits.
@@ -277,7 +300,7 @@ class Network:
             return self
         dtypes = tuple(torch.float64 if dtype.is_floating_point else dtype for dtype in self.inputs.dtypes)
         spec = replace(self.inputs, dtypes=dtypes)
-        return type(self)(graph, spec, self.output_spec, self.places, self.endings, self.tasks, self.mapped)
+        return replace(self, graph=graph, inputs=spec)
 
     def task(self, output: int | None = None, labels: int | None = None) -> Task:
         """What an output answers: a class, a value, several values, or a field over coordinates.
@@ -311,22 +334,15 @@ class Network:
             return self.tasks[place]
         ending = self.endings[place] if self.endings else None
         units = self.graph.values[number].units
-        return inferred(units, self._coordinates, "" if ending is None else ending.name, labels)
+        return infer_task(units, self._is_point, "" if ending is None else ending.name, labels)
 
     def task_at(self, number: int) -> Task:
-        """The task of a value of the graph: of an output its own, and inside a network of classes that of its shape.
-
-        Args:
-            number: The value's number.
-
-        Returns:
-            The task.
-        """
+        """The task of a value of the graph: of an output its own, and inside a network of classes that of its shape."""
         if number in self.graph.outputs:
             return self.task(self.graph.outputs.index(number))
         units = self.graph.values[number].units
         classes = any(self.task(place) is Task.CLASSES for place in range(len(self.graph.outputs)))
-        return inferred(units, False, "", None if classes else 0)
+        return infer_task(units, False, "", None if classes else 0)
 
     def with_task(self, *tasks: Task | str) -> Self:
         """The same network, with what it answers said.
@@ -344,23 +360,12 @@ class Network:
         given = tasks * len(values) if len(tasks) == 1 else tasks
         if len(given) != len(values):
             raise BadInput(f"task: {len(given)} for {len(values)} outputs; give one for all, or one for each")
-        told = tuple(checked(task, value.units, self._coordinates) for task, value in zip(given, values, strict=True))
-        return type(self)(self.graph, self.inputs, self.output_spec, self.places, self.endings, told, self.mapped)
+        pairs = zip(given, values, strict=True)
+        return replace(self, tasks=tuple(as_task(task, value.units, self._is_point) for task, value in pairs))
 
-    def settled(self, labels: int, task: Task | str | None = None, output: int | None = None) -> Self:
-        """The same network beside data, with what it answers said once and for all.
-
-        Args:
-            labels: Number of classes of the data, below 2 where it has no labels.
-            task: What one output answers; None where that is inferred, from the labels too.
-            output: Which one, for a network with several.
-
-        Returns:
-            The network.
-
-        Raises:
-            BadInput: When there is no such task or output, or the output cannot be meant so.
-        """
+    def with_labels(self, labels: int, task: Task | str | None = None, output: int | None = None) -> Self:
+        """The same network beside data of so many classes (below 2: no labels), with what it answers said for good."""
+        # What one output answers may be given, the others' is inferred, from the labels too.
         tasks: list[Task | str] = [self.task(place, labels) for place in range(len(self.graph.outputs))]
         if task is not None:
             self.target(None, output)  # refuses what is not there
@@ -368,7 +373,7 @@ class Network:
         return self.with_task(*tasks)
 
     @property
-    def _coordinates(self) -> bool:
+    def _is_point(self) -> bool:
         """Whether the input is one point of 2 or 3 coordinates."""
         return len(self.inputs.units) == 1 and self.inputs.units[0] in [(count,) for count in COORDINATES]
 
@@ -402,7 +407,7 @@ class Network:
     def _with(self, graph: Graph, inputs: InputSpec, spec: TreeSpec, tasks: tuple[Task, ...]) -> Self:
         alive = {number for step in graph.steps for number in step.outputs if number is not None}
         places = {n: p for n, p in self.places.items() if p in alive}
-        return type(self)(graph, inputs, spec, places, tasks=tasks, mapped=self.mapped)
+        return replace(self, graph=graph, inputs=inputs, output_spec=spec, places=places, endings=(), tasks=tasks)
 
     def _input_at(self, number: int) -> InputSpec:
         value = self.graph.values[number]
@@ -419,19 +424,7 @@ class Network:
         )
 
     def target(self, until: str | None, output: int | None, argument: str = "until") -> int:
-        """The number, in the graph, of the value to stop at.
-
-        Args:
-            until: Name of an operator or module; the network's output when None.
-            output: Which output, for a network with several.
-            argument: What the caller calls ``until``, for messages.
-
-        Returns:
-            The number.
-
-        Raises:
-            BadInput: For an unknown name, or when one of several outputs must be chosen.
-        """
+        """The number, in the graph, of the value to stop at; messages call ``until`` by the name of `argument`."""
         if until is not None:
             if until not in self.places:
                 raise BadInput(
@@ -470,10 +463,27 @@ class Network:
             convex = "A is not the Jacobian" if self.gated else "A is the Jacobian"
         return f"{len(self.operators)} operators, {pieced_units}; {convex}{mapped}; answers: {answers}"
 
+    def _table(self) -> list[tuple[str, ...]]:
+        """The cells of the table of operators, titles first."""
+        rows = [
+            (
+                record.name,
+                record.kind,
+                " x ".join(map(str, record.units)) or "1",
+                str(record.pieces),
+                "yes" if record.convex else "no",
+                "yes" if record.continuous else "no",
+                record.held,
+            )
+            for record in self.operators
+        ]
+        columns = len(COLUMNS) if self.held else len(COLUMNS) - 1
+        return [row[:columns] for row in (COLUMNS, *rows)]
+
     def __repr__(self) -> str:
-        return f"SplineNetwork: {self._summary()}\n{text_table(operator_rows(self.operators))}"
+        return f"SplineNetwork: {self._summary()}\n{text_table(self._table())}"
 
     def _repr_html_(self) -> str:
         pieced = [row for row, record in enumerate(self.operators, start=1) if record.pieces > 1]
-        table = html_table(operator_rows(self.operators), strong=pieced)
+        table = html_table(self._table(), strong=pieced)
         return f"<p><b>SplineNetwork</b>: {escape(self._summary())}</p>{table}"

@@ -11,25 +11,16 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 
-from maxaffine._network.copying import FAILURES, copied
+from maxaffine._network.copying import FAILURES, copy_module
 from maxaffine._network.network import Network
-from maxaffine._untouched import kept_attributes
+from maxaffine._untouched import keep_attributes
 from maxaffine.errors import BadInput
 
 Rerun = Callable[[tuple[Tensor, ...]], list[Tensor]]
 
 
 def run_on_copies(model: nn.Module, tensors: tuple[Tensor, ...], names: tuple[str, ...] = ()) -> list[Any]:
-    """Run a module on copies of its inputs and of its buffers, and leave the random state as it was.
-
-    Args:
-        model: The module.
-        tensors: Its inputs.
-        names: Their names, where it takes them by name.
-
-    Returns:
-        What it returns, flat: tensors, unless the module returns something else.
-    """
+    """Run a module on copies of its inputs and of its buffers, and leave the random state as it was."""
     # It holds the module that was captured, and takes no copies of buffers.
     inner = model.module if isinstance(model, nn.DataParallel) else model
     # Fresh copies: an in-place first operator, or a module in training mode, writes into them.
@@ -53,16 +44,7 @@ def foreign() -> Iterator[None]:
 
 
 def rerun(net: Network, model: nn.Module) -> Rerun:
-    """Make the function that runs the module as it was captured.
-
-    Args:
-        net: The captured network, which knows how the inputs are given.
-        model: The module.
-
-    Returns:
-        A function from input tensors to the list of output tensors. Where the module fails, or returns another number
-        of tensors than the network, it raises BadInput.
-    """
+    """The function that runs the module as it was captured, from input tensors to output tensors."""
     names = net.inputs.names if net.inputs.keyword else ()
 
     def call(tensors: tuple[Tensor, ...]) -> list[Tensor]:
@@ -86,8 +68,8 @@ def rerun(net: Network, model: nn.Module) -> Rerun:
 
 def _run(model: nn.Module, tensors: tuple[Tensor, ...], names: tuple[str, ...]) -> list[Any]:
     """From the state that the module is in, on a copy of it, or on itself where it does not stand being copied."""
-    with kept_attributes(model):
+    with keep_attributes(model):
         try:
-            return run_on_copies(copied(model), tensors, names)
+            return run_on_copies(copy_module(model), tensors, names)
         except FAILURES:
             return run_on_copies(model, tensors, names)

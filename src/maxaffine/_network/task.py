@@ -19,62 +19,35 @@ COORDINATES = (2, 3)
 
 
 class Task(Enum):
-    """What one output of a network answers.
+    """What one output of a network answers."""
 
-    ``CLASSES``: the largest of several outputs is the answer; a single one is the logit of the second of two classes,
-    which is the answer where it is above 0. ``VALUE``: a number. ``VALUES``: several numbers, none of which competes
-    with another. ``FIELD``: one or several numbers at every point of a space of 2 or 3 coordinates.
-    """
-
+    # The largest of several outputs is the answer; a single one is the logit of the second of two classes, which is the
+    # answer where it is above 0.
     CLASSES = "classes"
-    VALUE = "value"
-    VALUES = "values"
-    FIELD = "field"
+    VALUE = "value"  # a number
+    VALUES = "values"  # several numbers, none of which competes with another
+    FIELD = "field"  # one or several numbers at every point of a space of 2 or 3 coordinates
 
 
-def inferred(units: tuple[int, ...], coordinates: bool, ending: str, labels: int | None) -> Task:
-    """The task of an output where nobody says it.
-
-    A row of two or more outputs is classes: after a softmax; where the data has as many; and otherwise where no sigmoid
-    or tanh follows, unless there is data and it has no labels. A single output is the logit of two classes before a
-    sigmoid, or where the data has two. Anything else is a field where the input is a point of 2 or 3 coordinates, or
-    else a value, or several.
-
-    Args:
-        units: Shape of the output for one input.
-        coordinates: Whether the network takes one point of 2 or 3 coordinates.
-        ending: Name of the activation left out after it; empty where there was none.
-        labels: Number of classes of the data, below 2 where it has no labels; None where there is no data.
-
-    Returns:
-        The task.
-    """
+def infer_task(units: tuple[int, ...], coordinates: bool, ending: str, labels: int | None) -> Task:
+    """The task of an output where nobody says it; `labels` counts the data's classes, None where there is no data."""
     single, outputs = prod(units) == 1, units[0] if len(units) == 1 else 1
+    # A single output is the logit of two classes before a sigmoid, or where the data has two.
     if single and len(units) < 2 and (ending in SIGMOID or labels == 2):
         return Task.CLASSES
+    # A row is classes after a softmax, or where the data has as many. Otherwise it is where no sigmoid or tanh follows,
+    # which bound values, unless there is data and it has no labels.
     if outputs > 1:
-        open_ended = ending not in (*SIGMOID, *TANH)
-        if ending in SOFTMAX or labels == outputs or open_ended and (labels is None or labels > 1):
+        bounded = ending in (*SIGMOID, *TANH)
+        if ending in SOFTMAX or labels == outputs or not bounded and (labels is None or labels > 1):
             return Task.CLASSES
     if coordinates and len(units) < 2:
         return Task.FIELD
     return Task.VALUE if single else Task.VALUES
 
 
-def checked(task: Task | str, units: tuple[int, ...], coordinates: bool) -> Task:
-    """A task that was given, once it fits the output.
-
-    Args:
-        task: ``"classes"``, ``"value"``, ``"values"`` or ``"field"``.
-        units: Shape of the output for one input.
-        coordinates: Whether the network takes one point of 2 or 3 coordinates.
-
-    Returns:
-        The task; a value and values by the number of outputs.
-
-    Raises:
-        BadInput: When there is no such task, or the output cannot be meant so.
-    """
+def as_task(task: Task | str, units: tuple[int, ...], coordinates: bool) -> Task:
+    """A task that was given, once it fits the output: a value and values by the number of outputs."""
     known = [item.value for item in Task]
     if not isinstance(task, Task) and task not in known:
         raise BadInput(f"task: {task!r} is not a task; choose one of {', '.join(known)}")
@@ -94,16 +67,7 @@ def checked(task: Task | str, units: tuple[int, ...], coordinates: bool) -> Task
 
 
 def require_classes(task: Task, question: str, instead: str) -> None:
-    """Refuse a question about classes where there are none.
-
-    Args:
-        task: What is answered.
-        question: What asks, as the user calls it.
-        instead: What to call in its place.
-
-    Raises:
-        BadInput: Where the outputs are values.
-    """
+    """Refuse a question about classes where there are none, and say what to call instead."""
     if task is not Task.CLASSES:
         words = {Task.VALUE: "a value", Task.VALUES: "values", Task.FIELD: "a field of values"}[task]
         raise BadInput(

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from maxaffine._graph import BatchAxis, Dependence, Linearization, as_tuple, refuse_overflow
-from maxaffine._network.apart import differences_alone, outputs_alone
+from maxaffine._graph import BatchAxis, Linearization, Value, as_rows, as_tuple, refuse_overflow
 from maxaffine._network.network import Network
 from maxaffine._network.rerun import Rerun, rerun
-from maxaffine._network.residuals import difference, judged, scales, size, without_infinities
-from maxaffine._network.secant import slope_error
-from maxaffine._network.terms import origin, terms
+from maxaffine._network.rounding import (
+    difference,
+    origin,
+    relative_error,
+    rounding_bound,
+    scales,
+    size,
+    terms,
+    without_infinities,
+)
 from maxaffine.errors import BadInput, ExactnessError
 
 
@@ -69,17 +75,16 @@ class ExactnessReport:
 
 # PyTorch holds this operator's slope 1/6 in single precision, in its derivative only.
 AUTOGRAD_ERROR = {"hardsigmoid": 2.0**-23}
+PLACES = 3  # of samples that are run alone: the first, the last, and one between
+HALVINGS = 40
+
+# By a sample's place, the output tensors of the module and of the network for it alone.
+Alone = dict[int, tuple[list[Tensor], list[Tensor]]]
 
 
 @torch.inference_mode(False)
 def verify(
-    net: Network,
-    model: nn.Module,
-    x: Any,
-    *,
-    rtol: float | None = None,
-    seed: int = 0,
-    raises: bool = True,
+    net: Network, model: nn.Module, x: Any, *, rtol: float | None = None, seed: int = 0, raises: bool = True
 ) -> ExactnessReport:
     """What `SplineNetwork.verify` says."""
     if not isinstance(model, nn.Module):
@@ -90,11 +95,11 @@ def verify(
     bound = rounding_bound(net) if rtol is None else rtol
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        alone = outputs_alone(net, call, tensors)
+        alone = dict(_run_alone(net, call, tensors))
     reports = [
-        _check(net, call, tensors, alone, place, generator, bound)
+        _Check(net, call, tensors, place, bound, generator).residuals(alone)
         for place, number in enumerate(net.graph.outputs)
-        if _checkable(net, number)
+        if _is_checkable(net.graph.values[number])
     ]
     if not reports:
         raise BadInput("net: no output depends on the input, so there is nothing to check")
@@ -111,218 +116,230 @@ def verify(
     return report
 
 
-def rounding_bound(net: Network) -> float:
-    """32 eps (1 + number of operators) in the coarsest dtype on the way; a check that allows more is none."""
-    numbers = {*net.graph.inputs, *(number for step in net.graph.steps for number in step.outputs)} - {None}
-    values = [net.graph.values[number] for number in numbers]
-    eps = max(torch.finfo(v.dtype).eps for v in values if v.dependence is Dependence.AFFINE and v.dtype is not None)
-    return min(32 * eps * (1 + len(net.operators)), 1 / 16)
-
-
-def _checkable(net: Network, number: int) -> bool:
-    value = net.graph.values[number]
+def _is_checkable(value: Value) -> bool:
     return value.batch is not None and value.dtype is not None and value.dtype.is_floating_point
 
 
-def _check(
-    net: Network,
-    call: Rerun,
-    tensors: tuple[Tensor, ...],
-    alone: dict[int, list[list[Tensor]]],
-    place: int,
-    generator: torch.Generator,
-    bound: float,
-) -> tuple[float, float, float, float, float]:
-    x = net.inputs.given(tensors)
-    with torch.no_grad():
-        truth = _front(net, place, call(tensors)[place]).detach()  # a view of a parameter may require gradients
-        value = _front(net, place, tree_leaves(net(x))[place])
-        own = _finish(net, place, value)
-    _require_alike(truth, own, place)
-    affine_map = net.affine_map(x, output=place)
-    floating = [item for item in tensors if item.is_floating_point()]
-    applied, offsets = affine_map(floating), affine_map.offsets
-    finite = [without_infinities(item) for item in (value, offsets, applied)]
-    fronts = [x.movedim(a, 0) for x, a in zip(tensors, net.inputs.batch_dims, strict=True) if x.is_floating_point()]
-    scale = scales(fronts, (finite[0], finite[1], finite[2] - finite[1]))
-    applied = _finish(net, place, applied)
-    moved = partial(_front, net, place)
-    apart = differences_alone(truth, alone, place, (moved, lambda item: _finish(net, place, moved(item))))
-    # What is infinite has been compared as it is; it has no place in a sum.
-    u = torch.randn(truth.shape, generator=generator, dtype=torch.float64).to(truth).masked_fill(value.isinf(), 0)
-    weighed = (u * finite[1]).reshape(len(u), -1).sum(1)
-    split = _split(net, tensors, place, u)
-    weight = max(size(split), size(u) * size(finite[1]) * max(1, offsets[0].numel()) ** 0.5)
-    number = net.graph.outputs[place]
-
-    def made_of(worst: Tensor) -> Tensor:
-        return terms(net, number, tensors, tensors, _weights_before(net, place, value, worst), offset=True)
-
-    residuals = (
-        judged(difference(own, truth), scale, bound, made_of),
-        judged(difference(applied, truth), scale, bound, made_of),
-        judged(split.sum(0) - weighed, weight, bound, lambda _: terms(net, number, tensors, origin(tensors), u, True)),
-    )
-    together = judged(apart, scale, bound, made_of)
-    return *residuals, _jacobian(net, call, tensors, place, u, generator, bound), together
-
-
-def _require_alike(truth: Tensor, own: Tensor, place: int) -> None:
-    """Refuse an output of the module that has another shape or dtype than the network's."""
-    if truth.shape != own.shape:
-        raise BadInput(
-            f"model: output {place} has shape {tuple(truth.shape)}, the network's {tuple(own.shape)}; check the module"
-            " that was captured, and give squeeze() a dim, for without one it drops the axis of a single sample"
-        )
-    if truth.dtype != own.dtype:
-        raise BadInput(
-            f"model: output {place} is {truth.dtype}, the network's {own.dtype}; verify it as it was captured, inside"
-            " autocast or outside"
-        )
-
-
-def _jacobian(
-    net: Network,
-    call: Rerun,
-    tensors: tuple[Tensor, ...],
-    place: int,
-    u: Tensor,
-    generator: torch.Generator,
-    bound: float,
-) -> float:
-    """The Jacobian's residual at x, just beside it, or by differences: the first that is within the bound."""
-    jacobian = _jacobian_residual(net, call, tensors, place, u, generator, bound)
-    if jacobian > bound:
-        tensors = _beside(tensors, generator)
-        jacobian = _jacobian_residual(net, call, tensors, place, u, generator, bound)
-    if jacobian > bound and not net.endings:
-        jacobian = _arbitrate(net, call, tensors, place, u, bound, generator, jacobian)
-    return jacobian
-
-
-def _split(net: Network, tensors: tuple[Tensor, ...], place: int, u: Tensor) -> Tensor:
-    """<u, b> per sample and operator that contributes to it."""
-    number = net.graph.outputs[place]
-    linearization = Linearization(net.graph.part([number]), tensors)
-    like = linearization.outputs[0]
-    cotangent = (net.graph.values[number].batch or BatchAxis()).from_front(u, like.shape).unsqueeze(0)
-    parts = list(linearization.contributions([cotangent]).values())
-    return torch.cat(parts) if parts else like.new_zeros(1)
-
-
-def _jacobian_residual(
-    net: Network,
-    call: Rerun,
-    tensors: tuple[Tensor, ...],
-    place: int,
-    u: Tensor,
-    generator: torch.Generator,
-    bound: float,
-) -> float:
-    # With gates held A is not the Jacobian: autograd on the module has nothing to compare, and A^T is held to A alone.
-    found = () if net.gated else _pull_by_autograd(net, call, tensors, place, u)
-    if found is None:
-        return math.inf
-    affine_map = net.affine_map(net.inputs.given(tensors), output=place)
-    u = _weights_before(net, place, affine_map.value, u)
-    own = as_tuple(affine_map.rmv(u))
-    moving = [item for item in tensors if item.is_floating_point()]
-    axes = [axis for item, axis in zip(tensors, net.inputs.batch_dims, strict=True) if item.is_floating_point()]
-
-    def made_of(moved: list[Tensor]) -> Tensor:
-        supply = iter(moved)
-        v = [next(supply) if item.is_floating_point() else item for item in tensors]
-        return terms(net, net.graph.outputs[place], tensors, v, u, offset=False)
-
-    directions = [torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x) for x in moving]
-    fronts = [v.movedim(axis, 0) for v, axis in zip(directions, axes, strict=True)]
-    # Autograd may be cut where A is not, and vouches for A^T only: A is held to its transpose.
-    ahead = (u * affine_map.mv(directions)).double()
-    back = torch.cat([(mine * front).double().flatten() for mine, front in zip(own, fronts, strict=True)])
-    gap, scale = (ahead.sum() - back.sum())[None], float(max(ahead.abs().sum(), back.abs().sum()))
-    residual = judged(gap, scale, bound, lambda _: made_of(directions).norm())
-    for which, (mine, theirs, axis) in enumerate(zip(own, found, axes, strict=False)):
-        expected = torch.zeros_like(mine) if theirs is None else theirs.movedim(axis, 0)
-
-        def made_of_entry(worst: Tensor, which: int = which, axis: int = axis) -> Tensor:
-            moved = [torch.zeros_like(item) for item in moving]
-            moved[which] = worst.movedim(0, axis)
-            return made_of(moved)
-
-        scale = max(size(expected), size(mine))
-        residual = max(residual, judged(mine - expected, scale, bound, made_of_entry))
-    return max(0.0, residual - sum(AUTOGRAD_ERROR.get(record.kind, 0.0) for record in net.operators))
-
-
-def _pull_by_autograd(
-    net: Network, call: Rerun, tensors: tuple[Tensor, ...], place: int, u: Tensor
-) -> list[Tensor | None] | None:
-    """The module's vector-Jacobian products, one per floating-point input; None where an operator has no derivative."""
-    leaves = tuple(item.detach().clone().requires_grad_(item.is_floating_point()) for item in tensors)
-    with torch.enable_grad():
-        output = _front(net, place, call(leaves)[place])
-        floating = [item for item in leaves if item.requires_grad]
-        if not output.requires_grad:
-            return [None for _ in floating]
+def _run_alone(
+    net: Network, call: Rerun, tensors: tuple[Tensor, ...]
+) -> Iterator[tuple[int, tuple[list[Tensor], list[Tensor]]]]:
+    """Run module and network on single samples of a batch, those that the module takes."""
+    samples = tensors[0].shape[net.inputs.batch_dims[0]]
+    places = range(samples) if samples <= PLACES else (0, samples // 2, samples - 1)
+    for place in places if samples > 1 else ():
+        one = tuple(x.narrow(axis, place, 1) for x, axis in zip(tensors, net.inputs.batch_dims, strict=True))
         try:
-            return list(torch.autograd.grad(output, floating, u, allow_unused=True))
-        except RuntimeError:
-            return None
+            module = call(one)
+        except BadInput:  # a module may take no single sample
+            continue
+        yield place, (module, tree_leaves(net(net.inputs.given(one))))
 
 
-def _weights_before(net: Network, place: int, value: Tensor, u: Tensor) -> Tensor:
-    """Weights of what the module returns as those of the network's output: the chain rule through its ending."""
-    if not net.endings:
-        return u
-    with torch.enable_grad():
-        value = value.detach().requires_grad_()
-        return torch.autograd.grad(_finish(net, place, value), value, u)[0]
+@dataclass(frozen=True)
+class _Check:
+    """One output of the network against the module's."""
 
+    net: Network
+    call: Rerun
+    tensors: tuple[Tensor, ...]
+    place: int  # of the output
+    bound: float  # what rounding explains
+    generator: torch.Generator
 
-def _arbitrate(
-    net: Network,
-    call: Rerun,
-    tensors: tuple[Tensor, ...],
-    place: int,
-    u: Tensor,
-    bound: float,
-    generator: torch.Generator,
-    jacobian: float,
-) -> float:
-    """The module's own differences, where they contradict its autograd: detach, no_grad, a gradient made up."""
-    x = net.inputs.given(tensors)
-    own = as_tuple(net.affine_map(x, output=place).rmv(u))
+    def residuals(self, alone: Alone) -> tuple[float, float, float, float, float]:
+        """The residuals of the report, in its order, that of samples alone last."""
+        net, bound = self.net, self.bound
+        x = net.inputs.given(self.tensors)
+        with torch.no_grad():
+            truth = self._front(self.call(self.tensors)[self.place]).detach()  # of a parameter's view no gradients
+            value = self._front(tree_leaves(net(x))[self.place])
+            own = self._finish(value)
+        self._require_alike(truth, own)
+        affine_map = net.affine_map(x, output=self.place)
+        applied, offsets = affine_map(list(self.tensors)), affine_map.offsets
+        finite = [without_infinities(item) for item in (value, offsets, applied)]
+        scale = scales(net.inputs.fronts(self.tensors), (finite[0], finite[1], finite[2] - finite[1]))
+        # What is infinite has been compared as it is; it has no place in a sum.
+        u = torch.randn(truth.shape, generator=self.generator, dtype=torch.float64).to(truth)
+        u = u.masked_fill(value.isinf(), 0)
+        weighed = (u * finite[1]).reshape(len(u), -1).sum(1)
+        split = self._split(u)
+        weight = max(size(split), size(u) * size(finite[1]) * max(1, offsets[0].numel()) ** 0.5)
 
-    def run(moved: tuple[Tensor, ...]) -> Tensor:
-        return _front(net, place, call(moved)[place])
+        def terms_of(worst: Tensor) -> Tensor:
+            return self._terms(self.tensors, self._pull_ending(value, worst))
 
-    error, rounding = slope_error(net, run, tensors, net.graph.outputs[place], own, u, bound, generator)
-    resolution = max(bound, rounding)
-    return error * bound / resolution if error <= resolution < jacobian / 4 else jacobian
+        def terms_of_offset(_: Tensor) -> Tensor:
+            return self._terms(origin(self.tensors), u)
 
+        return (
+            relative_error(difference(own, truth), scale, bound, terms_of),
+            relative_error(difference(self._finish(applied), truth), scale, bound, terms_of),
+            relative_error(split.sum(0) - weighed, weight, bound, terms_of_offset),
+            self._jacobian(u),
+            relative_error(self._apart(truth, alone), scale, bound, terms_of),
+        )
 
-def _beside(tensors: tuple[Tensor, ...], generator: torch.Generator) -> tuple[Tensor, ...]:
-    """A generic point close by: kinks have measure zero, a fault does not go away."""
-    moved = []
-    for item in tensors:
-        if item.is_floating_point():
-            step = torch.randn(item.shape, generator=generator, dtype=torch.float64).to(item)
-            item = item + step * item.abs().max().clamp(min=1) * torch.finfo(item.dtype).eps ** 0.5
-        moved.append(item)
-    return tuple(moved)
+    @property
+    def _number(self) -> int:
+        return self.net.graph.outputs[self.place]
 
+    @property
+    def _value(self) -> Value:
+        return self.net.graph.values[self._number]
 
-def _finish(net: Network, place: int, front: Tensor) -> Tensor:
-    """What the module returns, from the network's output (N, *out): the activation left out at capture, applied."""
-    ending = net.endings[place] if net.endings else None
-    if ending is None:
-        return front
-    value = net.graph.values[net.graph.outputs[place]]
-    axis = value.batch or BatchAxis()
-    shape = (*value.units[: axis.dim], len(front), *value.units[axis.dim :])
-    return axis.to_front(ending(axis.from_front(front, shape)))
+    def _front(self, output: Tensor) -> Tensor:
+        return (self._value.batch or BatchAxis()).to_front(output)
 
+    def _finish(self, front: Tensor) -> Tensor:
+        """What the module returns, from the network's output (N, *out): the activation left out at capture, applied."""
+        ending = self.net.endings[self.place] if self.net.endings else None
+        return front if ending is None else self._front(ending(self._value.from_rows(as_rows(front))))
 
-def _front(net: Network, place: int, output: Tensor) -> Tensor:
-    batch = net.graph.values[net.graph.outputs[place]].batch
-    return output if batch is None else batch.to_front(output)
+    def _pull_ending(self, value: Tensor, u: Tensor) -> Tensor:
+        """Weights of what the module returns as those of the network's output: the chain rule through its ending."""
+        if not self.net.endings:
+            return u
+        with torch.enable_grad():
+            value = value.detach().requires_grad_()
+            return torch.autograd.grad(self._finish(value), value, u)[0]
+
+    def _terms(self, v: Any, u: Tensor, offset: bool = True) -> Tensor:
+        return terms(self.net, self._number, self.tensors, v, u, offset)
+
+    def _require_alike(self, truth: Tensor, own: Tensor) -> None:
+        """Refuse an output of the module that has another shape or dtype than the network's."""
+        if truth.shape != own.shape:
+            raise BadInput(
+                f"model: output {self.place} has shape {tuple(truth.shape)}, the network's {tuple(own.shape)}; check"
+                " the module that was captured, and give squeeze() a dim, for without one it drops the axis of a single"
+                " sample"
+            )
+        if truth.dtype != own.dtype:
+            raise BadInput(
+                f"model: output {self.place} is {truth.dtype}, the network's {own.dtype}; verify it as it was captured,"
+                " inside autocast or outside"
+            )
+
+    def _apart(self, truth: Tensor, alone: Alone) -> Tensor:
+        """How far the output is from what its samples have alone, (N, *units): zero for samples that were not run."""
+        found = torch.zeros_like(truth)
+        for place, outputs in alone.items():
+            for items, is_own in zip(outputs, (False, True), strict=True):
+                # A squeeze() may have left out the batch: then no axis is moved, and the entries are in order.
+                item = items[self.place].detach()
+                if item.dim() > 0 and item.shape != truth.shape[1:]:
+                    item = self._finish(self._front(item)) if is_own else self._front(item)
+                if item.numel() != truth[place].numel():
+                    found[place] = torch.inf
+                else:
+                    gap = difference(item.reshape(truth[place].shape), truth[place]).abs()
+                    found[place] = found[place].maximum(gap)
+        return found
+
+    def _split(self, u: Tensor) -> Tensor:
+        """<u, b> per sample and operator that contributes to it."""
+        linearization = Linearization(self.net.graph.part([self._number]), self.tensors)
+        parts = list(linearization.contributions([self._value.from_rows(as_rows(u)).unsqueeze(0)]).values())
+        return torch.cat(parts) if parts else linearization.outputs[0].new_zeros(1)
+
+    def _jacobian(self, u: Tensor) -> float:
+        """The Jacobian's residual at x, just beside it, or by differences: the first that is within the bound."""
+        found = self._jacobian_residual(u)
+        if found <= self.bound:
+            return found
+        # On a kink autograd may pick another piece than the lowest. Kinks have measure zero: a generic point close by
+        # has none, and a fault does not go away there.
+        beside = replace(self, tensors=tuple(map(self._move, self.tensors)))
+        found = beside._jacobian_residual(u)
+        # Where the module cuts its gradients (detach, no_grad, a gradient made up), its own differences decide.
+        return found if found <= self.bound or self.net.endings else beside._arbitrate(u, found)
+
+    def _move(self, item: Tensor) -> Tensor:
+        if not item.is_floating_point():
+            return item
+        step = torch.randn(item.shape, generator=self.generator, dtype=torch.float64).to(item)
+        return item + step * item.abs().max().clamp(min=1) * torch.finfo(item.dtype).eps ** 0.5
+
+    def _jacobian_residual(self, u: Tensor) -> float:
+        inputs, bound = self.net.inputs, self.bound
+        # With gates held A is not the Jacobian: autograd on the module has nothing to compare, and A^T is held to A.
+        found = () if self.net.gated else self._pull_by_autograd(u)
+        if found is None:
+            return math.inf
+        affine_map = self.net.affine_map(inputs.given(self.tensors), output=self.place)
+        u = self._pull_ending(affine_map.value, u)
+        own = as_tuple(affine_map.rmv(u))
+        v = [
+            torch.randn(item.shape, generator=self.generator, dtype=torch.float64).to(item)
+            if item.is_floating_point()
+            else item
+            for item in self.tensors
+        ]
+        # <u, A v> = <A^T u, v>: autograd may be cut where A is not, and vouches for A^T only, so A is held to A^T.
+        ahead = (u * affine_map.mv(v)).double()
+        pairs = zip(own, inputs.fronts(v), strict=True)
+        back = torch.cat([(mine * front).double().flatten() for mine, front in pairs])
+        gap, scale = (ahead.sum() - back.sum())[None], float(max(ahead.abs().sum(), back.abs().sum()))
+        residual = relative_error(gap, scale, bound, lambda _: self._terms(v, u, offset=False).norm())
+        floating = [place for place, item in enumerate(self.tensors) if item.is_floating_point()]
+        for place, mine, theirs in zip(floating, own, found, strict=False):
+            axis = inputs.batch_dims[place]
+            expected = torch.zeros_like(mine) if theirs is None else theirs.movedim(axis, 0)
+
+            def terms_of(worst: Tensor, place: int = place, axis: int = axis) -> Tensor:
+                moved = origin(self.tensors)
+                moved[place] = worst.movedim(0, axis)
+                return self._terms(moved, u, offset=False)
+
+            scale = max(size(expected), size(mine))
+            residual = max(residual, relative_error(mine - expected, scale, bound, terms_of))
+        return max(0.0, residual - sum(AUTOGRAD_ERROR.get(record.kind, 0.0) for record in self.net.operators))
+
+    def _pull_by_autograd(self, u: Tensor) -> list[Tensor | None] | None:
+        """The module's products u^T J, one per floating-point input; None where an operator has no derivative."""
+        leaves = tuple(item.detach().clone().requires_grad_(item.is_floating_point()) for item in self.tensors)
+        with torch.enable_grad():
+            output = self._front(self.call(leaves)[self.place])
+            floating = [item for item in leaves if item.requires_grad]
+            if not output.requires_grad:
+                return [None for _ in floating]
+            try:
+                return list(torch.autograd.grad(output, floating, u, allow_unused=True))
+            except RuntimeError:
+                return None
+
+    def _arbitrate(self, u: Tensor, residual: float) -> float:
+        """The slopes' error by the module's own differences, where they are so fine that they refute its autograd."""
+        error, rounding = self._slope_error(u)
+        resolution = max(self.bound, rounding)
+        return error * self.bound / resolution if error <= resolution < residual / 4 else residual
+
+    def _slope_error(self, u: Tensor) -> tuple[float, float]:
+        """The relative error of <A^T u, h v> against <u, f(x + h v) - f(x)>, and how much of it rounding explains."""
+        net, tensors = self.net, self.tensors
+        x = net.inputs.given(tensors)
+        pulled, here = as_tuple(net.affine_map(x, output=self.place).rmv(u)), net.codes(x)
+        direction = [torch.randn(x.shape, generator=self.generator, dtype=torch.float64).to(x.device) for x in tensors]
+        # The largest h inside x's region: there f is affine, so the difference is exact but for the rounding of f,
+        # which a small h would magnify.
+        for power in range(HALVINGS):
+            h = 2.0**-power
+            pairs = zip(tensors, direction, strict=True)
+            moved = tuple((x + h * v).to(x.dtype) if x.is_floating_point() else x for x, v in pairs)
+            if net.codes(net.inputs.given(moved)) == here:
+                break
+        else:
+            return math.inf, 0.0
+        with torch.no_grad():
+            start, end = (self._front(self.call(items)[self.place]).double() for items in (tensors, moved))
+        # The step that was taken: h v as x + h v was rounded.
+        taken = [b.double() - a.double() if a.is_floating_point() else a for a, b in zip(tensors, moved, strict=True)]
+        steps = net.inputs.fronts(taken)
+        expected = torch.stack([as_rows(p * s).sum(1) for p, s in zip(pulled, steps, strict=True)]).sum(0)
+        products = as_rows(u.double() * (end - start))
+        scale = max(float(expected.abs().max()), float(products.abs().sum(1).max())) or 1.0
+        # The outputs may have cancelled: they are rounded where their terms were.
+        made_of = float(terms(net, self._number, moved, moved, u, offset=True).max())
+        rounding = self.bound * max(made_of, float(as_rows(u.double().abs() * end.abs()).sum(1).max()))
+        return float((products.sum(1) - expected).abs().max()) / scale, rounding / scale

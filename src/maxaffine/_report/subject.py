@@ -268,7 +268,7 @@ def find_subject(
     value = net.graph.values[net.graph.outputs[chosen]]
     if value.batch is None or value.dtype is None or not value.dtype.is_floating_point:
         raise BadInput(f"output_index: output {chosen} is not a floating-point function of the input; choose another")
-    net = net.settled(data.classes, choices.task, chosen)
+    net = net.with_labels(data.classes, choices.task, chosen)
     if net.task(chosen) is not Task.CLASSES and prod(value.units) == 1:
         data = _without_labels(data)
     return Subject(net, chosen, data, choices, reference, module, name, weights, fresh)

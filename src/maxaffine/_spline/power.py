@@ -18,40 +18,15 @@ MOST_CELLS = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class PowerDiagram:
-    r"""M centers with squared radii; a point belongs to the cell whose power distance to it is smallest.
+    r"""M centers with squared radii; a point belongs to the cell whose power distance to it is smallest."""
 
-    .. math:: \mathrm{cell}(x) = \arg\min_m |x - c_m|^2 - \rho_m
-
-    A squared radius may be negative; -inf marks an empty cell. With equal radii the cells are the Voronoi cells of the
-    centers.
-
-    Args:
-        centers: c, (M, D), floating point.
-        squared_radii: rho, (M,), of the same dtype and device.
-        codes: The code that each cell bears, (M, units); None for a diagram that comes from no spline.
-        offsets: (rho - |c|^2) / 2, (M,), what the cells are told apart by; computed by default. A spline hands over its
-            own, from which rounding |c|^2 has taken nothing away.
-
-    Source: Balestriero, Cosentino, Aazhang, Baraniuk, The Geometry of Deep Networks: Power Diagram Subdivision (2019),
-    arXiv 1905.08443 (a layer of MASO units cuts its input space into a power diagram).
-
-    >>> import torch
-    >>> PowerDiagram(torch.tensor([[0.0], [4.0]]), torch.tensor([9.0, 1.0])).locate(torch.tensor([[2.5], [3.5]]))
-    tensor([0, 1])
-    """
-
-    centers: Tensor
-    squared_radii: Tensor
+    centers: Tensor  # c, (M, D), floating point
+    squared_radii: Tensor  # rho, (M,), of the same dtype and device
     codes: Tensor | None = None
     offsets: Tensor | None = None
 
     def __post_init__(self) -> None:
-        """Check that the fields belong together; the class documents what they must be.
-
-        Raises:
-            ShapeMismatch: Other shapes, dtypes or devices.
-            BadInput: No cell; NaN; a center or a radius that is infinite; no cell but empty ones.
-        """
+        """Check that the fields belong together; the class documents what they must be."""
         centers, radii = self.centers, self.squared_radii
         cells = (len(centers),)
         if centers.ndim != 2 or radii.shape != cells or (self.offsets is not None and self.offsets.shape != cells):
@@ -65,14 +40,7 @@ class PowerDiagram:
             raise BadInput("squared_radii: give numbers or -inf (an empty cell), and one number at least")
 
     def locate(self, x: Tensor) -> Tensor:
-        """Cell of each point; the lowest cell wins a tie.
-
-        Args:
-            x: points, (N, D).
-
-        Returns:
-            Cell numbers, (N,) int64; ``codes[locate(x)]`` are the codes of the points.
-        """
+        """Cell of each point; the lowest cell wins a tie."""
         check_rows(x, self.centers)
         offsets = self.offsets
         if offsets is None:

@@ -17,22 +17,13 @@ from maxaffine._templates.measuring import double
 
 @dataclass(frozen=True)
 class BiasReport:
-    """Whether a network has offsets.
-
-    Attributes:
-        everywhere: Whether it is proved that no operator has an offset on any of its pieces, so that f(x) = A[x] x at
-            every x (sufficient, not necessary).
-        here: Whether b[x] = 0 at every given input, so that f(x) = A[x] x there; rounding aside.
-        operators: The operators whose own offset is not zero at some given input.
-        largest: The largest entry of b[x] in absolute value.
-        samples: Number of inputs looked at.
-    """
+    """Whether a network has offsets."""
 
     everywhere: bool
-    here: bool
-    operators: tuple[str, ...]
-    largest: float
-    samples: int
+    here: bool  # whether b[x] = 0 at every given input, so that f(x) = A[x] x there; rounding aside
+    operators: tuple[str, ...]  # the operators whose own offset is not zero at some given input
+    largest: float  # the largest entry of b[x] in absolute value
+    samples: int  # number of inputs looked at
 
     def __str__(self) -> str:
         if self.everywhere:

@@ -21,29 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
-    """A_c - A_d at each input, for a winner c and a loser d: logit_c - logit_d = <A_c - A_d, x> + b_c - b_d.
+    """A_c - A_d at each input, for a winner c and a loser d: logit_c - logit_d = <A_c - A_d, x> + b_c - b_d."""
 
-    Numbers are in double precision, templates in the network's own.
-
-    Attributes:
-        inputs: The floating-point inputs, the samples in front.
-        winners: Name of c at each input.
-        losers: Name of d at each input.
-        winning: A_c, (N, *in) for each floating-point input.
-        losing: A_d, likewise.
-        inner: <A_c - A_d, x>, (N,).
-        offsets: b_c - b_d, (N,).
-        task: What the two units answer, as in :class:`Templates`.
-    """
-
-    inputs: tuple[Tensor, ...]
-    winners: tuple[str, ...]
-    losers: tuple[str, ...]
-    winning: tuple[Tensor, ...]
-    losing: tuple[Tensor, ...]
-    inner: Tensor
-    offsets: Tensor
-    task: Task | None
+    inputs: tuple[Tensor, ...]  # the floating-point inputs, the samples in front
+    winners: tuple[str, ...]  # name of c at each input
+    losers: tuple[str, ...]  # name of d at each input
+    winning: tuple[Tensor, ...]  # A_c, (N, *in) for each floating-point input
+    losing: tuple[Tensor, ...]  # A_d, likewise
+    inner: Tensor  # <A_c - A_d, x>, (N,)
+    offsets: Tensor  # b_c - b_d, (N,)
+    task: Task | None  # what the two units answer, as in :class:`Templates`
 
     @property
     def margins(self) -> Tensor:
@@ -80,21 +67,7 @@ class Comparison:
         return torch.where(self.margins == 0, 0.0, self.margins.abs() / self.norms)
 
     def plot(self, sample: int = 0, input: int = 0, share: float = 0.995, ax: Axes | None = None) -> Axes:
-        """Draw the input, both templates, their difference, and what each entry of the input adds to the margin.
-
-        Args:
-            sample: Which sample of the batch.
-            input: Which floating-point input, where there are several.
-            share: Share of the values that lie within the colors.
-            ax: What to draw in; None makes a figure of pyplot.
-
-        Returns:
-            The axes, whose ``child_axes`` are the panels.
-
-        Raises:
-            BadInput: When the input has no plain picture, or there is no such sample or input.
-            MaxAffineError: When matplotlib is absent.
-        """
+        """Draw the input, both templates, their difference, and what each entry of the input adds to the margin."""
         n = check_place(sample, len(self.winners), "sample")
         place = check_place(input, len(self.inputs), "input")
         c, d = self.winners[n], self.losers[n]

@@ -22,19 +22,12 @@ SHOWN = 12
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One output of a network, or of its part up to some operator.
+    """One output of a network, or of its part up to some operator."""
 
-    Attributes:
-        net: The whole network.
-        until: The operator or module; None for the network's output.
-        output: Which output of the network.
-        units: Shape of one sample's output.
-    """
-
-    net: Network
-    until: str | None
-    output: int
-    units: tuple[int, ...]
+    net: Network  # the whole network
+    until: str | None  # the operator or module; None for the network's output
+    output: int  # which output of the network
+    units: tuple[int, ...]  # shape of one sample's output
 
     @property
     def count(self) -> int:

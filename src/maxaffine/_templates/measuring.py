@@ -20,17 +20,11 @@ Inputs = tuple[Tensor, ...]
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Sums over the entries of each template.
+    """Sums over the entries of each template."""
 
-    Attributes:
-        inner: <A_c, x>, (N, K).
-        norms: |A_c|, (N, K).
-        spreads: sqrt(sum_i (A_ci x_i)^2), the size of the terms of ``inner``, (N, K).
-    """
-
-    inner: Tensor
-    norms: Tensor
-    spreads: Tensor
+    inner: Tensor  # <A_c, x>, (N, K)
+    norms: Tensor  # |A_c|, (N, K)
+    spreads: Tensor  # sqrt(sum_i (A_ci x_i)^2), the size of the terms of ``inner``, (N, K)
 
 
 def measure(affine_map: AffineMap, inputs: Inputs, progress: bool | None = None) -> Measured:

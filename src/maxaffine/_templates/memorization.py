@@ -30,31 +30,16 @@ ERRORS, COARSEST = 2.0, 0.5
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Alignment:
-    """How far the templates at some labeled inputs are those of a network that has memorized them.
+    """How far the templates at some labeled inputs are those of a network that has memorized them."""
 
-    At the optimum (:func:`optimal_templates`) ``own`` is 1, ``others`` -1, ``ratios`` 1/(C-1) and ``alignments`` 1. A
-    cosine with a template (or an input) that is zero counts as 0.
-
-    Attributes:
-        classes: Number of classes C.
-        labels: Class y of each input, (N,).
-        own: Cosine of the input with the template of its own class, (N,).
-        others: Mean cosine with the templates of the other classes, (N,).
-        ratios: Mean length of the other templates over the length of the own one, (N,); infinite where that is zero.
-        alignments: Cosine of all C templates together, as one vector, with the optimum, (N,):
-            (<A_y, x> - mean_c <A_c, x>) / (|x| |A| sqrt((C-1)/C)).
-        right: Whether the largest logit is that of the class, (N,).
-        complete: False when Ctrl-C ended it early.
-    """
-
-    classes: int
-    labels: Tensor
-    own: Tensor
-    others: Tensor
+    classes: int  # number of classes C
+    labels: Tensor  # class y of each input, (N,)
+    own: Tensor  # cosine of the input with the template of its own class, (N,)
+    others: Tensor  # mean cosine with the templates of the other classes, (N,)
     ratios: Tensor
     alignments: Tensor
-    right: Tensor
-    complete: bool = True
+    right: Tensor  # whether the largest logit is that of the class, (N,)
+    complete: bool = True  # false when Ctrl-C ended it early
 
     def __len__(self) -> int:
         """Number of inputs N."""
@@ -204,14 +189,7 @@ class Memorization:
 
 
 def memorization_spreads(found: Memorization) -> list[Spread]:
-    """The panels of the figure of a memorization, each to be drawn alone.
-
-    Args:
-        found: The measures.
-
-    Returns:
-        How each measure spreads over training and test inputs, its optimum marked.
-    """
+    """The panels of the figure of a memorization, each to be drawn alone."""
     parts = {"training": found.train} if found.test is None else {"training": found.train, "test": found.test}
     optimum = found.train.optimum
     panels = [

@@ -21,40 +21,18 @@ LARGEST = 12
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Positions:
-    """f_c(x) = sum_i <A[x]_{c,i}, x_i> + b[x]_c over the positions i of an input; made by `Templates.by_position`.
+    """f_c(x) = sum_i <A[x]_{c,i}, x_i> + b[x]_c over the positions i of an input; made by `Templates.by_position`."""
 
-    Attributes:
-        parts: <A_{c,i}, x_i>, (N, K, P) in double precision.
-        offsets: b_c, (N, K).
-        contributions: The split of b over the operators.
-        values: The network's own values, (N, K).
-        names: Names of the units, (K,).
-    """
-
-    parts: Tensor
-    offsets: Tensor
-    contributions: OffsetContributions
-    values: Tensor
-    names: tuple[str, ...]
+    parts: Tensor  # <A_{c,i}, x_i>, (N, K, P) in double precision
+    offsets: Tensor  # b_c, (N, K)
+    contributions: OffsetContributions  # the split of b over the operators
+    values: Tensor  # the network's own values, (N, K)
+    names: tuple[str, ...]  # names of the units, (K,)
 
     def plot(
         self, sample: int = 0, unit: int = 0, positions: Sequence[str] | None = None, *, ax: Axes | None = None
     ) -> Axes:
-        """Draw the parts of one output as signed bars, the offset last.
-
-        Args:
-            sample: Which input.
-            unit: Place of the unit among the chosen ones.
-            positions: What stands at each position, such as the tokens; their numbers by default.
-            ax: Where to draw; a new figure by default.
-
-        Returns:
-            The axes.
-
-        Raises:
-            BadInput: When there are more or fewer positions, or no such sample or unit.
-            MaxAffineError: When matplotlib is absent.
-        """
+        """Draw the parts of one output as signed bars, the offset last."""
         count = self.parts.shape[-1]
         words = [str(place) for place in range(count)] if positions is None else list(positions)
         if len(words) != count:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from maxaffine._capture import SplineNetwork
 from maxaffine._drawing import Panel, axes_for, draw_panel
-from maxaffine._network import judged, rounding_bound, size
+from maxaffine._network import relative_error, rounding_bound, size
 from maxaffine._partition.inputs import one_input
 from maxaffine._partition.lines.line import line
 from maxaffine._partition.lines.partition import LinePartition
@@ -158,7 +158,7 @@ def along(parts: LinePartition, progress: bool | None = None) -> IntegratedGradi
     def terms_of(u: Tensor) -> Tensor:
         return parts.target.terms(places, u.expand(len(places), *u.shape[1:])).max()
 
-    gap = judged((total - difference)[None], scale, rounding, terms_of)
+    gap = relative_error((total - difference)[None], scale, rounding, terms_of)
     attributions = found if len(found) > 1 else next(iter(found))
     return IntegratedGradients(attributions, difference, gap, rounding, parts.pieces)
 
@@ -170,7 +170,7 @@ def _refuse_jumps(parts: LinePartition, scale: float, rounding: float) -> None:
     if largest <= JUMP * scale:
         return
     # The outputs may have cancelled: what float64 rounds off their terms is not a jump.
-    if judged(jumps, scale, rounding, lambda u: parts.target.terms(parts.breakpoints[1:-1], u)) > rounding:
+    if relative_error(jumps, scale, rounding, lambda u: parts.target.terms(parts.breakpoints[1:-1], u)) > rounding:
         raise BadInput(
             f"net: its output jumps by up to {largest:.3g} along the line, which no gradient accounts for; use"
             " line(...).starts and .ends"

@@ -20,7 +20,15 @@ from maxaffine._codes import Codes
 from maxaffine._drawing import CLASSES, axes_for
 from maxaffine._graph import all_finite, as_rows, refuse_overflow
 from maxaffine._maps import AffineMap
-from maxaffine._network import difference, judged, require_classes, rerun, rounding_bound, size, without_infinities
+from maxaffine._network import (
+    difference,
+    relative_error,
+    require_classes,
+    rerun,
+    rounding_bound,
+    size,
+    without_infinities,
+)
 from maxaffine._partition.lines.decisions import Decisions, decisions, levels
 from maxaffine._partition.lines.segment import Target
 from maxaffine.errors import BadInput, ExactnessError
@@ -320,7 +328,7 @@ class LinePartition:
             ends = target.terms(self.breakpoints[[0, -1]], u[worst].expand(2, *u.shape[1:]))
             return torch.maximum(target.terms(t, u), share * ends.max())
 
-        residual = judged(gap, scale, bound, terms_of)
+        residual = relative_error(gap, scale, bound, terms_of)
         report = LineReport(residual, bound, len(t), dtype)
         if raises and not report.exact:
             raise ExactnessError(

@@ -26,7 +26,7 @@ from maxaffine._codes import Codes
 from maxaffine._drawing import Kind, axes_for, kind_of, short
 from maxaffine._graph import Graph, as_rows
 from maxaffine._maps import AffineMap
-from maxaffine._network import Task, difference, judged, require_classes, rerun, size, terms, without_infinities
+from maxaffine._network import Task, difference, relative_error, require_classes, rerun, size, terms, without_infinities
 from maxaffine._partition.lines.line import MEMORY, TOLERANCE
 from maxaffine._partition.lines.segment import Segment
 from maxaffine._partition.lines.walk import Walk
@@ -789,7 +789,7 @@ class PlanePartition:
             return float(terms(net, self.number, x, x, weights.reshape(1, *value.units), offset=True).max())
 
         # The outputs may have cancelled: rounding is that of the terms that the worst one is made of.
-        error = judged(gap.reshape(1, -1), scale, bound, terms_of_worst)
+        error = relative_error(gap.reshape(1, -1), scale, bound, terms_of_worst)
         return error, error <= bound
 
     def _centers_of(self, cells: Chosen) -> Tensor:
