@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib import colormaps, pyplot
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from torch import nn
 
 import maxaffine as ma
 from maxaffine import _partition as partition
+from maxaffine._partition.planes.drawing import Style, draw_norms
 from tests.partition.planes import mlp, plane_of
 
 ZERO, AXES = torch.zeros(1, 2, dtype=torch.float64), torch.eye(2, dtype=torch.float64)
@@ -98,3 +101,49 @@ def test_colors_of_a_plane_and_dimensions_that_are_refused() -> None:
     for result in (partition.region(cube, torch.ones(1, 3)), partition.regions(cube, (-1, 1))):
         with pytest.raises(ma.BadInput, match="plot: 3 dimensions, not 2"):
             result.plot()
+
+
+def test_every_cell_is_drawn_in_its_color_and_every_edge_once() -> None:
+    plane = plane_of(mlp(2, 12, 12, 3))
+    pyplot.close("all")
+    ax = plane.plot(coloring="depth", linewidth=0.8, cmap="magma", boundary=False, anchors=False, size=3.0)
+    hard, smooth, edges = _collections(ax)
+    for fill in (hard, smooth):
+        drawn = {
+            tuple(color): path for color, path in zip(fill.get_facecolor().tolist(), fill.get_paths(), strict=True)
+        }
+        palette = colormaps["magma"](np.linspace(0, 1, len(plane.operators) + 1))
+        for depth in plane.depths.unique().tolist():
+            rings = drawn[tuple(palette[depth + 1].tolist())].to_polygons()
+            expected = plane.areas[plane.depths == depth]
+            np.testing.assert_allclose(sorted(map(_area, rings)), expected.sort().values, atol=1e-12)
+    strokes = np.concatenate([path.vertices for path in edges.get_paths()]).reshape(-1, 2, 2)
+    assert len(strokes) == int((plane.cells.operator >= 0).sum()) and edges.get_linewidth() == [0.8]
+    assert pyplot.gcf().get_size_inches().tolist() == [3, 3]
+
+
+def test_a_plane_of_many_cells_becomes_pixels_in_a_vector_file(tmp_path: Path) -> None:
+    plane = plane_of(mlp(2, 32, 32, 32, 3), extent=4.0)
+    sizes = {}
+    for rasterized in (None, False):
+        figure = Figure()
+        axes = plane.plot(figure.subplots(), rasterized=rasterized)
+        figure.savefig(tmp_path / "plane.svg")
+        assert all(bool(item.get_rasterized()) == (rasterized is None) for item in _collections(axes)[:3])
+        sizes[rasterized] = (tmp_path / "plane.svg").stat().st_size
+    assert plane.regions > 3000 and sizes[None] < 1e6 < sizes[False]
+
+
+def test_an_outlier_leaves_the_colors_of_the_other_cells() -> None:
+    plane = plane_of(mlp(2, 12, 12, 3))
+    norms = np.linspace(1, 2, plane.regions)
+    norms[plane.areas.argmin()] = 1e9
+    axes = [Figure().subplots() for _ in range(2)]
+    for ax, values in zip(axes, (norms, norms.clip(max=2)), strict=True):
+        draw_norms(ax, plane.cells, values, Style())
+    colors = [{tuple(color) for color in _collections(ax)[0].get_facecolor().tolist()} for ax in axes]
+    assert len(colors[0]) > plane.regions / 4 and len(colors[0] ^ colors[1]) <= 2
+
+
+def _collections(ax: Axes) -> list[Any]:
+    return [item for item in ax.collections if isinstance(item, PathCollection)]

@@ -3,6 +3,7 @@
 from maxaffine._drawing.colors import CLASSES
 from maxaffine._drawing.extras import require
 from maxaffine._drawing.histograms import Spread, spread_axes, spread_figure
+from maxaffine._drawing.mosaic import draw_strokes, fill_polygons
 from maxaffine._drawing.panels import Panel, draw_panel, panel_axes, panel_figure, scale_end
 from maxaffine._drawing.pixels import input_pixels, png_of, signed_pixels, template_pixels
 from maxaffine._drawing.shapes import Kind, is_image, kind_of, shown
@@ -17,6 +18,8 @@ __all__ = [
     "Spread",
     "axes_for",
     "draw_panel",
+    "draw_strokes",
+    "fill_polygons",
     "html_table",
     "input_pixels",
     "is_image",

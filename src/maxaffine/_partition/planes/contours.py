@@ -39,14 +39,6 @@ class Contours(Generic[Partition]):
     numbers: np.ndarray
 
     @property
-    def colors(self) -> list[str]:
-        """A color per band, from dark, low, to bright, high."""
-        from matplotlib import colormaps
-        from matplotlib.colors import to_hex
-
-        return [to_hex(colormaps["viridis"](place)) for place in np.linspace(0, 1, len(self.levels) + 1).tolist()]
-
-    @property
     def ranges(self) -> list[tuple[float, float]]:
         """The ends of each band."""
         ends = [self.low, *self.levels, self.high]

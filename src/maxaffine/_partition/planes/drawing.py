@@ -6,31 +6,60 @@ Cells are drawn as the polygons that they are, not as pixels: what the picture s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
-from maxaffine._drawing import CLASSES, input_pixels
+from maxaffine._drawing import CLASSES, draw_strokes, fill_polygons, input_pixels
 from maxaffine._partition.planes.boundary import Segments
 from maxaffine._partition.planes.complex import Complex
 from maxaffine._partition.planes.contours import Contours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
 
 LIGHTER = 0.35
 # Edges are hairlines where there are many of them.
 THICK, THIN, MANY = 0.45, 0.12, 3000
+SHADES = 256
+# The few cells with the steepest and the flattest maps share the colors at the ends, or one of them would leave a
+# single color to all others.
+QUANTILES = 0.01, 0.99
 THUMBNAIL = 0.55  # inches of an anchor's picture
 BOUNDARY = "#111111"
 
 
-def draw_classes(ax: Axes, cells: Complex, classes: np.ndarray, called: Callable[[int], str]) -> None:
+@dataclass(frozen=True)
+class Style:
+    """How a plane is drawn; None where the picture decides by itself."""
+
+    cmap: str | Colormap | None = None
+    linewidth: float | None = None
+    rasterized: bool | None = None
+
+    def colors(self, default: str, count: int) -> np.ndarray:
+        """(count, 4) colors, evenly spaced on the color map."""
+        from matplotlib import colormaps
+
+        return colormaps.get_cmap(self.cmap or default)(np.linspace(0, 1, count))
+
+    def pixels(self, cells: Complex) -> bool:
+        """Whether cells and edges become pixels in a vector file: more of them than this weigh megabytes."""
+        return len(cells.counts) > MANY if self.rasterized is None else self.rasterized
+
+
+def draw_classes(ax: Axes, cells: Complex, classes: np.ndarray, called: Callable[[int], str], style: Style) -> None:
     """Cells that have one class each in the colors of these; every class is named in its middle."""
+    from matplotlib.colors import to_rgba_array
+
     present = np.unique(classes)
-    colors = np.array([_rgb(CLASSES[number % len(CLASSES)]) for number in range(int(present.max()) + 1)])
-    _fill(ax, cells, (1 - LIGHTER) * colors[classes] + LIGHTER)
+    count = int(present.max()) + 1
+    every = to_rgba_array([CLASSES[number % len(CLASSES)] for number in range(count)])
+    palette = (1 - LIGHTER) * every + LIGHTER if style.cmap is None else style.colors("", count)
+    _fill(ax, cells, classes, palette, style)
     areas = cells.areas
     for number in present.tolist():
         of = np.flatnonzero(classes == number)
@@ -44,53 +73,49 @@ def draw_classes(ax: Axes, cells: Complex, classes: np.ndarray, called: Callable
         ax.text(x, y, called(number), ha="center", va="center", fontsize=8, bbox=box, parse_math=False, zorder=3)
 
 
-def draw_bands(ax: Axes, cells: Complex, found: Contours) -> None:
+def draw_bands(ax: Axes, cells: Complex, found: Contours, style: Style) -> None:
     """Bands of one output between its level sets."""
-    from matplotlib.colors import BoundaryNorm, ListedColormap
-
-    count = len(found.colors)
-    filled = _fill(ax, cells, None)
-    filled.set_array(found.numbers)
-    filled.set_cmap(ListedColormap(found.colors))
-    filled.set_norm(BoundaryNorm(np.arange(count + 1) - 0.5, count))
-    bar = ax.figure.colorbar(filled, ax=ax, shrink=0.75)
+    count = len(found.levels) + 1
+    palette = style.colors("viridis", count)
+    _fill(ax, cells, found.numbers, palette, style)
     ends = [found.low, *found.levels, found.high] if count > 1 else [found.low]
     places = [number - 0.5 if count > 1 else 0.0 for number in range(len(ends))]
+    bar = _bar(ax, palette)
     bar.set_ticks(places, labels=[f"{value:.4g}".replace("-", "−") for value in ends])
     bar.ax.tick_params(labelsize=7)
 
 
-def draw_norms(ax: Axes, cells: Complex, norms: np.ndarray) -> None:
-    """Cells by a number each."""
-    filled = _fill(ax, cells, None)
-    filled.set_array(norms)
-    filled.set_cmap("viridis")
-    ax.figure.colorbar(filled, ax=ax, shrink=0.75).ax.tick_params(labelsize=7)
+def draw_norms(ax: Axes, cells: Complex, norms: np.ndarray, style: Style) -> None:
+    """Cells by a number each, the extreme ones in the colors of the ends."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap, Normalize
+
+    palette = style.colors("viridis", SHADES)
+    low, high = _quantiles(norms, cells.areas)
+    scale = Normalize(low, high if high > low else low + 1, clip=True)
+    _fill(ax, cells, (scale(norms) * (SHADES - 1)).round().astype(int), palette, style)
+    beyond = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
+    extend = beyond[bool((norms < low).any()), bool((norms > high).any())]
+    shown = ScalarMappable(scale, ListedColormap(palette))
+    ax.figure.colorbar(shown, ax=ax, shrink=0.75, extend=extend).ax.tick_params(labelsize=7)
 
 
-def draw_depths(ax: Axes, cells: Complex, depths: np.ndarray, operators: Sequence[str]) -> None:
+def draw_depths(ax: Axes, cells: Complex, depths: np.ndarray, operators: Sequence[str], style: Style) -> None:
     """Cells by the operator that cut them last; -1 for none."""
-    from matplotlib import colormaps
-    from matplotlib.colors import BoundaryNorm
-
     count = len(operators) + 1
-    filled = _fill(ax, cells, None)
-    filled.set_array(depths + 1)
-    filled.set_cmap(colormaps["cividis"].resampled(count))
-    filled.set_norm(BoundaryNorm(np.arange(count + 1) - 0.5, count))
-    bar = ax.figure.colorbar(filled, ax=ax, shrink=0.75)
+    palette = style.colors("cividis", count)
+    _fill(ax, cells, depths + 1, palette, style)
+    bar = _bar(ax, palette)
     shown = np.unique(np.linspace(0, count - 1, min(count, 12)).round().astype(int))
     bar.set_ticks(shown.tolist(), labels=[("none", *operators)[place] for place in shown])
     bar.ax.tick_params(labelsize=6)
 
 
-def draw_edges(ax: Axes, cells: Complex, color: str) -> None:
+def draw_edges(ax: Axes, cells: Complex, color: str, style: Style) -> None:
     """The boundaries of all operators, and the frame around them."""
-    from matplotlib.collections import LineCollection
-
     lines = cells.points[cells.ends[cells.operator >= 0]]
-    width = THICK if len(cells.counts) < MANY else THIN
-    ax.add_collection(LineCollection(list(lines), colors=color, linewidths=width))
+    width = (THICK if len(cells.counts) < MANY else THIN) if style.linewidth is None else style.linewidth
+    draw_strokes(ax, lines, color, width, style.pixels(cells))
     low, high = cells.points.min(0), cells.points.max(0)
     ax.set_xlim(low[0], high[0])
     ax.set_ylim(low[1], high[1])
@@ -106,10 +131,7 @@ def draw_levels(ax: Axes, found: Contours, surface: bool) -> None:
 
 def draw_segments(ax: Axes, segments: Segments, width: float) -> None:
     """A decision boundary, or a level set."""
-    from matplotlib.collections import LineCollection
-
-    drawn = LineCollection(list(segments.points.numpy()), colors=BOUNDARY, linewidths=width, capstyle="round")
-    ax.add_collection(drawn)
+    draw_strokes(ax, segments.points.numpy(), BOUNDARY, width, rasterized=len(segments.points) > 3 * MANY)
 
 
 def draw_anchors(ax: Axes, anchors: Tensor, shown: Sequence[int], pictures: Sequence[np.ndarray]) -> None:
@@ -138,17 +160,23 @@ def draw_anchors(ax: Axes, anchors: Tensor, shown: Sequence[int], pictures: Sequ
         ax.add_artist(box)
 
 
-def _fill(ax: Axes, cells: Complex, colors: np.ndarray | None):
-    """All cells as polygons."""
-    from matplotlib.collections import PolyCollection
-
-    rings = np.split(cells.points[cells.corners], cells.starts[1:-1])
-    # Cells also draw their rims, or the page would shine through between neighbors.
-    filled = PolyCollection(rings, facecolors=colors, edgecolors="face", linewidths=0.1)
-    ax.add_collection(filled)
-    return filled
+def _fill(ax: Axes, cells: Complex, colors: np.ndarray, palette: np.ndarray, style: Style) -> None:
+    """All cells, each in one color of the palette."""
+    fill_polygons(ax, cells.points, cells.corners, cells.starts, colors, palette, style.pixels(cells))
 
 
-def _rgb(color: str) -> tuple[float, ...]:
-    """A color as numbers from 0 to 1."""
-    return tuple(int(color[place : place + 2], 16) / 255 for place in (1, 3, 5))
+def _bar(ax: Axes, palette: np.ndarray):
+    """A color bar of numbered colors."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import BoundaryNorm, ListedColormap
+
+    count = len(palette)
+    shown = ScalarMappable(BoundaryNorm(np.arange(count + 1) - 0.5, count), ListedColormap(palette))
+    return ax.figure.colorbar(shown, ax=ax, shrink=0.75)
+
+
+def _quantiles(values: np.ndarray, areas: np.ndarray) -> tuple[float, ...]:
+    """The values that bound the middle of the picture's area."""
+    order = values.argsort()
+    shares = areas[order].cumsum() / areas.sum()
+    return tuple(values[order[np.searchsorted(shares, share).clip(max=len(order) - 1)]].item() for share in QUANTILES)

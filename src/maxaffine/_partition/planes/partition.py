@@ -36,6 +36,7 @@ from maxaffine._partition.planes.complex import Complex, groups
 from maxaffine._partition.planes.contours import Contours, round_levels
 from maxaffine._partition.planes.divide import ROUNDING, divide_by_columns, too_small
 from maxaffine._partition.planes.drawing import (
+    Style,
     draw_anchors,
     draw_bands,
     draw_classes,
@@ -50,11 +51,13 @@ from maxaffine._partition.planes.frame import Frame
 from maxaffine._partition.planes.growth import extend_table
 from maxaffine._partition.planes.levels import largest, levels
 from maxaffine._partition.planes.locate import Locator
+from maxaffine._partition.planes.steepness import norms_by_corners
 from maxaffine._partition.planes.verify import AGREEMENT, DIGEST, THIN, PlaneReport, random_points, thickness
 from maxaffine.errors import BadInput, ExactnessError, MaxAffineError, PartitionError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
 
 COLORINGS = ("class", "value", "norm", "depth")
 Chosen = Sequence[int] | Tensor | np.ndarray | slice | None
@@ -319,10 +322,15 @@ class PlanePartition:
 
     @cached_property
     def slope_norms(self) -> Tensor:
-        """(F,) how steep each cell is: the norm of its slopes within the plane, over all outputs."""
+        """(F,) how steep each cell is: the norm of its slopes within the plane, over all outputs, to nine digits."""
+        norms, unsure = torch.empty(self.regions, dtype=torch.float64), torch.arange(self.regions)
+        if self.kept_values is not None:
+            found, errors = norms_by_corners(self.cells, self.kept_values)
+            norms, unsure = torch.from_numpy(found), torch.from_numpy(np.flatnonzero(~(errors < 1e-9 * found)))
         size = max(1, SLOPES_AT_ONCE // prod(self.graph.values[self.number].units))
-        parts = torch.arange(self.regions).split(size)
-        return torch.cat([as_rows(self.plane_map(part)[0]).norm(dim=1) for part in parts])
+        for part in unsure.split(size) if len(unsure) else ():
+            norms[part] = as_rows(self.plane_map(part)[0]).norm(dim=1)
+        return norms
 
     def _direction(self, axis: int, count: int) -> list[Tensor]:
         dims = self.frame.net.inputs.batch_dims
@@ -461,6 +469,10 @@ class PlanePartition:
         names: Sequence[str] | None = None,
         boundary: bool = True,
         anchors: bool = True,
+        cmap: str | Colormap | None = None,
+        linewidth: float | None = None,
+        rasterized: bool | None = None,
+        size: float = 4.5,
     ) -> Axes:
         """Draw the cells.
 
@@ -473,9 +485,14 @@ class PlanePartition:
             names: Names of the classes, or of the values; their numbers by default.
             boundary: Whether the decision boundary of classes is drawn in bold.
             anchors: Whether the inputs that span the plane are marked, with their pictures where they are images.
+            cmap: A color map of matplotlib instead of the coloring's own.
+            linewidth: Width of the cells' edges in points; 0 draws none. Hairlines where there are many, by default.
+            rasterized: Whether cells and edges become pixels in a PDF or SVG; by default where there are more than
+                3,000, of which vectors would weigh megabytes.
+            size: Side of a new figure in inches.
 
         Returns:
-            The axes.
+            The axes. The norms at the ends of ``"norm"``, a hundredth of the area on either side, share a color.
 
         Raises:
             BadInput: For an unknown coloring or output, too few names, or classes of outputs that are values.
@@ -484,23 +501,24 @@ class PlanePartition:
         coloring = coloring or self.coloring
         if coloring not in COLORINGS:
             raise BadInput(f"coloring: expected one of {', '.join(COLORINGS)}, got {coloring!r}")
-        called, ax = self.name_answers(names), axes_for(ax, 4.5, 4.5, sheet=False)
+        called, ax = self.name_answers(names), axes_for(ax, size, size, sheet=False)
+        style = Style(cmap, linewidth, rasterized)
         contours = self.contours(output) if coloring == "value" else None
         if contours is not None:
-            draw_bands(ax, contours.bands.cells, contours)
+            draw_bands(ax, contours.bands.cells, contours, style)
             title = f"{short(called(output), 30)} ({self.regions} regions)"
         elif coloring == "class":
             divided = self.divided_by_class()
-            draw_classes(ax, divided.cells, divided.classes.numpy(), called)
+            draw_classes(ax, divided.cells, divided.classes.numpy(), called, style)
             title = f"class ({self.regions} regions)"
         elif coloring == "norm":
-            draw_norms(ax, self.cells, self.slope_norms.numpy())
+            draw_norms(ax, self.cells, self.slope_norms.numpy(), style)
             title = "norm of the slopes within the plane"
         else:
-            draw_depths(ax, self.cells, self.depths.numpy(), self.operators)
+            draw_depths(ax, self.cells, self.depths.numpy(), self.operators, style)
             title = "operator that cut the cell last"
         ax.set_title(title, fontsize=9, parse_math=False)
-        draw_edges(ax, self.cells, "#333333" if coloring == "class" else "white")
+        draw_edges(ax, self.cells, "#333333" if coloring == "class" else "white", style)
         if contours is not None:
             draw_levels(ax, contours, self.task is Task.FIELD and self.values.shape[1] == 1)
         if boundary and self.task is Task.CLASSES:
