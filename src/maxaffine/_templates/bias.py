@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from maxaffine._graph import Dependence, Graph, Linearization, Step
-from maxaffine._network import Network
+from maxaffine._network import Network, largest
 from maxaffine._templates.layer import Layer, find_layer
 from maxaffine._templates.measuring import double
 
@@ -19,6 +19,8 @@ from maxaffine._templates.measuring import double
 class BiasReport:
     """Whether a network has offsets."""
 
+    # Whether it is proved that no operator has an offset on any of its pieces, so that f(x) = A[x] x at every x
+    # (sufficient, not necessary).
     everywhere: bool
     here: bool  # whether b[x] = 0 at every given input, so that f(x) = A[x] x there; rounding aside
     operators: tuple[str, ...]  # the operators whose own offset is not zero at some given input
@@ -95,6 +97,5 @@ def _rounding(layer: Layer, x: Any, offsets: Tensor) -> float:
     """How large the sum of offsets that cancel may be, for rounding."""
     parts: list[Tensor] = [double(part).abs() for part in layer.affine_map(x).offset_contributions().values()]
     flat = offsets.abs().reshape(len(offsets), -1)
-    worst = torch.zeros_like(flat).scatter_(1, flat.argmax(1, keepdim=True), 1)
-    terms = float(layer.terms(x, torch.arange(layer.count), worst).max())
+    terms = float(layer.terms(x, torch.arange(layer.count), largest(flat)).max())
     return layer.rounding * max(terms, float(sum(float(part.max()) for part in parts)))

@@ -91,9 +91,7 @@ class Layer:
 
     def inputs(self, x: Any) -> tuple[Tensor, ...]:
         """The floating-point inputs, the samples in front."""
-        spec = self.net.inputs
-        pairs = zip(spec.tensors(x), spec.batch_dims, strict=True)
-        return tuple(item.movedim(axis, 0) for item, axis in pairs if item.is_floating_point())
+        return self.net.inputs.fronts(self.net.inputs.tensors(x))
 
     @cached_property
     def _part(self) -> Network:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from maxaffine._drawing import Spread, html_table, spread_axes, spread_figure
+from maxaffine._graph import as_rows
 from maxaffine._network import Network
-from maxaffine._templates.comparison import array
-from maxaffine._templates.feeding import labeled_batches
-from maxaffine._templates.layer import find_classifier
+from maxaffine._progress import progress_bar
+from maxaffine._templates.layer import Layer, find_classifier
+from maxaffine._templates.result import Templates, array
 from maxaffine._templates.templates import templates
 from maxaffine.errors import BadInput
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BATCH = 256
+FORMS = (
+    "expected a data loader of batches (inputs, labels), a pair (inputs, labels) of tensors, or anything with the"
+    " fields inputs and labels"
+)
 # The templates fit the training data where their mean alignment is this many standard errors above 0. A score whose own
 # standard error is above the latter could as well be none or all.
 ERRORS, COARSEST = 2.0, 0.5
@@ -36,7 +41,9 @@ class Alignment:
     labels: Tensor  # class y of each input, (N,)
     own: Tensor  # cosine of the input with the template of its own class, (N,)
     others: Tensor  # mean cosine with the templates of the other classes, (N,)
-    ratios: Tensor
+    ratios: Tensor  # mean length of the others over the length of the own, (N,); infinite where that is zero
+    # Cosine of all C templates together, as one vector, with the optimum, (N,):
+    # (<A_y, x> - mean_c <A_c, x>) / (|x| |A| sqrt((C-1)/C)). A cosine with something that is zero counts as 0.
     alignments: Tensor
     right: Tensor  # whether the largest logit is that of the class, (N,)
     complete: bool = True  # false when Ctrl-C ended it early
@@ -166,6 +173,7 @@ class Memorization:
 
     def _error(self) -> float:
         """The standard error of 1 - test / train, where the templates fit the training data."""
+        # To first order the errors of a ratio of independent means add up in squares, each times its derivative.
         train, test = self._means()
         tested = math.nan if self.test is None else self.test.standard_error
         return math.hypot(tested / train, test * self.train.standard_error / train**2)
@@ -189,7 +197,7 @@ class Memorization:
 
 
 def memorization_spreads(found: Memorization) -> list[Spread]:
-    """The panels of the figure of a memorization, each to be drawn alone."""
+    """How each measure spreads over training and test inputs, its optimum marked: the panels of the figure."""
     parts = {"training": found.train} if found.test is None else {"training": found.train, "test": found.test}
     optimum = found.train.optimum
     panels = [
@@ -249,66 +257,144 @@ def memorization(
     layer = find_classifier(net, until, output)
     if batch_size < 1:
         raise BadInput(f"batch_size: {batch_size} is less than 1; give how many inputs are handled together")
-
-    def align(data: Any, argument: str) -> Alignment:
-        batches = labeled_batches(net, data, argument, batch_size, progress)
-        return _collect(_align(net, batches, layer.count, until, output, argument), layer.count, argument)
-
-    train = align(loader, "loader")
-    return Memorization(train, None if test is None or not train.complete else align(test, "test"))
+    train = _align(layer, loader, "loader", batch_size, progress)
+    unseen = test is not None and train.complete
+    return Memorization(train, _align(layer, test, "test", batch_size, progress) if unseen else None)
 
 
-def _align(
-    net: Network,
-    batches: Iterator[tuple[Any, Tensor]],
-    classes: int,
-    until: str | None,
-    output: int | None,
-    argument: str,
-) -> Iterator[tuple[Tensor, ...]]:
-    """Labels, own, others, ratios, alignments and right of each batch."""
-    for x, labels in batches:
-        found = templates(net, x, until=until, output=output, progress=False)
-        if len(labels) != len(found):
-            raise BadInput(f"{argument}: {len(found)} inputs and {len(labels)} labels; give one label per input")
-        y = labels.to(found.values.device)
-        low, high = int(y.min()), int(y.max())
-        if low < 0 or high >= classes:
-            raise BadInput(
-                f"{argument}: labels {low}..{high} are not all in 0..{classes - 1}; number the classes from 0"
-            )
-        quantities = _quantities(found.matches, found.norms, y)
-        yield tuple(item.cpu() for item in (y, *quantities, found.values.argmax(1) == y))
-
-
-def _quantities(cosines: Tensor, norms: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Own, others, ratios and alignments from the cosines with x and the lengths of the templates, (n, C) each."""
-    classes = cosines.shape[1]
-    own = cosines.gather(1, y[:, None])[:, 0]
-    length = norms.gather(1, y[:, None])[:, 0]
-    others = (cosines.sum(1) - own) / (classes - 1)
-    ratios = (norms.sum(1) - length) / (classes - 1) / length
-    heights = cosines * norms
-    whole = norms.norm(dim=1) * math.sqrt((classes - 1) / classes)
-    alignments = (own * length - heights.mean(1)) / whole
-    return own, others, ratios.nan_to_num(nan=math.inf, posinf=math.inf), torch.where(whole > 0, alignments, 0.0)
-
-
-def _collect(batches: Iterator[tuple[Tensor, ...]], classes: int, argument: str) -> Alignment:
-    rows: list[tuple[Tensor, ...]] = []
-    complete = True
+def _align(layer: Layer, data: Any, argument: str, batch_size: int, progress: bool | None) -> Alignment:
+    """Measure labeled data batch by batch; Ctrl-C ends it with what was measured so far."""
+    output = layer.output if layer.until is None else None
+    rows, complete = [], True
     try:
-        for row in batches:
-            rows.append(row)  # noqa: PERF402 - what came before Ctrl-C is kept
+        for x, labels in _labeled_batches(layer.net, data, argument, batch_size, progress):
+            found = templates(layer.net, x, until=layer.until, output=output, progress=False)
+            rows.append(_quantities(found, labels, argument))
     except KeyboardInterrupt:
         if not rows:
             raise
         complete = False
     if not rows:
         raise BadInput(f"{argument}: it gave no batch; give a loader that can be read once more")
-    labels, own, others, ratios, alignments, right = (torch.cat(column) for column in zip(*rows, strict=True))
-    return Alignment(classes, labels, own, others, ratios, alignments, right, complete)
+    return Alignment(layer.count, *(torch.cat(column) for column in zip(*rows, strict=True)), complete=complete)
+
+
+def _quantities(found: Templates, labels: Tensor, argument: str) -> tuple[Tensor, ...]:
+    """Labels, own, others, ratios, alignments and right of a batch."""
+    if len(labels) != len(found):
+        raise BadInput(f"{argument}: {len(found)} inputs and {len(labels)} labels; give one label per input")
+    cosines, norms, classes = found.matches, found.norms, len(found.units)
+    y = labels.to(norms.device)
+    low, high = int(y.min()), int(y.max())
+    if low < 0 or high >= classes:
+        raise BadInput(f"{argument}: labels {low}..{high} are not all in 0..{classes - 1}; number the classes from 0")
+    own, length = (item.gather(1, y[:, None])[:, 0] for item in (cosines, norms))
+    others = (cosines.sum(1) - own) / (classes - 1)
+    # A template of zero length makes any ratio to it infinite, 0 / 0 too.
+    ratios = ((norms.sum(1) - length) / (classes - 1) / length).nan_to_num(nan=math.inf, posinf=math.inf)
+    # The optimum of class y (`optimal_templates`) has sqrt((C-1)/C) at A_y and -1/sqrt(C (C-1)) at the others, times
+    # x/|x|: its product with all the templates is sqrt(C/(C-1)) (h_y - mean_c h_c) with the heights h_c = <A_c, x>/|x|.
+    heights = cosines * norms
+    whole = norms.norm(dim=1) * math.sqrt((classes - 1) / classes)
+    alignments = torch.where(whole > 0, (own * length - heights.mean(1)) / whole, 0.0)
+    return tuple(item.cpu() for item in (y, own, others, ratios, alignments, found.values.argmax(1) == y))
 
 
 def _cells(numbers: dict[str, float]) -> list[str]:
     return [f"{value:.3f}".replace("-", "−") for value in numbers.values()]
+
+
+def _labeled_batches(
+    net: Network, data: Any, argument: str, batch_size: int, progress: bool | None
+) -> Iterator[tuple[Any, Tensor]]:
+    """Labeled data batch by batch: the inputs as the network takes them, and their class numbers (n,)."""
+    if hasattr(data, "inputs") and hasattr(data, "labels"):
+        data = (data.inputs, data.labels)
+    if hasattr(data, "train") and hasattr(data, "test"):
+        raise BadInput(f"{argument}: give one part of the data set, data.train, and the other as test=data.test")
+    if not isinstance(data, Iterable) or isinstance(data, Tensor | dict | str):
+        raise BadInput(f"{argument}: {FORMS}; got {type(data).__name__}")
+    if isinstance(data, tuple | list) and _is_pair(data):
+        numbers = _class_numbers(data[1], argument)
+        batches, total = _cut(net, data[0], numbers, argument, batch_size), -(-len(numbers) // batch_size)
+    else:
+        batches = (_take_apart(net, item, argument) for item in data)
+        total = len(data) if hasattr(data, "__len__") else None  # pyright: ignore[reportArgumentType]
+    for x, labels in progress_bar(progress, argument, iterable=batches, total=total, unit="batch"):
+        yield x, _class_numbers(labels, argument)
+
+
+def _is_pair(data: tuple | list) -> bool:
+    """Whether this is (inputs, labels) itself, and no sequence of such batches."""
+    return len(data) == 2 and isinstance(data[1], Tensor)
+
+
+def _cut(net: Network, inputs: Any, labels: Tensor, argument: str, size: int) -> Iterator[tuple[Any, Tensor]]:
+    tensors = net.inputs.tensors(inputs)
+    axes = net.inputs.batch_dims
+    count = tensors[0].shape[axes[0]]
+    if count != len(labels):
+        raise BadInput(f"{argument}: {count} inputs and {len(labels)} labels; give one label per input")
+    pieces = zip(*(item.split(size, axis) for item, axis in zip(tensors, axes, strict=True)), strict=True)
+    for part, numbers in zip(pieces, labels.split(size), strict=True):
+        yield net.inputs.given(part), numbers
+
+
+def _take_apart(net: Network, item: Any, argument: str) -> tuple[Any, Tensor]:
+    if not isinstance(item, tuple | list) or len(item) < 2 or not isinstance(item[-1], Tensor):
+        raise BadInput(f"{argument}: {FORMS}; a batch was {type(item).__name__}")
+    if len(item) == 2:
+        return item[0], item[1]
+    names = net.inputs.names
+    if len(item) != len(names) + 1:
+        raise BadInput(f"{argument}: a batch has {len(item)} entries; give one for each input of {names}, and labels")
+    return net.inputs.given(item[:-1]), item[-1]
+
+
+def _class_numbers(labels: Tensor, argument: str) -> Tensor:
+    if labels.dim() != 1 or labels.is_floating_point() or labels.dtype == torch.bool:
+        raise BadInput(
+            f"{argument}: labels are class numbers of shape (n,), got {tuple(labels.shape)} {labels.dtype}; one-hot"
+            " rows become numbers with .argmax(1)"
+        )
+    return labels.long()
+
+
+def optimal_templates(x: Tensor, labels: Tensor, classes: int, budget: float = 1.0) -> Tensor:
+    """The templates with sum_c |A_c|^2 <= alpha, and no offsets, whose cross-entropy at a given input is the least.
+
+    With x of class y, A_y = sqrt((C-1) alpha / C) x/|x| and A_c = -sqrt(alpha / (C (C-1))) x/|x| for every other c: all
+    collinear with the input, the own one along it, the others against it and shorter by the factor C - 1.
+
+    Args:
+        x: Inputs (N, *in), none of them zero.
+        labels: Their classes (N,).
+        classes: Number of classes C, at least 2.
+        budget: alpha.
+
+    Returns:
+        The templates (N, C, *in).
+
+    Raises:
+        BadInput: When there is one class, an input is zero, a label is out of range, or the budget is negative.
+
+    >>> optimal_templates(torch.tensor([[3.0, 4.0]]), torch.tensor([1]), classes=2, budget=2.0)
+    tensor([[[-0.6000, -0.8000],
+             [ 0.6000,  0.8000]]])
+
+    Source: Balestriero and Baraniuk, "Mad Max: Affine Spline Insights into Deep Learning" (arXiv 1805.06576),
+    section 5, the theorem on data set memorization.
+    """
+    if classes < 2:
+        raise BadInput(f"classes: {classes} is less than 2; there is nothing to tell apart")
+    if budget < 0:
+        raise BadInput(f"budget: {budget} is negative; give at least 0")
+    if bool(((labels < 0) | (labels >= classes)).any()):
+        raise BadInput(f"labels: some are not in 0..{classes - 1}; number the classes from 0")
+    lengths = as_rows(x).norm(dim=1)
+    if not bool((lengths > 0).all()):
+        raise BadInput("x: an input is zero, and no template is collinear with it; leave it out")
+    weights = x.new_full((len(x), classes), -((budget / (classes * (classes - 1))) ** 0.5))
+    weights[torch.arange(len(x)), labels] = (budget * (classes - 1) / classes) ** 0.5
+    directions = x / lengths.reshape(-1, *[1] * (x.dim() - 1))
+    return weights.reshape(*weights.shape, *[1] * (x.dim() - 1)) * directions[:, None]

@@ -1,4 +1,4 @@
-"""Templates: the rows of A[x] for some units, and what they make of each input."""
+"""Templates: the rows of A[x] for some units, what they make of each input, of two units, and of each position."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maxaffine._drawing import Panel, html_table, panel_axes, panel_figure, png, short
+from maxaffine._drawing import Panel, axes_for, html_table, panel_axes, panel_figure, png, short
 from maxaffine._graph import as_rows, as_tuple
 from maxaffine._maps import AffineMap, OffsetContributions
 from maxaffine._network import Task, difference, require_classes, without_infinities
-from maxaffine._templates.comparison import Comparison, array, check_place
 from maxaffine._templates.measuring import blocks, double, gram, residuals
-from maxaffine._templates.positions import Positions
 from maxaffine.errors import BadInput, ExactnessError, MaxAffineError
 
 if TYPE_CHECKING:
@@ -27,8 +25,125 @@ if TYPE_CHECKING:
 
 LARGEST = 3
 COLORS = ("red", "green", "blue")
-SAMPLES, UNITS = 4, 5
+SAMPLES, UNITS, POSITIONS = 4, 5, 12  # of the tables
 HEADER = ("sample", "unit", "value", "<A, x>", "b", "|A|", "cos(A, x)")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison:
+    """A_c - A_d at each input, for a winner c and a loser d: logit_c - logit_d = <A_c - A_d, x> + b_c - b_d."""
+
+    inputs: tuple[Tensor, ...]  # the floating-point inputs, the samples in front
+    winners: tuple[str, ...]  # name of c at each input
+    losers: tuple[str, ...]  # name of d at each input
+    winning: tuple[Tensor, ...]  # A_c, (N, *in) for each floating-point input
+    losing: tuple[Tensor, ...]  # A_d, likewise
+    inner: Tensor  # <A_c - A_d, x>, (N,)
+    offsets: Tensor  # b_c - b_d, (N,)
+    task: Task | None  # what the two units answer, as in :class:`Templates`
+
+    @property
+    def margins(self) -> Tensor:
+        """By how much c is larger than d, (N,)."""
+        return self.inner + self.offsets
+
+    @property
+    def slopes(self) -> Tensor | tuple[Tensor, ...]:
+        """A_c - A_d, (N, *in); one tensor per floating-point input where there are several."""
+        parts = self._differences
+        return parts[0] if len(parts) == 1 else parts
+
+    @property
+    def shares(self) -> Tensor | tuple[Tensor, ...]:
+        """(A_c - A_d) x entry by entry, (N, *in): what each entry of the input adds to ``inner``."""
+        parts = tuple(item * x for item, x in zip(self._differences, self.inputs, strict=True))
+        return parts[0] if len(parts) == 1 else parts
+
+    @property
+    def norms(self) -> Tensor:
+        """|A_c - A_d|, (N,)."""
+        return _length(self._differences)
+
+    @property
+    def cosines(self) -> Tensor:
+        """The cosine of A_c with A_d, (N,); 0 where one of them is zero."""
+        product = sum(as_rows(double(c) * double(d)).sum(1) for c, d in zip(self.winning, self.losing, strict=True))
+        lengths = _length(self.winning) * _length(self.losing)
+        return torch.where(lengths > 0, product / lengths, torch.zeros_like(lengths))
+
+    @property
+    def distances(self) -> Tensor:
+        """|margin| / |A_c - A_d|, (N,): how far x is from c = d, as long as its region reaches so far; 0 on it."""
+        return torch.where(self.margins == 0, 0.0, self.margins.abs() / self.norms)
+
+    def plot(self, sample: int = 0, input: int = 0, share: float = 0.995, ax: Axes | None = None) -> Axes:
+        """Draw the input, both templates, their difference, and what each entry of the input adds to the margin."""
+        n = check_place(sample, len(self.winners), "sample")
+        place = check_place(input, len(self.inputs), "input")
+        c, d = self.winners[n], self.losers[n]
+        difference = self._differences[place][n]
+        margin = f"{self.inner[n]:.2f} {_with_sign(self.offsets[n], '.2f')} = {self.margins[n]:.2f}".replace("-", "−")
+        row = [
+            Panel(array(self.inputs[place][n]), "input x", "input"),
+            Panel(array(self.winning[place][n]), f"template of {c}"),
+            Panel(array(self.losing[place][n]), f"template of {d}"),
+            Panel(array(difference), f"{c} − {d}\n⟨A, x⟩ + b = {margin}", "alone"),
+            Panel(array(difference * self.inputs[place][n]), "each entry's share\nof ⟨A, x⟩", "alone"),
+        ]
+        return panel_axes(ax, [row], share)
+
+    @property
+    def _differences(self) -> tuple[Tensor, ...]:
+        return tuple(c - d for c, d in zip(self.winning, self.losing, strict=True))
+
+    def __repr__(self) -> str:
+        # No value wins over another one.
+        over, margin = ("over", "margin") if self.task in (None, Task.CLASSES) else ("minus", "difference")
+        lines = [
+            f"  {c} {over} {d}: {self.inner[n]:.4g} {_with_sign(self.offsets[n], '.4g')} = {self.margins[n]:.4g}"
+            for n, (c, d) in enumerate(zip(self.winners, self.losers, strict=True))
+        ]
+        return "\n".join([f"Comparison of {len(lines)} inputs: <A_c - A_d, x> + b_c - b_d = {margin}", *lines])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Positions:
+    """f_c(x) = sum_i <A[x]_{c,i}, x_i> + b[x]_c over the positions i of an input; made by `Templates.by_position`."""
+
+    parts: Tensor  # <A_{c,i}, x_i>, (N, K, P) in double precision
+    offsets: Tensor  # b_c, (N, K)
+    contributions: OffsetContributions  # the split of b over the operators
+    values: Tensor  # the network's own values, (N, K)
+    names: tuple[str, ...]  # names of the units, (K,)
+
+    def plot(
+        self, sample: int = 0, unit: int = 0, positions: Sequence[str] | None = None, *, ax: Axes | None = None
+    ) -> Axes:
+        """Draw the parts of one output as signed bars, the offset last; `positions` names them, e.g. by the tokens."""
+        count = self.parts.shape[-1]
+        words = [str(place) for place in range(count)] if positions is None else list(positions)
+        if len(words) != count:
+            raise BadInput(f"positions: {len(words)} for the {count} of the input; give one for each")
+        if not (0 <= sample < len(self.parts) and 0 <= unit < len(self.names)):
+            raise BadInput(
+                f"sample, unit: there is no unit {unit} of sample {sample}; there are {self.parts.shape[:2]}"
+            )
+        axes = axes_for(ax, max(4.0, 0.28 * count), 2.8, sheet=False)
+        heights = [*self.parts[sample, unit].tolist(), float(self.offsets[sample, unit])]
+        axes.bar(range(count + 1), heights, color=["C3" if height < 0 else "C0" for height in heights])
+        axes.set_xticks(range(count + 1), [*words, "b"])
+        axes.axhline(0, color="0.3", linewidth=0.8)
+        axes.set_title(f"{short(self.names[unit], 40)}: {sum(heights):.3g}")
+        return axes
+
+    def __repr__(self) -> str:
+        return f"Positions: {self.parts.shape[-1]} of {len(self.names)} units at {len(self.parts)} inputs, and b"
+
+    def _repr_html_(self) -> str:
+        order = self.parts[0, 0].abs().argsort(descending=True)[:POSITIONS].tolist()
+        rows = "".join(f"<tr><td>{place}</td><td>{float(self.parts[0, 0, place]):.4g}</td></tr>" for place in order)
+        head = f"<p>{escape(repr(self))}; the largest of {escape(self.names[0])} at the first input:</p>"
+        return f"{head}<table><tr><th>position</th><th>⟨A, x⟩</th></tr>{rows}</table>"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -363,3 +478,24 @@ def _channels(row: Sequence[Panel]) -> list[list[Panel]]:
         [Panel(panel.array[number], f"{panel.words}\n{name}", panel.role) for panel in row]
         for number, name in enumerate(names)
     ]
+
+
+def check_place(place: int, count: int, argument: str) -> int:
+    """A place among ``count``, counted from either end, as one from the beginning."""
+    if not -count <= place < count:
+        raise BadInput(f"{argument}: {place} is not one of the {count} places; the first is 0")
+    return place % count
+
+
+def array(tensor: Tensor) -> np.ndarray:
+    """The numbers of a tensor."""
+    return double(tensor.detach()).cpu().numpy()
+
+
+def _length(parts: tuple[Tensor, ...]) -> Tensor:
+    return torch.stack([as_rows(double(part)).norm(dim=1) for part in parts]).norm(dim=0)
+
+
+def _with_sign(value: Tensor, form: str) -> str:
+    number = float(value)
+    return f"{'+' if number >= 0 else '-'} {abs(number):{form}}"
