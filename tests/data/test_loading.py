@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from maxaffine._data import NAMES, load, load_part, named
+from maxaffine._data import NAMES, load, load_part, loading
 from maxaffine.errors import BadInput, DataError
 
 from .test_idx import write_mnist_like
@@ -51,14 +51,14 @@ def test_fashion_mnist_from_the_environment(tmp_path, monkeypatch, inner):
 
 def test_absent_fashion_mnist_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.delenv("MAXAFFINE_DATA", raising=False)
-    monkeypatch.setattr(named, "_DEBIAN_FOLDER", tmp_path / "absent")
+    monkeypatch.setattr(loading, "_DEBIAN_FOLDER", tmp_path / "absent")
     with pytest.raises(DataError, match="apt-get install dataset-fashion-mnist.*MAXAFFINE_DATA"):
         load("fashion-mnist")
     with pytest.raises(DataError, match="no IDX files in"):
         load("fashion-mnist", folder=tmp_path)
 
 
-@pytest.mark.skipif(not named._DEBIAN_FOLDER.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
+@pytest.mark.skipif(not loading._DEBIAN_FOLDER.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
 def test_the_real_fashion_mnist(monkeypatch):
     monkeypatch.delenv("MAXAFFINE_DATA", raising=False)
     data = load("fashion-mnist")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
-from maxaffine._learning.gram import squared_cosines, squared_products
+from maxaffine._learning.orthogonal_templates import squared_cosines, squared_products
 from tests.learning.oracles import pair_sum
 
 MEASURES = {"products": squared_products, "cosines": squared_cosines}

@@ -7,10 +7,9 @@
 from __future__ import annotations
 
 from .dataset import DataSet, Split, split_by_class, without_classes
-from .idx import read_idx
+from .files import read_idx
 from .images import ImageFiles
-from .loading import load, load_part
-from .named import NAMES
+from .loading import NAMES, load, load_part
 from .single import read_input
 
 __all__ = [

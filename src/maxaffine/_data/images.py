@@ -20,8 +20,7 @@ from torch.utils.data import Dataset
 from .._files import checksum
 from .._progress import progress_bar
 from ..errors import BadInput, DataError
-from .dataset import UNLABELED, DataSet, Split, printable, split_by_class
-from .names import read_names, renumbering
+from .dataset import UNLABELED, DataSet, Split, printable, read_names, renumbering, split_by_class
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture

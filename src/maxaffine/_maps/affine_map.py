@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from math import ceil, prod
@@ -14,7 +15,6 @@ from torch import Tensor
 from maxaffine._drawing import Panel, panel_axes
 from maxaffine._graph import Dependence, Graph, all_finite, as_tuple, refuse_overflow
 from maxaffine._maps.block import Block, axis_of
-from maxaffine._maps.memory import is_shortage, memory, too_large
 from maxaffine._maps.offsets import OffsetContributions
 from maxaffine.errors import BadInput, MaxAffineError, ShapeMismatch
 
@@ -279,13 +279,13 @@ class AffineMap:
         size = self.batch * prod(self.out_shape) * sum(map(prod, self.in_shapes)) * like.element_size()
         shapes = [(self.batch, *self.out_shape, *shape) for shape in self.in_shapes]
         if size > (memory(like.device) or size):
-            raise too_large(shapes, size, like.device)
+            raise _too_large(shapes, size, like.device)
         try:
             return self._all_rows()
         except (MemoryError, RuntimeError) as error:
-            if not is_shortage(error):
+            if not _is_shortage(error):
                 raise
-            raise too_large(shapes, size, like.device) from error
+            raise _too_large(shapes, size, like.device) from error
 
     def _all_rows(self) -> Tensor | tuple[Tensor, ...]:
         if len(self._floating) == 1 and len(self._wanted) > 2 * prod(self.in_shapes[0]):
@@ -424,3 +424,29 @@ def _check_outputs(outputs: Sequence[int] | Tensor, count: int) -> Tensor:
     if int(chosen.min()) < 0 or int(chosen.max()) >= count:
         raise BadInput(f"outputs: unit numbers must lie in 0..{count - 1}, got {chosen.tolist()}")
     return chosen
+
+
+def memory(device: torch.device) -> int | None:
+    """Bytes that the device has in all, where it says so."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if device.type == "cpu" else None
+    except (AttributeError, ValueError, OSError):  # not everywhere
+        return None
+
+
+def _too_large(shapes: list[tuple[int, ...]], size: int, device: torch.device) -> BadInput:
+    """The error that slopes do not fit."""
+    named = " and ".join(map(str, shapes))
+    return BadInput(
+        f"slopes: A of shape {named} takes {size} bytes ({size / 2**30:,.1f} GiB), more than there is on {device}; take"
+        " its rows in blocks from rows(), keep some outputs with outputs=, or ask for A v and A^T u alone with mv()"
+        " and rmv()"
+    )
+
+
+def _is_shortage(error: BaseException) -> bool:
+    """Whether an error is one of too little memory, which torch raises under several names."""
+    names = ("can't allocate memory", "out of memory", "not enough memory", "Storage size calculation overflowed")
+    return isinstance(error, MemoryError) or any(name in str(error) for name in names)
