@@ -84,14 +84,7 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
         return Split(self.inputs[indices], self.labels[indices])
 
     def marks(self, indices: slice) -> np.ndarray:
-        """One number per input by which a changed one is noticed: a CRC-32 of its label and its numbers.
-
-        Args:
-            indices: Which, n of them.
-
-        Returns:
-            (n,) uint32.
-        """
+        """One number per input by which a changed one is noticed, (n,) uint32: a CRC-32 of its label and numbers."""
         inputs, labels = (item[indices].detach().cpu().contiguous().numpy() for item in (self.inputs, self.labels))
         sums = [checksum(label, row) for row, label in zip(inputs, labels, strict=True)]
         return np.array(sums, dtype=np.uint32)

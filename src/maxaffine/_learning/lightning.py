@@ -49,15 +49,7 @@ class OrthogonalTemplatesCallback(Callback):
         self._wrapper: Callable[..., Any] | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Wrap the training step.
-
-        Args:
-            trainer: The trainer.
-            pl_module: The module that is fitted.
-
-        Raises:
-            BadInput: It optimizes by hand, or has no such module.
-        """
+        """Wrap the training step; refuse a module that optimizes by hand, or has no such part."""
         if not pl_module.automatic_optimization:
             raise BadInput(
                 "pl_module: it optimizes by hand, where nothing uses the loss that training_step returns; add "

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maxaffine._chunks import slices
 from maxaffine._drawing import Panel, panel_axes
-from maxaffine._graph import Dependence, Graph, all_finite, as_tuple, refuse_overflow
-from maxaffine._maps.block import Block, axis_of
-from maxaffine._maps.offsets import OffsetContributions
+from maxaffine._graph import BatchAxis, Dependence, Graph, Linearization, all_finite, as_tuple, refuse_overflow
 from maxaffine.errors import BadInput, MaxAffineError, ShapeMismatch
 
 if TYPE_CHECKING:
@@ -94,12 +93,18 @@ class AffineMap:
 
     @cached_property
     def slopes(self) -> Tensor | tuple[Tensor, ...]:
-        """A[x], (N, *out, *in); one tensor per floating-point input where there are several.
-
-        Raises:
-            BadInput: When they are larger than memory: says how large, and what to ask for instead.
-        """
-        return self._slopes()
+        """A[x], (N, *out, *in); one tensor per floating-point input where there are several."""
+        like = self._inputs[0]
+        size = self.batch * prod(self.out_shape) * sum(map(prod, self.in_shapes)) * like.element_size()
+        shapes = [(self.batch, *self.out_shape, *shape) for shape in self.in_shapes]
+        if size > (memory(like.device) or size):
+            raise _too_large(shapes, size, like.device)
+        try:
+            return self._build()
+        except (MemoryError, RuntimeError) as error:
+            if not _is_shortage(error):
+                raise
+            raise _too_large(shapes, size, like.device) from error
 
     def rows(self) -> Iterator[tuple[Tensor, ...]]:
         """The rows of A in blocks that fit in memory: per floating-point input a tensor (N, rows, *in)."""
@@ -155,10 +160,8 @@ class AffineMap:
         if u.shape != (self.batch, *self.out_shape):
             raise ShapeMismatch(f"u: shape {tuple(u.shape)}, expected {(self.batch, *self.out_shape)}")
         full = self._scatter(u.to(self.value).reshape(self.batch, -1))
-        parts, start = [], 0
-        for block in self._blocks():
-            parts.append(block.pull(full[None, start : start + block.batch]))
-            start += block.batch
+        pairs = zip(self._blocks(), full.split(self._samples_at_once), strict=True)
+        parts = [block.pull(part[None]) for block, part in pairs]
         joined = tuple(torch.cat([item[:, 0] for item in items]) for items in zip(*parts, strict=True))
         return joined[0] if len(joined) == 1 else joined
 
@@ -273,21 +276,8 @@ class AffineMap:
                 pieces.setdefault(name, []).append(torch.cat(rows).T.reshape(-1, *self.out_shape))
         return OffsetContributions({n: torch.cat(p) for n, p in pieces.items()}, torch.zeros_like(self.value))
 
-    def _slopes(self) -> Tensor | tuple[Tensor, ...]:
-        """All of A, once it is known to fit."""
-        like = self._inputs[0]
-        size = self.batch * prod(self.out_shape) * sum(map(prod, self.in_shapes)) * like.element_size()
-        shapes = [(self.batch, *self.out_shape, *shape) for shape in self.in_shapes]
-        if size > (memory(like.device) or size):
-            raise _too_large(shapes, size, like.device)
-        try:
-            return self._all_rows()
-        except (MemoryError, RuntimeError) as error:
-            if not _is_shortage(error):
-                raise
-            raise _too_large(shapes, size, like.device) from error
-
-    def _all_rows(self) -> Tensor | tuple[Tensor, ...]:
+    def _build(self) -> Tensor | tuple[Tensor, ...]:
+        """All of A: row by row, or column by column where there are far fewer inputs than outputs."""
         if len(self._floating) == 1 and len(self._wanted) > 2 * prod(self.in_shapes[0]):
             return self._columns()
         whole = self._rows_of(self._wanted)
@@ -309,7 +299,7 @@ class AffineMap:
         most = max(1, min(count, self._chunk_bytes // max(per_row, 1)))
         return ceil(count / ceil(count / most)) if count else 1
 
-    def _blocks(self) -> Iterator[Block]:
+    def _blocks(self) -> Iterator[_Block]:
         """The batch block by block; a single block is kept, several are made anew on each pass."""
         if self._samples_at_once >= self.batch:
             yield self._only
@@ -318,12 +308,12 @@ class AffineMap:
             yield self._block(part, number * self._samples_at_once)
 
     @cached_property
-    def _only(self) -> Block:
+    def _only(self) -> _Block:
         return self._block(self._inputs, 0)
 
-    def _block(self, inputs: Sequence[Tensor], first: int) -> Block:
+    def _block(self, inputs: Sequence[Tensor], first: int) -> _Block:
         """The block that begins with sample ``first``; where an operator overflows there is none."""
-        block = Block(self._graph, inputs)
+        block = _Block(self._graph, inputs)
         if not all_finite(block.value):
             refuse_overflow(self._graph, inputs, first)
         return block
@@ -335,39 +325,30 @@ class AffineMap:
 
     def _rows_of(self, wanted: Tensor) -> tuple[Tensor, ...]:
         """The wanted rows of A: per floating-point input a tensor (N, rows, *in)."""
-        step = self._rows_at_once(len(wanted))
-        like = self._inputs[0]
         if not len(wanted):
             return tuple(self.value.new_zeros(self.batch, 0, *shape) for shape in self.in_shapes)
-        whole: tuple[Tensor, ...] = ()
-        first = 0
-        for block in self._blocks():
-            for start in range(0, len(wanted), step):
-                parts = block.rows(wanted[start : start + step])
+        step, whole = self._rows_at_once(len(wanted)), ()
+        for block, samples in zip(self._blocks(), slices(self.batch, self._samples_at_once), strict=True):
+            for part in slices(len(wanted), step):
+                rows = tuple(block.rows(wanted[part]))
                 if block.batch == self.batch and step >= len(wanted):
-                    return tuple(parts)
-                if not whole:
-                    shapes = [(self.batch, len(wanted), *part.shape[2:]) for part in parts]
-                    whole = tuple(torch.empty(shape, dtype=parts[0].dtype, device=like.device) for shape in shapes)
-                for item, part in zip(whole, parts, strict=True):
-                    item[first : first + block.batch, start : start + step] = part
-            first += block.batch
+                    return rows
+                # Filled block by block: joined at the end, all blocks and the whole would be in memory together.
+                whole = whole or tuple(item.new_empty(self.batch, len(wanted), *item.shape[2:]) for item in rows)
+                for item, own in zip(whole, rows, strict=True):
+                    item[samples, part] = own
         return whole
 
     def _columns(self) -> Tensor:
         """A column by column, by A e_d: less work than row by row where there are fewer inputs than outputs."""
         number, shape = self._floating[0], self.in_shapes[0]
-        place = self._graph.inputs.index(number)
-        if not prod(shape):
-            return self.value.new_zeros(self.batch, *self.out_shape, *shape)
-        points, columns = list(self._inputs), []
-        for entry in range(prod(shape)):
-            unit = torch.zeros(self.batch, prod(shape), dtype=points[place].dtype, device=points[place].device)
-            unit[:, entry] = 1
-            front = unit.reshape(self.batch, *shape)
-            points[place] = axis_of(self._graph, number).from_front(front, self._inputs[place].shape)
-            columns.append(self._push(points, offset=False))
-        return torch.stack(columns, -1).reshape(self.batch, *self.out_shape, *shape)
+        place, axis = self._graph.inputs.index(number), axis_of(self._graph, number)
+        points, columns = list(self._inputs), [self.value.new_zeros(self.batch, *self.out_shape, 0)]
+        for unit in torch.eye(prod(shape), dtype=points[place].dtype, device=points[place].device):
+            front = unit.repeat(self.batch, 1).reshape(self.batch, *shape)
+            points[place] = axis.from_front(front, self._inputs[place].shape)
+            columns.append(self._push(points, offset=False).unsqueeze(-1))
+        return torch.cat(columns, -1).reshape(self.batch, *self.out_shape, *shape)
 
     def _push(self, points: Sequence[Tensor], offset: bool) -> Tensor:
         pairs = zip(self._blocks(), self._split(points), strict=True)
@@ -400,6 +381,31 @@ class AffineMap:
     def __repr__(self) -> str:
         shapes = ", ".join(str(tuple(shape)) for shape in self.in_shapes)
         return f"AffineMap(batch={self.batch}, in={shapes}, out={self.out_shape}, {self._inputs[0].dtype})"
+
+
+class OffsetContributions(dict[str, Tensor]):
+    """b[x] = sum over operators l of (what follows l at x) b_l, by operator name.
+
+    Adding up all contributions gives the offsets b[x] exactly, up to rounding (Mad Max, Balestriero and Baraniuk
+    2018, section 3.1).
+
+    Args:
+        parts: Operator name to its contribution (N, *out).
+        zero: A zero of shape (N, *out), the sum where no operator has an offset.
+    """
+
+    def __init__(self, parts: dict[str, Tensor], zero: Tensor) -> None:
+        super().__init__(parts)
+        self._zero = zero
+
+    def sum(self) -> Tensor:
+        """The offsets b[x], (N, *out)."""
+        # Not added in place: a part is of another type where the output is true or false.
+        return sum(self.values(), start=self._zero.clone())
+
+    def __repr__(self) -> str:
+        rows = "\n".join(f"  {name}: mean |b| {part.abs().mean():.4g}" for name, part in self.items())
+        return f"OffsetContributions({len(self)} operators)\n{rows}"
 
 
 class Transposed:
@@ -450,3 +456,61 @@ def _is_shortage(error: BaseException) -> bool:
     """Whether an error is one of too little memory, which torch raises under several names."""
     names = ("can't allocate memory", "out of memory", "not enough memory", "Storage size calculation overflowed")
     return isinstance(error, MemoryError) or any(name in str(error) for name in names)
+
+
+def axis_of(graph: Graph, number: int) -> BatchAxis:
+    """Where a value keeps its samples."""
+    return graph.values[number].batch or BatchAxis()
+
+
+class _Block:
+    """The affine map of a graph with one output at some inputs."""
+
+    def __init__(self, graph: Graph, inputs: Sequence[Tensor]) -> None:
+        self._graph = graph
+        self._local = Linearization(graph, inputs)
+        self._axis = axis_of(graph, graph.outputs[0])
+        self._units = graph.values[graph.outputs[0]].units
+
+    @property
+    def value(self) -> Tensor:
+        """The output (N, *units)."""
+        return self._axis.to_front(self._local.outputs[0])
+
+    @property
+    def batch(self) -> int:
+        """Number of samples."""
+        return self.value.shape[0]
+
+    def push(self, points: Sequence[Tensor], offset: bool) -> Tensor:
+        """A v, or A v + b, (N, *units)."""
+        return self._axis.to_front(self._local.push(points, offset)[0])
+
+    def pull(self, front: Tensor) -> list[Tensor]:
+        """A^T u for rows of weights (rows, N, all units): per floating-point input a tensor (N, rows, *in)."""
+        pulled = self._local.pull([self._cotangent(front)])
+        found = []
+        for number in self._graph.inputs:
+            value = self._graph.values[number]
+            if number in pulled:
+                found.append(axis_of(self._graph, number).to_front(pulled[number], lead=1).transpose(0, 1))
+            elif value.dependence is Dependence.AFFINE:
+                found.append(self.value.new_zeros(self.batch, len(front), *value.units))
+        return found
+
+    def rows(self, wanted: Tensor) -> list[Tensor]:
+        """The rows of A for the wanted units, as :meth:`pull` gives them."""
+        return self.pull(self._one_hot(wanted))
+
+    def contributions(self, wanted: Tensor) -> dict[str, Tensor]:
+        """What each operator's offset adds to the wanted units, (rows, N)."""
+        return self._local.contributions([self._cotangent(self._one_hot(wanted))])
+
+    def _one_hot(self, wanted: Tensor) -> Tensor:
+        front = self.value.new_zeros(len(wanted), 1, prod(self._units))
+        front[torch.arange(len(wanted)), 0, wanted] = 1
+        return front.expand(-1, self.batch, -1)
+
+    def _cotangent(self, front: Tensor) -> Tensor:
+        shaped = front.reshape(*front.shape[:2], *self._units)
+        return self._axis.from_front(shaped, self._local.outputs[0].shape, lead=1)

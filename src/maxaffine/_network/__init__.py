@@ -1,7 +1,6 @@
 """Network, the captured network, and its check against the user's untouched module."""
 
-from maxaffine._network.changes import PARTS, changed_attributes, same
-from maxaffine._network.copying import FAILURES, copy_module
+from maxaffine._network.copying import FAILURES, PARTS, changed_attributes, copy_module, same
 from maxaffine._network.inputs import InputSpec
 from maxaffine._network.network import Ending, Network
 from maxaffine._network.rerun import foreign, rerun, run_on_copies

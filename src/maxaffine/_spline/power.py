@@ -18,15 +18,19 @@ MOST_CELLS = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class PowerDiagram:
-    r"""M centers with squared radii; a point belongs to the cell whose power distance to it is smallest."""
+    """M centers with squared radii; a point belongs to the cell of least power distance |x - c_m|^2 - rho_m."""
 
     centers: Tensor  # c, (M, D), floating point
     squared_radii: Tensor  # rho, (M,), of the same dtype and device
-    codes: Tensor | None = None
+    # With equal radii the cells are the Voronoi cells of the centers; a squared radius may be negative, and -inf marks
+    # an empty cell.
+    codes: Tensor | None = None  # the code that each cell bears, (M, units); None for a diagram of no spline
+    # (rho - |c|^2) / 2, (M,), what the cells are told apart by; computed by default. A spline hands over its own, from
+    # which rounding |c|^2 has taken nothing away.
     offsets: Tensor | None = None
 
     def __post_init__(self) -> None:
-        """Check that the fields belong together; the class documents what they must be."""
+        """Check that the fields belong together."""
         centers, radii = self.centers, self.squared_radii
         cells = (len(centers),)
         if centers.ndim != 2 or radii.shape != cells or (self.offsets is not None and self.offsets.shape != cells):
@@ -51,6 +55,7 @@ class PowerDiagram:
 
 def unit_diagram(slopes: Tensor, offsets: Tensor, present: Tensor | None, unit: int) -> PowerDiagram:
     """The cells of one unit, one per piece."""
+    # 2 (<c_r, x> + B_r) = |x|^2 - (|x - c_r|^2 - rho_r) with rho_r = |c_r|^2 + 2 B_r: the piece that wins is the cell.
     units, pieces, _ = slopes.shape
     if not 0 <= unit < units:
         raise BadInput(f"unit: {unit} is not one of them; give a number from 0 to {units - 1}")
@@ -70,6 +75,9 @@ def layer_diagram(slopes: Tensor, offsets: Tensor, present: Tensor | None, codes
         raise BadInput(f"codes: some are not in 0..{pieces - 1}; use codes returned by codes(x)")
     if present is not None and not bool(present.gather(1, codes.T).all()):
         raise BadInput("codes: a piece is not present in its unit; use codes returned by codes(x)")
+    # A sum of maxima is the maximum over all combinations: the layer's pieces are sums of one piece of each unit.
+    # Balestriero, Cosentino, Aazhang, Baraniuk, The Geometry of Deep Networks: Power Diagram Subdivision (2019),
+    # arXiv 1905.08443.
     selected = F.one_hot(codes, pieces).to(slopes.dtype).flatten(1)
     centers, heights = selected @ slopes.flatten(0, 1), selected @ offsets.flatten()
     return PowerDiagram(centers, centers.square().sum(1) + 2 * heights, codes, heights)

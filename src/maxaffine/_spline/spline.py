@@ -20,15 +20,10 @@ from maxaffine.errors import BadInput, ShapeMismatch
 
 @dataclass(frozen=True, eq=False)
 class LocalMap:
-    """The affine map that a spline equals at each input: S(x) = A[x] x + B[x].
+    """The affine map that a spline equals at each input: S(x) = A[x] x + B[x]."""
 
-    Attributes:
-        slopes: A[x], (N, K, D).
-        offsets: B[x], (N, K).
-    """
-
-    slopes: Tensor
-    offsets: Tensor
+    slopes: Tensor  # A[x], (N, K, D)
+    offsets: Tensor  # B[x], (N, K)
 
 
 class MaxAffineSpline(nn.Module):
@@ -130,11 +125,7 @@ class MaxAffineSpline(nn.Module):
         return self.slopes.shape[2]
 
     def extra_repr(self) -> str:
-        """Sizes for `repr`.
-
-        Returns:
-            One line.
-        """
+        """Sizes for `repr`, in one line."""
         return f"units={self.units}, pieces={self.pieces}, in_features={self.in_features}"
 
     def _scores(self, x: Tensor) -> Tensor:
@@ -148,25 +139,11 @@ class MaxAffineSpline(nn.Module):
         return scores if self.present is None else scores.masked_fill(~self.present, -torch.inf)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Value S(x)_k = max_r <A[k, r], x> + B[k, r].
-
-        Args:
-            x: inputs, (N, D).
-
-        Returns:
-            Values, (N, K).
-        """
+        """The values S(x)_k = max_r <A[k, r], x> + B[k, r], (N, K), at inputs x (N, D)."""
         return self._compete(self._scores(x)).max(dim=2).values
 
     def codes(self, x: Tensor) -> Tensor:
-        """Code q(x)_k: the piece that wins, the lowest one in a tie of the scores as computed; see `certain`.
-
-        Args:
-            x: inputs, (N, D).
-
-        Returns:
-            Codes, (N, K) int64.
-        """
+        """The piece q(x)_k that wins, (N, K) int64, at inputs (N, D): the lowest in a tie of the computed scores."""
         with torch.no_grad():
             return self._compete(self._scores(x)).max(dim=2).indices
 
@@ -191,14 +168,7 @@ class MaxAffineSpline(nn.Module):
             return is_decided(x, self.slopes, self.offsets, self._compete(self._scores(x)))
 
     def vq_matrix(self, x: Tensor) -> Tensor:
-        """The codes as one-hot rows, Q(x)[k, r] = 1 exactly where r = q(x)_k.
-
-        Args:
-            x: inputs, (N, D).
-
-        Returns:
-            Zeros and ones in the dtype of the slopes, (N, K, R).
-        """
+        """The codes as one-hot rows of the slopes' dtype, (N, K, R): Q(x)[k, r] = 1 exactly where r = q(x)_k."""
         return F.one_hot(self.codes(x), self.pieces).to(self.slopes.dtype)
 
     def affine_map(self, x: Tensor) -> LocalMap:

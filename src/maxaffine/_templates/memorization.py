@@ -105,13 +105,7 @@ class Memorization:
 
     @property
     def standard_error(self) -> float:
-        """The standard error of ``score`` over the inputs, of first order, the network held fixed.
-
-        NaN for one input, and where the score cannot be told.
-
-        Raises:
-            BadInput: When no test data was given.
-        """
+        """The standard error of ``score`` over the inputs, the network held fixed; NaN where that is NaN."""
         return math.nan if self.reason else self._error()
 
     @property

@@ -359,15 +359,7 @@ class Templates:
         return Positions(parts, self.offsets, self.contributions, self.values, self.names)
 
     def largest(self, sample: int, count: int = LARGEST) -> list[int]:
-        """Places of the largest units of a sample, the largest first; of values, which do not compete, the first ones.
-
-        Args:
-            sample: Number of the sample.
-            count: How many.
-
-        Returns:
-            At most ``count`` places.
-        """
+        """Places of the largest units of a sample, in order; of values, which do not compete, the first ones."""
         if self.task not in (None, Task.CLASSES):
             return list(range(len(self.units)))[:count]
         return self.values[sample].argsort(descending=True, stable=True)[:count].tolist()
@@ -402,17 +394,7 @@ class Templates:
         )
 
     def place(self, unit: SupportsIndex | str) -> int:
-        """Where a unit stands among the chosen ones.
-
-        Args:
-            unit: Its flat number, or its name.
-
-        Returns:
-            Its place.
-
-        Raises:
-            BadInput: When it is not among them, or several have its name.
-        """
+        """Where a unit, given by its flat number or its name, stands among the chosen ones."""
         known = self.names if isinstance(unit, str) else self.units
         if unit not in known:
             few = ", ".join(map(str, known[:12])) + (", ..." if len(known) > 12 else "")
@@ -423,14 +405,7 @@ class Templates:
         return known.index(unit)
 
     def rows_at(self, places: Tensor) -> tuple[Tensor, ...]:
-        """One template per input of the batch.
-
-        Args:
-            places: Place of the unit among the chosen ones, (N,).
-
-        Returns:
-            Per floating-point input (N, *in).
-        """
+        """One template per input, of the unit at its place (N,): per floating-point input (N, *in)."""
         one_hot = torch.zeros(self.values.shape, dtype=self.inputs[0].dtype, device=self.inputs[0].device)
         one_hot.scatter_(1, places.to(one_hot.device)[:, None], 1)
         return as_tuple(self.affine_map.rmv(one_hot))

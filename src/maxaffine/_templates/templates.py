@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -132,24 +132,8 @@ def _check(layer: Layer, x: Any, units: Sequence[int], values: Tensor, measured:
     return bound
 
 
-class LayerTemplates(Mapping[str, Templates]):
-    """Templates by layer, in running order.
-
-    Args:
-        found: Layer name to its templates.
-    """
-
-    def __init__(self, found: Mapping[str, Templates]) -> None:
-        self._found = dict(found)
-
-    def __getitem__(self, layer: str) -> Templates:
-        return self._found[layer]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._found)
-
-    def __len__(self) -> int:
-        return len(self._found)
+class LayerTemplates(dict[str, Templates]):
+    """Templates by layer name, in running order."""
 
     def plot(self, sample: int = 0, share: float = 0.995, ax: Axes | None = None) -> Axes:
         """Draw one input and, in a row for each layer, the templates of its largest units; each row has its own scale.
