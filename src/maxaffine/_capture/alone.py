@@ -1,18 +1,20 @@
-"""Whether the samples of a batch have together what each of them has alone, and where a module's outputs keep them."""
+"""Single samples: whether the samples of a batch have together what each has alone, and where outputs keep them."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Iterator, Sequence
 from math import prod
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.fx import Interpreter, Node
 
-from maxaffine._capture.batch import prime
+from maxaffine._capture.batch import prime, splits
 from maxaffine._capture.call import leaves
 from maxaffine._capture.export import ONE_SIZE, ONE_SIZE_CURE, Traced, untouched, user_frame
-from maxaffine._capture.single import agree, run_traced
 from maxaffine._graph import BatchAxis
 from maxaffine._network import FAILURES, InputSpec, run_on_copies
 from maxaffine.errors import CaptureError, first_line
@@ -25,6 +27,12 @@ OTHER = (
     " cannot be told apart. Cure: write shapes with x.shape[0] or -1 in place of the number, and check that batch_dim="
     " is the axis of the samples"
 )
+DIFFERENT = (
+    "model: it gives a single sample another output than several traced at once, so it has no graph that holds for any"
+    " number of samples: a branch on x.shape[0], or Python's own random numbers? Cure: let every number of samples, and"
+    " every call, take the same way"
+)
+ANOTHER = 0x5EED  # random numbers that are not those of the trace
 FEW = (3, 2)
 MOST = 64  # numbers in the graph up to which the largest batch is beyond them
 MOST_NUMBERS = 2**22  # in the largest batch
@@ -33,21 +41,10 @@ MOST_NUMBERS = 2**22  # in the largest batch
 def output_axes(
     model: nn.Module, alone: Traced | None, spec: InputSpec, example: tuple[Tensor, ...], where: str
 ) -> tuple[tuple[BatchAxis, int] | None, ...]:
-    """Compare a module with the graph of one of its samples, on the example and on batches of other numbers of samples.
-
-    Args:
-        model: The user's module, left as it is.
-        alone: The traced graph of one sample; None where there is none, so that the module itself takes its place.
-        spec: What the module takes.
-        example: The inputs given at capture.
-        where: Where the number of samples is fixed, for the message.
-
-    Returns:
-        Where each output keeps its samples, and its number of axes; None for an output that is the same for all.
-
-    Raises:
-        CaptureError: When they differ, or the module runs for no number of samples but one, or for no single one.
-    """
+    """Where each output keeps its samples, and its number of axes; None for an output that is the same for all."""
+    # A module whose code fixes the number of samples shows nothing of any other: it is run on the example and on
+    # batches of other sizes, and each sample must have there what the graph of one sample (or, where there is none, the
+    # module) gives it alone. An axis counts if it fits every time.
     names = spec.names if spec.keyword else ()
     axes: tuple[tuple[BatchAxis, int] | None, ...] | None = None
     with untouched(model), torch.no_grad(), torch.compiler.set_stance("force_eager"):
@@ -57,7 +54,8 @@ def output_axes(
                 together = run_on_copies(model, batch, names)
             except FAILURES:
                 continue
-            singles = _singles(model, alone, samples_of(batch, spec.batch_dims), names, where)
+            parts = (item.split(1, axis) for item, axis in zip(batch, spec.batch_dims, strict=True))
+            singles = _singles(model, alone, zip(*parts, strict=True), names, where)
             found = [_axes_of(whole, own) for whole, own in zip(together, zip(*singles, strict=True), strict=True)]
             shared = found if axes is None else [[a for a in own if a == b] for own, b in zip(found, axes, strict=True)]
             if not all(shared):
@@ -83,23 +81,12 @@ def _singles(
 def check_other_sizes(
     model: nn.Module, spec: InputSpec, example: tuple[Tensor, ...], few: tuple[Tensor, ...], failure: CaptureError
 ) -> None:
-    """Say of a module that could not be traced with a few samples that it takes the example's number only, if it does.
-
-    Args:
-        model: The user's module, left as it is.
-        spec: What it takes.
-        example: The inputs given at capture.
-        few: The samples that it could not be traced with.
-        failure: Why not.
-
-    Raises:
-        CaptureError: When the module runs on the example and not on those.
-    """
+    """Say of a module that no few samples could trace that it takes the example's number only, if it does."""
     names = spec.names if spec.keyword else ()
     own, count = (items[0].shape[spec.batch_dims[0]] for items in (example, few))
     with untouched(model), torch.no_grad():
         try:
-            run_on_copies(model, tuple(item.detach() for item in example), names)
+            run_on_copies(model, example, names)
         except FAILURES:
             return
         try:
@@ -110,13 +97,9 @@ def check_other_sizes(
             raise CaptureError(OTHER.format(own=own, count=count, error=first_line(error), where=where)) from failure
 
 
-def samples_of(batch: Sequence[Tensor], dims: Sequence[int]) -> Iterator[tuple[Tensor, ...]]:
-    """Each sample of a batch, as a batch of one."""
-    return zip(*(item.split(1, axis) for item, axis in zip(batch, dims, strict=True)), strict=True)
-
-
 def _batches(alone: Traced | None, spec: InputSpec, example: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
     """Batches of distinct samples, of a few, of more than any small number in the graph; then the example itself."""
+    # What the code does for a number of samples that is written in it, a larger number shows.
     nodes = alone.nodes if alone else ()
     written = [abs(i) for node in nodes for i in leaves([node.args]) if type(i) is int and abs(i) < MOST]
     room = MOST_NUMBERS // max(1, max(prod(units) for units in spec.units))
@@ -138,25 +121,64 @@ def _distinct(example: Tensor, axis: int, count: int) -> Tensor:
 
 def _axes_of(together: Any, singles: Sequence[Any]) -> list[tuple[BatchAxis, int] | None]:
     """Where an output may keep its samples, so that each has what it has alone."""
-    if all(agree([together], [one]) for one in singles) and _shape(together) == _shape(singles[0]):
+    if all(_match(together, one) for one in singles) and _shape(together) == _shape(singles[0]):
         return [None]
     if not isinstance(together, Tensor) or not isinstance(singles[0], Tensor):
         return []
-    count = len(singles)
-    found: list[tuple[BatchAxis, int] | None] = []
-    for dim, size in enumerate(together.shape):
-        rest = size // count if size % count == 0 else 0
-        for outer in (number for number in range(1, rest + 1) if rest % number == 0):
-            axis = BatchAxis(dim, outer, rest // outer)
-            front = axis.to_front(together)
-            if front[0].numel() == singles[0].numel() and all(map(_close_to, front, singles)):
-                found.append((axis, together.dim()))
-    return found
-
-
-def _close_to(own: Tensor, single: Tensor) -> bool:
-    return agree([own], [single])
+    axes = splits(together.shape, len(singles))
+    return [(axis, together.dim()) for axis in axes if all(map(_match, axis.to_front(together), singles))]
 
 
 def _shape(item: Any) -> Any:
     return item.shape if isinstance(item, Tensor) else type(item)
+
+
+def check_single(model: nn.Module, traced: Traced, sample: tuple[Tensor, ...], names: tuple[str, ...]) -> None:
+    """Refuse a module whose traced graph gives a single sample another output than itself."""
+    # The tracer records a guard for any question about the number of samples but one: it takes for granted that there
+    # are at least two, so a branch for one sample is not in the graph.
+    with untouched(model), torch.no_grad(), torch.compiler.set_stance("force_eager"):
+        random.seed(ANOTHER)
+        np.random.seed(ANOTHER)
+        try:
+            expected = run_on_copies(model, sample, names)
+        except FAILURES:  # it takes no single sample, e.g. for a squeeze() that dropped the axis of the samples
+            return
+        found = run_traced(traced, sample)
+        if not agree(found, expected):
+            torch.manual_seed(ANOTHER)
+            # Random operators come after the outputs that are wanted, or the graph would have been refused.
+            if agree(run_traced(traced, sample), found):
+                raise CaptureError(DIFFERENT)
+
+
+def run_traced(traced: Traced, sample: tuple[Tensor, ...]) -> list[Any]:
+    """The outputs of a traced graph."""
+    given = {**traced.constants, **dict(zip(traced.inputs, sample, strict=True))}
+    interpreter = Interpreter(traced.module, garbage_collect_values=False)
+    interpreter.run(*(given[node.name] for node in traced.nodes if node.op == "placeholder"))
+    return [interpreter.env[item] if isinstance(item, Node) else item for item in traced.outputs]
+
+
+def agree(found: list[Any], expected: list[Any]) -> bool:
+    """Whether outputs hold the same numbers but for rounding."""
+    return len(found) == len(expected) and all(map(_match, found, expected))
+
+
+def _match(found: Any, expected: Any) -> bool:
+    """Whether they hold the same numbers but for rounding, wherever a squeeze() may have left out the batch."""
+    if not isinstance(found, Tensor) or not isinstance(expected, Tensor):
+        return bool(found == expected)
+    if found.numel() != expected.numel():
+        return False
+    # Rounding may move a number across a kink, and with it a comparison, a place or a count.
+    return not found.is_floating_point() or close(found, expected)
+
+
+def close(found: Tensor, expected: Tensor) -> bool:
+    """Whether two tensors of as many numbers hold the same but for rounding."""
+    if not found.numel():
+        return True
+    size = expected.abs().max().nan_to_num(0.0, 0.0, 0.0).item()
+    tolerance = torch.finfo(found.dtype).eps ** 0.5 * size
+    return torch.allclose(found.flatten(), expected.flatten(), rtol=0.0, atol=tolerance, equal_nan=True)

@@ -28,21 +28,11 @@ FAILED = (RuntimeError, TypeError, ValueError, LookupError, AssertionError)
 
 
 def apart(model: nn.Module, export: Callable[[], ExportedProgram], smooth: bool) -> ExportedProgram:
-    """Export a module with its operators taken apart.
-
-    PyTorch's own way traces twice more, to make functional what is written in place, and registers some hundred
-    operators for that long. A graph in which nothing is written, or only what nobody else sees, needs its first trace
-    alone.
-
-    Args:
-        model: The module.
-        export: Exports it, once or twice.
-        smooth: Whether operators are taken apart too whose parts are smooth.
-
-    Returns:
-        The program, whose graph is functional and of simple operators.
-    """
+    """Export a module as a functional graph of simple operators, the smooth ones among them taken apart if asked."""
     table = decompositions(smooth)
+    # PyTorch's own way traces twice more, to make functional what is written in place, and registers some hundred
+    # operators for that long. A graph in which nothing is written, or only what nobody else sees, needs its first trace
+    # alone.
     program = _in_one_trace(model, export, table)
     if program is None:
         program = export()
@@ -82,11 +72,21 @@ def _taking_apart(table: dict[Any, Callable]) -> Iterator[None]:
     def make_fx(function: Callable, **options: Any) -> Callable:
         return plain(function, **({"decomposition_table": table} if threading.get_ident() == here else {}) | options)
 
-    tracer.make_fx = make_fx
+    with substitute(tracer, make_fx=make_fx):
+        yield
+
+
+@contextlib.contextmanager
+def substitute(owner: Any, **attributes: Any) -> Iterator[None]:
+    """Other attributes of an object of PyTorch's inside the block."""
+    before = {name: getattr(owner, name) for name in attributes}
     try:
+        for name, value in attributes.items():
+            setattr(owner, name, value)
         yield
     finally:
-        tracer.make_fx = plain
+        for name, value in before.items():
+            setattr(owner, name, value)
 
 
 def _casts(graph: Graph) -> bool:
@@ -104,6 +104,7 @@ def _make_functional(graph: Graph, table: Container[Any]) -> bool:
         return True
     if any(operator is None or operator in table for operator in plain.values()):
         return False
+    # Tensors share memory if their storage is one object: views of one another, and what is written in place.
     sharing: dict[Any, list[Node]] = defaultdict(list)
     for node in graph.nodes:
         for place in _places(node):
@@ -112,8 +113,8 @@ def _make_functional(graph: Graph, table: Container[Any]) -> bool:
         return False
     place_of = {node: place for place, node in enumerate(graph.nodes)}
     for node, operator in plain.items():
-        # Nothing else may share the memory, in the graph or outside. Then relu_(x) is relu(x), read in place of x from
-        # there on.
+        # Nothing else may share the memory, in the graph (but for what is written in place there too) or outside
+        # (whence its first node must have made it). Then relu_(x) is relu(x), read in place of x from there on.
         written = node.args[0]
         first, *others = sharing[_places(node).pop()]
         if written not in (first, *others) or not _fresh(first) or not plain.keys() >= set(others):

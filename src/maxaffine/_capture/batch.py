@@ -7,7 +7,7 @@ proofs; each returns where the output keeps its samples, or refuses.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import isqrt, prod
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from maxaffine._capture.call import Call, Ref, leaves
-from maxaffine._graph import Affine, BatchAxis, Dependence, as_tuple
+from maxaffine._graph import BatchAxis, Dependence, Operator, as_tuple
 from maxaffine.errors import first_line
 
 BatchRule = Callable[[Call, Sequence[Tensor]], BatchAxis]
@@ -85,32 +85,21 @@ def matched(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
 
 
 def probed(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
-    """Any affine operator: mark samples with NaN and see which outputs they reach.
-
-    A dependence on a sample, however small its slope, turns the output into NaN, so what stays free of NaN
-    provably does not depend on it. Each sample must reach its own slab of one axis and nothing else. Samples of the
-    same numbers must then have the same slabs, or the operator treats them by their place in the batch.
-
-    Three samples, marked one after another, show where the output keeps them. Where a number that is written in the
-    call may act along that axis, all is tried again with more samples than any such number says: a shift by c is the
-    identity for N samples only if N divides c, and what begins c places further on is out of sight only for N <= c.
-    For a PyTorch operator that proves it for every N; of an operator from another library it is as much as a trial
-    with two coprime numbers of samples can tell.
-
-    Args:
-        call: The call.
-        outputs: Its outputs on the probe batch.
-
-    Returns:
-        Where the outputs keep their samples; several outputs must agree.
-    """
+    """Any affine operator: mark samples with NaN and see which outputs they reach."""
     operator = call.affine()
+    # A dependence on a sample, however small its slope, turns the output into NaN, so what stays free of NaN provably
+    # does not depend on it. Each sample, marked alone, must reach its own slab of one axis and nothing else.
     reached = [_reach(call, operator, PROBES, [sample]) for sample in range(PROBES)]
-    axes = {_slab([marks[place] for marks in reached]) for place in range(len(reached[0]))}
+    axes = {_slab(marks) for marks in zip(*reached, strict=True)}
     if None in axes:
         call.refuse(MIXED, MIXED_CURE)
     axis = _one_axis(call, {axis for axis in axes if axis is not None})
+    # Samples apart may still be treated by their place in the batch: then equal ones have other slabs.
     _check_alike(call, operator, axis, PROBES)
+    # Three samples do not show what a number written in the call does further on. A shift by c is the identity for N
+    # samples only if N divides c, and what begins c places further on is out of sight only for N <= c: more samples
+    # than any such number, and a prime number of them, leave neither. For a PyTorch operator that proves it for every
+    # N; of another library's it is as much as a trial with two coprime numbers of samples can tell.
     if meets_samples(call):
         count = _many(call, outputs)
         _check_apart(call, operator, axis, count)
@@ -118,27 +107,31 @@ def probed(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     return axis
 
 
-def _reach(call: Call, operator: Affine, count: int, samples: Sequence[int]) -> list[Tensor]:
+def _reach(call: Call, operator: Operator, count: int, samples: Sequence[int]) -> list[Tensor]:
     """Which entries of the outputs some samples of a batch reach."""
     marks = torch.zeros(count)
     marks[list(samples)] = float("nan")
     marked = [_at(ref, count, marks.view(-1, *[1] * len(ref.value.units))) for ref in call.refs]
-    return [item.isnan() for item in _try_call(call, operator, marked, count)]
+    return [item.isnan() for item in _floats(call, operator, marked, count)]
 
 
-def _try_call(call: Call, operator: Affine, arguments: Sequence[object], count: int) -> list[Tensor]:
+def _floats(call: Call, operator: Operator, arguments: Sequence[object], count: int) -> list[Tensor]:
     """The floating-point outputs for a batch of this many samples."""
+    return [item for item in as_tuple(run_batch(call, operator, arguments, count)) if item.is_floating_point()]
+
+
+def run_batch(call: Call, operator: Operator, arguments: Sequence[object], count: int) -> Any:
+    """The operator's value for a batch of this many samples."""
     try:
-        return [item for item in as_tuple(operator(*arguments)) if item.is_floating_point()]
+        return operator(*arguments)
     except (RuntimeError, IndexError, ValueError) as error:
         call.refuse(f"it fails on a batch of {count} samples ({first_line(error)})", MIXED_CURE)
 
 
-def _check_apart(call: Call, operator: Affine, axis: BatchAxis, count: int) -> None:
-    """Refuse where a sample of a large batch reaches another's slab.
-
-    Any two samples differ in some binary digit of their numbers, so that one is marked while the other is not.
-    """
+def _check_apart(call: Call, operator: Operator, axis: BatchAxis, count: int) -> None:
+    """Refuse where a sample of a large batch reaches another's slab."""
+    # Any two samples differ in some binary digit of their numbers, so one of these trials marks the one and not the
+    # other: 2 log2(N) runs in place of N.
     for digit in range(count.bit_length()):
         for side in (0, 1):
             marked = [sample for sample in range(count) if sample >> digit & 1 == side]
@@ -148,12 +141,15 @@ def _check_apart(call: Call, operator: Affine, axis: BatchAxis, count: int) -> N
                     call.refuse(MIXED, MIXED_CURE)
 
 
-def _check_alike(call: Call, operator: Affine, axis: BatchAxis, count: int) -> None:
+def _check_alike(call: Call, operator: Operator, axis: BatchAxis, count: int) -> None:
     """Refuse where samples of the same numbers have other outputs than each other."""
-    for generic in (False, True):
-        alike = [_at(ref, count, _alike(ref, generic)) for ref in call.refs]
-        for item in _try_call(call, operator, alike, count):
-            if not (_holds(axis, item, count) and _are_alike(axis.to_front(item), generic)):
+    # Zeros leave the offset alone, which is compared exactly. With generic numbers sums over long axes round
+    # differently from sample to sample, by far less than an operator that tells samples apart changes them.
+    for generic, rtol, atol in ((False, 0.0, 0.0), (True, 1e-2, 1e-3)):
+        equal = [_at(ref, count, _equal_samples(ref, generic)) for ref in call.refs]
+        for item in _floats(call, operator, equal, count):
+            front = axis.to_front(item) if _holds(axis, item, count) else None
+            if front is None or not torch.allclose(front, front[:1].expand_as(front), rtol, atol, equal_nan=True):
                 call.refuse(PLACED, MIXED_CURE)
 
 
@@ -162,16 +158,10 @@ def _holds(axis: BatchAxis, item: Tensor, count: int) -> bool:
 
 
 def meets_samples(call: Call) -> bool:
-    """Whether a number that is written in a call may act along the axis of the samples.
-
-    Args:
-        call: The call.
-
-    Returns:
-        False where the operator is known to treat all places of that axis alike.
-    """
+    """Whether a number that is written in a call may act along the axis of the samples."""
     if not _lone(call):
         return True
+    # No where the operator is known to treat all places of that axis alike.
     if call.kind in SIZED or not _numbers_in(call):
         return False
     for ref, axis in batched(call):
@@ -232,29 +222,16 @@ def _many(call: Call, outputs: Sequence[Tensor]) -> int:
 
 
 def prime(least: int) -> int:
-    """The smallest prime from a number on.
-
-    Args:
-        least: The number.
-
-    Returns:
-        The prime.
-    """
+    """The smallest prime from a number on."""
     while any(least % factor == 0 for factor in range(2, isqrt(least) + 1)):
         least += 1
     return least
 
 
 def grows(sizes: Sequence[Any], batch: BatchAxis) -> bool:
-    """Whether the axis of the samples, and no other, is as many times as long for as many times the samples.
-
-    Args:
-        sizes: The traced sizes of a value.
-        batch: Where it keeps its samples.
-
-    Returns:
-        The answer.
-    """
+    """Whether the axis of the samples, and no other, is as many times as long for as many times the samples."""
+    # On three samples two axes may both look like theirs. The traced sizes are formulas in the number of samples, and
+    # tell at other numbers, of which no small divisor is common to all.
     few = [_size_at(size, PROBES) for size in sizes]
     return all(
         _size_at(size, count) * PROBES == own * (count if dim == batch.dim else PROBES)
@@ -284,14 +261,15 @@ def _at(ref: Ref, count: int, front: Tensor | None) -> object:
     own = axis.to_front(ref.sample)
     shape = list(ref.sample.shape)
     shape[axis.dim] = axis.outer * count * axis.inner
-    if front is None:
-        front = own[:1]
+    front = own[:1] if front is None else front
+    # An integer holds no NaN, so a float takes its place.
     dtype = ref.sample.dtype if ref.sample.is_floating_point() else torch.float32
     return axis.from_front(front.to(own.device, dtype).expand(count, *ref.value.units), shape)
 
 
-def _alike(ref: Ref, generic: bool) -> Tensor | None:
+def _equal_samples(ref: Ref, generic: bool) -> Tensor | None:
     """The same in every sample: generic numbers, others in every argument, or zeros, which leave the constants."""
+    # Sines at whole numbers are in no simple ratios, so that slopes do not cancel.
     if ref.value.batch is None or ref.value.dependence is Dependence.CONSTANT:
         return None
     units = ref.value.units
@@ -299,24 +277,18 @@ def _alike(ref: Ref, generic: bool) -> Tensor | None:
     return ((places + ref.number / 7).sin() if generic else 0 * places).view(1, *units)
 
 
-def _are_alike(front: Tensor, rounded: bool) -> bool:
-    rtol, atol = (1e-2, 1e-3) if rounded else (0.0, 0.0)
-    return torch.allclose(front, front[:1].expand_as(front), rtol, atol, equal_nan=True)
-
-
-def _slab(marks: list[Tensor]) -> BatchAxis | None:
+def _slab(marks: Sequence[Tensor]) -> BatchAxis | None:
     """The axis, and its split into outer x samples x inner, that keeps every sample's marks in its own slab."""
-    for dim, size in enumerate(marks[0].shape):
-        if size % PROBES:
-            continue
-        rest = size // PROBES
-        for outer in (o for o in range(1, rest + 1) if rest % o == 0):
-            axis = BatchAxis(dim, outer, rest // outer)
-            if all(_alone(axis.to_front(mark), sample) for sample, mark in enumerate(marks)):
-                return axis
+    # Samples may be folded into an axis of units: of the ways to divide it the first that fits is taken.
+    for axis in splits(marks[0].shape, PROBES):
+        fronts = (axis.to_front(mark) for mark in marks)
+        if not any(bool(front[[*range(own), *range(own + 1, PROBES)]].any()) for own, front in enumerate(fronts)):
+            return axis
     return None
 
 
-def _alone(front: Tensor, sample: int) -> bool:
-    others = [other for other in range(PROBES) if other != sample]
-    return not bool(front[others].any())
+def splits(shape: Sequence[int], count: int) -> Iterator[BatchAxis]:
+    """Every way in which a value of this shape could keep so many samples."""
+    for dim, size in enumerate(shape):
+        rest = size // count if size % count == 0 else 0
+        yield from (BatchAxis(dim, outer, rest // outer) for outer in range(1, rest + 1) if rest % outer == 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NoReturn
 
 import torch
@@ -17,27 +18,16 @@ PLACES = ("indices", "index")  # arguments that say where entries are, in the sc
 
 @dataclass(frozen=True, eq=False)
 class Ref:
-    """An argument that is computed while the network runs.
+    """An argument that is computed while the network runs."""
 
-    Attributes:
-        number: Its number in the graph.
-        value: What is known of it.
-        sample: The tensor (or size) that it is on the probe batch.
-        traced: What the trace knows of it; of a size, how it follows from the number of samples.
-        held: Whether this call holds it at the input of the network: it is a gate here.
-        gating: How much of a gate it is, from 0 to 1, where a product of two has to choose (see `gates.py`).
-        name: What computes it, in messages.
-        origin: The number of what it is a reshaping of; its own by default.
-    """
-
-    number: int
+    number: int  # in the graph
     value: Value
-    sample: Any
-    traced: Any = None
-    held: bool = False
-    gating: float = 0.0
-    name: str = ""
-    origin: int | None = None
+    sample: Any  # the tensor (or size) that it is on the probe batch
+    traced: Any = None  # what the trace knows of it; of a size, how it follows from the number of samples
+    held: bool = False  # whether this call holds it at the input of the network: it is a gate here
+    gating: float = 0.0  # how much of a gate it is, from 0 to 1, where a product of two has to choose (see gates.py)
+    name: str = ""  # what computes it, in messages
+    origin: int | None = None  # the number of what it is a reshaping of; its own by default
 
     @property
     def affine(self) -> bool:
@@ -107,13 +97,13 @@ class Call:
         """The operator's short name, e.g. ``relu``."""
         return self.name.rpartition(".")[2].strip("_").removesuffix("_kernel")
 
-    @property
+    @cached_property
     def refs(self) -> tuple[Ref, ...]:
         """The arguments computed while the network runs, each once, in order."""
         references = [item for item in leaves(list(self.arguments.values())) if isinstance(item, Ref)]
         return tuple({(item.number, item.held): item for item in references}.values())
 
-    @property
+    @cached_property
     def active(self) -> tuple[Ref, ...]:
         """The arguments that depend affinely on the network's input."""
         return tuple(ref for ref in self.refs if ref.affine)
@@ -139,8 +129,8 @@ class Call:
         Returns:
             The call, whose rule sees arguments that do not depend on the input.
         """
-        held = {name: _held(self.arguments[name]) if name in names else item for name, item in self.arguments.items()}
-        return replace(self, arguments=held)
+        held = {name: _map_refs(lambda ref: replace(ref, held=not ref.size), self[name]) for name in names}
+        return replace(self, arguments=self.arguments | held)
 
     def refuse(self, reason: str, cure: str) -> NoReturn:
         """Refuse this call.
@@ -165,8 +155,13 @@ class Call:
         Returns:
             The operator.
         """
+        # A value may be carrier and gate of one call, as in u * u: then it is two inputs.
         places = {(ref.number, ref.held): place for place, ref in enumerate(self.refs)}
-        filled = {name: _template(item, places) for name, item in self.arguments.items()}
+
+        def slot(ref: Ref) -> Slot:
+            return Slot(places[ref.number, ref.held])
+
+        filled = {name: _map_refs(slot, item) for name, item in self.arguments.items()}
         return Affine(
             kind=kind or self.kind,
             target=self.target,
@@ -179,15 +174,8 @@ class Call:
         )
 
 
-def _held(item: Any) -> Any:
-    """An argument, or a list of them, held where it depends on the input."""
+def _map_refs(function: Callable[[Ref], Any], item: Any) -> Any:
+    """An argument, or nested ones, in which a function takes the place of what is computed while the network runs."""
     if isinstance(item, Ref):
-        return replace(item, held=not item.size)
-    return type(item)(_held(inner) for inner in item) if isinstance(item, list | tuple) else item
-
-
-def _template(item: Any, places: dict[tuple[int, bool], int]) -> Any:
-    """An argument, what depends on the input as the place of it."""
-    if isinstance(item, Ref):
-        return Slot(places[item.number, item.held])
-    return type(item)(_template(inner, places) for inner in item) if isinstance(item, list | tuple) else item
+        return function(item)
+    return type(item)(_map_refs(function, inner) for inner in item) if isinstance(item, list | tuple) else item

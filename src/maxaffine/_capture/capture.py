@@ -13,14 +13,13 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.utils._pytree import tree_structure
 
 import maxaffine._capture.rules  # noqa: F401 (fills the registry)
-from maxaffine._capture.alone import check_other_sizes, output_axes
+from maxaffine._capture.alone import check_other_sizes, check_single, output_axes
 from maxaffine._capture.batch import PROBES
 from maxaffine._capture.export import TRACER, FixedBatch, Traced, trace
 from maxaffine._capture.freeze import Freezer
 from maxaffine._capture.gates import Gates
 from maxaffine._capture.mapped import Mapped
 from maxaffine._capture.names import Name, find_node, name_nodes
-from maxaffine._capture.single import check_single
 from maxaffine._capture.spline_network import SplineNetwork
 from maxaffine._capture.state import Subject, check_runs, check_state
 from maxaffine._graph import all_finite
@@ -90,7 +89,7 @@ def capture(
     gradients = torch.is_grad_enabled()
     # Constants made in inference mode could not take part in a derivative later.
     with torch.inference_mode(False), torch.set_grad_enabled(gradients), TRACER:
-        net = _captured(model, spec, spec.tensors(example), until, output, gates)
+        net = _spline_form(model, spec, spec.tensors(example), until, output, gates)
     if task is None:
         return net
     return net.with_task(*([task] if isinstance(task, Task | str) else task))
@@ -104,32 +103,27 @@ def _gates(smooth: str, carrier: Mapping[str, str] | None) -> Gates | None:
     return None if smooth == "refuse" else Gates(dict(carrier or {}), smooth == "tangent")
 
 
-def _captured(
-    model: nn.Module,
-    spec: InputSpec,
-    tensors: tuple[Tensor, ...],
-    until: str | None,
-    output: str,
-    gates: Gates | None,
+def _spline_form(
+    model: nn.Module, spec: InputSpec, example: tuple[Tensor, ...], until: str | None, output: str, gates: Gates | None
 ) -> SplineNetwork:
+    """The network of a module: traced, frozen operator by operator, and compared with the module."""
     _check_module(model, spec)
+    tensors = tuple(item.detach() for item in example)
     # Two samples: with one, the tracer would take the batch for a fixed size.
-    pair = tuple(_take(item.detach(), axis, 2) for item, axis in zip(tensors, spec.batch_dims, strict=True))
+    pair = _take(tensors, spec, 2)
     subject, traced, mapped = _trace_subject(model, spec, tensors, pair, gates is not None)
     names = name_nodes(model, traced.nodes, traced.inputs)
     targets, output_spec, endings = _targets(traced, names, until, output)
-    probe = [_take(item.detach(), axis, PROBES) for item, axis in zip(tensors, spec.batch_dims, strict=True)]
     try:
-        graph = Freezer(traced, names, spec.batch_dims, gates).graph(probe, targets)
+        graph = Freezer(traced, names, spec.batch_dims, gates).graph(_take(tensors, spec, PROBES), targets)
     except NotPiecewiseAffine:
-        check_runs(subject, tuple(item.detach() for item in tensors))  # what fails has no other fault
+        check_runs(subject, tensors)  # what fails has no other fault
         raise
     unknown = sorted(gates.carriers.keys() - gates.used) if gates is not None else []
     if unknown:
         raise BadInput(f"carrier: no product is called {unknown[0]!r}; the names are those that a refusal gives")
     check_state(subject, pair)
-    sample = tuple(_take(item.detach(), axis, 1) for item, axis in zip(tensors, spec.batch_dims, strict=True))
-    check_single(subject.model, traced, sample, subject.names)
+    check_single(subject.model, traced, _take(tensors, spec, 1), subject.names)
     if mapped:  # what was compared before is the graph of one sample
         check_single(subject.model, traced, pair, subject.names)
     return SplineNetwork(graph, spec, output_spec, _places(graph, names), endings, mapped=mapped)
@@ -186,6 +180,8 @@ def _trace_subject(
 ) -> tuple[Subject, Traced, bool]:
     """Trace a copy of a copy, with whose tensors the network goes on; the first stays as the module is now."""
     names = spec.names if spec.keyword else ()
+    # The network goes on with the tensors of the copy that is traced, so they are not copied again; the module itself
+    # may be trained meanwhile. It is traced only where its copy does not run, as with handles that cannot be copied.
     subject = Subject(copy_module(model, ()), True, names)
     other = _other_dtype(model, spec)
     if other and not subject.runs(pair) and not Subject(model, False, names).runs(pair):
@@ -204,7 +200,7 @@ def _trace_subject(
 def _trace_or_map(
     model: nn.Module, spec: InputSpec, tensors: tuple[Tensor, ...], pair: tuple[Tensor, ...], owned: bool, smooth: bool
 ) -> tuple[Traced, bool]:
-    """Trace two samples (with one, the tracer would take the batch for a fixed size), else one sample, mapped."""
+    """Trace two samples; where that fixes their number, trace one, and map its graph over all."""
     try:
         return _trace(model, spec, pair, owned, smooth), False
     except FixedBatch as error:
@@ -214,12 +210,12 @@ def _trace_or_map(
     except CaptureError as error:
         check_other_sizes(model, spec, tensors, pair, error)
         raise
-    one = tuple(_take(item, axis, 1) for item, axis in zip(pair, spec.batch_dims, strict=True))
     try:
-        alone = _trace(model, spec, one, owned, smooth, dynamic=False)
+        alone = _trace(model, spec, _take(pair, spec, 1), owned, smooth, dynamic=False)
     except CaptureError:
         alone = None
-    axes = output_axes(model, alone, spec, tuple(item.detach() for item in tensors), fixed.where)
+    # A module whose samples meet is refused for that here, which says more than that its code fixes their number.
+    axes = output_axes(model, alone, spec, tensors, fixed.where)
     if alone is None:
         raise fixed from fixed.__cause__
     try:
@@ -233,10 +229,11 @@ def _trace(
     model: nn.Module, spec: InputSpec, tensors: tuple[Tensor, ...], owned: bool, smooth: bool, dynamic: bool = True
 ) -> Traced:
     """Trace a module on these inputs, with any number of samples or with theirs alone."""
-    if spec.keyword:
-        dims = ((), dict(zip(spec.names, spec.batch_dims, strict=True)))
-        return trace(model, (), dict(zip(spec.names, tensors, strict=True)), dims if dynamic else None, owned, smooth)
-    return trace(model, tensors, {}, (spec.batch_dims, {}) if dynamic else None, owned, smooth)
+
+    def nest(items: Sequence[Any]) -> tuple[tuple, dict[str, Any]]:
+        return ((), dict(zip(spec.names, items, strict=True))) if spec.keyword else (tuple(items), {})
+
+    return trace(model, *nest(tensors), nest(spec.batch_dims) if dynamic else None, owned, smooth)
 
 
 def _other_dtype(model: nn.Module, spec: InputSpec) -> str:
@@ -250,9 +247,12 @@ def _other_dtype(model: nn.Module, spec: InputSpec) -> str:
     return ""
 
 
-def _take(tensor: Tensor, axis: int, count: int) -> Tensor:
-    places = torch.arange(count, device=tensor.device) % tensor.shape[axis]
-    return tensor.index_select(axis, places)
+def _take(tensors: Sequence[Tensor], spec: InputSpec, count: int) -> tuple[Tensor, ...]:
+    """So many samples of the example, its own over again where it has fewer."""
+    pairs = zip(tensors, spec.batch_dims, strict=True)
+    return tuple(
+        item.index_select(axis, torch.arange(count, device=item.device) % item.shape[axis]) for item, axis in pairs
+    )
 
 
 def _targets(
@@ -275,33 +275,26 @@ def _targets(
             f"output: 'pre_activation' needs a final softmax, log-softmax, sigmoid or tanh, but the module ends in"
             f" {', '.join(map(repr, found))}; leave output= out, or name until="
         )
-    pairs = list(zip(targets, finals, strict=True))
-    before = [item if node is None else node.args[0] for item, node in pairs]
-    return before, traced.output_spec, tuple(_ending(node) for node in finals)
+    before = [item if node is None else node.args[0] for item, node in zip(targets, finals, strict=True)]
+    # What was left out, as functions of what they were applied to.
+    ends = [node and Ending(cast(Callable, node.target), node.args[1:], dict(node.kwargs)) for node in finals]
+    return before, traced.output_spec, tuple(ends)
 
 
 def _final(item: Any) -> Node | None:
     """The final activation that gives an output; None for an output that ends in another operator."""
     while isinstance(item, Node) and str(item.target).split(".")[1:2] == ["clone"]:
         item = item.args[0]
-    final = isinstance(item, Node) and str(item.target).startswith("aten.") and str(item.target).split(".")[1] in FINAL
-    return item if final else None
-
-
-def _ending(node: Node | None) -> Ending | None:
-    """A final activation as a function of what it was applied to."""
-    return None if node is None else Ending(cast(Callable, node.target), node.args[1:], dict(node.kwargs))
+    library, _, operator = str(item.target).partition(".") if isinstance(item, Node) else ("", "", "")
+    return item if library == "aten" and operator.split(".")[0] in FINAL else None
 
 
 def _places(graph: Any, names: dict[Node, Name]) -> dict[str, int]:
     """Operator names, and module paths by the last operator that ran inside them, to value numbers."""
     parents = {name.text: name.parents for name in names.values()}
     places: dict[str, int] = {}
-    for step in graph.steps:
-        for record in step.records:
-            for path in parents[record.name]:
-                if path:
-                    places[path] = step.result
-    for step in graph.steps:
-        places.update((record.name, step.result) for record in step.records)
-    return places
+    pairs = [(record.name, step.result) for step in graph.steps for record in step.records]
+    for name, result in pairs:
+        places.update((path, result) for path in parents[name] if path)
+    # An operator's own name comes before a module's of the same path.
+    return places | dict(pairs)

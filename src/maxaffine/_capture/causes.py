@@ -6,10 +6,15 @@ does not know, in the middle of an operator that the user knows by another name.
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from itertools import dropwhile
+from pathlib import Path
 from typing import Any, no_type_check
 
 import torch
@@ -20,6 +25,7 @@ from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from maxaffine._capture.apart import substitute
 from maxaffine._capture.rules.refused import REASONS
 from maxaffine._network import FAILURES, foreign
 
@@ -73,22 +79,20 @@ QUESTIONS = frozenset(
 )
 
 IN_PLACE = re.compile(r"(?!requires_grad_).*[^_]_|__setitem__|__i(?!n)[a-z]+__")
+TORCH = str(Path(torch.__file__).parent)
+TRACING = (TORCH, str(Path(__file__).parent.parent))  # we stand between PyTorch and the user where we rewrite a call
 LIBRARIES = ("/torch/", "/site-packages/", "/dist-packages/")
 
 
 @dataclass
 class Observed(TorchFunctionMode):
-    """What a module calls, and which of it depends on its inputs.
+    """What a module calls, and which of it depends on its inputs."""
 
-    Attributes:
-        called: Functions of the table above that met the input.
-        asked: Whether each question that Python asked of a tensor met the input, and the line that asked.
-        differentiates: Whether anything ran under a transformation that differentiates.
-    """
-
-    called: list[str] = field(default_factory=list)
-    asked: list[tuple[bool, str]] = field(default_factory=list)
-    differentiates: bool = False
+    called: list[str] = field(default_factory=list)  # functions of the table above that met the input
+    asked: list[tuple[bool, str]] = field(
+        default_factory=list
+    )  # whether each question met the input; the line that asked
+    differentiates: bool = False  # whether anything ran under a transformation that differentiates
     # By address, and held, so that no address is used twice.
     _reached: dict[int, Tensor] = field(default_factory=dict)
     _copies: dict[int, Tensor] = field(default_factory=dict)
@@ -137,19 +141,10 @@ def _line() -> str:
 
 
 def cause(model: nn.Module, args: tuple, kwargs: dict[str, Any], error: Exception) -> tuple[str, str] | None:
-    """The cause of a failed trace and its cure, as far as what the module calls shows it.
-
-    Args:
-        model: The module. It is run once, with copies of its parameters and buffers.
-        args: Example positional arguments.
-        kwargs: Example keyword arguments.
-        error: What the tracer raised.
-
-    Returns:
-        Cause and cure; None where PyTorch's own message says more, or where the module fails untraced too.
-    """
+    """The cause of a failed trace and its cure; None where PyTorch's own message says more than what is called."""
     if any(isinstance(part, torch.jit.ScriptModule) for part in model.modules()):
         return TORCH_SCRIPT
+    # It is run once more, on copies of its inputs, parameters and buffers: what writes elsewhere is stopped.
     copies = [item.detach().clone() for item in (*args, *kwargs.values())]
     named = dict(zip(kwargs, copies[len(args) :], strict=True))
     held = {name: item.detach().clone() for name, item in (*model.named_parameters(), *model.named_buffers())}
@@ -158,12 +153,12 @@ def cause(model: nn.Module, args: tuple, kwargs: dict[str, Any], error: Exceptio
     try:
         with torch.no_grad(), seen, foreign():
             functional_call(model, held, tuple(copies[: len(args)]), named)
-    except FAILURES:  # the module's own
+    except FAILURES:  # the module's own, which the tracer's message is about too
         return None
-    return next(_found(model, seen, error), None)
+    return next(_causes(model, seen, error), None)
 
 
-def _found(model: nn.Module, seen: Observed, error: Exception) -> Iterator[tuple[str, str]]:
+def _causes(model: nn.Module, seen: Observed, error: Exception) -> Iterator[tuple[str, str]]:
     yield from (MODULES[type(part)] for part in model.modules() if type(part) in MODULES)
     yield from (FUNCTIONS[name] for name in seen.called)
     if seen.differentiates:
@@ -171,3 +166,28 @@ def _found(model: nn.Module, seen: Observed, error: Exception) -> Iterator[tuple
     if seen.asked and not any(met for met, _ in seen.asked) and "ata-dependent" in f"{error}":
         reason, cure = OWN_NUMBERS
         yield reason.format(f" (asked at {seen.asked[-1][1]})" if seen.asked[-1][1] else ""), cure
+
+
+@contextmanager
+def fixing_lines() -> Iterator[list[str]]:
+    """Note the lines of the user's code that turn an open size into a number while a module is traced, in order."""
+    lines: list[str] = []
+    shapes: Any = importlib.import_module("torch.fx.experimental.symbolic_shapes").ShapeEnv  # with sympy, half a second
+    replaced: Any = getattr(shapes, "_set_replacement", None)  # PyTorch's own, so it may go away
+
+    def note(self: Any, symbol: Any, target: Any, *rest: Any) -> Any:
+        if getattr(target, "is_number", False):
+            lines.extend(_own_lines())
+        return replaced(self, symbol, target, *rest)
+
+    with nullcontext() if replaced is None else substitute(shapes, _set_replacement=note):
+        yield lines
+
+
+def _own_lines() -> list[str]:
+    """The line of the user's that called PyTorch, which is asking now; none outside a forward."""
+    inner = dropwhile(lambda frame: not frame.filename.startswith(TORCH), reversed(traceback.extract_stack()))
+    outside = list(dropwhile(lambda frame: frame.filename.startswith(TRACING), inner))
+    if not any(frame.name == "forward" for frame in outside):
+        return []
+    return [f"{outside[0].filename}:{outside[0].lineno}: {outside[0].line}"]

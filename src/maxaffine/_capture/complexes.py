@@ -17,12 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maxaffine._capture.batch import probed
+from maxaffine._capture.batch import PROBES, probed, run_batch
 from maxaffine._capture.call import Call, Ref, leaves
 from maxaffine._capture.registry import Rule, find
 from maxaffine._capture.rules.arithmetic import one_factor
-from maxaffine._capture.rules.shape import copied, slice_replaced
-from maxaffine._graph import Affine, BatchAxis, Dependence, Value, as_tuple
+from maxaffine._capture.rules.shape import copy_of, replace_slice
+from maxaffine._graph import Affine, BatchAxis, Dependence, Value
 from maxaffine.errors import NotPiecewiseAffine
 
 aten = torch.ops.aten
@@ -68,25 +68,17 @@ RETURNED = (
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Complex(Ref):
-    """A complex value, or a tuple of some, as the call that computes it.
-
-    Attributes:
-        call: The call.
-    """
+    """A complex value, or a tuple of some, as the call that computes it."""
 
     call: Call
 
 
 @dataclass(frozen=True, eq=False)
 class Formula:
-    """Several traced operators as one function.
+    """Several traced operators as one function."""
 
-    Attributes:
-        name: Name of the last operator.
-        steps: Each operator, and the places of its inputs among the function's inputs and the results so far.
-    """
-
-    name: str
+    name: str  # of the last operator
+    # Each operator, and the places of its inputs among the function's inputs and the results so far.
     steps: tuple[tuple[Affine, tuple[int, ...]], ...]
 
     def __str__(self) -> str:
@@ -100,9 +92,9 @@ class Formula:
         return values[-1]
 
 
-def is_complex(call: Call, value: Any) -> bool:
+def is_complex(call: Call, traced: tuple) -> bool:
     """Whether complex numbers are among a call's arguments or traced results."""
-    items = [*leaves(list(call.arguments.values())), *as_tuple(value)]
+    items = [*leaves(list(call.arguments.values())), *traced]
     if any(isinstance(item, Complex | complex) for item in items):
         return True
     samples = [item.sample if isinstance(item, Ref) else item for item in items]
@@ -133,22 +125,24 @@ def takes_sizes(call: Call) -> bool:
     return call.kind == "full" or (rule is not None and rule.sizes)
 
 
-def kept(call: Call, sample: Any) -> Complex:
+def keep(call: Call) -> Complex:
     """A complex value, kept as its call, and what it is on the probe batch."""
+    sample = run_batch(call, _operator(call), [ref.sample for ref in call.refs], PROBES)
     kinds = [ref.value.dependence for ref in call.refs]
     held = Dependence.REGION if Dependence.REGION in kinds else Dependence.CONSTANT
     # Calls are alive as long as what is computed from them, so their addresses tell them apart.
     return Complex(-id(call), Value(Dependence.AFFINE if call.active else held), sample, call=call)
 
 
-def composed(call: Call, name: str = "") -> tuple[Call, Rule]:
+def compose(call: Call, name: str = "") -> tuple[Call, Rule]:
     """A call that takes complex values to a real one, as a call of one function of real values."""
     values: dict[int, Complex] = {}
     real: dict[int, Ref] = {}
     _collect(call, values, real)
+    # The function's inputs come first, then the complex values, in the order in which their calls can run.
     places = {number: place for place, number in enumerate((*real, *values))}
     calls = (*(value.call for value in values.values()), call)
-    steps = tuple((operator_of(item), tuple(places[ref.number] for ref in item.refs)) for item in calls)
+    steps = tuple((_operator(item), tuple(places[ref.number] for ref in item.refs)) for item in calls)
     names = tuple(f"arg{place}" for place in range(len(real)))
     arguments = dict(zip(names, real.values(), strict=True))
     whole = Call(Formula(name or call.name, steps), arguments, names, call.module_path, call.source)
@@ -160,20 +154,21 @@ def _apart(values: Sequence[Complex], call: Call, outputs: Sequence[Tensor]) -> 
     try:
         return probed(call, outputs)
     except NotPiecewiseAffine:
+        # The modulus keeps the samples where a complex value has them, so the first that fails is at fault.
         for value in values:
             if isinstance(value.sample, Tensor):  # not a tuple of some, one of which a further call picks
                 part = value.call
                 modulus = Call.of(aten.abs.default, (value,), {}, part.module_path, part.source)
-                probed(composed(modulus, part.name)[0], [value.sample.abs()])
+                probed(compose(modulus, part.name)[0], [value.sample.abs()])
         raise
 
 
-def operator_of(call: Call) -> Affine:
+def _operator(call: Call) -> Affine:
     """The operator of one call."""
     return replace(call.affine(), target=TARGETS.get(call.target, call.target))
 
 
-def _chosen(condition: Tensor, first: Tensor, second: Tensor) -> Tensor:
+def _choose(condition: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """As aten.where, of any condition."""
     # The proof that samples stay apart puts numbers in place of conditions. Samples of a condition along another axis
     # would make two axes grow with their number, which is refused.
@@ -188,9 +183,9 @@ def _pair_up(x: Tensor) -> Tensor:
 # The same with derivatives that PyTorch lacks, and whatever the memory layout.
 TARGETS: dict[Callable, Callable] = {
     aten.view_as_complex.default: _pair_up,
-    aten.where.self: _chosen,
-    aten.slice_scatter.default: slice_replaced,
-    aten.copy.default: copied,
+    aten.where.self: _choose,
+    aten.slice_scatter.default: replace_slice,
+    aten.copy.default: copy_of,
 }
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from functools import lru_cache, partial
-from math import copysign
-from typing import Any
+from math import copysign, inf
+from typing import Any, no_type_check
 
 import torch
 from torch import Tensor
 from torch.export import default_decompositions
-
-from maxaffine._capture.reductions import index_reduce, scatter_reduce, segment_reduce
+from torch.overrides import TorchFunctionMode
 
 aten = torch.ops.aten
 
@@ -34,10 +34,6 @@ KEPT = frozenset(
     """.split()
 )
 
-
-Infinity = float("inf")
-
-
 # These have no rule even with gates held: their parts have.
 OPENED = frozenset(
     """
@@ -47,14 +43,7 @@ OPENED = frozenset(
 
 
 def decompositions(smooth: bool = False) -> dict[Any, Callable]:
-    """The table of decompositions for torch.export.
-
-    Args:
-        smooth: Whether operators are taken apart too whose parts are smooth.
-
-    Returns:
-        PyTorch's own table, less the operators that have a rule or a refusal, and with the exact ones added here.
-    """
+    """PyTorch's own table, less the operators that have a rule or a refusal, and with the exact ones written here."""
     # A library that is imported later may bring operators of its own.
     composite = tuple(torch._C._dispatch_get_registrations_for_dispatch_key("CompositeImplicitAutograd"))
     return dict(_table(composite, KEPT - OPENED if smooth else KEPT))
@@ -90,10 +79,8 @@ def _table(composite: tuple[str, ...], kept: frozenset[str]) -> dict[Any, Callab
     table[aten.ldexp.Tensor] = _ldexp
     table[aten.searchsorted.Tensor] = _searchsorted
     table[aten.native_batch_norm.default] = _batch_norm
-    for operator in (aten.empty.memory_format, aten.empty_permuted.default, aten.empty_strided.default):
-        table[operator] = _empty
-    for operator in (aten.squeeze.default, aten.squeeze.dim, aten.squeeze.dims):
-        table[operator] = _squeeze
+    table |= dict.fromkeys((aten.empty.memory_format, aten.empty_permuted.default, aten.empty_strided.default), _empty)
+    table |= dict.fromkeys((aten.squeeze.default, aten.squeeze.dim, aten.squeeze.dims), _squeeze)
     for operator, place in ((aten.rnn_relu.input, 5), (aten.rnn_relu.data, 6)):
         table[operator] = _refuse_dropout(table[operator], place)
     return table
@@ -110,7 +97,7 @@ def _vector_norm(
 ) -> Any:
     """The 1-norm and the maximum norm are piecewise affine; any other stays as it is, to be refused."""
     axes = list(range(x.dim())) if dim is None else dim
-    if dtype is not None or ord not in (1, Infinity):
+    if dtype is not None or ord not in (1, inf):
         return NotImplemented
     return x.abs().sum(axes, keepdim) if ord == 1 else x.abs().amax(axes, keepdim)
 
@@ -191,3 +178,123 @@ def _refuse_dropout(decomposition: Callable, place: int) -> Callable:
         return NotImplemented if dropout and train else decomposition(*args)
 
     return apart
+
+
+# A sum adds entries where the index says. A largest or smallest entry is picked among candidates, one row per place:
+# what stands there first, then every source entry, each that belongs elsewhere replaced by what stands there. The
+# replacement ties with the first candidate, and the lowest wins a tie, so it never wins: no infinite number is needed,
+# and the code says which entry won (0: what stood there, or the first that belongs there where that does not count; k:
+# entry k - 1).
+EXTREMES = ("amax", "amin")
+# By the name of a segment's reduction: that of a scatter's, and the value of an empty segment.
+NEUTRAL = {
+    "sum": ("sum", 0.0),
+    "mean": ("mean", 0.0),
+    "max": ("amax", -inf),
+    "min": ("amin", inf),
+}
+
+
+def scatter_reduce(
+    whole: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
+) -> Any:
+    """As aten.scatter_reduce; NotImplemented for a product, and where the index does not cover the other axes."""
+    axis = dim % whole.dim()
+    if not _covers(whole, index, axis) or not (whole.is_floating_point() or reduce in ("sum", *EXTREMES)):
+        return NotImplemented
+    src = src[tuple(map(slice, index.shape))]
+    if reduce in EXTREMES:
+        return _extreme(whole, axis, index, src, reduce, include_self)
+    if reduce not in ("sum", "mean"):
+        return NotImplemented
+    counts = torch.zeros_like(whole).scatter_add(axis, index, torch.ones_like(src))
+    kept = whole if include_self else torch.where(counts > 0, 0, whole)
+    total = kept.scatter_add(axis, index, src)
+    return total if reduce == "sum" else total / (counts + 1 if include_self else counts.clamp(min=1))
+
+
+def _covers(whole: Tensor, index: Tensor, axis: int) -> bool:
+    """Whether the index reaches all of every axis but one, whose length is not the number of samples."""
+    sizes = zip(whole.shape, index.shape, strict=True) if whole.dim() == index.dim() else ()
+    # With it comes sympy, half a second, so it is not imported with the library.
+    known: Any = importlib.import_module("torch.fx.experimental.symbolic_shapes").statically_known_true
+    others = [known(a == b) for place, (a, b) in enumerate(sizes) if place != axis]
+    return len(others) == whole.dim() - 1 and all(others) and isinstance(whole.shape[axis], int)
+
+
+def _extreme(whole: Tensor, axis: int, index: Tensor, src: Tensor, reduce: str, include_self: bool) -> Tensor:
+    places = torch.arange(whole.shape[axis], device=whole.device).view(-1, *[1] * (whole.dim() - axis))
+    belongs = index.unsqueeze(axis) == places
+    base = whole
+    if not include_self:
+        # Of the entries that belong to a place any may stand first; the lowest of them keeps ties decided by order.
+        first = src.gather(axis, belongs.to(torch.uint8).argmax(axis + 1))
+        base = torch.where(belongs.any(axis + 1), first, whole)
+    base = base.unsqueeze(axis + 1)
+    candidates = torch.cat([base, torch.where(belongs, src.unsqueeze(axis), base)], axis + 1)
+    return candidates.amax(axis + 1) if reduce == "amax" else candidates.amin(axis + 1)
+
+
+def index_reduce(
+    whole: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
+) -> Any:
+    """As aten.index_reduce: one index for all entries along the other axes."""
+    axis = dim % whole.dim()
+    spread = index.view(-1, *[1] * (whole.dim() - axis - 1)).expand(source.shape)
+    return scatter_reduce(whole, axis, spread, source, reduce, include_self=include_self)
+
+
+def segment_reduce(
+    data: Tensor,
+    reduce: str,
+    *,
+    lengths: Tensor | None = None,
+    indices: Tensor | None = None,
+    offsets: Tensor | None = None,
+    axis: int = 0,
+    unsafe: bool = False,
+    initial: float | None = None,
+) -> Any:
+    """As aten.segment_reduce: neighbors along an axis, cut into segments of given lengths."""
+    # Offsets begin with the end of what lies before the first segment.
+    ends = lengths.cumsum(-1) if lengths is not None else offsets
+    if ends is None:
+        return NotImplemented
+    axis, count, size = axis % data.dim(), ends.shape[-1], data.shape[axis]
+    if reduce not in NEUTRAL or not isinstance(count, int) or not isinstance(size, int):
+        return NotImplemented
+    # The number of a segment is how many segments end before the entry or at it.
+    numbers = (ends.unsqueeze(-1) <= torch.arange(size, device=data.device)).sum(-2)
+    index = numbers.view(*numbers.shape, *[1] * (data.dim() - axis - 1)).expand(data.shape)
+    name, neutral = NEUTRAL[reduce]
+    # A segment without entries keeps what it starts from; in a mean that is divided by its entries alone.
+    start = torch.full_like(data.narrow(axis, 0, 1), neutral if initial is None else initial)
+    start = start.expand(*data.shape[:axis], count, *data.shape[axis + 1 :])
+    if reduce != "mean":
+        found = scatter_reduce(start, axis, index, data, name, include_self=initial is not None)
+    else:
+        counts = torch.zeros_like(start).scatter_add(axis, index, torch.ones_like(data))
+        found = start.scatter_add(axis, index, data) / (counts if initial is None else counts.clamp(min=1))
+    return found if lengths is not None or found is NotImplemented else found.narrow(axis, 1, count - 1)
+
+
+def _take_along_dim(x: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
+    """Entries read along an axis, the others of both tensors broadcast."""
+    if dim is None:
+        return x.flatten().gather(0, indices.flatten())
+    others = indices.narrow(dim, 0, 1).shape, x.narrow(dim, 0, 1).shape
+    sizes = list(torch.broadcast_shapes(*others))
+    sizes[dim] = -1
+    return x.expand(sizes).gather(dim, indices.expand(sizes))
+
+
+class OpenSizes(TorchFunctionMode):
+    """While it is active, functions whose code asks for sizes as numbers run as others that leave sizes open."""
+
+    # Traced as it is in PyTorch, this one fixes the number of samples, though it treats each sample alone.
+    WRITTEN = dict.fromkeys((torch.take_along_dim, Tensor.take_along_dim), _take_along_dim)
+
+    @no_type_check  # whoever wraps functions to check types would stand between PyTorch and the line of the user's
+    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        """Run the function, or what is written in its place."""
+        return self.WRITTEN.get(func, func)(*args, **(kwargs or {}))

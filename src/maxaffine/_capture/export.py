@@ -13,9 +13,10 @@ import random
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from inspect import Parameter, Signature
+from traceback import walk_tb
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,9 @@ from torch.export.dynamic_shapes import ShapesCollection
 from torch.fx import Graph, GraphModule, Node
 from torch.utils._pytree import tree_leaves
 
-from maxaffine._capture.apart import apart
-from maxaffine._capture.causes import cause
-from maxaffine._capture.fixing import fixing_lines
-from maxaffine._capture.rewritten import Rewritten
+from maxaffine._capture.apart import apart, substitute
+from maxaffine._capture.causes import cause, fixing_lines
+from maxaffine._capture.decompositions import OpenSizes
 from maxaffine._untouched import keep_attributes
 from maxaffine.errors import CaptureError, NotPiecewiseAffine, first_line
 
@@ -70,13 +70,9 @@ ONE_SIZE_CURE = (
 
 
 class FixedBatch(CaptureError):
-    """A trace that holds for one number of samples only.
+    """A trace that holds for one number of samples only."""
 
-    Args:
-        where: The line that fixes it, in words that follow "one batch size only"; empty where it is not known.
-    """
-
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str) -> None:  # the line that fixes it, as words after "one batch size only"
         super().__init__(
             f"model: {ONE_SIZE.format(where=where)}, and cannot run the graph of one sample for all of them either."
             f" {ONE_SIZE_CURE}"
@@ -86,43 +82,20 @@ class FixedBatch(CaptureError):
 
 @dataclass(frozen=True)
 class Traced:
-    """A traced module.
+    """A traced module."""
 
-    Attributes:
-        nodes: The functional graph's nodes, in running order.
-        constants: Frozen copies of parameters, buffers and lifted constants, by placeholder name.
-        inputs: Placeholder names of the user's inputs, in order.
-        outputs: The user's outputs, each a node or a constant.
-        output_spec: How the outputs are nested.
-        module: The graph as a module.
-    """
-
-    nodes: tuple[Node, ...]
-    constants: dict[str, Tensor]
-    inputs: tuple[str, ...]
-    outputs: tuple[Any, ...]
-    output_spec: Any
-    module: GraphModule
+    nodes: tuple[Node, ...]  # of the functional graph, in running order
+    constants: dict[str, Tensor]  # frozen copies of parameters, buffers and lifted constants, by placeholder name
+    inputs: tuple[str, ...]  # placeholder names of the user's inputs, in order
+    outputs: tuple[Any, ...]  # the user's outputs, each a node or a constant
+    output_spec: Any  # how they are nested
+    module: GraphModule  # the graph as a module
 
 
 def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any], batch_dims: Any, owned: bool, smooth: bool) -> Traced:
-    """Trace a module with a dynamic batch.
-
-    Args:
-        model: The module, which another thread must not use meanwhile.
-        args: Example positional arguments, nested tensors with at least two samples.
-        kwargs: Example keyword arguments.
-        batch_dims: The batch axis of every tensor, nested as ``(args, kwargs)``; None for the example's own sizes only.
-        owned: Whether its tensors belong to the capture, and are kept as they are; else they are copied.
-        smooth: Whether operators are taken apart too whose parts are smooth.
-
-    Returns:
-        The traced graph with frozen constants.
-
-    Raises:
-        FixedBatch: When the trace holds for one number of samples only.
-        CaptureError: When the module fails on the example or cannot be traced.
-    """
+    """Trace a module, which no other thread may use meanwhile, for any number of samples."""
+    # batch_dims nests the axes of the samples as (args, kwargs) nest the tensors, of two samples at least; with None
+    # the graph holds for the example's own sizes only. What is owned belongs to the capture, and is not copied again.
     batch = Dim("batch", max=2**31)  # PyTorch 2.7 takes an unbounded size for a constraint
     # By tensor: a module may take them as *args, or as named arguments in any order.
     shapes = ShapesCollection()
@@ -133,19 +106,20 @@ def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any], batch_dims: Any
 
         def export() -> ExportedProgram:
             lines.clear()  # of a trace before
-            with Rewritten():
+            with OpenSizes():
                 return torch.export.export(_named(model, kwargs), args, kwargs, dynamic_shapes=dynamic, strict=False)
 
         try:
             program = apart(model, export, smooth)
         except Exception as error:
+            # What the module calls says more than what the tracer was about when it gave up.
             found = cause(model, args, kwargs, error)
             if found:
                 raise CaptureError("model: {}. Cure: {}".format(*found)) from error
             if _fixes_batch(error):
                 raise FixedBatch(f" (at {lines[0]})" if lines else "") from error
             raise CaptureError(_explanation(error, tree_leaves((args, kwargs)))) from error
-    return _frozen(program, model if owned else nn.Module())
+    return _freeze(program, model if owned else nn.Module())
 
 
 def _named(model: nn.Module, kwargs: dict[str, Any]) -> nn.Module:
@@ -167,25 +141,21 @@ def _named(model: nn.Module, kwargs: dict[str, Any]) -> nn.Module:
 
 def _explanation(error: Exception, example: list[Tensor]) -> str:
     """The cause of a failed trace in the user's terms."""
-    text = str(error).strip()
-    kind = type(error).__name__
-    first = first_line(error)
-    where = user_frame(error)
+    text, kind, first = str(error).strip(), type(error).__name__, first_line(error)
+    line = user_frame(error)
+    where = f" at {line}" if line else ""
     if "data-dependent" in text or "DataDependent" in kind or "DynamicOutputShape" in kind:
         return (
-            f"model: its control flow or a shape depends on the data{f' at {where}' if where else ''}, so it is not one"
-            " fixed graph. Cure: replace the Python `if`, `.item()` or boolean indexing by torch.where, or capture the"
-            " part before it"
+            f"model: its control flow or a shape depends on the data{where}, so it is not one fixed graph. Cure:"
+            " replace the Python `if`, `.item()` or boolean indexing by torch.where, or capture the part before it"
         )
     for sign, explanation in KNOWN.items():
         if sign in text or kind.startswith(sign):
             return f"model: {explanation.format(first=first)}"
     shapes = " and ".join(str(tuple(tensor.shape)) for tensor in example)
     return (
-        f"model: it failed on the example, of shape {shapes} ({kind}: {first})"
-        f"{f' at {where}' if where else ''}."
-        " Cure: check that model(example) runs, with the example's shapes, dtype and device, and that batch_dim= is the"
-        " axis of the samples"
+        f"model: it failed on the example, of shape {shapes} ({kind}: {first}){where}. Cure: check that model(example)"
+        " runs, with the example's shapes, dtype and device, and that batch_dim= is the axis of the samples"
     )
 
 
@@ -197,17 +167,16 @@ def _fixes_batch(error: Exception) -> bool:
 
 def user_frame(error: Exception) -> str:
     """The innermost line of a forward of the user's that an error passed through."""
-    frames = []
-    trace_back = error.__traceback__
-    while trace_back is not None:
-        code = trace_back.tb_frame.f_code
-        if "/torch/" not in code.co_filename and "maxaffine" not in code.co_filename and code.co_name == "forward":
-            frames.append(f"{code.co_filename}:{trace_back.tb_lineno}")
-        trace_back = trace_back.tb_next
+    frames = [
+        f"{frame.f_code.co_filename}:{line}"
+        for frame, line in walk_tb(error.__traceback__)
+        if frame.f_code.co_name == "forward"
+        and not any(part in frame.f_code.co_filename for part in ("/torch/", "maxaffine"))
+    ]
     return frames[-1] if frames else ""
 
 
-def _frozen(program: ExportedProgram, owner: nn.Module) -> Traced:
+def _freeze(program: ExportedProgram, owner: nn.Module) -> Traced:
     """Copy the constants once each (shared parameters stay shared) and pick out what the user gives and gets."""
     graph, signature = program.graph, program.graph_signature
     _drop_tokens(graph, signature)
@@ -220,20 +189,18 @@ def _frozen(program: ExportedProgram, owner: nn.Module) -> Traced:
             f"call model.eval() before capture; a module that changes a {kind} in evaluation mode has no spline form",
             name.rpartition(".")[0],
         )
+    # Tensors of one place are one. Those of an owner are there already, so no memory is taken for them.
     own = [item.detach() for item in (*owner.parameters(), *owner.buffers()) if item.layout is torch.strided]
     copies = {_place(item): item for item in own if item.data_ptr()}
-    constants = {}
     held: dict[str, Any] = {**program.constants, **program.state_dict}
     lifted = signature.inputs_to_lifted_tensor_constants
     sources = {**signature.inputs_to_parameters, **signature.inputs_to_buffers, **lifted}
-    for placeholder, name in sources.items():
-        constants[placeholder] = _copy(held[name], copies)
     outputs: Any = graph.output_node().args[0]
     specs = [spec for spec in signature.output_specs if spec.kind.name != "TOKEN"]
     kept = [item for item, spec in zip(outputs, specs, strict=True) if spec.kind.name == "USER_OUTPUT"]
     return Traced(
         nodes=tuple(graph.nodes),
-        constants=constants,
+        constants={placeholder: _copy(held[name], copies) for placeholder, name in sources.items()},
         inputs=tuple(str(name) for name in signature.user_inputs),
         outputs=tuple(kept),
         output_spec=program.call_spec.out_spec,
@@ -250,11 +217,9 @@ def _operator(node: Node) -> str:
 
 
 def _drop_tokens(graph: Graph, signature: ExportGraphSignature) -> None:
-    """Take out what keeps effects (a print, the check that a matrix is regular) in order: PyTorch's tokens.
-
-    ``with_effects(token, operator, *arguments)`` gives the next token, then what the operator gives. An operator of
-    which nothing is used goes too: whether it fails, a run of the module shows.
-    """
+    """Take out what keeps effects (a print, the check that a matrix is regular) in order: PyTorch's tokens."""
+    # with_effects(token, operator, *arguments) gives the next token, then what the operator gives, so the places of its
+    # values move up by one. An operator of which nothing is used goes too: whether it fails, a run of the module shows.
     output: Any = graph.output_node()
     places = zip(output.args[0], signature.output_specs, strict=True)
     output.args = (tuple(item for item, spec in places if spec.kind.name != "TOKEN"),)
@@ -286,7 +251,7 @@ def _place(tensor: Tensor) -> tuple:
 
 def _copy(tensor: Tensor, copies: dict[Any, Tensor]) -> Tensor:
     key = _place(tensor)
-    if key not in copies or tensor.data_ptr() == 0:
+    if key not in copies or tensor.data_ptr() == 0:  # an empty tensor has no place
         copies[key] = tensor.detach().clone()
     return copies[key]
 
@@ -316,9 +281,8 @@ def untouched(model: nn.Module) -> Iterator[None]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """torch.export prints the graph when it fails; our own error says what matters."""
-    out: Any = _Elsewhere(sys.stdout)
-    error: Any = _Elsewhere(sys.stderr)
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+    streams: list[Any] = [_Elsewhere(sys.stdout), _Elsewhere(sys.stderr)]
+    with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
         yield
 
 
@@ -346,17 +310,10 @@ def _here_only() -> Iterator[None]:
     tables: Any = importlib.import_module("torch._dynamo.variables.torch")
     getattr(tables, "tracing_state_functions", int)()
     getattr(tables.TorchInGraphFunctionVariable, "_get_handlers", int)()
-    names = ("is_compiling", "is_exporting")
-    asked = {name: getattr(torch.compiler, name) for name in names}
-    here = threading.get_ident()
-
-    def limited(ask: Callable[[], bool]) -> Callable[[], bool]:
-        return lambda: threading.get_ident() == here and ask()
-
-    for name, ask in asked.items():
-        setattr(torch.compiler, name, limited(ask))
-    try:
+    here, compiles, exports = threading.get_ident(), torch.compiler.is_compiling, torch.compiler.is_exporting
+    with substitute(
+        torch.compiler,
+        is_compiling=lambda: threading.get_ident() == here and compiles(),
+        is_exporting=lambda: threading.get_ident() == here and exports(),
+    ):
         yield
-    finally:
-        for name, ask in asked.items():
-            setattr(torch.compiler, name, ask)

@@ -12,23 +12,14 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from maxaffine._capture.batch import MANY, MIXED, MIXED_CURE, MOST_SAMPLES, PROBES, grows, pointwise, prime
+from maxaffine._capture import complexes
+from maxaffine._capture.batch import MANY, MIXED, MIXED_CURE, MOST_SAMPLES, PROBES, grows, pointwise, prime, run_batch
 from maxaffine._capture.call import Call, Ref
-from maxaffine._capture.complexes import (
-    RETURNED,
-    Complex,
-    check_affine,
-    composed,
-    is_complex,
-    kept,
-    operator_of,
-    takes_sizes,
-)
 from maxaffine._capture.decompositions import OPENED
 from maxaffine._capture.export import Traced
 from maxaffine._capture.gates import ATTENTION, LED, PRODUCTS, RESHAPED, Gates, gating, origin_of
 from maxaffine._capture.names import Name, kind_of
-from maxaffine._capture.registry import Rule, SmoothRule, find, find_smooth
+from maxaffine._capture.registry import Rule, SmoothRule, find, find_smooth, overloads
 from maxaffine._capture.rules.refused import refuse
 from maxaffine._capture.rules.smooth import UNITS
 from maxaffine._graph import (
@@ -43,30 +34,20 @@ from maxaffine._graph import (
     Value,
     as_tuple,
 )
-from maxaffine.errors import CaptureError, NotPiecewiseAffine, first_line
+from maxaffine.errors import CaptureError, NotPiecewiseAffine
 
 aten = torch.ops.aten
 
-SAME = {
-    aten.clone.default,
-    aten.detach.default,
-    aten.alias.default,
-    aten.contiguous.default,
-    aten.lift_fresh_copy.default,
-    aten.lift_fresh.default,
-}
+SAME = {*overloads("clone detach alias contiguous lift_fresh_copy lift_fresh")}
 MULTIPLYING = {*PRODUCTS, *LED}
 # The same operator under a name that does not depend on memory layout.
 SYNONYMS: dict[Any, Any] = {aten.view.default: aten.reshape.default, aten._unsafe_view.default: aten.reshape.default}
 IGNORED = {
-    aten._assert_tensor_metadata.default,
-    aten._assert_scalar.default,
-    aten._assert_async.msg,
-    aten.sym_constrain_range.default,
-    aten.sym_constrain_range_for_size.default,
+    *overloads("_assert_tensor_metadata _assert_scalar _assert_async.msg"),
+    *overloads("sym_constrain_range sym_constrain_range_for_size"),
 }
 # Constants that count over the batch: where gates are held, they may be the start of a mask.
-COUNTING = {aten.arange.default, aten.arange.start, aten.arange.start_step}
+COUNTING = {*overloads("arange arange.start arange.start_step")}
 BATCH_SIZE = (
     "its value depends on the number of samples in the batch",
     "do not compute with the batch size; use it in shapes only",
@@ -75,48 +56,27 @@ BATCH_SIZE = (
 
 @dataclass
 class Freezer:
-    """Reads a traced graph in running order, with three sample inputs at hand to prove samples stay apart.
-
-    Attributes:
-        traced: The traced module.
-        names: The name of every node.
-        batch_axes: The batch axis of every user input.
-        gates: What is held of smooth operators and products; None refuses them.
-        inputs: Numbers of the user's inputs.
-        probe: Samples of every user input.
-        values: What is known of every value of the graph so far, by number.
-        steps: The operators so far.
-        known: What every node of the trace is.
-        counted: Constants that may differ from sample to sample, as what counts over the batch does, by number.
-    """
+    """Reads a traced graph in running order, with three sample inputs at hand to prove samples stay apart."""
 
     traced: Traced
     names: dict[Node, Name]
-    batch_axes: Sequence[int]
-    gates: Gates | None = None
-    values: dict[int, Value] = field(default_factory=dict)
+    batch_axes: Sequence[int]  # of every user input
+    gates: Gates | None = None  # what is held of smooth operators and products; None refuses them
+    values: dict[int, Value] = field(default_factory=dict)  # what is known of every value so far, by number
     steps: list[Step] = field(default_factory=list)
-    known: dict[Node, Any] = field(default_factory=dict)
-    counted: dict[int, Call] = field(default_factory=dict)
+    known: dict[Node, Any] = field(default_factory=dict)  # what every node of the trace is: a Ref, or a constant
+    counted: dict[int, Call] = field(default_factory=dict)  # constants that may differ from sample to sample, and why
     inputs: tuple[int, ...] = ()
-    probe: Sequence[Tensor] = ()
+    probe: Sequence[Tensor] = ()  # three samples of every user input
 
     def graph(self, probe: Sequence[Tensor], targets: Sequence[Any]) -> Graph:
-        """Freeze what the target nodes need.
-
-        Args:
-            probe: Three samples of every user input.
-            targets: The nodes (or constants) to compute.
-
-        Returns:
-            The frozen graph.
-
-        Raises:
-            NotPiecewiseAffine: At the first operator that has no exact form.
-        """
+        """Freeze what the target nodes (or constants) need; refuse the first operator that has no exact form."""
         self.inputs, self.probe = self._place_inputs(probe), probe
-        wanted = _ancestors([target for target in targets if isinstance(target, Node)])
         kept = {target for target in targets if isinstance(target, Node)}
+        wanted = set(kept)
+        for node in reversed(self.traced.nodes):  # those that use a node come after it
+            if node in wanted:
+                wanted.update(node.all_input_nodes)
         last_use = {argument: node for node in self.traced.nodes for argument in node.all_input_nodes}
         with torch.no_grad():
             for node in self.traced.nodes:
@@ -124,7 +84,7 @@ class Freezer:
                     self.known[node] = self._node(node)
                     for argument in node.all_input_nodes:
                         if last_use[argument] is node and argument not in kept:
-                            del self.known[argument]
+                            del self.known[argument]  # with its value on the probe batch, for the memory
         outputs = tuple(self._number(self.known[t] if isinstance(t, Node) else t) for t in targets)
         graph = Graph(self.values, tuple(self.steps), self.inputs, outputs)
         graph.carried()  # refuses what has no affine map and is not upstream of gates alone
@@ -138,6 +98,7 @@ class Freezer:
             self.known[placeholders[name]] = tensor
         numbers = []
         for name, tensor, axis in zip(self.traced.inputs, probe, self.batch_axes, strict=True):
+            # Between whole numbers there is nothing that a slope could say.
             dependence = Dependence.AFFINE if tensor.is_floating_point() else Dependence.REGION
             ref = self._new(dependence, tensor, BatchAxis(axis))
             numbers.append(ref.number)
@@ -146,12 +107,12 @@ class Freezer:
 
     def _new(self, dependence: Dependence, sample: Any, batch: BatchAxis | None, traced: Any = None) -> Ref:
         number = len(self.values)
+        value = Value(dependence)
         if isinstance(sample, Tensor):
             units = batch.units(sample.shape) if batch else tuple(sample.shape)
-            self.values[number] = Value(dependence, units, batch, sample.dtype)
-        else:
-            self.values[number] = Value(dependence)
-        return Ref(number, self.values[number], sample, traced)
+            value = Value(dependence, units, batch, sample.dtype)
+        self.values[number] = value
+        return Ref(number, value, sample, traced)
 
     def _argument(self, item: Any) -> Any:
         if isinstance(item, Node):
@@ -175,36 +136,25 @@ class Freezer:
         call = Call.of(SYNONYMS.get(node.target, node.target), tuple(args), kwargs, name.module_path, name.source)
         if _has_tag(call, torch.Tag.nondeterministic_seeded) and not (call.refs and find(call.target)):
             refuse(call, name=_placing(node))
-        if not call.refs:
-            return self._constant(call)
-        return self._step(call, name, node)
-
-    def _constant(self, call: Call) -> Any:
-        if not isinstance(call.target, torch._ops.OpOverload):
-            return call.target(*(call[name] for name in call.positional))
-        operator = call.affine()
-        return operator()
+        # What depends on neither the input nor the number of samples is computed once, here.
+        return self._step(call, name, node) if call.refs else call.affine()()
 
     def _step(self, call: Call, name: Name, node: Node) -> Any:
-        complex_values = is_complex(call, node.meta["val"])
-        if not complex_values and (
-            call.target in (aten.sym_size.int, aten.full_like.default) or all(ref.size for ref in call.refs)
-        ):
-            return self._size(call, node)
-        if self.gates is not None and not complex_values:
-            if all(ref.value.dependence is Dependence.CONSTANT for ref in call.refs):
-                if any(ref.number in self.counted for ref in call.refs):
-                    return self._size(call, node)
-            else:
-                self._check_alike(call)
-        rule = find(call.target)
-        if complex_values:
-            check_affine(call)
-            if any(ref.size for ref in call.refs) and not takes_sizes(call):
+        rule, traced = find(call.target), as_tuple(node.meta["val"])
+        if complexes.is_complex(call, traced):
+            complexes.check_affine(call)
+            if any(ref.size for ref in call.refs) and not complexes.takes_sizes(call):
                 call.refuse(*BATCH_SIZE)
-            if any(item.is_complex() for item in as_tuple(node.meta["val"]) if isinstance(item, Tensor)):
-                return kept(call, _on_probe(call, operator_of(call)))
-            call, rule = composed(call)
+            if any(item.is_complex() for item in traced if isinstance(item, Tensor)):
+                return complexes.keep(call)
+            call, rule = complexes.compose(call)
+        elif call.target in (aten.sym_size.int, aten.full_like.default) or all(ref.size for ref in call.refs):
+            return self._size(call, node)
+        elif self.gates is not None and any(ref.value.dependence is not Dependence.CONSTANT for ref in call.refs):
+            self._check_alike(call)
+        elif any(ref.number in self.counted for ref in call.refs):
+            return self._size(call, node)
+        # With gates held some of the arguments are constants to the rule, which then has a map where it refuses else.
         question = ""
         if self.gates is not None:
             call, question = self.gates.hold(call, name.text, self._gate_of)
@@ -213,10 +163,11 @@ class Freezer:
         if any(ref.size for ref in call.refs) and not rule.sizes:
             call.refuse(*BATCH_SIZE)
         operator, refusal = self._operator(call, rule, name.text, question)
-        value = _on_probe(call, operator)
+        value = run_batch(call, operator, [ref.sample for ref in call.refs], PROBES)
         outputs = as_tuple(value)
+        # The proof speaks of the operator; that nothing else grows with the number of samples, the traced sizes say.
         batch = rule.batch(call, [item for item in outputs if isinstance(item, Tensor)])
-        if not grows(as_tuple(node.meta["val"])[0].shape, batch):
+        if not grows(traced[0].shape, batch):
             call.refuse(MIXED, MIXED_CURE)
         refs = [self._new(_dependence(call, operator, item, refusal), item, batch) for item in outputs]
         if self.gates is not None:
@@ -226,8 +177,7 @@ class Freezer:
             refs = [replace(ref, gating=rank, name=called, origin=origin) for ref in refs]
         depends = bool(call.active) or refs[0].value.dependence is Dependence.HELD
         records = (_record(call, operator, name, refs[0].value.units),) if depends else ()
-        numbers = tuple(ref.number for ref in refs)
-        inputs = tuple(ref.number for ref in call.refs)
+        inputs, numbers = (tuple(ref.number for ref in group) for group in (call.refs, refs))
         held = tuple(place for place, ref in enumerate(call.refs) if ref.held)
         self.steps.append(Step(operator, inputs, numbers, records, operator.traits.active, held, refusal))
         return refs if isinstance(value, tuple | list) else refs[0]
@@ -263,6 +213,8 @@ class Freezer:
                 ordinary = find(call.target)
                 operator = refuse(call) if ordinary is None else ordinary.build(call)
         except NotPiecewiseAffine as error:
+            # Upstream of gates alone any function will do; where it carries a share of the output, Graph.carried
+            # refuses.
             return _held(call), (error.operator, error.reason, error.cure, error.module_path, error.source)
         return operator, ()
 
@@ -273,31 +225,33 @@ class Freezer:
         counts = [self.counted[item.number] for item in call.refs if item.number in self.counted]
         if call.target in COUNTING and self.gates is not None:
             counts = [call]
-        batch = None
+        traced, batch = node.meta["val"], None
         if isinstance(sample, Tensor):
-            batch = _lengthening(call, sample, node.meta["val"].shape) if counts else _uniform(call, sample)
-        ref = self._new(Dependence.CONSTANT, sample, batch, node.meta["val"])
+            batch = _axis(call, sample, traced.shape) if counts else _uniform(call, sample)
+        ref = self._new(Dependence.CONSTANT, sample, batch, traced)
         if counts:
             self.counted[ref.number] = counts[0]
         self.steps.append(Step(operator, tuple(item.number for item in call.refs), (ref.number,), ()))
         return ref
 
     def _check_alike(self, call: Call) -> None:
-        """Refuse a constant that differs from sample to sample where it meets what depends on the input.
-
-        A causal mask is made of what counts over the batch and yet the same for every sample, which is looked at for a
-        prime number of samples beyond all numbers that are written where it is made.
-        """
+        """Refuse a constant that differs from sample to sample where it meets what depends on the input."""
         for ref in call.refs:
             maker = self.counted.pop(ref.number, None)
             if maker is None or ref.value.batch is None:
                 continue
+            # A causal mask is made of what counts over the batch and yet the same for every sample, which is looked at
+            # for a prime number of samples beyond all numbers that are written where it is made.
             graph = Graph(self.values, tuple(self.steps), self.inputs, (ref.number,)).part([ref.number])
             if any(step.records for step in graph.steps):
                 refuse(maker)
             written = [number for number in graph.written() if number < MOST_SAMPLES]
             count = prime(max([MANY, *(number + 1 for number in written)]))
-            inputs = [_repeat(item, axis, count) for item, axis in zip(self.probe, self.batch_axes, strict=True)]
+            firsts = [item.narrow(axis, 0, 1) for item, axis in zip(self.probe, self.batch_axes, strict=True)]
+            inputs = [
+                item.expand(*item.shape[:axis], count, *item.shape[axis + 1 :])
+                for item, axis in zip(firsts, self.batch_axes, strict=True)
+            ]
             for rows in (ref.sample, graph.run(inputs)[0]):
                 front = ref.value.batch.to_front(rows)
                 if bool((front != front[:1]).any()):
@@ -305,28 +259,19 @@ class Freezer:
 
     def _number(self, item: Any) -> int:
         """The graph's number of an output; a constant becomes a step of its own."""
-        if isinstance(item, Complex):
-            raise CaptureError(RETURNED)
+        if isinstance(item, complexes.Complex):
+            raise CaptureError(complexes.RETURNED)
         if isinstance(item, Ref):
             return item.number
         if not isinstance(item, Tensor):
             raise CaptureError(f"model: it returns {type(item).__name__} {item!r}; return tensors only")
         ref = self._new(Dependence.CONSTANT, item, None)
-        held = Held("constant", _itself, (item,), {}, ())
-        self.steps.append(Step(held, (), (ref.number,), ()))
+        self.steps.append(Step(Held("constant", _identity, (item,), {}), (), (ref.number,), ()))
         return ref.number
 
 
-def _itself(item: Any) -> Any:
+def _identity(item: Any) -> Any:  # of a module, so that networks can be pickled
     return item
-
-
-def _on_probe(call: Call, operator: Operator) -> Any:
-    """The operator's value on the probe batch."""
-    try:
-        return operator(*(ref.sample for ref in call.refs))
-    except (RuntimeError, IndexError, ValueError) as error:
-        call.refuse(f"it fails on a batch of {PROBES} samples ({first_line(error)})", MIXED_CURE)
 
 
 def _placing(node: Node) -> str:
@@ -358,7 +303,7 @@ def _name_way_on(call: Call, error: NotPiecewiseAffine) -> NotPiecewiseAffine:
 
 def _held(call: Call) -> Held:
     operator = call.affine()
-    return Held(operator.kind, operator.target, operator.args, operator.kwargs, ())
+    return Held(operator.kind, operator.target, operator.args, operator.kwargs)
 
 
 def _uniform(call: Call, sample: Tensor) -> BatchAxis | None:
@@ -369,26 +314,17 @@ def _uniform(call: Call, sample: Tensor) -> BatchAxis | None:
     sizes = call.arguments.get("size", call.arguments.get("repeats"))
     if call.target not in (aten.full.default, aten.expand.default, aten.repeat.default) or isinstance(constant, Ref):
         refuse(call, BATCH_SIZE)
-    axes = [axis for axis, size in enumerate(sizes or ()) if isinstance(size, Ref)]
-    if len(axes) != 1:
-        call.refuse(*BATCH_SIZE)
-    axis = BatchAxis(axes[0], 1, sample.shape[axes[0]] // PROBES)
+    axis = _axis(call, sample, sizes or ())
     front = axis.to_front(sample)
     return axis if bool((front == front[:1]).all()) else call.refuse(*BATCH_SIZE)
 
 
-def _lengthening(call: Call, sample: Tensor, sizes: Sequence[Any]) -> BatchAxis:
-    """The axis of a constant that is as long as there are samples."""
+def _axis(call: Call, sample: Tensor, sizes: Sequence[Any]) -> BatchAxis:
+    """The one axis of a constant whose size is no number, for it follows the number of samples."""
     axes = [axis for axis, size in enumerate(sizes) if not isinstance(size, int)]
     if len(axes) != 1:
         refuse(call, BATCH_SIZE)
     return BatchAxis(axes[0], 1, sample.shape[axes[0]] // PROBES)
-
-
-def _repeat(probe: Tensor, axis: int, count: int) -> Tensor:
-    """The first sample, so many times over, without memory of its own."""
-    first = probe.narrow(axis, 0, 1)
-    return first.expand(*(count if place == axis else size for place, size in enumerate(first.shape)))
 
 
 def _whole(target: Any, args: list) -> bool:
@@ -397,6 +333,7 @@ def _whole(target: Any, args: list) -> bool:
 
 
 def _dependence(call: Call, operator: Operator, output: Tensor, refusal: tuple[str, ...]) -> Dependence:
+    """How an output of a call depends on the network's input."""
     if operator.traits.active and output.is_floating_point():
         return Dependence.AFFINE
     gates = [ref for ref in call.refs if ref.held or ref.value.dependence is Dependence.HELD]
@@ -409,10 +346,11 @@ def _dependence(call: Call, operator: Operator, output: Tensor, refusal: tuple[s
 
 
 def _record(call: Call, operator: Operator, name: Name, units: tuple[int, ...]) -> OperatorRecord:
+    """What the network says of an operator; of a smooth one also what carries and what is held."""
     traits = operator.traits
     gates = tuple(ref.name or "the input" for ref in call.refs if ref.held)
     formula = traits.held or (ATTENTION if call.kind == "scaled_dot_product_attention" and gates else "")
-    if gates and operator.traits.active and not formula:
+    if gates and traits.active and not formula:
         formula = "gate* carrier"
     carrier = next((ref.name or "the input" for ref in call.active), "") if formula else ""
     return OperatorRecord(
@@ -428,14 +366,3 @@ def _record(call: Call, operator: Operator, name: Name, units: tuple[int, ...]) 
         carrier=carrier,
         gates=gates if gates or not formula else (carrier,),
     )
-
-
-def _ancestors(nodes: Sequence[Node]) -> set[Node]:
-    found: set[Node] = set()
-    pending = list(nodes)
-    while pending:
-        node = pending.pop()
-        if node not in found:
-            found.add(node)
-            pending.extend(node.all_input_nodes)
-    return found

@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from maxaffine._capture.batch import AXES
 from maxaffine._capture.call import Call, leaves
 from maxaffine._capture.export import Traced
-from maxaffine._capture.rules.shape import copied
+from maxaffine._capture.rules.shape import copy_of
 from maxaffine._graph import BatchAxis
 
 aten = torch.ops.aten
@@ -34,15 +34,10 @@ PLANES = re.compile(r"[1-3]d(_|$)|^convolution$|batch_norm|instance_norm|^addmm$
 
 @dataclass(frozen=True)
 class Samples:
-    """A value of every sample.
+    """A value of every sample."""
 
-    Attributes:
-        tensor: (N, *own), or (N * own[0], *own[1:]) where it is folded.
-        first: own[0] where it is folded, else None.
-    """
-
-    tensor: Tensor
-    first: int | None = None
+    tensor: Tensor  # (N, *own), or (N * own[0], *own[1:]) where it is folded
+    first: int | None = None  # own[0] where it is folded
 
     def apart(self) -> Tensor:
         """(N, *own)."""
@@ -56,19 +51,13 @@ class Samples:
 
 
 class Mapped(nn.Module):
-    """A module that runs the graph of one sample for all samples of its inputs.
-
-    Args:
-        alone: The traced graph of one sample.
-        inputs: Where each input keeps its samples.
-        outputs: Where each output is to keep them, and its number of axes; None for a constant.
-    """
+    """A module that runs the graph of one sample for all samples of its inputs."""
 
     def __init__(self, alone: Traced, inputs: Sequence[int], outputs: Sequence[tuple[BatchAxis, int] | None]) -> None:
         super().__init__()
-        self.alone = alone
-        self.inputs = tuple(inputs)
-        self.outputs = tuple(outputs)
+        # Where each input keeps its samples; where each output is to keep them, and its number of axes (no constant
+        # has).
+        self.alone, self.inputs, self.outputs = alone, tuple(inputs), tuple(outputs)
         for name, tensor in alone.constants.items():
             self.register_buffer(name, tensor)
 
@@ -121,12 +110,14 @@ class Mapping(Interpreter):
         samples = [flat[place] for place in places]
         if target is aten.cat.default:
             return _cat(*args)
+        # It works on the last axis alone: the samples stay folded, unless they are folded into that.
         if target is aten.linear.default and len(samples) == 1 and samples[0] is args[0]:
             value = samples[0] if samples[0].tensor.dim() > 1 else Samples(samples[0].apart())
             return _wrap(call(value.tensor), value.first)
         if _by_planes(target, args, samples):
             folded = [item.folded() for item in samples]
             return _wrap(call(*(item.tensor for item in folded)), folded[0].first)
+        # What acts entry by entry or along other axes leaves the folded axis as it is.
         single = sum(isinstance(item, Tensor | Samples) for item in flat) == 1
         if single and samples[0].first is not None and _leaves_first_axis(target, args, kwargs, samples[0]):
             return _wrap(call(samples[0].tensor), samples[0].first)
@@ -174,12 +165,10 @@ def _kind(target: Any) -> str:
 
 def _cat(tensors: Sequence[Any], dim: int = 0) -> Samples:
     """Tensors joined, constants among them once per sample: PyTorch's rule takes the batch for a fixed number."""
-    apart = [item.apart() if isinstance(item, Samples) else item for item in tensors]
     count = next(item.apart().shape[0] for item in tensors if isinstance(item, Samples))
-    pairs = zip(tensors, apart, strict=True)
-    filled = [own if isinstance(item, Samples) else own.expand(count, *own.shape) for item, own in pairs]
+    filled = [item.apart() if isinstance(item, Samples) else item.expand(count, *item.shape) for item in tensors]
     return Samples(torch.cat(filled, dim + 1 if dim >= 0 else dim))
 
 
 # PyTorch has no rule for a batch of these, or one that takes the batch for a fixed number.
-WITH_RULE: dict[Callable, Callable] = {aten.copy.default: copied}
+WITH_RULE: dict[Callable, Callable] = {aten.copy.default: copy_of}

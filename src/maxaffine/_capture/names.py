@@ -13,37 +13,20 @@ from torch.fx import Node
 
 @dataclass(frozen=True)
 class Name:
-    """The name of one traced node.
+    """The name of one traced node."""
 
-    Attributes:
-        text: Unique name, e.g. ``layer1.0.relu`` and ``layer1.0.relu#2`` for its second call.
-        module_path: Dotted path of the calling module, empty for the root.
-        source: Source line of the call, when it is known.
-        parents: Paths of all modules that were running, outermost first.
-    """
-
-    text: str
-    module_path: str
-    source: str
-    parents: tuple[str, ...]
+    text: str  # unique: layer1.0.relu, and layer1.0.relu#2 for its second call
+    module_path: str  # dotted path of the calling module, empty for the root
+    source: str  # source line of the call, when it is known
+    parents: tuple[str, ...]  # paths of all modules that were running, outermost first
 
 
 def name_nodes(model: nn.Module, nodes: Sequence[Node], inputs: Sequence[str]) -> dict[Node, Name]:
-    """Name every node after the module that called it.
-
-    A leaf module that calls one operator gives it its own path; otherwise the operator's kind follows the path. A
-    repeated name is numbered from ``#2``.
-
-    Args:
-        model: The user's module.
-        nodes: Its traced nodes.
-        inputs: Names of the placeholders of the user's inputs.
-
-    Returns:
-        A name per node.
-    """
+    """Name every node after the module that called it."""
     modules = model.named_modules(remove_duplicate=False)
     leaf = {path for path, module in modules if next(module.children(), None) is None}
+    # A leaf module that calls one operator gives it its own path; otherwise the operator's kind follows the path. Only
+    # what depends on the input counts, and is numbered: the arithmetic on sizes that a trace adds names nothing.
     dependent = _dependent(nodes, inputs)
     calls = Counter(_stack(node)[0] for node in dependent)
     seen: Counter[str] = Counter()
@@ -52,22 +35,20 @@ def name_nodes(model: nn.Module, nodes: Sequence[Node], inputs: Sequence[str]) -
         key, path, parents = _stack(node)
         kind = kind_of(node)
         alone = path and path in leaf and calls[key] == 1
-        base = path if alone else ".".join(part for part in (path, kind) if part)
-        text = base
+        text = path if alone else ".".join(part for part in (path, kind) if part)
         if node in dependent:
-            seen[base] += 1
-            text = base if seen[base] == 1 else f"{base}#{seen[base]}"
+            seen[text] += 1
+            text = text if seen[text] == 1 else f"{text}#{seen[text]}"
         names[node] = Name(text, path, _source(node), parents)
     return names
 
 
 def find_node(wanted: str, nodes: Sequence[Node], names: dict[Node, Name]) -> Node | None:
     """The node called ``wanted``, or the last one that ran inside the module of that path."""
-    exact = [node for node in nodes if _counts(node) and names[node].text == wanted]
-    if exact:
-        return exact[0]
-    inside = [node for node in nodes if _counts(node) and wanted in names[node].parents]
-    return inside[-1] if inside else None
+    named = [node for node in nodes if _counts(node)]
+    exact = [node for node in named if names[node].text == wanted]
+    inside = [node for node in named if wanted in names[node].parents]
+    return next(iter(exact[:1] or inside[-1:]), None)
 
 
 def _dependent(nodes: Sequence[Node], inputs: Sequence[str]) -> set[Node]:
@@ -93,13 +74,12 @@ def kind_of(node: Node) -> str:
 
 def _stack(node: Node) -> tuple[str, str, tuple[str, ...]]:
     """Key of the innermost module call, its path, and the paths of all running modules."""
-    entries = [
-        (key, path) for key, (path, _) in (node.meta.get("nn_module_stack") or {}).items() if "empty_nn" not in key
-    ]
-    if not entries:
+    stack = {key: path for key, (path, _) in (node.meta.get("nn_module_stack") or {}).items() if "empty_nn" not in key}
+    if not stack:
         return "", "", ()
-    paths = tuple(re.sub(r"@\d+", "", path) for _, path in entries)
-    return entries[-1][0], paths[-1], paths
+    # A module that is called again has @1, @2, ... after its path: another key, but the same module.
+    paths = tuple(re.sub(r"@\d+", "", path) for path in stack.values())
+    return next(reversed(stack)), paths[-1], paths
 
 
 def _source(node: Node) -> str:

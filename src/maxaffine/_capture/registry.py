@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
+import torch
+
 from maxaffine._capture.batch import BatchRule, probed
 from maxaffine._capture.call import Call
 from maxaffine._graph import Operator
@@ -15,32 +17,30 @@ Builder = Callable[[Call], Operator]
 
 @dataclass(frozen=True)
 class Rule:
-    """How one traced operator enters the graph.
+    """How one traced operator enters the graph."""
 
-    Attributes:
-        build: Makes the operator of a call, or refuses it.
-        batch: Proves that the operator keeps samples apart, and says where its output keeps them.
-        sizes: Whether the operator may take sizes (of the batch) as arguments: changes of shape may, sums may not.
-    """
-
-    build: Builder
-    batch: BatchRule
-    sizes: bool = False
+    build: Builder  # makes the operator of a call, or refuses it
+    batch: BatchRule  # proves that the operator keeps samples apart, and says where its output keeps them
+    sizes: bool = (
+        False  # whether sizes of the batch may be among the arguments: changes of shape take them, sums do not
+    )
 
 
 @dataclass(frozen=True)
 class SmoothRule(Rule):
-    """How a traced smooth operator enters the graph with its gate held.
+    """How a traced smooth operator enters the graph with its gate held."""
 
-    Attributes:
-        gating: How much of a gate its value is, from 0 to 1, where a product of two values has to choose its carrier.
-    """
-
-    gating: float = 0.5
+    gating: float = 0.5  # how much of a gate its value is, where a product of two values has to choose its carrier
 
 
 _RULES: dict[Callable, Rule] = {}
 _SMOOTH: dict[Callable, SmoothRule] = {}
+
+
+def overloads(names: str) -> list[Callable]:
+    """PyTorch's operators by their names, ``add.Tensor relu``: the default overload where none is named."""
+    paths = [name.partition(".") for name in names.split()]
+    return [getattr(getattr(torch.ops.aten, operator), overload or "default") for operator, _, overload in paths]
 
 
 def rule(*targets: Callable, batch: BatchRule = probed, sizes: bool = False) -> Callable[[Builder], Builder]:
@@ -72,8 +72,7 @@ def rule(*targets: Callable, batch: BatchRule = probed, sizes: bool = False) -> 
             raise ValueError(f"targets: {target!r} is not an operator; give e.g. torch.ops.aten.relu.default")
 
     def register(build: Builder) -> Builder:
-        for target in targets:
-            _RULES[target] = Rule(build, batch, sizes)
+        _RULES.update(dict.fromkeys(targets, Rule(build, batch, sizes)))
         return build
 
     return register
@@ -82,24 +81,13 @@ def rule(*targets: Callable, batch: BatchRule = probed, sizes: bool = False) -> 
 def smooth_rule(
     *targets: Callable, batch: BatchRule = probed, gating: float = 0.5
 ) -> Callable[[Callable[[Call], Operator | None]], Callable[[Call], Operator | None]]:
-    """Register the decorated function as what smooth operators are with their gates held at the input.
-
-    The function receives a :class:`Call` and returns an operator that is affine in one argument, or by its
-    tangent (`Gated`, `GatedMap`, `Tangent`); None where the ordinary rule applies.
-
-    Args:
-        targets: The traced operators.
-        batch: As of :func:`rule`.
-        gating: How much of a gate its value is: 1 for a softmax, a sigmoid, a reciprocal; 0 for what a norm gives. Of
-            two factors that depend on the input the one with less carries the product, and equal ones ask.
-
-    Returns:
-        A decorator that registers and returns the function.
-    """
+    """Register the decorated function as what smooth operators are with their gates held at the input."""
+    # The function returns an operator that is affine in one argument, or by its tangent (Gated, GatedMap, Tangent);
+    # None where the ordinary rule applies. A softmax, a sigmoid or a reciprocal is a gate (gating=1), what a norm gives
+    # is none (0): of two factors that depend on the input the one with less carries the product, and equal ones ask.
 
     def register(build: Callable[[Call], Operator | None]) -> Callable[[Call], Operator | None]:
-        for target in targets:
-            _SMOOTH[target] = SmoothRule(cast(Builder, build), batch, gating=gating)
+        _SMOOTH.update(dict.fromkeys(targets, SmoothRule(cast(Builder, build), batch, gating=gating)))
         return build
 
     return register

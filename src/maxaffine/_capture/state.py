@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from maxaffine._capture.alone import close
 from maxaffine._capture.export import untouched
 from maxaffine._network import FAILURES, PARTS, changed_attributes, copy_module, run_on_copies, same
 from maxaffine.errors import CaptureError
@@ -29,17 +30,11 @@ CURE = (
 
 @dataclass(frozen=True)
 class Subject:
-    """A module that is run again and again from the state it was captured in.
-
-    Attributes:
-        model: The module, which stays in that state.
-        copies: Whether copies of it are run; else itself, put back afterwards.
-        names: Names of its inputs, where it takes them by name.
-    """
+    """A module that is run again and again from the state it was captured in."""
 
     model: nn.Module
-    copies: bool
-    names: tuple[str, ...]
+    copies: bool  # whether copies of it are run; else itself, put back afterwards
+    names: tuple[str, ...]  # of its inputs, where it takes them by name
 
     @contextlib.contextmanager
     def fresh(self) -> Iterator[nn.Module]:
@@ -69,29 +64,8 @@ class Subject:
             return self.run(module, tensors)
 
 
-@dataclass(frozen=True)
-class Trial:
-    """What a module gives when it is called several times.
-
-    Attributes:
-        outputs: Of each call; a call that fails gives the error.
-        changed: The attributes that have changed since before the first.
-    """
-
-    outputs: tuple[Any, ...]
-    changed: list[str]
-
-
 def check_runs(subject: Subject, sample: tuple[Tensor, ...]) -> None:
-    """Refuse a module that fails where its trace did not: a matrix that turns out singular.
-
-    Args:
-        subject: The module.
-        sample: Inputs.
-
-    Raises:
-        CaptureError: When it does.
-    """
+    """Refuse a module that fails where its trace did not: a matrix that turns out singular."""
     _require(subject.first(sample))
 
 
@@ -104,36 +78,26 @@ def _require(output: list[Any] | Exception) -> None:
 
 
 def check_state(subject: Subject, sample: tuple[Tensor, ...]) -> None:
-    """Refuse a module whose output depends on what it keeps of earlier calls.
-
-    It is called on a sample A, on another one B, and twice on A again, and from its first state on B alone: each must
-    give the same every time. The second input finds an output that is kept and returned whatever comes. A module in
-    which these calls change something is called more often, with numbers that count moved far ahead, for what is done
-    every seventh or every hundredth time, or from the thousandth on.
-
-    Args:
-        subject: The module.
-        sample: Inputs.
-
-    Raises:
-        CaptureError: When it does, or when the module fails on the sample.
-    """
+    """Refuse a module whose output depends on what it keeps of earlier calls."""
+    # It is called on a sample A, on another one B, and twice on A again, and from its first state on B alone: each must
+    # give the same every time. The second input finds an output that is kept and returned whatever comes.
     other = tuple(_other(item) for item in sample)
     calls = (sample, other, sample, sample)
-    first = _trial(subject, calls)
-    _require(first.outputs[0])
-    alone = _trial(subject, (other,))
-    pairs = [(first.outputs[0], later) for later in first.outputs[2:]]
-    if isinstance(alone.outputs[0], list):  # else the other input is not one that the module takes
-        pairs.append((alone.outputs[0], first.outputs[1]))
+    (first, between, *later), changed = _trial(subject, calls)
+    _require(first)
+    pairs = [(first, again) for again in later]
+    alone = subject.first(other)
+    if isinstance(alone, list):  # else the other input is not one that the module takes
+        pairs.append((alone, between))
     if all(_equal(*pair) for pair in pairs):
-        if first.changed and not _stays(subject, sample, first):
-            raise CaptureError(_message(first.changed))
+        if changed and not _stays(subject, sample, first, changed):
+            raise CaptureError(_message(changed))
         return
-    if sample[0].device.type != "cpu" and not first.changed and all(_close(*pair) for pair in pairs):
+    if sample[0].device.type != "cpu" and not changed and all(_close(*pair) for pair in pairs):
         return  # an accelerator adds in another order every time
-    names = [name for name in first.changed if _equal(_trial(subject, calls, name).outputs[2], first.outputs[0])]
-    raise CaptureError(_message(names or first.changed))
+    # At fault is what makes the third call right again if it is set back before each call.
+    names = [name for name in changed if _equal(_trial(subject, calls, name)[0][2], first)]
+    raise CaptureError(_message(names or changed))
 
 
 def _message(names: list[str]) -> str:
@@ -152,8 +116,8 @@ def _other(item: Tensor) -> Tensor:
     return item.flip(0) * 0.75 + (places.sin() / 4).reshape(item.shape).to(item.dtype)
 
 
-def _trial(subject: Subject, calls: tuple[tuple[Tensor, ...], ...], reset: str = "") -> Trial:
-    """Call the module from its first state; one attribute may be set back before each call."""
+def _trial(subject: Subject, calls: Sequence[tuple[Tensor, ...]], reset: str = "") -> tuple[list[Any], list[str]]:
+    """What calls from the first state give, an attribute set back before each; and which attributes have changed."""
     outputs: list[Any] = []
     with subject.fresh() as module:
         before = copy_module(module)
@@ -161,17 +125,18 @@ def _trial(subject: Subject, calls: tuple[tuple[Tensor, ...], ...], reset: str =
             if reset:
                 _write(module, reset, _read(copy_module(before), reset))
             outputs.append(subject.run(module, inputs))
-        return Trial(tuple(outputs), changed_attributes(before, module))
+        return outputs, changed_attributes(before, module)
 
 
-def _stays(subject: Subject, sample: tuple[Tensor, ...], first: Trial) -> bool:
+def _stays(subject: Subject, sample: tuple[Tensor, ...], expected: Any, changed: list[str]) -> bool:
     """Whether further calls, and calls far ahead, give what the first gave."""
-    expected = first.outputs[0]
     with subject.fresh() as module:
         before = copy_module(module)
         if not all(_equal(subject.run(module, sample), expected) for _ in range(CALLS)):
             return False
-        for name in first.changed:
+        # What is done every seventh or every hundredth time, or from the thousandth on, shows where numbers that count
+        # calls are moved far ahead, to just before a multiple of many.
+        for name in changed:
             start, now = _read(before, name), _read(module, name)
             if type(start) is not type(now) or isinstance(now, bool) or not isinstance(now, int | float):
                 continue
@@ -220,8 +185,4 @@ def _close(found: Any, expected: Any) -> bool:
 def _round_off(found: Any, expected: Any) -> bool:
     if not isinstance(found, Tensor) or not found.is_floating_point():
         return same(found, expected)
-    if not isinstance(expected, Tensor) or found.shape != expected.shape:
-        return False
-    size = expected.abs().max().nan_to_num(0.0, 0.0, 0.0).item() if expected.numel() else 0.0
-    tolerance = torch.finfo(found.dtype).eps ** 0.5 * size
-    return torch.allclose(found, expected, rtol=0.0, atol=tolerance, equal_nan=True)
+    return isinstance(expected, Tensor) and found.shape == expected.shape and close(found, expected)

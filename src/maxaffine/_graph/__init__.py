@@ -8,13 +8,12 @@ from maxaffine._graph.fusion import fuse
 from maxaffine._graph.gates import TANGENT, Gated, GatedMap, Tangent
 from maxaffine._graph.graph import BatchAxis, Dependence, Graph, Step, Value, as_rows
 from maxaffine._graph.linear import ChannelAffine, Convolution, MatrixProduct, Reshape, Sum
-from maxaffine._graph.linearization import Linearization
+from maxaffine._graph.linearization import Linearization, undisturbed
 from maxaffine._graph.naming import loaded_target, saved_target
 from maxaffine._graph.overflow import all_finite, refuse_overflow
 from maxaffine._graph.piecewise import Choice, Comparison, Elementwise, ScalarSpline, WideSpline
 from maxaffine._graph.precision import in_float64
 from maxaffine._graph.selection import AxisSelection, MaxPool
-from maxaffine._graph.undisturbed import undisturbed
 
 __all__ = [
     "Affine",

@@ -70,6 +70,7 @@ class Comparisons(Boundaries):
     def codes(self, inputs: Sequence[Any], limit: float = 0.0) -> Tensor | None:
         found: Any = 0
         for pair in self.pairs(inputs):
+            # What is cut to zero counts as equal; a tie is above where its comparison says so.
             beyond = torch.nn.functional.hardshrink(pair.difference(), limit)
             found = found + (beyond >= 0 if pair.reached else beyond > 0).byte()
         return found if self.counted and isinstance(found, Tensor) else None

@@ -23,11 +23,11 @@ class Sign(Enum):
     MIXED = 0
 
     @classmethod
-    def of(cls, slopes: Tensor) -> Sign:
+    def of(cls, *slopes: Tensor) -> Sign:
         """The sign that all entries share."""
-        if bool((slopes >= 0).all()):
+        if all(bool((item >= 0).all()) for item in slopes):
             return cls.NONNEGATIVE
-        return cls.NONPOSITIVE if bool((slopes <= 0).all()) else cls.MIXED
+        return cls.NONPOSITIVE if all(bool((item <= 0).all()) for item in slopes) else cls.MIXED
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from enum import Enum
 from maxaffine._graph.contract import Operator, Sign
 from maxaffine._graph.graph import Dependence, Graph
 
+VARYING = (Dependence.REGION, Dependence.HELD)
+
 
 class Curvature(Enum):
     """What is proved of a value as a function of the network's input."""
@@ -19,34 +21,26 @@ class Curvature(Enum):
 
 
 def curvatures(graph: Graph) -> dict[int, Curvature]:
-    """Prove the curvature of every value, in running order.
-
-    A non-negative combination of convex values is convex, and so is a convex non-decreasing operator of convex
-    values (Mad Max section 2.3; Amos, Xu and Kolter, *Input Convex Neural Networks*, 2017). Where neither
-    rule applies the answer is unknown: the certificate is sufficient, not necessary.
-
-    Args:
-        graph: The frozen graph.
-
-    Returns:
-        The curvature of every value, by number.
-    """
+    """Prove the curvature of every value, by its number."""
+    # A non-negative combination of convex values is convex, and so is a convex non-decreasing operator of convex
+    # values (Mad Max section 2.3; Amos, Xu and Kolter, Input Convex Neural Networks, 2017). Where neither rule applies
+    # the answer is unknown: the certificate is sufficient, not necessary.
     known = {
         number: Curvature.AFFINE if graph.values[number].dependence is Dependence.AFFINE else Curvature.UNKNOWN
         for number in graph.inputs
     }
     for step in graph.steps:
-        held = [step.inputs[p] for p in range(len(step.inputs)) if p not in step.active]
-        varies = any(graph.values[n].dependence in (Dependence.REGION, Dependence.HELD) for n in held) or bool(
-            step.held
-        )
+        # A factor that is another one in another region, or at another input, may change sign on the way.
+        others = [number for place, number in enumerate(step.inputs) if place not in step.active]
+        varies = bool(step.held) or any(graph.values[number].dependence in VARYING for number in others)
         arguments = [known[step.inputs[position]] for position in step.active]
         for number in step.outputs:
             if number is None:
                 continue
-            if graph.values[number].dependence is Dependence.CONSTANT:
+            dependence = graph.values[number].dependence
+            if dependence is Dependence.CONSTANT:
                 known[number] = Curvature.CONSTANT
-            elif graph.values[number].dependence in (Dependence.REGION, Dependence.HELD) or varies:
+            elif dependence in VARYING or varies:
                 known[number] = Curvature.UNKNOWN
             else:
                 known[number] = _compose(step.operator, arguments)
@@ -54,7 +48,8 @@ def curvatures(graph: Graph) -> dict[int, Curvature]:
 
 
 def _compose(operator: Operator, arguments: list[Curvature]) -> Curvature:
-    affine = all(item in (Curvature.AFFINE, Curvature.CONSTANT) for item in arguments)
+    """The curvature of an operator's value, from those of its active inputs."""
+    affine = {Curvature.AFFINE, Curvature.CONSTANT}.issuperset(arguments)
     traits = operator.traits
     if traits.pieces == 1 and affine:
         return Curvature.AFFINE
@@ -62,10 +57,11 @@ def _compose(operator: Operator, arguments: list[Curvature]) -> Curvature:
         return Curvature.UNKNOWN
     if affine:
         return Curvature.CONVEX
-    flipped = [_through(sign, item) for sign, item in zip(operator.signs(), arguments, strict=True)]
-    if all(item in (Curvature.CONVEX, Curvature.AFFINE, Curvature.CONSTANT) for item in flipped):
+    flipped = {_through(sign, item) for sign, item in zip(operator.signs(), arguments, strict=True)}
+    if flipped <= {Curvature.CONVEX, Curvature.AFFINE, Curvature.CONSTANT}:
         return Curvature.CONVEX
-    concave = all(item in (Curvature.CONCAVE, Curvature.AFFINE, Curvature.CONSTANT) for item in flipped)
+    # Several pieces are a maximum, which makes nothing concave of what is.
+    concave = flipped <= {Curvature.CONCAVE, Curvature.AFFINE, Curvature.CONSTANT}
     return Curvature.CONCAVE if concave and traits.pieces == 1 else Curvature.UNKNOWN
 
 

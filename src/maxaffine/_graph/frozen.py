@@ -53,18 +53,12 @@ class Signature:
 
 
 class FrozenFunction(LocalMap):
-    """The affine map of a function that is affine in its arguments.
-
-    Args:
-        function: Maps the active inputs to the outputs; affine in them jointly.
-        signatures: Shape, dtype and device of each active input.
-        homogeneous: Whether the function maps zero to zero, so that it has no offset.
-    """
+    """The affine map of a function that is affine in its arguments, the active inputs, jointly."""
 
     def __init__(self, function: Callable, signatures: Sequence[Signature], homogeneous: bool) -> None:
         self.function = function
         self.signatures = tuple(signatures)
-        self.homogeneous = homogeneous
+        self.homogeneous = homogeneous  # it maps zero to zero, so that it has no offset
 
     @classmethod
     def of(cls, function: Callable, inputs: Sequence[Any], active: Sequence[int], homogeneous: bool) -> FrozenFunction:
@@ -82,14 +76,16 @@ class FrozenFunction(LocalMap):
     def mv(self, tangents: Sequence[Tensor]) -> Tensors:
         if self.homogeneous:
             return as_tuple(self.function(*tangents))
-        # Not by forward differentiation, which operators of a user's own library lack.
-        rest = as_tuple(self.function(*(like.zeros() for like in self.signatures)))
+        # The difference of two values, for it is affine: forward differentiation operators of a user's own library
+        # lack.
+        rest = self._at_zero()
         factor = _magnification(tangents, rest)
         values = as_tuple(self.function(*(factor * tangent for tangent in tangents)))
         return tuple(_less(value, offset, factor) for value, offset in zip(values, rest, strict=True))
 
     def rmv(self, cotangents: Sequence[Any]) -> Tensors:
-        # Not by torch.func.vjp, which derivatives of a user's own operators lack.
+        # At zero as well as anywhere, for it is affine; not by torch.func.vjp, which derivatives of a user's own
+        # operators lack.
         with torch.enable_grad():
             leaves = tuple(like.zeros().requires_grad_() for like in self.signatures)
             pairs = zip(as_tuple(self.function(*leaves)), cotangents, strict=False)
@@ -100,9 +96,10 @@ class FrozenFunction(LocalMap):
         return pulled(outputs, leaves, rows)
 
     def offsets(self) -> Tensors:
-        if self.homogeneous:
-            return (None,)
-        return (as_tuple(self.function(*(s.zeros() for s in self.signatures)))[0],)
+        return (None,) if self.homogeneous else self._at_zero()[:1]
+
+    def _at_zero(self) -> tuple:
+        return as_tuple(self.function(*(like.zeros() for like in self.signatures)))
 
 
 def pulled(outputs: Sequence[Tensor], leaves: Sequence[Tensor], rows: Sequence[Tensor]) -> Tensors:
@@ -134,27 +131,16 @@ def _less(value: Tensor, offset: Tensor, factor: float) -> Tensor | None:
 
 @dataclass(frozen=True, eq=False)
 class Affine(Operator):
-    """A traced operator that is affine in its active inputs, all other arguments held fixed.
+    """A traced operator that is affine in its active inputs, all other arguments held fixed."""
 
-    Attributes:
-        kind: The operator's name in records.
-        target: The traced operator, e.g. ``torch.ops.aten.cat.default``.
-        args: Its arguments, with a :class:`Slot` for each input.
-        kwargs: Its keyword arguments, likewise.
-        active: Positions of the dependent inputs.
-        homogeneous: Whether zero inputs give zero outputs.
-        sign: Sign of the slopes with respect to each active input.
-        continuous: False when it takes a value that jumps between regions (a comparison), which also undoes convexity.
-    """
-
-    kind: str
-    target: Callable
-    args: tuple
+    kind: str  # its name in records
+    target: Callable  # the traced operator, e.g. torch.ops.aten.cat.default
+    args: tuple  # its arguments, with a Slot for each input
     kwargs: dict[str, Any]
-    active: tuple[int, ...]
-    homogeneous: bool = False
-    sign: tuple[Sign, ...] = ()
-    continuous: bool = True
+    active: tuple[int, ...]  # positions of the dependent inputs
+    homogeneous: bool = False  # zero inputs give zero outputs
+    sign: tuple[Sign, ...] = ()  # of the slopes with respect to each active input
+    continuous: bool = True  # not if it takes a value that jumps between regions, which also undoes convexity
 
     @property
     def traits(self) -> Traits:
@@ -181,6 +167,10 @@ class Traced(Operator):
     """An operator with an own affine map that is still run as it was traced."""
 
     traced: Affine
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(self.traced.kind, self.traced.active)
 
     def __call__(self, *inputs: Any) -> Any:
         return self.traced(*inputs)

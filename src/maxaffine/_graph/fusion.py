@@ -18,38 +18,31 @@ from maxaffine._graph.contract import LocalMap, Operator, Tensors, Traits
 from maxaffine._graph.graph import Graph, Step
 from maxaffine._graph.linear import ChannelAffine, Convolution, ConvolutionMap
 from maxaffine._graph.piecewise import Elementwise
-from maxaffine._graph.selection import MaxPool, TileSelection
+from maxaffine._graph.selection import MaxPool, PlaneSelection, TileSelection
 
 
 def fuse(graph: Graph) -> Graph:
-    """The same graph with every pair fused whose inner value nobody else uses.
-
-    Args:
-        graph: The frozen graph.
-
-    Returns:
-        A graph with the same outputs; the inner values of the pairs are gone.
-    """
+    """The same graph with every pair fused whose inner value nobody else uses; that value is gone."""
     uses = Counter(number for step in graph.steps for number in step.inputs) + Counter(graph.outputs)
     steps: list[Step] = []
     makers: dict[int, int] = {}
     for step in graph.steps:
         maker = makers.get(step.inputs[0]) if step.inputs and uses[step.inputs[0]] == 1 else None
-        before = None if maker is None else steps[maker]
-        pair = None if before is None else _pair(before.operator, step.operator)
-        if maker is not None and before is not None and pair is not None:
-            step = replace(step, operator=pair, inputs=before.inputs, records=before.records + step.records)
-            steps[maker] = step
-        else:
+        pair = None if maker is None else _pair(steps[maker].operator, step.operator)
+        if maker is None or pair is None:
             maker = len(steps)
             steps.append(step)
+        else:
+            # The pair runs where its first operator did: all that it needs is there, and nobody needs less.
+            first = steps[maker]
+            steps[maker] = replace(step, operator=pair, inputs=first.inputs, records=first.records + step.records)
         makers[step.result] = maker
     return replace(graph, steps=tuple(steps))
 
 
 def _pair(first: Operator, second: Operator) -> Operator | None:
     if isinstance(first, Convolution) and isinstance(second, ChannelAffine):
-        return FoldedConvolution.of(first, second)
+        return FoldedConvolution(first, second, first.scaled(second.scale, second.shift))
     if isinstance(first, Elementwise) and isinstance(second, MaxPool) and second.tiled:
         return PooledActivation(first, second)
     return None
@@ -62,15 +55,10 @@ class FoldedConvolution(Operator):
     convolution: Convolution
     norm: ChannelAffine
     folded: Convolution
-    kind: str = "convolution"
-
-    @classmethod
-    def of(cls, convolution: Convolution, norm: ChannelAffine) -> FoldedConvolution:
-        return cls(convolution, norm, convolution.scaled(norm.scale, norm.shift))
 
     @property
     def traits(self) -> Traits:
-        return Traits(self.kind)
+        return self.convolution.traits
 
     def __call__(self, *inputs: Any) -> Any:
         return self.norm(self.convolution(*inputs))
@@ -87,6 +75,7 @@ class FoldedMap(ConvolutionMap):
         self.pair = operator
 
     def offsets(self) -> Tensors:
+        # The norm scales what the convolution adds: a bias after it is worth scale times itself.
         ones = self.operator.channel_shape()
         bias, norm = self.pair.convolution.bias, self.pair.norm
         own = None if bias is None else (bias * norm.scale).view(-1, *ones)
@@ -108,10 +97,13 @@ class PooledActivation(Operator):
         return (*self.pool(activated := self.activation(*inputs)), activated)
 
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
+        # Only the winners' slopes matter: they are multiplied into the mask by which the pooling is transposed.
         codes = self.activation.codes(inputs, value[-1])
-        pooled = TileSelection(value[1], inputs[0].shape, self.pool.window)
         spline, dtype = self.activation.spline, inputs[0].dtype
-        return PooledMap(pooled, spline.scale(codes, dtype), spline.shift(codes, dtype))
+        pooled = TileSelection(value[1], inputs[0].shape, self.pool.window, spline.scale(codes, dtype))
+        shift = spline.shift(codes, dtype)
+        # The winner's own offset, as an entry of the input that no slope scales.
+        return PooledMap(pooled, None if shift is None else PlaneSelection.mv(pooled, [shift])[0])
 
 
 class PooledMap(LocalMap):
@@ -119,9 +111,9 @@ class PooledMap(LocalMap):
 
     fresh = True
 
-    def __init__(self, pooled: TileSelection, scale: Tensor, shift: Tensor | None) -> None:
-        self.pooled = pooled.weighed(scale)
-        self.shift = None if shift is None else pooled.mv([shift])[0]
+    def __init__(self, pooled: TileSelection, shift: Tensor | None) -> None:
+        self.pooled = pooled
+        self.shift = shift
 
     def mv(self, tangents: Sequence[Tensor]) -> Tensors:
         return self.pooled.mv(tangents)

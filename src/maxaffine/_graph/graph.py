@@ -71,19 +71,12 @@ def as_rows(front: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Value:
-    """One tensor (or size) of the graph.
+    """One tensor (or size) of the graph."""
 
-    Attributes:
-        dependence: How it depends on the input.
-        units: Its shape for one sample.
-        batch: Where it keeps its samples; None when it has none.
-        dtype: Its dtype; None for a size.
-    """
-
-    dependence: Dependence
-    units: tuple[int, ...] = ()
-    batch: BatchAxis | None = None
-    dtype: torch.dtype | None = None
+    dependence: Dependence  # on the input
+    units: tuple[int, ...] = ()  # its shape for one sample
+    batch: BatchAxis | None = None  # where it keeps its samples; None when it has none
+    dtype: torch.dtype | None = None  # None for a size
 
     def to_rows(self, tensor: Tensor) -> Tensor:
         """The value as (N, K): a row per sample, its units flattened."""
@@ -103,25 +96,15 @@ class Value:
 
 @dataclass(frozen=True)
 class Step:
-    """One operator applied to values, by their numbers.
-
-    Attributes:
-        operator: The operator.
-        inputs: Numbers of its inputs.
-        outputs: Numbers of its outputs; None for one that nobody uses.
-        records: What it is called and is (two for a folded pair; none where nothing depends on the input).
-        active: Positions of the inputs on which it depends affinely.
-        held: Positions of the inputs that it holds at the input of the network: gates.
-        refusal: Why there is no affine map through it (operator, reason, cure, module, source), where that is so.
-    """
+    """One operator applied to values, by their numbers."""
 
     operator: Operator
     inputs: tuple[int, ...]
-    outputs: tuple[int | None, ...]
-    records: tuple[OperatorRecord, ...]
-    active: tuple[int, ...] = ()
-    held: tuple[int, ...] = ()
-    refusal: tuple[str, ...] = ()
+    outputs: tuple[int | None, ...]  # None for one that nobody uses
+    records: tuple[OperatorRecord, ...]  # two for a folded pair; none where nothing depends on the input
+    active: tuple[int, ...] = ()  # positions of the inputs on which it depends affinely
+    held: tuple[int, ...] = ()  # positions of the inputs that it holds at the input of the network: gates
+    refusal: tuple[str, ...] = ()  # why no affine map leads through it (operator, reason, cure, module, source)
 
     def run(self, values: dict[int, Any]) -> tuple[list[Any], Any]:
         """Compute this step's outputs (tensors and sizes) into ``values``; returns its inputs and its own value."""
@@ -140,19 +123,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Graph:
-    """A network frozen into steps in the order in which they run.
+    """A network frozen into steps in the order in which they run."""
 
-    Attributes:
-        values: What is known of every value, by number.
-        steps: The operators in running order.
-        inputs: Numbers of the values that the caller gives.
-        outputs: Numbers of the values that the network returns.
-    """
-
-    values: dict[int, Value]
+    values: dict[int, Value]  # what is known of every value, by number
     steps: tuple[Step, ...]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
+    inputs: tuple[int, ...]  # numbers of the values that the caller gives
+    outputs: tuple[int, ...]  # numbers of the values that the network returns
 
     def walk(self, inputs: Sequence[Tensor]) -> Iterator[tuple[Step, list[Any], Any, dict[int, Any]]]:
         """Run step by step, forgetting each value after its last use."""
@@ -172,7 +148,7 @@ class Graph:
         values: dict[int, Any] = dict(zip(self.inputs, inputs, strict=True))
         for found in self.walk(inputs):
             values = found[-1]
-            del found
+            del found  # it holds the step's values
         return [values[number] for number in self.outputs]
 
     def codes(self, inputs: Sequence[Tensor]) -> Iterator[tuple[OperatorRecord, Tensor]]:
@@ -190,7 +166,7 @@ class Graph:
         starts = self.inputs if inputs is None else tuple(inputs)
         needed = set(outputs)
         kept: list[Step] = []
-        for step in reversed(self.steps):
+        for step in reversed(self.steps):  # those that use a value come after the one that computes it
             step = step if inputs is None else self._measure_at(step, starts[0])
             wanted = tuple(n if n in needed and n not in starts else None for n in step.outputs)
             if any(number is not None for number in wanted):
@@ -199,17 +175,9 @@ class Graph:
         return Graph(self.values, tuple(reversed(kept)), starts, tuple(outputs))
 
     def carried(self) -> set[int]:
-        """Values that carry a share of the outputs: all others are constant, or held where the network has its input.
-
-        Whether an operator has an affine map at all matters for these only: what lies upstream of gates alone, such as
-        queries and keys, may be any function.
-
-        Returns:
-            Their numbers.
-
-        Raises:
-            NotPiecewiseAffine: At the last operator on the way that has no affine map.
-        """
+        """Values that carry a share of the outputs: others are constant, or held where the network has its input."""
+        # Whether an operator has an affine map at all matters for these only: what lies upstream of gates alone, such
+        # as queries and keys, may be any function.
         found = set(self.outputs)
         for step in reversed(self.steps):
             moving = (n for n in step.outputs if n in found and self.values[n].dependence in CARRYING)

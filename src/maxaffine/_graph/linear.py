@@ -55,6 +55,7 @@ class Convolution(Operator):
     def scaled(self, scale: Tensor, shift: Tensor) -> Convolution:
         """The convolution followed by y -> scale * y + shift per channel, as one convolution."""
         ones = self.channel_shape()
+        # A transposed weight has its outputs on axis 1, those of each group alone.
         if self.transposed:
             grouped = self.weight.unflatten(0, (self.groups, -1))
             weight = (grouped * scale.view(self.groups, 1, -1, *ones)).flatten(0, 1)
@@ -89,6 +90,8 @@ class ConvolutionMap(LocalMap):
         rows = cotangents[0]
         folded = rows.flatten(0, 1)
         operator = self.operator
+        # The transpose as a matrix product: every entry of a row weighs a window, and windows are added where they
+        # overlap.
         if operator.few_inputs and rows.device.type == "cpu":
             columns = operator.weight.flatten(1).mT @ folded.flatten(2)
             sizes = (self.shape[-2:], operator.weight.shape[-2:])
@@ -109,40 +112,27 @@ class ConvolutionMap(LocalMap):
 
 
 @dataclass(frozen=True, eq=False)
-class MatrixProduct(Traced):
+class MatrixProduct(Traced, LocalMap):
     """y = x W + b on the last axis, W (in, out) shared by all samples, computed by the traced operator itself."""
 
     weight: Tensor
     bias: Tensor | None
-    kind: str = "linear"
-
-    @property
-    def traits(self) -> Traits:
-        return Traits(self.kind)
+    fresh = True
 
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
-        return MatrixMap(self)
+        return self  # the same map everywhere
 
     def signs(self) -> tuple[Sign, ...]:
         return (Sign.of(self.weight),)
 
-
-class MatrixMap(LocalMap):
-    """The linear map of a matrix product."""
-
-    fresh = True
-
-    def __init__(self, operator: MatrixProduct) -> None:
-        self.operator = operator
-
     def mv(self, tangents: Sequence[Tensor]) -> Tensors:
-        return (tangents[0] @ self.operator.weight,)
+        return (tangents[0] @ self.weight,)
 
     def rmv(self, cotangents: Sequence[Any]) -> Tensors:
-        return (cotangents[0] @ self.operator.weight.mT,)
+        return (cotangents[0] @ self.weight.mT,)
 
     def offsets(self) -> Tensors:
-        return (self.operator.bias,)
+        return (self.bias,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,11 +141,6 @@ class ChannelAffine(Traced):
 
     scale: Tensor
     shift: Tensor
-    kind: str = "batch_norm"
-
-    @property
-    def traits(self) -> Traits:
-        return Traits(self.kind)
 
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         ones = [1] * (inputs[0].dim() - 2)
@@ -183,30 +168,17 @@ class Scaling(LocalMap):
 
 
 @dataclass(frozen=True, eq=False)
-class Sum(Traced):
+class Sum(Traced, LocalMap):
     """y = x_1 + s x_2 of two dependent tensors of one shape: the skip connection."""
 
     factor: float
-    kind: str = "add"
-
-    @property
-    def traits(self) -> Traits:
-        return Traits(self.kind, active=(0, 1))
 
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
-        if inputs[0].shape != inputs[1].shape:
-            return self.traced.local(inputs, value)
-        return SumMap(self.factor)
+        # What broadcasts is summed on the way back, as PyTorch's derivative does.
+        return self if inputs[0].shape == inputs[1].shape else self.traced.local(inputs, value)
 
     def signs(self) -> tuple[Sign, ...]:
         return Sign.NONNEGATIVE, Sign.NONNEGATIVE if self.factor >= 0 else Sign.NONPOSITIVE
-
-
-class SumMap(LocalMap):
-    """The linear map of a sum: it hands its cotangent on to both terms."""
-
-    def __init__(self, factor: float) -> None:
-        self.factor = factor
 
     def _times(self, tensor: Tensor) -> Tensor:
         return tensor if self.factor == 1 else tensor * self.factor
@@ -221,12 +193,6 @@ class SumMap(LocalMap):
 @dataclass(frozen=True, eq=False)
 class Reshape(Traced):
     """The same entries under another shape."""
-
-    kind: str = "view"
-
-    @property
-    def traits(self) -> Traits:
-        return Traits(self.kind)
 
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         return ReshapeMap(inputs[0].shape, value.shape)

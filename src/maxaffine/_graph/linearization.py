@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from math import prod
 
 import torch
@@ -10,29 +11,35 @@ from torch import Tensor
 
 from maxaffine._graph.contract import LocalMap, Tensors
 from maxaffine._graph.graph import BatchAxis, Dependence, Graph, Step
-from maxaffine._graph.undisturbed import recordable, undisturbed
 
 CONSTANT = "constant"  # an output that no slope leads to is all offset, and no operator's
 
 
+@contextmanager
+def undisturbed(device: torch.device) -> Iterator[None]:
+    """Compute as captured: without autocast, which rounds, and inference mode, in which derivatives are lost."""
+    with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False):
+        yield
+
+
+def _recordable(tensor: Tensor) -> Tensor:
+    """The tensor, or a copy where it was made in inference mode and cannot take part in a derivative."""
+    return tensor.clone() if tensor.is_inference() else tensor
+
+
 class Linearization:
-    """f(x) = A[x] x + b[x], matrix-free, at one batch of inputs.
+    """f(x) = A[x] x + b[x], matrix-free, of a graph or a part of it at one batch of inputs."""
 
-    Running the graph once leaves, for each operator, the affine map that it is at this batch (its codes, not its
-    activations). Composing those maps forwards gives A v and b; backwards, A^T u (Mad Max, Balestriero and Baraniuk
-    2018, section 3: the composition of max-affine spline operators).
-
-    Args:
-        graph: The frozen graph, or a part of it.
-        inputs: One tensor per graph input.
-    """
+    # Running the graph once leaves, for each operator, the affine map that it is at this batch (its codes, not its
+    # activations). Composing those maps forwards gives A v and b; backwards, A^T u (Mad Max, Balestriero and Baraniuk
+    # 2018, section 3: the composition of max-affine spline operators).
 
     def __init__(self, graph: Graph, inputs: Sequence[Tensor]) -> None:
         self.graph = graph
         self.locals: list[tuple[Step, LocalMap]] = []
         self._device = inputs[0].device
         with undisturbed(self._device):
-            inputs = [recordable(item) for item in inputs]
+            inputs = [_recordable(item) for item in inputs]
             values = dict(zip(graph.inputs, inputs, strict=True))
             carried = graph.carried()
             for step, arguments, value, current in graph.walk(inputs):
@@ -43,17 +50,17 @@ class Linearization:
 
     def push(self, tangents: Sequence[Tensor], offset: bool) -> list[Tensor]:
         """A v, or A v + b with ``offset``: one tensor per output, in the layout of the values themselves."""
+        # An output that no slope leads to is all offset.
+        still = (lambda like: like) if offset else torch.zeros_like
         with undisturbed(self._device):
-            return self._forward(tangents, offset)
-
-    def _forward(self, tangents: Sequence[Tensor], offset: bool) -> list[Tensor]:
-        values = self._push(tangents, offset)
-        pairs = zip(self.graph.outputs, self.outputs, strict=True)
-        held = (lambda like: like) if offset else torch.zeros_like
-        return [values[number] if number in values else held(like) for number, like in pairs]
+            values = self._push(tangents, offset)
+            pairs = zip(self.graph.outputs, self.outputs, strict=True)
+            return [values[number] if number in values else still(like) for number, like in pairs]
 
     def _push(self, tangents: Sequence[Tensor], offset: bool) -> dict[int, Tensor]:
         """A v, or A v + b, at every value that a slope leads to, by its number."""
+        # With offsets the values pushed are those of the network itself, each operator's offset added where it arises;
+        # without, those of its linear part.
         values = dict(zip(self.graph.inputs, tangents, strict=True))
         for step, local in self.locals:
             outgoing = local.mv([values[number] for number in _active(step)])
@@ -75,26 +82,25 @@ class Linearization:
 
     def contributions(self, cotangents: Sequence[Tensor | None]) -> dict[str, Tensor]:
         """<u, what follows the operator times its own offset>, (R, N) for every operator that has an offset."""
+        parts: dict[str, Tensor] = {}
         with undisturbed(self._device):
-            return self._split(cotangents)
+            for number, like, item in zip(self.graph.outputs, self.outputs, cotangents, strict=True):
+                value = self.graph.values[number]
+                if item is not None and value.dependence is not Dependence.AFFINE:
+                    parts[CONSTANT] = _inner(item, like, value.batch or BatchAxis())
+            # What the cotangents ask of an operator's value, they ask of its offset: b = sum_l (J_l)^T b_l.
+            for step, local, incoming in self._backward(self._start(cotangents)):
+                batch = self.graph.values[step.result].batch or BatchAxis()
+                for record, offset in reversed(list(zip(step.records, local.offsets(), strict=False))):
+                    if offset is not None and incoming[0] is not None:
+                        parts[record.name] = _inner(incoming[0], offset, batch)
+        return dict(reversed(parts.items()))
 
     def terms(self, tangents: Sequence[Tensor], cotangents: Sequence[Tensor | None], offset: bool) -> Tensor:
-        r"""In whose rounding <u, A v> (or <u, A v + b> with ``offset``) may be off, for each sample.
-
-        .. math:: s_n = \max_l \lVert u_l \odot v_l \rVert_2
-
-        over all values l on the way, where v_l is what the tangents give there and u_l what the cotangents ask of it.
-        A step rounds its value by a share of eps, which moves the result by as much of <u_l, v_l>, term by term;
-        roundings that know nothing of each other add up in squares. Terms that cancel later count in full.
-
-        Args:
-            tangents: As of :meth:`push`.
-            cotangents: As of :meth:`pull`, one row each: (1, *output).
-            offset: Whether offsets are added on the way.
-
-        Returns:
-            (N,), in float64.
-        """
+        """In whose rounding <u, A v>, or <u, A v + b>, may be off for one row u: the largest |u_l v_l|_2, (N,)."""
+        # Over all values l on the way, where v_l is what the tangents give there and u_l what the cotangents ask of it.
+        # A step rounds its value by a share of eps, which moves the result by as much of <u_l, v_l>, term by term;
+        # roundings that know nothing of each other add up in squares. Terms that cancel later count in full.
         with undisturbed(self._device):
             ahead = self._push(tangents, offset)
             values = self._start(cotangents)
@@ -105,16 +111,8 @@ class Linearization:
         return torch.stack(sizes).amax(0)
 
     def shares(self, tangents: Sequence[Tensor], rows: Iterable[Sequence[Tensor | None]], number: int) -> Tensor:
-        """u_l * v_l at one value l: what each of its entries adds to <u, A x + b>, by all ways that lead on from it.
-
-        Args:
-            tangents: The inputs, one per graph input.
-            rows: Cotangents as of :meth:`pull`, one row each: they are pulled one after the other, for the memory.
-            number: Of the value.
-
-        Returns:
-            (R, *value).
-        """
+        """u_l * v_l at a value l, (R, *value): what each entry adds to <u, A x + b> by all ways that lead on."""
+        # Rows are pulled one after the other, for the memory.
         with undisturbed(self._device):
             value = self._push(tangents, offset=True)[number]
             return torch.cat([self._cotangent_at(number, row, value) * value for row in rows])
@@ -141,28 +139,18 @@ class Linearization:
         product = (self.graph.values[number].batch or BatchAxis()).to_front(torch.where(u == 0, 0, u * v), lead=1)
         return product[0].reshape(product.shape[1], -1).norm(dim=1)
 
-    def _split(self, cotangents: Sequence[Tensor | None]) -> dict[str, Tensor]:
-        parts: dict[str, Tensor] = {}
-        for number, like, item in zip(self.graph.outputs, self.outputs, cotangents, strict=True):
-            value = self.graph.values[number]
-            if item is not None and value.dependence is not Dependence.AFFINE:
-                parts[CONSTANT] = _inner(item, like, value.batch or BatchAxis())
-        for step, local, incoming in self._backward(self._start(cotangents)):
-            batch = self.graph.values[step.result].batch or BatchAxis()
-            for record, offset in reversed(list(zip(step.records, local.offsets(), strict=False))):
-                if offset is not None and incoming[0] is not None:
-                    parts[record.name] = _inner(incoming[0], offset, batch)
-        return dict(reversed(parts.items()))
-
     def _start(self, cotangents: Sequence[Tensor | None]) -> dict[int, Tensor]:
+        """Cotangents of the outputs by number: a value that is returned twice is asked twice."""
         values: dict[int, Tensor] = {}
         for number, item in zip(self.graph.outputs, cotangents, strict=True):
             if item is not None:
-                item = recordable(item)
+                item = _recordable(item)
                 values[number] = values[number] + item if number in values else item
         return values
 
     def _backward(self, values: dict[int, Tensor]) -> Iterator[tuple[Step, LocalMap, Tensors]]:
+        """Each operator, from the last, with what is asked of its outputs; what reaches inputs is left in values."""
+        # When a step's turn comes, all that use its outputs have had theirs, so what they ask of it is complete.
         owned: set[int] = set()  # numbers of cotangents that no one else holds
         for step, local in reversed(self.locals):
             incoming = tuple(None if number is None else values.pop(number, None) for number in step.outputs)
@@ -174,6 +162,7 @@ class Linearization:
             for number, item in zip(_active(step), outgoing, strict=True):
                 if item is None:
                     continue
+                # A sum is a tensor of its own, and so is what a fresh map returns; else it may be held elsewhere too.
                 summed = number in values
                 values[number] = values[number] + item if summed else item
                 if summed or local.fresh:
@@ -188,6 +177,7 @@ def _active(step: Step) -> tuple[int, ...]:
 
 def _inner(rows: Tensor, offset: Tensor, batch: BatchAxis) -> Tensor:
     """Per row and sample, the sum of rows (R, *value) times an offset that broadcasts against the value."""
+    # Where one offset serves several entries their cotangents are added first, which takes no memory for the product.
     shape = [1] * (rows.dim() - 1 - offset.dim()) + list(offset.shape)
     shared = [axis + 1 for axis, size in enumerate(shape) if size == 1 and axis != batch.dim]
     rows = rows.sum(shared, keepdim=True) if shared else rows

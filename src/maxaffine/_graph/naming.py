@@ -11,17 +11,11 @@ from maxaffine.errors import ModelError
 
 
 class Named(NamedTuple):
-    """An operator of PyTorch, or of a library that extends it.
+    """An operator of PyTorch, or of a library that extends it."""
 
-    Attributes:
-        library: Its namespace, e.g. ``aten``.
-        operator: Its name there, e.g. ``add``.
-        overload: Which of its overloads, e.g. ``Tensor``.
-    """
-
-    library: str
-    operator: str
-    overload: str
+    library: str  # its namespace: aten
+    operator: str  # its name there: add
+    overload: str  # which of its overloads: Tensor
 
 
 def saved_target(target: Callable) -> Any:
@@ -33,17 +27,7 @@ def saved_target(target: Callable) -> Any:
 
 
 def loaded_target(saved: Any) -> Any:
-    """The traced operator again.
-
-    Args:
-        saved: What ``saved_target`` gave.
-
-    Returns:
-        The operator.
-
-    Raises:
-        ModelError: When its library is not loaded in this process.
-    """
+    """The traced operator again, of what ``saved_target`` gave; refused if its library is not loaded here."""
     if not isinstance(saved, Named):
         return saved
     try:

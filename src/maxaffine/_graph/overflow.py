@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from maxaffine._graph.contract import Operator
 from maxaffine._graph.frozen import Affine, Traced, as_tuple
 from maxaffine._graph.graph import BatchAxis, Graph, Step
-from maxaffine._graph.undisturbed import undisturbed
+from maxaffine._graph.linearization import undisturbed
 from maxaffine.errors import BadInput
 
 
@@ -28,18 +28,9 @@ def all_finite(tensor: Tensor) -> bool:
 
 
 def refuse_overflow(graph: Graph, inputs: Sequence[Tensor], first: int = 0) -> None:
-    """Refuse inputs at which an operator makes inf or NaN of finite numbers, by the first that does.
-
-    A constant of infinity, as a mask gives it to a maximum, is not an overflow, nor is what becomes of it later.
-
-    Args:
-        graph: The frozen graph.
-        inputs: One tensor per graph input.
-        first: What the first of these samples is called.
-
-    Raises:
-        BadInput: Names the operator, its module, the sample and the dtype.
-    """
+    """Refuse inputs at which an operator makes inf or NaN of finite numbers, by the first that does."""
+    # A constant of infinity, as a mask gives it to a maximum, is not an overflow, nor is what becomes of it later: the
+    # operator is run again with finite numbers in place of all that it is given, and of its own.
     with undisturbed(inputs[0].device):
         for step, arguments, value, _ in graph.walk(inputs):
             if not step.records or not any(wrong for *_, wrong in _outputs(step, value)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -37,12 +38,7 @@ class ScalarSpline:
         reached = self.reached or (False,) * len(self.knots)
         x = self._operand(x)
         above = [x >= knot if at else x > knot for knot, at in zip(self.knots, reached, strict=True)]
-        if len(above) == 1:
-            return above[0]
-        codes = above[0].to(torch.uint8)
-        for item in above[1:]:
-            codes += item
-        return codes
+        return above[0] if len(above) == 1 else reduce(torch.add, above[1:], above[0].to(torch.uint8))
 
     def _operand(self, x: Tensor) -> Tensor:
         """The numbers that are compared with the knots: in their own type, to which PyTorch rounds the knots."""
@@ -55,7 +51,7 @@ class ScalarSpline:
         return fixed and not any((*self.knots, *self.offsets, *self.reached)) and self.slopes == (0.0, 1.0)
 
     def scale(self, codes: Tensor, dtype: torch.dtype) -> Tensor:
-        """slopes[codes]; a mask where the slopes are zeros and ones."""
+        """slopes[codes]; a mask where the slopes are zeros and ones, which takes a byte an entry."""
         if all(not isinstance(slope, Tensor) and slope in (0.0, 1.0) for slope in self.slopes):
             if codes.dtype == torch.bool and self.slopes[0] != self.slopes[1]:
                 return codes if self.slopes[1] else codes.logical_not()
@@ -65,9 +61,7 @@ class ScalarSpline:
 
     def shift(self, codes: Tensor, dtype: torch.dtype) -> Tensor | None:
         """offsets[codes], or None where every offset is zero."""
-        if not any(self.offsets):
-            return None
-        return self._pick(self.offsets, codes, dtype)
+        return self._pick(self.offsets, codes, dtype) if any(self.offsets) else None
 
     @staticmethod
     def _pick(table: Sequence[float | Tensor], codes: Tensor, dtype: torch.dtype) -> Tensor:
@@ -80,26 +74,22 @@ class ScalarSpline:
     @property
     def continuous(self) -> bool:
         """Whether neighboring pieces meet at every knot."""
-        pieces = list(zip(self.slopes, self.offsets, strict=True))
-        meets = []
-        for knot, (s0, b0), (s1, b1) in zip(self.knots, pieces, pieces[1:], strict=False):
-            gap = torch.as_tensor((s1 - s0) * knot + (b1 - b0), dtype=torch.float64)
-            meets.append(bool((gap.abs() <= 1e-12 * max(1.0, abs(knot))).all()))
-        return all(meets)
+        pieces = pairwise(zip(self.slopes, self.offsets, strict=True))
+        gaps = [
+            (knot, torch.as_tensor((s1 - s0) * knot + (b1 - b0), dtype=torch.float64))
+            for knot, ((s0, b0), (s1, b1)) in zip(self.knots, pieces, strict=True)
+        ]
+        return all(bool((gap.abs() <= 1e-12 * max(1.0, abs(knot))).all()) for knot, gap in gaps)
 
     @property
     def convex(self) -> bool:
         """Whether the function is convex: continuous with increasing slopes."""
-        rising = [bool(torch.as_tensor(s1 >= s0).all()) for s0, s1 in zip(self.slopes, self.slopes[1:], strict=False)]
-        return self.continuous and all(rising)
+        return self.continuous and all(bool(torch.as_tensor(s1 >= s0).all()) for s0, s1 in pairwise(self.slopes))
 
     @property
     def sign(self) -> Sign:
         """The sign shared by all slopes."""
-        slopes = [torch.as_tensor(slope) for slope in self.slopes]
-        if all(bool((slope >= 0).all()) for slope in slopes):
-            return Sign.NONNEGATIVE
-        return Sign.NONPOSITIVE if all(bool((slope <= 0).all()) for slope in slopes) else Sign.MIXED
+        return Sign.of(*map(torch.as_tensor, self.slopes))
 
 
 class WideSpline(ScalarSpline):
@@ -194,8 +184,7 @@ class Choice(Traced):
 
     def sides(self, inputs: Sequence[Any]) -> tuple[Tensor, Tensor]:
         """The two tensors chosen from."""
-        first, second = fill(self.traced.args, inputs)
-        return first, second
+        return fill(self.traced.args, inputs)
 
     def codes(self, inputs: Sequence[Any], value: Any) -> Tensor:
         first, second = self.sides(inputs)
@@ -211,12 +200,11 @@ class Choice(Traced):
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         codes = self.codes(inputs, value)
 
-        def chosen(filled: list[Any]) -> Tensor:
+        def choose(filled: list[Any]) -> Tensor:
             first, second = self.sides(filled)
             return torch.where(codes, second, first)
 
-        active = self.traced.active
-        return FrozenFunction.of(chosen, inputs, active, homogeneous=len(active) == 2)
+        return FrozenFunction.of(choose, inputs, self.traced.active, self.traits.homogeneous)
 
     def signs(self) -> tuple[Sign, ...]:
         return (Sign.NONNEGATIVE,) * len(self.traced.active)
@@ -233,6 +221,7 @@ class Comparison(Traced):
         return Traits(self.traced.kind, active=(), pieces=self.pieces, convex=False, continuous=False)
 
     def codes(self, inputs: Sequence[Any], value: Any) -> Tensor:
+        # -1, 0 and 1 of a sign are its pieces 0, 1 and 2; a place or a truth value is a code as it is.
         codes = as_tuple(value)[0]
         return (codes + 1).to(torch.uint8) if codes.is_floating_point() else codes
 

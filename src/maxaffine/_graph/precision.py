@@ -17,14 +17,7 @@ FAR = 2.0**24  # so far out that a batch-norm's shift does not round its scale
 
 
 def in_float64(graph: Graph) -> Graph:
-    """The function that a graph's parameters define, computed in float64.
-
-    Args:
-        graph: A graph in any floating-point type.
-
-    Returns:
-        The same operators, units and codes; itself where everything is in float64 already.
-    """
+    """The function that a graph's parameters define, computed in float64; itself where everything is already."""
     if all(value.dtype in (None, torch.float64) or not value.dtype.is_floating_point for value in _values_in(graph)):
         return graph
     steps = tuple(replace(step, operator=_widen(step.operator)) for step in graph.steps)
@@ -61,6 +54,7 @@ def _widen(item: Any) -> Any:
 def _rescale(operator: ChannelAffine) -> ChannelAffine:
     """Scale and shift found anew: those that the operator holds were rounded to its own type."""
     traced = _widen(operator.traced)
+    # shift = f(0) and scale = (f(t) - f(-t)) / 2t, of the operator itself with its statistics widened.
     like = torch.zeros(1, len(operator.scale), 1, dtype=torch.float64, device=operator.scale.device)
     shift = _first(traced(like))
     scale = (_first(traced(like + FAR)) - _first(traced(like - FAR))) / (2 * FAR)

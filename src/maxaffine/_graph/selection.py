@@ -19,25 +19,16 @@ from maxaffine._graph.piecewise import laid_out_as, scaled
 
 @dataclass(frozen=True, eq=False)
 class AxisSelection(Traced):
-    """Each unit is one entry of its input along some axes: the code is the place of that entry among them.
+    """Each unit is one entry of its input along some axes: the code is the place of that entry among them."""
 
-    Attributes:
-        winners: Maps (input with the axes flattened at its end, value) to the places (..., m) along that end.
-        axes: The axes selected from.
-        kept: The axes that the value keeps with size one; None when m entries stay along the single axis.
-        pieces: Number of entries along the axes.
-        order: What of the order of the entries decides the winners; with the largest, ``kept=None`` is a running one.
-        factor: -1 where the smallest entry comes first.
-        continuous: False where the entries come in no particular order.
-    """
-
+    # Maps (input with the axes flattened at its end, value) to the places (..., m) along that end.
     winners: Callable[[Tensor, Any], Tensor]
-    axes: tuple[int, ...]
-    kept: tuple[int, ...] | None
-    pieces: int
-    order: Order
-    factor: int = 1
-    continuous: bool = True
+    axes: tuple[int, ...]  # selected from
+    kept: tuple[int, ...] | None  # those that the value keeps with size one; None: m entries stay along the single axis
+    pieces: int  # number of entries along the axes
+    order: Order  # what of the entries' order decides the winners; with the largest, kept=None is a running one
+    factor: int = 1  # -1 where the smallest entry comes first
+    continuous: bool = True  # not where the entries come in no particular order
 
     @property
     def traits(self) -> Traits:
@@ -65,6 +56,7 @@ class AxisSelection(Traced):
         return Contest(self._entries, self.factor, self.order, shared)
 
     def _entries(self, x: Tensor) -> Tensor:
+        """The entries of every unit's group, as the boundaries want them."""
         flat = self.flat(x)
         if self.order is Order.LARGEST and self.kept is None:
             # Every place along the axis is a unit, which the entries after it have no part in.
@@ -89,19 +81,13 @@ class AxisSelection(Traced):
 
 @dataclass(frozen=True, eq=False)
 class MaxPool(Traced):
-    """Max-pooling over windows, in one to three dimensions; the code is the winner's place in its window.
+    """Max-pooling over windows, in one to three dimensions; the code is the winner's place in its window."""
 
-    Attributes:
-        starts: Per spatial axis, the coordinate of the first place of each window (negative inside padding).
-        window: Per spatial axis, the size of the largest window.
-        dilation: Per spatial axis, the distance between the places of a window.
-        tiled: Whether the windows tile the plane from its corner on, side by side.
-    """
-
-    starts: tuple[Tensor, ...]
-    window: tuple[int, ...]
-    dilation: tuple[int, ...]
-    tiled: bool
+    # Per spatial axis:
+    starts: tuple[Tensor, ...]  # the coordinate of the first place of each window (negative inside padding)
+    window: tuple[int, ...]  # the size of the largest window
+    dilation: tuple[int, ...]  # the distance between the places of a window
+    tiled: bool  # whether the windows tile the plane from its corner on, side by side
 
     @property
     def traits(self) -> Traits:
@@ -141,6 +127,7 @@ class MaxPool(Traced):
     def _entries_at(self, x: Tensor, places: tuple[Tensor, ...]) -> Tensor:
         axes = len(self.window)
         index, inside = self._windows(x.shape[-axes:])
+        # The number of a unit's window, row by row.
         window = torch.zeros_like(places[0])
         for place, starts in zip(places[-axes:], self.starts, strict=True):
             window = window * len(starts) + place
@@ -209,24 +196,13 @@ class PlaneSelection(LocalMap):
 
 
 class TileSelection(PlaneSelection):
-    """The same for windows that tile the plane: the transpose is one multiplication by a mask, no scatter.
-
-    Args:
-        index: Flat indices into each plane.
-        shape: Shape of the input.
-        window: The window's size per axis.
-        scale: Further factors on the entries of the input.
-    """
+    """The same for windows that tile the plane: the transpose is one multiplication by a mask, no scatter."""
 
     def __init__(self, index: Tensor, shape: torch.Size, window: tuple[int, ...], scale: Tensor | None = None) -> None:
         super().__init__(index, shape, len(window))
         self.window = window
-        self.scale = scale
+        self.scale = scale  # further factors on the entries of the input
         self._mask: Tensor | None = None
-
-    def weighed(self, scale: Tensor) -> TileSelection:
-        """The selection after an entry-by-entry scaling."""
-        return TileSelection(self.index, self.shape, self.window, scale)
 
     def mv(self, tangents: Sequence[Tensor]) -> Tensors:
         return super().mv(tangents if self.scale is None else [scaled(tangents[0], self.scale)])
@@ -241,7 +217,8 @@ class TileSelection(PlaneSelection):
         gradient = gradient.unflatten(0, rows.shape[:2])
         sizes = rows.shape[-self.axes :]
         if any(size * step != n for size, step, n in zip(sizes, self.window, self.shape[-self.axes :], strict=True)):
-            gradient.zero_()
+            gradient.zero_()  # what no window covers gets nothing
+        # A row's entry broadcasts over the places of its window, and the mask leaves it at the winner's.
         for done in range(self.axes):
             rows = rows.unsqueeze(-1 - 2 * done)
         torch.mul(rows, self._tiles(mask, sizes), out=self._tiles(gradient, sizes))

@@ -1,6 +1,6 @@
 """One family of operators per file; importing this package fills the registry."""
 
-from maxaffine._capture.rules import (
+from maxaffine._capture.rules import (  # noqa: F401
     activation,
     arithmetic,
     comparison,
@@ -15,19 +15,3 @@ from maxaffine._capture.rules import (
     smooth,
     solving,
 )
-
-__all__ = [
-    "activation",
-    "arithmetic",
-    "comparison",
-    "convolution",
-    "indexing",
-    "normalization",
-    "pooling",
-    "refused",
-    "resampling",
-    "selection",
-    "shape",
-    "smooth",
-    "solving",
-]

@@ -16,21 +16,22 @@ aten = torch.ops.aten
 
 def _elementwise(call: Call, spline: ScalarSpline) -> Operator:
     traced = call.affine()
-    if any(_compares_wide(call, traced, spline, place) for place in range(len(spline.knots))):
-        spline = WideSpline(spline.knots, spline.slopes, spline.offsets, spline.reached)
-    return Elementwise(traced, spline)
+    wide = WideSpline(**vars(spline))
+    return Elementwise(
+        traced, wide if any(_compares_wide(call, traced, spline, knot) for knot in spline.knots) else spline
+    )
 
 
-def _compares_wide(call: Call, traced: Affine, spline: ScalarSpline, place: int) -> bool:
+def _compares_wide(call: Call, traced: Affine, spline: ScalarSpline, knot: float) -> bool:
     """Whether an operator on 16-bit numbers compares them with a knot in float32, as the operator itself shows."""
     # Which type it compares in differs from operator to operator and from device to device. Only the number that the
     # knot rounds to tells: there one comparison finds a tie, the other none.
-    sample, knot = call["self"].sample, spline.knots[place]
+    sample = call["self"].sample
     tie = torch.full_like(sample, knot)
     if sample.element_size() > 2 or not sample.numel() or tie.flatten()[0].item() == knot:
         return False
     at = tie.flatten()[:1]
-    own, wide = (int(kind.codes(at)) for kind in (spline, WideSpline(*vars(spline).values())))
+    own, wide = (int(kind.codes(at)) for kind in (spline, WideSpline(**vars(spline))))
     found = traced(*(tie for _ in call.refs)).flatten()[0]
     values = [spline.slopes[piece] * at.double() + spline.offsets[piece] for piece in (own, wide)]
     near, far = ((value.to(found.dtype) - found).abs() for value in values)
@@ -93,11 +94,10 @@ def _clip(call: Call, low: float | int | None, high: float | int | None) -> Oper
     low, high = None if low == -inf else low, None if high == inf else high
     if low is None and high is None:
         return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)
-    knots = tuple(float(bound) for bound in (low, high) if bound is not None)
-    slopes = (0.0,) * (low is not None) + (1.0,) + (0.0,) * (high is not None)
-    below = () if low is None else (float(low),)
-    above = () if high is None else (float(high),)
-    return _elementwise(call, ScalarSpline(knots, slopes, (*below, 0.0, *above)))
+    # A clipped piece is constant, so its offset is the bound that it is clipped at, where its knot lies too.
+    below, above = (() if bound is None else (float(bound),) for bound in (low, high))
+    slopes = (0.0,) * len(below) + (1.0,) + (0.0,) * len(above)
+    return _elementwise(call, ScalarSpline(below + above, slopes, (*below, 0.0, *above)))
 
 
 @rule(aten.hardsigmoid.default, batch=pointwise)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from maxaffine._capture.batch import MIXED, MIXED_CURE, along, pointwise
 from maxaffine._capture.call import Call, Ref
-from maxaffine._capture.registry import rule
+from maxaffine._capture.registry import overloads, rule
 from maxaffine._graph import MatrixProduct, Operator, Sign, Sum
 
 aten = torch.ops.aten
@@ -24,19 +24,18 @@ def one_factor(call: Call, *names: str) -> str:
     return dependent[0] if dependent else ""
 
 
-@rule(aten.add.Tensor, aten.add.Scalar, aten.sub.Tensor, aten.sub.Scalar, batch=pointwise)
+@rule(*overloads("add.Tensor add.Scalar sub.Tensor sub.Scalar"), batch=pointwise)
 def add(call: Call) -> Operator:
     """x_1 + alpha x_2, both may depend on the input: the skip connection."""
     factor = -float(call["alpha"]) if call.name == "aten.sub" else float(call["alpha"])
-    if len(call.refs) == 2 and len(call.active) == 2 and _alike(call.active):
-        return Sum(call.affine(homogeneous=True), factor, kind=call.kind)
+    if len(call.refs) == 2 and len(call.active) == 2:
+        first, second = (ref.sample for ref in call.active)
+        # Without broadcasting and conversion the transpose hands the cotangent on as it is.
+        if first.shape == second.shape and first.dtype == second.dtype:
+            return Sum(call.affine(homogeneous=True), factor)
     if factor >= 0 or not call.depends("other"):
         return call.affine(sign=Sign.NONNEGATIVE)
     return call.affine(sign=Sign.MIXED if call.depends("self") else Sign.NONPOSITIVE)
-
-
-def _alike(refs: tuple[Ref, ...]) -> bool:
-    return refs[0].sample.shape == refs[1].sample.shape and refs[0].sample.dtype == refs[1].sample.dtype
 
 
 @rule(aten.neg.default, batch=pointwise)
@@ -48,8 +47,7 @@ def neg(call: Call) -> Operator:
 @rule(aten.mul.Tensor, aten.mul.Scalar, batch=pointwise)
 def mul(call: Call) -> Operator:
     """A product with a factor that is constant or constant within a region."""
-    name = one_factor(call, "self", "other")
-    factor = call["other" if name == "self" else "self"]
+    factor = call["other" if one_factor(call, "self", "other") == "self" else "self"]
     return call.affine(homogeneous=True, sign=_sign(factor))
 
 
@@ -85,7 +83,7 @@ def mean(call: Call) -> Operator:
     return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)
 
 
-@rule(aten.mean.default, aten.sum.default, aten.max.default, aten.min.default, aten.median.default)
+@rule(*overloads("mean sum max min median"))
 def total(call: Call) -> Operator:
     """A reduction over all axes, the samples' included."""
     call.refuse(MIXED, MIXED_CURE)
@@ -102,10 +100,9 @@ def matmul(call: Call) -> Operator:
     """Matrix product with one factor that depends on the input."""
     first, second = call.positional[:2]
     name = one_factor(call, first, second)
-    traced = call.affine(homogeneous=True)
     if name == first and call.kind == "mm" and isinstance(call[second], Tensor):
-        return MatrixProduct(traced, call[second], None, kind="linear")
-    return traced
+        return MatrixProduct(call.affine(homogeneous=True, kind="linear"), call[second], None)
+    return call.affine(homogeneous=True)
 
 
 @rule(aten.addmm.default)
@@ -115,18 +112,16 @@ def addmm(call: Call) -> Operator:
     name = one_factor(call, first, second)
     plain = call["beta"] == 1 and call["alpha"] == 1
     if plain and name == first and isinstance(call["self"], Tensor) and isinstance(call[second], Tensor):
-        return MatrixProduct(call.affine(), call[second], call["self"])
+        return MatrixProduct(call.affine(kind="linear"), call[second], call["self"])
     return call.affine()
 
 
 @rule(aten.linear.default)
 def linear(call: Call) -> Operator:
     """W x + b on the last axis."""
-    name = one_factor(call, "input", "weight")
-    bias = call["bias"]
-    weight = call["weight"]
+    name, weight, bias = one_factor(call, "input", "weight"), call["weight"], call["bias"]
     if name == "input" and isinstance(weight, Tensor) and (bias is None or isinstance(bias, Tensor)):
-        return MatrixProduct(call.affine(), weight.mT, bias)
+        return MatrixProduct(call.affine(kind="linear"), weight.mT, bias)
     return call.affine()
 
 

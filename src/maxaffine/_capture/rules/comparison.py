@@ -7,21 +7,16 @@ from torch import Tensor
 
 from maxaffine._capture.batch import along, pointwise
 from maxaffine._capture.call import Call
-from maxaffine._capture.registry import rule
+from maxaffine._capture.registry import overloads, rule
 from maxaffine._graph import Comparison, Operator, Sign
 
 aten = torch.ops.aten
 
 
-@rule(
-    *(
-        getattr(getattr(aten, name), kind)
-        for name in ("gt", "ge", "lt", "le", "eq", "ne")
-        for kind in ("Tensor", "Scalar")
-    ),
-    aten.signbit.default,
-    batch=pointwise,
-)
+ORDERS = " ".join(f"{name}.Tensor {name}.Scalar" for name in ("gt", "ge", "lt", "le", "eq", "ne"))
+
+
+@rule(*overloads(f"{ORDERS} signbit"), batch=pointwise)
 def compare(call: Call) -> Operator:
     """True or false, entry by entry."""
     return Comparison(call.affine())
@@ -42,8 +37,7 @@ def infinite(call: Call) -> Operator:
 @rule(aten.argmax.default, aten.argmin.default, batch=along("dim"))
 def argmax(call: Call) -> Operator:
     """The place of the winner along an axis."""
-    dim = call["dim"]
-    sample = call["self"].sample
+    dim, sample = call["dim"], call["self"].sample
     return Comparison(call.affine(), pieces=sample.numel() if dim is None else sample.shape[dim])
 
 
@@ -61,17 +55,12 @@ def where(call: Call) -> Operator:
     return call.affine(homogeneous=len(call.active) == 2, sign=Sign.NONNEGATIVE)
 
 
-@rule(
-    aten.logical_and.default,
-    aten.logical_or.default,
-    aten.logical_not.default,
-    aten.logical_xor.default,
-    aten.bitwise_and.Tensor,
-    aten.bitwise_or.Tensor,
-    aten.bitwise_not.default,
-    aten.bitwise_xor.Tensor,
-    batch=pointwise,
-)
+LOGIC = """
+    logical_and logical_or logical_not logical_xor bitwise_and.Tensor bitwise_or.Tensor bitwise_not bitwise_xor.Tensor
+"""
+
+
+@rule(*overloads(LOGIC), batch=pointwise)
 def logic(call: Call) -> Operator:
     """Logic on comparisons; a float here would mean its being zero or not."""
     call.refuse("it reads a float as true or false", "compare explicitly, e.g. x != 0")

@@ -21,6 +21,7 @@ aten = torch.ops.aten
 
 def _constant_index(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     """Indices that are constants, so that the marks of the probe can be followed."""
+    # A computed index is an integer, which holds no NaN: whatever depends on it would look as if it did not.
     integers = [ref for ref in call.refs if not ref.affine and not ref.size and not ref.sample.is_floating_point()]
     if integers:
         call.refuse(
@@ -65,13 +66,13 @@ def _written_twice(call: Call) -> bool:
     if any(isinstance(item, Ref) for item in places):
         return False  # refused for another reason
     whole = call["self"].sample if isinstance(call["self"], Ref) else call["self"]
+    # Ones added up at the same places count how often each is written.
     ones = torch.ones((), dtype=torch.int64, device=whole.device)
     return bool((aten.index_put(torch.zeros_like(whole, dtype=torch.int64), places, ones, True) > 1).any())
 
 
 def _along_axis(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
-    place = call["index"]
-    return matched(call, outputs) if isinstance(place, Ref) else probed(call, outputs)
+    return matched(call, outputs) if isinstance(call["index"], Ref) else probed(call, outputs)
 
 
 @rule(aten.gather.default, batch=_along_axis)
@@ -83,12 +84,12 @@ def gather(call: Call) -> Operator:
 @rule(aten.scatter.src, aten.scatter.value, aten.scatter_add.default, batch=_along_axis)
 def scatter(call: Call) -> Operator:
     """Entries written along an axis, or added there."""
-    traced = call.affine(sign=Sign.NONNEGATIVE)
-    return replace(traced, target=WITH_DERIVATIVE.get(call.target, call.target))
+    return replace(call.affine(sign=Sign.NONNEGATIVE), target=WITH_DERIVATIVE.get(call.target, call.target))
 
 
-def scattered(whole: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+def scatter_last(whole: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """As aten.scatter, whose derivative credits all that is written to one place, while only one entry stays there."""
+    # Which of several entries stays is not defined, so the same is asked of their numbers, which shows it.
     numbers = torch.arange(index.numel(), device=index.device).view(index.shape)
     last = torch.full(whole.shape, -1, device=index.device).scatter(dim, index, numbers)
     stays = last.gather(dim, index) == numbers
@@ -121,12 +122,11 @@ IN_ORDER = (
     "use a mask that is the same for every sample, and a source with as many entries per sample as it sets; or"
     " torch.where(mask, source.gather(1, (mask.cumsum(1) - 1).clamp(min=0)), x), which counts within each sample",
 )
-WITH_DERIVATIVE: dict[Callable, Callable] = {aten.scatter.src: scattered, aten.scatter_add.default: _scatter_add}
+WITH_DERIVATIVE: dict[Callable, Callable] = {aten.scatter.src: scatter_last, aten.scatter_add.default: _scatter_add}
 
 
 def _rows(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
-    places = call["indices"]
-    return _constant_index(call, outputs) if isinstance(call["weight"], Ref) else places.value.batch
+    return _constant_index(call, outputs) if isinstance(call["weight"], Ref) else call["indices"].value.batch
 
 
 @rule(aten.embedding.default, batch=_rows)
@@ -151,6 +151,7 @@ def _in_order(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     held = mask.sample[:1] if isinstance(mask, Ref) else mask
     if isinstance(mask, Ref) and (mask.sample != held).any():
         call.refuse(*IN_ORDER)
+    # A sample's reading starts where those before it stopped: at its own part of the source, if each reads all of its.
     read = held.expand(1, *outputs[0].shape[1:]).sum() if held.dim() < outputs[0].dim() or len(held) == 1 else -1
     return BatchAxis() if int(read) == prod(source.value.units) else call.refuse(*IN_ORDER)
 

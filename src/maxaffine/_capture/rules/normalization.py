@@ -27,14 +27,13 @@ def instance_norm(call: Call) -> Operator:
 @rule(aten._native_batch_norm_legit_no_training.default, batch=leading)
 def batch_norm(call: Call) -> Operator:
     """Scale and shift per channel by the running statistics."""
-    mean, variance = call["running_mean"], call["running_var"]
-    weight, bias = call["weight"], call["bias"]
-    parameters = [item for item in (mean, variance, weight, bias) if item is not None]
-    if not all(isinstance(item, Tensor) for item in parameters):
+    mean, variance, weight, bias = (call[name] for name in ("running_mean", "running_var", "weight", "bias"))
+    if not all(item is None or isinstance(item, Tensor) for item in (mean, variance, weight, bias)):
         call.refuse("its statistics depend on the input", "use running statistics: model.eval()")
+    # weight (x - mean) / sqrt(variance + eps) + bias, multiplied out.
     scale = torch.rsqrt(variance + call["eps"])
     if weight is not None:
         scale = scale * weight
     shift = -mean * scale if bias is None else bias - mean * scale
     dtype = call["input"].sample.dtype
-    return ChannelAffine(call.affine(), scale.to(dtype), shift.to(dtype), kind="batch_norm")
+    return ChannelAffine(call.affine(kind="batch_norm"), scale.to(dtype), shift.to(dtype))

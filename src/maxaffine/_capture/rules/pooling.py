@@ -13,7 +13,7 @@ from torch import Tensor
 from maxaffine._capture.batch import leading
 from maxaffine._capture.call import Call
 from maxaffine._capture.registry import rule
-from maxaffine._capture.rules.indexing import scattered
+from maxaffine._capture.rules.indexing import scatter_last
 from maxaffine._graph import MaxPool, Operator, Sign
 
 aten = torch.ops.aten
@@ -26,13 +26,11 @@ def max_pool(call: Call) -> Operator:
     window = _per_axis(call["kernel_size"], axes)
     stride = _per_axis(call["stride"] or window, axes)
     padding = _per_axis(call["padding"], axes)
+    dilation = _per_axis(call["dilation"], axes)
     sample = call["self"].sample
     sizes = call.target(sample, *(call[name] for name in call.positional[1:]))[0].shape[-axes:]
-    starts = tuple(
-        torch.arange(size, device=sample.device) * step - pad
-        for size, step, pad in zip(sizes, stride, padding, strict=True)
-    )
-    dilation = _per_axis(call["dilation"], axes)
+    geometry = zip(sizes, stride, padding, strict=True)
+    starts = tuple(torch.arange(size, device=sample.device) * step - pad for size, step, pad in geometry)
     inside = all(size * step <= n for size, step, n in zip(sizes, stride, sample.shape[-axes:], strict=True))
     tiled = stride == window and not any(padding) and set(dilation) == {1} and inside
     return MaxPool(call.affine(kind=f"max_pool{axes}d"), starts, window, dilation, tiled)
@@ -41,14 +39,16 @@ def max_pool(call: Call) -> Operator:
 @rule(aten.adaptive_max_pool2d.default, aten.adaptive_max_pool3d.default, batch=leading)
 def adaptive_max_pool(call: Call) -> Operator:
     """Maximum over windows [floor(i n / m), ceil((i + 1) n / m))."""
-    targets = call["output_size"]
-    sample = call["self"].sample
-    sizes = sample.shape[-len(targets) :]
-    places = [torch.arange(m, device=sample.device) for m in targets]
-    starts = tuple(place * n // m for place, n, m in zip(places, sizes, targets, strict=True))
-    ends = [-(-(place + 1) * n // m) for place, n, m in zip(places, sizes, targets, strict=True)]
+    targets, sample = call["output_size"], call["self"].sample
+    axes = [
+        (torch.arange(m, device=sample.device), n, m)
+        for n, m in zip(sample.shape[-len(targets) :], targets, strict=True)
+    ]
+    starts = tuple(place * n // m for place, n, m in axes)
+    ends = [-(-(place + 1) * n // m) for place, n, m in axes]
+    # Windows differ in size by one where m does not divide n; the largest counts, and the others lack its last place.
     window = tuple(int((end - start).max()) for start, end in zip(starts, ends, strict=True))
-    tiled = all(n % m == 0 for n, m in zip(sizes, targets, strict=True))
+    tiled = all(n % m == 0 for _, n, m in axes)
     return MaxPool(call.affine(), starts, window, (1,) * len(targets), tiled)
 
 
@@ -67,4 +67,4 @@ def _unpool(x: Tensor, indices: Tensor, output_size: Sequence[int], *_: Any) -> 
     """As aten.max_unpool, whose derivative is wrong where windows overlap and put several entries into one place."""
     axes = len(output_size)
     zeros = x.new_zeros(*x.shape[:-axes], prod(output_size))
-    return scattered(zeros, -1, indices.flatten(-axes), x.flatten(-axes)).unflatten(-1, tuple(output_size))
+    return scatter_last(zeros, -1, indices.flatten(-axes), x.flatten(-axes)).unflatten(-1, tuple(output_size))

@@ -14,14 +14,7 @@ STOP_BEFORE = "capture the part before it: output='pre_activation' for a final o
 REPLACE = (
     "replace it by a piecewise-affine operator (ReLU, leaky ReLU, hardtanh), or capture the part before it (until=...)"
 )
-EVALUATE = "call model.eval() before capture"
-RUNNING = "call model.eval() before capture, of a batch-norm that keeps running statistics (track_running_stats=True)"
-NORM = "batch-norm in evaluation mode is affine; else capture the part before it (until=...)"
-
 SMOOTH = "it is a smooth curve, not finitely many affine pieces"
-GATED = "it multiplies two functions of the input"
-STATISTICS = "it divides by statistics of the input itself"
-RANDOM = "it draws random numbers, so one input does not give one output"
 
 # Operators, the reason, and what to do.
 FAMILIES: tuple[tuple[str, str, str], ...] = (
@@ -37,31 +30,23 @@ FAMILIES: tuple[tuple[str, str, str], ...] = (
         SMOOTH,
         REPLACE,
     ),
-    (
-        "mish silu hardswish glu",
-        GATED,
-        REPLACE,
-    ),
+    ("mish silu hardswish glu", "it multiplies two functions of the input", REPLACE),
     (
         "layer_norm native_layer_norm group_norm native_group_norm rms_norm _fused_rms_norm instance_norm",
-        STATISTICS,
-        NORM,
+        "it divides by statistics of the input itself",
+        "batch-norm in evaluation mode is affine; else capture the part before it (until=...)",
     ),
-    (
-        "var std var_mean std_mean",
-        "it squares the input",
-        REPLACE,
-    ),
+    ("var std var_mean std_mean", "it squares the input", REPLACE),
     (
         "_native_batch_norm_legit _native_batch_norm_legit_functional native_batch_norm "
         "_batch_norm_with_update _batch_norm_with_update_functional cudnn_batch_norm",
         "it normalizes by the statistics of the batch, so samples are mixed and divided by themselves",
-        RUNNING,
+        "call model.eval() before capture, of a batch-norm that keeps running statistics (track_running_stats=True)",
     ),
     (
         "native_dropout bernoulli rand rand_like randn randn_like randint randint_like randperm random normal "
         "normal_functional log_normal uniform exponential cauchy geometric poisson binomial multinomial",
-        RANDOM,
+        "it draws random numbers, so one input does not give one output",
         "call model.eval() before capture, and give functions training=self.training; numbers that are drawn in"
         " evaluation mode too can become an input of the module",
     ),
@@ -70,11 +55,7 @@ FAMILIES: tuple[tuple[str, str, str], ...] = (
         "its windows lie where random numbers say, in evaluation mode too",
         "use max-pooling or adaptive max-pooling",
     ),
-    (
-        "rnn_relu",
-        "it drops out at random between its layers",
-        EVALUATE,
-    ),
+    ("rnn_relu", "it drops out at random between its layers", "call model.eval() before capture"),
     (
         "multilabel_margin_loss_forward",
         "PyTorch takes it apart wrongly: it counts the padding after a sample's labels",
@@ -85,26 +66,10 @@ FAMILIES: tuple[tuple[str, str, str], ...] = (
         "its bags are told apart by positions in the whole batch",
         "use nn.Embedding and a sum, mean or amax over the bag",
     ),
-    (
-        "lstm gru",
-        "its gates multiply values that depend on the input",
-        "use nn.RNN(nonlinearity='relu')",
-    ),
-    (
-        "lstm_cell gru_cell",
-        "its gates multiply values that depend on the input",
-        "use nn.RNNCell(nonlinearity='relu')",
-    ),
-    (
-        "rnn_tanh",
-        "tanh is a smooth curve",
-        "use nn.RNN(nonlinearity='relu')",
-    ),
-    (
-        "rnn_tanh_cell",
-        "tanh is a smooth curve",
-        "use nn.RNNCell(nonlinearity='relu')",
-    ),
+    ("lstm gru", "its gates multiply values that depend on the input", "use nn.RNN(nonlinearity='relu')"),
+    ("lstm_cell gru_cell", "its gates multiply values that depend on the input", "use nn.RNNCell(nonlinearity='relu')"),
+    ("rnn_tanh", "tanh is a smooth curve", "use nn.RNN(nonlinearity='relu')"),
+    ("rnn_tanh_cell", "tanh is a smooth curve", "use nn.RNNCell(nonlinearity='relu')"),
     (
         "_pack_padded_sequence _pad_packed_sequence",
         "it lays samples of different lengths into one axis, so where each of them stands depends on all lengths",
@@ -125,11 +90,7 @@ FAMILIES: tuple[tuple[str, str, str], ...] = (
         "it divides by norms of the input",
         "use F.linear or a sum of products with a constant, or capture the part before it (until=...)",
     ),
-    (
-        "_trilinear prod cumprod mse_loss",
-        "it multiplies values that depend on the input",
-        REPLACE,
-    ),
+    ("_trilinear prod cumprod mse_loss", "it multiplies values that depend on the input", REPLACE),
     (
         "floor ceil round trunc frac remainder fmod floor_divide frexp nextafter",
         "it has infinitely many pieces",
@@ -153,11 +114,7 @@ FAMILIES: tuple[tuple[str, str, str], ...] = (
         "it inverts or factors a matrix that depends on the input",
         "use a matrix that is a parameter or a buffer, or capture the part before it (until=...)",
     ),
-    (
-        "as_strided",
-        "it reads memory by its layout, which is not the same everywhere",
-        "use unfold, slices or reshape",
-    ),
+    ("as_strided", "it reads memory by its layout, which is not the same everywhere", "use unfold, slices or reshape"),
     (
         "map_impl scan associative_scan while_loop",
         "it runs a function of its own over slices, inside of which capture does not look",
@@ -188,14 +145,5 @@ UNKNOWN = (
 
 
 def refuse(call: Call, otherwise: tuple[str, str] = UNKNOWN, name: str = "") -> NoReturn:
-    """Refuse a call that has no rule.
-
-    Args:
-        call: The call.
-        otherwise: Reason and cure for an operator that has none of its own.
-        name: The operator whose reason counts, where it is another.
-
-    Raises:
-        NotPiecewiseAffine: Always.
-    """
+    """Refuse a call that has no rule, for the reason of its operator or of the one that is named."""
     call.refuse(*REASONS.get(name or call.name.rpartition(".")[2], otherwise))

@@ -5,68 +5,41 @@ from __future__ import annotations
 import torch
 
 from maxaffine._capture.call import Call
-from maxaffine._capture.registry import rule
+from maxaffine._capture.registry import overloads, rule
 from maxaffine._graph import Operator, Sign
 
-aten = torch.ops.aten
+POOLS = """
+    avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d
+    _adaptive_avg_pool2d _adaptive_avg_pool3d
+"""
+MEANS = """
+    upsample_nearest1d upsample_nearest2d upsample_nearest3d
+    _upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d
+    upsample_linear1d upsample_bilinear2d upsample_trilinear3d
+"""
+LANCZOS = "_upsample_lanczos2d_aa" if hasattr(torch.ops.aten, "_upsample_lanczos2d_aa") else ""  # from torch 2.12 on
+SIGNED = f"upsample_bicubic2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa {LANCZOS}"
 
-# From torch 2.12 on.
-LANCZOS = (
-    (aten._upsample_lanczos2d_aa.default, aten._upsample_lanczos2d_aa.vec)
-    if hasattr(aten, "_upsample_lanczos2d_aa")
-    else ()
-)
+
+def _both(names: str) -> str:
+    """Each interpolation has two overloads: one takes sizes, the other sizes or factors."""
+    return " ".join(f"{name} {name}.vec" for name in names.split())
 
 
-@rule(
-    aten.avg_pool1d.default,
-    aten.avg_pool2d.default,
-    aten.avg_pool3d.default,
-    aten.adaptive_avg_pool1d.default,
-    aten.adaptive_avg_pool2d.default,
-    aten.adaptive_avg_pool3d.default,
-    aten._adaptive_avg_pool2d.default,
-    aten._adaptive_avg_pool3d.default,
-    aten.upsample_nearest1d.default,
-    aten.upsample_nearest1d.vec,
-    aten.upsample_nearest2d.default,
-    aten.upsample_nearest2d.vec,
-    aten.upsample_nearest3d.default,
-    aten.upsample_nearest3d.vec,
-    aten._upsample_nearest_exact1d.default,
-    aten._upsample_nearest_exact1d.vec,
-    aten._upsample_nearest_exact2d.default,
-    aten._upsample_nearest_exact2d.vec,
-    aten._upsample_nearest_exact3d.default,
-    aten._upsample_nearest_exact3d.vec,
-    aten.upsample_linear1d.default,
-    aten.upsample_linear1d.vec,
-    aten.upsample_bilinear2d.default,
-    aten.upsample_bilinear2d.vec,
-    aten.upsample_trilinear3d.default,
-    aten.upsample_trilinear3d.vec,
-)
+@rule(*overloads(POOLS + _both(MEANS)))
 def average(call: Call) -> Operator:
     """Weighted means with non-negative weights, unless the divisor that is given is negative."""
     negative = (call.arguments.get("divisor_override") or 1) < 0
     return call.affine(homogeneous=True, sign=Sign.NONPOSITIVE if negative else Sign.NONNEGATIVE)
 
 
-@rule(
-    aten.upsample_bicubic2d.default,
-    aten.upsample_bicubic2d.vec,
-    aten._upsample_bilinear2d_aa.default,
-    aten._upsample_bilinear2d_aa.vec,
-    aten._upsample_bicubic2d_aa.default,
-    aten._upsample_bicubic2d_aa.vec,
-    *LANCZOS,
-)
+@rule(*overloads(_both(SIGNED)))
 def resample(call: Call) -> Operator:
     """Linear resampling with weights of either sign."""
     return call.affine(homogeneous=True)
 
 
-@rule(aten.grid_sampler.default, aten.grid_sampler_2d.default, aten.grid_sampler_3d.default)
+@rule(*overloads("grid_sampler grid_sampler_2d grid_sampler_3d"))
 def grid_sample(call: Call) -> Operator:
     """Linear in the image for a fixed grid."""
     if call.depends("grid"):
@@ -77,7 +50,7 @@ def grid_sample(call: Call) -> Operator:
     return call.affine(homogeneous=True)
 
 
-@rule(aten.affine_grid_generator.default, sizes=True)
+@rule(*overloads("affine_grid_generator"), sizes=True)
 def affine_grid(call: Call) -> Operator:
     """Linear in theta."""
     return call.affine(homogeneous=True)

@@ -51,6 +51,7 @@ def ranked(call: Call) -> Operator:
 
 
 def _first_equal(axis: int, kept: bool, flat: Tensor, value: Sequence[Tensor]) -> Tensor:
+    # argmax finds the first of the entries that equal the value, which is one of them.
     picked = value[0] if kept else value[0].unsqueeze(axis)
     return (flat == picked.movedim(axis, -1)).to(torch.uint8).argmax(-1, keepdim=True)
 
@@ -68,14 +69,19 @@ def _reduce(call: Call, winners: Callable, order: Order, factor: int = 1) -> Ope
 @rule(aten.sort.default, aten.sort.stable, aten.topk.default, batch=along("dim"))
 def ordered(call: Call) -> Operator:
     """Several entries along an axis in order; in the order of their places at a tie, which PyTorch's own is not."""
-    sample = call["self"].sample
-    axis = int(call["dim"]) % sample.dim()
+    sample, axis = _axis(call)
     count = call.arguments.get("k", sample.shape[axis])
     falling = bool(call.arguments.get("descending", call.arguments.get("largest")))
     in_order = bool(call.arguments.get("sorted", True))
     winners = partial(_stable, falling, count) if in_order else partial(_as_given, axis)
     factor = 1 if falling else -1
     return AxisSelection(call.affine(), winners, (axis,), None, sample.shape[axis], Order.SORTED, factor, in_order)
+
+
+def _axis(call: Call) -> tuple[Tensor, int]:
+    """What is selected from, on the probe batch, and its one axis."""
+    sample = call["self"].sample
+    return sample, int(call["dim"]) % sample.dim()
 
 
 def _stable(falling: bool, count: int, flat: Tensor, _: Any) -> Tensor:
@@ -89,14 +95,14 @@ def _as_given(axis: int, _: Tensor, value: Sequence[Tensor]) -> Tensor:
 @rule(aten.cummax.default, aten.cummin.default, batch=along("dim"))
 def running(call: Call) -> Operator:
     """The running extreme along an axis; it stays where it is at a tie, while PyTorch's own place moves on."""
-    sample = call["self"].sample
-    axis = int(call["dim"]) % sample.dim()
+    sample, axis = _axis(call)
     factor = 1 if call.kind == "cummax" else -1
     winners = partial(_last_changed, axis)
     return AxisSelection(call.affine(), winners, (axis,), None, sample.shape[axis], Order.LARGEST, factor)
 
 
 def _last_changed(axis: int, _: Tensor, value: Sequence[Tensor]) -> Tensor:
+    # Where the extreme is another than one place before, it has just been set there; a tie leaves it, and its place.
     extreme = value[0].movedim(axis, -1)
     places = torch.arange(extreme.shape[-1], device=extreme.device)
     return torch.where(extreme != extreme.roll(1, -1), places, 0).cummax(-1).values

@@ -20,10 +20,13 @@ def _solution(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     """One system after another, where there is a matrix per sample; else found by marks."""
     matrices = [ref for ref in call.refs if not ref.affine and ref.value.batch is not None]
     if not matrices:
+        # One matrix for all samples: which columns or rows of the right-hand side meet, the marks show.
         # The factors that some operators return too belong to no sample.
         return probed(replace(call, target=_TARGETS.get(call.target, call.target)), outputs)
     right = call[_right(call)]
     axis = right.value.batch if isinstance(right, Ref) else None
+    # A system meets no other where samples lie along an axis in front of those that a solution works on: two of a
+    # matrix of right-hand sides, one of a single vector.
     worked = 2 if max(ref.sample.dim() for ref in matrices) == outputs[0].dim() else 1
     if axis is None or {ref.value.batch for ref in matrices} != {axis} or axis.dim >= outputs[0].dim() - worked:
         call.refuse(MIXED, MIXED_CURE)
