@@ -97,7 +97,8 @@ def check(model: nn.Module, detached: Callable[[Tensor], Tensor], x: Tensor, **o
     assert_close(local.slopes, slopes(detached, x).detach(), rtol=1e-9, atol=1e-11)
     assert_close(local(x), value, rtol=1e-12, atol=1e-13)
     assert_close(sum(local.offset_contributions().values()), local.offsets, rtol=1e-9, atol=1e-12)
-    assert net.verify(model, x).exact
+    report = net.verify(model, x)
+    assert report.exact and not report.unchecked, report
     return net
 
 

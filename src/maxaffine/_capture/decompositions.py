@@ -30,7 +30,7 @@ KEPT = frozenset(
     linear avg_pool1d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d tril triu
     layer_norm group_norm rms_norm lstm gru rnn_tanh lstm_cell gru_cell rnn_tanh_cell
     scaled_dot_product_attention cosine_similarity pairwise_distance cdist pdist bilinear embedding_bag
-    norm std var var_mean linalg_vector_norm special_entr multilabel_margin_loss_forward
+    norm std var var_mean linalg_vector_norm special_entr special_log_ndtr multilabel_margin_loss_forward
     """.split()
 )
 

@@ -348,11 +348,11 @@ def _dependence(call: Call, operator: Operator, output: Tensor, refusal: tuple[s
 def _record(call: Call, operator: Operator, name: Name, units: tuple[int, ...]) -> OperatorRecord:
     """What the network says of an operator; of a smooth one also what carries and what is held."""
     traits = operator.traits
-    gates = tuple(ref.name or "the input" for ref in call.refs if ref.held)
+    gates = tuple(_word(call, ref) for ref in call.refs if ref.held)
     formula = traits.held or (ATTENTION if call.kind == "scaled_dot_product_attention" and gates else "")
     if gates and traits.active and not formula:
         formula = "gate* carrier"
-    carrier = next((ref.name or "the input" for ref in call.active), "") if formula else ""
+    carrier = next((_word(call, ref) for ref in call.active), "") if formula else ""
     return OperatorRecord(
         name=name.text,
         kind=traits.kind,
@@ -366,3 +366,11 @@ def _record(call: Call, operator: Operator, name: Name, units: tuple[int, ...]) 
         carrier=carrier,
         gates=gates if gates or not formula else (carrier,),
     )
+
+
+def _word(call: Call, ref: Ref) -> str:
+    """What computes an argument; with its place in the call where one thing computes what carries and what gates."""
+    word = ref.name or "the input"
+    if all((other.name or "the input") != word or other.held == ref.held for other in call.refs):
+        return word
+    return f"{word} ({next(name for name, item in call.arguments.items() if item is ref)})"

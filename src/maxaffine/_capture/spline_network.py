@@ -82,7 +82,10 @@ class SplineNetwork(Network):
         own; the offset contributions' sum; A^T u against autograd on the module; and single samples against the batch.
         On a kink autograd may pick another piece than the lowest, so a Jacobian that disagrees is compared again just
         beside x; where the module cuts its gradients (detach, no_grad), its own differences decide. Of a network with
-        held gates A is not the Jacobian, and A^T is compared with A alone. Where both hold one infinity, as masked
+        held gates A is not the Jacobian, and a sixth residual takes its place: the slopes against autograd on the
+        module with its gates detached, operator by operator as it runs, by tables that know nothing of capture; what
+        they lack an operator for is said in ``unchecked``. Of a product of two values they take the carrier that
+        `held` names. Where both hold one infinity, as masked
         scores do, they agree, and the rest is judged on what is finite. An activation that was left out by
         ``output="pre_activation"`` is applied first, for the module applies it.
 

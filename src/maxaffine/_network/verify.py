@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from maxaffine._graph import BatchAxis, Linearization, Value, as_rows, as_tuple, refuse_overflow
+from maxaffine._network.detached import detach_gates
 from maxaffine._network.network import Network
 from maxaffine._network.rerun import Rerun, rerun
 from maxaffine._network.rounding import (
@@ -24,7 +25,7 @@ from maxaffine._network.rounding import (
     terms,
     without_infinities,
 )
-from maxaffine.errors import BadInput, ExactnessError
+from maxaffine.errors import BadInput, ExactnessError, first_line
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class ExactnessReport:
         dtype: Their dtype.
         apart: max |model(x) - model(x[i:i+1])| and |model(x) - net(x[i:i+1])|, over the first, the last and a middle
             sample: what a sample has in a batch against what it has alone.
+        slopes: Where gates are held, max |A^T u - the module's vector-Jacobian product with its gates detached|: the
+            operators that the module runs are written down and differentiated again, each as its carrier times its
+            gate, by tables that share nothing with capture. None where no gate is held, or it could not be found.
+        unchecked: Names of operators on the carrier's way of which those tables know no gate, so that ``slopes`` could
+            not be found.
     """
 
     output: float
@@ -56,11 +62,14 @@ class ExactnessReport:
     samples: int
     dtype: torch.dtype
     apart: float = 0.0
+    slopes: float | None = None
+    unchecked: tuple[str, ...] = ()
 
     @property
     def residuals(self) -> dict[str, float]:
-        """The five residuals by name."""
-        return {name: getattr(self, name) for name in ("output", "affine", "split", "jacobian", "apart")}
+        """The residuals by name: five, and ``slopes`` where it was found."""
+        names = ("output", "affine", "split", "jacobian", "slopes", "apart")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     @property
     def exact(self) -> bool:
@@ -70,9 +79,12 @@ class ExactnessReport:
     def __str__(self) -> str:
         verdict = "exact" if self.exact else "NOT exact"
         parts = ", ".join(f"{name} {value:.2e}" for name, value in self.residuals.items())
-        return f"{verdict} on {self.samples} inputs in {self.dtype}: {parts} (bound {self.bound:.2e})"
+        missing = f"; slopes not checked, for want of a gate of {', '.join(self.unchecked)}" if self.unchecked else ""
+        return f"{verdict} on {self.samples} inputs in {self.dtype}: {parts} (bound {self.bound:.2e}){missing}"
 
 
+# What the detached run may raise: of a module that does not run under it the slopes are not checked.
+FAILED = (RuntimeError, TypeError, ValueError, LookupError, AssertionError, BadInput)
 # PyTorch holds this operator's slope 1/6 in single precision, in its derivative only.
 AUTOGRAD_ERROR = {"hardsigmoid": 2.0**-23}
 PLACES = 3  # of samples that are run alone: the first, the last, and one between
@@ -96,18 +108,28 @@ def verify(
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         alone = dict(_run_alone(net, call, tensors))
+    unchecked: set[str] = set()
     reports = [
-        _Check(net, call, tensors, place, bound, generator).residuals(alone)
+        _Check(net, call, tensors, place, bound, generator, unchecked).residuals(alone)
         for place, number in enumerate(net.graph.outputs)
         if _is_checkable(net.graph.values[number])
     ]
     if not reports:
         raise BadInput("net: no output depends on the input, so there is nothing to check")
-    *worst, apart = (max(column) for column in zip(*reports, strict=True))
+    worst = [max(column) for column in zip(*reports, strict=True)]
     samples = tensors[0].shape[net.inputs.batch_dims[0]]
     if not all(value <= bound for value in worst):
         refuse_overflow(net.graph, tensors)
-    report = ExactnessReport(*worst, bound=bound, samples=samples, dtype=floating.dtype, apart=apart)
+    *residuals, slopes, apart = worst
+    report = ExactnessReport(
+        *residuals,
+        bound=bound,
+        samples=samples,
+        dtype=floating.dtype,
+        apart=apart,
+        slopes=slopes if net.gated and not unchecked else None,
+        unchecked=tuple(sorted(unchecked)),
+    )
     if raises and not report.exact:
         raise ExactnessError(
             f"net: {report}. Was the model trained, moved or put into another mode since capture? Then capture it"
@@ -145,9 +167,10 @@ class _Check:
     place: int  # of the output
     bound: float  # what rounding explains
     generator: torch.Generator
+    unchecked: set[str]  # gathers operators through which the slopes could not be checked
 
-    def residuals(self, alone: Alone) -> tuple[float, float, float, float, float]:
-        """The residuals of the report, in its order, that of samples alone last."""
+    def residuals(self, alone: Alone) -> tuple[float, ...]:
+        """The residuals of the report, in its order, those of the slopes and of samples alone last."""
         net, bound = self.net, self.bound
         x = net.inputs.given(self.tensors)
         with torch.no_grad():
@@ -176,7 +199,7 @@ class _Check:
             relative_error(difference(own, truth), scale, bound, terms_of),
             relative_error(difference(self._finish(applied), truth), scale, bound, terms_of),
             relative_error(split.sum(0) - weighed, weight, bound, terms_of_offset),
-            self._jacobian(u),
+            *self._slopes(u),
             relative_error(self._apart(truth, alone), scale, bound, terms_of),
         )
 
@@ -243,17 +266,19 @@ class _Check:
         parts = list(linearization.contributions([self._value.from_rows(as_rows(u)).unsqueeze(0)]).values())
         return torch.cat(parts) if parts else linearization.outputs[0].new_zeros(1)
 
-    def _jacobian(self, u: Tensor) -> float:
-        """The Jacobian's residual at x, just beside it, or by differences: the first that is within the bound."""
-        found = self._jacobian_residual(u)
-        if found <= self.bound:
-            return found
-        # On a kink autograd may pick another piece than the lowest. Kinks have measure zero: a generic point close by
-        # has none, and a fault does not go away there.
-        beside = replace(self, tensors=tuple(map(self._move, self.tensors)))
-        found = beside._jacobian_residual(u)
-        # Where the module cuts its gradients (detach, no_grad, a gradient made up), its own differences decide.
-        return found if found <= self.bound or self.net.endings else beside._arbitrate(u, found)
+    def _slopes(self, u: Tensor) -> tuple[float, float]:
+        """The residuals of A^T u at x, just beside it, or by differences: the first that are within the bound."""
+        found, unchecked = self._slope_residuals(u)
+        if max(found) > self.bound:
+            # On a kink autograd may pick another piece than the lowest. Kinks have measure zero: a generic point close
+            # by has none, and a fault does not go away there.
+            beside = replace(self, tensors=tuple(map(self._move, self.tensors)))
+            found, unchecked = beside._slope_residuals(u)
+            if max(found) > self.bound and not self.net.endings and not self.net.gated:
+                # Where the module cuts its gradients (detach, no_grad, a gradient made up), its differences decide.
+                found = (beside._arbitrate(u, max(found)), 0.0)
+        self.unchecked.update(unchecked)
+        return found if self.net.gated else (max(found), 0.0)
 
     def _move(self, item: Tensor) -> Tensor:
         if not item.is_floating_point():
@@ -261,12 +286,13 @@ class _Check:
         step = torch.randn(item.shape, generator=self.generator, dtype=torch.float64).to(item)
         return item + step * item.abs().max().clamp(min=1) * torch.finfo(item.dtype).eps ** 0.5
 
-    def _jacobian_residual(self, u: Tensor) -> float:
+    def _slope_residuals(self, u: Tensor) -> tuple[tuple[float, float], set[str]]:
+        """A^T u against A and against the module, and operators of which the module's derivative is not known."""
         inputs, bound = self.net.inputs, self.bound
-        # With gates held A is not the Jacobian: autograd on the module has nothing to compare, and A^T is held to A.
-        found = () if self.net.gated else self._pull_by_autograd(u)
+        # With gates held A is not the Jacobian: the module's gates are detached for its derivative.
+        found, unchecked = self._pull_detached(u) if self.net.gated else (self._pull_by_autograd(u), set())
         if found is None:
-            return math.inf
+            return (math.inf, math.inf), unchecked
         affine_map = self.net.affine_map(inputs.given(self.tensors), output=self.place)
         u = self._pull_ending(affine_map.value, u)
         own = as_tuple(affine_map.rmv(u))
@@ -281,7 +307,8 @@ class _Check:
         pairs = zip(own, inputs.fronts(v), strict=True)
         back = torch.cat([(mine * front).double().flatten() for mine, front in pairs])
         gap, scale = (ahead.sum() - back.sum())[None], float(max(ahead.abs().sum(), back.abs().sum()))
-        residual = relative_error(gap, scale, bound, lambda _: self._terms(v, u, offset=False).norm())
+        adjoint = relative_error(gap, scale, bound, lambda _: self._terms(v, u, offset=False).norm())
+        against = 0.0
         floating = [place for place, item in enumerate(self.tensors) if item.is_floating_point()]
         for place, mine, theirs in zip(floating, own, found, strict=False):
             axis = inputs.batch_dims[place]
@@ -293,8 +320,18 @@ class _Check:
                 return self._terms(moved, u, offset=False)
 
             scale = max(size(expected), size(mine))
-            residual = max(residual, relative_error(mine - expected, scale, bound, terms_of))
-        return max(0.0, residual - sum(AUTOGRAD_ERROR.get(record.kind, 0.0) for record in self.net.operators))
+            against = max(against, relative_error(mine - expected, scale, bound, terms_of))
+        against -= sum(AUTOGRAD_ERROR.get(record.kind, 0.0) for record in self.net.operators)
+        return (adjoint, max(0.0, against)), unchecked
+
+    def _pull_detached(self, u: Tensor) -> tuple[list[Tensor | None], set[str]]:
+        """The products u^T J of the module with its gates detached; nothing where an operator has no gate there."""
+        try:
+            detached = detach_gates(self.net, self.call, self.tensors)
+            found = detached.pull(lambda outputs: self._front(outputs[self.place]), u)
+        except FAILED as error:
+            return [], {f"the module as a whole ({type(error).__name__}: {first_line(error)})"}
+        return ([] if detached.unchecked else found), detached.unchecked
 
     def _pull_by_autograd(self, u: Tensor) -> list[Tensor | None] | None:
         """The module's products u^T J, one per floating-point input; None where an operator has no derivative."""

@@ -145,7 +145,7 @@ def to_power(call: Call) -> Operator | None:
         for name in (
             "softplus log_sigmoid log_sigmoid_forward log log2 log10 log1p sin cos tan asin acos atan sinh cosh asinh"
             " acosh atanh erfc erfinv exp2 sinc lgamma digamma logaddexp atan2 hypot special_entr i0 special_i0e"
-            " special_i1 special_i1e logit special_ndtri special_erfcx"
+            " special_i1 special_i1e logit special_ndtri special_erfcx special_log_ndtr"
         ).split()
     ),
     aten.pow.Scalar,
