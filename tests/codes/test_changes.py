@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxaffine._codes import Codes, PackedCodes, changes, code_changes, code_distance, pack
+from maxaffine._codes import Codes, PackedCodes, code_changes, code_distance, drift, pack
 from maxaffine.errors import BadInput
 
 LAYOUT = {"relu": (2, (70,)), "pool": (9, (3, 5)), "wide": (300, (2, 2)), "affine": (1, (6,)), "nothing": (2, (0,))}
@@ -29,7 +29,7 @@ def random_codes(batch: int, seed: int) -> Codes:
 def test_equals_the_loop(batch: int, seed: int, block: int) -> None:
     a, b = random_codes(batch, seed), random_codes(batch, seed + 1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(changes, "_BLOCK_BYTES", block)
+        patch.setattr(drift, "_BLOCK_BYTES", block)
         found = code_changes(a, b)
     assert list(found) == list(LAYOUT)
     for name, shares in found.items():

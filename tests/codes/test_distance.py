@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxaffine._codes import Codes, PackedCodes, code_distance, code_distance_blocks, distance, pack, rows
+from maxaffine._codes import Codes, PackedCodes, code_distance, code_distance_blocks, distance, metric, pack
 from maxaffine.errors import BadInput
 from tests.search.drawn import drawn
 
@@ -79,7 +79,7 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     if request.param != "faiss":
         monkeypatch.setattr(distance, "load_faiss", lambda: None)
     if request.param == "numpy 1":
-        monkeypatch.setattr(rows, "_popcount", rows._table_popcount)
+        monkeypatch.setattr(metric, "_popcount", metric._table_popcount)
     return request.param
 
 
@@ -149,13 +149,13 @@ def test_blocks_hold_little_memory(backend: str) -> None:
 
 def test_tiles_are_bounded_for_wide_codes(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    unequal_units = rows.RowLayout.unequal_units
+    unequal_units = metric.RowLayout.unequal_units
 
-    def spy(layout: rows.RowLayout, a: np.ndarray, b: np.ndarray, faiss: Any) -> np.ndarray:
+    def spy(layout: metric.RowLayout, a: np.ndarray, b: np.ndarray, faiss: Any) -> np.ndarray:
         sizes.append(b.size // 8)
         return unequal_units(layout, a, b, faiss)
 
-    monkeypatch.setattr(rows.RowLayout, "unequal_units", spy)
+    monkeypatch.setattr(metric.RowLayout, "unequal_units", spy)
     codes = pack(torch.rand(300, 100_000) > 0.5, 2)
     code_distance(codes[:3], codes)
     assert len(sizes) > 1 and max(sizes) <= distance._TILE_WORDS
@@ -183,7 +183,7 @@ def test_an_error_in_a_thread_is_raised(monkeypatch: pytest.MonkeyPatch) -> None
     def broken(*arguments: object) -> None:
         raise MemoryError("no more")
 
-    monkeypatch.setattr(rows.RowLayout, "unequal_units", broken)
+    monkeypatch.setattr(metric.RowLayout, "unequal_units", broken)
     with pytest.raises(MemoryError, match="no more"):
         code_distance(random_codes(2, 0), random_codes(2, 1))
 

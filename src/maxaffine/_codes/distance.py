@@ -8,14 +8,15 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
+from maxaffine._chunks import slices
 from maxaffine._codes.mapping import Codes
-from maxaffine._codes.metric import RowMetric
+from maxaffine._codes.metric import WORD, RowLayout, RowMetric, load_faiss
 from maxaffine._codes.packed import PackedCodes, require_same_operators
-from maxaffine._codes.rows import RowLayout, load_faiss
 from maxaffine._progress import progress_bar
 from maxaffine.errors import BadInput
 
@@ -69,12 +70,10 @@ def code_distance(
             f"a, b: the distances of {pairs.rows} x {pairs.columns} pairs take {needed / 2**30:.1f} GiB and the machine"
             f" has {memory / 2**30:.1f} GiB; iterate over code_distance_blocks(a, b) and keep what you need of each"
         )
-    result = np.empty((pairs.rows, pairs.columns))
-    bar = progress_bar(None, "distances", total=pairs.rows, unit="row")
-    with bar, ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        for rows in _slices(pairs.rows, pairs.block_rows):
-            pairs.fill(result[rows], rows.start, pool)
-            bar.update(len(result[rows]))
+    result = np.zeros((pairs.rows, pairs.columns))
+    with progress_bar(None, "distances", total=pairs.rows, unit="row") as bar:
+        for _, block in pairs.blocks(pairs.block_rows, result):
+            bar.update(len(block))
     return torch.from_numpy(result)
 
 
@@ -112,19 +111,7 @@ def code_distance_blocks(
     if rows is not None and (isinstance(rows, bool) or not isinstance(rows, int) or rows < 1):
         raise BadInput(f"rows={rows!r}; give the rows of a block, a whole number of at least 1")
     pairs = _pairs(a, b, weights)
-    return _blocks(pairs, rows or pairs.block_rows)
-
-
-def _blocks(pairs: _Pairs, step: int) -> Iterator[tuple[slice, torch.Tensor]]:
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        for rows in _slices(pairs.rows, step):
-            block = np.empty((rows.stop - rows.start, pairs.columns))
-            pairs.fill(block, rows.start, pool)
-            yield rows, torch.from_numpy(block)
-
-
-def _slices(length: int, step: int, start: int = 0) -> Iterator[slice]:
-    return (slice(first, min(first + step, length)) for first in range(start, length, step))
+    return pairs.blocks(rows or pairs.block_rows)
 
 
 @dataclass(frozen=True)
@@ -140,23 +127,25 @@ class _Pairs:
     def block_rows(self) -> int:
         return max(1, _BLOCK_NUMBERS // max(1, self.columns))
 
-    def fill(self, block: np.ndarray, start: int, pool: ThreadPoolExecutor) -> None:
-        """Write the distances of the rows from ``start`` on into a block (rows, Nb)."""
-        words = max((layout.width // 8 for layout in self.metric.layouts), default=1)
-        step = max(1, min(_TILE_COLUMNS, _TILE_WORDS // words))
-        tiles = itertools.product(_slices(len(block), _TILE_ROWS), _slices(self.columns, step))
-        # Read to the end, so that an error in a thread is raised here.
-        for _ in pool.map(lambda tile: self._fill_tile(block[tile], start + tile[0].start, tile[1]), tiles):
-            pass
+    def blocks(self, step: int, out: np.ndarray | None = None) -> Iterator[tuple[slice, torch.Tensor]]:
+        """So many rows at a time, and their distances (rows, Nb), in zeros (Na, Nb) where they are given."""
+        words = max((layout.width // WORD for layout in self.metric.layouts), default=1)
+        columns = list(slices(self.columns, min(_TILE_COLUMNS, _TILE_WORDS // words)))
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            for run in slices(self.rows, step):
+                block = np.zeros((run.stop - run.start, self.columns)) if out is None else out[run]
+                tiles = itertools.product(slices(len(block), _TILE_ROWS), columns)
+                # Read to the end, so that an error in a thread is raised here.
+                list(pool.map(partial(self._fill, block, run.start), tiles if self.codes else ()))
+                yield run, torch.from_numpy(block)
 
-    def _fill_tile(self, tile: np.ndarray, start: int, columns: slice) -> None:
-        if not self.codes:
-            tile.fill(0)
-            return
+    def _fill(self, block: np.ndarray, start: int, tile: tuple[slice, slice]) -> None:
+        # Only the rows of a tile are laid out for comparison, so that no second copy of all codes exists.
+        own = slice(start + tile[0].start, start + tile[0].stop)
         pairs = list(zip(self.metric.layouts, self.codes, strict=True))
-        rows = [layout.rows(a[start : start + len(tile)]) for layout, (a, _) in pairs]
-        others = [layout.rows(b[columns]) for layout, (_, b) in pairs]
-        self.metric.distances(self.metric.keys(rows, others), out=tile)
+        rows = [layout.rows(a[own]) for layout, (a, _) in pairs]
+        others = [layout.rows(b[tile[1]]) for layout, (_, b) in pairs]
+        self.metric.distances(self.metric.keys(rows, others), out=block[tile])
 
 
 def _pairs(
@@ -190,19 +179,7 @@ def _memory() -> int | float:
 
 
 def operator_shares(weights: Mapping[str, float] | Sequence[float] | None, names: list[str]) -> dict[str, float]:
-    """Return a checked weight for each operator, scaled to at most 1 so that no sum overflows.
-
-    Args:
-        weights: As `code_distance` takes them.
-        names: The operators, in the order of their codes.
-
-    Returns:
-        w_l / max w by operator name, in that order.
-
-    Raises:
-        BadInput: If a weight is unknown, missing or not a finite number of at least 0, all are zero, or one is so small
-            beside another that distances by it would round to 0.
-    """
+    """Check weights as `code_distance` takes them: w_l / max w of each operator, at most 1 so that no sum overflows."""
     if weights is None:
         return dict.fromkeys(names, 1.0)
     if isinstance(weights, Mapping):
@@ -220,6 +197,7 @@ def operator_shares(weights: Mapping[str, float] | Sequence[float] | None, names
     if not any(values):
         raise BadInput("weights: all zero; give at least one operator a positive weight")
     largest = max(values)
+    # One unequal unit has to be a distance above 0, or rows of another region would be at no distance.
     if min(value for value in values if value) < _LEAST_SHARE * largest:
         raise BadInput(
             f"weights: of {values}, beside the largest the smallest rounds to nothing; leave its operator out, or give"

@@ -1,4 +1,4 @@
-"""How the codes of fixed inputs change from moment to moment of training."""
+"""How the codes of the same inputs differ between two networks of one architecture, or moments of a training."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
-from maxaffine._codes.changes import code_changes
+from maxaffine._chunks import slices
 from maxaffine._codes.mapping import Codes
-from maxaffine._drawing import axes_for, html_table, text_table
+from maxaffine._codes.packed import PackedCodes, require_same_batch, require_same_operators
+from maxaffine._drawing import Tabular, axes_for
 from maxaffine._progress import progress_bar
 from maxaffine.errors import BadInput
 
@@ -21,10 +23,55 @@ if TYPE_CHECKING:
 
 # Operators named in the legend up to this many; the others are drawn without a name.
 NAMED = 12
+# Bytes of bit planes unpacked at a time.
+_BLOCK_BYTES = 1 << 22
 
 
-@dataclass(frozen=True, eq=False)
-class Drift:
+def code_changes(a: Codes, b: Codes) -> dict[str, torch.Tensor]:
+    """Return, input by input, the fraction of each operator's units that have another code on the other side.
+
+    d_l(n) = #{k : q_l(x_n)_k in a != q_l(x_n)_k in b} / K_l
+
+    `code_distance` compares inputs of one network; this compares what two networks of the same architecture make of
+    the same input, so the codes must come from the same inputs in the same order.
+
+    Args:
+        a: Codes of N inputs.
+        b: Codes of the same inputs and operators.
+
+    Returns:
+        (N,) float64 in [0, 1] by operator name; 0 for an operator without units or with one piece.
+
+    Raises:
+        BadInput: If the operators or the numbers of inputs differ.
+
+    Example:
+        >>> before = Codes.from_tensors({"relu": (torch.tensor([[0, 1, 1, 0], [1, 1, 1, 1]]), 2)})
+        >>> after = Codes.from_tensors({"relu": (torch.tensor([[0, 1, 1, 1], [1, 1, 1, 1]]), 2)})
+        >>> code_changes(before, after)["relu"]
+        tensor([0.2500, 0.0000], dtype=torch.float64)
+
+    Source: the distance between partition encodings of Balestriero and Baraniuk, "Mad Max: Affine Spline Insights into
+    Deep Learning" (arXiv 1805.06576), from epoch to epoch as in You et al., "Max-Affine Spline Insights Into Deep
+    Network Pruning" (TMLR 2022).
+    """
+    require_same_operators(a, b, "b")
+    require_same_batch(a.batch, b.batch)
+    return {name: _share_of_changes(a[name], b[name]) for name in a}
+
+
+def _share_of_changes(a: PackedCodes, b: PackedCodes) -> torch.Tensor:
+    changed = np.zeros(len(a))
+    if a.bits_per_sample:
+        for block in slices(len(a), _BLOCK_BYTES // a.bits_per_sample):
+            # A unit has another code where any of its bits differs.
+            differs = np.bitwise_or.reduce(a.packed[block].numpy() ^ b.packed[block].numpy(), axis=1)
+            changed[block] = np.unpackbits(differs, axis=1).sum(axis=1) / a.unit_count
+    return torch.from_numpy(changed)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Drift(Tabular):
     """The code distances between E moments of a network, on the same inputs; made by `code_drift`.
 
     Args:
@@ -52,21 +99,11 @@ class Drift:
         return self.distances[:, :, -1]
 
     def settled(self, tolerance: float = 0.05) -> dict[str, int]:
-        """The first moment from which on an operator's codes stay near those of the last one.
-
-        Args:
-            tolerance: Largest distance to the last moment, in [0, 1].
-
-        Returns:
-            The moment's number by operator, from 0; E - 1 where only the last one is that near.
-
-        Raises:
-            BadInput: tolerance is outside [0, 1].
-        """
+        """The first moment, by operator, from which on its codes are within a distance of those at the last moment."""
         if not 0 <= tolerance <= 1:
             raise BadInput(f"tolerance: {tolerance} is outside [0, 1]; give a share of the units")
         far = self.to_last > tolerance
-        # One past the last moment that is far.
+        # One past the last moment that is far; the last moment itself never is.
         first = (far * torch.arange(1, self.moments + 1)).amax(dim=1)
         return dict(zip(self.operators, first.tolist(), strict=True))
 
@@ -111,33 +148,18 @@ class Drift:
         return ax
 
     def to_json(self) -> str:
-        """Write down every number.
-
-        Returns:
-            JSON: ``operators`` and ``distances``.
-        """
+        """Every number as JSON: ``operators`` and ``distances``."""
         return json.dumps({"operators": self.operators, "distances": self.distances.tolist()}, allow_nan=False)
-
-    def __repr__(self) -> str:
-        """Return a table of the distances from moment to moment."""
-        return f"{self._title()}\n{text_table(self._table(), '  ')}"
-
-    def _repr_html_(self) -> str:
-        return html_table(self._table(), self._title())
 
     def _title(self) -> str:
         return f"Drift: {len(self.operators)} operators at {self.moments} moments (share of units with another code)"
 
     def _table(self) -> list[tuple[str, ...]]:
         settled = self.settled()
-        rows = zip(self.operators, self.steps.tolist(), self.to_last.tolist(), strict=True)
-        return [
-            ("operator", "1st step", "last step", "first to last", "settled"),
-            *(
-                (name, f"{steps[0]:.4f}", f"{steps[-1]:.4f}", f"{to_last[0]:.4f}", str(settled[name]))
-                for name, steps, to_last in rows
-            ),
-        ]
+        rows = [("operator", "1st step", "last step", "first to last", "settled")]
+        for name, steps, to_last in zip(self.operators, self.steps.tolist(), self.to_last.tolist(), strict=True):
+            rows.append((name, f"{steps[0]:.4f}", f"{steps[-1]:.4f}", f"{to_last[0]:.4f}", str(settled[name])))
+        return rows
 
 
 def code_drift(moments: Sequence[Codes], progress: bool | None = None) -> Drift:

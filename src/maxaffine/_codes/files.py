@@ -22,9 +22,9 @@ from maxaffine._codes.packed import PackedCodes
 from maxaffine._files import checksum, replacing
 from maxaffine.errors import BadInput, DataError
 
-_FORMAT = "maxaffine.codes"
-_VERSION = 1
+_FORMAT, _VERSION = "maxaffine.codes", 1
 _HEADER, _CHECKSUM = "header", "crc32"
+_CURE = "compute the codes again and write them with Codes.save"
 
 Strings = dict[str, str]
 Arrays = dict[str, np.ndarray]
@@ -35,7 +35,7 @@ def write(
 ) -> None:
     """Write packed codes to a file, completely or not at all; its suffix says which kind."""
     path = Path(path)
-    save = _BY_SUFFIX[_suffix(path)][0]
+    save, _ = _format(path)
     header = {
         "format": _FORMAT,
         "version": _VERSION,
@@ -56,7 +56,7 @@ def write(
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, PackedCodes], int, Strings]:
     """Read what `write` wrote: packed codes by operator name, the number of inputs and the metadata."""
     path = Path(path)
-    load = _BY_SUFFIX[_suffix(path)][1]
+    _, load = _format(path)
     try:
         strings, arrays = load(path)
     except FileNotFoundError as error:
@@ -70,13 +70,6 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, PackedCodes], int, Str
         raise DataError(f"{path} holds no codes: it was written by another program; {_CURE}")
     if strings[_CHECKSUM] != _checksum(text, arrays):
         raise DataError(f"{path} is damaged: its checksum does not match its content; {_CURE}")
-    return _from_header(path, text, arrays)
-
-
-_CURE = "compute the codes again and write them with Codes.save"
-
-
-def _from_header(path: Path, text: str, arrays: Arrays) -> tuple[dict[str, PackedCodes], int, Strings]:
     try:
         header: dict[str, Any] = json.loads(text)
         if header["format"] != _FORMAT:
@@ -93,12 +86,6 @@ def _from_header(path: Path, text: str, arrays: Arrays) -> tuple[dict[str, Packe
         return operators, header["batch"], header["metadata"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} holds no valid codes: {error!r}; {_CURE}") from error
-
-
-def _suffix(path: Path) -> str:
-    if path.suffix not in _BY_SUFFIX:
-        raise BadInput(f"path: {str(path)!r} ends in {path.suffix!r}; end it in one of {list(_BY_SUFFIX)}")
-    return path.suffix
 
 
 def _key(index: int) -> str:
@@ -121,6 +108,7 @@ def _load_safetensors(path: Path) -> tuple[Strings, Arrays]:
 
 
 def _save_npz(path: Path, strings: Strings, arrays: Arrays) -> None:
+    # Given a path, numpy would add a suffix to the temporary name.
     with path.open("wb") as file:
         members: Arrays = {key: np.array(text) for key, text in strings.items()} | arrays
         np.savez(file, **members)  # pyright: ignore[reportArgumentType] -- no key is called allow_pickle
@@ -136,9 +124,14 @@ def _load_npz(path: Path) -> tuple[Strings, Arrays]:
         return strings, {key: archive[key] for key in archive.files if key not in strings}
 
 
-_Save = Callable[[Path, Strings, Arrays], None]
-_Load = Callable[[Path], tuple[Strings, Arrays]]
-_BY_SUFFIX: dict[str, tuple[_Save, _Load]] = {
+_Format = tuple[Callable[[Path, Strings, Arrays], None], Callable[[Path], tuple[Strings, Arrays]]]
+_BY_SUFFIX: dict[str, _Format] = {
     ".safetensors": (_save_safetensors, _load_safetensors),
     ".npz": (_save_npz, _load_npz),
 }
+
+
+def _format(path: Path) -> _Format:
+    if path.suffix not in _BY_SUFFIX:
+        raise BadInput(f"path: {str(path)!r} ends in {path.suffix!r}; end it in one of {list(_BY_SUFFIX)}")
+    return _BY_SUFFIX[path.suffix]

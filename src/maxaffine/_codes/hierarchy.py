@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from maxaffine._codes.classes import as_classes
 from maxaffine._codes.mapping import Codes
 from maxaffine._drawing import CLASSES, axes_for, html_table, text_table
 from maxaffine.errors import BadInput
@@ -93,7 +92,7 @@ class RegionHierarchy:
         """How the regions of one level fall apart at the next.
 
         Args:
-            depth: From 1 to the number of levels - 1; anything else is refused with BadInput.
+            depth: From 1 to the number of levels - 1.
 
         Returns:
             (F, 3) int64: region at level ``depth - 1``, region at ``depth``, inputs that both hold; by the former, then
@@ -153,19 +152,9 @@ class RegionHierarchy:
         return ax
 
     def to_json(self) -> str:
-        """Write down every number but the regions of the single inputs.
-
-        Returns:
-            JSON: ``batch`` and ``levels``, each with ``operator``, ``units``, ``pieces``, ``together`` and ``itself``.
-        """
+        """Every number but the regions of the single inputs, as JSON: ``batch``, and ``levels`` with their fields."""
         levels = [
-            {
-                "operator": level.operator,
-                "units": level.units,
-                "pieces": level.pieces,
-                "together": _numbers(level.together),
-                "itself": _numbers(level.itself),
-            }
+            vars(level) | {"together": _numbers(level.together), "itself": _numbers(level.itself)}
             for level in self.levels
         ]
         return json.dumps({"batch": self.batch, "levels": levels}, allow_nan=False)
@@ -239,15 +228,15 @@ def region_hierarchy(
 
 
 def _number_by_appearance(keys: np.ndarray) -> np.ndarray:
+    # np.unique numbers by value; the argsort of an argsort is a rank, here that of each first appearance.
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return rank[inverse]
+    return first.argsort().argsort()[inverse]
 
 
 def _occupancy(ids: np.ndarray, classes: np.ndarray | None) -> Occupancy:
     counts = np.bincount(ids)
     shares = counts / len(ids)
+    # Of a region with n inputs, n (n - 1) ordered pairs; those of one class are counted class by class.
     purity = pair_purity = None
     if classes is not None:
         pairs, joint = np.unique(np.stack([ids, classes]), axis=1, return_counts=True)
@@ -277,6 +266,18 @@ def _row(level: RegionLevel, found: Occupancy) -> tuple[str, ...]:
     return (level.operator, str(level.units), *counts, *shares)
 
 
+def as_classes(labels: torch.Tensor | Sequence[int], count: int) -> torch.Tensor:
+    """Check the labels of so many inputs, integers: (count,) int64, on the CPU."""
+    try:
+        given = torch.as_tensor(labels).cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BadInput(f"labels: they cannot be read ({error}); give {count} integers, one for each input") from error
+    if given.shape != (count,) or given.is_floating_point() or given.is_complex():
+        found = f"{given.dtype} of shape {tuple(given.shape)}"
+        raise BadInput(f"labels: {found}; give {count} integers, one for each input")
+    return given.long()
+
+
 def _names(labels: torch.Tensor | None, class_names: Sequence[str] | None) -> list[str]:
     """The names of the classes to be colored, none without labels."""
     if labels is None:
@@ -297,10 +298,7 @@ def _order(levels: Sequence[RegionLevel], classes: np.ndarray | None) -> np.ndar
     keys = [] if classes is None else [classes]
     for level in reversed(levels):
         ids = level.together.ids.numpy()
-        by_size = np.argsort(-np.bincount(ids), kind="stable")
-        rank = np.empty_like(by_size)
-        rank[by_size] = np.arange(len(by_size))
-        keys.append(rank[ids])
+        keys.append((-np.bincount(ids)).argsort(kind="stable").argsort()[ids])
     # The last key is the first level's, which sorts first; regions of a deeper level lie within those.
     return np.lexsort(keys)
 

@@ -10,7 +10,7 @@ import torch
 
 from maxaffine._codes.files import read, write
 from maxaffine._codes.packed import PackedCodes, Rows, pack, require_same_batch, require_same_operators, select_rows
-from maxaffine._drawing import html_table, text_table
+from maxaffine._drawing import Tabular
 from maxaffine.errors import BadInput, NotPiecewiseAffine
 
 # Where codes keep the fingerprint of the network that they come from, among their metadata.
@@ -18,7 +18,7 @@ FINGERPRINT = "fingerprint"
 SMOOTH = "smooth"  # the first operator whose gate is held, of a network that has no regions
 
 
-class Codes(Mapping[str, PackedCodes]):
+class Codes(Tabular, Mapping[str, PackedCodes]):
     """An immutable mapping from operator name to its packed codes q_l, all for the same batch.
 
     The codes of all the operators together name the region of input space that contains an input.
@@ -27,6 +27,9 @@ class Codes(Mapping[str, PackedCodes]):
         operators: Packed codes by operator name, in the network's order.
         batch: Number of inputs N; needed only where there is no operator to tell it.
         metadata: Free strings kept with the codes, e.g. a fingerprint of the network.
+
+    Raises:
+        BadInput: If operators hold different numbers of inputs, nothing tells that number, or a value has a wrong type.
 
     Example:
         >>> codes = Codes.from_tensors({"relu": (torch.tensor([[0, 1], [0, 1], [1, 1]]), 2)})
@@ -43,11 +46,7 @@ class Codes(Mapping[str, PackedCodes]):
         batch: int | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> None:
-        """Check that all the operators hold the same inputs; the class documents the arguments.
-
-        Raises:
-            BadInput: If they hold different numbers of inputs, nothing tells that number, or a value has a wrong type.
-        """
+        """Check that all the operators hold the same inputs."""
         for name, codes in operators.items():
             if not isinstance(name, str) or not isinstance(codes, PackedCodes):
                 raise BadInput(f"operators: {name!r} is a {type(codes).__name__}; map names to PackedCodes, see pack")
@@ -61,7 +60,7 @@ class Codes(Mapping[str, PackedCodes]):
             )
         self._operators = dict(operators)
         self._batch = sizes.pop()
-        self._metadata = _check_metadata(metadata or {})
+        self._metadata = _strings(metadata or {})
 
     @classmethod
     def from_tensors(
@@ -122,10 +121,8 @@ class Codes(Mapping[str, PackedCodes]):
             name: PackedCodes(codes.pieces, codes.units, torch.cat([part[name].packed for part in parts]))
             for name, codes in first.items()
         }
-        shared = {
-            key: value for key, value in first.metadata.items() if all(p.metadata.get(key) == value for p in parts)
-        }
-        return cls(operators, sum(part.batch for part in parts), shared)
+        shared = set.intersection(*(set(part.metadata.items()) for part in parts))
+        return cls(operators, sum(part.batch for part in parts), dict(shared))
 
     @property
     def batch(self) -> int:
@@ -160,14 +157,7 @@ class Codes(Mapping[str, PackedCodes]):
         return sum(codes.bits_per_sample for codes in self.values())
 
     def rows(self, rows: Rows) -> Codes:
-        """Select inputs.
-
-        Args:
-            rows: An integer (kept as a batch of one), a slice, integers, or one bool per input.
-
-        Returns:
-            Codes of the chosen inputs, in the order given.
-        """
+        """Codes of some inputs: an integer (kept as a batch of one), a slice, integers, or one bool per input."""
         batch = select_rows(torch.empty(self.batch, 0), rows).shape[0]
         return Codes({name: codes[rows] for name, codes in self.items()}, batch, self._metadata)
 
@@ -197,6 +187,7 @@ class Codes(Mapping[str, PackedCodes]):
         if unknown := [name for name in names if name not in self]:
             raise BadInput(f"operators: {unknown} are unknown; the codes have {list(self)}")
         ids = [0] * self.batch
+        # Operator after operator: a region so far and the next operator's codes make one of the finer partition.
         for name in names:
             seen: dict[tuple[int, bytes], int] = {}
             planes = self[name].packed.numpy()
@@ -214,10 +205,9 @@ class Codes(Mapping[str, PackedCodes]):
         Returns:
             (N,) bool.
 
-        Example:
-            >>> codes = Codes.from_tensors({"relu": (torch.tensor([[0, 1], [1, 1]]), 2)})
-            >>> codes.same_region(codes.rows([1, 1]))
-            tensor([False,  True])
+        >>> codes = Codes.from_tensors({"relu": (torch.tensor([[0, 1], [1, 1]]), 2)})
+        >>> codes.same_region(codes.rows([1, 1]))
+        tensor([False,  True])
         """
         self._require_regions()
         require_same_operators(self, other, "other")
@@ -243,7 +233,7 @@ class Codes(Mapping[str, PackedCodes]):
                 written, DataError says why, and what was there before is untouched.
             metadata: Free strings to keep with them; by default those that the codes carry.
         """
-        write(path, self._operators, self.batch, self._metadata if metadata is None else _check_metadata(metadata))
+        write(path, self._operators, self.batch, self._metadata if metadata is None else _strings(metadata))
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Codes:
@@ -259,11 +249,7 @@ class Codes(Mapping[str, PackedCodes]):
         return cls(*read(path))
 
     def __getitem__(self, name: str) -> PackedCodes:
-        """Return the codes of one operator.
-
-        Raises:
-            KeyError: If there is none of this name.
-        """
+        """Return the codes of one operator."""
         if name not in self._operators:
             raise KeyError(f"no operator {name!r}; the codes have {list(self)}; for inputs use rows({name!r})")
         return self._operators[name]
@@ -284,17 +270,9 @@ class Codes(Mapping[str, PackedCodes]):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __repr__(self) -> str:
-        """Return a table of the operators."""
-        return f"{self._title()}\n{text_table(self._table(), '  ')}"
-
-    def _repr_html_(self) -> str:
-        return html_table(self._table(), self._title())
-
     def _title(self) -> str:
-        return (
-            f"Codes: {self.batch} inputs, {len(self)} operators, {self.bits_per_sample} bits each, {self.nbytes} bytes"
-        )
+        bits, size = self.bits_per_sample, self.nbytes
+        return f"Codes: {self.batch} inputs, {len(self)} operators, {bits} bits each, {size} bytes"
 
     def _table(self) -> list[tuple[str, ...]]:
         return [
@@ -303,7 +281,7 @@ class Codes(Mapping[str, PackedCodes]):
         ]
 
 
-def _check_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+def _strings(metadata: Mapping[str, str]) -> dict[str, str]:
     for key, value in metadata.items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise BadInput(f"metadata: {key!r} is {value!r}; give strings, e.g. str(...) or json.dumps(...)")

@@ -1,17 +1,15 @@
-"""One operator's codes as bit planes.
+"""One operator's codes as bit planes: plane j holds bit j of every unit's code, ceil(log2 R) bits a unit in all.
 
-Plane j holds bit j of every unit's code, so an operator with R pieces takes ceil(log2 R) bits a unit: one for a ReLU,
-four for a 3 x 3 max-pooling, none for an affine operator. Whole bytes would be simpler, and entropy coding smaller, but
-planes have the property that every comparison needs: two codes of a unit are equal exactly when the OR over the planes
-of their XOR is zero. Equality, region ids and distances therefore work on whole machine words, 64 units at a time, for
-any number of pieces, and never unpack. A two-piece operator, by far the most common, is simply one bit array, the
-layout that binary search indexes read.
+Whole bytes would be simpler, and entropy coding smaller, but planes have the property that every comparison needs: two
+codes of a unit are equal exactly when the OR over the planes of their XOR is zero. Equality, region ids and distances
+therefore work on whole machine words, 64 units at a time, for any number of pieces, and never unpack. A two-piece
+operator, by far the most common, is one bit array, the layout that binary search indexes read.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import SupportsIndex
 
@@ -42,6 +40,9 @@ class PackedCodes:
         >>> codes[1].unpack()
         tensor([[2, 2, 0]], dtype=torch.uint8)
 
+    Raises:
+        BadInput: If the planes have another shape, dtype or device, a padding bit is set, or a code is not below R.
+
     Source: q_k is the place of the one in row k of the vector-quantization matrix Q(x) of Balestriero and Baraniuk,
     "Mad Max: Affine Spline Insights into Deep Learning" (arXiv 1805.06576).
     """
@@ -51,12 +52,8 @@ class PackedCodes:
     packed: torch.Tensor
 
     def __post_init__(self) -> None:
-        """Check the planes, their padding and range included; the class documents what they must be.
-
-        Raises:
-            BadInput: If they have another shape, dtype or device, a padding bit is set, or a code is not below R.
-        """
-        _check_pieces(self.pieces)
+        """Check the planes, their padding and range included."""
+        _require_pieces(self.pieces)
         object.__setattr__(self, "units", tuple(int(size) for size in self.units))
         if any(size < 0 for size in self.units):
             raise BadInput(f"units={self.units} has a negative size; give the operator's output shape for one input")
@@ -110,14 +107,7 @@ class PackedCodes:
         return codes.reshape(len(self), *self.units)
 
     def same_region(self, other: PackedCodes) -> torch.Tensor:
-        """Say row by row whether both have the same code at every unit.
-
-        Args:
-            other: Codes of the same operator for as many inputs; anything else is refused with BadInput.
-
-        Returns:
-            (N,) bool.
-        """
+        """(N,) bool: row by row, whether codes of the same operator for as many inputs agree at every unit."""
         require_same_operators({"codes": self}, {"codes": other}, "other")
         require_same_batch(len(self), len(other))
         return (self.packed == other.packed).flatten(1).all(1)
@@ -129,10 +119,6 @@ class PackedCodes:
     def __getitem__(self, rows: Rows) -> PackedCodes:
         """Return the codes of chosen inputs; one integer gives a batch of one."""
         return PackedCodes(self.pieces, self.units, select_rows(self.packed, rows))
-
-    def __iter__(self) -> Iterator[PackedCodes]:
-        """Return an iterator over the inputs, each a batch of one."""
-        return (self[row] for row in range(len(self)))
 
     def __eq__(self, other: object) -> bool:
         """Return whether both hold the same codes of the same units and pieces."""
@@ -148,30 +134,16 @@ class PackedCodes:
 
 
 def pack(codes: torch.Tensor, pieces: int) -> PackedCodes:
-    """Pack the codes of one operator into ceil(log2 R) bits a unit.
-
-    Args:
-        codes: (N, *units), bool or integers in [0, R), any device and memory format; units are read in row-major order
-            of the shape.
-        pieces: Affine pieces R of each unit.
-
-    Returns:
-        The packed codes, on the CPU.
-
-    Raises:
-        BadInput: If the codes are not integers, have no batch dimension, or are not all in [0, R).
-
-    Example:
-        >>> active = torch.tensor([[-1.0, 2.0, 3.0]]) > 0
-        >>> pack(active, pieces=2).packed
-        tensor([[[6]]], dtype=torch.uint8)
-    """
-    _check_pieces(pieces)
+    """Pack codes (N, *units), bool or integers below ``pieces``, on any device, into ceil(log2 R) bits a unit."""
+    _require_pieces(pieces)
     if codes.dtype not in _CODE_DTYPES:
         raise BadInput(f"codes are {codes.dtype}; give bool or integers, the winning piece of each unit")
     if codes.dim() == 0:
         raise BadInput("codes are a single number; give (N, *units), a row per input")
-    _check_range(codes, pieces)
+    if codes.numel() and not (codes.dtype == torch.bool and pieces >= 2):
+        low, high = (int(extreme) for extreme in torch.aminmax(codes))
+        if low < 0 or high >= pieces:
+            raise BadInput(f"codes run from {low} to {high}, but {pieces} pieces allow 0 to {pieces - 1}; check pieces")
     batch, *units = codes.shape
     # Narrow to bytes before moving and reordering: both cost in proportion to the width.
     narrow = (codes.view(torch.uint8) if codes.dtype == torch.bool else codes).to(_code_dtype(pieces))
@@ -179,25 +151,14 @@ def pack(codes: torch.Tensor, pieces: int) -> PackedCodes:
     bits = (pieces - 1).bit_length()
     planes = np.empty((batch, bits, -(-flat.shape[1] // 8)), dtype=np.uint8)
     for j in range(bits):
+        # packbits takes anything but 0 for a one; two pieces need no mask.
         plane = flat if pieces == 2 else flat & (1 << j)
         planes[:, j] = np.packbits(plane, axis=-1, bitorder="little")
     return PackedCodes(pieces, tuple(units), torch.from_numpy(planes))
 
 
 def select_rows(tensor: torch.Tensor, rows: Rows) -> torch.Tensor:
-    """Select rows and keep the batch dimension, also for one integer.
-
-    Args:
-        tensor: (N, ...).
-        rows: An integer, a slice, integers, or one bool per row.
-
-    Returns:
-        (rows, ...).
-
-    Raises:
-        IndexError: If a row is not there (Python's own protocol, so that iteration ends).
-        BadInput: If ``rows`` is none of these, or a mask has another length than the batch.
-    """
+    """Select rows of a tensor (N, ...) and keep the batch dimension, also for one integer."""
     batch = tensor.shape[0]
     if isinstance(rows, slice):
         # torch slices forwards only.
@@ -214,21 +175,13 @@ def select_rows(tensor: torch.Tensor, rows: Rows) -> torch.Tensor:
     index = index.long().cpu().reshape(-1)
     outside = index[(index < -batch) | (index >= batch)]
     if outside.numel():
+        # By Python's own protocol, so that iteration ends.
         raise IndexError(f"row {int(outside[0])} of {batch}; rows run from 0 to {batch - 1}")
     return tensor[index]
 
 
 def require_same_operators(a: Mapping[str, PackedCodes], b: Mapping[str, PackedCodes], argument: str) -> None:
-    """Refuse codes that do not describe the same operators.
-
-    Args:
-        a: Reference.
-        b: To be compared with it.
-        argument: Name of the argument ``b`` for the message.
-
-    Raises:
-        BadInput: If an operator is absent on one side or differs in units or pieces; names every such operator.
-    """
+    """Refuse codes ``b``, given as an argument of that name, of other operators, units or pieces than ``a``."""
     names = [*a, *(name for name in b if name not in a)]
     layouts = [(name, _layout(a.get(name)), _layout(b.get(name))) for name in names]
     differing = [f"{name!r}: {there} instead of {here}" for name, here, there in layouts if here != there]
@@ -237,15 +190,7 @@ def require_same_operators(a: Mapping[str, PackedCodes], b: Mapping[str, PackedC
 
 
 def require_same_batch(batch: int, other: int) -> None:
-    """Refuse a row-by-row comparison of batches of different sizes.
-
-    Args:
-        batch: Rows here.
-        other: Rows there.
-
-    Raises:
-        BadInput: If they differ.
-    """
+    """Refuse a row-by-row comparison of batches of different sizes."""
     if batch != other:
         raise BadInput(f"other has {other} rows, but there are {batch} here; give codes of as many inputs, row by row")
 
@@ -254,17 +199,9 @@ def _layout(codes: PackedCodes | None) -> str:
     return "absent" if codes is None else f"units {codes.units}, {codes.pieces} pieces"
 
 
-def _check_pieces(pieces: int) -> None:
+def _require_pieces(pieces: int) -> None:
     if isinstance(pieces, bool) or not isinstance(pieces, int) or not 1 <= pieces <= 2**63:
         raise BadInput(f"pieces={pieces!r}; give the number of affine pieces of a unit, an integer from 1 to 2^63")
-
-
-def _check_range(codes: torch.Tensor, pieces: int) -> None:
-    if codes.numel() == 0 or (codes.dtype == torch.bool and pieces >= 2):
-        return
-    low, high = (int(extreme) for extreme in torch.aminmax(codes))
-    if low < 0 or high >= pieces:
-        raise BadInput(f"codes run from {low} to {high}, but {pieces} pieces allow 0 to {pieces - 1}; check pieces")
 
 
 def _code_dtype(pieces: int) -> torch.dtype:
@@ -280,7 +217,8 @@ def _content_flaw(planes: np.ndarray, pieces: int, unit_count: int) -> str:
     bits = planes.shape[1]
     if pieces == 1 << bits:
         return ""
-    # Compare all units with pieces - 1 at once, from the highest plane down: above, or still tied.
+    # Compare all units with pieces - 1 at once, from the highest plane down: a code is above it from the first plane on
+    # where it has a one and pieces - 1 has none, and stays tied as long as both have the same bits.
     above = np.zeros_like(planes[:, 0])
     tied = ~above
     for j in reversed(range(bits)):

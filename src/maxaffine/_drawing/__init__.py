@@ -8,7 +8,7 @@ from maxaffine._drawing.panels import Panel, draw_panel, panel_axes, panel_figur
 from maxaffine._drawing.pixels import input_pixels, png_of, signed_pixels, template_pixels
 from maxaffine._drawing.shapes import Kind, is_image, kind_of, shown
 from maxaffine._drawing.sheet import DPI, axes_for, png, say, short, svg, whole_sheet
-from maxaffine._drawing.tables import html_table, text_table
+from maxaffine._drawing.tables import Tabular, html_table, text_table
 
 __all__ = [
     "CLASSES",
@@ -16,6 +16,7 @@ __all__ = [
     "Kind",
     "Panel",
     "Spread",
+    "Tabular",
     "axes_for",
     "draw_panel",
     "draw_strokes",

@@ -55,3 +55,20 @@ def html_table(rows: Iterable[Sequence[str]], caption: str = "", strong: Collect
         tag, style = "td" if number else "th", ' style="font-weight:600"' if number in strong else ""
         lines.append(f"<tr{style}>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in row)}</tr>")
     return f"<table>{title}{''.join(lines)}</table>"
+
+
+class Tabular:
+    """A result that is shown as a table under its title, on a terminal and in a notebook."""
+
+    def _title(self) -> str:
+        raise NotImplementedError
+
+    def _table(self) -> list[tuple[str, ...]]:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        """Return the title and the table."""
+        return f"{self._title()}\n{text_table(self._table(), '  ')}"
+
+    def _repr_html_(self) -> str:
+        return html_table(self._table(), self._title())
