@@ -20,7 +20,6 @@ OPTIONAL = frozenset(
         "faiss",
         "jinja2",
         "lance",
-        "lance_ray",
         "lightning",
         "matplotlib",
         "PIL",

@@ -326,6 +326,8 @@ def test_ray_gives_the_same_bits(
 
     # Ray's workers yield to everything else by default, for minutes on a machine that also does other things.
     monkeypatch.setenv("RAY_worker_niceness", "0")
+    # Ray wraps every method of an actor's class, but not this one, which the checks of annotations have wrapped.
+    monkeypatch.delattr("maxaffine._search.distributed.Encoder.__sizeof__")
 
     here, there = (CodeStore.create(tmp_path / name, net) for name in ("here", "there"))
     encode(net, split, here, batch_size=10)
@@ -345,8 +347,8 @@ def test_ray_gives_the_same_bits(
                 here.index().search(queries, 11, weights),
             )
             assert torch.equal(found.ids, expected.ids) and torch.equal(found.distances, expected.distances)
-        with pytest.raises(BadInput, match="one must stay free"):
-            search_with_ray(there, queries, 11, workers=3)
+        with pytest.raises(BadInput, match="Ray has 3 CPUs; give fewer"):
+            search_with_ray(there, queries, 11, workers=4)
         file = next(Path(there.path, "data").iterdir())
         file.write_bytes(file.read_bytes()[:-50])
         with pytest.raises(DataError, match="there"):

@@ -8,8 +8,7 @@ from maxaffine._search.encode import Encoded, Inputs, encode
 from maxaffine._search.index import CodeIndex
 from maxaffine._search.nearest import Neighbors
 from maxaffine._search.schema import StoredCodes
-from maxaffine._search.store import CodeStore
-from maxaffine._search.stored import search_store
+from maxaffine._search.store import CodeStore, search_store
 
 __all__ = [
     "CodeIndex",

@@ -1,4 +1,4 @@
-"""The same work on many machines: Ray Data actors that hold the network, and one search task per file of the store."""
+"""The same work on many machines: Ray's actors that hold the network, and one search task per file of the store."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from maxaffine._capture import SplineNetwork
+from maxaffine._chunks import slices
 from maxaffine._codes import Codes
 from maxaffine._progress import progress_bar
 from maxaffine._search.checks import Weights, positive, require_rows, switching_weights
 from maxaffine._search.encode import BATCH_SIZE, Encoded, Inputs, Work
 from maxaffine._search.nearest import Neighbors
-from maxaffine._search.store import CodeStore, naming_store
-from maxaffine._search.stored import merge, search_store
+from maxaffine._search.store import CodeStore, merge, search_store
 from maxaffine.errors import BadInput, MaxAffineError
 
 # Rows of one commit: what a killed run computes again.
@@ -25,24 +25,18 @@ COMMIT_ROWS = 1 << 20
 
 
 class Encoder:
-    """An actor: it holds the network and encodes batches, by their numbers; ``work`` is a list of one Ray reference."""
+    """An actor: it holds the network, and writes what it encodes to the store's place itself."""
 
     def __init__(
-        self, make: Callable[[], SplineNetwork], path: str, options: dict[str, str], work: list[Any], threads: int
+        self, make: Callable[[], SplineNetwork], path: str, options: dict[str, str], work: Work, threads: int
     ) -> None:
-        import ray
-
         torch.set_num_threads(threads)
-        self.store = CodeStore(path, storage_options=options)
-        self.net = make()
+        self.store, self.net, self.work = CodeStore(path, storage_options=options), make(), work
         self.store.require(self.net, "net")
-        self.work: Work = ray.get(work[0])
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> Any:
-        """Encode some batches: their numbers to one Arrow table."""
-        import pyarrow as pa
-
-        return pa.concat_tables([self.work.encode(self.net, self.store, int(n)) for n in batch["item"]])
+    def encode(self, batches: list[int]) -> list[Any]:
+        """Encode some batches, by their numbers, into files that are no part of the store yet."""
+        return self.store.write_files([self.work.encode(self.net, self.store, batch) for batch in batches])
 
 
 def encode_with_ray(
@@ -81,7 +75,7 @@ def encode_with_ray(
 
     Raises:
         BadInput: As `encode`, or if another argument is not valid.
-        MaxAffineError: If Ray or lance-ray is not installed, or a worker failed.
+        MaxAffineError: If Ray is not installed, or a worker failed.
         DataError: If the store cannot be written.
 
     Source: as `encode`.
@@ -89,35 +83,31 @@ def encode_with_ray(
     for name, value in (("workers", workers), ("threads", threads), ("commit_rows", commit_rows)):
         positive(name, value)
     store.require(make(), "make")
-    work = Work.left(inputs, store, batch_size, first_id, progress)
+    work = Work.find(inputs, store, batch_size, first_id, progress)
     batches, total, left = work.batches(), len(inputs), int(work.missing.sum())
-    step = max(1, commit_rows // batch_size)
     with (
         ray_cluster(address, workers * threads) as ray,
+        workers_errors(ray),
         progress_bar(progress, "encoding", unit="input", total=total, initial=total - left) as bar,
     ):
-        import lance_ray
+        from ray.util import ActorPool
 
-        arguments = (make, store.path, store.storage_options, [ray.put(work)], threads)
-        for start in range(0, len(batches), step):
-            chosen = batches[start : start + step]
-            rows = ray.data.from_items(chosen, override_num_blocks=min(len(chosen), 8 * workers)).map_batches(
-                Encoder,
-                fn_constructor_args=arguments,
-                batch_size=1,
-                compute=ray.data.ActorPoolStrategy(size=workers),
-                num_cpus=threads,
-            )
-            before = len(store)
-            with naming_store(store.path), workers_errors(ray):
-                lance_ray.write_lance(
-                    rows,
-                    store.path,
-                    mode="append",
-                    schema=store.layout.schema(),
-                    storage_options=store.storage_options or None,
-                )
-            bar.update(len(store) - before)
+        # The inputs lie once on each machine. A worker that dies is started again, and its task with it.
+        actor, shared = ray.remote(num_cpus=threads, max_restarts=3, max_task_retries=3)(Encoder), ray.put(work)
+        arguments = (make, store.path, store.storage_options, shared, threads)
+        pool = ActorPool([actor.remote(*arguments) for _ in range(workers)])
+        # Several tasks for each worker and commit, so that none waits long for the slowest.
+        together = min(len(batches), max(1, commit_rows // batch_size))
+        tasks = [batches[run] for run in slices(len(batches), -(-together // (8 * workers)))]
+        files, rows = [], 0
+        for found in pool.map_unordered(lambda encoder, task: encoder.encode.remote(task), tasks):
+            files += found
+            rows += sum(file.num_rows for file in found)
+            bar.update(sum(file.num_rows for file in found))
+            if rows >= commit_rows:
+                store.commit(files)
+                files, rows = [], 0
+        store.commit(files)
     return Encoded(left, total - left)
 
 
@@ -190,28 +180,20 @@ def search_file(
 def ray_cluster(address: str | None, cpus: int) -> Iterator[Any]:
     """Connect to a cluster, or start Ray here with CPUs enough; afterwards things are as they were."""
     try:
-        import lance_ray  # noqa: F401
         import ray
-        import ray.data
     except ModuleNotFoundError as error:
         raise MaxAffineError(f"the engine ray needs {error.name}; pip install 'maxaffine[distributed]'") from error
     running = ray.is_initialized()
     if not running:
-        # One CPU more for the tasks that write what the actors compute: without it neither would ever go on.
-        local: dict[str, Any] = {"num_cpus": cpus + 1, "include_dashboard": False} if address is None else {}
+        local: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False} if address is None else {}
         ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, **local)
-    context, log = ray.data.DataContext.get_current(), logging.getLogger("ray.data")
-    bars, level = context.enable_progress_bars, log.level
-    context.enable_progress_bars = False
-    log.setLevel(logging.ERROR)
     try:
         there = int(ray.cluster_resources().get("CPU", 0))
-        if there <= cpus:
-            raise BadInput(f"workers x threads = {cpus}, but Ray has {there} CPUs and one must stay free; give fewer")
+        if there < cpus:
+            # Ray would wait for the others without an end.
+            raise BadInput(f"workers x threads = {cpus}, but Ray has {there} CPUs; give fewer")
         yield ray
     finally:
-        context.enable_progress_bars = bars
-        log.setLevel(level)
         if not running:
             ray.shutdown()
 

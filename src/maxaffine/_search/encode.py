@@ -7,11 +7,12 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from maxaffine._capture import SplineNetwork
+from maxaffine._chunks import slices
 from maxaffine._progress import progress_bar
 from maxaffine._search.checks import positive
+from maxaffine._search.schema import NO_MARK
 from maxaffine._search.store import CodeStore
 from maxaffine.errors import BadInput
 
@@ -21,32 +22,15 @@ COMMIT_ROWS = 4096
 
 
 @runtime_checkable
-class LabeledInputs(Protocol):
-    """Some inputs with their labels.
-
-    Attributes:
-        inputs: (n, *in).
-        labels: (n,) int64.
-    """
-
-    @property
-    def inputs(self) -> Tensor: ...  # noqa: D102
-
-    @property
-    def labels(self) -> Tensor: ...  # noqa: D102
-
-
-@runtime_checkable
 class Inputs(Protocol):
-    """Inputs that can be taken in runs: a `Split`, or `ImageFiles`, which are read when they are taken.
-
-    ``marks`` gives a uint32 for each, another one where the input or its label is another.
-    """
+    """Inputs that can be taken in runs: a `Split`, or `ImageFiles`, which are read when they are taken."""
 
     def __len__(self) -> int: ...  # noqa: D105
 
-    def take(self, indices: slice, /) -> LabeledInputs: ...  # noqa: D102
+    # Has ``inputs`` (n, *in) and ``labels`` (n,) int64.
+    def take(self, indices: slice, /) -> Any: ...  # noqa: D102
 
+    # (n,) uint32, another one where the input or its label is another.
     def marks(self, indices: slice, /) -> np.ndarray: ...  # noqa: D102
 
 
@@ -65,19 +49,18 @@ class Encoded:
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """The part of the inputs that is still to be encoded: ``missing`` (N,) bool, where the store has no row yet.
-
-    The inputs are cut at multiples of the batch size, whoever encodes them: the sums inside a layer may be rounded in
-    another order in a batch of another size, and a unit at its kink then gets another code.
-    """
+    """The part of the inputs that is still to be encoded."""
 
     inputs: Inputs
+    # The inputs are cut at multiples of it, whoever encodes them: the sums inside a layer may be rounded in another
+    # order in a batch of another size, and a unit at its kink then gets another code.
     batch_size: int
     first_id: int
+    # (N,) bool, where the store has no row yet.
     missing: np.ndarray
 
     @classmethod
-    def left(
+    def find(
         cls, inputs: Inputs, store: CodeStore, batch_size: int, first_id: int, progress: bool | None = None
     ) -> Work:
         """Find out what is left to do, and refuse inputs that are not those whose rows the store holds."""
@@ -86,9 +69,18 @@ class Work:
             raise BadInput(f"first_id={first_id}; ids run from 0 to 2^63 - 2")
         ids, marks = (column.numpy() for column in store.marks())
         here = (ids >= first_id) & (ids - first_id < len(inputs))
-        present, missing = ids[here] - first_id, np.ones(len(inputs), dtype=bool)
-        missing[present] = False
-        _require_same_inputs(inputs, present, marks[here], first_id, progress)
+        missing, there = np.ones(len(inputs), dtype=bool), np.full(len(inputs), NO_MARK)
+        missing[ids[here] - first_id], there[ids[here] - first_id] = False, marks[here]
+        # What is there already is compared by its marks, run by run, as the marks of files take time.
+        runs = [run for run in slices(len(inputs), COMMIT_ROWS) if not missing[run].all()]
+        for run in progress_bar(progress, "comparing", iterable=runs, unit_scale=COMMIT_ROWS, unit="input"):
+            changed = np.flatnonzero(~missing[run] & (inputs.marks(run) != there[run]))[:5] + run.start
+            if len(changed):
+                raise BadInput(
+                    f"inputs: those numbered {changed.tolist()} are not what the store holds under the ids"
+                    f" {(changed + first_id).tolist()}: the data, their order or their labels have changed, or the rows"
+                    " are of another set; encode into a new store, or with another first_id"
+                )
         return cls(inputs, batch_size, first_id, missing)
 
     def batches(self) -> list[int]:
@@ -105,24 +97,6 @@ class Work:
         missing = codes if len(wanted) == codes.batch else codes.rows(wanted)
         ids, labels = self.first_id + rows.start + wanted, part.labels.numpy()[wanted]
         return store.layout.table(ids, labels, missing, self.inputs.marks(rows)[wanted])
-
-
-def _require_same_inputs(
-    inputs: Inputs, present: np.ndarray, marks: np.ndarray, first_id: int, progress: bool | None
-) -> None:
-    """Refuse inputs whose marks are not those (n,) of the rows that the store holds of the inputs ``present`` (n,)."""
-    order = present.argsort(kind="stable")
-    present, marks = present[order], marks[order]
-    starts = np.unique(present // COMMIT_ROWS) * COMMIT_ROWS
-    for start in progress_bar(progress, "comparing", iterable=starts.tolist(), unit_scale=COMMIT_ROWS, unit="input"):
-        low, high = np.searchsorted(present, [start, start + COMMIT_ROWS])
-        now = inputs.marks(slice(start, min(start + COMMIT_ROWS, len(inputs))))
-        if changed := present[low:high][now[present[low:high] - start] != marks[low:high]][:5].tolist():
-            raise BadInput(
-                f"inputs: those numbered {changed} are not what the store holds under the ids"
-                f" {[first_id + i for i in changed]}: the data, their order or their labels have changed, or the rows"
-                " are of another set; encode into a new store, or with another first_id"
-            )
 
 
 def encode(
@@ -171,7 +145,7 @@ def encode(
     Deep Learning" (arXiv 1805.06576).
     """
     store.require(net, "net")
-    work = Work.left(inputs, store, batch_size, first_id, progress)
+    work = Work.find(inputs, store, batch_size, first_id, progress)
     total, left = len(inputs), int(work.missing.sum())
     before = torch.get_num_threads()
     torch.set_num_threads(positive("threads", threads) if threads is not None else before)

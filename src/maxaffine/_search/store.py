@@ -1,4 +1,4 @@
-"""CodeStore: codes on disk or in object storage, written and read by several processes at once.
+"""Codes on disk or in object storage, written, read and searched by several processes at once.
 
 What makes it safe is Lance's: every change is a new version of the whole, which is there or not, and a reader keeps the
 version that it began with. Ours are the checksums of the rows (`schema`) and the errors that name the store.
@@ -7,8 +7,8 @@ version that it began with. Ours are the checksums of the rows (`schema`) and th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from math import inf
 from os import PathLike, fspath
@@ -19,10 +19,19 @@ import torch
 from torch import Tensor
 
 from maxaffine._capture import SplineNetwork
-from maxaffine._codes import FINGERPRINT, Codes
+from maxaffine._codes import FINGERPRINT, Codes, operator_shares
 from maxaffine._progress import progress_bar
-from maxaffine._search.checks import integers, new_ids, positive, require_same_network
+from maxaffine._search.checks import (
+    Weights,
+    integers,
+    new_ids,
+    positive,
+    require_rows,
+    require_same_network,
+    switching_weights,
+)
 from maxaffine._search.index import CodeIndex
+from maxaffine._search.nearest import NO_ID, Best, Neighbors
 from maxaffine._search.schema import NO_LABEL, NO_MARK, StoredCodes, StoreLayout
 from maxaffine.errors import BadInput, DataError, MaxAffineError, first_line
 
@@ -69,7 +78,7 @@ class CodeStore:
         self.path = fspath(path)
         self.storage_options = dict(storage_options or {})
         self._lance = _load_lance()
-        with self._reading():
+        with naming_store(self.path):
             self._dataset = self._lance.dataset(self.path, storage_options=self.storage_options or None)
             self.layout = StoreLayout.from_schema(self._dataset.schema)
         self.operators, self.fingerprint = self.layout.names, self.layout.fingerprint
@@ -113,7 +122,7 @@ class CodeStore:
 
     def __len__(self) -> int:
         """Return the number of rows at this moment."""
-        with self._reading():
+        with naming_store(self.path):
             return self._latest().count_rows()
 
     def __repr__(self) -> str:
@@ -154,25 +163,31 @@ class CodeStore:
             self.append_tables([self.layout.table(given, classes, codes)])
 
     def append_tables(self, tables: Sequence[Any]) -> int:
-        """Add rows that are laid out already, all of them or none, without a look at their ids.
-
-        Args:
-            tables: Arrow tables that ``layout.table`` made.
-
-        Returns:
-            How many rows they hold.
-
-        Raises:
-            DataError: If they cannot be written; nothing of them is in the store then.
-        """
+        """Add tables that ``layout.table`` made, all rows or none, without a look at their ids; count the rows."""
         import pyarrow as pa
 
-        with self._reading():
-            table = pa.concat_tables(tables)
-            self._dataset = self._lance.write_dataset(
-                table, self.path, mode="append", storage_options=self.storage_options or None
-            )
+        with naming_store(self.path):
+            table, options = pa.concat_tables(tables), self.storage_options or None
+            self._dataset = self._lance.write_dataset(table, self.path, mode="append", storage_options=options)
         return table.num_rows
+
+    def write_files(self, tables: Sequence[Any]) -> list[Any]:
+        """Write tables that ``layout.table`` made into files of the store's that no reader sees before `commit`."""
+        import pyarrow as pa
+
+        with naming_store(self.path):
+            options = self.storage_options or None
+            return self._lance.fragment.write_fragments(pa.concat_tables(tables), self.path, storage_options=options)
+
+    def commit(self, files: Sequence[Any]) -> None:
+        """Make what `write_files` returned, maybe elsewhere, a part of the store: all of it or none."""
+        if files:
+            with naming_store(self.path):
+                latest, options = self._latest(), self.storage_options or None
+                append = self._lance.LanceOperation.Append(list(files))
+                self._dataset = self._lance.LanceDataset.commit(
+                    self.path, append, read_version=latest.version, storage_options=options
+                )
 
     def delete(self, ids: Tensor | Sequence[int]) -> int:
         """Remove rows, all of them or none.
@@ -186,7 +201,7 @@ class CodeStore:
         import pyarrow as pa
 
         wanted = np.unique(integers(ids, "ids"))
-        with self._reading():
+        with naming_store(self.path):
             dataset = self._latest()
             table = pa.table([pa.array(wanted)], schema=pa.schema([dataset.schema.field("id")]))
             return dataset.merge_insert("id").when_matched_delete().execute(table)["num_deleted_rows"]
@@ -204,23 +219,23 @@ class CodeStore:
         """
         if not 0 <= keep_seconds < inf:
             raise BadInput(f"keep_seconds={keep_seconds}; give a finite number of at least 0")
-        with self._reading():
+        with naming_store(self.path):
             self._latest().optimize.compact_files()
             self._latest().cleanup_old_versions(older_than=timedelta(seconds=keep_seconds))
 
     def files(self) -> list[int]:
         """Numbers of the files that hold the rows at this moment (Lance's fragments)."""
-        with self._reading():
+        with naming_store(self.path):
             return [part.fragment_id for part in self._latest().get_fragments()]
 
     def ids(self) -> Tensor:
         """(N,) int64: the ids of all rows at this moment."""
-        with self._reading():
+        with naming_store(self.path):
             return torch.from_numpy(self._latest().to_table(columns=["id"]).column("id").to_numpy().copy())
 
     def marks(self) -> tuple[Tensor, Tensor]:
         """(N,) int64 twice: the ids of all rows at this moment, and the marks of their inputs, -1 without one."""
-        with self._reading():
+        with naming_store(self.path):
             rows = self._latest().to_table(columns=["id", "mark"])
             marks = rows.column("mark").cast("int64").fill_null(NO_MARK)
             return torch.from_numpy(rows.column("id").to_numpy().copy()), torch.from_numpy(marks.to_numpy().copy())
@@ -254,7 +269,7 @@ class CodeStore:
         pairs = zip(self.operators, self.layout.widths, strict=True)
         width = sum(width for name, width in pairs if names is None or name in names)
         rows = positive("batch_size", batch_size) if batch_size is not None else max(1, _BATCH_BYTES // (width + 32))
-        with self._reading():
+        with naming_store(self.path):
             dataset = self._latest()
             present = {part.fragment_id: part for part in dataset.get_fragments()}
             if gone := [number for number in files or () if number not in present]:
@@ -273,14 +288,7 @@ class CodeStore:
                     yield found
 
     def unswitched(self) -> tuple[str, ...]:
-        """Find the operators that never switch on the rows of this moment, as `CodeIndex.unswitched` says.
-
-        Returns:
-            Their names.
-
-        Raises:
-            DataError: If the store is damaged.
-        """
+        """Names of the operators that never switch on the rows of this moment, as `CodeIndex.unswitched` says."""
         left, first, count = list(self.operators), None, len(self)
         # A few rows show of nearly all operators that they switch; the others alone are read to the end.
         for few in (_FEW_ROWS, None) if count > 1 else ():
@@ -307,25 +315,13 @@ class CodeStore:
         """
         index = None
         for part in self.batches(operators, progress=progress):
-            index = CodeIndex(part.codes.rows([])) if index is None else index
-            try:
-                index.add(part.codes, part.ids)
-            except BadInput as error:
-                raise DataError(f"{self.path} holds rows of one id ({error})") from error
+            index = _extend(index, part, self.path)
         if index is None:
             raise DataError(f"{self.path} is empty; append codes first")
         return index
 
     def require(self, other: Codes | SplineNetwork | StoreLayout, argument: str) -> None:
-        """Refuse what is of another network, or lacks an operator of the store.
-
-        Args:
-            other: Codes, the network that makes them, or their layout.
-            argument: Its name, for the message.
-
-        Raises:
-            BadInput: If it does not fit.
-        """
+        """Refuse, by the argument's name, what is of another network or lacks an operator of the store."""
         layout = other if isinstance(other, StoreLayout) else StoreLayout.of(other)
         require_same_network({FINGERPRINT: self.fingerprint}, {FINGERPRINT: layout.fingerprint}, argument)
         if not set(self.layout.operators) <= set(layout.operators):
@@ -337,8 +333,76 @@ class CodeStore:
         self._dataset.checkout_latest()
         return self._dataset
 
-    def _reading(self) -> AbstractContextManager[None]:
-        return naming_store(self.path)
+
+def search_store(
+    store: CodeStore,
+    codes: Codes,
+    k: int,
+    weights: Weights | None = None,
+    *,
+    files: Sequence[int] | None = None,
+    threads: int = 1,
+    progress: bool | None = None,
+) -> Neighbors:
+    """Find the k nearest rows of a store to each query; only one batch of rows is in memory at a time.
+
+    The result is that of ``store.index().search(...)``, to the last bit.
+
+    Args:
+        store: The store.
+        codes: Codes of N queries, of at least the operators that have a weight.
+        k: How many to find, at most the number of rows (but of some files only: fewer are filled up with id -1 at an
+            infinite distance).
+        weights: As for `CodeIndex.search`, by default equal for the operators that switch in the store; operators
+            without a weight are not read.
+        files: Numbers of the files to search; all by default.
+        threads: Threads that compare.
+        progress: Whether to show a progress bar; by default on a terminal when it takes over two seconds.
+
+    Returns:
+        The neighbors.
+
+    Raises:
+        BadInput: If the codes are of other operators or another network, or k, the weights or threads are not valid.
+        DataError: If the store is damaged, one of the files is no longer there, or two neighbors have one id.
+    """
+    positive("threads", threads)
+    require_rows(k, len(store) if files is None else k, "store")
+    weights, left_out = switching_weights(weights, store.operators, store.unswitched)
+    wanted = {name: share for name, share in operator_shares(weights, list(store.operators)).items() if share}
+
+    def of_parts() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for part in store.batches(list(wanted), files=files, progress=progress):
+            index = _extend(None, part, store.path)
+            found = index.search(codes, min(k, len(part.ids)), wanted, threads=threads, progress=False)
+            yield found.ids.numpy(), found.distances.numpy()
+
+    return merge(of_parts(), codes.batch, k, left_out)
+
+
+def merge(parts: Iterable[tuple[np.ndarray, np.ndarray]], queries: int, k: int, left_out: tuple[str, ...]) -> Neighbors:
+    """The k nearest of all, from what was found in each part: ids, and distances, infinite where there are no more."""
+    best = Best(queries, k, np.dtype(np.float64))
+    for ids, distances in parts:
+        best.add(distances, np.where(np.isinf(distances), NO_ID, ids))
+    best.settle()
+    # Two rows of one id are at one distance in a whole store, so that both are found where one is.
+    filled = np.isfinite(best.keys)
+    for row, full in zip(best.ids, filled, strict=True):
+        if len(np.unique(row[full])) < full.sum():
+            raise DataError(f"two rows of the store have one id, among {np.unique(row[full])[:5].tolist()}")
+    return Neighbors(torch.from_numpy(np.where(filled, best.ids, -1)), torch.from_numpy(best.keys), left_out)
+
+
+def _extend(index: CodeIndex | None, part: StoredCodes, path: str) -> CodeIndex:
+    """Add rows of a store to an index; None stands for an empty one."""
+    try:
+        if index is None:
+            return CodeIndex(part.codes, part.ids)
+        index.add(part.codes, part.ids)
+        return index
+    except BadInput as error:
+        raise DataError(f"{path} holds rows of one id ({error})") from error
 
 
 def _load_lance() -> Any:
