@@ -23,7 +23,7 @@ prototypes (15% of the bits flipped). All contestants get the same bits, padded 
 exact ones find the same distances. The approximate ones have as many lists: ours is prepared with its defaults, faiss'
 IVF keeps all bits and probes as many lists (a power of two) as it needs for the recall that ours reports. Recall is on
 the queries of this table; in the last column what `CodeIndex.prepare` says of it, measured on rows of the index. By one
-operator of two pieces ours is faiss' IVF and what a call from Python adds, about 0.4 ms.
+operator of two pieces ours is faiss' IVF and what a call from Python adds, about 0.3 ms for any number of queries.
 """
 
 DISTANCE = """

@@ -17,7 +17,7 @@ from .measure import Failure, in_fresh_process, interleaved
 
 FLOOR, OURS, APPROXIMATE = "one pass over memory", "maxaffine, exact", "maxaffine, approximate"
 KNN_HAMMING, FLAT, IVF = "faiss knn_hamming", "faiss IndexBinaryFlat", "faiss IndexBinaryIVF"
-QUERIES, K = 100, 10
+QUERIES, K = 1000, 10
 
 
 @dataclass(frozen=True)

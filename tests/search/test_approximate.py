@@ -254,7 +254,7 @@ def test_without_faiss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index.prepare(k=2)
     index.save(tmp_path / "a.codeindex")
     expected = index.search(codes, 3)
-    monkeypatch.setattr("maxaffine._codes.rows.find_spec", lambda name: None)
+    monkeypatch.setattr("maxaffine._codes.metric.find_spec", lambda name: None)
     loaded = CodeIndex.load(tmp_path / "a.codeindex")
     assert same(loaded.search(codes, 3), expected) and loaded.recall is None
     with pytest.raises(BadInput, match="not prepared"):

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 
 import maxaffine as ma
-from maxaffine._codes import Codes, code_distance, pack, rows
+from maxaffine._codes import Codes, code_distance, metric, pack
 from maxaffine._search import CodeIndex, nearest
 from maxaffine.errors import BadInput
 from tests.search.drawn import LAYOUT, drawn, naive_distance, sorted_neighbors
@@ -90,7 +90,7 @@ def test_blocks_runs_and_chunks_do_not_show(pairs: int, monkeypatch: pytest.Monk
             patch.setattr(nearest, "_BLOCK_PAIRS", pairs)
             patch.setattr(nearest, "_QUERIES", 7)
             patch.setattr(nearest, "_TASK_BYTES", 10_000)
-            patch.setattr(rows, "_BLOCK_WORDS", pairs)
+            patch.setattr(metric, "_BLOCK_WORDS", pairs)
             parted = index.search(queries, 9, weights, threads=3)
         assert torch.equal(whole.ids, parted.ids) and torch.equal(whole.distances, parted.distances)
 
@@ -345,7 +345,7 @@ def test_paths_without_an_index(tmp_path: Path) -> None:
         CodeIndex(drawn(3, 0)).save(tmp_path / "a.npz")
 
 
-@pytest.mark.parametrize("fails", ["os.fsync", "zlib.crc32", "json.dumps"])
+@pytest.mark.parametrize("fails", ["_search.files.os.fsync", "_files.zlib.crc32", "_search.files.json.dumps"])
 def test_an_interrupted_save_leaves_the_index_before(
     fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -356,7 +356,7 @@ def test_an_interrupted_save_leaves_the_index_before(
 
     def interrupted() -> None:
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(f"maxaffine._search.files.{fails}", interrupt)
+            patch.setattr(f"maxaffine.{fails}", interrupt)
             CodeIndex(drawn(9, 0)).save(path)
 
     interrupted()

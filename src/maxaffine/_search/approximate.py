@@ -23,6 +23,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from maxaffine._chunks import slices
 from maxaffine._codes import RowLayout, RowMetric
 from maxaffine._search.nearest import Part, nearest
 
@@ -30,8 +31,8 @@ from maxaffine._search.nearest import Part, nearest
 SAMPLE = 256
 # Rows that are sketched at once: their bits are taken apart, a byte for each.
 _ROWS = 1 << 13
-# Sketches per list that the clustering sees, and its rounds.
-_TRAINED, _ROUNDS = 64, 10
+# Sketches per list that the clustering sees, and its rounds: more of them find no more neighbors in as many lists.
+_TRAINED, _ROUNDS = 64, 4
 # Bits of a sketch: so many of an operator are all taken, else some are drawn.
 _WHOLE, _DRAWN = 4096, 1024
 # Where the search for enough effort begins, besides one probe: candidates per neighbor.
@@ -66,6 +67,7 @@ class Recall:
     @classmethod
     def of(cls, fractions: np.ndarray, k: int, probes: int, candidates: int, lists: int) -> Recall:
         """Summarize the fractions (queries,) that were found."""
+        # Wilson's interval holds those p' that a sample of mean p does not reject: |p - p'| <= z sqrt(p' (1 - p') / n).
         n, p = len(fractions), float(fractions.mean())
         middle, scale = p + _Z95**2 / (2 * n), 1 + _Z95**2 / n
         half = _Z95 * sqrt(p * (1 - p) / n + (_Z95 / (2 * n)) ** 2)
@@ -98,9 +100,6 @@ class Places:
         row, part = self._rows[at], self._part[at]
         found = [np.empty((len(ids), 0), np.uint8)] * len(self.parts[0].rows)
         for i in operators:
-            if len(self.parts) == 1:
-                found[i] = self.parts[0].rows[i][row]
-                continue
             found[i] = np.empty((len(ids), self.parts[0].rows[i].shape[1]), np.uint8)
             for number in np.unique(part).tolist():
                 here = part == number
@@ -110,12 +109,11 @@ class Places:
 
 @dataclass(frozen=True, eq=False)
 class Sketch:
-    """Which bits of a row stand for it: (bits, 2) int64, the operator's position and the bit of its row.
+    """Which bits of a row stand for it."""
 
-    With ``whole`` they are those of one operator's rows as they are, so that equal bits are equal units.
-    """
-
+    # (bits, 2) int64: the operator's position and the bit of its row.
     places: np.ndarray
+    # Whether they are those of one operator's rows as they are, so that equal bits are equal units.
     whole: bool
 
     @classmethod
@@ -125,20 +123,20 @@ class Sketch:
         every = [metric.layouts[i].bit_places() for i in terms]
         if bits is None:
             bits = _WHOLE if len(terms) == 1 and len(every[0]) <= _WHOLE else _DRAWN
-        all_once = len(terms) == 1 and len(every[0]) <= bits
-        if all_once:
-            counts = np.array([len(every[0])])
+        if len(terms) == 1:
+            counts = np.array([min(bits, len(every[0]))])
         else:
-            # An operator with fewer bits than its part of the sketch gets each of them several times.
+            # Rounded as running sums, so that the counts add up to the bits.
             needed = np.array([metric.shares[i] * _bits_per_flip(metric.layouts[i]) for i in terms])
             counts = np.diff(np.rint(np.cumsum([0.0, *needed]) / needed.sum() * bits).astype(np.int64))
         places = []
         for i, own, count in zip(terms, every, counts, strict=True):
+            # An operator with fewer bits than its part of the sketch gets each of them several times.
             times, rest = divmod(int(count), len(own))
             chosen = np.sort(np.concatenate([np.tile(own, times), draw.choice(own, rest, replace=False)]))
             places.append(np.stack([np.full(len(chosen), i), chosen], axis=1))
-        whole = all_once and metric.layouts[terms[0]].planes == 1
-        return cls(np.concatenate(places).astype(np.int64), whole)
+        whole = len(terms) == 1 and counts[0] == len(every[0]) and metric.layouts[terms[0]].planes == 1
+        return cls(np.concatenate(places).astype(np.int64), bool(whole))
 
     def of(self, part: Part) -> np.ndarray:
         """Sketch rows: (n, width) uint8, in whole 8-byte words, so that no kernel of faiss has bytes left over."""
@@ -146,11 +144,11 @@ class Sketch:
             return np.ascontiguousarray(part.rows[int(self.places[0, 0])])
         found = np.zeros((len(part), -(-len(self.places) // 64) * 8), np.uint8)
         operators = [(i, self.places[self.places[:, 0] == i, 1]) for i in np.unique(self.places[:, 0]).tolist()]
-        for start in range(0, len(part), _ROWS):
-            block = part.take(slice(start, start + _ROWS))
-            bits = [block.rows[i][:, at >> 3] >> (at & 7).astype(np.uint8) & 1 for i, at in operators]
+        for run in slices(len(part), _ROWS):
+            # Bit j of byte i is the place 8 i + j.
+            bits = [part.rows[i][run, at >> 3] >> (at & 7).astype(np.uint8) & 1 for i, at in operators]
             packed = np.packbits(np.concatenate(bits, axis=1), axis=1, bitorder="little")
-            found[start : start + len(block), : packed.shape[1]] = packed
+            found[run, : packed.shape[1]] = packed
         return found
 
 
@@ -159,20 +157,17 @@ def _bits_per_flip(layout: RowLayout) -> float:
     return 1.0 if layout.pieces == 2 else 1.5 if layout.pieces <= 4 else 2.0
 
 
+@dataclass(eq=False)
 class Lists:
-    """The sketches of all rows in faiss's inverted lists, and how far a query looks.
+    """The sketches of all rows in faiss's inverted lists, for some weights w_l / max w, and how far a query looks."""
 
-    Attributes:
-        shares: The weights that they were prepared for, w_l / max w per operator.
-        probes: Lists that a query looks into.
-        candidates: Rows per query that faiss finds.
-        recall: What was measured.
-    """
-
-    def __init__(self, faiss: Any, sketch: Sketch, shares: tuple[float, ...], ivf: Any) -> None:
-        self.shares, self.probes, self.candidates = shares, 1, 1
-        self.recall: Recall | None = None
-        self._faiss, self._sketch, self._ivf = faiss, sketch, ivf
+    faiss: Any
+    sketch: Sketch
+    shares: tuple[float, ...]
+    ivf: Any
+    probes: int = 1
+    candidates: int = 1
+    recall: Recall | None = None
 
     @classmethod
     def train(
@@ -188,77 +183,75 @@ class Lists:
         ivf.cp.seed, ivf.cp.niter = seed, _ROUNDS
         # faiss prints a warning where a list is trained by fewer than the minimum.
         ivf.cp.min_points_per_centroid, ivf.cp.max_points_per_centroid = 1, _TRAINED
-        made = cls(faiss, sketch, metric.shares, ivf)
         with _threads(faiss, threads):
             ivf.train(chosen)
+        lists = cls(faiss, sketch, metric.shares, ivf)
         for part in places.parts:
-            made.add(part, threads)
-        return made
-
-    @property
-    def exact(self) -> bool:
-        """Whether faiss's distance is the code distance, but for a constant."""
-        return self._sketch.whole
-
-    def __len__(self) -> int:
-        """Return the number of lists."""
-        return self._ivf.nlist
+            lists.add(part, threads)
+        return lists
 
     def add(self, part: Part, threads: int = 1) -> None:
         """Add the rows that were not removed."""
-        with _threads(self._faiss, threads):
-            for start in range(0, len(part), _ROWS):
-                block = part.take(slice(start, start + _ROWS))
-                block = block if block.kept is None else block.select(block.alive_rows())
-                self._ivf.add_with_ids(self._sketch.of(block), np.ascontiguousarray(block.ids))
+        with _threads(self.faiss, threads):
+            for run in slices(len(part), _ROWS):
+                block = part.take(run).compact()
+                self.ivf.add_with_ids(self.sketch.of(block), np.ascontiguousarray(block.ids))
 
     def remove(self, ids: np.ndarray) -> None:
         """Remove rows; ids that are not there are skipped."""
-        self._ivf.remove_ids(self._faiss.IDSelectorBatch(ids))
+        self.ivf.remove_ids(self.faiss.IDSelectorBatch(ids))
 
     def search(
         self, metric: RowMetric, places: Places | None, queries: Part, k: int, threads: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Find the k nearest candidates of each query, ties by the lower id; exact lists need no places."""
+        """Find the k nearest candidates of each query, ties by the lower id; whole sketches need no places."""
         found, ids = self._candidates(queries, k, threads)
-        if places is None or self.exact:
+        if places is None or self.sketch.whole:
+            # faiss's distance is the code distance, but for a constant, and its order ours: ties by the lower id.
+            found, ids = found[:, :k], ids[:, :k]
             scale = metric.layouts[metric.terms[0]].scale
-            keys = found // scale if scale > 1 else found
-            if ids.shape[1] > k:
-                keys[ids < 0] = np.iinfo(keys.dtype).max
-        else:
-            keys, ids = _compare(metric, places, queries, ids, k, threads)
-        order = np.arange(len(ids))[:, None], np.lexsort((ids, keys))[:, :k]
-        return ids[order], metric.distances(keys[order])
+            return ids, metric.distances(found // scale if scale > 1 else found)
+        # By id: so they lie on disk, mostly.
+        ids = np.sort(ids, axis=1)
+
+        def compare(number: int) -> tuple[np.ndarray, np.ndarray]:
+            rows = places.rows(ids[number, ids[number] >= 0], metric.terms)
+            keys = metric.keys(queries.take(slice(number, number + 1)).rows, rows.rows)[0]
+            order = np.lexsort((rows.ids, keys))[:k]
+            return rows.ids[order], keys[order]
+
+        with ThreadPoolExecutor(threads) as pool:
+            nearest = list(pool.map(compare, range(len(queries))))
+        ids = np.concatenate([np.empty(0, np.int64), *(near for near, _ in nearest)]).reshape(-1, k)
+        keys = np.concatenate([np.empty(0), *(keys for _, keys in nearest)]).reshape(-1, k)
+        return ids, metric.distances(keys)
 
     def _candidates(self, queries: Part, k: int, threads: int) -> tuple[np.ndarray, np.ndarray]:
         """The nearest sketches: unequal bits and ids (queries, at least k), -1 where there are no more."""
-        sketches = self._sketch.of(queries)
-        count = min(max(self.candidates, k), self._ivf.ntotal)
-        with _threads(self._faiss, threads):
-            self._ivf.nprobe = probes = min(self.probes, len(self))
-            unequal, ids = self._ivf.search(sketches, count)
+        sketches = self.sketch.of(queries)
+        count = min(max(self.candidates, k), self.ivf.ntotal)
+        with _threads(self.faiss, threads):
+            self.ivf.nprobe = probes = min(self.probes, self.ivf.nlist)
+            unequal, ids = self.ivf.search(sketches, count)
             # A query whose lists hold fewer than k rows looks into more of them.
             while len(short := np.flatnonzero(ids[:, k - 1] < 0)):
-                self._ivf.nprobe = probes = min(2 * probes, len(self))
-                unequal[short], ids[short] = self._ivf.search(sketches[short], count)
+                self.ivf.nprobe = probes = min(2 * probes, self.ivf.nlist)
+                unequal[short], ids[short] = self.ivf.search(sketches[short], count)
         return unequal, ids
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """What `restore` makes the same lists of: words for JSON, and arrays."""
         recall = None if self.recall is None else asdict(self.recall)
-        words = {"shares": self.shares, "whole": self._sketch.whole, "recall": recall}
-        arrays = {"places": self._sketch.places, "lists": self._faiss.serialize_index_binary(self._ivf)}
+        words = {"shares": self.shares, "whole": self.sketch.whole, "recall": recall}
+        arrays = {"places": self.sketch.places, "lists": self.faiss.serialize_index_binary(self.ivf)}
         return words | {"probes": self.probes, "candidates": self.candidates}, arrays
 
     @classmethod
     def restore(cls, faiss: Any, words: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
         """Make the lists again whose `state` these are."""
         sketch, ivf = Sketch(arrays["places"], words["whole"]), faiss.deserialize_index_binary(arrays["lists"])
-        made = cls(faiss, sketch, tuple(words["shares"]), ivf)
-        made.probes, made.candidates = words["probes"], words["candidates"]
-        made.recall = None if words["recall"] is None else Recall(**words["recall"])
-        return made
+        recall = None if words["recall"] is None else Recall(**words["recall"])
+        return cls(faiss, sketch, tuple(words["shares"]), ivf, words["probes"], words["candidates"], recall)
 
 
 @contextmanager
@@ -274,87 +267,41 @@ def _threads(faiss: Any, threads: int) -> Iterator[None]:
         faiss.omp_set_num_threads(before)
 
 
-def _compare(
-    metric: RowMetric, places: Places, queries: Part, candidates: np.ndarray, k: int, threads: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Compare each query with its candidates in full: keys and ids (queries, k) of the nearest."""
-    # By id: so they lie on disk, mostly.
-    candidates = np.sort(candidates, axis=1)
-
-    def of(number: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = places.rows(candidates[number, candidates[number] >= 0], metric.terms)
-        keys = metric.keys(queries.take(slice(number, number + 1)).rows, rows.rows)[0]
-        order = np.lexsort((rows.ids, keys))[:k]
-        return keys[order], rows.ids[order]
-
-    with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(of, range(len(queries))))
-    if not found:
-        return np.empty((0, k)), np.empty((0, k), np.int64)
-    keys, ids = (np.stack(column) for column in zip(*found, strict=True))
-    return keys, ids
-
-
-@dataclass(frozen=True, eq=False)
-class Trial:
-    """Queries, and the distance (queries,) of the k-th neighbor of each, itself left out.
-
-    Where the queries are rows of the index, their ids say so, and each finds itself too; else their ids are -1.
-    """
-
-    queries: Part
-    k: int
-    bounds: np.ndarray
-
-    @classmethod
-    def exact(
-        cls, metric: RowMetric, parts: Sequence[Part], queries: Part, k: int, threads: int, progress: bool | None
-    ) -> Self:
-        """Search exactly; the arguments are those of `nearest`."""
-        ids, distances = nearest(metric, parts, queries, k + _itself(queries), threads, progress)
-        return cls(queries, k, _others(ids, distances, queries, k)[:, -1])
-
-    def found(self, run: slice, metric: RowMetric, places: Places, lists: Lists, threads: int) -> np.ndarray:
-        """The fraction of what an approximate search finds that is as near as the exact result, for some queries."""
-        queries = self.queries.take(run)
-        ids, distances = lists.search(metric, places, queries, self.k + _itself(queries), threads)
-        return (_others(ids, distances, queries, self.k) <= self.bounds[run, None]).mean(axis=1)
-
-
-def _itself(queries: Part) -> int:
-    return int(queries.ids.max() >= 0)
-
-
-def _others(ids: np.ndarray, distances: np.ndarray, queries: Part, k: int) -> np.ndarray:
-    """Leave each query itself out: the k smallest distances (queries, k) to others."""
-    itself = ids == queries.ids[:, None]
-    # Stable: what is left stays in order.
-    return np.take_along_axis(distances, np.argsort(itself, axis=1, kind="stable"), axis=1)[:, :k]
-
-
 def settle(
-    lists: Lists, metric: RowMetric, places: Places, trial: Trial, target: float, probes: int | None,
-    candidates: int | None, threads: int,
+    lists: Lists, metric: RowMetric, places: Places, queries: Part, k: int, target: float, probes: int | None,
+    candidates: int | None, threads: int, progress: bool | None,
 ) -> Recall:  # fmt: skip
     """Choose probes and candidates that reach a recall, unless they are given, and measure it on other queries."""
-    if lists.exact and candidates is None:
-        # More of them would change nothing.
-        candidates = trial.k
-    half = 0 if probes and candidates else len(trial.bounds) // 2
-    most = (probes or len(lists), candidates or len(places.ids))
-    effort = (probes or 1, candidates or min(_FIRST_CANDIDATES * trial.k, most[1]))
+    # Queries that are rows of the index have their ids, and each finds itself too; the ids of others are -1.
+    more = k + int(queries.ids.max() >= 0)
 
-    def reached(effort: tuple[int, int], run: slice) -> np.ndarray:
+    def others(ids: np.ndarray, distances: np.ndarray, run: slice) -> np.ndarray:
+        # Stable: without the query itself, the k smallest distances stay in order.
+        order = np.argsort(ids == queries.ids[run, None], axis=1, kind="stable")
+        return np.take_along_axis(distances, order, axis=1)[:, :k]
+
+    bounds = others(*nearest(metric, places.parts, queries, more, threads, progress), slice(None))[:, -1:]
+
+    def reach(effort: tuple[int, int], run: slice) -> np.ndarray:
+        # The fraction of what is found that is no farther than the exact k-th neighbor, for some queries.
         lists.probes, lists.candidates = effort
-        return trial.found(run, metric, places, lists, threads)
+        found = lists.search(metric, places, queries.take(run), more, threads)
+        return (others(*found, run) <= bounds[run]).mean(axis=1)
 
-    value = reached(effort, slice(half)).mean() if half else target
+    if lists.sketch.whole and candidates is None:
+        # More of them would change nothing.
+        candidates = k
+    half = slice(0 if probes and candidates else len(bounds) // 2)
+    most = (probes or lists.ivf.nlist, candidates or len(places.ids))
+    effort = (probes or 1, candidates or min(_FIRST_CANDIDATES * k, most[1]))
+    value = reach(effort, half).mean() if half.stop else target
     while value < target and effort != most:
         wider, deeper = (min(2 * effort[0], most[0]), effort[1]), (effort[0], min(2 * effort[1], most[1]))
-        tried = {choice: reached(choice, slice(half)).mean() for choice in {wider, deeper} - {effort}}
+        tried = {choice: reach(choice, half).mean() for choice in {wider, deeper} - {effort}}
         better = max(tried, key=lambda choice: tried[choice])
         # What helps more; both where neither helps alone.
         effort = better if tried[better] > value else (wider[0], deeper[1])
-        value = tried[effort] if effort in tried else reached(effort, slice(half)).mean()
-    lists.recall = Recall.of(reached(effort, slice(half, None)), trial.k, *effort, len(lists))
-    return lists.recall
+        value = tried[effort] if effort in tried else reach(effort, half).mean()
+    fractions = reach(effort, slice(half.stop, None))
+    lists.recall = recall = Recall.of(fractions, k, effort[0], effort[1], lists.ivf.nlist)
+    return recall

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from maxaffine._codes import Codes, as_classes, operator_shares
-from maxaffine._drawing import html_table
-from maxaffine._search.checks import Weights, left_out_words, positive, switching_weights
+from maxaffine._drawing import Tabular
+from maxaffine._search.checks import Weights, note_left_out, positive, switching_weights
 from maxaffine._search.index import CodeIndex
 from maxaffine._search.nearest import Neighbors
 from maxaffine.errors import BadInput
@@ -19,8 +19,8 @@ from maxaffine.errors import BadInput
 _SHOWN = 10
 
 
-@dataclass(frozen=True, eq=False)
-class NearDuplicates:
+@dataclass(frozen=True, eq=False, repr=False)
+class NearDuplicates(Tabular):
     """Pairs of inputs that a network treats almost alike, the most alike first.
 
     score = 1 - d(x, x') / max(r(x), r(x')), where the reach r is the distance to the k-th nearest other input
@@ -46,6 +46,7 @@ class NearDuplicates:
     def groups(self) -> tuple[tuple[int, ...], ...]:
         """Inputs connected by pairs, each group ascending, in the order of its first pair."""
         group = {}
+        # Each input keeps the whole of its group; a pair of two groups joins them.
         for a, b in self.pairs.tolist():
             joined = sorted({*group.get(a, (a,)), *group.get(b, (b,))})
             group.update(dict.fromkeys(joined, tuple(joined)))
@@ -55,14 +56,10 @@ class NearDuplicates:
         """Return the number of pairs."""
         return len(self.pairs)
 
-    def __repr__(self) -> str:
-        """Return a table of the first pairs."""
-        title = f"NearDuplicates: {len(self)} pairs among {self.inputs} inputs"
-        notes = [left_out_words(self.left_out)] if self.left_out else []
-        return "\n".join([title, *notes, *("  {:>8} {:>8} {:>10} {:>7}".format(*row) for row in self._table())])
-
-    def _repr_html_(self) -> str:
-        return html_table(self._table(), left_out_words(self.left_out) if self.left_out else "")
+    def _title(self) -> str:
+        return "\n".join(
+            [f"NearDuplicates: {len(self)} pairs among {self.inputs} inputs", *note_left_out(self.left_out)]
+        )
 
     def _table(self) -> list[tuple[str, ...]]:
         shown = zip(self.pairs.tolist(), self.distances.tolist(), self.scores.tolist(), strict=True)
@@ -70,8 +67,8 @@ class NearDuplicates:
         return [("input", "input", "distance", "score"), *rows]
 
 
-@dataclass(frozen=True, eq=False)
-class LabelErrors:
+@dataclass(frozen=True, eq=False, repr=False)
+class LabelErrors(Tabular):
     """Inputs whose neighbors carry another label.
 
     score_i = 1 - (how many of the k nearest other inputs share the label of input i) / min(k, n_i - 1), averaged over
@@ -107,23 +104,15 @@ class LabelErrors:
         """Return the number of candidates."""
         return len(self.candidates)
 
-    def __repr__(self) -> str:
-        """Return a table of the first candidates."""
+    def _title(self) -> str:
         title = f"LabelErrors: {len(self)} candidates among {len(self.labels)} inputs, at {', '.join(self.operators)}"
-        rows = ("  {:>8} {:>7} {:>9} {:>7}".format(*row) for row in self._table())
-        return "\n".join([title, *self._notes(), *rows])
-
-    def _repr_html_(self) -> str:
-        return html_table(self._table(), "; ".join(self._notes()))
-
-    def _notes(self) -> list[str]:
-        notes = [left_out_words(self.left_out)] if self.left_out else []
+        notes = note_left_out(self.left_out)
         if self.too_small:
             k = self.neighbors.shape[1]
             sizes = ", ".join(f"{label} of {count}" for label, count in list(self.too_small.items())[:_SHOWN])
             more = ", ..." if len(self.too_small) > _SHOWN else ""
             notes.append(f"too small to judge with k={k}: {len(self.too_small)} classes ({sizes}{more})")
-        return notes
+        return "\n".join([title, *notes])
 
     def _table(self) -> list[tuple[str, ...]]:
         rows = [
@@ -172,6 +161,7 @@ def near_duplicates(
         raise BadInput(f"threshold={threshold!r}; give the lowest score of a pair, above 0 and at most 1")
     weights, left_out = switching_weights(weights, list(codes), lambda: codes.unswitched)
     found = _others(codes, k, operator_shares(weights, list(codes)), threads, progress)
+    # The larger reach of the two: a pair is judged by the sparser of its surroundings.
     reach = torch.maximum(found.distances[:, -1:], found.distances[:, -1][found.ids])
     scores = torch.where(found.distances == 0, 1.0, 1 - found.distances / reach)
     near = scores >= threshold
@@ -280,6 +270,7 @@ def _others(codes: Codes, k: int, shares: Mapping[str, float], threads: int, pro
 
 def _commonest(labels: Tensor) -> Tensor:
     """The label (N,) that occurs most often in each row (N, m), the lowest of several."""
+    # In a sorted row, the entry that is farthest from the beginning of its run of equal ones ends the longest run.
     ordered = labels.sort(dim=1).values
     begins = torch.ones_like(ordered, dtype=torch.bool)
     begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]

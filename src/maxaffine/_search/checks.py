@@ -82,10 +82,10 @@ def require_rows(k: int, count: int, holder: str) -> None:
         raise BadInput(f"k={k}, but the {holder} holds {count} rows; ask for fewer, or give it more")
 
 
-def left_out_words(names: Sequence[str]) -> str:
-    """Say which operators, at least one, are not compared, in a sentence without a full stop."""
+def note_left_out(names: Sequence[str]) -> list[str]:
+    """Say which operators are not compared, in a sentence without a full stop, or nothing where all are."""
     what = "1 operator that never switches" if len(names) == 1 else f"{len(names)} operators that never switch"
-    return f"left out: {what} on the data ({', '.join(names)})"
+    return [f"left out: {what} on the data ({', '.join(names)})"] if names else []
 
 
 def positive(name: str, value: int) -> int:

@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from maxaffine._capture import SplineNetwork
 from maxaffine._codes import Codes
-from maxaffine._drawing import html_table
-from maxaffine._search.checks import left_out_words, positive
+from maxaffine._drawing import Tabular
+from maxaffine._search.checks import note_left_out, positive
 from maxaffine._search.index import CodeIndex
 from maxaffine._search.nearest import Neighbors
 from maxaffine.errors import BadInput
@@ -21,7 +21,7 @@ BATCH = 256
 _SHOWN = 5
 
 
-class DepthNeighbors(Mapping[str, Neighbors]):
+class DepthNeighbors(Tabular, Mapping[str, Neighbors]):
     """The nearest searched inputs of some queries: a mapping from operator name to `Neighbors`, in running order.
 
     Args:
@@ -36,13 +36,9 @@ class DepthNeighbors(Mapping[str, Neighbors]):
         self.left_out = tuple(left_out)
 
     def __getitem__(self, name: str) -> Neighbors:
-        """Return the nearest at one operator.
-
-        Raises:
-            KeyError: If it was not searched.
-        """
+        """Return the nearest at one operator."""
         if name not in self._by_operator:
-            never = f"; {left_out_words(self.left_out)}" if self.left_out else ""
+            never = "".join(f"; {note}" for note in note_left_out(self.left_out))
             raise KeyError(f"no operator {name!r}; searched were {list(self)}{never}")
         return self._by_operator[name]
 
@@ -54,17 +50,12 @@ class DepthNeighbors(Mapping[str, Neighbors]):
         """Return the number of operators."""
         return len(self._by_operator)
 
-    def __repr__(self) -> str:
-        """Return a table of the nearest of the first queries."""
+    def _title(self) -> str:
         queries, k = self.mean.ids.shape
-        rows = ["  {:<8} {:<24} {}".format(*row) for row in self._table()]
         title = f"DepthNeighbors: {queries} queries, the {k} nearest at {len(self)} operators"
-        return "\n".join([title, *([left_out_words(self.left_out)] if self.left_out else []), *rows])
+        return "\n".join([title, *note_left_out(self.left_out)])
 
-    def _repr_html_(self) -> str:
-        return html_table(self._table(), left_out_words(self.left_out) if self.left_out else "")
-
-    def _table(self) -> list[tuple[str, str, str]]:
+    def _table(self) -> list[tuple[str, ...]]:
         rows = [("query", "operator", "id (distance), nearest first")]
         for query in range(min(_SHOWN, len(self.mean.ids))):
             for name, found in [*self.items(), *([("mean", self.mean)] if len(self) != 1 else [])]:
@@ -125,6 +116,7 @@ def neighbors(
     index = CodeIndex(codes_of(net, searched, names, "searched", progress))
     kept = [name for name in names if name not in index.unswitched]
     by_operator = {name: index.search(coded, k, {name: 1.0}, threads=threads, progress=progress) for name in kept}
+    # The mean over one operator is that operator's distance itself.
     mean = by_operator[kept[0]] if len(kept) == 1 else index.search(coded, k, threads=threads, progress=progress)
     return DepthNeighbors(by_operator, mean, index.unswitched)
 

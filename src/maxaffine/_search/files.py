@@ -15,11 +15,9 @@ import json
 import os
 import re
 import shutil
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -27,8 +25,9 @@ from uuid import uuid4
 import numpy as np
 from tqdm import tqdm
 
+from maxaffine._chunks import slices
 from maxaffine._codes import RowLayout, load_faiss
-from maxaffine._files import replacing
+from maxaffine._files import checksum, replacing
 from maxaffine._progress import progress_bar
 from maxaffine._search.approximate import Lists
 from maxaffine._search.nearest import Part
@@ -57,31 +56,31 @@ def write_index(path: str | os.PathLike[str], index: Saved, progress: bool | Non
     if path.suffix != SUFFIX:
         raise BadInput(f"path: {str(path)!r} ends in {path.suffix!r}; end it in {SUFFIX}")
     words, arrays = (None, {}) if index.lists is None else index.lists.state()
-    count, total = sum(part.alive for part in index.parts), sum(x.nbytes for part in index.parts for x in part.rows)
     before, folder = _current(path), path / uuid4().hex
+    files: dict[str, Sequence[np.ndarray]] = {"ids": [part.ids for part in index.parts] or [np.empty(0, np.int64)]}
+    for i, layout in enumerate(index.layouts):
+        files[f"rows_{i}"] = [part.rows[i] for part in index.parts] or [np.empty((0, layout.width), np.uint8)]
+    kept = [part.kept for part in index.parts] or [None]
+    total = sum(array.nbytes for pieces in files.values() for array in pieces)
     try:
         path.mkdir(exist_ok=True)
         folder.mkdir()
         with progress_bar(progress, "writing index", unit="B", unit_scale=True, total=total) as bar:
-            files = {"ids": _write(folder / "ids.npy", np.int64, (count,), _blocks(index.parts, None), bar)}
-            for i, layout in enumerate(index.layouts):
-                file, shape = folder / f"rows_{i}.npy", (count, layout.width)
-                files[file.stem] = _write(file, np.uint8, shape, _blocks(index.parts, i), bar)
-            for name, array in arrays.items():
-                files[name] = _write(folder / f"{name}.npy", array.dtype, array.shape, [array], bar)
+            sums = {name: _write(folder / f"{name}.npy", pieces, kept, bar) for name, pieces in files.items()}
+            sums |= {name: _write(folder / f"{name}.npy", [array], [None], bar) for name, array in arrays.items()}
         description = {
             "format": _FORMAT,
             "version": _VERSION,
             "folder": folder.name,
             "operators": [{"name": x.name, "pieces": x.pieces, "units": x.units} for x in index.layouts],
             "metadata": dict(index.metadata),
-            "files": files,
+            "files": sums,
             "approximate": words,
         }
+        text = json.dumps({"crc32": _sum(json.dumps(description).encode()), "index": description})
+        # From this moment on the new folder is the index.
         with replacing(path / _INDEX) as temporary:
-            temporary.write_text(
-                json.dumps({"crc32": _sum(json.dumps(description).encode()), "index": description}), encoding="utf-8"
-            )
+            temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise DataError(f"{path} could not be written: {error}; check folder, permissions and free space") from error
     finally:
@@ -92,33 +91,23 @@ def write_index(path: str | os.PathLike[str], index: Saved, progress: bool | Non
             path.rmdir()
 
 
-def _blocks(parts: Sequence[Part], operator: int | None) -> Iterator[np.ndarray]:
-    """The ids, or an operator's rows, without removed ones."""
-    for part in parts:
-        array = part.ids if operator is None else part.rows[operator]
-        step = max(1, _BLOCK // max(1, array.nbytes // max(1, len(array))))
-        for start in range(0, len(array), step):
-            block = array[start : start + step]
-            yield block if part.kept is None else block[part.kept[start : start + step]]
-
-
-def _write(path: Path, dtype: Any, shape: tuple[int, ...], blocks: Iterable[np.ndarray], bar: tqdm) -> tuple[int, str]:
-    """Write an array block by block, and return the size and the checksum of its file."""
-    # numpy's own writer wants the whole array, and writing to a memory map ends the process where the disk is full.
-    head = BytesIO()
-    description = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(head, description)
-    checksum = zlib.crc32(head.getbuffer())
+def _write(path: Path, pieces: Sequence[np.ndarray], kept: Sequence[np.ndarray | None], bar: tqdm) -> tuple[int, str]:
+    """Write the kept rows of some arrays as one, and return the size and the checksum of its file."""
+    # Block by block, for the rows may be more than memory holds. numpy's own writer wants the whole array, and writing
+    # to a memory map ends the process where the disk is full.
+    count = sum(len(array) if mask is None else int(mask.sum()) for array, mask in zip(pieces, kept, strict=True))
+    first = pieces[0]
+    header = {"descr": first.dtype.str, "fortran_order": False, "shape": (count, *first.shape[1:])}
     with path.open("wb") as file:
-        file.write(head.getbuffer())
-        for block in blocks:
-            content = np.ascontiguousarray(block).data
-            file.write(content)
-            checksum = zlib.crc32(content, checksum)
-            bar.update(block.nbytes)
+        np.lib.format.write_array_header_1_0(file, header)
+        for array, mask in zip(pieces, kept, strict=True):
+            for run in slices(len(array), _BLOCK // max(1, first[:1].nbytes)):
+                block = array[run] if mask is None else array[run][mask[run]]
+                file.write(np.ascontiguousarray(block).data)
+                bar.update(block.nbytes)
         file.flush()
         os.fsync(file.fileno())
-        return file.tell(), f"{checksum:08x}"
+    return path.stat().st_size, _sum(np.memmap(path, np.uint8, "r"))
 
 
 def read_index(path: str | os.PathLike[str], memory_map: bool) -> Saved:
@@ -146,9 +135,9 @@ def _parse(path: Path, text: str, memory_map: bool) -> Saved:
     if content["crc32"] != _sum(json.dumps(description).encode()):
         raise ValueError(f"the checksum of {_INDEX} does not match its content")
     arrays = {}
-    for name, (size, checksum) in description["files"].items():
+    for name, (size, total) in description["files"].items():
         file, mapped = path / description["folder"] / f"{name}.npy", memory_map and name.startswith(("ids", "rows"))
-        if file.stat().st_size != size or not (mapped or _sum(np.memmap(file, np.uint8, "r")) == checksum):
+        if file.stat().st_size != size or not (mapped or _sum(np.memmap(file, np.uint8, "r")) == total):
             raise ValueError(f"{file.name} is not as it was written")
         arrays[name] = np.asarray(np.load(file, mmap_mode="r" if mapped else None, allow_pickle=False))
     layouts = tuple(RowLayout(x["name"], x["pieces"], tuple(x["units"])) for x in description["operators"])
@@ -170,4 +159,4 @@ def _current(path: Path) -> str | None:
 
 
 def _sum(content: Any) -> str:
-    return f"{zlib.crc32(content):08x}"
+    return f"{checksum(content):08x}"

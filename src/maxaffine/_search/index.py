@@ -13,7 +13,7 @@ from torch import Tensor
 
 from maxaffine._codes import Codes, PackedCodes, RowLayout, RowMetric, load_faiss, operator_shares
 from maxaffine._progress import progress_bar
-from maxaffine._search.approximate import SAMPLE, Lists, Places, Recall, Trial, settle
+from maxaffine._search.approximate import SAMPLE, Lists, Places, Recall, settle
 from maxaffine._search.checks import Weights, integers, lay_out, new_ids, positive, require_rows, switching_weights
 from maxaffine._search.files import Saved, read_index, write_index
 from maxaffine._search.nearest import Neighbors, Part, nearest, never_switches
@@ -140,7 +140,7 @@ class CodeIndex:
             part = part.without(gone) if gone.any() else part
             # Half of it gone: make room. A part read from a file moves into memory then.
             if part.kept is not None and 2 * part.alive < len(part):
-                part = part.select(np.flatnonzero(part.kept))
+                part = part.compact()
             parts += [part] if part.alive else []
         if self._lists is not None:
             self._lists.remove(wanted)
@@ -209,17 +209,15 @@ class CodeIndex:
                 f" the rows are the queries) or lists={lists}, or there are fewer than two queries; ask for fewer, or"
                 " add more"
             )
-        with progress_bar(progress, "preparing", unit="step", total=3) as bar:
+        with progress_bar(progress, "preparing", unit="step", total=2) as bar:
             places = self._places()
             if queries is None:
                 sample = places.rows(np.random.default_rng(seed).permutation(places.ids)[:SAMPLE], metric.terms)
             else:
                 sample = self._query_rows(queries, metric)
-            trial = Trial.exact(metric, self._parts, sample, k, threads, progress)
-            bar.update(1)
             prepared = Lists.train(faiss, metric, places, lists or isqrt(count), bits, seed, threads, sample.ids)
             bar.update(1)
-            measured = settle(prepared, metric, places, trial, recall, probes, candidates, threads)
+            measured = settle(prepared, metric, places, sample, k, recall, probes, candidates, threads, progress)
             bar.update(1)
         self._lists = prepared
         return measured
@@ -266,7 +264,7 @@ class CodeIndex:
                     "approximate: the index is not prepared for these weights; call prepare(weights) first (and"
                     " again where rows that came or went changed which operators switch)"
                 )
-            places = None if self._lists.exact else self._places()
+            places = None if self._lists.sketch.whole else self._places()
             ids, distances = self._lists.search(metric, places, queries, k, threads)
         else:
             ids, distances = nearest(metric, self._parts, queries, k, threads, progress)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from maxaffine._chunks import slices
 from maxaffine._codes import RowMetric
 from maxaffine._progress import progress_bar
 
@@ -40,13 +41,11 @@ class Neighbors:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Some rows of an index: ids (n,) int64, and (n, width) uint8 of every operator.
-
-    ``kept`` (n,) bool is False where a row was removed, and None if none was.
-    """
+    """Some rows of an index: ids (n,) int64, and (n, width) uint8 of every operator."""
 
     ids: np.ndarray
     rows: tuple[np.ndarray, ...]
+    # (n,) bool, False where a row was removed; None if none was, so that rows in a file larger than memory need none.
     kept: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -67,9 +66,9 @@ class Part:
         kept = None if self.kept is None else self.kept[index]
         return Part(self.ids[index], tuple(rows[index] for rows in self.rows), kept)
 
-    def select(self, index: np.ndarray) -> Part:
-        """Return some rows, as copies, none of them removed."""
-        return Part(self.ids[index], tuple(np.ascontiguousarray(rows[index]) for rows in self.rows))
+    def compact(self) -> Part:
+        """Return the rows that were not removed, as copies where others were."""
+        return self if self.kept is None else Part(self.ids[self.kept], tuple(rows[self.kept] for rows in self.rows))
 
     def join(self, other: Part) -> Part:
         """Return the rows of both, as copies; of neither any was removed."""
@@ -82,7 +81,7 @@ class Part:
 
 
 class Best:
-    """The k smallest keys of each query so far, ties by the lower id."""
+    """The k smallest keys of each query so far, ties by the lower id; those added last may still wait for `settle`."""
 
     def __init__(self, queries: int, k: int, dtype: np.dtype) -> None:
         worst = np.inf if dtype.kind == "f" else np.iinfo(dtype).max
@@ -104,9 +103,11 @@ class Best:
         places = np.flatnonzero(keys <= bound[:, None])
         if not len(places):
             return
+        # A flat comparison and a division are several times faster than nonzero in two dimensions.
         query, column = np.divmod(places, keys.shape[1])
         values = keys.reshape(-1)[places]
         found = ids[column] if ids.ndim == 1 else ids.reshape(-1)[places]
+        # At the bound itself a row wins by a lower id than that of the k-th.
         wins = (values < self.keys[query, -1]) | (found < self.ids[query, -1])
         self._waiting.append((query[wins], values[wins], found[wins]))
         self._count += len(places)
@@ -124,6 +125,7 @@ class Best:
         queries = np.concatenate([np.repeat(touched, k), query])
         values = np.concatenate([self.keys[touched].reshape(-1), values])
         found = np.concatenate([self.ids[touched].reshape(-1), found])
+        # Sorted by query, key and id, so that what a query keeps are the first k of its run.
         order = np.lexsort((found, values, queries))
         starts = np.searchsorted(queries[order], touched)
         first = order[starts[:, None] + np.arange(k)]
@@ -134,8 +136,8 @@ def never_switches(parts: Sequence[Part], operator: int) -> bool:
     """Tell whether all rows that were not removed share one code of an operator."""
     first: np.ndarray | None = None
     for part in parts:
-        for start in range(0, len(part), _COMPARED):
-            block = part.take(slice(start, start + _COMPARED))
+        for run in slices(len(part), _COMPARED):
+            block = part.take(run)
             rows = block.rows[operator] if block.kept is None else block.rows[operator][block.kept]
             if first is None and len(rows):
                 first = rows[:1]
@@ -149,9 +151,11 @@ def nearest(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the k rows nearest to each query: ids and distances (queries, k), ties by the lower id."""
     dtype = np.dtype(np.int32 if len(metric.terms) == 1 else np.float64)
-    chunks = [queries.take(slice(s, s + _QUERIES)) for s in range(0, max(1, len(queries)), _QUERIES)]
+    chunks = [queries.take(run) for run in slices(len(queries), _QUERIES)] or [queries]
     best = [Best(len(chunk), k, dtype) for chunk in chunks]
-    runs = list(_runs(parts, metric.width * min(len(queries), _QUERIES), threads))
+    # One task per run: at least as many as threads, and none that takes long.
+    size = min(_TASK_BYTES // max(1, metric.width * min(len(queries), _QUERIES)), -(-sum(map(len, parts)) // threads))
+    runs = [part.take(run) for part in parts for run in slices(len(part), size)]
     total = len(queries) * sum(map(len, runs))
     bar = progress_bar(progress, "searching", unit="pair", unit_scale=True, total=total)
     with bar, ThreadPoolExecutor(threads) as pool:
@@ -176,21 +180,12 @@ def nearest(
     return np.concatenate([item.ids for item in best]), metric.distances(keys)
 
 
-def _runs(parts: Sequence[Part], bytes_per_row: int, threads: int) -> Iterator[Part]:
-    """Cut the parts into runs, one task each."""
-    total = sum(map(len, parts))
-    step = max(1, min(_TASK_BYTES // max(1, bytes_per_row), -(-total // threads)))
-    for part in parts:
-        for start in range(0, len(part), step):
-            yield part.take(slice(start, start + step))
-
-
 def _scan(metric: RowMetric, rows: Part, queries: Part, k: int, dtype: np.dtype) -> Best:
     best = Best(len(queries), k, dtype)
+    # Rows that several queries read stay in the cache between them; a single query reads each once.
     by_cache = _BLOCK_BYTES // max(1, metric.width) if len(queries) > 1 else _BLOCK_PAIRS
-    step = max(1, min(_BLOCK_PAIRS // max(1, len(queries)), by_cache))
-    for start in range(0, len(rows), step):
-        block = rows.take(slice(start, start + step))
+    for run in slices(len(rows), min(_BLOCK_PAIRS // max(1, len(queries)), by_cache)):
+        block = rows.take(run)
         keys, ids = metric.keys(queries.rows, block.rows), block.ids
         if block.kept is not None:
             keys, ids = keys[:, block.kept], ids[block.kept]
