@@ -1,9 +1,7 @@
 """Exact partitions: every region on a plane, every piece along a line, single regions, and measures of them."""
 
-from maxaffine._partition.lines.decisions import Decisions
 from maxaffine._partition.lines.gradients import IntegratedGradients, integrated_gradients
-from maxaffine._partition.lines.line import line
-from maxaffine._partition.lines.partition import Crossings, LinePartition, LineReport
+from maxaffine._partition.lines.partition import Crossings, Decisions, LinePartition, LineReport, line
 from maxaffine._partition.measures.complexity import LocalComplexity, local_complexity
 from maxaffine._partition.measures.crossed import CrossedRegions, crossed_regions
 from maxaffine._partition.measures.exact import plane_complexity

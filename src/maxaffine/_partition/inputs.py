@@ -1,4 +1,4 @@
-"""Inputs of a network, as partitions take them: in float64."""
+"""What every partition asks of a network before it starts: inputs in float64, and boundaries that it can follow."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor, float64
 
 from maxaffine._capture import SplineNetwork
-from maxaffine.errors import BadInput
+from maxaffine._graph import Comparisons, Contest, Step
+from maxaffine.errors import BadInput, NotPiecewiseAffine
 
 
 def require_network(net: Any) -> None:
@@ -36,3 +37,18 @@ def one_input(net: SplineNetwork, x: Any, name: str) -> tuple[Tensor, ...]:
     if count != 1:
         raise BadInput(f"{name}: it holds {count} samples; give one, e.g. {name}[:1]")
     return tensors
+
+
+def known_boundaries(step: Step) -> Comparisons | Contest:
+    """The boundaries of the operator of a step with pieces, of one of the two families that partitions know."""
+    boundaries = step.operator.boundaries()
+    if isinstance(boundaries, Comparisons | Contest):
+        return boundaries
+    reason = f"where {type(step.operator).__name__} changes its piece is not known"
+    raise refusal(step, reason, "give it a method boundaries(), as docs/howto-rule.md shows")
+
+
+def refusal(step: Step, reason: str, cure: str) -> NotPiecewiseAffine:
+    """The error that a step's operator cannot be followed."""
+    record = step.records[0]
+    return NotPiecewiseAffine(record.name, reason, cure, record.module_path, record.source)

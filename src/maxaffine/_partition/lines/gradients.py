@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
 
 from maxaffine._capture import SplineNetwork
 from maxaffine._drawing import Panel, axes_for, draw_panel
 from maxaffine._network import relative_error, rounding_bound, size
 from maxaffine._partition.inputs import one_input
-from maxaffine._partition.lines.line import line
-from maxaffine._partition.lines.partition import LinePartition
+from maxaffine._partition.lines.partition import LinePartition, line
 from maxaffine._progress import progress_bar
 from maxaffine.errors import BadInput
 
@@ -31,22 +32,15 @@ JUMP = 1e-9  # relative to the largest output
 
 @dataclass(frozen=True, eq=False)
 class IntegratedGradients:
-    """The share of every input entry in f(x1) - f(x0), along the straight line from x0 to x1.
+    """The share of every input entry in f(x1) - f(x0), along the straight line from x0 to x1."""
 
-    Attributes:
-        attributions: (*out, *in); one tensor per floating-point input where there are several.
-        difference: (*out) f(x1) - f(x0), the network's own.
-        completeness: |sum of attributions - difference|, the largest over the outputs, relative to the largest output
-            or, where that is small because terms cancelled inside the network, to the largest of those.
-        bound: What rounding explains of ``completeness``.
-        pieces: Pieces of the line, each with a gradient of its own.
-    """
-
-    attributions: Tensor | tuple[Tensor, ...]
-    difference: Tensor
+    attributions: Tensor | tuple[Tensor, ...]  # (*out, *in), one per floating-point input where there are several
+    difference: Tensor  # (*out) f(x1) - f(x0), the network's own
+    # |sum of attributions - difference|, the largest over the outputs, relative to the largest output or, where that is
+    # small because terms cancelled inside the network, to the largest of those.
     completeness: float
-    bound: float
-    pieces: int
+    bound: float  # what rounding explains of it
+    pieces: int  # pieces of the line, each with a gradient of its own
 
     @property
     def exact(self) -> bool:
@@ -58,20 +52,7 @@ class IntegratedGradients:
         return self.attributions if isinstance(self.attributions, tuple) else (self.attributions,)
 
     def plot(self, ax: Axes | None = None, output: int = 0, item: int = 0) -> Axes:
-        """Draw the attributions of one output: a picture in signed colors, lines or bars, as the input is.
-
-        Args:
-            ax: Where to draw; axes of a new figure by default.
-            output: Flat number of the output among those attributed.
-            item: Which floating-point input, where there are several.
-
-        Returns:
-            The axes.
-
-        Raises:
-            BadInput: When there is no such output or input, or the input has no plain picture.
-            MaxAffineError: When matplotlib is absent.
-        """
+        """Draw the attributions of one output to one floating-point input: a signed picture, lines or bars."""
         count = self.difference.numel()
         if not 0 <= output < count or not 0 <= item < len(self._items):
             raise BadInput(f"output: there are {count} outputs and {len(self._items)} inputs, got {output} and {item}")
@@ -147,10 +128,8 @@ def along(parts: LinePartition, progress: bool | None = None) -> IntegratedGradi
     rounding = rounding_bound(parts.target.segment.net)
     _refuse_jumps(parts, scale, rounding)
     mean = _mean_slopes(parts, progress)
-    segment = parts.target.segment
-    steps = [b - a for a, b in zip(segment.start, segment.end, strict=True) if a.is_floating_point()]
-    dims = [d for a, d in zip(segment.start, segment.net.inputs.batch_dims, strict=True) if a.is_floating_point()]
-    found = tuple(item * step.squeeze(dim) for item, step, dim in zip(mean, steps, dims, strict=True))
+    steps = [(b - a).squeeze(dim) for a, b, dim in parts.target.segment.inputs if a.is_floating_point()]
+    found = tuple(item * step for item, step in zip(mean, steps, strict=True))
     difference = parts.ends[-1] - parts.starts[0]
     total = torch.stack([item.unsqueeze(difference.dim()).flatten(difference.dim()).sum(-1) for item in found]).sum(0)
     places = torch.cat([parts.breakpoints[:1], parts.middles, parts.breakpoints[-1:]])
@@ -159,8 +138,7 @@ def along(parts: LinePartition, progress: bool | None = None) -> IntegratedGradi
         return parts.target.terms(places, u.expand(len(places), *u.shape[1:])).max()
 
     gap = relative_error((total - difference)[None], scale, rounding, terms_of)
-    attributions = found if len(found) > 1 else next(iter(found))
-    return IntegratedGradients(attributions, difference, gap, rounding, parts.pieces)
+    return IntegratedGradients(found if len(found) > 1 else next(iter(found)), difference, gap, rounding, parts.pieces)
 
 
 def _refuse_jumps(parts: LinePartition, scale: float, rounding: float) -> None:
@@ -181,25 +159,20 @@ def _mean_slopes(parts: LinePartition, progress: bool | None) -> list[Tensor]:
     """The mean of A along the line, (*out, *in) per floating-point input; a few pieces' slopes at a time."""
     target = parts.target
     total: list[Tensor] = []
+    chunks = target.chunks(parts.middles, prod(target.out_shape))
+    # Pieces cover the line, so that their lengths are the weights of the mean.
+    weights = parts.lengths.split([len(t) for t in chunks])
     with progress_bar(progress, "gradients", total=parts.pieces, unit="piece") as bar:
-        done = 0
-        for t in target.chunks(parts.middles, target.units):
+        for t, lengths in zip(chunks, weights, strict=True):
             slopes = target.maps(t).slopes
-            items = slopes if isinstance(slopes, tuple) else (slopes,)
-            lengths = parts.lengths[done : done + len(t)]
-            means = [torch.tensordot(lengths, item, 1) for item in items]
+            means = [torch.tensordot(lengths, item, 1) for item in tree_leaves(slopes)]
             total = [a + b for a, b in zip(total, means, strict=True)] if total else means
-            done += len(t)
             bar.update(len(t))
     return total
 
 
 def _zeros_like(x: Any) -> Any:
     """Zeros in place of every floating-point input."""
-    if isinstance(x, dict):
-        return {name: _zeros_like(item) for name, item in x.items()}
-    if isinstance(x, tuple | list):
-        return tuple(_zeros_like(item) for item in x)
-    if isinstance(x, Tensor):
-        return torch.zeros_like(x) if x.is_floating_point() else x
-    raise BadInput(f"x: expected a tensor for each input, got {type(x).__name__}")
+    if wrong := [item for item in tree_leaves(x) if not isinstance(item, Tensor)]:
+        raise BadInput(f"x: expected a tensor for each input, got {type(wrong[0]).__name__}")
+    return tree_map(lambda item: torch.zeros_like(item) if item.is_floating_point() else item, x)

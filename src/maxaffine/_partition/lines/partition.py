@@ -1,21 +1,24 @@
-"""What is known of a network along a segment: its pieces, where they end, and what changes there.
+"""Every piece of a network along a segment, exactly: where they end, and what changes there.
 
-Between two breakpoints the network is affine, so its values at both ends of every piece are all there is to know of the
-outputs: decisions and levels are found from them alone. Slopes in the input space are computed when they are asked for.
+The walk gives blocks of finished pieces in the order of the line; here they are shown in a progress bar, cut short
+where somebody asks for that, and joined. Between two breakpoints the network is affine, so its values at both ends of
+every piece are all there is to know of the outputs: decisions and levels are found from them alone. Slopes in the input
+space are computed when they are asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from maxaffine._capture import SplineNetwork
 from maxaffine._codes import Codes
 from maxaffine._drawing import CLASSES, axes_for
 from maxaffine._graph import all_finite, as_rows, refuse_overflow
@@ -29,30 +32,40 @@ from maxaffine._network import (
     size,
     without_infinities,
 )
-from maxaffine._partition.lines.decisions import Decisions, decisions, levels
-from maxaffine._partition.lines.segment import Target
+from maxaffine._partition.lines.cuts import crossings, takeovers
+from maxaffine._partition.lines.segment import Target, segment
+from maxaffine._partition.lines.walk import Block, Walk
+from maxaffine._progress import progress_bar
 from maxaffine.errors import BadInput, ExactnessError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+TOLERANCE = 1e-12
+MEMORY = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """The classes along a segment."""
+
+    t: Tensor  # (changes,) where the decision changes, increasing
+    classes: Tensor  # (changes + 1,) the class before the first change, between neighbors, and after the last
+
+    def __len__(self) -> int:
+        return len(self.t)
+
 
 @dataclass(frozen=True)
 class LineReport:
-    """How far apart a partition and the module are.
+    """How far apart a partition and the module are."""
 
-    Attributes:
-        residual: The largest difference over the largest output or, where that is small because terms cancelled inside
-            the network, over the largest of those (see :class:`maxaffine.ExactnessReport`).
-        bound: What rounding explains.
-        points: Number of places compared, one inside every piece.
-        dtype: Type in which the module was run.
-    """
-
+    # The largest difference over the largest output or, where that is small because terms cancelled inside the network,
+    # over the largest of those (see :class:`maxaffine.ExactnessReport`).
     residual: float
-    bound: float
-    points: int
-    dtype: torch.dtype
+    bound: float  # what rounding explains
+    points: int  # how many places were compared, one inside every piece
+    dtype: torch.dtype  # in which the module was run
 
     @property
     def exact(self) -> bool:
@@ -66,22 +79,14 @@ class LineReport:
 
 @dataclass(frozen=True)
 class Crossings:
-    """Every unit that changes its piece along a segment, in the order of the segment.
+    """Every unit that changes its piece along a segment, in the order of the segment."""
 
-    Attributes:
-        breakpoint: (crossings,) number of the breakpoint at which it does.
-        operator: (crossings,) number of its operator in ``operators``.
-        unit: (crossings,) its flat number among that operator's units.
-        operators: Names of the piecewise-affine operators.
-    """
-
-    breakpoint: Tensor
-    operator: Tensor
-    unit: Tensor
-    operators: tuple[str, ...]
+    breakpoint: Tensor  # (crossings,) number of the breakpoint at which it does
+    operator: Tensor  # (crossings,) number of its operator in ``operators``
+    unit: Tensor  # (crossings,) its flat number among that operator's units
+    operators: tuple[str, ...]  # names of the piecewise-affine operators
 
     def __len__(self) -> int:
-        """Return the number of crossings."""
         return len(self.unit)
 
     @property
@@ -147,14 +152,7 @@ class LinePartition:
         return (self.starts + self.ends) / 2 - self.slopes * self._per_piece(self.middles)
 
     def points(self, t: Tensor | Sequence[float] | np.ndarray) -> Any:
-        """The inputs x(t).
-
-        Args:
-            t: Places along the segment, from 0 to 1.
-
-        Returns:
-            A batch of len(t) inputs as the network takes them, in float64.
-        """
+        """The inputs x(t) at places from 0 to 1: a batch of len(t), as the network takes them, in float64."""
         return self.target.segment.batch(self._places(t))
 
     def locate(self, t: Tensor | Sequence[float] | np.ndarray) -> Tensor:
@@ -175,14 +173,7 @@ class LinePartition:
         return (torch.searchsorted(self.breakpoints, places) - 1).clamp(min=0)
 
     def value(self, t: Tensor | Sequence[float] | np.ndarray) -> Tensor:
-        """f(x(t)) from the partition alone, (len(t), *out).
-
-        Args:
-            t: Places along the segment.
-
-        Returns:
-            The output.
-        """
+        """f(x(t)) at places along the segment, (len(t), *out), from the partition alone."""
         places = self._places(t)
         piece = self.locate(places)
         weight = self._per_piece((places - self.breakpoints[piece]) / self.lengths[piece])
@@ -191,26 +182,11 @@ class LinePartition:
         return torch.where(starts == ends, starts, torch.lerp(starts, ends, weight))
 
     def affine_map(self, pieces: Sequence[int] | Tensor | slice | None = None, **options: Any) -> AffineMap:
-        """The affine maps of pieces in the full input space.
-
-        Args:
-            pieces: Numbers of pieces; all by default.
-            options: As of :meth:`maxaffine.SplineNetwork.affine_map`.
-
-        Returns:
-            The maps, at the middles of the pieces; lazy.
-        """
+        """The affine maps of some pieces (all by default) in the full input space, lazy; options as of networks."""
         return self.target.maps(self._middles_of(pieces), **options)
 
     def codes(self, pieces: Sequence[int] | Tensor | slice | None = None) -> Codes:
-        """The codes of pieces: every unit's piece in the middle of each.
-
-        Args:
-            pieces: Numbers of pieces; all by default.
-
-        Returns:
-            The codes.
-        """
+        """The codes of some pieces (all by default): every unit's piece in the middle of each."""
         segment, names = self.target.segment, list(self.crossings.operators)
         parts = self.target.chunks(self._middles_of(pieces))
         return Codes.concat([segment.net.codes(segment.batch(t), operators=names) for t in parts])
@@ -228,13 +204,23 @@ class LinePartition:
             BadInput: When the output is one or several values, not a class.
         """
         require_classes(self.target.task, "decisions", "level_set(level, output) finds where a value is reached")
-        return decisions(
-            self.breakpoints,
-            as_rows(self.starts),
-            as_rows(self.ends),
-            threshold,
-            self.tolerance,
-        )
+        # A class may win at the end of one piece and another at the start of the next, where the network jumps. So the
+        # line is cut wherever the winner can change, and the class is read off in the middle of every part: the lowest
+        # wins a tie over a whole part.
+        t, starts, ends = self.breakpoints, as_rows(self.starts), as_rows(self.ends)
+        limit = self.tolerance * size(without_infinities(torch.cat([starts, ends])))
+        if starts.shape[1] == 1:
+            piece, fraction, _ = crossings(starts[:, 0] - threshold, ends[:, 0] - threshold, limit)
+        else:
+            piece, fraction = takeovers(starts, ends, limit)
+        cut = torch.cat([t, t[piece] + fraction * self.lengths[piece]]).unique()
+        outputs = as_rows(self.value((cut[1:] + cut[:-1]) / 2))
+        if outputs.shape[1] == 1:
+            found = (outputs[:, 0] > threshold + limit).long()
+        else:
+            found = (outputs >= outputs.amax(1, keepdim=True) - limit).long().argmax(1)
+        changes = torch.nonzero(found[1:] != found[:-1])[:, 0]
+        return Decisions(cut[1:-1][changes], torch.cat([found[:1], found[1:][changes]]))
 
     def level_set(self, level: float = 0.0, output: int = 0) -> Tensor:
         """Every place where one output has a given value.
@@ -249,11 +235,15 @@ class LinePartition:
         Raises:
             BadInput: When there is no such output.
         """
-        count = prod(self.starts.shape[1:])
-        if not 0 <= output < count:
-            raise BadInput(f"output: numbers run from 0 to {count - 1}, got {output}")
-        starts, ends = (item.reshape(self.pieces, -1)[:, output] for item in (self.starts, self.ends))
-        return levels(self.breakpoints, starts, ends, level, self.tolerance)
+        t, starts, ends = self.breakpoints, as_rows(self.starts), as_rows(self.ends)
+        if not 0 <= output < starts.shape[1]:
+            raise BadInput(f"output: numbers run from 0 to {starts.shape[1] - 1}, got {output}")
+        left, right = starts[:, output], ends[:, output]
+        limit = self.tolerance * max(size(without_infinities(torch.cat([left, right]))), abs(level))
+        piece, fraction, _ = crossings(left - level, right - level, limit)
+        # Crossings leave out ends that are within the limit of the level: those are places themselves.
+        reached = [t[:-1][(left - level).abs() <= limit], t[1:][(right - level).abs() <= limit]]
+        return torch.cat([t[piece] + fraction * self.lengths[piece], *reached]).unique()
 
     def plot(self, ax: Axes | None = None, outputs: Sequence[int] | None = None) -> Axes:
         """Draw outputs along the segment as they are: straight between breakpoints, which are marked below.
@@ -370,3 +360,103 @@ class LinePartition:
         reach = "" if self.complete else f" up to t = {float(self.breakpoints[-1]):.6g} (unfinished)"
         counts = ", ".join(f"{name} {count}" for name, count in self.crossings.per_operator.items() if count)
         return f"LinePartition: {self.pieces} pieces{reach}; units that change: {counts or 'none'}"
+
+
+def line(
+    net: SplineNetwork,
+    x0: Any,
+    x1: Any,
+    *,
+    outputs: Sequence[int] | Tensor | None = None,
+    until: str | None = None,
+    output: int | None = None,
+    tolerance: float = TOLERANCE,
+    memory: int = MEMORY,
+    max_pieces: int | None = None,
+    progress: bool | None = None,
+) -> LinePartition:
+    """Cut the segment from x0 to x1 at every place where a unit changes its piece.
+
+    x(t) = (1 - t) x0 + t x1; between neighboring breakpoints every unit keeps its piece, so f(x(t)) is affine in t.
+    The network is followed operator by operator: its values at the breakpoints known so far give, by linear
+    interpolation, the places where the operator's units change, which become breakpoints in turn. All in float64.
+
+    Args:
+        net: The network. One captured in another type is computed in float64, with the parameters as they are.
+        x0: One input, as at capture (a batch of one; also in float64).
+        x1: Another.
+        outputs: Flat numbers of the units of the output to keep; all by default.
+        until: Name of an operator or module to stop after; breakpoints of what follows it are left out.
+        output: Which output, for a network with several.
+        tolerance: Breakpoints closer than this in t are one; values below it, relative to the largest of their
+            operator's inputs, count as zero.
+        memory: About how many bytes the values of one block of pieces may take; the rest is queued, depth first.
+        max_pieces: Stop after about so many pieces; the result then covers a part of the segment and says so.
+        progress: Whether to show a progress bar; by default when it takes over two seconds.
+
+    Returns:
+        The partition. Ctrl-C returns what is done by then, with a warning.
+
+    Raises:
+        BadInput: For bad inputs, an unknown name, an output that is not a number, or one that overflows float64.
+        NotPiecewiseAffine: For an operator of a user's own whose boundaries are not known.
+
+    Example:
+        >>> import maxaffine as ma
+        >>> net = ma.capture(torch.nn.ReLU(), torch.zeros(1, 2))
+        >>> ma.partition.line(net, torch.tensor([[-1.0, 1.0]]), torch.tensor([[1.0, -3.0]])).breakpoints
+        tensor([0.0000, 0.2500, 0.5000, 1.0000], dtype=torch.float64)
+
+    Source: restriction of networks to lines, Sotoudeh and Thakur, "Computing Linear Restrictions of Neural Networks"
+    (NeurIPS 2019).
+    """
+    if not 0 < tolerance < 1e-3:
+        raise BadInput(f"tolerance: expected a number between 0 and 1e-3, got {tolerance}")
+    if max_pieces is not None and max_pieces < 1:
+        raise BadInput(f"max_pieces: expected at least 1, got {max_pieces}")
+    target = Target(net, segment(net, x0, x1), outputs, until, output)
+    walk = Walk(target.graph, target.segment, tolerance, memory)
+    names = tuple(target.graph.steps[place].records[0].name for place in walk.operators)
+    with torch.no_grad():
+        found = _assemble(_blocks(walk, target, max_pieces, progress), target, names, tolerance)
+        if not (all_finite(found.starts) and all_finite(found.ends)):
+            refuse_overflow(target.graph, target.segment.points(found.breakpoints[[0, -1]]))
+        return found
+
+
+def _blocks(walk: Walk, target: Target, max_pieces: int | None, progress: bool | None) -> Iterator[Block]:
+    """Blocks with the wanted units alone, until the segment ends or there are enough pieces."""
+    pieces = 0
+    layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+    with progress_bar(progress, "line", total=1.0, bar_format=layout) as bar:
+        try:
+            for block in walk.blocks():
+                pieces += len(block.t) - 1
+                bar.set_postfix_str(f"{pieces} pieces", refresh=False)
+                bar.update(float(block.t[-1]) - bar.n)
+                yield replace(block, starts=target.chosen(block.starts), ends=target.chosen(block.ends))
+                if max_pieces is not None and pieces >= max_pieces:
+                    return
+        except KeyboardInterrupt:
+            if not pieces:
+                raise
+            warnings.warn(f"interrupted: the partition ends after {pieces} pieces", stacklevel=3)
+
+
+def _assemble(blocks: Iterator[Block], target: Target, operators: tuple[str, ...], tolerance: float) -> LinePartition:
+    """All blocks as one partition; vertices at which no unit changes (a block's end, a cut in vain) are dropped."""
+    parts = list(blocks)
+    t = torch.cat([parts[0].t[:1], *(block.t[1:] for block in parts)])
+    at, operator, unit = (torch.cat([getattr(b, name) for b in parts]) for name in ("at", "operator", "unit"))
+    kept = torch.isin(t, at)
+    kept[0] = kept[-1] = True
+    breakpoints = t[kept]
+    return LinePartition(
+        breakpoints,
+        torch.cat([block.starts for block in parts])[kept[:-1]],
+        torch.cat([block.ends for block in parts])[kept[1:]],
+        Crossings(torch.searchsorted(breakpoints, at), operator, unit, operators),
+        complete=bool(breakpoints[-1] == 1),
+        tolerance=tolerance,
+        target=target,
+    )

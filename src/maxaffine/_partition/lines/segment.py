@@ -6,7 +6,7 @@ hide is how places t from 0 to 1 become batches of inputs, and which numbers of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -33,20 +33,23 @@ class Segment:
     start: tuple[Tensor, ...]  # x0, one tensor per input of the network, a batch of one each
     end: tuple[Tensor, ...]  # x1, likewise
 
+    @property
+    def inputs(self) -> list[tuple[Tensor, Tensor, int]]:
+        """Both ends of each input of the network, and where it keeps its samples."""
+        return list(zip(self.start, self.end, self.net.inputs.batch_dims, strict=True))
+
     def points(self, t: Tensor) -> tuple[Tensor, ...]:
         """The inputs x(t): a batch of len(t) for each input of the network."""
         found = []
-        for a, b, dim in zip(self.start, self.end, self.net.inputs.batch_dims, strict=True):
-            shape = [len(t) if axis == dim else size for axis, size in enumerate(a.shape)]
+        for a, b, dim in self.inputs:
             weight = t.view([len(t) if axis == dim else 1 for axis in range(a.dim())])
-            rows = torch.lerp(a, b, weight) if a.is_floating_point() else a
-            found.append(rows.expand(shape).contiguous())
+            rows = torch.lerp(a, b, weight) if a.is_floating_point() else a.repeat_interleave(len(t), dim)
+            found.append(rows.contiguous())
         return tuple(found)
 
     def direction(self, count: int) -> tuple[Tensor, ...]:
         """x1 - x0, ``count`` equal rows for each input; zeros for one that is not floating point."""
-        triples = zip(self.start, self.end, self.net.inputs.batch_dims, strict=True)
-        return tuple((b - a).repeat_interleave(count, dim) for a, b, dim in triples)
+        return tuple((b - a).repeat_interleave(count, dim) for a, b, dim in self.inputs)
 
     def batch(self, t: Tensor) -> Any:
         """The same as the network takes them."""
@@ -112,24 +115,20 @@ class Target:
             units = self.graph.values[self.number].units
             full = u.new_zeros(len(u), prod(units)).index_add_(1, self.outputs.to(u.device), as_rows(u))
             u = full.reshape(len(u), *units)
-        found, first = [], 0
-        for part in self.chunks(t):
-            x = self.segment.points(part)
-            found.append(terms(self.segment.net, self.number, x, x, u[first : first + len(part)], offset=True))
-            first += len(part)
+        parts = self.chunks(t)
+        points = (self.segment.points(part) for part in parts)
+        weights = u.split([len(part) for part in parts])
+        found = [
+            terms(self.segment.net, self.number, x, x, weight, offset=True)
+            for x, weight in zip(points, weights, strict=True)
+        ]
         return torch.cat(found)
 
-    def chunks(self, t: Tensor, rows: int = 1) -> Iterator[Tensor]:
+    def chunks(self, t: Tensor, rows: int = 1) -> Sequence[Tensor]:
         """Places along the segment in runs for which ``rows`` tensors like the inputs fit in memory."""
         size = rows * sum(item.numel() * item.element_size() for item in self.segment.start)
-        return iter(t.split(max(1, POINT_BYTES // max(size, 1))))
+        return t.split(max(1, POINT_BYTES // max(size, 1)))
 
     def slopes(self, t: Tensor) -> Tensor:
         """D f(x(t)) / dt, (len(t), *out)."""
-        parts = [self.maps(part).mv(self.segment.direction(len(part))) for part in self.chunks(t)]
-        return torch.cat(parts)
-
-    @property
-    def units(self) -> int:
-        """Number of wanted units."""
-        return prod(self.out_shape)
+        return torch.cat([self.maps(part).mv(self.segment.direction(len(part))) for part in self.chunks(t)])

@@ -14,16 +14,15 @@ import torch
 from torch import Tensor
 
 from maxaffine._graph import BatchAxis, Dependence, Graph, Knots, Step, Value, as_tuple
+from maxaffine._network import size, without_infinities
 
 
 @dataclass(frozen=True)
 class Strip:
-    """All values that later steps read, on the pieces between ``t``; samples first.
+    """All values that later steps read, on the pieces between ``t``; samples first."""
 
-    A continuous network needs its values at the vertices alone: a vertex shared by two pieces is one row. A network
-    that jumps has one row per piece, the value at the middle, and its slope along the line.
-    """
-
+    # A continuous network needs its values at the vertices alone: a vertex shared by two pieces is one row. A network
+    # that jumps has one row per piece, the value at the middle, and its slope along the line.
     t: Tensor  # (pieces + 1,) vertices, increasing
     values: dict[int, Tensor]  # by number, (pieces + 1, *units) at the vertices, or (pieces, *units) at the middles
     slopes: dict[int, Tensor] | None  # by number, (pieces, *units) d value / dt; None for a continuous network
@@ -32,11 +31,6 @@ class Strip:
     def rows(self) -> int:
         """Samples in a batch of these values."""
         return len(self.t) - (self.slopes is not None)
-
-    @property
-    def middles(self) -> Tensor:
-        """(pieces,) the middle of every piece."""
-        return (self.t[:-1] + self.t[1:]) / 2
 
     def side(self, number: int, which: int) -> Tensor:
         """A value's limits at the left (-1), the middle (0) or the right (1) of every piece: (pieces, *units)."""
@@ -53,12 +47,13 @@ class Strip:
         if torch.equal(t, self.t):
             return self
         if self.slopes is None:
+            # The last vertex starts no piece: it lies at the end of the last one.
             place = (torch.searchsorted(self.t, t, right=True) - 1).clamp(max=len(self.t) - 2)
             weight = (t - self.t[place]) / (self.t[place + 1] - self.t[place])
             return replace(self, t=t, values={n: _between(v, place, weight) for n, v in self.values.items()})
         middles = (t[:-1] + t[1:]) / 2
         place = torch.searchsorted(self.t, middles, right=True) - 1
-        ahead = middles - self.middles[place]
+        ahead = middles - (self.t[place] + self.t[place + 1]) / 2
         slopes = {number: slope[place] for number, slope in self.slopes.items()}
         values = {number: value[place] for number, value in self.values.items()}
         values |= {n: values[n] + _rows(ahead, slope) * slope for n, slope in slopes.items()}
@@ -80,18 +75,16 @@ def _between(value: Tensor, place: Tensor, weight: Tensor) -> Tensor:
 
 
 class Track:
-    """A graph followed along a line: which values are kept, and how one step is taken.
-
-    Args:
-        graph: The part of the network that is followed, in float64.
-    """
+    """A graph in float64 followed along a line: which values are kept, and how one step is taken."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        # A value is held until the last step that reads it; those that move with no input, not at all.
         self.last_use = {number: place for place, step in enumerate(graph.steps) for number in step.inputs}
         self.last_use |= dict.fromkeys(graph.outputs, len(graph.steps))
         self.held_steps = [s for s in graph.steps if not self._dependent(s)]
         read = {n for step in graph.steps for n in step.inputs} | set(graph.outputs)
+        # A step may jump itself, or read what is constant in each region, as an index is, and so jumps between them.
         jumps = any(not record.continuous for step in graph.steps for record in step.records)
         regions = any(graph.values[number].dependence is Dependence.REGION for number in read - set(graph.inputs))
         self.continuous = not jumps and not regions
@@ -101,12 +94,12 @@ class Track:
 
     def start(self, t: Tensor, points: tuple[Tensor, ...], direction: tuple[Tensor, ...]) -> Strip:
         """The strip of the network's inputs: at the vertices, or at the middles with their slopes."""
-        numbers = self.graph.inputs
-        values = {n: self.axis(n).to_front(x) for n, x in zip(numbers, points, strict=True)}
-        if self.continuous:
-            return Strip(t, values, None)
-        slopes = {n: self.axis(n).to_front(d) for n, d in zip(numbers, direction, strict=True) if d.is_floating_point()}
-        return Strip(t, values, slopes)
+        values, slopes = (
+            {n: self.axis(n).to_front(x) for n, x in zip(self.graph.inputs, tensors, strict=True)}
+            for tensors in (points, direction)
+        )
+        moving = {number: slope for number, slope in slopes.items() if slope.is_floating_point()}
+        return Strip(t, values, None if self.continuous else moving)
 
     def axis(self, number: int) -> BatchAxis:
         """Where a value keeps its samples."""
@@ -119,8 +112,6 @@ class Track:
 
     def held(self, rows: int) -> dict[int, Any]:
         """Values that depend on the number of samples alone."""
-        if not self.held_steps:
-            return {}
         found: dict[int, Any] = {}
         for step in self.held_steps:
             for number in step.inputs:
@@ -132,14 +123,9 @@ class Track:
 
     def arguments(self, step: Step, strip: Strip, held: dict[int, Any], which: int | None = None) -> list[Any]:
         """A step's inputs in their own layout: its rows, or a side of every piece (see :meth:`Strip.side`)."""
-        found = []
-        for number in step.inputs:
-            if number not in strip.values:
-                found.append(held[number])
-            else:
-                front = strip.values[number] if which is None else strip.side(number, which)
-                found.append(self.placed(number, front))
-        return found
+        moving = [number for number in step.inputs if number in strip.values]
+        fronts = {number: strip.values[number] if which is None else strip.side(number, which) for number in moving}
+        return [self.placed(number, fronts[number]) if number in fronts else held[number] for number in step.inputs]
 
     def take(self, place: int, strip: Strip, held: dict[int, Any], tolerance: float) -> Strip:
         """The values after one step; those that no later step reads are dropped."""
@@ -158,22 +144,19 @@ class Track:
             if number is not None:
                 values[number] = self.axis(number).to_front(item)
         if slopes is not None and step.active:
-            tangents = [self._tangent(step.inputs[position], strip) for position in step.active]
+            # On its piece the operator is affine, so its map takes slopes along the line to slopes along the line.
+            at = [step.inputs[position] for position in step.active]
+            known = strip.slopes or {}
+            tangents = [self.placed(n, known[n] if n in known else torch.zeros_like(strip.values[n])) for n in at]
             moved = step.operator.local(inputs, value).mv(tangents)
             for number, item in zip(step.outputs, moved, strict=False):
                 if number is not None and item is not None:
                     slopes[number] = self.axis(number).to_front(item)
-        for number in {*step.inputs, *step.outputs}:
-            if number is not None and self.last_use.get(number, -1) <= place:
-                values.pop(number, None)
-                if slopes is not None:
-                    slopes.pop(number, None)
+        for number in {*step.inputs, *step.outputs} - {None}:
+            if self.last_use.get(number, -1) <= place:
+                for table in (values, slopes or {}):
+                    table.pop(number, None)
         return Strip(strip.t, values, slopes)
-
-    def _tangent(self, number: int, strip: Strip) -> Tensor:
-        known = strip.slopes or {}
-        slope = known[number] if number in known else torch.zeros_like(strip.values[number])
-        return self.placed(number, slope)
 
 
 def _on_knots(x: Tensor, knots: tuple[float, ...], limit: float) -> Tensor:
@@ -186,13 +169,12 @@ def _on_knots(x: Tensor, knots: tuple[float, ...], limit: float) -> Tensor:
 
 def scale(*sides: list[Any]) -> float:
     """The largest finite magnitude among an operator's inputs."""
-    tensors = [item for side in sides for item in side if isinstance(item, Tensor) and item.is_floating_point()]
     found = 0.0
-    for item in tensors:
-        largest = float(item.abs().max()) if item.numel() else 0.0
-        if largest == float("inf"):
-            largest = float(item[item.isfinite()].abs().max()) if item.isfinite().any() else 0.0
-        found = max(found, largest)
+    for item in (item for side in sides for item in side):
+        if isinstance(item, Tensor) and item.is_floating_point() and item.numel():
+            largest = float(item.abs().max())
+            # A mask's infinities say nothing about the rounding of what is beside them.
+            found = max(found, size(without_infinities(item)) if largest == float("inf") else largest)
     return found
 
 

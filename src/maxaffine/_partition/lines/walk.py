@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maxaffine._graph import BatchAxis, Graph, Step, as_rows
-from maxaffine._partition.lines.cuts import Stretches, cuts
+from maxaffine._chunks import slices
+from maxaffine._graph import Graph, Step, as_rows
+from maxaffine._partition.inputs import known_boundaries, refusal
+from maxaffine._partition.lines.cuts import cuts
 from maxaffine._partition.lines.segment import Segment
 from maxaffine._partition.lines.strip import Strip, Track, scale
-from maxaffine._partition.refusal import known_boundaries, refusal
-from maxaffine.errors import NotPiecewiseAffine
 
 TEMPORARIES = 8  # tensors as large as the largest value that one step holds at a time
 
@@ -47,25 +47,21 @@ class _Task:
 
 
 class Walk:
-    """Follow one output of a network along a segment.
-
-    Args:
-        graph: The part of the network up to that output, in float64.
-        segment: The segment.
-        tolerance: Vertices closer than this are one, and values below it, relative to the largest of their operator's
-            inputs, count as zero.
-        memory: About how many bytes the values of one block may take.
-    """
+    """Follows the output of a graph in float64 along a segment."""
 
     def __init__(self, graph: Graph, segment: Segment, tolerance: float, memory: int) -> None:
         self.track = Track(graph)
         self.segment = segment
+        # Vertices closer than this are one, and values below it, relative to the largest of their operator's inputs,
+        # count as zero.
         self.tolerance = tolerance
         self.rows = max(2, memory // (8 * TEMPORARIES * graph.largest_value()))
         places = [p for p, s in enumerate(graph.steps) if s.records and s.records[0].pieces > 1]
         self.operators = {place: number for number, place in enumerate(places)}
         self._last: dict[int, Tensor] = {}  # the codes of the last piece seen, by step
-        self._changes: list[tuple[Tensor, int, Tensor]] = []
+        # Where units change, their operators and their numbers, which wait for the block that they belong to.
+        none = torch.empty(0, dtype=torch.long, device=segment.start[0].device)
+        self._changes: list[tuple[Tensor, ...]] = [(none.double(), none, none)]
 
     def blocks(self) -> Iterator[Block]:
         """Finished pieces from t = 0 to t = 1, at most ``rows`` at a time."""
@@ -91,10 +87,11 @@ class Walk:
             if place in self.operators:
                 if not cut:  # a task that was split off has been cut by its first step already
                     t = self._subdivide(step, strip, pairs)
-                    if len(t) - 1 > self.rows and len(t) > len(strip.t):
-                        starts = range(0, len(t) - 1, self.rows)
-                        return [_Task(place, strip, t[s : s + self.rows + 1], True) for s in starts]
-                    if len(t) > len(strip.t):
+                    grew = len(t) > len(strip.t)
+                    if len(t) - 1 > self.rows and grew:  # neighbors have the vertex between them in common
+                        parts = slices(len(t) - 1, self.rows)
+                        return [_Task(place, strip, t[part.start : part.stop + 1], True) for part in parts]
+                    if grew:
                         strip = strip.refined(t)
                         held, pairs = self._hold_values(strip)
                 self._record(place, step, strip, pairs)
@@ -115,7 +112,7 @@ class Walk:
         units = self.track.graph.values[number].units
         owner = torch.arange(pieces, device=strip.t.device).view(-1, *([1] * len(units))).expand(pieces, *units)
         owner = self.track.placed(number, owner)
-        found = cuts(step, Stretches(left, right, owner, self.tolerance * scale(left, right)))
+        found = cuts(step, (left, right), owner, self.tolerance * scale(left, right))
         piece = torch.cat([item[0] for item in found]) if found else torch.empty(0, dtype=torch.long)
         if not len(piece):
             return strip.t
@@ -131,39 +128,28 @@ class Walk:
     def _record(self, place: int, step: Step, strip: Strip, pairs: dict[int, Any]) -> None:
         """Note every unit whose code differs between neighboring pieces."""
         inputs = self.track.arguments(step, strip, pairs, 0)
-        codes = self._codes(step, inputs)
-        axis = self.track.graph.values[step.result].batch or BatchAxis()
-        codes = as_rows(axis.to_front(codes))
+        # In the middle of a piece values too small to trust count as on the boundary.
+        codes = known_boundaries(step).codes(inputs, self.tolerance * scale(inputs))
+        if codes is None:  # they do not follow from the boundaries
+            codes = step.operator.codes(inputs, step.operator(*inputs))
+        if codes is None:
+            raise refusal(step, "it has pieces and no codes", "let its method codes() give them")
+        codes = as_rows(self.track.axis(step.result).to_front(codes))
         before = torch.cat([self._last.get(place, codes[:1]), codes[:-1]])
         piece, unit = torch.nonzero(codes != before, as_tuple=True)
         self._last[place] = codes[-1:].clone()
         if len(piece):
-            self._changes.append((strip.t[piece], self.operators[place], unit))
-
-    def _codes(self, step: Step, inputs: list[Any]) -> Tensor:
-        """The codes in the middle of pieces, where values too small to trust count as on the boundary."""
-        codes = known_boundaries(step).codes(inputs, self.tolerance * scale(inputs, inputs))
-        if codes is None:  # they do not follow from the boundaries
-            codes = step.operator.codes(inputs, step.operator(*inputs))
-        if codes is None:
-            raise NotPiecewiseAffine(*refusal(step, "it has pieces and no codes", "let its method codes() give them"))
-        return codes
+            self._changes.append((strip.t[piece], torch.full_like(unit, self.operators[place]), unit))
 
     def _finish(self, strip: Strip) -> Block:
         """The pieces as they are handed on, with the changes of units at their vertices but the last."""
         # What changes at the last vertex belongs to the next block, whose first it is. So do changes further right: an
         # earlier step has noted them for all pieces that it had before it, of which this block is a part.
         number = self.track.graph.outputs[0]
-        starts, ends = strip.side(number, -1), strip.side(number, 1)
-        here = [(t, torch.full_like(unit, k), unit) for t, k, unit in self._changes]
-        if not here:
-            empty = torch.empty(0, dtype=torch.long, device=strip.t.device)
-            return Block(strip.t, starts, ends, strip.t[:0], empty, empty)
-        at, operator, unit = (torch.cat(parts) for parts in zip(*here, strict=True))
-        done = at < strip.t[-1]
-        order = at[done].argsort(stable=True)
-        later = ~done
-        self._changes = [
-            (at[later & (operator == k)], int(k), unit[later & (operator == k)]) for k in operator[later].unique()
-        ]
-        return Block(strip.t, starts, ends, at[done][order], operator[done][order], unit[done][order])
+        changes = [torch.cat(parts) for parts in zip(*self._changes, strict=True)]
+        done = changes[0] < strip.t[-1]
+        self._changes = [tuple(item[~done] for item in changes)]
+        # Stable, so that what changes at one place stays in the order in which the operators run.
+        order = changes[0][done].argsort(stable=True)
+        at, operator, unit = (item[done][order] for item in changes)
+        return Block(strip.t, strip.side(number, -1), strip.side(number, 1), at, operator, unit)

@@ -17,7 +17,7 @@ from torch import Tensor
 from maxaffine._capture import SplineNetwork
 from maxaffine._drawing import axes_for
 from maxaffine._graph import as_rows
-from maxaffine._partition.lines.line import line
+from maxaffine._partition.lines.partition import line
 from maxaffine._progress import progress_bar
 from maxaffine.errors import BadInput
 

@@ -12,7 +12,7 @@ from maxaffine._capture import SplineNetwork
 from maxaffine._drawing import axes_for
 from maxaffine._graph import as_rows
 from maxaffine._network import Task
-from maxaffine._partition.lines.line import line
+from maxaffine._partition.lines.partition import line
 from maxaffine._progress import progress_bar
 from maxaffine.errors import BadInput
 

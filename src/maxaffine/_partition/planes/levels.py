@@ -18,7 +18,7 @@ from torch import Tensor
 
 from maxaffine._graph import Boundaries, Comparisons, Contest, Dependence, Graph, Order, Step
 from maxaffine._network import difference, without_infinities
-from maxaffine._partition.refusal import known_boundaries
+from maxaffine._partition.inputs import known_boundaries
 from maxaffine.errors import NotPiecewiseAffine, PartitionError
 
 Rows = dict[int, Tensor]  # values by number, (V, K): a row per point, the units of one sample flattened

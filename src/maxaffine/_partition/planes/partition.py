@@ -27,7 +27,7 @@ from maxaffine._drawing import Kind, axes_for, kind_of, short
 from maxaffine._graph import Graph, as_rows
 from maxaffine._maps import AffineMap
 from maxaffine._network import Task, difference, relative_error, require_classes, rerun, size, terms, without_infinities
-from maxaffine._partition.lines.line import MEMORY, TOLERANCE
+from maxaffine._partition.lines.partition import MEMORY, TOLERANCE
 from maxaffine._partition.lines.segment import Segment
 from maxaffine._partition.lines.walk import Walk
 from maxaffine._partition.planes.boundary import DECISION, LEVEL, Segments, winners

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from maxaffine._graph import BatchAxis, Comparisons, Order, Step
-from maxaffine._partition.refusal import known_boundaries, refusal
-from maxaffine.errors import NotPiecewiseAffine
+from maxaffine._partition.inputs import known_boundaries, refusal
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ def margins(step: Step, inputs: Sequence[Any], units: Tensor, axis: BatchAxis) -
         return
     if axis != BatchAxis():
         reason = "it keeps its samples in another axis than the first"
-        raise NotPiecewiseAffine(*refusal(step, reason, "capture with the batch first"))
+        raise refusal(step, reason, "capture with the batch first")
     scores = boundaries.scores(inputs[0].double())
     lines = scores.reshape(len(scores), -1, scores.shape[-1])
     if boundaries.order is Order.LARGEST:
@@ -49,7 +48,7 @@ def margins(step: Step, inputs: Sequence[Any], units: Tensor, axis: BatchAxis) -
     else:
         reason = "the inputs that share a code are not a convex set: which entries lie below the chosen one may vary"
         cure = "use partition.line, or sort the entries and pick one by its place"
-        raise NotPiecewiseAffine(*refusal(step, reason, cure))
+        raise refusal(step, reason, cure)
 
 
 def _pair_margins(boundaries: Comparisons, inputs: Sequence[Any], units: Tensor, axis: BatchAxis) -> Iterator[Margins]:
