@@ -14,7 +14,8 @@ from torch import nn
 
 import maxaffine as ma
 from maxaffine._partition import PlanePartition, PlaneTiles
-from maxaffine._partition.planes import blocks, folder
+from maxaffine._partition.planes import blocks
+from maxaffine._partition.planes import tiles as folder
 from tests.partition.planes import mlp
 
 SMALL = 2**16

@@ -11,8 +11,7 @@ from maxaffine._partition.planes.contours import Contours as Contours
 from maxaffine._partition.planes.frame import Frame
 from maxaffine._partition.planes.partition import COLORINGS as COLORINGS
 from maxaffine._partition.planes.partition import PlanePartition
-from maxaffine._partition.planes.plane import plane
-from maxaffine._partition.planes.stream import stream_plane
+from maxaffine._partition.planes.plane import plane, stream_plane
 from maxaffine._partition.planes.tiles import PlaneTiles
 from maxaffine._partition.planes.verify import PlaneReport
 from maxaffine._partition.space.enumeration import Regions, regions

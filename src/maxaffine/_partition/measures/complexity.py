@@ -6,7 +6,6 @@ are evidence that costs a forward pass, and lines through it are evidence that m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -31,21 +30,13 @@ DIRECTIONS = 25
 
 @dataclass(frozen=True, eq=False)
 class LocalComplexity:
-    """Units whose boundary was found near each sample; from :func:`local_complexity` or :func:`plane_complexity`.
+    """Units whose boundary was found near each sample; from :func:`local_complexity` or :func:`plane_complexity`."""
 
-    Attributes:
-        per_operator: (samples,) units of every operator, by name.
-        units: Units of every operator, by name.
-        radius: Neighborhood radius.
-        method: How they were searched.
-        regions: (samples,) cells that meet each neighborhood, on planes; None elsewhere.
-    """
-
-    per_operator: dict[str, Tensor]
-    units: dict[str, int]
-    radius: float
-    method: str
-    regions: Tensor | None = None
+    per_operator: dict[str, Tensor]  # (samples,) units of every operator, by name
+    units: dict[str, int]  # how many every operator has, by name
+    radius: float  # of the neighborhoods
+    method: str  # how they were searched
+    regions: Tensor | None = None  # (samples,) cells that meet each neighborhood, on planes; None elsewhere
 
     @property
     def total(self) -> Tensor:
@@ -58,17 +49,7 @@ class LocalComplexity:
         return float(self.total.double().mean())
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the mean number of units of every operator, with the range over the samples.
-
-        Args:
-            ax: Where to draw; axes of a new figure by default.
-
-        Returns:
-            The axes.
-
-        Raises:
-            MaxAffineError: When matplotlib is absent.
-        """
+        """Draw the mean number of units of every operator, with the range over the samples, on axes or new ones."""
         ax = axes_for(ax, 6.0, 3.6, sheet=False)
         counts = torch.stack(list(self.per_operator.values())).double().cpu()
         mean = counts.mean(1)
@@ -167,20 +148,15 @@ def _by_vertices(net: SplineNetwork, sample: Tensor, steps: Tensor) -> dict[str,
     """Units of every operator whose codes are not the same at all vertices."""
     first: dict[str, Tensor] = {}
     changed: dict[str, Tensor] = {}
-    for part in _vertices(sample, steps):
-        codes = net.codes(part.to(sample.dtype).movedim(0, net.inputs.batch_dims[0]).contiguous())
+    for part in steps.split(max(1, VERTEX_BYTES // (16 * sample.numel()))):
+        vertices = torch.cat([sample + part, sample - part])
+        codes = net.codes(vertices.to(sample.dtype).movedim(0, net.inputs.batch_dims[0]).contiguous())
         for name, packed in codes.items():
             rows = as_rows(packed.unpack())
+            # Codes are all the same where each is the same as the first.
             differs = (rows != first.setdefault(name, rows[:1])).any(0)
             changed[name] = changed[name] | differs if name in changed else differs
     return {name: int(units.sum()) for name, units in changed.items()}
-
-
-def _vertices(sample: Tensor, steps: Tensor) -> Iterator[Tensor]:
-    """The vertices, as many at once as fit in memory."""
-    size = max(1, VERTEX_BYTES // (16 * sample.numel()))
-    for part in steps.split(size):
-        yield torch.cat([sample + part, sample - part])
 
 
 def _by_lines(net: SplineNetwork, sample: Tensor, steps: Tensor) -> dict[str, int]:

@@ -22,17 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class CrossedRegions:
-    """What lies between pairs of samples; made by :func:`crossed_regions`.
+    """What lies between pairs of samples; made by :func:`crossed_regions`."""
 
-    Attributes:
-        breakpoints: (pairs,) boundaries crossed on the way: one fewer than regions.
-        decisions: (pairs,) changes of the class; none where they were not counted.
-        lengths: (pairs,) distance of each pair.
-    """
-
-    breakpoints: Tensor
-    decisions: Tensor
-    lengths: Tensor
+    breakpoints: Tensor  # (pairs,) boundaries crossed on the way: one fewer than regions
+    decisions: Tensor  # (pairs,) changes of the class; none where they were not counted
+    lengths: Tensor  # (pairs,) distance of each pair
 
     @property
     def density(self) -> Tensor:
@@ -43,17 +37,7 @@ class CrossedRegions:
         return len(self.breakpoints)
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw how many boundaries lie between two samples over how far apart they are, a point per pair.
-
-        Args:
-            ax: Where to draw; axes of a new figure by default.
-
-        Returns:
-            The axes.
-
-        Raises:
-            MaxAffineError: When matplotlib is absent.
-        """
+        """Draw how many boundaries lie between two samples over how far apart they are, on axes or new ones."""
         ax = axes_for(ax, 6.0, 3.6, sheet=False)
         ax.scatter(self.lengths.cpu(), self.breakpoints.cpu(), s=12, color="#0072B2")
         ax.set_xlabel("distance of the pair")
@@ -105,10 +89,9 @@ def crossed_regions(
     lengths = as_rows(front[1] - front[0]).norm(dim=1)
     if not (lengths > 0).all():
         raise BadInput(f"x1: sample {int((lengths <= 0).int().argmax())} equals that of x0; a segment has two ends")
-    lines = [
-        line(net, a.unsqueeze(0).movedim(0, dim), b.unsqueeze(0).movedim(0, dim), progress=False)
-        for a, b in progress_bar(progress, "lines", iterable=zip(*front, strict=True), total=len(lengths), unit="line")
-    ]
+    pairs = zip(*(item.unsqueeze(1).movedim(1, dim + 1) for item in front), strict=True)
+    bar = progress_bar(progress, "lines", iterable=pairs, total=len(lengths), unit="line")
+    lines = [line(net, start, end, progress=False) for start, end in bar]
     counted = net.task() is Task.CLASSES if decisions is None else decisions
     changes = torch.tensor([len(found.decisions()) for found in lines] if counted else [])
     return CrossedRegions(torch.tensor([found.pieces - 1 for found in lines]), changes, lengths)

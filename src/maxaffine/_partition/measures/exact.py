@@ -6,6 +6,7 @@ changes within it where their codes are not all the same.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -56,24 +57,25 @@ def plane_complexity(found: PlanePartition, t: Any, radius: float, *, shape: str
         raise BadInput(f"shape: expected one of {SHAPES}, got {shape!r}")
     if not found.complete:
         raise BadInput("found: the partition was interrupted; finish it first")
-    operators = [record for step in found.graph.steps for record in step.records if record.name in found.operators]
-    counts: dict[str, list[int]] = {record.name: [] for record in operators}
+    records = [record for step in found.graph.steps for record in step.records if record.name in found.operators]
+    units = {record.name: prod(record.units) for record in records}
+    counts: dict[str, list[int]] = {name: [] for name in units}
     cells = []
     for center in centers.numpy():
         _check_inside(found, center, radius, shape)
         meeting = meeting_cells(found, center, radius, shape)
         cells.append(len(meeting))
         codes = found.codes(meeting)
-        for record in operators:
-            rows = as_rows(codes[record.name].unpack())
-            counts[record.name].append(int((rows != rows[:1]).any(0).sum()))
+        for name in units:
+            rows = as_rows(codes[name].unpack())
+            counts[name].append(int((rows != rows[:1]).any(0).sum()))
     tensors = {name: torch.tensor(numbers) for name, numbers in counts.items()}
-    units = {record.name: int(np.prod(record.units)) for record in operators}
     return LocalComplexity(tensors, units, radius, f"plane, {shape}", torch.tensor(cells))
 
 
 def meeting_cells(found: PlanePartition, center: np.ndarray, radius: float, shape: str) -> np.ndarray:
     """Numbers of the cells with interior points in common with a neighborhood of a point (2,)."""
+    # Most cells are far away, which their bounding boxes show.
     cells = found.cells
     start = cells.points[cells.corners] - center
     first = cells.starts[:-1]
@@ -105,6 +107,8 @@ def _segment_distance(a: np.ndarray, b: np.ndarray, shape: str) -> np.ndarray:
 
 
 def _check_inside(found: PlanePartition, center: np.ndarray, radius: float, shape: str) -> None:
+    """Refuse a neighborhood that leaves the polygon."""
+    # It reaches as far towards a side as the radius says in the direction at right angles to it, in its own norm.
     cells = found.cells
     rim = np.flatnonzero(cells.operator[cells.sides] == OUTSIDE)
     a = cells.points[cells.corners[rim]] - center

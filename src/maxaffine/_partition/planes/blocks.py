@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -34,14 +33,9 @@ BAR = "{desc}: {percentage:3.0f}% of the area |{bar}| [{elapsed}<{remaining}{pos
 Watch = Callable[[float, int], object]
 
 
-class Turn(NamedTuple):
-    """One level on the way from the polygon to a block."""
-
-    part: int  # which of the blocks after it the way goes on with
-    vertices: int  # vertices after its division, by which a later run knows whether it does the same
-
-
-Path = tuple[Turn, ...]
+# The way from the polygon to a block. For each level, which of the blocks after it the way goes on with, and how many
+# vertices its division left, by which a later run knows whether it does the same.
+Path = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,37 +167,34 @@ class Builder:
     def _split(self, block: Block, division: Division, rows: Rows) -> list[Block]:
         """One block, or several of neighboring cells that fit in memory."""
         level, cells = block.level + 1, division.cells
-        turn = Turn(0, len(cells.points))
         here, there = (self.task.levels[n].bytes_per_point() for n in (level - 1, level))
         most = max(16, self.task.memory / (here + there + OVERHEAD))
         # After the last operator nothing is computed at the vertices, unless the outputs are kept.
         final = self.task.levels[level].step is None and not self.task.keep_values
         parts = 1 if final else min(ceil(len(cells.points) / most), len(cells.starts) - 1)
         if parts <= 1:
-            return [Block(level, cells, block.borders, (*block.path, turn), rows, division.growth)]
+            path = (*block.path, (0, len(cells.points)))
+            return [Block(level, cells, block.borders, path, rows, division.growth)]
         labels = neighborhoods(cells.centers, parts)
         spokes = cells.operator == SPOKE
         if spokes.any():  # cells that will be one again stay in one block
             labels = np.unique(labels[groups(cells.edge_cells[spokes], len(labels))], return_inverse=True)[1]
-        cells, borders = _add_borders(cells, block.borders, labels)
+        # Edges between cells with different labels become borders, on which both parts will remember them.
+        left, right = cells.edge_cells.T
+        between = np.flatnonzero((left >= 0) & (right >= 0) & (labels[left] != labels[right]))
+        chain = cells.chain.copy()
+        chain[between] = len(block.borders) + np.arange(len(between))
+        borders = np.concatenate([block.borders, cells.points[cells.ends[between]]])
+        cells = replace(cells, chain=chain)
         blocks = []
         for label in range(labels.max() + 1):
             part, vertices, _ = cells.cells(np.flatnonzero(labels == label))
             # Borders are numbered anew, those of the part alone.
             kept = np.unique(part.chain[part.chain >= 0])
             part = replace(part, chain=np.where(part.chain >= 0, np.searchsorted(kept, part.chain), -1))
-            path = (*block.path, turn._replace(part=label))
+            path = (*block.path, (label, len(cells.points)))
             blocks.append(Block(level, part, borders[kept], path, rows, division.growth, vertices))
         return blocks
-
-
-def _add_borders(cells: Complex, borders: np.ndarray, labels: np.ndarray) -> tuple[Complex, np.ndarray]:
-    """The cells and their borders with the edges on which parts with different labels will border."""
-    left, right = cells.edge_cells.T
-    between = np.flatnonzero((left >= 0) & (right >= 0) & (labels[left] != labels[right]))
-    chain = cells.chain.copy()
-    chain[between] = len(borders) + np.arange(len(between))
-    return replace(cells, chain=chain), np.concatenate([borders, cells.points[cells.ends[between]]])
 
 
 def neighborhoods(points: np.ndarray, parts: int) -> np.ndarray:

@@ -1,18 +1,27 @@
-"""Every region of a network on a plane, exactly.
+"""Every region of a network on a plane, exactly: kept in memory, or written to disk tile by tile.
 
-The call that keeps everything in memory: finished blocks are collected, and joined along their borders at the end.
+The division is the same; what differs is where a finished block goes. In memory blocks are collected, and joined along
+their borders at the end. On disk a block becomes a file at once, so that a plane of any number of regions needs the
+memory of one. The folder is also the record of what is done: the same call goes on after its last tile, since the line
+about a tile says on which way it was reached.
 """
 
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from maxaffine._capture import SplineNetwork
 from maxaffine._partition.planes.blocks import Leaf, Watch, divide_plane
+from maxaffine._partition.planes.checks import AREA, check_geometry
 from maxaffine._partition.planes.glue import glue
 from maxaffine._partition.planes.partition import PlanePartition
 from maxaffine._partition.planes.task import MEMORY, TOLERANCE, new_task
+from maxaffine._partition.planes.tiles import COMPLETE, TILES, PlaneTiles, add_line, prepare, read_lines, write_tile
+from maxaffine.errors import PartitionError
 
 
 def plane(
@@ -79,19 +88,7 @@ def plane(
     Sotoudeh and Thakur, "Computing Linear Restrictions of Neural Networks" (NeurIPS 2019); subdivision by the signs at
     vertices, Berzins, "Polyhedral Complex Extraction from ReLU Networks using Edge Subdivision" (ICML 2023).
     """
-    task = new_task(
-        net,
-        anchors,
-        origin=origin,
-        basis=basis,
-        points=points,
-        extent=extent,
-        until=until,
-        output=output,
-        tolerance=tolerance,
-        memory=memory,
-        keep_values=keep_values,
-    )
+    task = new_task(net, anchors, origin, basis, points, extent, until, output, tolerance, memory, keep_values)
     leaves: list[Leaf] = []
     rest = divide_plane(task, leaves.append, progress)
     if leaves and rest and rest[-1].path == leaves[-1].path:
@@ -102,3 +99,75 @@ def plane(
     found = PlanePartition(task.frame, task.operators, cells, level, task.tolerance, task.number, values, task.dtype)
     found.check_geometry(task.corners)
     return found
+
+
+def stream_plane(
+    net: SplineNetwork,
+    folder: str | PathLike[str],
+    anchors: Any = None,
+    *,
+    progress: bool | Watch | None = None,
+    **options: Any,
+) -> PlaneTiles:
+    """Divide a polygon as :func:`plane` does, writing every finished block of cells to a folder as a tile.
+
+    Memory stays bounded whatever the number of regions: one block is worked on, and others wait. A tile holds whole
+    cells, so that nothing is cut at its borders; every tile's geometry is checked before it is written, and the total
+    area after the last one. Ctrl-C or a crash leaves a readable folder, and the same call goes on after its last tile,
+    once it has divided again what led to it.
+
+    Args:
+        net: The network.
+        folder: Where the tiles go: a new or empty folder, or that of an earlier run with the same arguments.
+        anchors: As of :func:`plane`.
+        progress: See there.
+        options: All other arguments of :func:`plane`; ``memory`` is about what a tile takes.
+
+    Returns:
+        The tiles, read from disk when they are asked for. After Ctrl-C they are not ``complete``, with a warning.
+
+    Raises:
+        BadInput: As :func:`plane`, and for a folder that holds something else.
+        NotPiecewiseAffine: As :func:`plane`.
+        PartitionError: As :func:`plane`.
+        DataError: When a file cannot be written, or is damaged.
+
+    Example:
+        >>> import tempfile, torch
+        >>> import maxaffine as ma
+        >>> net = ma.capture(torch.nn.ReLU(), torch.zeros(1, 2))
+        >>> plane = {"origin": torch.zeros(1, 2), "basis": torch.eye(2)}
+        >>> tiles = ma.partition.stream_plane(net, tempfile.mkdtemp(), **plane)
+        >>> tiles.regions, len(tiles), tiles[0].areas.tolist()
+        (4, 1, [1.0, 1.0, 1.0, 1.0])
+
+    Source: see :func:`plane`.
+    """
+    path = Path(folder).expanduser()
+    task = new_task(net, anchors, **options)
+    prepare(path, task, net.fingerprint)
+    entries, complete, whole = read_lines(path)
+    if complete:
+        return PlaneTiles.open(net, path)
+    with (path / TILES).open("ab") as lines:
+        lines.truncate(whole)
+    count = len(entries)
+
+    def write(leaf: Leaf) -> None:
+        nonlocal count
+        check_geometry(leaf.cells, task.tolerance)
+        write_tile(path, count, leaf)
+        count += 1
+
+    area = float(sum(entry.area for entry in entries))
+    after = tuple((part, vertices) for part, vertices in entries[-1].path) if entries else None
+    rest = divide_plane(task, write, progress, after, area)
+    found = PlaneTiles.open(net, path)
+    if rest:
+        warnings.warn(f"interrupted: the same call goes on after the {count} tiles in {path}", stacklevel=2)
+        return found
+    # The last line says that nothing is missing: the areas have to add up first.
+    if abs(found.area - found.polygon_area) > AREA * found.polygon_area:
+        raise PartitionError(f"the tiles have area {found.area}, the polygon {found.polygon_area}")
+    add_line(path, COMPLETE)
+    return replace(found, complete=True)

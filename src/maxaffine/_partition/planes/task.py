@@ -86,7 +86,6 @@ class Task:
 def new_task(
     net: SplineNetwork,
     anchors: Any,
-    *,
     origin: Any = None,
     basis: Any = None,
     points: Any = None,
@@ -104,7 +103,9 @@ def new_task(
         raise BadInput(f"tolerance: expected a number between 0 and 1e-3, got {tolerance}")
     if memory < 2**16:
         raise BadInput(f"memory: expected at least {2**16} bytes, got {memory}")
-    number = _target(frame.net, until, output)
+    number = frame.net.target(until, output)
+    if frame.net.graph.values[number].dependence is not Dependence.AFFINE:
+        raise BadInput("output: it is piecewise constant (a comparison or an index); name an affine one with until=")
     graph = frame.net.graph.part([number])
     if keep_values is None:
         keep_values = prod(graph.values[number].units) <= KEPT_OUTPUTS
@@ -133,11 +134,3 @@ def _frame(net: SplineNetwork, anchors: Any, origin: Any, basis: Any, points: An
         t = np.concatenate([t, inside(frame, further).numpy()])
         inputs = [torch.cat(pair, dim) for *pair, dim in zip(inputs, further, net.inputs.batch_dims, strict=True)]
     return frame, Known.of(t, tuple(inputs), axes=anchors is None)
-
-
-def _target(net: SplineNetwork, until: str | None, output: int | None) -> int:
-    """The number of the value that is followed."""
-    number = net.target(until, output)
-    if net.graph.values[number].dependence is not Dependence.AFFINE:
-        raise BadInput("output: it is piecewise constant (a comparison or an index); name an affine one with until=")
-    return number

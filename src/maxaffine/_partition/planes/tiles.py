@@ -2,13 +2,18 @@
 
 A tile is a partition of its own part of the polygon, so that whatever can be asked of one in memory can be asked of a
 tile. What holds for all of them together is read off the lines about them, or from one tile after the other.
+
+``plane.json`` and ``plane.safetensors`` say what is partitioned. Every line of ``tiles.jsonl`` names a finished tile,
+a safetensors file with a CRC-32; the line is written after the file, so that what is listed is whole. A last line
+says that nothing is missing. A line that a crash cut short is left out by readers, and written anew by the next run.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -16,19 +21,126 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
+from safetensors.numpy import load, save
 from safetensors.torch import load_file
+from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from maxaffine._capture import SplineNetwork
+from maxaffine._files import checksum, replacing
 from maxaffine._partition.planes.blocks import Leaf
 from maxaffine._partition.planes.checks import AREA, border_lengths, check_borders
-from maxaffine._partition.planes.complex import Complex
-from maxaffine._partition.planes.folder import FORMAT, HEAD, TENSORS, VERSION, Entry, read_lines, read_tile
+from maxaffine._partition.planes.complex import Complex, starts_of
 from maxaffine._partition.planes.frame import Frame
 from maxaffine._partition.planes.glue import glue
 from maxaffine._partition.planes.partition import PlanePartition
+from maxaffine._partition.planes.task import Task
 from maxaffine._partition.planes.verify import PlaneReport, random_points
 from maxaffine.errors import BadInput, DataError, PartitionError
+
+FORMAT, VERSION = "maxaffine.plane", 2
+HEAD, TENSORS, TILES = "plane.json", "plane.safetensors", "tiles.jsonl"
+COMPLETE = {"complete": True}
+NARROW = ("ends", "operator", "unit", "chain", "corners", "sides")  # kept as 32-bit integers
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file completely or not at all."""
+    try:
+        with replacing(path) as new:
+            new.write_bytes(content)
+    except OSError as error:
+        raise DataError(f"{path} could not be written: {error}; check folder, permissions and free space") from error
+
+
+def prepare(path: Path, task: Task, fingerprint: str) -> None:
+    """Write what is partitioned, or compare it with what the folder holds."""
+    head = {
+        "format": FORMAT,
+        "version": VERSION,
+        "fingerprint": fingerprint,
+        "number": task.number,
+        "operators": list(task.operators),
+        "dtype": str(task.dtype).removeprefix("torch."),
+        "tolerance": task.tolerance,
+        "memory": task.memory,
+        "keep_values": task.keep_values,
+        "corners": task.corners.tolist(),
+        "inputs": len(task.frame.origin),
+    }
+    frame = task.frame
+    tensors = {f"origin_{n}": item.contiguous() for n, item in enumerate(frame.origin)}
+    tensors |= {f"basis_{n}": item.contiguous() for n, item in enumerate(frame.basis)}
+    if frame.anchors is not None:
+        tensors["anchors"] = frame.anchors
+    if task.further:  # they do not move the plane, but its division starts from them
+        tensors["points"] = torch.from_numpy(task.known.t)
+    content = save_tensors(tensors)
+    if (path / HEAD).exists():
+        known = json.loads((path / HEAD).read_text(encoding="utf-8"))
+        differing = [name for name, value in head.items() if known.get(name) != value]
+        differing += ["plane"] if (path / TENSORS).read_bytes() != content else []
+        if differing:
+            cure = "give the same arguments to go on with it, or another folder"
+            raise BadInput(f"folder: {path} holds tiles of another partition ({', '.join(differing)} differ); {cure}")
+        return
+    # A run that ended before it wrote its head may have left the tensors, whole or not.
+    ours = (TENSORS, f".{TENSORS}", f".{HEAD}")
+    if path.exists() and not (path.is_dir() and all(item.name.startswith(ours) for item in path.iterdir())):
+        raise BadInput(f"folder: {path} is not an empty folder; give a new one")
+    path.mkdir(parents=True, exist_ok=True)
+    write_file(path / TENSORS, content)
+    write_file(path / HEAD, (json.dumps(head, indent=1) + "\n").encode())
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line about a tile."""
+
+    file: str  # name of its file
+    regions: int  # its cells
+    area: float  # area of all of them
+    box: list[float]  # their left, right, bottom and top
+    crc32: int  # CRC-32 of the file's bytes
+    path: list[list[int]]  # how it was made, see :data:`maxaffine._partition.planes.blocks.Path`
+
+
+def write_tile(folder: Path, number: int, leaf: Leaf) -> Entry:
+    """Write a tile and the line about it."""
+    cells = leaf.cells
+    arrays = {name: getattr(cells, name).astype(np.int32) for name in NARROW}
+    arrays |= {"points": cells.points, "counts": cells.counts.astype(np.int32), "borders": leaf.borders}
+    if leaf.values is not None:
+        arrays["values"] = leaf.values
+    content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    file = f"tile-{number:06}.safetensors"
+    write_file(folder / file, content)
+    box = np.stack([cells.points.min(0), cells.points.max(0)], 1).ravel().tolist()
+    path = [list(turn) for turn in leaf.path]
+    entry = Entry(file, len(cells.counts), float(cells.areas.sum()), box, checksum(content), path)
+    add_line(folder, asdict(entry))
+    return entry
+
+
+def add_line(folder: Path, line: dict[str, Any]) -> None:
+    """Add a line to the list of tiles."""
+    with (folder / TILES).open("ab") as file:
+        file.write(json.dumps(line).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_lines(folder: Path) -> tuple[list[Entry], bool, int]:
+    """The tiles, whether they are all, and how many bytes of the list are whole."""
+    path = folder / TILES
+    content = path.read_bytes() if path.exists() else b""
+    whole = content.rfind(b"\n") + 1
+    try:
+        lines = [json.loads(line) for line in content[:whole].splitlines()]
+        complete = bool(lines) and lines[-1] == COMPLETE
+        return [Entry(**line) for line in (lines[:-1] if complete else lines)], complete, whole
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path} is damaged: {error}; delete the folder and partition again") from error
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -114,14 +226,7 @@ class PlaneTiles:
         return float(Complex.polygon(self.corners).areas[0])
 
     def locate(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """The tile and the cell of each point.
-
-        Args:
-            t: (N, 2) coordinates.
-
-        Returns:
-            (N,) numbers of tiles and (N,) cells within them, -1 where there is no tile.
-        """
+        """The tile of each point (N, 2) and its cell within it, (N,) numbers each; -1 where there is no tile."""
         return self._deep(torch.as_tensor(t, dtype=torch.float64))[:2]
 
     def _deep(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -130,9 +235,8 @@ class PlaneTiles:
         best = torch.full((len(t),), -np.inf, dtype=torch.float64)
         # A point on a border lies in a tile on either side: in the one in which it lies deeper.
         for number, entry in enumerate(self.entries):
-            left, right, bottom, top = entry.box
-            inside = (t[:, 0] >= left) & (t[:, 0] <= right) & (t[:, 1] >= bottom) & (t[:, 1] <= top)
-            rows = torch.nonzero(inside).flatten()
+            low, high = torch.tensor(entry.box, dtype=torch.float64).view(2, 2).T
+            rows = torch.nonzero(((t >= low) & (t <= high)).all(1)).flatten()
             if len(rows):
                 found, depth = self[number].locate_deep(t[rows])
                 better = (found >= 0) & (depth > best[rows])
@@ -167,9 +271,8 @@ class PlaneTiles:
             sum(getattr(part, name) for part in parts)
             for name in ("regions", "thin", "repeated", "edgy", "missed", "misplaced")
         )
-        errors = [part.error for part in parts if part.error is not None]
+        error = max((part.error for part in parts if part.error is not None), default=None)
         exact = not lost and all(part.exact for part in parts)
-        error = max(errors) if errors else None
         report = PlaneReport(regions, thin, repeated, samples, edgy, missed + lost, misplaced, error, exact)
         if raises and lost:
             raise PartitionError(f"{lost} points of the polygon lie in no tile", tuple(t[tile < 0][0].tolist()))
@@ -209,7 +312,19 @@ class PlaneTiles:
         return found
 
     def _leaf(self, entry: Entry) -> Leaf:
-        return read_tile(self.folder, entry, len(self.operators))
+        """A tile as it was written."""
+        path = self.folder / entry.file
+        try:
+            content = path.read_bytes()
+            if checksum(content) != entry.crc32:
+                raise DataError(f"{path} is damaged: its checksum is not the one in {TILES}; partition again")
+            arrays = load(content)
+            wide = {name: arrays[name].astype(np.int64) for name in NARROW}
+            cells = Complex(points=arrays["points"], starts=starts_of(arrays["counts"]), **wide)
+        except (OSError, SafetensorError, KeyError) as error:
+            raise DataError(f"{path} could not be read: {error!r}; partition again") from error
+        turns = tuple((part, vertices) for part, vertices in entry.path)
+        return Leaf(cells, arrays["borders"], turns, arrays.get("values"), len(self.operators))
 
     def _partition(self, leaves: list[Leaf]) -> PlanePartition:
         """Tiles as one partition."""

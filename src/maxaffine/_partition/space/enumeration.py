@@ -6,10 +6,10 @@ that might occur. That none was missed shows in the end: the volumes must add up
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from maxaffine._codes import Codes
 from maxaffine._drawing import CLASSES, axes_for
 from maxaffine._maps import AffineMap
 from maxaffine._partition.inputs import require_network
-from maxaffine._partition.space.halfspaces import Halfspaces, Space, box, input_space, sides
+from maxaffine._partition.space.halfspaces import Halfspaces, Space, box, sides
 from maxaffine._partition.space.polytope import SAME, corners, ring, volume
 from maxaffine._partition.space.region import LIMIT, STEPS
 from maxaffine._progress import progress_bar
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DIMENSIONS = 5
+CURE = "boundaries may nearly coincide; shift the box a little"
 VOLUME = 1e-6  # how much of the box's volume may be missing before the list counts as incomplete
 
 
@@ -55,18 +56,10 @@ class Regions:
     space: Space = field(repr=False)
 
     def __len__(self) -> int:
-        """Return the number of regions."""
         return len(self.points)
 
     def affine_map(self, **options: Any) -> AffineMap:
-        """The affine map of every region.
-
-        Args:
-            options: As of :meth:`maxaffine.SplineNetwork.affine_map`.
-
-        Returns:
-            The maps, a batch of one per region; lazy.
-        """
+        """The affine map of every region, lazy; options as of :meth:`maxaffine.SplineNetwork.affine_map`."""
         return self.space.net.affine_map(self.space.batch(self.points.numpy()), **(self.space.options | options))
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -131,14 +124,20 @@ def regions(
         >>> len(ma.partition.regions(net, (-1, 1)))
         8
     """
-    like = _middle(net, bounds)
-    space = input_space(net, like, until, output, LIMIT)
+    require_network(net)
+    if not all(dtype.is_floating_point for dtype in net.inputs.dtypes):
+        raise BadInput("net: one of its inputs is not floating point; use partition.region around single inputs")
+    units, dims = net.inputs.units, net.inputs.batch_dims
+    low, high = sides(bounds, sum(map(prod, units)))
+    # One input in the middle of the box says how the network takes its inputs.
+    parts = torch.as_tensor((low + high) / 2).split([prod(shape) for shape in units])
+    like = (part.reshape(shape).unsqueeze(dim) for part, shape, dim in zip(parts, units, dims, strict=True))
+    space = Space(net, tuple(like), until, output, LIMIT)
     if space.features > DIMENSIONS:
         raise BadInput(
             f"net: it takes {space.features} numbers, and regions can be listed in up to {DIMENSIONS} dimensions; use"
             " partition.line or partition.plane, or partition.region around single inputs"
         )
-    low, high = sides(bounds, space.features)
     search = _Search(space, low, high)
     with progress_bar(progress, "regions", unit="region") as bar:
         for _ in search.run():
@@ -150,24 +149,6 @@ def regions(
     return search.result()
 
 
-def _middle(net: SplineNetwork, bounds: Any) -> tuple[Tensor, ...]:
-    """One input in the middle of the box, whatever the network's inputs are."""
-    require_network(net)
-    shapes = [list(units) for units in net.inputs.units]
-    for shape, dim in zip(shapes, net.inputs.batch_dims, strict=True):
-        shape.insert(dim, 1)
-    if not all(dtype.is_floating_point for dtype in net.inputs.dtypes):
-        raise BadInput("net: one of its inputs is not floating point; use partition.region around single inputs")
-    features = sum(math.prod(shape) for shape in shapes)
-    low, high = sides(bounds, features)
-    flat = torch.as_tensor((low + high) / 2)
-    parts = flat.split([math.prod(shape) for shape in shapes])
-    return tuple(part.reshape(shape) for part, shape in zip(parts, shapes, strict=True))
-
-
-CURE = "boundaries may nearly coincide; shift the box a little"
-
-
 class _Search:
     """A breadth-first walk over the regions."""
 
@@ -175,6 +156,7 @@ class _Search:
         self.space = space
         self.low, self.high = low, high
         self.box = box(low, high)
+        # Regions are numbered as they are first seen, which is the order in which they are visited.
         self.known: dict[bytes, int] = {}
         self.points: list[np.ndarray] = []
         self.volumes: list[float] = []
@@ -188,7 +170,12 @@ class _Search:
         while queue:
             point = queue.popleft()
             number = len(self.points)
-            found, places, on = self._polytope(point)
+            found = self.space.halfspaces(point).joined(self.box)
+            slack = found.slack(point)
+            if slack.min() <= 0:
+                raise PartitionError("a point lies on a boundary of its own region", tuple(point.tolist()), cure=CURE)
+            places, on = corners(found.normals, slack)
+            places = places + point
             self.points.append(places.mean(0))
             self.volumes.append(volume(places, on))
             self.corners.append(torch.as_tensor(places))
@@ -231,19 +218,11 @@ class _Search:
                 return point
         return point
 
-    def _polytope(self, point: np.ndarray) -> tuple[Halfspaces, np.ndarray, list[np.ndarray]]:
-        """The halfspaces of a point's region within the box, its corners, and which of them each halfspace has."""
-        found = self.space.halfspaces(point).joined(self.box)
-        slack = found.slack(point)
-        if slack.min() <= 0:
-            raise PartitionError("a point lies on a boundary of its own region", tuple(point.tolist()), cure=CURE)
-        places, on = corners(found.normals, slack)
-        return found, places + point, on
-
     def _facets(self, found: Halfspaces, places: np.ndarray, on: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """A place on every facet but those of the box, and the facets' normals; equal halfspaces count once."""
         facets: dict[bytes, int] = {}
         for number, corners_of in enumerate(on):
+            # A halfspace that touches the region in a corner or an edge alone has too few corners for a facet.
             if len(corners_of) >= places.shape[1]:
                 facets.setdefault(corners_of.tobytes(), number)
         kept = list(facets.values())
@@ -254,6 +233,7 @@ class _Search:
 
     def _across(self, point: np.ndarray, rows: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A place just beyond every facet and its codes, at the longest step that changes as little as the shortest."""
+        # Too long a step may leave the neighbor, too short a one may drown in rounding.
         width = float((self.high - self.low).min())
         beyond = rows + np.array(STEPS)[:, None, None] * width * 1e-2 * normals
         flat = beyond.reshape(-1, rows.shape[1])

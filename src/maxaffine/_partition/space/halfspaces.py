@@ -1,12 +1,15 @@
 """The region of an input as halfspaces of the input space, one for every piece that a unit could change to.
 
 On its region a network is affine, and so is everything that its operators compare. Whatever says which piece a unit is
-on is an affine function of the input that must keep its sign: a halfspace. All of them come from one linearization at
-the input, pushed along every axis; their number is that of all units, whatever the number of regions.
+on is an affine function of the input, a margin, that must keep its sign: a halfspace. A unit that compares has one
+margin per comparison; one that selects has one for each entry that it did not select, which its winner must stay ahead
+of; one that sorts needs few: each entry ahead of the next, and the last ahead of the rest. All of them come from one
+linearization at the input, pushed along every axis; their number is that of all units, whatever the number of regions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -16,9 +19,9 @@ import torch
 from torch import Tensor
 
 from maxaffine._capture import SplineNetwork
-from maxaffine._graph import Dependence, Graph, Linearization, Step, as_rows
+from maxaffine._graph import BatchAxis, Comparisons, Dependence, Linearization, Order, Step, as_rows
+from maxaffine._partition.inputs import known_boundaries, refusal
 from maxaffine._partition.lines.strip import Track
-from maxaffine._partition.space.margins import margins
 from maxaffine.errors import BadInput
 
 FLAT = 1e-13  # a margin with a slope this small, relative to the largest of its operator, is constant
@@ -35,7 +38,6 @@ class Halfspaces:
     operators: tuple[str, ...]
 
     def __len__(self) -> int:
-        """Return the number of halfspaces."""
         return len(self.bounds)
 
     def slack(self, y: np.ndarray) -> np.ndarray:
@@ -44,14 +46,10 @@ class Halfspaces:
 
     def joined(self, other: Halfspaces) -> Halfspaces:
         """Both sets, the names of both."""
-        operator = np.concatenate([self.operator, other.operator + len(self.operators)])
-        return Halfspaces(
-            np.concatenate([self.normals, other.normals]),
-            np.concatenate([self.bounds, other.bounds]),
-            operator,
-            np.concatenate([self.unit, other.unit]),
-            self.operators + other.operators,
-        )
+        mine = (self.normals, self.bounds, self.operator, self.unit)
+        others = (other.normals, other.bounds, other.operator + len(self.operators), other.unit)
+        normals, bounds, operator, unit = map(np.concatenate, zip(mine, others, strict=True))
+        return Halfspaces(normals, bounds, operator, unit, self.operators + other.operators)
 
 
 def box(low: np.ndarray, high: np.ndarray) -> Halfspaces:
@@ -65,36 +63,38 @@ def box(low: np.ndarray, high: np.ndarray) -> Halfspaces:
 class Space:
     """The input space of a network in float64, up to one output: all its floating-point inputs as one vector."""
 
-    def __init__(self, net: SplineNetwork, like: tuple[Tensor, ...], until: str | None, output: int | None) -> None:
-        self.net = net
+    def __init__(
+        self, net: SplineNetwork, like: tuple[Tensor, ...], until: str | None, output: int | None, limit: int
+    ) -> None:
+        self.net = net = net.double()
         self.like = like  # one input, which gives those that are not floating point their values
         self.options = {"until": until, "output": output}
         net.affine_map(net.inputs.given(like), **self.options)  # refuses unknown names
         self.graph = net.graph.part([net.places[until] if until else net.graph.outputs[output or 0]])
         self.steps = [s for s in self.graph.steps if s.records and s.records[0].pieces > 1]
         self.operators = tuple(step.records[0].name for step in self.steps)
-        read = {number for step in self.steps for number in step.inputs}
-        self.read = [n for n in sorted(read) if self.graph.values[n].dependence is Dependence.AFFINE]
-        self.features = sum(item.numel() for item in like if item.is_floating_point())
-        self._part = net.graph.part(self.read) if self.read else None
+        self.sizes = [item.numel() if item.is_floating_point() else 0 for item in like]
+        self.features = sum(self.sizes)
         self._track = Track(self.graph)
-
-    @property
-    def entries(self) -> int:
-        """Numbers held for the slopes of everything that operators read."""
-        return self.features * sum(prod(self.graph.values[n].units) for n in self.read)
+        read = {number for step in self.steps for number in step.inputs}
+        self._read = [n for n in sorted(read) if self.graph.values[n].dependence is Dependence.AFFINE]
+        entries = self.features * sum(prod(self.graph.values[n].units) for n in self._read)
+        if entries > limit:
+            raise BadInput(
+                f"net: the slopes of its units in {self.features} input dimensions are {entries} numbers"
+                f" ({entries * 8 / 2**30:.1f} GiB), above limit={limit}; use partition.line or partition.plane, stop"
+                " earlier with until=, or raise the limit"
+            )
 
     def inputs(self, rows: np.ndarray) -> tuple[Tensor, ...]:
         """Rows (points, in_features) as a batch of inputs."""
-        found, start = [], 0
-        for item, dim in zip(self.like, self.net.inputs.batch_dims, strict=True):
-            shape = [size for axis, size in enumerate(item.shape) if axis != dim]
-            if not item.is_floating_point():
+        found, parts = [], torch.as_tensor(rows, dtype=torch.float64).split(self.sizes, 1)
+        for item, part, dim in zip(self.like, parts, self.net.inputs.batch_dims, strict=True):
+            if item.is_floating_point():
+                front = part.to(item.device).reshape(len(rows), *item.movedim(dim, 0).shape[1:])
+                found.append(front.movedim(0, dim).contiguous())
+            else:
                 found.append(item.repeat_interleave(len(rows), dim))
-                continue
-            part = torch.as_tensor(rows[:, start : start + item.numel()], dtype=torch.float64, device=item.device)
-            found.append(part.reshape(len(rows), *shape).movedim(0, dim).contiguous())
-            start += item.numel()
         return tuple(found)
 
     def batch(self, rows: np.ndarray) -> Any:
@@ -112,44 +112,41 @@ class Space:
         found = self.net.codes(self.batch(rows), operators=list(self.operators))
         return torch.cat([as_rows(found[name].unpack()).long() for name in self.operators], 1).numpy()
 
-    def unit_offsets(self) -> np.ndarray:
-        """The column of :meth:`codes` at which each operator's units begin."""
-        sizes = [prod(self.graph.values[step.result].units) for step in self.steps]
-        return np.concatenate([[0], np.cumsum(sizes)])[:-1].astype(int)
+    def labels(self, columns: np.ndarray) -> list[tuple[str, int]]:
+        """(operator, flat unit) of the columns of :meth:`codes` where a mask is true."""
+        starts = np.cumsum([0, *(prod(self.graph.values[step.result].units) for step in self.steps)])
+        places = np.flatnonzero(columns).tolist()
+        owners = np.searchsorted(starts[:-1], places, side="right") - 1
+        return [(self.operators[k], int(place - starts[k])) for place, k in zip(places, owners, strict=True)]
 
     def halfspaces(self, y: np.ndarray) -> Halfspaces:
         """The region of a point (in_features,)."""
-        empty = Halfspaces(
-            np.zeros((0, self.features)), np.zeros(0), np.zeros(0, int), np.zeros(0, int), self.operators
-        )
-        if self._part is None:
-            return empty
-        values = self._affine(y, self._part)
-        parts = [self._of(number, step, values, y) for number, step in enumerate(self.steps)]
-        normals, bounds, operator, unit = (np.concatenate(items) for items in zip(*parts, strict=True))
+        nothing = np.zeros(0, dtype=int)
+        parts = [(np.zeros((0, self.features)), np.zeros(0), nothing, nothing)]
+        if self._read:
+            # Everything that operators read, at y and one unit along every axis, on the affine map of y.
+            rows = np.concatenate([np.zeros((1, self.features)), np.eye(self.features)])
+            part = self.net.graph.part(self._read)
+            at = Linearization(part, self.inputs(np.repeat(y[None], len(rows), 0)))
+            moved = at.push(self.inputs(rows), offset=False)
+            values = self._track.held(len(rows))
+            values |= {n: a + b for n, a, b in zip(part.outputs, at.outputs, moved, strict=True)}
+            parts += [self._halfspaces(number, step, values, y) for number, step in enumerate(self.steps)]
+        normals, bounds, operator, unit = map(np.concatenate, zip(*parts, strict=True))
         return Halfspaces(normals, bounds, operator, unit, self.operators)
 
-    def _affine(self, y: np.ndarray, part: Graph) -> dict[int, Tensor]:
-        """Everything that operators read, at y and one unit along every axis, on the affine map of y."""
-        rows = np.concatenate([np.zeros((1, self.features)), np.eye(self.features)])
-        at = Linearization(part, self.inputs(np.repeat(y[None], len(rows), 0)))
-        moved = at.push(self.inputs(rows), offset=False)
-        return {n: value + slope for n, value, slope in zip(part.outputs, at.outputs, moved, strict=True)}
-
-    def _of(
-        self, number: int, step: Step, values: dict[int, Tensor], y: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def _halfspaces(self, number: int, step: Step, values: dict[int, Any], y: np.ndarray) -> tuple[np.ndarray, ...]:
         """Normals, bounds, operator and unit of one operator's halfspaces."""
-        rows = self.features + 1
-        inputs = self._arguments(step, values, rows)
+        if any(n not in values for n in step.inputs):
+            raise BadInput(
+                f"net: {step.records[0].name} compares values that are constant in each region, which has no"
+                " halfspace of its own; compare the affine values directly"
+            )
         shape = self.graph.values[step.result].units
-        units = torch.arange(prod(shape)).view(1, *shape).expand(rows, *shape)
-        found = list(margins(step, inputs, units, self._track.axis(step.result)))
-        at = torch.cat([item.values for item in found], 1)
-        sign = torch.cat([item.sign for item in found]).cpu().numpy()
-        unit = torch.cat([item.unit for item in found]).cpu().numpy()
-        value = at[0].cpu().numpy() * sign
-        slopes = ((at[1:] - at[:1]).T.cpu().numpy()) * sign[:, None]
+        units = torch.arange(prod(shape)).view(1, *shape).expand(self.features + 1, *shape)
+        found = margins(step, [values[n] for n in step.inputs], units, self._track.axis(step.result))
+        at, unit = (torch.cat(items, -1).cpu() for items in zip(*found, strict=True))
+        value, slopes = at[0].numpy(), (at[1:] - at[:1]).T.numpy()
         # value + slopes (y' - y) >= 0, divided by the length of the slopes. A function that does not move within the
         # rounding of its operator's has no boundary, and what a mask has put at infinity has none either.
         length = np.linalg.norm(slopes, axis=1)
@@ -157,37 +154,65 @@ class Space:
         kept = np.isfinite(length) & (length > FLAT * scale)
         normals = -slopes[kept] / length[kept, None]
         bounds = value[kept] / length[kept] + normals @ y
-        return normals, bounds, np.full(int(kept.sum()), number), unit[kept]
-
-    def _arguments(self, step: Step, values: dict[int, Tensor], rows: int) -> list[Any]:
-        """A step's inputs at all points."""
-        held = self._track.held(rows)
-        found = []
-        for number in step.inputs:
-            if number in values:
-                found.append(values[number])
-            elif number in held:
-                found.append(held[number])
-            else:
-                raise BadInput(
-                    f"net: {step.records[0].name} compares values that are constant in each region, which has no"
-                    " halfspace of its own; compare the affine values directly"
-                )
-        return found
+        return normals, bounds, np.full(int(kept.sum()), number), unit.numpy()[kept]
 
 
-def input_space(
-    net: SplineNetwork, like: tuple[Tensor, ...], until: str | None, output: int | None, limit: int
-) -> Space:
-    """The checked input space of a network; see :func:`maxaffine.partition.region`."""
-    space = Space(net.double(), like, until, output)
-    if space.entries > limit:
-        raise BadInput(
-            f"net: the slopes of its units in {space.features} input dimensions are {space.entries} numbers"
-            f" ({space.entries * 8 / 2**30:.1f} GiB), above limit={limit}; use partition.line or partition.plane, stop"
-            " earlier with until=, or raise the limit"
-        )
-    return space
+Margins = tuple[Tensor, Tensor]  # (points, margins) values, and (margins,) the flat number of the unit of each
+
+
+def margins(step: Step, inputs: Sequence[Any], units: Tensor, axis: BatchAxis) -> Iterator[Margins]:
+    """The margins of the operator of a step with pieces, not negative on the piece at the first point, in parts."""
+    # The inputs are given at several points, all on the affine map of the first, in their own layout; ``units`` are the
+    # numbers of the entries of its first output, (points, *units), which keeps the points in ``axis``.
+    boundaries = known_boundaries(step)
+    if isinstance(boundaries, Comparisons):
+        yield from _pair_margins(boundaries, inputs, units, axis)
+        return
+    if axis != BatchAxis():
+        reason = "it keeps its samples in another axis than the first"
+        raise refusal(step, reason, "capture with the batch first")
+    scores = boundaries.scores(inputs[0].double())
+    lines = scores.reshape(len(scores), -1, scores.shape[-1])
+    if boundaries.order is Order.LARGEST:
+        yield _winner_margins(lines, units[0].reshape(-1, 1))
+    elif boundaries.order is Order.SORTED and boundaries.axis is not None:
+        numbers = units[0].movedim(boundaries.axis - 1, -1)
+        yield _order_margins(lines, numbers.reshape(-1, numbers.shape[-1]))
+    else:
+        reason = "the inputs that share a code are not a convex set: which entries lie below the chosen one may vary"
+        cure = "use partition.line, or sort the entries and pick one by its place"
+        raise refusal(step, reason, cure)
+
+
+def _pair_margins(boundaries: Comparisons, inputs: Sequence[Any], units: Tensor, axis: BatchAxis) -> Iterator[Margins]:
+    """A margin per unit and comparison; of several that are counted, only the two around each unit's place."""
+    # A unit that is above one of those is above all before it, so the others follow from these two.
+    pairs = boundaries.pairs(inputs)
+    values = [axis.to_front(pair.difference()).expand(units.shape).reshape(len(units), -1) for pair in pairs]
+    above = [value[0] >= 0 if pair.reached else value[0] > 0 for pair, value in zip(pairs, values, strict=True)]
+    count = sum(item.long() for item in above)
+    for place, (value, upper) in enumerate(zip(values, above, strict=True)):
+        near = (count == place) | (count == place + 1) if boundaries.counted else torch.ones_like(upper)
+        yield torch.where(upper, value, -value)[:, near], units[0].reshape(-1)[near]
+
+
+def _winner_margins(lines: Tensor, numbers: Tensor) -> Margins:
+    """The winner of every group minus each of the others, except what is missing from a window."""
+    winner = lines[0].argmax(-1, keepdim=True)
+    ahead = lines.gather(-1, winner.expand(len(lines), *winner.shape)) - lines
+    others = lines[0].isfinite().scatter(-1, winner, False)
+    return ahead[:, others], numbers.expand(others.shape)[others]
+
+
+def _order_margins(lines: Tensor, numbers: Tensor) -> Margins:
+    """Each selected entry against the next, and the last selected against all that were left out."""
+    size, kept = lines.shape[-1], numbers.shape[-1]
+    order = lines[0].sort(stable=True, dim=-1, descending=True).indices
+    ranked = lines.gather(-1, order.expand(lines.shape))
+    chain = ranked[..., : kept - 1] - ranked[..., 1:kept]
+    rest = ranked[..., kept - 1 : kept] - ranked[..., kept:]
+    unit = torch.cat([numbers[:, : kept - 1], numbers[:, kept - 1 :].expand(-1, size - kept)], -1)
+    return torch.cat([chain, rest], -1).flatten(1), unit.flatten()
 
 
 def sides(bounds: Any, features: int) -> tuple[np.ndarray, np.ndarray]:

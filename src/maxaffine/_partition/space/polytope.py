@@ -86,24 +86,17 @@ def _first_hits(normals: np.ndarray, slack: np.ndarray, rays: np.ndarray) -> tup
 
 def _beyond(number: int, kept: list[int], normals: np.ndarray, slack: np.ndarray) -> np.ndarray | None:
     """The point within others that lies furthest beyond a halfspace's boundary, or None where none lies beyond it."""
-    furthest, reach = _furthest(normals[number], normals[kept], slack[kept], slack[number])
-    return furthest if reach > slack[number] + SAME else None
-
-
-def _furthest(direction: np.ndarray, normals: np.ndarray, slack: np.ndarray, own: float) -> tuple[np.ndarray, float]:
-    """The furthest point along a direction within halfspaces, and how far that is."""
-    linprog = scipy("optimize").linprog
-    # one step beyond its own boundary is far enough, and keeps the program bounded
-    result = linprog(
-        -direction,
-        A_ub=np.concatenate([normals, direction[None]]),
-        b_ub=np.append(slack, own + 1.0),
+    # One step beyond its own boundary is far enough, and keeps the program bounded.
+    result = scipy("optimize").linprog(
+        -normals[number],
+        A_ub=normals[[*kept, number]],
+        b_ub=np.append(slack[kept], slack[number] + 1.0),
         bounds=(None, None),
         method="highs",
     )
     if result.status != 0:
         raise BadInput(f"region: HiGHS found no answer ({result.message}); scale the network's inputs to about one")
-    return result.x, float(-result.fun)
+    return result.x if -result.fun > slack[number] + SAME else None
 
 
 def largest_ball(
@@ -113,12 +106,9 @@ def largest_ball(
     # A ball around d of radius r lies inside where normals d + r <= slack: the largest r is a linear program. Within a
     # plane, boundaries are as far as their normals are long there. The radius is infinite where balls of every size
     # fit, and negative where none does.
-    linprog = scipy("optimize").linprog
     count, size = normals.shape
-    widths = np.ones(count)
-    if on is not None:
-        widths = np.linalg.norm(normals - np.outer(normals @ on, on), axis=1)
-    result = linprog(
+    widths = np.ones(count) if on is None else np.linalg.norm(normals - np.outer(normals @ on, on), axis=1)
+    result = scipy("optimize").linprog(
         np.append(np.zeros(size), -1.0),
         A_ub=np.column_stack([normals, widths]),
         b_ub=slack,
@@ -160,9 +150,7 @@ def corners(normals: np.ndarray, slack: np.ndarray) -> tuple[np.ndarray, list[np
     # all others. Where Qhull gives up, or one of its corners breaks a halfspace, by intersecting every few halfspaces.
     if normals.shape[1] == 1:
         ends = np.array([[(slack[normals[:, 0] > 0]).min()], [-(slack[normals[:, 0] < 0]).min()]])
-        return ends, [
-            np.flatnonzero(np.abs(ends @ n - s) <= SAME * (1 + s)) for n, s in zip(normals, slack, strict=True)
-        ]
+        return ends, [np.flatnonzero(near) for near in _incident(ends, normals, slack).T]
     middle, radius = largest_ball(normals, slack)
     if radius <= SAME:
         raise PartitionError(f"a region holds no ball larger than {max(radius, 0.0):.2g}", cure=THIN)
@@ -200,7 +188,7 @@ def _intersections(normals: np.ndarray, slack: np.ndarray, sides: list[int]) -> 
     for part in np.array_split(chosen, len(chosen) // AT_ONCE + 1):
         places = np.linalg.solve(normals[part], slack[part][..., None])[..., 0]
         for place in places[(places @ normals.T <= slack + SAME * (1 + slack)).all(1)]:
-            # more sides than dimensions may meet in one corner, which then is found several times
+            # More sides than dimensions may meet in one corner, which then is found several times.
             if not (np.abs(found - place) <= MERGED * (1 + np.abs(place))).all(1).any():
                 found = np.concatenate([found, place[None]])
     return found
@@ -235,7 +223,7 @@ def _simplices(face: frozenset[int], sides: set[frozenset[int]], size: int) -> I
     tip = min(face)
     parts = {face & side for side in sides} - {face}
     for part in parts:
-        # the sides of a face are its largest parts; those through the tip make flat pyramids
+        # The sides of a face are its largest parts; those through the tip make flat pyramids.
         if tip not in part and not any(part < other for other in parts):
             for rest in _simplices(part, sides, size - 1):
                 yield tip, *rest

@@ -21,7 +21,7 @@ from maxaffine._drawing import CLASSES, axes_for
 from maxaffine._maps import AffineMap
 from maxaffine._network import require_classes
 from maxaffine._partition.inputs import one_input
-from maxaffine._partition.space.halfspaces import Halfspaces, Space, box, input_space, sides
+from maxaffine._partition.space.halfspaces import Halfspaces, Space, box, sides
 from maxaffine._partition.space.polytope import SAME, corners, essential, largest_ball, nearest, ring
 from maxaffine.errors import BadInput, PartitionError
 
@@ -35,36 +35,22 @@ STEPS = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9)  # across a facet, relative to the 
 
 @dataclass(frozen=True, eq=False)
 class Facet:
-    """One side of a region.
+    """One side of a region: where <normal, y> = bound."""
 
-    Attributes:
-        normal: (in_features,) of length one, pointing outwards.
-        bound: The side lies on <normal, y> = bound.
-        units: The units that change there: (operator, flat unit); ``("bounds", side)`` for the box.
-        distance: Distance from x.
-    """
-
-    normal: Tensor
+    normal: Tensor  # (in_features,) of length one, pointing outwards
     bound: float
-    units: tuple[tuple[str, int], ...]
-    distance: float
+    units: tuple[tuple[str, int], ...]  # those that change there: (operator, flat unit); ("bounds", side) for the box
+    distance: float  # from x
 
 
 @dataclass(frozen=True, eq=False)
 class Neighbor:
-    """The region beyond a facet.
+    """The region beyond a facet."""
 
-    Attributes:
-        facet: Its number among :attr:`Region.facets`.
-        place: (in_features,) a place inside the facet.
-        point: (in_features,) a place just beyond it, in the neighbor.
-        flipped: The units whose codes differ there: (operator, flat unit).
-    """
-
-    facet: int
-    place: Tensor
-    point: Tensor
-    flipped: tuple[tuple[str, int], ...]
+    facet: int  # its number among :attr:`Region.facets`
+    place: Tensor  # (in_features,) inside the facet
+    point: Tensor  # (in_features,) just beyond it, in the neighbor
+    flipped: tuple[tuple[str, int], ...]  # the units whose codes differ there: (operator, flat unit)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,13 +90,15 @@ class Region:
     @cached_property
     def facets(self) -> tuple[Facet, ...]:
         """The sides of the region, the nearest to x first."""
-        normals, bounds, slack = self.halfspaces.normals, self.halfspaces.bounds, self._slack
-        found = []
+        of, slack, found = self.halfspaces, self._slack, []
         for number in sorted(self.essential.tolist(), key=lambda number: slack[number]):
-            parallel = normals @ normals[number] > 1 - SAME
+            # Of equal halfspaces one is essential; the units of all of them change on its side.
+            parallel = of.normals @ of.normals[number] > 1 - SAME
             same = parallel & (np.abs(slack - slack[number]) <= SAME * (1 + slack[number]))
-            units = tuple(self._label(place) for place in np.flatnonzero(same).tolist())
-            found.append(Facet(torch.as_tensor(normals[number]), float(bounds[number]), units, float(slack[number])))
+            pairs = zip(of.operator[same], of.unit[same], strict=True)
+            units = tuple((of.operators[operator], int(unit)) for operator, unit in pairs)
+            normal, bound = torch.as_tensor(of.normals[number]), float(of.bounds[number])
+            found.append(Facet(normal, bound, units, float(slack[number])))
         return tuple(found)
 
     @property
@@ -142,11 +130,11 @@ class Region:
             side = 1.0 if value[0] >= 0 else -1.0
             rivals = [(-1, side * slopes[0], abs(value[0]))]
         lengths = [np.linalg.norm(plane) for _, plane, _ in rivals]
-        order = sorted(range(len(rivals)), key=lambda n: rivals[n][2] / lengths[n] if lengths[n] else np.inf)
+        away = [gap / length if length else np.inf for (_, _, gap), length in zip(rivals, lengths, strict=True)]
         best: tuple[float, Tensor, int] | None = None
-        for n in order:
+        for n in np.argsort(away, kind="stable").tolist():
             other, plane, gap = rivals[n]
-            if lengths[n] == 0 or best is not None and gap / lengths[n] >= best[0]:
+            if lengths[n] == 0 or best is not None and away[n] >= best[0]:
                 break
             step = nearest(self.halfspaces.normals, self._slack.clip(min=0), plane, gap)
             if step is not None and (best is None or np.linalg.norm(step) < best[0]):
@@ -169,6 +157,7 @@ class Region:
         for number, facet in enumerate(self.facets):
             if facet.units[0][0] == "bounds":
                 continue
+            # Inside the facet a step has the most room: it leaves from the middle of the largest ball there.
             normal = facet.normal.numpy()
             others = normals @ normal < 1 - SAME
             place, radius = largest_ball(normals[others], slack[others], normal, facet.distance)
@@ -185,7 +174,7 @@ class Region:
         codes = self.space.codes(np.concatenate([self._inside[None], rows]))
         flips = codes[1:] != codes[0]
         expected = set(side.units)
-        labels = [set(self._labels(flip)) for flip in flips]
+        labels = [set(self.space.labels(flip)) for flip in flips]
         exact = [n for n, label in enumerate(labels) if label == expected]
         # units that are zero all over one of the two regions may change as well, or stay as they are
         differing = np.flatnonzero((flips != flips[-1]).any(1))
@@ -196,20 +185,11 @@ class Region:
                 f"beyond facet {facet} of the units {sorted(expected)} some should change, but {sorted(labels[-1])} do"
             )
             raise PartitionError(reason, tuple(place.tolist()), cure=CURE)
-        return Neighbor(
-            facet, torch.as_tensor(place), torch.as_tensor(rows[chosen]), tuple(self._labels(flips[chosen]))
-        )
+        flipped = tuple(self.space.labels(flips[chosen]))
+        return Neighbor(facet, torch.as_tensor(place), torch.as_tensor(rows[chosen]), flipped)
 
     def contains(self, points: Tensor, tolerance: float = SAME) -> Tensor:
-        """Whether points lie in the region.
-
-        Args:
-            points: (points, in_features).
-            tolerance: Distance by which they may lie outside.
-
-        Returns:
-            (points,) bool.
-        """
+        """(points,) whether points (points, in_features) lie in the region, or outside by at most the tolerance."""
         ahead = points.double().numpy() @ self.halfspaces.normals.T - self.halfspaces.bounds
         return torch.as_tensor(ahead.max(1, initial=-np.inf) <= tolerance)
 
@@ -218,14 +198,7 @@ class Region:
         return self.space.batch(points.double().numpy())
 
     def affine_map(self, **options: Any) -> AffineMap:
-        """The network's affine map on the region.
-
-        Args:
-            options: As of :meth:`maxaffine.SplineNetwork.affine_map`.
-
-        Returns:
-            The map.
-        """
+        """The network's affine map on the region; options as of :meth:`maxaffine.SplineNetwork.affine_map`."""
         return self.space.net.affine_map(self.inputs(self.x[None]), **(self.space.options | options))
 
     def plot(self, ax: Axes | None = None, radius: float | None = None) -> Axes:
@@ -271,21 +244,9 @@ class Region:
     def _inside(self) -> np.ndarray:
         return self.x.numpy() if self._slack.min(initial=np.inf) > SAME else self.ball[0].numpy()
 
-    def _label(self, number: int) -> tuple[str, int]:
-        halfspaces = self.halfspaces
-        return halfspaces.operators[halfspaces.operator[number]], int(halfspaces.unit[number])
-
-    def _labels(self, flipped: np.ndarray) -> list[tuple[str, int]]:
-        starts = self.space.unit_offsets()
-        places = np.flatnonzero(flipped).tolist()
-        owners = np.searchsorted(starts, places, side="right") - 1
-        return [(self.space.operators[k], int(place - starts[k])) for place, k in zip(places, owners, strict=True)]
-
     def __repr__(self) -> str:
-        return (
-            f"Region: {len(self.halfspaces)} halfspaces in {len(self.x)} dimensions, nearest boundary at"
-            f" {self.distance:.4g}"
-        )
+        size = f"{len(self.halfspaces)} halfspaces in {len(self.x)} dimensions"
+        return f"Region: {size}, nearest boundary at {self.distance:.4g}"
 
 
 def region(
@@ -325,7 +286,7 @@ def region(
         (1.0, [(('relu', 0),), (('relu', 1),)])
     """
     like = one_input(net, x, "x")
-    space = input_space(net, like, until, output, limit)
+    space = Space(net, like, until, output, limit)
     point = space.flat(like)
     found = space.halfspaces(point)
     if bounds is not None:
