@@ -18,7 +18,7 @@ from torch import nn
 
 import maxaffine as ma
 from maxaffine._partition import PlanePartition
-from maxaffine._partition.planes import complex as parts
+from maxaffine._partition.planes.complex import cells as parts
 from tests.partition.planes import linear, mlp, plane_of
 
 

@@ -87,7 +87,8 @@ def test_another_module(found: PlanePartition) -> None:
 
 
 def test_sign_pattern_that_no_affine_function_has() -> None:
-    from maxaffine._partition.planes.complex import Complex, Functions, subdivide
+    from maxaffine._partition.planes.complex.cells import Complex
+    from maxaffine._partition.planes.complex.subdivide import Functions, subdivide
 
     square = Complex.polygon(np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]))
     table = np.array([[1.0], [-1.0], [1.0], [-1.0]])

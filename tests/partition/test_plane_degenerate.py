@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from maxaffine._partition.planes.complex import Complex
+from maxaffine._partition.planes.complex.cells import Complex
 from maxaffine._partition.planes.extremes import Boundary, divide_by_extremes
 from tests.partition.planes import linear, mlp, plane_of
 

@@ -156,17 +156,7 @@ class LinePartition:
         return self.target.segment.batch(self._places(t))
 
     def locate(self, t: Tensor | Sequence[float] | np.ndarray) -> Tensor:
-        """The piece in which each place lies; at a breakpoint the one that ends there.
-
-        Args:
-            t: Places along the segment.
-
-        Returns:
-            (len(t),) numbers of pieces.
-
-        Raises:
-            BadInput: For places outside the partition.
-        """
+        """(len(t),) the piece in which each place of the partition lies; at a breakpoint the one that ends there."""
         places = self._places(t)
         if bool(((places < 0) | (places > self.breakpoints[-1])).any()):
             raise BadInput(f"t: the partition covers 0 to {float(self.breakpoints[-1]):.6g}")

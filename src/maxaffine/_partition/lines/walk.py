@@ -3,25 +3,198 @@
 As on a plane, pieces whose values would not fit in memory go through the rest of the network in blocks, one after the
 other. Unlike on a plane, blocks have an order: they finish from left to right, so that a progress bar can follow them
 and whoever wants the first thousand pieces need not wait for the others.
+
+Cutting a piece must not run the network again: its values at a new vertex lie on the line between those at its ends. A
+network that jumps has two values at a vertex, one for either side, so its pieces carry their own: the value in the
+middle and the slope, which the network's affine map pushes on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from maxaffine._chunks import slices
-from maxaffine._graph import Graph, Step, as_rows
+from maxaffine._graph import BatchAxis, Dependence, Graph, Knots, Step, Value, as_rows, as_tuple
+from maxaffine._network import size, without_infinities
 from maxaffine._partition.inputs import known_boundaries, refusal
 from maxaffine._partition.lines.cuts import cuts
 from maxaffine._partition.lines.segment import Segment
-from maxaffine._partition.lines.strip import Strip, Track, scale
 
 TEMPORARIES = 8  # tensors as large as the largest value that one step holds at a time
+
+
+@dataclass(frozen=True)
+class Strip:
+    """All values that later steps read, on the pieces between ``t``; samples first."""
+
+    # A continuous network needs its values at the vertices alone: a vertex shared by two pieces is one row. A network
+    # that jumps has one row per piece, the value at the middle, and its slope along the line.
+    t: Tensor  # (pieces + 1,) vertices, increasing
+    values: dict[int, Tensor]  # by number, (pieces + 1, *units) at the vertices, or (pieces, *units) at the middles
+    slopes: dict[int, Tensor] | None  # by number, (pieces, *units) d value / dt; None for a continuous network
+
+    @property
+    def rows(self) -> int:
+        """Samples in a batch of these values."""
+        return len(self.t) - (self.slopes is not None)
+
+    def side(self, number: int, which: int) -> Tensor:
+        """A value's limits at the left (-1), the middle (0) or the right (1) of every piece: (pieces, *units)."""
+        value = self.values[number]
+        if self.slopes is None:
+            return (value[:-1] + value[1:]) / 2 if which == 0 else value[:-1] if which < 0 else value[1:]
+        if which == 0 or number not in self.slopes:
+            return value
+        half = _rows((self.t[1:] - self.t[:-1]) / 2, value)
+        return value + which * half * self.slopes[number]
+
+    def refined(self, t: Tensor) -> Strip:
+        """The same on finer pieces: vertices ``t`` within the range of this strip, its own among them."""
+        if torch.equal(t, self.t):
+            return self
+        if self.slopes is None:
+            # The last vertex starts no piece: it lies at the end of the last one.
+            place = (torch.searchsorted(self.t, t, right=True) - 1).clamp(max=len(self.t) - 2)
+            weight = (t - self.t[place]) / (self.t[place + 1] - self.t[place])
+            return replace(self, t=t, values={n: _between(v, place, weight) for n, v in self.values.items()})
+        middles = (t[:-1] + t[1:]) / 2
+        place = torch.searchsorted(self.t, middles, right=True) - 1
+        ahead = middles - (self.t[place] + self.t[place + 1]) / 2
+        slopes = {number: slope[place] for number, slope in self.slopes.items()}
+        values = {number: value[place] for number, value in self.values.items()}
+        values |= {n: values[n] + _rows(ahead, slope) * slope for n, slope in slopes.items()}
+        return Strip(t, values, slopes)
+
+
+def _rows(per_row: Tensor, like: Tensor) -> Tensor:
+    """A number per row, shaped to be multiplied with the rows of another tensor."""
+    return per_row.view(-1, *([1] * (like.dim() - 1)))
+
+
+def _between(value: Tensor, place: Tensor, weight: Tensor) -> Tensor:
+    """Values between the vertices at places and the next."""
+    low = value[place]
+    found = torch.lerp(low, value[place + 1], _rows(weight, value))
+    if found.sum().isnan():  # a constant of infinity
+        found = torch.where(low.isinf(), low, found)
+    return found
+
+
+class Track:
+    """A graph in float64 followed along a line: which values are kept, and how one step is taken."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        # A value is held until the last step that reads it; those that move with no input, not at all.
+        self.last_use = {number: place for place, step in enumerate(graph.steps) for number in step.inputs}
+        self.last_use |= dict.fromkeys(graph.outputs, len(graph.steps))
+        self.held_steps = [s for s in graph.steps if not self._dependent(s)]
+        read = {n for step in graph.steps for n in step.inputs} | set(graph.outputs)
+        # A step may jump itself, or read what is constant in each region, as an index is, and so jumps between them.
+        jumps = any(not record.continuous for step in graph.steps for record in step.records)
+        regions = any(graph.values[number].dependence is Dependence.REGION for number in read - set(graph.inputs))
+        self.continuous = not jumps and not regions
+
+    def _dependent(self, step: Step) -> bool:
+        return any(n is not None and self.graph.values[n].dependence is not Dependence.CONSTANT for n in step.outputs)
+
+    def start(self, t: Tensor, points: tuple[Tensor, ...], direction: tuple[Tensor, ...]) -> Strip:
+        """The strip of the network's inputs: at the vertices, or at the middles with their slopes."""
+        values, slopes = (
+            {n: self.axis(n).to_front(x) for n, x in zip(self.graph.inputs, tensors, strict=True)}
+            for tensors in (points, direction)
+        )
+        moving = {number: slope for number, slope in slopes.items() if slope.is_floating_point()}
+        return Strip(t, values, None if self.continuous else moving)
+
+    def axis(self, number: int) -> BatchAxis:
+        """Where a value keeps its samples."""
+        return self.graph.values[number].batch or BatchAxis()
+
+    def placed(self, number: int, front: Tensor) -> Tensor:
+        """A value (rows, *units) in its own layout."""
+        value = self.graph.values[number]
+        return self.axis(number).from_front(front, _layout(value, front.shape[0]))
+
+    def held(self, rows: int) -> dict[int, Any]:
+        """Values that depend on the number of samples alone."""
+        found: dict[int, Any] = {}
+        for step in self.held_steps:
+            for number in step.inputs:
+                value = self.graph.values[number]
+                if number not in found:  # only its size is read
+                    found[number] = torch.zeros((), dtype=value.dtype).expand(_layout(value, rows))
+            step.run(found)
+        return found
+
+    def arguments(self, step: Step, strip: Strip, held: dict[int, Any], which: int | None = None) -> list[Any]:
+        """A step's inputs in their own layout: its rows, or a side of every piece (see :meth:`Strip.side`)."""
+        moving = [number for number in step.inputs if number in strip.values]
+        fronts = {number: strip.values[number] if which is None else strip.side(number, which) for number in moving}
+        return [self.placed(number, fronts[number]) if number in fronts else held[number] for number in step.inputs]
+
+    def take(self, place: int, strip: Strip, held: dict[int, Any], tolerance: float) -> Strip:
+        """The values after one step; those that no later step reads are dropped."""
+        # Values at vertices that are within the tolerance of a knot are put on it: what is zero stays exactly zero, so
+        # that ties after it (in a max-pooling of relus) remain ties.
+        step = self.graph.steps[place]
+        if not self._dependent(step):
+            return strip
+        values, slopes = dict(strip.values), None if strip.slopes is None else dict(strip.slopes)
+        inputs = self.arguments(step, strip, held)
+        boundaries = step.operator.boundaries()
+        if slopes is None and isinstance(boundaries, Knots):
+            inputs = [_on_knots(inputs[0], boundaries.knots, tolerance * scale(inputs)), *inputs[1:]]
+        value = step.operator(*inputs)
+        for number, item in zip(step.outputs, as_tuple(value), strict=False):
+            if number is not None:
+                values[number] = self.axis(number).to_front(item)
+        if slopes is not None and step.active:
+            # On its piece the operator is affine, so its map takes slopes along the line to slopes along the line.
+            at = [step.inputs[position] for position in step.active]
+            known = strip.slopes or {}
+            tangents = [self.placed(n, known[n] if n in known else torch.zeros_like(strip.values[n])) for n in at]
+            moved = step.operator.local(inputs, value).mv(tangents)
+            for number, item in zip(step.outputs, moved, strict=False):
+                if number is not None and item is not None:
+                    slopes[number] = self.axis(number).to_front(item)
+        for number in {*step.inputs, *step.outputs} - {None}:
+            if self.last_use.get(number, -1) <= place:
+                for table in (values, slopes or {}):
+                    table.pop(number, None)
+        return Strip(strip.t, values, slopes)
+
+
+def _on_knots(x: Tensor, knots: tuple[float, ...], limit: float) -> Tensor:
+    """Entries with those within a limit of a knot put on it."""
+    for knot in knots:  # of zero, which nearly all knots are, hardshrink does it in one pass
+        near = (x - knot).abs() <= limit if knot else None
+        x = torch.nn.functional.hardshrink(x, limit) if near is None else torch.where(near, knot, x)
+    return x
+
+
+def scale(*sides: list[Any]) -> float:
+    """The largest finite magnitude among an operator's inputs."""
+    found = 0.0
+    for item in (item for side in sides for item in side):
+        if isinstance(item, Tensor) and item.is_floating_point() and item.numel():
+            largest = float(item.abs().max())
+            # A mask's infinities say nothing about the rounding of what is beside them.
+            found = max(found, size(without_infinities(item)) if largest == float("inf") else largest)
+    return found
+
+
+def _layout(value: Value, rows: int) -> list[int]:
+    """The shape of a value with so many samples, in its own layout."""
+    axis = value.batch or BatchAxis()
+    folded = (axis.outer > 1) + (axis.inner > 1)
+    before, after = value.units[: axis.dim], value.units[axis.dim + folded :]
+    return [*before, axis.outer * rows * axis.inner, *after]
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ from math import ceil
 import numpy as np
 import torch
 
-from maxaffine._partition.planes.complex import SPOKE, Complex, groups
-from maxaffine._partition.planes.divide import Division, divide
+from maxaffine._partition.planes.complex.cells import SPOKE, Complex
+from maxaffine._partition.planes.complex.faces import groups
+from maxaffine._partition.planes.divide import divide
 from maxaffine._partition.planes.growth import Growth
 from maxaffine._partition.planes.levels import Rows
 from maxaffine._partition.planes.spokes import drop_spokes
@@ -138,15 +139,15 @@ class Builder:
         before = block.values()
         rows = level.run(before)
         try:
-            division = divide(block.cells, level, before, rows, block.level, self.task.tolerance)
+            cells, growth = divide(block.cells, level, before, rows, block.level, self.task.tolerance)
         except PartitionError as error:
             raise PartitionError(error.reason, error.place, error.unit, level.name, error.cure) from error
-        blocks = self._split(block, division, rows)
+        blocks = self._split(block, cells, growth, rows)
         if after is None:
             return blocks
         part, vertices = after[len(block.path)]
-        if vertices != len(division.cells.points):
-            reason = f"{len(division.cells.points)} vertices where the earlier run had {vertices}"
+        if vertices != len(cells.points):
+            reason = f"{len(cells.points)} vertices where the earlier run had {vertices}"
             raise PartitionError(f"{reason}, so it cannot be continued; begin anew", (), None, level.name)
         return blocks[part:]
 
@@ -164,9 +165,9 @@ class Builder:
         cells, vertices = drop_spokes(block.cells, self.task.corners)
         return Leaf(cells, block.borders, block.path, None, block.level), vertices
 
-    def _split(self, block: Block, division: Division, rows: Rows) -> list[Block]:
-        """One block, or several of neighboring cells that fit in memory."""
-        level, cells = block.level + 1, division.cells
+    def _split(self, block: Block, cells: Complex, growth: Growth, rows: Rows) -> list[Block]:
+        """The divided cells of a block, as one block or as several of neighboring cells that fit in memory."""
+        level = block.level + 1
         here, there = (self.task.levels[n].bytes_per_point() for n in (level - 1, level))
         most = max(16, self.task.memory / (here + there + OVERHEAD))
         # After the last operator nothing is computed at the vertices, unless the outputs are kept.
@@ -174,7 +175,7 @@ class Builder:
         parts = 1 if final else min(ceil(len(cells.points) / most), len(cells.starts) - 1)
         if parts <= 1:
             path = (*block.path, (0, len(cells.points)))
-            return [Block(level, cells, block.borders, path, rows, division.growth)]
+            return [Block(level, cells, block.borders, path, rows, growth)]
         labels = neighborhoods(cells.centers, parts)
         spokes = cells.operator == SPOKE
         if spokes.any():  # cells that will be one again stay in one block
@@ -193,7 +194,7 @@ class Builder:
             kept = np.unique(part.chain[part.chain >= 0])
             part = replace(part, chain=np.where(part.chain >= 0, np.searchsorted(kept, part.chain), -1))
             path = (*block.path, (label, len(cells.points)))
-            blocks.append(Block(level, part, borders[kept], path, rows, division.growth, vertices))
+            blocks.append(Block(level, part, borders[kept], path, rows, growth, vertices))
         return blocks
 
 

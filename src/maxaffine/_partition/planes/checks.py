@@ -1,17 +1,29 @@
-"""Checks of the geometry of a partition of a plane, which every partition passes before it is returned.
+"""How a partition of a plane is checked: its geometry, before it is returned, and its codes, when that is asked for.
 
 A division that rounding led astray shows in the whole: a cell that is missing or there twice breaks Euler's formula or
 the sum of the areas, a vertex in the wrong place makes a cell that is not convex. All of this costs far less than the
 division, so it is not left to tests.
+
+Two things can be wrong with the cells themselves: one that the network divides further, and two that it does not tell
+apart. Random points find the first, by codes that are no cell's or another's; codes inside all cells find the second,
+as no two may be the same. Where rounding decides a code, close to an edge or in a thin cell, nothing is said.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+import torch
+from torch import Tensor
 
-from maxaffine._partition.planes.complex import OUTSIDE, Complex, bends, cross
-from maxaffine.errors import PartitionError
+from maxaffine._partition.planes.complex.cells import OUTSIDE, Complex, cross
+from maxaffine._partition.planes.complex.faces import bends
+from maxaffine.errors import BadInput, PartitionError
 
+THIN = 1e-9  # of the polygon's size: codes closer than this to a boundary are those of rounding
+AGREEMENT = {torch.float64: 1e-9, torch.float32: 1e-4}
+DIGEST = np.dtype([("high", np.uint64), ("low", np.uint64)])
 AREA = 1e-9  # relative, of the sum of all cells
 BORDER = 1e-12  # of its length and coordinates: the pieces are that exact
 
@@ -91,3 +103,50 @@ def _check_shapes(cells: Complex, tolerance: float) -> None:
 def _middle(cells: Complex, edge: int) -> tuple[float, ...]:
     """Where an edge lies."""
     return tuple(cells.points[cells.ends[edge]].mean(0).tolist())
+
+
+@dataclass(frozen=True)
+class PlaneReport:
+    """How a partition compares with the network."""
+
+    regions: int  # cells whose codes at an interior point were computed: all, or those that hold the points
+    thin: int  # cells among them so thin that rounding may decide their codes
+    # Cells that share all their codes with another one: with none, as many regions as codes. What was divided further,
+    # by class or by levels, counts once.
+    repeated: int
+    samples: int  # random points of the polygon
+    # Points so close to an edge that rounding decides their codes, or whose codes differ from their cell's in units
+    # alone that are zero up to rounding all over it; they are not compared.
+    edgy: int
+    missed: int  # other points whose codes are those of no cell
+    misplaced: int  # other points whose codes are not those of the cell that holds them
+    # Largest difference between the cells' affine maps and the module at the points, relative to the largest output or,
+    # where terms cancelled, to those that the worst one is made of; None without a module.
+    error: float | None
+    exact: bool  # whether nothing was repeated, missed or misplaced, and the module agrees
+
+
+def random_points(cells: Complex, count: int, seed: int) -> Tensor:
+    """(count, 2) points spread evenly over what the rim encloses."""
+    if count < 1:
+        raise BadInput(f"samples: expected at least 1, got {count}")
+    generator = np.random.default_rng(seed)
+    rim = np.flatnonzero(cells.operator[cells.sides] == OUTSIDE)
+    a, b = cells.points[cells.corners[rim]], cells.points[cells.corners[cells.following[rim]]]
+    # The triangles between each side and the middle, each as often as its area says; within one, a point of the square
+    # over two of its sides, folded back where it lies beyond the third.
+    middle = a.mean(0)
+    weight = np.maximum(cross(a - middle, b - middle), 0)
+    chosen = generator.choice(len(rim), count, p=weight / weight.sum())
+    u, v = generator.random((2, count))
+    u, v = np.where(u + v > 1, 1 - u, u)[:, None], np.where(u + v > 1, 1 - v, v)[:, None]
+    return torch.from_numpy(middle + u * (a[chosen] - middle) + v * (b[chosen] - middle))
+
+
+def thickness(cells: Complex) -> np.ndarray:
+    """(F,) how far the center of each cell lies from its nearest edge."""
+    start = cells.points[cells.corners]
+    along = start[cells.following] - start
+    away = cross(along, cells.centers[cells.cell_of] - start)
+    length = np.maximum(np.hypot(*along.T), np.finfo(float).tiny)
+    return np.minimum.reduceat(away / length, cells.starts[:-1])

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from maxaffine._graph import Contest, Knots
-from maxaffine._partition.planes.complex import Complex, Functions, subdivide
+from maxaffine._partition.planes.complex.cells import Complex
+from maxaffine._partition.planes.complex.subdivide import Functions, subdivide
 from maxaffine._partition.planes.extremes import Boundary, divide_by_extremes
 from maxaffine._partition.planes.growth import Growth, OnKnots, extend_table
 from maxaffine._partition.planes.levels import Level, Rows, differences, finite_rows, largest, probes
@@ -33,12 +34,7 @@ MUCH = 1e-10
 FAINT = 1e-6
 
 
-@dataclass(frozen=True, eq=False)
-class Division:
-    """A divided complex."""
-
-    cells: Complex  # the cells; new vertices come after the old ones
-    growth: Growth  # how they were made
+Division = tuple[Complex, Growth]  # the divided cells, whose new vertices come after the old ones, and how they grew
 
 
 def divide(cells: Complex, level: Level, before: Rows, rows: Rows, operator: int, tolerance: float) -> Division:
@@ -46,20 +42,16 @@ def divide(cells: Complex, level: Level, before: Rows, rows: Rows, operator: int
     # Units that count as zero are put on the knots of an operator of one entry, in ``rows`` too.
     step, boundaries = level.step, level.boundaries
     if step is None:
-        return Division(cells, Growth(len(cells.points), ()))
+        return cells, Growth(len(cells.points), ())
     sums = _Sums(level, before)
     if isinstance(boundaries, Contest):
-        x = rows[step.inputs[0]]
+        x = level.entries(rows)
         size = largest(x)
         least = sums.noise(size, size).numpy()
         boundary = Boundary(operator, boundaries.factor < 0, tolerance)
         cells, stages = divide_by_extremes(cells, x.numpy(), level.windows, least, boundary)
-        return Division(cells, Growth(len(x), stages))
-    if isinstance(boundaries, Knots):
-        columns = _knot_columns(boundaries.knots, step.inputs[0], rows[step.inputs[0]], sums)
-    else:
-        columns = _comparison_columns(level, rows, sums)
-    return divide_by_columns(cells, *columns, operator, tolerance)
+        return cells, Growth(len(x), stages)
+    return divide_by_columns(cells, *_columns(level, rows, sums), operator, tolerance)
 
 
 def divide_by_columns(
@@ -88,7 +80,7 @@ def divide_by_columns(
             known = len(table)
             table = extend_table(table[:, done.put_off], done.stages, done.put_off)
             table[known:][np.abs(table[known:]) <= least[functions]] = 0
-    return Division(cells, Growth(count, tuple(stages), knots))
+    return cells, Growth(count, tuple(stages), knots)
 
 
 def too_small(x: np.ndarray) -> np.ndarray:
@@ -131,44 +123,38 @@ class _Sums:
 
     def _probe_sizes(self, place: int) -> Tensor:
         """(K,) the largest entries where nothing cancels."""
-        rows, step = self.level.run(probes(self.before)), self.level.step
-        if step is not None and isinstance(self.level.boundaries, Contest | Knots):
-            return largest(rows[step.inputs[0]])
+        rows = self.level.run(probes(self.before))
+        if isinstance(self.level.boundaries, Contest | Knots):
+            return largest(self.level.entries(rows))
         return differences(self.level, rows)[place][1]
 
 
-Columns = tuple[np.ndarray, np.ndarray, np.ndarray, OnKnots | None]  # table, what counts as zero, units, knots
-
-
-def _comparison_columns(level: Level, rows: Rows, sums: _Sums) -> Columns:
-    """The differences that units compare, for the units that lie on both sides of zero."""
+def _columns(level: Level, rows: Rows, sums: _Sums) -> tuple[np.ndarray, np.ndarray, np.ndarray, OnKnots | None]:
+    """Entries less knots, or differences, of the units on both sides of zero; what counts as zero, units and knots."""
+    step, boundaries, knots = level.step, level.boundaries, ()
+    if step is not None and isinstance(boundaries, Knots):
+        x, knots = level.entries(rows), boundaries.knots
+        size = largest(x)
+        low, high = finite_rows(torch.stack((x.amin(0), x.amax(0))))
+        compared = [(x, low - knot, high - knot, knot, size.clamp(min=abs(knot))) for knot in knots]
+    else:
+        compared = [(gap, gap.amin(0), gap.amax(0), 0.0, size) for gap, size in differences(level, rows)]
     found = []
-    for place, (gap, size) in enumerate(differences(level, rows)):
-        low, high = gap.amin(0), gap.amax(0)
-        least = sums.zeros_below(torch.maximum(-low, high), size, place)
-        table, unit = _active(gap, low, high, 0.0, least)
+    for place, (values, low, high, knot, size) in enumerate(compared):
+        least = sums.zeros_below(torch.maximum(low.abs(), high.abs()), size, place)
+        table, unit = _active(values, low, high, knot, least)
         found.append((table, least.numpy()[unit], unit))
     table, least, unit = (np.concatenate(parts, -1) for parts in zip(*found, strict=True))
-    return table, least, unit, None
-
-
-def _knot_columns(knots: tuple[float, ...], number: int, x: Tensor, sums: _Sums) -> Columns:
-    """The entries less each knot, for the units that lie on both sides of it."""
-    size = largest(x)
-    low, high = finite_rows(torch.stack((x.amin(0), x.amax(0))))
-    found = []
-    for knot in knots:
-        below, above = low - knot, high - knot
-        least = sums.zeros_below(torch.maximum(below.abs(), above.abs()), size.clamp(min=abs(knot)))
-        table, unit = _active(x, below, above, knot, least)
-        found.append((table, least.numpy()[unit], unit))
-    lies_on = np.repeat(np.array(knots), [len(unit) for _, _, unit in found])
-    table, least, unit = (np.concatenate(parts, -1) for parts in zip(*found, strict=True))
-    return table, least, unit, OnKnots(number, unit, lies_on)
+    if step is None or not knots:
+        return table, least, unit, None
+    lies_on = np.repeat(np.array(knots), [len(units) for _, _, units in found])
+    return table, least, unit, OnKnots(step.inputs[0], unit, lies_on)
 
 
 def _active(x: Tensor, low: Tensor, high: Tensor, knot: float, least: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """X - knot for the units with both signs, and which these are; what is too small for a sign is zero, in x too."""
+    # Units of one sign alone divide nothing, and most are: their columns are not even copied. Those of one sign but for
+    # small values divide nothing either, but these become exact in x.
     unit = torch.nonzero((low <= least) & (high >= -least)).flatten()
     table = x.index_select(1, unit)
     if knot:

@@ -13,9 +13,8 @@ import numpy as np
 from torch import Tensor
 
 from maxaffine._drawing import CLASSES, draw_strokes, fill_polygons, input_pixels
-from maxaffine._partition.planes.boundary import Segments
-from maxaffine._partition.planes.complex import Complex
-from maxaffine._partition.planes.contours import Contours
+from maxaffine._partition.planes.boundary import Contours, Segments
+from maxaffine._partition.planes.complex.cells import Complex
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -19,7 +19,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from maxaffine._partition.planes.complex import SPOKE, Complex, Functions, Stage, owners, spans, subdivide, unite
+from maxaffine._chunks import slices
+from maxaffine._partition.planes.complex.cells import SPOKE, Complex, owners, spans
+from maxaffine._partition.planes.complex.faces import unite
+from maxaffine._partition.planes.complex.subdivide import Functions, Stage, subdivide
 from maxaffine._partition.planes.growth import extend_table
 from maxaffine._partition.planes.levels import finite_rows
 from maxaffine.errors import PartitionError
@@ -118,12 +121,12 @@ class _Contest:
         """The units of which no entry wins at all vertices."""
         sign = -1.0 if smallest else 1.0
         bounds = least[windows].max(1)
-        open_units = []
-        for chosen in _parts(np.arange(len(windows)), len(x) * windows.shape[1]):
+        open_units = [np.zeros(0, dtype=np.int64)]
+        for chosen in _parts(len(windows), len(x) * windows.shape[1]):
             entries = sign * x[:, windows[chosen]]
             wins = entries >= entries.max(2, keepdims=True) - bounds[chosen][:, None]
             open_units.append(chosen[~wins.all(0).any(-1)])
-        units = np.concatenate(open_units) if open_units else np.zeros(0, dtype=np.int64)
+        units = np.concatenate(open_units)
         entries = sign * x[:, windows[units]]
         _level(entries, bounds[units])
         return cls(units, entries, bounds[units])
@@ -177,7 +180,7 @@ class _Contest:
 
     def _units_of(self, cells: Complex) -> Iterator[np.ndarray]:
         """Places of units, as many at once as memory holds their entries at all corners."""
-        return _parts(np.arange(len(self.units)), len(cells.corners) * self.entries.shape[2])
+        return _parts(len(self.units), len(cells.corners) * self.entries.shape[2])
 
     def duels(
         self, cells: Complex, cell: np.ndarray, unit: np.ndarray
@@ -253,13 +256,14 @@ def _tie(entries: np.ndarray, vertex: np.ndarray, function: np.ndarray, function
 
 def _level(entries: np.ndarray, least: np.ndarray) -> None:
     """Make entries that differ by what counts as zero equal, also by chains of such steps, in (V, A, m) in place."""
-    for units in _parts(np.arange(entries.shape[1]), len(entries) * entries.shape[2]):
+    for units in _parts(entries.shape[1], len(entries) * entries.shape[2]):
         step = np.diff(np.sort(entries[:, units], axis=2), axis=2)
         vertex, unit = np.nonzero(((step > 0) & (step <= least[units][:, None])).any(2))
         if not len(vertex):
             continue
         unit = units[unit]
         row = entries[vertex, unit]
+        # From the largest down, a gap begins a new group; every entry is raised to the head of its own.
         order = np.argsort(-row, axis=1, kind="stable")
         falling = np.take_along_axis(row, order, 1)
         fresh = np.ones(falling.shape, dtype=bool)
@@ -269,7 +273,6 @@ def _level(entries: np.ndarray, least: np.ndarray) -> None:
         entries[vertex, unit] = row
 
 
-def _parts(items: np.ndarray, cost: int) -> Iterator[np.ndarray]:
-    step = max(1, CHUNK_ENTRIES // max(1, cost))
-    for first in range(0, len(items), step):
-        yield items[first : first + step]
+def _parts(count: int, cost: int) -> Iterator[np.ndarray]:
+    """Numbers below a count, as many at once as memory holds entries, of which each costs so many."""
+    return (np.arange(part.start, part.stop) for part in slices(count, CHUNK_ENTRIES // max(1, cost)))

@@ -9,11 +9,13 @@ same to the last bit.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from maxaffine._partition.planes.blocks import Leaf
-from maxaffine._partition.planes.complex import OUTSIDE, Complex, dissolve, keys_of, owners, places, starts_of
+from maxaffine._partition.planes.complex.cells import OUTSIDE, Complex, keys_of, owners, places, starts_of
+from maxaffine._partition.planes.complex.faces import dissolve
 
 
 def glue(leaves: Sequence[Leaf], tolerance: float) -> tuple[Complex, np.ndarray | None, np.ndarray]:
@@ -31,8 +33,8 @@ def glue(leaves: Sequence[Leaf], tolerance: float) -> tuple[Complex, np.ndarray 
     same, pieces = _meet(points, ends[shared], left[shared], whole.chain[shared], borders, tolerance)
     kept, compact = np.unique(same, return_inverse=True)
     source, number = source[kept], compact[number]
-    pieces = (pieces[0], compact[pieces[1]])
-    whole = _with_pieces(whole, whole.points[source], number[whole.ends], number[whole.corners], shared, pieces)
+    whole = replace(whole, points=whole.points[source], ends=number[whole.ends], corners=number[whole.corners])
+    whole = _with_pieces(whole, shared, pieces[0], compact[pieces[1]])
     whole, vertices = _without_ends_of_spokes(whole)
     tables = [leaf.values for leaf in leaves if leaf.values is not None]
     values = np.concatenate(tables)[source[vertices]] if len(tables) == len(leaves) else None
@@ -100,16 +102,8 @@ def _meet(
     return same, (which[~close], vertex[~close])
 
 
-def _with_pieces(
-    whole: Complex,
-    points: np.ndarray,
-    ends: np.ndarray,
-    corners: np.ndarray,
-    shared: np.ndarray,
-    pieces: tuple[np.ndarray, np.ndarray],
-) -> Complex:
-    """The complex whose shared edges run from each vertex to the next of either side."""
-    chain, vertex = pieces
+def _with_pieces(whole: Complex, shared: np.ndarray, chain: np.ndarray, vertex: np.ndarray) -> Complex:
+    """The complex whose shared edges run from each vertex (of a border, in order) to the next of either side."""
     private = np.flatnonzero(whole.chain < 0)
     last = np.ones(len(chain), dtype=bool)
     last[:-1] = chain[1:] != chain[:-1]
@@ -118,11 +112,14 @@ def _with_pieces(
     edge_of[new] = len(private) + np.arange(len(new))
     # Every half-edge along a border becomes as many as there are steps from its one end to its other, in its own
     # direction, up or down the list of the border's vertices.
-    begin, finish = np.zeros((2, len(ends)), dtype=np.int64)
-    begin[shared], finish[shared] = _positions(whole.chain[shared], ends[shared], chain, vertex, len(points)).T
-    count = np.ones(len(ends), dtype=np.int64)
+    keys = chain * len(whole.points) + vertex
+    order = np.argsort(keys)
+    wanted = whole.chain[shared, None] * len(whole.points) + whole.ends[shared]
+    begin, finish = np.zeros((2, len(whole.ends)), dtype=np.int64)
+    begin[shared], finish[shared] = order[np.searchsorted(keys[order], wanted)].T
+    count = np.ones(len(whole.ends), dtype=np.int64)
     count[shared] = np.abs(finish - begin)[shared]
-    number = np.full(len(ends), -1)
+    number = np.full(len(whole.ends), -1)
     number[private] = np.arange(len(private))
     counts = count[whole.sides]
     half, step = owners(counts), places(counts)
@@ -132,25 +129,18 @@ def _with_pieces(
     onward = np.where(whole.forward[half], finish[side], begin[side]) > there
     at = np.where(is_shared, np.where(onward, there + step, there - step), 0)
     sides = np.where(is_shared, edge_of[np.where(onward, at, at - 1)], number[side])
-    new_corners = np.where(is_shared, vertex[at], corners[half])
+    corners = np.where(is_shared, vertex[at], whole.corners[half])
     joined = np.stack([vertex[new], vertex[new + 1]], 1)
     # A new edge lies on the boundary of the operator and unit that any piece over it had.
     origin = np.zeros(len(new), dtype=np.int64)
     origin[sides[is_shared] - len(private)] = side[is_shared]
     return Complex(
-        points,
-        np.concatenate([ends[private], joined]),
+        whole.points,
+        np.concatenate([whole.ends[private], joined]),
         np.concatenate([whole.operator[private], whole.operator[origin]]),
         np.concatenate([whole.unit[private], whole.unit[origin]]),
         np.full(len(private) + len(new), -1),
         starts_of(np.add.reduceat(counts, whole.starts[:-1])),
-        new_corners,
+        corners,
         sides,
     )
-
-
-def _positions(border: np.ndarray, ends: np.ndarray, chain: np.ndarray, vertex: np.ndarray, count: int) -> np.ndarray:
-    """(n, 2) where the ends (n, 2) of pieces of borders stand in the list of all borders' vertices."""
-    keys = chain * count + vertex
-    order = np.argsort(keys)
-    return order[np.searchsorted(keys[order], border[:, None] * count + ends)]

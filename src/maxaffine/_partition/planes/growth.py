@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maxaffine._partition.planes.complex import Stage
+from maxaffine._chunks import slices
+from maxaffine._partition.planes.complex.subdivide import Stage
 from maxaffine._partition.planes.levels import CHUNK_BYTES, Rows
 
 
@@ -70,14 +71,13 @@ class Growth:
         filled = table.new_empty(total, table.shape[1])
         filled[: len(start)] = start
         endless = start[:1].isinf().any(0)
-        end, step = len(start), max(1, CHUNK_BYTES // max(1, 8 * table.shape[1]))
+        end = len(start)
         for stage, kept in zip(self.stages, plan.kept, strict=True):
             weights = torch.from_numpy(stage.at[kept])[:, None]
             ends = [torch.from_numpy(plan.place[vertices[kept]]) for vertices in (stage.first, stage.second)]
-            for low in range(0, len(kept), step):
-                high = min(low + step, len(kept))
-                a, b = (filled.index_select(0, vertices[low:high]) for vertices in ends)
-                torch.lerp(a, b, weights[low:high], out=filled[end + low : end + high])
+            for part in slices(len(kept), CHUNK_BYTES // max(1, 8 * table.shape[1])):
+                a, b = (filled.index_select(0, vertices[part]) for vertices in ends)
+                torch.lerp(a, b, weights[part], out=filled[end + part.start : end + part.stop])
             if endless.any():  # of two equal infinities lerp makes NaN
                 filled[end : end + len(kept), endless] = start[0, endless]
             if self.knots is not None and self.knots.number == number:

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maxaffine._graph import Boundaries, Comparisons, Contest, Dependence, Graph, Order, Step
+from maxaffine._chunks import slices
+from maxaffine._graph import Comparisons, Contest, Dependence, Graph, Order, Step
 from maxaffine._network import difference, without_infinities
 from maxaffine._partition.inputs import known_boundaries
 from maxaffine.errors import NotPiecewiseAffine, PartitionError
@@ -62,13 +63,16 @@ class Level:
         first = places.gather(1, places.isfinite().byte().argmax(1, keepdim=True))
         return torch.where(places.isfinite(), places, first).long().numpy()
 
+    def entries(self, rows: Rows) -> Tensor:
+        """The first input of the operator that follows, a row per point."""
+        return rows[self.step.inputs[0]] if self.step is not None else torch.zeros(0, 0)
+
     def run(self, rows: Rows) -> Rows:
         """This level's values at points from those of the level before, computed in chunks that fit in a cache."""
         graph, count = self.graph, len(next(iter(rows.values())))
-        step = max(1, CHUNK_BYTES // (8 * graph.largest_value()))
         parts: list[list[Tensor]] = []
-        for first in range(0, count, step):
-            inputs = [graph.values[number].from_rows(rows[number][first : first + step]) for number in graph.inputs]
+        for part in slices(count, CHUNK_BYTES // (8 * graph.largest_value())):
+            inputs = [graph.values[number].from_rows(rows[number][part]) for number in graph.inputs]
             found = zip(graph.outputs, graph.run(inputs), strict=True)
             parts.append([graph.values[number].to_rows(tensor) for number, tensor in found])
         joined = [items[0] if len(items) == 1 else torch.cat(items) for items in zip(*parts, strict=True)]
@@ -171,7 +175,7 @@ def _check_continuous(graph: Graph) -> None:
         jumps = _piecewise(graph, step) and not record.continuous
         if jumps or any(not _affine(graph, number) for number in varying):
             reason = "it jumps: its value on a boundary depends on the side, so regions have no common corners"
-        elif record.pieces > 1 and not divides(known_boundaries(step)):
+        elif record.pieces > 1 and _sorts(known_boundaries(step)):
             reason = "its pieces are told apart by the order of many entries, which partitions of a plane do not follow"
         else:
             continue
@@ -179,6 +183,6 @@ def _check_continuous(graph: Graph) -> None:
         raise NotPiecewiseAffine(record.kind, reason, cure, record.module_path, record.source)
 
 
-def divides(boundaries: Boundaries) -> bool:
-    """Whether boundaries are zeros of differences of two numbers each, or of entries of which the largest wins."""
-    return isinstance(boundaries, Comparisons) or isinstance(boundaries, Contest) and boundaries.order is Order.LARGEST
+def _sorts(boundaries: Comparisons | Contest) -> bool:
+    """Whether the order of many entries decides, not the sign of a difference or the largest entry."""
+    return isinstance(boundaries, Contest) and boundaries.order is not Order.LARGEST

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from maxaffine._partition.planes.complex import Complex, cross, owners, places, spans, starts_of
+from maxaffine._chunks import slices
+from maxaffine._partition.planes.complex.cells import Complex, cross, owners, places, spans, starts_of
 
 PAIRS_AT_ONCE = 2**20
 CELLS_PER_BIN = 2
@@ -45,11 +46,10 @@ class Locator:
 
     def locate(self, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The cell of each point (N, 2), -1 in none; and how far inside of it the point lies."""
-        step = max(1, PAIRS_AT_ONCE // max(1, int(len(self.members) / self.bins**2 * 8)))
-        parts = [self._locate(t[first : first + step]) for first in range(0, len(t), step)]
-        if not parts:
-            return np.zeros(0, dtype=np.int64), np.zeros(0)
-        return np.concatenate([cell for cell, _ in parts]), np.concatenate([depth for _, depth in parts])
+        each = max(1, int(len(self.members) / self.bins**2 * 8))  # about how many sides a point is tried against
+        parts = [self._locate(t[part]) for part in slices(max(1, len(t)), PAIRS_AT_ONCE // each)]
+        cell, depth = (np.concatenate(items) for items in zip(*parts, strict=True))
+        return cell, depth
 
     def _locate(self, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The same of a few points."""

@@ -30,29 +30,18 @@ from maxaffine._network import Task, difference, relative_error, require_classes
 from maxaffine._partition.lines.partition import MEMORY, TOLERANCE
 from maxaffine._partition.lines.segment import Segment
 from maxaffine._partition.lines.walk import Walk
-from maxaffine._partition.planes.boundary import DECISION, LEVEL, Segments, winners
-from maxaffine._partition.planes.checks import check_geometry
-from maxaffine._partition.planes.complex import Complex, groups
-from maxaffine._partition.planes.contours import Contours, round_levels
+from maxaffine._partition.planes import checks, drawing
+from maxaffine._partition.planes.boundary import DECISION, LEVEL, Contours, Segments, round_levels, winners
+from maxaffine._partition.planes.checks import PlaneReport
+from maxaffine._partition.planes.complex.cells import Complex
+from maxaffine._partition.planes.complex.faces import groups
 from maxaffine._partition.planes.divide import ROUNDING, divide_by_columns, too_small
-from maxaffine._partition.planes.drawing import (
-    Style,
-    draw_anchors,
-    draw_bands,
-    draw_classes,
-    draw_depths,
-    draw_edges,
-    draw_levels,
-    draw_norms,
-    draw_segments,
-)
 from maxaffine._partition.planes.extremes import Boundary, divide_by_extremes
-from maxaffine._partition.planes.frame import Frame
 from maxaffine._partition.planes.growth import extend_table
 from maxaffine._partition.planes.levels import largest, levels
 from maxaffine._partition.planes.locate import Locator
 from maxaffine._partition.planes.steepness import norms_by_corners
-from maxaffine._partition.planes.verify import AGREEMENT, DIGEST, THIN, PlaneReport, random_points, thickness
+from maxaffine._partition.planes.task import Frame
 from maxaffine.errors import BadInput, ExactnessError, MaxAffineError, PartitionError
 
 if TYPE_CHECKING:
@@ -64,6 +53,16 @@ Chosen = Sequence[int] | Tensor | np.ndarray | slice | None
 INPUT_BYTES = 64 * 2**20
 # Slopes that are held together where only their norms are kept.
 SLOPES_AT_ONCE = 2**24
+
+
+def _array(name: str, doc: str) -> cached_property[Tensor]:
+    """An array of the cells, as a tensor that shares its memory."""
+
+    def read(found: PlanePartition) -> Tensor:
+        return torch.from_numpy(getattr(found.cells, name))
+
+    read.__doc__ = doc
+    return cached_property(read)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -100,40 +99,13 @@ class PlanePartition:
         """Whether all cells are divided by all operators; not after Ctrl-C."""
         return bool((self.levels >= len(self.operators)).all())
 
-    @property
-    def vertices(self) -> Tensor:
-        """(V, 2) coordinates of the vertices."""
-        return torch.from_numpy(self.cells.points)
-
-    @property
-    def edges(self) -> Tensor:
-        """(E, 2) the vertices that each edge joins."""
-        return torch.from_numpy(self.cells.ends)
-
-    @property
-    def edge_operators(self) -> Tensor:
-        """(E,) place in ``operators`` of the operator whose boundary each edge lies on; -1 on the polygon's rim."""
-        return torch.from_numpy(self.cells.operator)
-
-    @property
-    def edge_units(self) -> Tensor:
-        """(E,) flat number of a unit of that operator whose boundary it is; -1 on the rim."""
-        return torch.from_numpy(self.cells.unit)
-
-    @property
-    def edge_cells(self) -> Tensor:
-        """(E, 2) the cells on the left and on the right of each edge; -1 beyond the rim."""
-        return torch.from_numpy(self.cells.edge_cells)
-
-    @property
-    def areas(self) -> Tensor:
-        """(F,) area of each cell, in the plane's coordinates."""
-        return torch.from_numpy(self.cells.areas)
-
-    @property
-    def centers(self) -> Tensor:
-        """(F, 2) a point inside each cell: the mean of its corners."""
-        return torch.from_numpy(self.cells.centers)
+    vertices = _array("points", "(V, 2) coordinates of the vertices.")
+    edges = _array("ends", "(E, 2) the vertices that each edge joins.")
+    edge_operators = _array("operator", "(E,) place in ``operators`` of the one whose boundary it is; -1 on the rim.")
+    edge_units = _array("unit", "(E,) flat number of a unit of that operator whose boundary it is; -1 on the rim.")
+    edge_cells = _array("edge_cells", "(E, 2) the cells on the left and on the right of each edge; -1 beyond the rim.")
+    areas = _array("areas", "(F,) area of each cell, in the plane's coordinates.")
+    centers = _array("centers", "(F, 2) a point inside each cell: the mean of its corners.")
 
     @cached_property
     def depths(self) -> Tensor:
@@ -148,32 +120,15 @@ class PlanePartition:
         return torch.from_numpy(np.unique(np.sort(pairs[(pairs >= 0).all(1)], axis=1), axis=0))
 
     def corners(self, cell: int) -> Tensor:
-        """The corners of one cell.
-
-        Args:
-            cell: Its number.
-
-        Returns:
-            (n, 2) counter-clockwise; three of them may lie on a line, where a neighbor has a corner.
-
-        Raises:
-            BadInput: When there is no such cell.
-        """
+        """(n, 2) a cell's corners, counter-clockwise; three may lie on a line, where a neighbor has one."""
         if not 0 <= cell < self.regions:
             raise BadInput(f"cell: numbers run from 0 to {self.regions - 1}, got {cell}")
         start, end = self.cells.starts[cell : cell + 2]
         return torch.from_numpy(self.cells.points[self.cells.corners[start:end]])
 
     def check_geometry(self, corners: np.ndarray | None = None) -> None:
-        """Check Euler's formula, the total area, the shape of every cell and both sides of every edge.
-
-        Args:
-            corners: (n, 2) of the whole polygon; by default what its rim encloses.
-
-        Raises:
-            PartitionError: With the place, when something does not fit.
-        """
-        check_geometry(self.cells, self.tolerance, corners)
+        """Check Euler's formula, the area (of the polygon with these corners, n x 2), all cells and all edges."""
+        checks.check_geometry(self.cells, self.tolerance, corners)
 
     @cached_property
     def values(self) -> Tensor:
@@ -189,22 +144,12 @@ class PlanePartition:
 
     @property
     def classes(self) -> Tensor:
-        """(F,) the class at the center of each cell: the largest output, or for a single one whether it is above 0.
-
-        The lowest class wins a tie all over a cell.
-
-        Raises:
-            BadInput: When the outputs are values, not classes.
-        """
+        """(F,) the class at each cell's center: the largest output, the lowest at a tie, or whether one is above 0."""
         return torch.from_numpy(self._winners[0])
 
     @property
     def decided(self) -> Tensor:
-        """(F,) whether the class is the same all over the cell: no decision boundary passes through it.
-
-        Raises:
-            BadInput: When the outputs are values, not classes.
-        """
+        """(F,) whether the class is the same all over the cell: no decision boundary passes through it."""
         return torch.from_numpy(self._winners[1])
 
     @cached_property
@@ -218,49 +163,21 @@ class PlanePartition:
         return self.frame.net.graph.part([self.number])
 
     def points(self, t: Tensor) -> Any:
-        """The inputs at points of the plane.
-
-        Args:
-            t: (N, 2) coordinates.
-
-        Returns:
-            A batch of N inputs, as the network in float64 takes them.
-        """
+        """The inputs at points (N, 2) of the plane: a batch, as the network in float64 takes them."""
         return self.frame.net.inputs.given(self.frame.points(self.checked(t)))
 
     def at(self, t: Tensor) -> Tensor:
-        """The network's own outputs at points of the plane, by running it.
-
-        Args:
-            t: (N, 2) coordinates.
-
-        Returns:
-            (N, C), flattened.
-        """
+        """(N, C) the network's own outputs at points (N, 2) of the plane, by running it."""
         value = self.graph.values[self.number]
         parts = [value.to_rows(self.graph.run(tensors)[0]) for tensors in self.batches(self.checked(t))]
         return torch.cat(parts) if parts else torch.zeros(0, prod(value.units), dtype=torch.float64)
 
     def locate(self, t: Tensor) -> Tensor:
-        """The cell of each point.
-
-        Args:
-            t: (N, 2) coordinates; for inputs see ``frame.coordinates``.
-
-        Returns:
-            (N,) cells, -1 outside the polygon. A point on an edge lies in one of the cells beside it.
-        """
+        """(N,) the cell of each point (N, 2), of two at an edge either, -1 outside; see ``frame.coordinates``."""
         return self.locate_deep(t)[0]
 
     def locate_deep(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """The cell of each point, and how far the point lies from the cell's nearest edge.
-
-        Args:
-            t: (N, 2) coordinates.
-
-        Returns:
-            (N,) cells, -1 outside the polygon, and (N,) distances in the plane's coordinates.
-        """
+        """(N,) the cell of each point (N, 2), -1 outside the polygon; and how far inside it the point lies."""
         cell, depth = self._locator.locate(self.checked(t).numpy())
         return torch.from_numpy(cell), torch.from_numpy(depth)
 
@@ -269,17 +186,7 @@ class PlanePartition:
         return Locator(self.cells, self.tolerance)
 
     def codes(self, cells: Chosen = None) -> Codes:
-        """The codes of all operators in cells, computed at their centers.
-
-        Args:
-            cells: Numbers of cells, or a slice; all by default.
-
-        Returns:
-            A row per cell.
-
-        Raises:
-            BadInput: For a cell that is not there.
-        """
+        """The codes of all operators, a row per cell of a list or slice (all by default), as at their centers."""
         batches = []
         for tensors in self.batches(self._centers_of(cells)):
             found = {record.name: (codes, record.pieces) for record, codes in self.graph.codes(tensors)}
@@ -287,35 +194,22 @@ class PlanePartition:
         return Codes.concat(batches)
 
     def affine_map(self, cells: Chosen = None, **options: Any) -> AffineMap:
-        """The affine maps f(x) = A x + b in input space.
-
-        Args:
-            cells: Numbers of cells, or a slice; all by default.
-            options: ``outputs`` and ``chunk_bytes``, see :class:`maxaffine.AffineMap`.
-
-        Returns:
-            The map of each cell, lazy.
-        """
+        """The maps f(x) = A x + b of some cells, lazy; options as of :class:`maxaffine.AffineMap`."""
         net = self.frame.net
         names = net.inputs.names if net.inputs.keyword else ()
         return AffineMap(self.graph, self.frame.points(self._centers_of(cells)), names=names, **options)
 
     def plane_map(self, cells: Chosen = None) -> tuple[Tensor, Tensor]:
-        """The affine maps f(x(t)) = slopes t + offsets in the plane's coordinates.
-
-        Args:
-            cells: Numbers of cells, or a slice; all by default.
-
-        Returns:
-            slopes (n, C, 2) and offsets (n, C), C the flattened outputs.
-        """
-        t = self._centers_of(cells)
+        """f(x(t)) = slopes t + offsets on some cells: slopes (n, C, 2) and offsets (n, C), C outputs flattened."""
+        t, dims = self._centers_of(cells), self.frame.net.inputs.batch_dims
         parts = []
         for tensors in self.batches(t):
-            count = tensors[0].shape[self.frame.net.inputs.batch_dims[0]]
+            count = tensors[0].shape[dims[0]]
             # At the center: its value, and how the map takes each axis of the plane. One block, whose codes they share.
             amap = AffineMap(self.graph, tensors, chunk_bytes=8 * INPUT_BYTES)
-            pushed = [amap.mv(self._direction(axis, count)).reshape(count, -1) for axis in (0, 1)]
+            pairs = list(zip(self.frame.basis, dims, strict=True))
+            axes = [[b.narrow(dim, axis, 1).repeat_interleave(count, dim) for b, dim in pairs] for axis in (0, 1)]
+            pushed = [amap.mv(axis).reshape(count, -1) for axis in axes]
             parts.append((torch.stack(pushed, -1), amap.value.reshape(count, -1)))
         slopes, value = (torch.cat(items) for items in zip(*parts, strict=True))
         return slopes, value - (slopes * t[:, None]).sum(2)
@@ -331,11 +225,6 @@ class PlanePartition:
         for part in unsure.split(size) if len(unsure) else ():
             norms[part] = as_rows(self.plane_map(part)[0]).norm(dim=1)
         return norms
-
-    def _direction(self, axis: int, count: int) -> list[Tensor]:
-        dims = self.frame.net.inputs.batch_dims
-        pairs = zip(self.frame.basis, dims, strict=True)
-        return [item.narrow(dim, axis, 1).repeat_interleave(count, dim) for item, dim in pairs]
 
     def decision_boundary(self) -> Segments:
         """The decision boundary: where the class changes, the largest output or the sign of a single one.
@@ -368,60 +257,21 @@ class PlanePartition:
         return self.level_sets([level], output)[0]
 
     def level_sets(self, levels: Sequence[float], output: int = 0) -> list[Segments]:
-        """Several level sets of one output, as :meth:`level_set` gives each; all are found at once.
-
-        Args:
-            levels: The values.
-            output: Flat number of the output.
-
-        Returns:
-            The segments of each.
-
-        Raises:
-            BadInput: When there is no such output.
-        """
+        """Several level sets of one output, as :meth:`level_set` gives each; all are found at once."""
         cells, gaps, _ = self._cut_at_levels(levels, output)
         return [self._level_segments(cells, gap) for gap in gaps.T]
 
     def divided_by_levels(self, levels: Sequence[float], output: int = 0) -> PlanePartition:
-        """The partition divided further by level sets of one output, which become the operator ``level``.
-
-        Args:
-            levels: The values, increasing.
-            output: Flat number of the output.
-
-        Returns:
-            A partition in which the output stays between two neighboring levels all over every cell.
-
-        Raises:
-            BadInput: When there is no such output.
-        """
+        """The partition in which one output crosses none of some increasing values within a cell."""
         cells, _, values = self._cut_at_levels(levels, output)
         return self._refine(LEVEL, cells, values)
 
     def divided_by_class(self) -> PlanePartition:
-        """The partition divided further by the decision boundary, which becomes the operator ``decision``.
-
-        Returns:
-            A partition in which every cell is decided.
-
-        Raises:
-            BadInput: When the followed value is not a vector of outputs, or these are values, not classes.
-        """
+        """The partition divided further by the decision boundary, so that every cell is decided."""
         return self._refine(DECISION, *self._divide())
 
     def contours(self, output: int = 0) -> Contours[PlanePartition]:
-        """The bands of one output between its level sets at round values. Needs matplotlib, which knows round values.
-
-        Args:
-            output: Flat number of the output.
-
-        Returns:
-            At most about nine bands.
-
-        Raises:
-            BadInput: When there is no such output.
-        """
+        """One output in bands between about nine round values. Needs matplotlib, which knows such values."""
         column = self._column(output)[np.unique(self.cells.corners)]
         low, high = float(column.min()), float(column.max())
         levels = round_levels(low, high)
@@ -440,21 +290,11 @@ class PlanePartition:
         return "class" if self.task is Task.CLASSES else "value"
 
     def name_answers(self, names: Sequence[str] | None = None) -> Callable[[int], str]:
-        """What to call classes, or values, by their numbers.
-
-        Args:
-            names: Their names; numbers, or "the value", where there are none.
-
-        Returns:
-            The name of each.
-
-        Raises:
-            BadInput: For fewer names than there are classes or values.
-        """
+        """What to call classes, or values, by their numbers: their names, or the numbers where there are none."""
         count, classes = prod(self.graph.values[self.number].units), self.task is Task.CLASSES
         if names is None:
             return str if classes else lambda number: "the value" if count == 1 else f"value {number}"
-        count = max(2, count) if classes else count
+        count = max(2, count) if classes else count  # a single output has a class on either side of zero
         if len(names) < count:
             kind = "classes" if classes else "values"
             raise BadInput(f"class_names: {len(names)} for {count} {kind}; give one for each")
@@ -502,42 +342,37 @@ class PlanePartition:
         if coloring not in COLORINGS:
             raise BadInput(f"coloring: expected one of {', '.join(COLORINGS)}, got {coloring!r}")
         called, ax = self.name_answers(names), axes_for(ax, size, size, sheet=False)
-        style = Style(cmap, linewidth, rasterized)
+        style = drawing.Style(cmap, linewidth, rasterized)
         contours = self.contours(output) if coloring == "value" else None
         if contours is not None:
-            draw_bands(ax, contours.bands.cells, contours, style)
+            drawing.draw_bands(ax, contours.bands.cells, contours, style)
             title = f"{short(called(output), 30)} ({self.regions} regions)"
         elif coloring == "class":
             divided = self.divided_by_class()
-            draw_classes(ax, divided.cells, divided.classes.numpy(), called, style)
+            drawing.draw_classes(ax, divided.cells, divided.classes.numpy(), called, style)
             title = f"class ({self.regions} regions)"
         elif coloring == "norm":
-            draw_norms(ax, self.cells, self.slope_norms.numpy(), style)
+            drawing.draw_norms(ax, self.cells, self.slope_norms.numpy(), style)
             title = "norm of the slopes within the plane"
         else:
-            draw_depths(ax, self.cells, self.depths.numpy(), self.operators, style)
+            drawing.draw_depths(ax, self.cells, self.depths.numpy(), self.operators, style)
             title = "operator that cut the cell last"
         ax.set_title(title, fontsize=9, parse_math=False)
-        draw_edges(ax, self.cells, "#333333" if coloring == "class" else "white", style)
+        drawing.draw_edges(ax, self.cells, "#333333" if coloring == "class" else "white", style)
         if contours is not None:
-            draw_levels(ax, contours, self.task is Task.FIELD and self.values.shape[1] == 1)
+            drawing.draw_levels(ax, contours, self.task is Task.FIELD and self.values.shape[1] == 1)
         if boundary and self.task is Task.CLASSES:
-            draw_segments(ax, self.decision_boundary(), 1.8)
+            drawing.draw_segments(ax, self.decision_boundary(), 1.8)
         spanned = self.frame.anchors
         if anchors and spanned is not None:
             inside = np.flatnonzero(self.locate(spanned).numpy() >= 0).tolist()
-            draw_anchors(ax, spanned, inside, self._pictures(spanned))
+            inputs, dims = self.frame.points(spanned), self.frame.net.inputs.batch_dims
+            rows = inputs[0].movedim(dims[0], 0).numpy()
+            pictures = len(inputs) == 1 and rows.ndim <= 4 and kind_of(rows.shape[1:]) is Kind.PICTURE
+            drawing.draw_anchors(ax, spanned, inside, list(rows) if pictures else [])
         for axis, label in ((ax.xaxis, "t₁"), (ax.yaxis, "t₂")):
             axis.set_label_text(label if spanned is None else "distance in input space", fontsize=8)
         return ax
-
-    def _pictures(self, anchors: Tensor) -> list[np.ndarray]:
-        """The inputs that span the plane, where they are pictures; else none."""
-        inputs, dims = self.frame.points(anchors), self.frame.net.inputs.batch_dims
-        rows = inputs[0].movedim(dims[0], 0)
-        shape = tuple(rows.shape[1:])
-        pictures = len(inputs) == 1 and len(shape) <= 3 and kind_of(shape) is Kind.PICTURE
-        return [row.numpy() for row in rows] if pictures else []
 
     def verify(
         self, model: Any = None, *, samples: int = 4096, every_cell: bool = True, seed: int = 0, raises: bool = True
@@ -558,7 +393,7 @@ class PlanePartition:
             PartitionError: When the partition and the network's codes disagree and ``raises`` is true.
             ExactnessError: When the cells' maps and the module disagree.
         """
-        t = random_points(self.cells, samples, seed)
+        t = checks.random_points(self.cells, samples, seed)
         return self.compare_at(model, t, *self.locate_deep(t), every_cell, raises)
 
     def to_numpy(self) -> dict[str, np.ndarray]:
@@ -592,26 +427,14 @@ class PlanePartition:
         rings = np.split(cells.points[cells.corners], cells.starts[1:-1])
         features = []
         for number, ring in enumerate(rings):
-            properties = {
-                "cell": number,
-                **answers[number],
-                "area": areas[number],
-                "cut_by": names[depths[number]],
-            }
-            outline = [*ring.tolist(), ring[0].tolist()]
-            geometry = {"type": "Polygon", "coordinates": [outline]}
+            properties = {"cell": number} | answers[number]
+            properties |= {"area": areas[number], "cut_by": names[depths[number]]}
+            geometry = {"type": "Polygon", "coordinates": [[*ring.tolist(), ring[0].tolist()]]}
             features.append({"type": "Feature", "id": number, "properties": properties, "geometry": geometry})
         return {"type": "FeatureCollection", "features": features}
 
     def to_networkx(self) -> Any:
-        """The adjacency as a networkx graph: a node per cell, an edge per shared edge. Needs networkx.
-
-        Returns:
-            ``networkx.Graph``.
-
-        Raises:
-            MaxAffineError: When networkx is absent.
-        """
+        """The adjacency as a ``networkx.Graph``: a node per cell, an edge per shared edge. Needs networkx."""
         if importlib.util.find_spec("networkx") is None:
             raise MaxAffineError("to_networkx needs networkx, which is not installed; run pip install networkx")
         networkx = importlib.import_module("networkx")
@@ -675,9 +498,9 @@ class PlanePartition:
         small = np.maximum(too_small(columns), least)
         table = np.where(np.abs(columns) <= small, 0, columns)
         unit, operator = np.arange(columns.shape[1]), len(self.operators)
-        done = divide_by_columns(self.cells, table.copy(), small, unit, None, operator, self.tolerance)
-        cells, vertices = done.cells.compact()
-        stages = done.growth.stages
+        cells, growth = divide_by_columns(self.cells, table.copy(), small, unit, None, operator, self.tolerance)
+        cells, vertices = cells.compact()
+        stages = growth.stages
         return cells, extend_table(table, stages, unit)[vertices], extend_table(values, stages)[vertices]
 
     def _level_segments(self, cells: Complex, gap: np.ndarray) -> Segments:
@@ -706,14 +529,15 @@ class PlanePartition:
         self, model: nn.Module | None, t: Tensor, cell: Tensor, depth: Tensor, every: bool, raises: bool
     ) -> PlaneReport:
         """Compare with the network, and a module, at points (N, 2) in cells (N,), so deep inside, as `verify` does."""
+        # The codes of cells are those at their centers; equal codes have equal digests.
         chosen, row = np.arange(self.regions), cell.numpy()
         if not every:
             chosen, row = np.unique(row, return_inverse=True)
         own, seen = self.digests(self.centers[torch.from_numpy(chosen)]), self.digests(t)
         size = float(np.hypot(*np.ptp(self.cells.points, axis=0)))
-        room = thickness(self.cells)
-        thick: np.ndarray = room[chosen] > THIN * size
-        clear: np.ndarray = depth.numpy() > THIN * size
+        room = checks.thickness(self.cells)
+        thick: np.ndarray = room[chosen] > checks.THIN * size
+        clear: np.ndarray = depth.numpy() > checks.THIN * size
         # A code's region is convex, so no two cells share one, however thin they are, unless they were divided further.
         parent = self._parents()[chosen]
         counts = np.unique(own[np.unique(parent, return_index=True)[1]], return_counts=True)[1]
@@ -725,11 +549,9 @@ class PlanePartition:
             if self._crosses(t[place], self.centers[cell[place]], room[cell[place]] / 2):
                 break  # the others no longer matter
             clear[place] = missed[place] = misplaced[place] = False
-        error, agrees = (
-            (None, True)
-            if model is None
-            else self._module_error(model, t[torch.from_numpy(clear)], cell[torch.from_numpy(clear)])
-        )
+        compared, error, agrees = torch.from_numpy(clear), None, True
+        if model is not None:
+            error, agrees = self._module_error(model, t[compared], cell[compared])
         wrong = missed | misplaced
         exact = agrees and not wrong.any() and not (counts > 1).any()
         found = (int((~thick).sum()), int((counts - 1).sum()), len(t), int((~clear).sum()), int(missed.sum()))
@@ -757,15 +579,8 @@ class PlanePartition:
             return any(len(block.at) for block in walk.blocks())
 
     def digests(self, t: Tensor) -> np.ndarray:
-        """A digest of all codes at each point: equal where all codes are.
-
-        Args:
-            t: (N, 2).
-
-        Returns:
-            (N,) pairs of integers.
-        """
-        found = [np.zeros(0, dtype=DIGEST)]
+        """(N,) a digest of all codes at each point (N, 2): equal where all codes are."""
+        found = [np.zeros(0, dtype=checks.DIGEST)]
         for tensors in self.batches(t):
             rows = [np.ascontiguousarray(as_rows(codes).numpy()) for _, codes in self.graph.codes(tensors)]
             count = len(rows[0]) if rows else tensors[0].shape[self.frame.net.inputs.batch_dims[0]]
@@ -773,7 +588,7 @@ class PlanePartition:
                 hashlib.blake2b(b"".join(row[place].tobytes() for row in rows), digest_size=16).digest()
                 for place in range(count)
             ]
-            found.append(np.frombuffer(b"".join(digests), dtype=DIGEST))
+            found.append(np.frombuffer(b"".join(digests), dtype=checks.DIGEST))
         return np.concatenate(found)
 
     def _module_error(self, model: nn.Module, t: Tensor, cell: Tensor) -> tuple[float, bool]:
@@ -797,7 +612,7 @@ class PlanePartition:
         gap = difference(torch.cat(given), expected)
         if not gap.isfinite().all():
             return float("inf"), False
-        bound, scale = AGREEMENT.get(self.dtype, 1e-2), size(without_infinities(torch.cat(given)))
+        bound, scale = checks.AGREEMENT.get(self.dtype, 1e-2), size(without_infinities(torch.cat(given)))
 
         def terms_of_worst(u: Tensor) -> float:
             worst, unit = divmod(int(u.argmax()), count)
@@ -821,14 +636,7 @@ class PlanePartition:
         return self.centers[chosen]
 
     def batches(self, t: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        """The inputs at points of the plane, a few at a time, so that the network's values there fit in memory.
-
-        Args:
-            t: (N, 2) coordinates.
-
-        Returns:
-            Batches of inputs, in order.
-        """
+        """The inputs at points (N, 2), in batches so small that the network's values there fit in memory."""
         step = max(1, INPUT_BYTES // (8 * self.graph.largest_value()))
         return (self.frame.points(part) for part in t.split(step) if len(part))
 

@@ -15,11 +15,11 @@ import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from maxaffine._graph import Contest, Knots
-from maxaffine._partition.planes.complex import SPOKE, Complex, cross, dissolve, keys_of
+from maxaffine._partition.planes.complex.cells import SPOKE, Complex, cross, keys_of
+from maxaffine._partition.planes.complex.faces import dissolve
 from maxaffine._partition.planes.divide import ROUNDING, divide_by_columns
 from maxaffine._partition.planes.levels import Level, Rows, differences, finite_rows, largest
 
@@ -67,9 +67,8 @@ def draw_spokes(corners: np.ndarray, known: Known, tolerance: float) -> tuple[Co
     # The lines are zero sets of functions like any other: distances from them, which divide where they have both signs.
     away[np.abs(away) <= tolerance] = 0
     table = away[:, (away > 0).any(0) & (away < 0).any(0)]
-    cells = divide_by_columns(
-        cells, table, np.full(table.shape[1], tolerance), np.full(table.shape[1], SPOKE), None, SPOKE, tolerance
-    ).cells
+    least, units = np.full(table.shape[1], tolerance), np.full(table.shape[1], SPOKE)
+    cells, _ = divide_by_columns(cells, table, least, units, None, SPOKE, tolerance)
     gaps = np.hypot(*np.moveaxis(known.t[:, None] - cells.points, 2, 0))
     which = np.flatnonzero(gaps.min(1) <= tolerance)
     vertex = gaps[which].argmin(1)
@@ -84,9 +83,7 @@ def draw_spokes(corners: np.ndarray, known: Known, tolerance: float) -> tuple[Co
 def ties(levels: tuple[Level, ...], rows: Rows) -> bool:
     """Whether a unit is zero, or two entries that an operator compares are equal, at one of a few points."""
     # This only chooses the way: both lead to the same partition, the plain start sooner where nothing ties.
-    for level in levels:
-        if level.step is None:
-            return False
+    for level in levels[:-1]:
         rows = level.run(rows)
         if _tie(level, rows):
             return True
@@ -98,7 +95,7 @@ def _tie(level: Level, rows: Rows) -> bool:
     boundaries = level.boundaries
     if not isinstance(boundaries, Contest | Knots):
         return any(bool((gap.abs() <= ROUNDING * size).any()) for gap, size in differences(level, rows))
-    x = rows[level.step.inputs[0]] if level.step is not None else torch.zeros(0, 1)
+    x = level.entries(rows)
     if not x.numel():
         return False
     least = ROUNDING * float(largest(x).max())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from maxaffine._partition.planes.complex import Complex
+from maxaffine._partition.planes.complex.cells import Complex
 
 ROUNDING = 64 * float(np.finfo(np.float64).eps)  # of a value at a corner
 

@@ -1,4 +1,8 @@
-"""What is to be partitioned: a polygon of a plane, and the part of a network that divides it.
+"""What is to be partitioned: a polygon of a plane in the space of a network's inputs, and the part that divides it.
+
+Everything after this file is geometry in two coordinates; here they get their meaning. Through three inputs the natural
+coordinates are distances in input space, so the basis is orthonormal; along given directions they count the directions.
+An input of a network may be several tensors, of which integers stay as they are: the plane moves the others.
 
 Every argument is checked here, before any work: what comes out is plain data that two calls read, one that keeps the
 cells in memory and one that writes them to a folder.
@@ -16,26 +20,21 @@ import torch
 from torch import Tensor
 
 from maxaffine._capture import SplineNetwork
-from maxaffine._graph import Dependence
-from maxaffine._partition.inputs import require_network
-from maxaffine._partition.planes.complex import Complex
-from maxaffine._partition.planes.frame import (
-    Frame,
-    input_plane,
-    inside,
-    plane_along,
-    plane_through,
-    polygon,
-    stack_inputs,
-)
+from maxaffine._graph import Dependence, as_rows
+from maxaffine._network import size
+from maxaffine._partition.inputs import as_double, require_network
+from maxaffine._partition.planes.complex.cells import Complex, cross
 from maxaffine._partition.planes.levels import Level, Rows, levels
 from maxaffine._partition.planes.spokes import Known, draw_spokes, ties
-from maxaffine.errors import BadInput
+from maxaffine.errors import BadInput, ShapeMismatch
 
 TOLERANCE = 1e-10
 MEMORY = 64 * 2**20
 ROUNDING = 8 * float(np.finfo(np.float64).eps)
 KEPT_OUTPUTS = 128
+MARGIN = 0.25
+FLAT = 1e-9
+BESIDE = 1e-12  # of the largest entry: rounding of an input that lies in the plane
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,11 +55,6 @@ class Task:
     def operators(self) -> tuple[str, ...]:
         """Names of the operators that divide."""
         return tuple(level.name for level in self.levels if level.step is not None)
-
-    @property
-    def further(self) -> bool:
-        """Whether more points are known than those that say where the plane is."""
-        return len(self.known.t) > (1 if self.frame.anchors is None else len(self.frame.anchors))
 
     def start(self) -> tuple[Complex, Rows]:
         """The cells that are divided, and the network's inputs at their vertices: known ones as they were given."""
@@ -134,3 +128,162 @@ def _frame(net: SplineNetwork, anchors: Any, origin: Any, basis: Any, points: An
         t = np.concatenate([t, inside(frame, further).numpy()])
         inputs = [torch.cat(pair, dim) for *pair, dim in zip(inputs, further, net.inputs.batch_dims, strict=True)]
     return frame, Known.of(t, tuple(inputs), axes=anchors is None)
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """The plane x(t) = origin + t_1 basis_1 + t_2 basis_2."""
+
+    net: SplineNetwork  # the network, in float64
+    origin: tuple[Tensor, ...]  # per input of the network a batch of one
+    basis: tuple[Tensor, ...]  # per input a batch of two; zeros for one that is not floating point
+    anchors: Tensor | None = None  # (3, 2) of the inputs that span the plane; None where it was given by directions
+
+    def points(self, t: Tensor) -> tuple[Tensor, ...]:
+        """The inputs x(t): a batch of len(t) for each input of the network."""
+        found = []
+        for start, axes, dim in zip(self.origin, self.basis, self.net.inputs.batch_dims, strict=True):
+            front, moved = start.movedim(dim, 0), axes.movedim(dim, 0)
+            rows = front.expand(len(t), *front.shape[1:])
+            if start.is_floating_point():
+                rows = rows + torch.tensordot(t.to(moved), moved, dims=1)
+            found.append(rows.movedim(0, dim).contiguous())
+        return tuple(found)
+
+    def coordinates(self, x: Any) -> Tensor:
+        """(N, 2) coordinates of the points of the plane nearest to a batch of inputs, given as at capture."""
+        tensors = as_double(self.net, x, "x")
+        axes = self._flat(self.basis)
+        gaps = self._flat(tensors) - self._flat(self.origin)
+        return torch.linalg.lstsq(axes.T, gaps.T).solution.T
+
+    def _flat(self, tensors: Sequence[Tensor]) -> Tensor:
+        """(N, all floating-point numbers of one sample)."""
+        pairs = zip(tensors, self.net.inputs.batch_dims, strict=True)
+        return torch.cat([as_rows(item.movedim(dim, 0)) for item, dim in pairs if item.is_floating_point()], 1)
+
+
+def plane_through(net: SplineNetwork, anchors: Any) -> Frame:
+    """The plane through three inputs; coordinates are distances in input space, from the first towards the second."""
+    tensors = stack_inputs(net, anchors, "anchors")
+    dims = net.inputs.batch_dims
+    if tensors[0].shape[dims[0]] != 3:
+        raise BadInput(f"anchors: a plane goes through three inputs, got {tensors[0].shape[dims[0]]}")
+    origin = tuple(item.narrow(dim, 0, 1) for item, dim in zip(tensors, dims, strict=True))
+    gaps = tuple(item.narrow(dim, 1, 2) - first for item, first, dim in zip(tensors, origin, dims, strict=True))
+    if any(gap.any() for gap in gaps if not gap.is_floating_point()):
+        raise BadInput("anchors: an input that is not floating point cannot move; give it the same value in all three")
+    plane = Frame(net.double(), origin, gaps)
+    towards = plane._flat(gaps)
+    # The gaps from the first anchor to the others are Q R, with Q orthonormal. Its signs are chosen so that R has a
+    # positive diagonal: the second anchor then lies on the first axis, to the right.
+    _, r = torch.linalg.qr(towards.T)
+    if not r[0, 0].abs() > 0 or not r[1, 1].abs() > FLAT * r.abs().max():
+        raise BadInput("anchors: they lie on a line, which spans no plane; choose three in general position")
+    triangle = r * r.diagonal().sign()[:, None]  # columns: the gaps in terms of the orthonormal basis
+    turn = torch.linalg.inv(triangle).T
+    basis = tuple(_combine(turn, gap, dim) for gap, dim in zip(gaps, dims, strict=True))
+    corners = torch.cat([torch.zeros(1, 2, dtype=torch.float64), triangle.T])
+    return Frame(net.double(), origin, basis, corners)
+
+
+def plane_along(net: SplineNetwork, origin: Any, basis: Any) -> Frame:
+    """The plane through one input along two directions, which coordinates count."""
+    start, axes = (stack_inputs(net, x, name) for x, name in ((origin, "origin"), (basis, "basis")))
+    dims = net.inputs.batch_dims
+    for tensors, name, count in ((start, "origin", 1), (axes, "basis", 2)):
+        if tensors[0].shape[dims[0]] != count:
+            raise BadInput(f"{name}: expected a batch of {count}, got {tensors[0].shape[dims[0]]}")
+    axes = tuple(item if item.is_floating_point() else torch.zeros_like(item) for item in axes)
+    plane = Frame(net.double(), start, axes)
+    longest, shortest = torch.linalg.svdvals(plane._flat(axes))
+    if not shortest > FLAT * longest:
+        raise BadInput("basis: the two directions are parallel (or zero) and span no plane; choose others")
+    return plane
+
+
+def input_plane(net: SplineNetwork) -> Frame:
+    """The plane of all inputs of a network that takes two numbers: t is the input."""
+    sizes = [prod(units) for units in net.inputs.units]
+    if sum(sizes) != 2 or not all(dtype.is_floating_point for dtype in net.inputs.dtypes):
+        raise BadInput(
+            f"anchors: the network takes inputs of shape {', '.join(map(str, net.inputs.units))}, in which there are"
+            " many planes; give three anchors, or origin and basis"
+        )
+    dims, axes = net.inputs.batch_dims, torch.eye(2, dtype=torch.float64, device=net.inputs.device).split(sizes, 1)
+    triples = zip(axes, net.inputs.units, dims, strict=True)
+    basis = tuple(axis.reshape(2, *units).movedim(0, dim) for axis, units, dim in triples)
+    origin = tuple(torch.zeros_like(item.narrow(dim, 0, 1)) for item, dim in zip(basis, dims, strict=True))
+    return Frame(net.double(), origin, basis)
+
+
+def inside(frame: Frame, tensors: Sequence[Tensor]) -> Tensor:
+    """The coordinates (k, 2) of inputs, once they are known to lie in the plane."""
+    t = frame.coordinates(frame.net.inputs.given(tensors))
+    for item, here in zip(tensors, frame.points(t), strict=True):
+        gap = size(item - here)
+        if gap > BESIDE * max(size(item), size(here), 1.0):
+            raise BadInput(f"points: one lies {gap:.2g} off the plane; give inputs that lie in it, in float64")
+    return t
+
+
+def stack_inputs(net: SplineNetwork, given: Any, name: str) -> tuple[Tensor, ...]:
+    """Inputs in float64 from what may be a list or tuple of inputs, with or without the dimension of the batch."""
+    items = list(given) if isinstance(given, list | tuple) else [given]
+    if len(net.inputs.names) > 1 or not items or not all(isinstance(item, Tensor) for item in items):
+        return as_double(net, given, name)
+    dim, rank = net.inputs.batch_dims[0], len(net.inputs.units[0])
+    items = [item.unsqueeze(dim) if item.dim() == rank else item for item in items]
+    if len({item.shape for item in items}) > 1:
+        raise ShapeMismatch(f"{name}: inputs of different shapes {[tuple(item.shape) for item in items]}")
+    return as_double(net, torch.cat(items, dim), name)
+
+
+def _combine(turn: Tensor, gap: Tensor, dim: int) -> Tensor:
+    """Two combinations of two directions, for one input of the network."""
+    if not gap.is_floating_point():
+        return gap
+    return torch.tensordot(turn, gap.movedim(dim, 0), dims=1).movedim(0, dim)
+
+
+def polygon(extent: Any, anchors: Tensor | None) -> np.ndarray:
+    """The corners (n, 2) of the polygon that is partitioned, counter-clockwise; ``extent`` as of :func:`plane`."""
+    if extent is None and anchors is not None:
+        low, high = anchors.amin(0).numpy(), anchors.amax(0).numpy()
+        margin = MARGIN * float((high - low).max())
+        extent = np.array([low[0] - margin, high[0] + margin, low[1] - margin, high[1] + margin])
+    try:
+        given = np.asarray(1.0 if extent is None else extent, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"extent: expected numbers, got {extent!r}") from error
+    if not np.isfinite(given).all():
+        raise BadInput("extent: it holds NaN or infinity")
+    if given.ndim == 0:
+        given = np.array([-given, given, -given, given])
+    if given.shape == (4,):
+        left, right, bottom, top = given
+        with np.errstate(over="ignore", under="ignore"):
+            area = (right - left) * (top - bottom)
+        if not (left < right and bottom < top and np.finfo(float).tiny <= area < np.inf):
+            raise BadInput(
+                "extent: (left, right, bottom, top) must span an area, neither 0 nor infinite in float64, got"
+                f" {tuple(given.tolist())}"
+            )
+        return np.array([[left, bottom], [right, bottom], [right, top], [left, top]])
+    return _convex(given)
+
+
+def _convex(corners: np.ndarray) -> np.ndarray:
+    """The corners of a convex polygon, counter-clockwise."""
+    if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 3:
+        raise BadInput("extent: expected a number, (left, right, bottom, top), or (n, 2) corners of a polygon")
+    sides = np.roll(corners, -1, 0) - corners
+    turns = cross(sides, np.roll(sides, -1, 0))
+    length = np.hypot(*sides.T)
+    sines = turns / np.maximum(length * np.roll(length, -1), np.finfo(float).tiny)
+    # All turns go one way, and add up to one turn: a star winds around twice.
+    angles = np.arctan2(turns, (sides * np.roll(sides, -1, 0)).sum(1))
+    once = np.isclose(abs(angles.sum()), 2 * np.pi)
+    if not ((sines > FLAT).all() or (sines < -FLAT).all()) or not once:
+        raise BadInput("extent: the corners must be those of a convex polygon, in order around it")
+    return corners if sines[0] > 0 else corners[::-1].copy()

@@ -29,13 +29,11 @@ from torch import Tensor
 from maxaffine._capture import SplineNetwork
 from maxaffine._files import checksum, replacing
 from maxaffine._partition.planes.blocks import Leaf
-from maxaffine._partition.planes.checks import AREA, border_lengths, check_borders
-from maxaffine._partition.planes.complex import Complex, starts_of
-from maxaffine._partition.planes.frame import Frame
+from maxaffine._partition.planes.checks import AREA, PlaneReport, border_lengths, check_borders, random_points
+from maxaffine._partition.planes.complex.cells import Complex, starts_of
 from maxaffine._partition.planes.glue import glue
 from maxaffine._partition.planes.partition import PlanePartition
-from maxaffine._partition.planes.task import Task
-from maxaffine._partition.planes.verify import PlaneReport, random_points
+from maxaffine._partition.planes.task import Frame, Task
 from maxaffine.errors import BadInput, DataError, PartitionError
 
 FORMAT, VERSION = "maxaffine.plane", 2
@@ -73,7 +71,7 @@ def prepare(path: Path, task: Task, fingerprint: str) -> None:
     tensors |= {f"basis_{n}": item.contiguous() for n, item in enumerate(frame.basis)}
     if frame.anchors is not None:
         tensors["anchors"] = frame.anchors
-    if task.further:  # they do not move the plane, but its division starts from them
+    if len(task.known.t) > (1 if frame.anchors is None else 3):  # others do not move the plane, but start its division
         tensors["points"] = torch.from_numpy(task.known.t)
     content = save_tensors(tensors)
     if (path / HEAD).exists():
@@ -245,21 +243,7 @@ class PlaneTiles:
         return tile, cell, best
 
     def verify(self, model: Any = None, *, samples: int = 4096, seed: int = 0, raises: bool = True) -> PlaneReport:
-        """Compare the cells that hold random points with the network, and with the untouched module.
-
-        Args:
-            model: The user's module, re-run at the points; left out when None.
-            samples: Random points of the polygon.
-            seed: For the points.
-            raises: Whether a disagreement raises.
-
-        Returns:
-            As :meth:`PlanePartition.verify`; points in no tile count as missed.
-
-        Raises:
-            PartitionError: When the partition and the network's codes disagree and ``raises`` is true.
-            ExactnessError: When the cells' maps and the module disagree.
-        """
+        """As :meth:`PlanePartition.verify`, of the cells that hold random points; those in no tile count as missed."""
         t = random_points(Complex.polygon(self.corners), samples, seed)
         tile, cell, depth = self._deep(t)
         parts = []
@@ -267,24 +251,18 @@ class PlaneTiles:
             rows = tile == number
             parts.append(self[number].compare_at(model, t[rows], cell[rows], depth[rows], False, raises))
         lost = int((tile < 0).sum())
-        regions, thin, repeated, edgy, missed, misplaced = (
-            sum(getattr(part, name) for part in parts)
-            for name in ("regions", "thin", "repeated", "edgy", "missed", "misplaced")
-        )
+        names = ("regions", "thin", "repeated", "edgy", "missed", "misplaced")
+        counts = {name: sum(getattr(part, name) for part in parts) for name in names}
+        counts["missed"] += lost
         error = max((part.error for part in parts if part.error is not None), default=None)
         exact = not lost and all(part.exact for part in parts)
-        report = PlaneReport(regions, thin, repeated, samples, edgy, missed + lost, misplaced, error, exact)
+        report = PlaneReport(samples=samples, error=error, exact=exact, **counts)
         if raises and lost:
             raise PartitionError(f"{lost} points of the polygon lie in no tile", tuple(t[tile < 0][0].tolist()))
         return report
 
     def check(self) -> None:
-        """Read all tiles and check each one's geometry, both sides of all their borders, and the total area.
-
-        Raises:
-            PartitionError: When something does not fit, or tiles are missing.
-            DataError: When a file is damaged.
-        """
+        """Read all tiles and check each one's geometry, both sides of all their borders, and the total area."""
         borders, lengths = [], []
         for entry in self.entries:
             leaf = self._leaf(entry)
@@ -297,14 +275,7 @@ class PlaneTiles:
         check_borders(np.concatenate(borders), np.concatenate(lengths))
 
     def whole(self) -> PlanePartition:
-        """All tiles as one partition, in memory.
-
-        Returns:
-            What :func:`maxaffine.partition.plane` gives.
-
-        Raises:
-            DataError: When tiles are missing or damaged.
-        """
+        """All tiles as one partition in memory, as :func:`maxaffine.partition.plane` gives it."""
         if not self.complete:
             raise DataError(f"{self.folder} is not complete; call stream_plane with the same arguments to go on")
         found = self._partition([self._leaf(entry) for entry in self.entries])

@@ -63,18 +63,7 @@ class Regions:
         return self.space.net.affine_map(self.space.batch(self.points.numpy()), **(self.space.options | options))
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw regions of two dimensions as polygons.
-
-        Args:
-            ax: Where to draw; axes of a new figure by default.
-
-        Returns:
-            The axes.
-
-        Raises:
-            BadInput: For regions of other dimensions.
-            MaxAffineError: When matplotlib is absent.
-        """
+        """Draw regions of two dimensions as polygons, on axes or new ones."""
         if self.points.shape[1] != 2:
             raise BadInput(f"plot: {self.points.shape[1]} dimensions, not 2; draw a plane instead: partition.plane")
         ax = axes_for(ax, 4.5, 4.5, sheet=False)

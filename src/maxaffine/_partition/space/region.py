@@ -202,19 +202,7 @@ class Region:
         return self.space.net.affine_map(self.inputs(self.x[None]), **(self.space.options | options))
 
     def plot(self, ax: Axes | None = None, radius: float | None = None) -> Axes:
-        """Draw a region of two dimensions, and x in it.
-
-        Args:
-            ax: Where to draw; axes of a new figure by default.
-            radius: How far from x the picture reaches; by default so far that most of a bounded region is seen.
-
-        Returns:
-            The axes.
-
-        Raises:
-            BadInput: For a region of other dimensions.
-            MaxAffineError: When matplotlib is absent.
-        """
+        """Draw a region of two dimensions and x in it, up to a radius around x (by default most of what is bounded)."""
         if len(self.x) != 2:
             raise BadInput(f"plot: {len(self.x)} dimensions, not 2; draw a plane instead: partition.plane")
         ax, inside = axes_for(ax, 4.5, 4.5, sheet=False), self._inside

@@ -4,6 +4,10 @@ A plane can have a million cells with four or five corners each. As objects with
 walk through; as a few arrays, every step of a division is a handful of numpy calls over all cells at once. So a cell is
 a run of half-edges, and edges and vertices are rows of tables, which neighboring cells share by number: what is done to
 an edge is done for both of its cells, and no gap or overlap can open between them.
+
+Cells have different numbers of corners, edges different numbers of cuts: rows of different lengths in flat arrays, each
+given by its start and its length. Four functions are all the index arithmetic that this takes; with them a loop over
+rows becomes one fancy index.
 """
 
 from __future__ import annotations
@@ -13,20 +17,16 @@ from functools import cached_property
 
 import numpy as np
 
-from maxaffine._partition.planes.complex.ragged import owners, spans, starts_of
-
 OUTSIDE = -1  # the cell across an edge of the whole polygon, and the operator of such an edge
 SPOKE = -2  # the operator of an edge that is not a boundary, but was drawn so that a known point is a vertex
 
 
 @dataclass(frozen=True, eq=False)
 class Complex:
-    """Vertices, edges and cells; neighboring cells share edges, so that there is neither a gap nor an overlap.
+    """Vertices, edges and cells; neighboring cells share edges, so that there is neither a gap nor an overlap."""
 
-    A half-edge is one side of one cell. Those of cell f are ``starts[f] : starts[f + 1]``, counter-clockwise; half-edge
-    h leads from vertex ``corners[h]`` to the next along edge ``sides[h]``. Three corners of a cell may lie on a line.
-    """
-
+    # A half-edge is one side of one cell. Those of cell f are ``starts[f] : starts[f + 1]``, counter-clockwise; one of
+    # them, h, leads from vertex ``corners[h]`` to the next along edge ``sides[h]``. Three corners may lie on a line.
     points: np.ndarray  # (V, 2) coordinates of the vertices
     ends: np.ndarray  # (E, 2) vertices that an edge joins
     # (E,) number of the operator whose boundary the edge lies on; OUTSIDE on the rim of the polygon, SPOKE where it is
@@ -91,13 +91,16 @@ class Complex:
         # About a corner of each cell: a small cell far from the origin keeps its digits.
         base = np.repeat(self.points[self.corners[self.starts[:-1]]], self.counts, axis=0)
         here = self.points[self.corners] - base
-        there = here[self.following]
-        return np.add.reduceat(cross(here, there), self.starts[:-1]) / 2
+        return np.add.reduceat(cross(here, here[self.following]), self.starts[:-1]) / 2
 
     @cached_property
     def centers(self) -> np.ndarray:
         """(F, 2) the mean of each cell's corners: a point inside it."""
         return np.add.reduceat(self.points[self.corners], self.starts[:-1], axis=0) / self.counts[:, None]
+
+    def marks(self, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Operator, unit and chain of some edges."""
+        return self.operator[edges], self.unit[edges], self.chain[edges]
 
     def cells(self, chosen: np.ndarray) -> tuple[Complex, np.ndarray, np.ndarray]:
         """The complex of some cells, and which vertices and edges of this one its own are."""
@@ -107,16 +110,8 @@ class Complex:
         vertices, corners = np.unique(self.corners[places], return_inverse=True)
         number = np.empty(len(self.points), dtype=np.int64)
         number[vertices] = np.arange(len(vertices))
-        part = Complex(
-            self.points[vertices],
-            number[self.ends[edges]],
-            self.operator[edges],
-            self.unit[edges],
-            self.chain[edges],
-            starts_of(counts),
-            corners,
-            sides,
-        )
+        ends, starts = number[self.ends[edges]], starts_of(counts)
+        part = Complex(self.points[vertices], ends, *self.marks(edges), starts, corners, sides)
         return part, vertices, edges
 
     def compact(self) -> tuple[Complex, np.ndarray]:
@@ -135,3 +130,27 @@ def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def keys_of(points: np.ndarray) -> np.ndarray:
     """Points (n, 2) as complex numbers, which numpy sorts and compares as wholes."""
     return points[:, 0] + 1j * points[:, 1]
+
+
+def starts_of(counts: np.ndarray) -> np.ndarray:
+    """Where each row starts when rows of these lengths follow one another, and where the last ends: (n + 1,)."""
+    starts = np.zeros(len(counts) + 1, dtype=np.int64)
+    np.cumsum(counts, out=starts[1:])
+    return starts
+
+
+def spans(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The places of all entries of rows at ``starts`` of lengths ``counts``, row after row."""
+    ends = np.cumsum(counts)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.arange(total) + np.repeat(starts - (ends - counts), counts)
+
+
+def owners(counts: np.ndarray) -> np.ndarray:
+    """The row of every entry."""
+    return np.repeat(np.arange(len(counts)), counts)
+
+
+def places(counts: np.ndarray) -> np.ndarray:
+    """The place of every entry within its row."""
+    return spans(np.zeros(len(counts), dtype=np.int64), counts)

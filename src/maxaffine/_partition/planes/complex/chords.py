@@ -8,13 +8,12 @@ crossings can be told apart; where they cannot, one is taken now and the other i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from maxaffine._partition.planes.complex.cells import Complex, cross
+from maxaffine._partition.planes.complex.cells import Complex, cross, owners, spans, starts_of
 from maxaffine._partition.planes.complex.cuts import CutComplex, Cuts, incidences
-from maxaffine._partition.planes.complex.ragged import owners, spans, starts_of
 from maxaffine._partition.planes.complex.signs import Signs
 from maxaffine.errors import PartitionError
 
@@ -201,27 +200,17 @@ def _sort(function: np.ndarray, start: np.ndarray, end: np.ndarray) -> Chords:
 
 @dataclass(frozen=True, eq=False)
 class Crossings:
-    """Where chords cross: chord ``first`` starts before chord ``second`` around their cell.
+    """Where chords cross."""
 
-    Attributes:
-        first: (x,) chord.
-        second: (x,) chord.
-        on_first: (x,) place on the first chord, from 0 at its start to 1 at its end.
-        on_second: (x,) place on the second.
-        reach: (x,) a distance in the plane: how exactly the place is known.
-    """
-
-    first: np.ndarray
-    second: np.ndarray
-    on_first: np.ndarray
-    on_second: np.ndarray
-    reach: np.ndarray
+    first: np.ndarray  # (x,) the chord that starts before the other around their cell
+    second: np.ndarray  # (x,) the other
+    on_first: np.ndarray  # (x,) place on the first chord, from 0 at its start to 1 at its end
+    on_second: np.ndarray  # (x,) place on the second
+    reach: np.ndarray  # (x,) a distance in the plane: how exactly the place is known
 
     def subset(self, kept: np.ndarray) -> Crossings:
         """Those where the mask is true."""
-        return Crossings(
-            self.first[kept], self.second[kept], self.on_first[kept], self.on_second[kept], self.reach[kept]
-        )
+        return Crossings(*(getattr(self, field.name)[kept] for field in fields(self)))
 
 
 def find_crossings(cells: Complex, chords: Chords, tolerance: float) -> Crossings:

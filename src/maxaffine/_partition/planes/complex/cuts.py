@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maxaffine._partition.planes.complex.cells import Complex
-from maxaffine._partition.planes.complex.ragged import owners, places, spans, starts_of
+from maxaffine._partition.planes.complex.cells import Complex, owners, places, spans, starts_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +123,6 @@ def cut(cells: Complex, cuts: Cuts) -> CutComplex:
     # The i-th new vertex of all ends one piece of its edge and starts the next.
     piece = edge + np.arange(len(edge))
     ends[piece, 1] = ends[piece + 1, 0] = count + np.arange(len(edge))
-    parent = owners(pieces)
     counts = pieces[cells.sides]
     half, place = owners(counts), places(counts)
     # A cell that runs against its edge meets the pieces in reverse.
@@ -132,16 +130,7 @@ def cut(cells: Complex, cuts: Cuts) -> CutComplex:
     sides = offsets[cells.sides[half]] + np.where(forward, place, last - place)
     corners = ends[sides, np.where(forward, 0, 1)]
     starts = starts_of(counts)
-    new = Complex(
-        points,
-        ends,
-        cells.operator[parent],
-        cells.unit[parent],
-        cells.chain[parent],
-        starts[cells.starts],
-        corners,
-        sides,
-    )
+    new = Complex(points, ends, *cells.marks(owners(pieces)), starts[cells.starts], corners, sides)
     return CutComplex(new, starts, pieces)
 
 

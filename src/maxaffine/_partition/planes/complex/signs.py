@@ -6,11 +6,12 @@ is two bits, so one word holds 64 functions, and "opposite signs at the ends" is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
+from maxaffine._chunks import slices
 from maxaffine._partition.planes.complex.cells import Complex
 
 WORD = 64
@@ -32,10 +33,13 @@ class Signs:
 
     def crossed_edges(self, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(edge, function) wherever a function has strictly opposite signs at the ends, sorted by edge."""
-        return _join(
-            _set_bits((self.above[a] & self.below[b]) | (self.below[a] & self.above[b]), first)
-            for first, (a, b) in _chunks(ends, self.above.shape[1])
-        )
+
+        def crossed(part: slice) -> tuple[np.ndarray, np.ndarray]:
+            a, b = ends[part].T
+            return _set_bits((self.above[a] & self.below[b]) | (self.below[a] & self.above[b]), part.start)
+
+        # As many edges at once as leave their words in a cache.
+        return _join(map(crossed, slices(len(ends), CHUNK_WORDS // max(1, self.above.shape[1]))))
 
     def touched_cells(self, cells: Complex) -> tuple[np.ndarray, np.ndarray]:
         """(cell, function) wherever a function has both signs and a zero at the corners of a cell, sorted by cell."""
@@ -45,14 +49,13 @@ class Signs:
         # Zeros are rare: only the cells that have one at a corner are looked at.
         touching = np.flatnonzero(np.bitwise_or.reduce(zero, axis=1)[cells.corners])
         candidates = np.unique(cells.cell_of[touching])
-        step = max(1, CHUNK_WORDS // max(1, 8 * self.above.shape[1]))
         found = []
-        for first in range(0, len(candidates), step):
-            part, vertices, _ = cells.cells(candidates[first : first + step])
+        for chosen in slices(len(candidates), CHUNK_WORDS // max(1, 8 * self.above.shape[1])):
+            part, vertices, _ = cells.cells(candidates[chosen])
             rows = vertices[part.corners]
             any_of = [np.bitwise_or.reduceat(bits[rows], part.starts[:-1]) for bits in (self.above, self.below, zero)]
-            cell, function = _set_bits(any_of[0] & any_of[1] & any_of[2], 0)
-            found.append((candidates[first + cell], function))
+            cell, function = _set_bits(any_of[0] & any_of[1] & any_of[2], chosen.start)
+            found.append((candidates[cell], function))
         return _join(found)
 
 
@@ -70,13 +73,6 @@ def _set_bits(words: np.ndarray, first: int) -> tuple[np.ndarray, np.ndarray]:
     octets = words[rows, columns].view(np.uint8).reshape(-1, 8)
     which, bit = np.nonzero(np.unpackbits(octets, axis=1, bitorder="little"))
     return rows[which] + first, columns[which] * WORD + bit
-
-
-def _chunks(ends: np.ndarray, words: int) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
-    """Runs of edges whose words fit in a cache: the first edge's number, and both ends."""
-    step = max(1, CHUNK_WORDS // max(1, words))
-    for first in range(0, len(ends), step):
-        yield first, (ends[first : first + step, 0], ends[first : first + step, 1])
 
 
 def _join(found: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
