@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import maxaffine as ma
-from maxaffine._capture import Call, batch, check_rule, registered
+from maxaffine._capture import Call, all_rules, batch, check_rule
 from maxaffine._graph import Boundaries, Contest, Duels, Elementwise, Knots, Operator, Order, Pair, ScalarSpline, Traits
 from tests.contracts import CONTRACTS, Contract
 from tests.zoo.networks import Net
@@ -28,13 +28,11 @@ NEW = {"_upsample_lanczos2d_aa"}
 
 
 def family(target: Callable) -> str:
-    build = registered()[target].build
+    build = all_rules()[target].build
     return f"{build.__module__.rpartition('.')[2]}.{build.__name__}"
 
 
-OWN = {
-    target: family(target) for target, rule in registered().items() if rule.build.__module__.startswith("maxaffine.")
-}
+OWN = {target: family(target) for target, rule in all_rules().items() if rule.build.__module__.startswith("maxaffine.")}
 
 
 @pytest.mark.parametrize("contract", CONTRACTS, ids=str)

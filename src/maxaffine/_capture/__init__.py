@@ -5,7 +5,7 @@ from maxaffine._capture.call import Call, Ref
 from maxaffine._capture.capture import capture
 from maxaffine._capture.contract import check_rule
 from maxaffine._capture.form import max_affine_form
-from maxaffine._capture.registry import Rule, registered, rule
+from maxaffine._capture.registry import Rule, all_rules, rule
 from maxaffine._capture.spline_network import SplineNetwork
 
 __all__ = [
@@ -13,10 +13,10 @@ __all__ = [
     "Ref",
     "Rule",
     "SplineNetwork",
+    "all_rules",
     "batch",
     "capture",
     "check_rule",
     "max_affine_form",
-    "registered",
     "rule",
 ]

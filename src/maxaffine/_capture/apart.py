@@ -56,7 +56,7 @@ def _in_one_trace(
     graph = program.graph
     # What autocast casts, and what vmap makes of a graph, shows after dispatch only; before it no table is asked
     # about a number of entries.
-    if any(map(_hidden, graph.nodes)) or _casts(graph) or not _make_functional(graph, table):
+    if any(map(_hides, graph.nodes)) or _casts(graph) or not _make_functional(graph, table):
         return None
     graph.eliminate_dead_code()
     program.graph_module.recompile()
@@ -125,7 +125,7 @@ def _make_functional(graph: Graph, table: Container[Any]) -> bool:
     return True
 
 
-def _hidden(node: Node) -> bool:
+def _hides(node: Node) -> bool:
     """Whether a node enters or leaves vmap or another transform of functions, or counts entries."""
     if node.op != "call_function":
         return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import permutations
 from math import isqrt, prod
 from typing import Any
 
@@ -37,7 +38,7 @@ PLACED = "it treats the samples of a batch by their place in it, so no sample ha
 MIXED_CURE = "let the module treat each sample alone (work along the other axes), or capture the part before it"
 
 
-def batched(call: Call) -> list[tuple[Ref, BatchAxis]]:
+def sample_axes(call: Call) -> list[tuple[Ref, BatchAxis]]:
     """The arguments that hold a tensor per sample, and where they keep the samples."""
     return [(ref, ref.value.batch) for ref in call.refs if ref.value.batch is not None]
 
@@ -45,13 +46,13 @@ def batched(call: Call) -> list[tuple[Ref, BatchAxis]]:
 def pointwise(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     """Entry by entry, with broadcasting: the samples must lie along the same axis in every argument."""
     rank = outputs[0].dim()
-    shifted = {BatchAxis(a.dim + rank - ref.sample.dim(), a.outer, a.inner) for ref, a in batched(call)}
+    shifted = {BatchAxis(a.dim + rank - ref.sample.dim(), a.outer, a.inner) for ref, a in sample_axes(call)}
     return _one_axis(call, shifted)
 
 
 def leading(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     """Sample by sample along axis 0 (convolution, pooling over planes)."""
-    axis = _one_axis(call, {axis for _, axis in batched(call)})
+    axis = _one_axis(call, {axis for _, axis in sample_axes(call)})
     return axis if axis.dim == 0 else call.refuse(MIXED, MIXED_CURE)
 
 
@@ -64,7 +65,7 @@ def along(name: str) -> BatchRule:
     """Along the axes that the argument ``name`` lists, so none of them may carry samples."""
 
     def prove(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
-        ((ref, axis),) = batched(call)
+        ((ref, axis),) = sample_axes(call)
         rank = ref.sample.dim()
         named = call.arguments.get(name)
         listed = range(rank) if named is None or named == [] else leaves([named])
@@ -79,7 +80,7 @@ def along(name: str) -> BatchRule:
 
 def matched(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     """Indexing along ``dim`` by an index computed from the same samples (gather, scatter)."""
-    axis = _one_axis(call, {axis for _, axis in batched(call)})
+    axis = _one_axis(call, {axis for _, axis in sample_axes(call)})
     worked = int(call["dim"]) % max(outputs[0].dim(), 1)
     return axis if axis.dim != worked else call.refuse(MIXED, MIXED_CURE)
 
@@ -164,9 +165,9 @@ def meets_samples(call: Call) -> bool:
     # No where the operator is known to treat all places of that axis alike.
     if call.kind in SIZED or not _numbers_in(call):
         return False
-    for ref, axis in batched(call):
+    for ref, axis in sample_axes(call):
         rank = ref.sample.dim()
-        worked = _axes_worked(call, rank)
+        worked = _working_axes(call, rank)
         if worked is None or axis.dim in {item % rank for item in worked}:
             return True
     return False
@@ -177,7 +178,7 @@ def _lone(call: Call) -> bool:
     return isinstance(call.target, torch._ops.OpOverload) and call.name.startswith("aten.")
 
 
-def _axes_worked(call: Call, rank: int) -> Sequence[int] | None:
+def _working_axes(call: Call, rank: int) -> Sequence[int] | None:
     """The axes along which a PyTorch operator works: those that it names, or its last ones; None where unknown."""
     named = [item for name in AXES for item in leaves([call.arguments.get(name)]) if isinstance(item, int)]
     if named:
@@ -209,7 +210,7 @@ def _many(call: Call, outputs: Sequence[Tensor]) -> int:
     """A prime number of samples beyond all numbers written in a call, as far as there is room."""
     written = max(_numbers_in(call), default=0)
     count = prime(max(MANY, written + 1))
-    tensors = [*(ref.sample for ref, _ in batched(call)), *outputs]
+    tensors = [*(ref.sample for ref, _ in sample_axes(call)), *outputs]
     room = MOST_NUMBERS * PROBES // max(1, sum(item.numel() for item in tensors))
     if count <= max(room, MANY):
         return count
@@ -281,8 +282,8 @@ def _slab(marks: Sequence[Tensor]) -> BatchAxis | None:
     """The axis, and its split into outer x samples x inner, that keeps every sample's marks in its own slab."""
     # Samples may be folded into an axis of units: of the ways to divide it the first that fits is taken.
     for axis in splits(marks[0].shape, PROBES):
-        fronts = (axis.to_front(mark) for mark in marks)
-        if not any(bool(front[[*range(own), *range(own + 1, PROBES)]].any()) for own, front in enumerate(fronts)):
+        fronts = [axis.to_front(mark) for mark in marks]
+        if not any(bool(fronts[own][other].any()) for own, other in permutations(range(PROBES), 2)):
             return axis
     return None
 

@@ -183,6 +183,7 @@ def _trace_subject(
     # The network goes on with the tensors of the copy that is traced, so they are not copied again; the module itself
     # may be trained meanwhile. It is traced only where its copy does not run, as with handles that cannot be copied.
     subject = Subject(copy_module(model, ()), True, names)
+    # Numbers of another dtype are no fault of a module that converts them, so it is asked to run first.
     other = _other_dtype(model, spec)
     if other and not subject.runs(pair) and not Subject(model, False, names).runs(pair):
         raise ShapeMismatch(other)

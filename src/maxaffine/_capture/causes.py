@@ -89,9 +89,7 @@ class Observed(TorchFunctionMode):
     """What a module calls, and which of it depends on its inputs."""
 
     called: list[str] = field(default_factory=list)  # functions of the table above that met the input
-    asked: list[tuple[bool, str]] = field(
-        default_factory=list
-    )  # whether each question met the input; the line that asked
+    asked: list[tuple[bool, str]] = field(default_factory=list)  # whether a question met the input, and who asked
     differentiates: bool = False  # whether anything ran under a transformation that differentiates
     # By address, and held, so that no address is used twice.
     _reached: dict[int, Tensor] = field(default_factory=dict)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from maxaffine._capture.batch import PROBES, probed, run_batch
 from maxaffine._capture.call import Call, Ref, leaves
-from maxaffine._capture.registry import Rule, find
+from maxaffine._capture.registry import Rule
 from maxaffine._capture.rules.arithmetic import one_factor
 from maxaffine._capture.rules.shape import copy_of, replace_slice
 from maxaffine._graph import Affine, BatchAxis, Dependence, Value
@@ -104,6 +104,8 @@ def is_complex(call: Call, traced: tuple) -> bool:
 def check_affine(call: Call) -> None:
     """Refuse a call that is not affine over the complex numbers."""
     kind = call.name.rpartition(".")[2]
+    # Conjugation and the parts of a number are not affine over the complex numbers, but over the real ones, as the
+    # whole is.
     if kind in FACTORS:
         one_factor(call, *FACTORS[kind])
     elif kind == "div":
@@ -117,12 +119,6 @@ def check_affine(call: Call) -> None:
         call.refuse(*OTHERWISE)
     elif kind not in LINEAR and call.target is not python_operator.getitem:
         call.refuse(*(MODULUS if kind == "abs" else OTHERWISE))
-
-
-def takes_sizes(call: Call) -> bool:
-    """Whether sizes of the batch may be among the arguments: where they say a shape."""
-    rule = find(call.target)
-    return call.kind == "full" or (rule is not None and rule.sizes)
 
 
 def keep(call: Call) -> Complex:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -60,7 +61,7 @@ def check_rule(module: nn.Module, example: Tensor | tuple[Tensor, ...], *, seed:
     generator = torch.Generator().manual_seed(seed)
     for dtype in (torch.float32, torch.float64):
         typed = copy.deepcopy(module).to(dtype)
-        draws = [_Draw(item, dtype, generator) for item in examples]
+        draws = [_Draw(item.to(dtype) if item.is_floating_point() else item, generator) for item in examples]
         net = capture(typed, _give([draw.batch(2) for draw in draws]))
         for batch in BATCHES:
             inputs = [draw.batch(batch) for draw in draws]
@@ -68,6 +69,7 @@ def check_rule(module: nn.Module, example: Tensor | tuple[Tensor, ...], *, seed:
             report = verify(net, typed, _give(inputs), seed=seed, raises=False)
             for law in ("output", "affine", "jacobian", "split"):
                 _require(report.residuals[law] <= report.bound, law, inputs)
+        # Random inputs alone would rarely share a region; points on segments do, and walk over its boundaries.
         points = [draw.path() for draw in draws]
         _check_codes(net, points)
         for step, given, value, _ in net.graph.walk(points):
@@ -75,12 +77,12 @@ def check_rule(module: nn.Module, example: Tensor | tuple[Tensor, ...], *, seed:
                 _check_boundaries(net.graph, step, given, value, points)
 
 
+@dataclass(frozen=True)
 class _Draw:
     """Random inputs like one example: normal numbers of its scale; integers are taken from it."""
 
-    def __init__(self, example: Tensor, dtype: torch.dtype, generator: torch.Generator) -> None:
-        self.example = example.to(dtype) if example.is_floating_point() else example
-        self.generator = generator
+    example: Tensor
+    generator: torch.Generator
 
     def batch(self, count: int) -> Tensor:
         if not self.example.is_floating_point():
@@ -111,6 +113,7 @@ def _require(holds: bool, law: str, inputs: Sequence[Tensor]) -> None:
 
 
 def _near(found: Tensor, expected: Tensor) -> bool:
+    # A wrong map is off by a share of the values; rounding, after any number of operators, by far less than this.
     bound = 1e4 * torch.finfo(expected.dtype).eps * (1 + float(expected.abs().max()))
     return bool(((found - expected).abs() <= bound).all())
 
@@ -139,6 +142,7 @@ def _fronts(net: SplineNetwork, module: nn.Module, inputs: Sequence[Tensor]) -> 
 def _check_codes(net: SplineNetwork, points: Sequence[Tensor]) -> None:
     for record, codes in net.graph.codes(points):
         _require(0 <= int(codes.min()) and int(codes.max()) < record.pieces, "range", points)
+    # The map at the first point of a region must be the map at all of its points.
     regions = net.codes(_give(points)).region_ids().tolist()
     first = {region: place for place, region in reversed(list(enumerate(regions)))}
     held = [item[[first[region] for region in regions]] for item in points]
@@ -152,6 +156,7 @@ def _check_boundaries(graph: Graph, step: Step, given: list[Any], value: Any, po
     if operator.traits.homogeneous:
         offsets = [item for item in operator.local(given, value).offsets() if item is not None]
         _require(not any(bool(item.any()) for item in offsets), "homogeneous", points)
+    # Partitions are found from the boundaries alone, so a code that they do not explain would be missed there.
     boundaries, codes = operator.boundaries(), operator.codes(given, value)
     _require(boundaries is not None and codes is not None, "said", points)
     if boundaries is None or codes is None:
@@ -190,7 +195,7 @@ def _check_straight(
     """Half way between two inputs of the operator, what is compared is half way too."""
     values = [graph.values[number] for number in step.inputs]
     if any(value.dependence is Dependence.REGION for value in values):
-        return  # what jumps is nothing between
+        return  # half way between two values of what jumps there is nothing
     given = [item.double() if isinstance(item, Tensor) and item.is_floating_point() else item for item in given]
     other, middle = list(given), list(given)
     for place, known in enumerate(values):

@@ -60,7 +60,7 @@ def _table(composite: tuple[str, ...], kept: frozenset[str]) -> dict[Any, Callab
         if not packet.startswith("sym_"):  # of a graph's sizes
             table[operator] = operator.decompose
     table |= default_decompositions()
-    for operator in list(table):
+    for operator in list(table):  # all overloads of a name
         namespace, name = operator.name().split("::")
         if namespace == "aten" and name.split(".")[0] in kept:
             table.pop(operator)
@@ -151,6 +151,7 @@ def _searchsorted(
     sorter: Tensor | None = None,
 ) -> Tensor:
     """How many boundaries lie below each entry, or below it and at it."""
+    # Each entry is compared with each boundary, and the comparisons that hold are counted.
     boundaries = boundaries if sorter is None else boundaries.gather(-1, sorter)
     boundaries = boundaries if boundaries.dim() == 1 else boundaries.unsqueeze(-2)
     entries = x.unsqueeze(-1)

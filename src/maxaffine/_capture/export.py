@@ -107,7 +107,9 @@ def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any], batch_dims: Any
         def export() -> ExportedProgram:
             lines.clear()  # of a trace before
             with OpenSizes():
-                return torch.export.export(_named(model, kwargs), args, kwargs, dynamic_shapes=dynamic, strict=False)
+                return torch.export.export(
+                    _name_inputs(model, kwargs), args, kwargs, dynamic_shapes=dynamic, strict=False
+                )
 
         try:
             program = apart(model, export, smooth)
@@ -122,7 +124,7 @@ def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any], batch_dims: Any
     return _freeze(program, model if owned else nn.Module())
 
 
-def _named(model: nn.Module, kwargs: dict[str, Any]) -> nn.Module:
+def _name_inputs(model: nn.Module, kwargs: dict[str, Any]) -> nn.Module:
     """The module, its keyword inputs named one by one: PyTorch cannot trace ``**kwargs`` with a dynamic batch."""
     if not kwargs:  # TorchScript, which has no signature, is refused when it is traced
         return model

@@ -90,6 +90,7 @@ def max_affine_form(
         slopes, offsets = _matrix(graph, graph.inputs[0], like)
         return MaxAffineSpline(slopes[:, None], offsets[:, None], output_shape=shape)
     slopes, offsets, present = _pieces(graph, step, like)
+    # s max_r (a_r x + b_r) + C x + c = max_r ((s a_r + C) x + s b_r + c), for s is not negative.
     place, scale, slopes_beside, offsets_beside = _after(graph, step, like)
     slopes = slopes[place] * scale[:, None, None] + slopes_beside[:, None]
     offsets, present = offsets[place] * scale[:, None] + offsets_beside[:, None], present[place]
@@ -136,6 +137,8 @@ def _example(input_shape: Sequence[int], module: nn.Module, dtype: torch.dtype |
 
 def _switching(graph: Graph) -> Step | None:
     """The one step with several pieces, if any."""
+    # It must be convex, so that its value is the largest of its pieces, and each unit a function of one entry or the
+    # winner among some, so that its pieces are the same at every input.
     steps = [step for step in graph.steps if step.records and step.records[0].pieces > 1]
     for number, step in enumerate(steps):
         record = step.records[0]
@@ -155,6 +158,7 @@ def _switching(graph: Graph) -> Step | None:
 
 def _matrix(graph: Graph, source: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """An affine graph as a matrix (K, D) of one of its inputs, the others at zero, and offsets (K,)."""
+    # The value at zero is the offset.
     value, features = graph.values[graph.outputs[0]], like[0].numel()
     offsets = value.to_rows(graph.run(_zeros(graph, 1, like))[0])[0]
     if source not in graph.outputs and not any(source in step.inputs for step in graph.steps):
@@ -187,6 +191,7 @@ def _pieces(graph: Graph, step: Step, like: Tensor) -> tuple[Tensor, Tensor, Ten
     ends = [knots[0] - REACH, *knots, knots[-1] + REACH] if knots else [0.0, 0.0]
     found = [_scalar(step, before, after, offset, (low + high) / 2) for low, high in pairwise(ends)]
     slopes, offsets = (torch.stack(parts, 1) for parts in zip(*found, strict=True))
+    # s (w x + b) + t has the slope s w and the offset s b + t.
     pieces = slopes * offset[:, None] + offsets
     return slopes[..., None] * matrix[:, None], pieces, torch.ones_like(pieces, dtype=torch.bool)
 
@@ -198,6 +203,7 @@ def _select(
     columns = torch.cat([matrix, offset[:, None]], 1).T  # as if each were a sample
     entries = contest.entries(before.from_rows(columns))
     entries = torch.stack([after.to_rows(part) for part in entries.unbind(-1)], -1)
+    # What a window lacks is infinite in every row, and so in the last, that of the offsets.
     present = ~entries[-1].isinf()
     if not present.any(1).all():
         raise BadInput("input_shape: a pooling window holds padding only; use less padding or dilation")
@@ -229,6 +235,8 @@ def _after(graph: Graph, step: Step, like: Tensor) -> tuple[Tensor, Tensor, Tens
     zeros = _zeros(tail, 3, wide)
     found = Linearization(in_float64(tail), zeros).push([units.from_rows(probes), *zeros[1:]], offset=False)
     scale, weighed, checked = value.to_rows(found[0])
+    # With one entry s at k the ones give s and the numbers s (k + 1): k is their ratio. What random numbers give must
+    # be s times the one at k, which a row with other entries meets by accident only.
     place = torch.where(scale == 0, 0, weighed / scale - 1).round().long().clamp(0, number - 1)
     alone = (checked - scale * probes[2][place]).abs() <= ROUNDING * scale.abs().max()
     if not (alone & (scale >= 0)).all():

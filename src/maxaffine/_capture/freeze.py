@@ -87,7 +87,7 @@ class Freezer:
                             del self.known[argument]  # with its value on the probe batch, for the memory
         outputs = tuple(self._number(self.known[t] if isinstance(t, Node) else t) for t in targets)
         graph = Graph(self.values, tuple(self.steps), self.inputs, outputs)
-        graph.carried()  # refuses what has no affine map and is not upstream of gates alone
+        graph.carriers()  # refuses what has no affine map and is not upstream of gates alone
         return graph
 
     def _place_inputs(self, probe: Sequence[Tensor]) -> tuple[int, ...]:
@@ -143,7 +143,8 @@ class Freezer:
         rule, traced = find(call.target), as_tuple(node.meta["val"])
         if complexes.is_complex(call, traced):
             complexes.check_affine(call)
-            if any(ref.size for ref in call.refs) and not complexes.takes_sizes(call):
+            shapes = call.kind == "full" or (rule is not None and rule.sizes)
+            if not shapes and any(ref.size for ref in call.refs):
                 call.refuse(*BATCH_SIZE)
             if any(item.is_complex() for item in traced if isinstance(item, Tensor)):
                 return complexes.keep(call)
@@ -195,7 +196,7 @@ class Freezer:
     def _operator(self, call: Call, rule: Rule, name: str, question: str) -> tuple[Operator, tuple[str, ...]]:
         """The operator of a call; in a smooth network also one that has no affine map, and why it has none."""
         if not call.active:
-            return _held(call), ()
+            return _hold(call), ()
         if self.gates is None:
             try:
                 return rule.build(call), ()
@@ -213,14 +214,14 @@ class Freezer:
                 ordinary = find(call.target)
                 operator = refuse(call) if ordinary is None else ordinary.build(call)
         except NotPiecewiseAffine as error:
-            # Upstream of gates alone any function will do; where it carries a share of the output, Graph.carried
+            # Upstream of gates alone any function will do; where it carries a share of the output, Graph.carriers
             # refuses.
-            return _held(call), (error.operator, error.reason, error.cure, error.module_path, error.source)
+            return _hold(call), (error.operator, error.reason, error.cure, error.module_path, error.source)
         return operator, ()
 
     def _size(self, call: Call, node: Node) -> Any:
         """A size, or a tensor of one constant whose shape follows the batch."""
-        operator = _held(call)
+        operator = _hold(call)
         sample = operator(*(ref.sample for ref in call.refs))
         counts = [self.counted[item.number] for item in call.refs if item.number in self.counted]
         if call.target in COUNTING and self.gates is not None:
@@ -245,7 +246,7 @@ class Freezer:
             graph = Graph(self.values, tuple(self.steps), self.inputs, (ref.number,)).part([ref.number])
             if any(step.records for step in graph.steps):
                 refuse(maker)
-            written = [number for number in graph.written() if number < MOST_SAMPLES]
+            written = [number for number in graph.whole_numbers() if number < MOST_SAMPLES]
             count = prime(max([MANY, *(number + 1 for number in written)]))
             firsts = [item.narrow(axis, 0, 1) for item, axis in zip(self.probe, self.batch_axes, strict=True)]
             inputs = [
@@ -301,7 +302,7 @@ def _name_way_on(call: Call, error: NotPiecewiseAffine) -> NotPiecewiseAffine:
     return NotPiecewiseAffine(error.operator, error.reason, cure, error.module_path, error.source)
 
 
-def _held(call: Call) -> Held:
+def _hold(call: Call) -> Held:
     operator = call.affine()
     return Held(operator.kind, operator.target, operator.args, operator.kwargs)
 

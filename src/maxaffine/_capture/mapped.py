@@ -20,6 +20,7 @@ from torch.fx import Interpreter
 from torch.fx.traceback import preserve_node_meta
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from maxaffine._capture.alone import run_traced
 from maxaffine._capture.batch import AXES
 from maxaffine._capture.call import Call, leaves
 from maxaffine._capture.export import Traced
@@ -43,7 +44,7 @@ class Samples:
         """(N, *own)."""
         return self.tensor if self.first is None else self.tensor.unflatten(0, (-1, self.first))
 
-    def folded(self) -> Samples:
+    def fold(self) -> Samples:
         """With the samples folded into the value's own first axis."""
         if self.first is not None:
             return self
@@ -55,23 +56,20 @@ class Mapped(nn.Module):
 
     def __init__(self, alone: Traced, inputs: Sequence[int], outputs: Sequence[tuple[BatchAxis, int] | None]) -> None:
         super().__init__()
-        # Where each input keeps its samples; where each output is to keep them, and its number of axes (no constant
-        # has).
+        # Where each input keeps its samples; where each output is to keep them, and its number of axes.
         self.alone, self.inputs, self.outputs = alone, tuple(inputs), tuple(outputs)
         for name, tensor in alone.constants.items():
             self.register_buffer(name, tensor)
 
     def forward(self, *inputs: Tensor) -> tuple[Any, ...]:
         """The outputs of all samples."""
-        given: dict[str, Any] = dict(self.named_buffers())
-        for name, tensor, axis in zip(self.alone.inputs, inputs, self.inputs, strict=True):
-            moved = tensor.movedim(axis, 0)
-            given[name] = Samples(tensor, 1) if axis == 0 else Samples(moved.unsqueeze(1 + axis))
-        interpreter = Mapping(self.alone.module, garbage_collect_values=False)
-        order = [node.name for node in self.alone.nodes if node.op == "placeholder"]
+        # The graph of one sample was traced with an axis of size one for the samples, which each keeps as its own.
+        given = [
+            Samples(tensor, 1) if axis == 0 else Samples(tensor.movedim(axis, 0).unsqueeze(1 + axis))
+            for tensor, axis in zip(inputs, self.inputs, strict=True)
+        ]
         with preserve_node_meta():
-            interpreter.run(*(given[name] for name in order), enable_io_processing=False)
-        found = [interpreter.env[item] if isinstance(item, torch.fx.Node) else item for item in self.alone.outputs]
+            found = run_traced(self.alone, given, Mapping, dict(self.named_buffers()))
         return tuple(_join(item, placed) for item, placed in zip(found, self.outputs, strict=True))
 
 
@@ -86,6 +84,7 @@ def _join(item: Any, placed: tuple[BatchAxis, int] | None) -> Any:
     own = tensor.shape[1:]
     # A squeeze() may have dropped the axis of a single sample.
     before, after = own[: axis.dim], own[axis.dim + 1 if len(own) == rank else axis.dim :]
+    # Each sample's part of the axis goes to its own place in it.
     split = tensor.reshape(tensor.shape[0], *before, axis.outer, axis.inner, *after)
     return split.movedim(0, axis.dim + 1).flatten(axis.dim, axis.dim + 2)
 
@@ -115,7 +114,7 @@ class Mapping(Interpreter):
             value = samples[0] if samples[0].tensor.dim() > 1 else Samples(samples[0].apart())
             return _wrap(call(value.tensor), value.first)
         if _by_planes(target, args, samples):
-            folded = [item.folded() for item in samples]
+            folded = [item.fold() for item in samples]
             return _wrap(call(*(item.tensor for item in folded)), folded[0].first)
         # What acts entry by entry or along other axes leaves the folded axis as it is.
         single = sum(isinstance(item, Tensor | Samples) for item in flat) == 1

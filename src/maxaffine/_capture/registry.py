@@ -103,6 +103,6 @@ def find(target: Callable) -> Rule | None:
     return _RULES.get(target)
 
 
-def registered() -> dict[Callable, Rule]:
+def all_rules() -> dict[Callable, Rule]:
     """A copy of the registry."""
     return dict(_RULES)

@@ -177,9 +177,8 @@ def _equal(found: Any, expected: Any) -> bool:
 
 def _close(found: Any, expected: Any) -> bool:
     """Whether they gave the same but for rounding."""
-    if not isinstance(found, list) or not isinstance(expected, list) or len(found) != len(expected):
-        return False
-    return all(map(_round_off, found, expected))
+    lists = isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected)
+    return lists and all(map(_round_off, found, expected))
 
 
 def _round_off(found: Any, expected: Any) -> bool:

@@ -7,7 +7,7 @@ import json
 
 import torch
 
-from maxaffine._capture import SplineNetwork, registered
+from maxaffine._capture import SplineNetwork, all_rules
 
 from .arguments import add_command, positive, shape
 from .loading import capture_model, first_model, read_data
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _rules(arguments: argparse.Namespace) -> int:
-    rows = sorted({(str(target), rule.build.__module__.rpartition(".")[2]) for target, rule in registered().items()})
+    rows = sorted({(str(target), rule.build.__module__.rpartition(".")[2]) for target, rule in all_rules().items()})
     if arguments.json:
         print(json.dumps([{"operator": operator, "rule": family} for operator, family in rows], indent=1))
     else:

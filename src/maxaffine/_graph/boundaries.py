@@ -25,18 +25,9 @@ class Boundaries(ABC):
 
     @abstractmethod
     def codes(self, inputs: Sequence[Any], limit: float = 0.0) -> Tensor | None:
-        """The operator's codes, where numbers that differ by no more than the limit count as equal.
-
-        What ties identically, as the entries of a flat patch of an image do, differs by rounding when it is computed
-        apart, in whichever way the processor's kernels have it.
-
-        Args:
-            inputs: The operator's inputs.
-            limit: Differences up to this large are none.
-
-        Returns:
-            The codes, shaped as the operator's first output; None where they do not follow from the boundaries.
-        """
+        """The operator's codes, shaped as its first output; None where they do not follow from the boundaries."""
+        # What ties identically, as the entries of a flat patch of an image do, differs by rounding when it is computed
+        # apart, in whichever way the processor's kernels have it: differences up to the limit are none.
 
 
 @dataclass(frozen=True, eq=False)

@@ -89,6 +89,7 @@ class FrozenFunction(LocalMap):
         with torch.enable_grad():
             leaves = tuple(like.zeros().requires_grad_() for like in self.signatures)
             pairs = zip(as_tuple(self.function(*leaves)), cotangents, strict=False)
+            # What does not depend on the leaves, as the places beside a maximum, has no derivative to take.
             used = [(value, rows) for value, rows in pairs if rows is not None and value.requires_grad]
         if not used:
             return (None,) * len(leaves)
@@ -112,6 +113,7 @@ def pulled(outputs: Sequence[Tensor], leaves: Sequence[Tensor], rows: Sequence[T
 
 def _magnification(tangents: Sequence[Tensor], offsets: Sequence[Tensor]) -> float:
     """A power of two that makes the tangents as large as the offsets, beside which they would be rounded off."""
+    # A power of two multiplies and divides without rounding.
     size = max(float(tangent.abs().max()) if tangent.numel() else 0.0 for tangent in tangents)
     finite = [offset[offset.isfinite()].abs() for offset in offsets if offset.is_floating_point()]
     largest = max((float(offset.max()) for offset in finite if offset.numel()), default=0.0)

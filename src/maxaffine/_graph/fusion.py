@@ -42,7 +42,7 @@ def fuse(graph: Graph) -> Graph:
 
 def _pair(first: Operator, second: Operator) -> Operator | None:
     if isinstance(first, Convolution) and isinstance(second, ChannelAffine):
-        return FoldedConvolution(first, second, first.scaled(second.scale, second.shift))
+        return FoldedConvolution(first, second, first.rescale(second.scale, second.shift))
     if isinstance(first, Elementwise) and isinstance(second, MaxPool) and second.tiled:
         return PooledActivation(first, second)
     return None

@@ -45,18 +45,17 @@ class BatchAxis:
             return tensor
         dim = self.dim + lead
         split = tensor.unflatten(dim, (self.outer, -1, self.inner)).movedim(dim + 1, lead)
-        if self.outer == 1:
-            return split.squeeze(dim + 1) if self.inner > 1 else split.squeeze(dim + 2).squeeze(dim + 1)
-        return split if self.inner > 1 else split.squeeze(dim + 2)
+        # With the samples in front, the outer and the inner part follow the axes before; of size one they are none.
+        split = split.squeeze(dim + 2) if self.inner == 1 else split
+        return split.squeeze(dim + 1) if self.outer == 1 else split
 
     def from_front(self, tensor: Tensor, shape: Sequence[int], lead: int = 0) -> Tensor:
         """Undo :meth:`to_front` for a value of the given shape (without the ``lead`` leading axes)."""
         if (self.dim, self.outer, self.inner) == (0, 1, 1):
             return tensor
-        leading = tensor.shape[:lead]
         before, after = shape[: self.dim], shape[self.dim + 1 :]
-        split = tensor.reshape(*leading, tensor.shape[lead], *before, self.outer, self.inner, *after)
-        return split.movedim(lead, lead + self.dim + 1).reshape(*leading, *shape)
+        split = tensor.reshape(*tensor.shape[: lead + 1], *before, self.outer, self.inner, *after)
+        return split.movedim(lead, lead + self.dim + 1).reshape(*tensor.shape[:lead], *shape)
 
     def units(self, shape: Sequence[int]) -> tuple[int, ...]:
         """The shape of one sample's part of a value of this shape."""
@@ -132,6 +131,7 @@ class Graph:
 
     def walk(self, inputs: Sequence[Tensor]) -> Iterator[tuple[Step, list[Any], Any, dict[int, Any]]]:
         """Run step by step, forgetting each value after its last use."""
+        # Later steps overwrite earlier ones, so what is left is each value's last use.
         last_use = {number: position for position, step in enumerate(self.steps) for number in step.inputs}
         values: dict[int, Any] = dict(zip(self.inputs, inputs, strict=True))
         for position, step in enumerate(self.steps):
@@ -174,11 +174,12 @@ class Graph:
                 needed.update(step.inputs)
         return Graph(self.values, tuple(reversed(kept)), starts, tuple(outputs))
 
-    def carried(self) -> set[int]:
+    def carriers(self) -> set[int]:
         """Values that carry a share of the outputs: others are constant, or held where the network has its input."""
         # Whether an operator has an affine map at all matters for these only: what lies upstream of gates alone, such
         # as queries and keys, may be any function.
         found = set(self.outputs)
+        # From the outputs back: a step passes the question on to its inputs, but for those that it holds.
         for step in reversed(self.steps):
             moving = (n for n in step.outputs if n in found and self.values[n].dependence in CARRYING)
             if next(moving, None) is None:
@@ -194,10 +195,11 @@ class Graph:
         axis = self.values[start].batch
         if not isinstance(step.operator, Held) or step.operator.target is not SIZE or axis is None:
             return step
+        # The part is run without the network's input, and the number of samples is the same in every value.
         operator = replace(step.operator, args=(Slot(0), axis.dim), kwargs={})
         return replace(step, operator=operator, inputs=(start,))
 
-    def written(self) -> set[int]:
+    def whole_numbers(self) -> set[int]:
         """The sizes of whole numbers that are written in the arguments of its constant steps."""
         held = [step.operator for step in self.steps if isinstance(step.operator, Held)]
         leaves = tree_leaves([(operator.args, operator.kwargs) for operator in held])

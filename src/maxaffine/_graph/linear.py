@@ -52,7 +52,7 @@ class Convolution(Operator):
     def signs(self) -> tuple[Sign, ...]:
         return (Sign.of(self.weight),)
 
-    def scaled(self, scale: Tensor, shift: Tensor) -> Convolution:
+    def rescale(self, scale: Tensor, shift: Tensor) -> Convolution:
         """The convolution followed by y -> scale * y + shift per channel, as one convolution."""
         ones = self.channel_shape()
         # A transposed weight has its outputs on axis 1, those of each group alone.
@@ -61,6 +61,7 @@ class Convolution(Operator):
             weight = (grouped * scale.view(self.groups, 1, -1, *ones)).flatten(0, 1)
         else:
             weight = self.weight * scale.view(-1, 1, *ones)
+        # s (C x + b) + t = (s C) x + s b + t.
         return replace(self, weight=weight, bias=shift if self.bias is None else self.bias * scale + shift)
 
     @property
@@ -97,6 +98,7 @@ class ConvolutionMap(LocalMap):
             sizes = (self.shape[-2:], operator.weight.shape[-2:])
             gradient = fold(columns, *sizes, operator.dilation, operator.padding, operator.stride)
             return (gradient.unflatten(0, rows.shape[:2]),)
+        # Only the input's gradient is asked for, of which PyTorch reads no numbers of the input: its shape will do.
         layout = fastest_layout(folded)
         folded = folded.contiguous(memory_format=layout)
         shape = (folded.shape[0], *self.shape[1:])

@@ -41,7 +41,7 @@ class Linearization:
         with undisturbed(self._device):
             inputs = [_recordable(item) for item in inputs]
             values = dict(zip(graph.inputs, inputs, strict=True))
-            carried = graph.carried()
+            carried = graph.carriers()
             for step, arguments, value, current in graph.walk(inputs):
                 values = current
                 if step.active and not carried.isdisjoint(step.outputs):

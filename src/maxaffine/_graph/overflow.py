@@ -35,6 +35,8 @@ def refuse_overflow(graph: Graph, inputs: Sequence[Tensor], first: int = 0) -> N
         for step, arguments, value, _ in graph.walk(inputs):
             if not step.records or not any(wrong for *_, wrong in _outputs(step, value)):
                 continue
+            # Infinity may come in, with a mask's constant, or be made here: only what tame numbers make too is an
+            # overflow.
             operator, given = _tame(step.operator), tree_map(_finite, arguments)
             if any(map(_holds_nan, tree_leaves((given, vars(operator))))):
                 continue

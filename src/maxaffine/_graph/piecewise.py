@@ -65,6 +65,7 @@ class ScalarSpline:
 
     @staticmethod
     def _pick(table: Sequence[float | Tensor], codes: Tensor, dtype: torch.dtype) -> Tensor:
+        # Piece by piece, for a slope may be a tensor that broadcasts against the entries, with no table to look up in.
         picked = torch.zeros(codes.shape, dtype=dtype, device=codes.device)
         for piece, entry in enumerate(table):
             fill = torch.as_tensor(entry, dtype=dtype, device=codes.device)
@@ -84,6 +85,7 @@ class ScalarSpline:
     @property
     def convex(self) -> bool:
         """Whether the function is convex: continuous with increasing slopes."""
+        # Where pieces meet at their knots, slopes that do not fall make a convex function, and no others do.
         return self.continuous and all(bool(torch.as_tensor(s1 >= s0).all()) for s0, s1 in pairwise(self.slopes))
 
     @property
@@ -143,12 +145,13 @@ class ElementwiseMap(LocalMap):
 
     def _scale(self, rows: Tensor) -> Tensor:
         """slopes[q], kept in the layout of the rows."""
+        # Kept as it was last wanted: the rows of one batch have one layout.
         scale = self.spline.scale(self.codes, self.dtype) if self._ready is None else self._ready
         self._ready = laid_out_as(scale, rows, self.dtype)
         return self._ready
 
     def mv(self, tangents: Sequence[Tensor]) -> Tensors:
-        return (scaled(tangents[0], self._scale(tangents[0])),)
+        return (scale_by(tangents[0], self._scale(tangents[0])),)
 
     def rmv(self, cotangents: Sequence[Any]) -> Tensors:
         return (cotangents[0] * self._scale(cotangents[0]),)
@@ -160,7 +163,7 @@ class ElementwiseMap(LocalMap):
         return (self.spline.shift(self.codes, self.dtype),)
 
 
-def scaled(tangents: Tensor, scale: Tensor) -> Tensor:
+def scale_by(tangents: Tensor, scale: Tensor) -> Tensor:
     """The product; zero where the scale is, also for a constant of infinity that the activation clips."""
     return torch.where(scale == 0, 0, tangents * scale)
 
@@ -187,6 +190,7 @@ class Choice(Traced):
         return fill(self.traced.args, inputs)
 
     def codes(self, inputs: Sequence[Any], value: Any) -> Tensor:
+        # Strictly, so that the first, the lower piece, wins a tie.
         first, second = self.sides(inputs)
         return second > first if self.largest else second < first
 
@@ -241,6 +245,8 @@ class Comparison(Traced):
         if kind not in ("gt", "ge", "lt", "le", "eq", "ne"):
             return [Pair(inputs[0], 0.0)]  # a sign, or whether an entry is zero
         first, second = fill(self.traced.args, inputs)[:2]
+        # The larger side first, so that what counts is true above the boundary, or from it on. Of eq and ne the code
+        # changes where both are equal and nowhere else, whichever side counts.
         reached = kind in ("ge", "le")
         return [Pair(second, first, reached) if kind in ("lt", "le") else Pair(first, second, reached)]
 

@@ -40,6 +40,7 @@ def _widen(item: Any) -> Any:
         return type(item)(_widen(entry) for entry in item)
     if isinstance(item, dict):
         return {key: _widen(entry) for key, entry in item.items()}
+    # What an operator has computed from its own arguments must follow from the wider ones.
     if isinstance(item, ChannelAffine):
         return _rescale(item)
     if is_dataclass(item) and not isinstance(item, type):

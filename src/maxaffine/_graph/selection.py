@@ -14,7 +14,7 @@ from maxaffine._graph.boundaries import Boundaries, Contest, Order
 from maxaffine._graph.contract import LocalMap, Sign, Tensors, Traits
 from maxaffine._graph.frozen import FrozenFunction, Signature, Traced
 from maxaffine._graph.linear import fastest_layout
-from maxaffine._graph.piecewise import laid_out_as, scaled
+from maxaffine._graph.piecewise import laid_out_as, scale_by
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +70,7 @@ class AxisSelection(Traced):
         places = self.winners(self.flat(inputs[0]), value)
         others = value[1:] if isinstance(value, tuple | list) else ()
 
+        # With the winners held, which entry a unit takes is fixed, and to take it is linear.
         def function(x: Tensor):
             return (self._place(self.flat(x).gather(-1, places)), *others)
 
@@ -136,20 +137,18 @@ class MaxPool(Traced):
 
     def _windows(self, plane: Sequence[int]) -> tuple[Tensor, Tensor]:
         """The flat indices into a plane of every window's places, (windows, places), and which of them it has."""
-        count = prod(len(starts) for starts in self.starts)
-        device = self.starts[0].device
-        index = torch.zeros(count, prod(self.window), dtype=torch.long, device=device)
+        axes, device = len(plane), self.starts[0].device
+        # Axis by axis, (windows along each axis, places along each axis): an index of rows is a number of entries.
+        index = torch.zeros([1] * (2 * axes), dtype=torch.long, device=device)
         inside = torch.ones_like(index, dtype=torch.bool)
-        axes = len(plane)
         for axis, (starts, size, dilation) in enumerate(zip(self.starts, plane, self.dilation, strict=True)):
             places = starts[:, None] + dilation * torch.arange(self.window[axis], device=device)
             good = (places >= 0) & (places < self._ends(starts, size)[:, None])
             shape = [1] * (2 * axes)
             shape[axis], shape[axes + axis] = places.shape
-            full = (*(len(s) for s in self.starts), *self.window)
-            index = index * size + places.clamp(0, size - 1).view(shape).expand(full).reshape(index.shape)
-            inside &= good.view(shape).expand(full).reshape(index.shape)
-        return index, inside
+            index = index * size + places.clamp(0, size - 1).view(shape)
+            inside = inside & good.view(shape)
+        return index.flatten(axes).flatten(0, axes - 1), inside.flatten(axes).flatten(0, axes - 1)
 
     def _ends(self, starts: Tensor, size: int) -> Tensor:
         """The first coordinate after each window: of an adaptive one ceil((i + 1) n / m)."""
@@ -188,6 +187,7 @@ class PlaneSelection(LocalMap):
         return flat.gather(-1, self.index.flatten(-self.axes)).view_as(self.index), None
 
     def rmv(self, cotangents: Sequence[Any]) -> Tensors:
+        # Windows that overlap may have one winner, whose cotangents add up.
         planes = cotangents[0].flatten(-self.axes)
         index = self.index.flatten(-self.axes).expand(planes.shape)
         gradient = planes.new_zeros((*planes.shape[:-1], self.shape[-self.axes :].numel()))
@@ -205,7 +205,7 @@ class TileSelection(PlaneSelection):
         self._mask: Tensor | None = None
 
     def mv(self, tangents: Sequence[Tensor]) -> Tensors:
-        return super().mv(tangents if self.scale is None else [scaled(tangents[0], self.scale)])
+        return super().mv(tangents if self.scale is None else [scale_by(tangents[0], self.scale)])
 
     def rmv(self, cotangents: Sequence[Any]) -> Tensors:
         rows = cotangents[0]

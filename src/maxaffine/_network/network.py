@@ -217,7 +217,7 @@ class Network:
         """
         number, inside = self.target(None, output), self.target(operator, None, "operator")
         graph = self.graph.part([number])
-        if inside not in graph.carried() or not any(inside in step.outputs for step in graph.steps):
+        if inside not in graph.carriers() or not any(inside in step.outputs for step in graph.steps):
             raise BadInput(
                 f"operator: {operator!r} carries no share of the output; it comes after it, or only gates what does (as"
                 " queries, keys and masks do)"

@@ -33,6 +33,7 @@ def add(call: Call) -> Operator:
         # Without broadcasting and conversion the transpose hands the cotangent on as it is.
         if first.shape == second.shape and first.dtype == second.dtype:
             return Sum(call.affine(homogeneous=True), factor)
+    # Slopes are 1 in the first term and the factor in the second.
     if factor >= 0 or not call.depends("other"):
         return call.affine(sign=Sign.NONNEGATIVE)
     return call.affine(sign=Sign.MIXED if call.depends("self") else Sign.NONPOSITIVE)
@@ -98,6 +99,7 @@ def cumsum(call: Call) -> Operator:
 @rule(aten.mm.default, aten.bmm.default)
 def matmul(call: Call) -> Operator:
     """Matrix product with one factor that depends on the input."""
+    # Where the first factor carries, the other is one matrix for all samples, whose transpose is at hand.
     first, second = call.positional[:2]
     name = one_factor(call, first, second)
     if name == first and call.kind == "mm" and isinstance(call[second], Tensor):

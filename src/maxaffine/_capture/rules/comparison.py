@@ -31,12 +31,14 @@ def sign(call: Call) -> Operator:
 @rule(aten.isnan.default, aten.isinf.default, batch=pointwise)
 def infinite(call: Call) -> Operator:
     """Whether an entry is NaN or infinite: never, at finite inputs."""
+    # As nan_to_num asks, which is then the identity.
     return Comparison(call.affine())
 
 
 @rule(aten.argmax.default, aten.argmin.default, batch=along("dim"))
 def argmax(call: Call) -> Operator:
     """The place of the winner along an axis."""
+    # A place is a code: as many pieces as there are places.
     dim, sample = call["dim"], call["self"].sample
     return Comparison(call.affine(), pieces=sample.numel() if dim is None else sample.shape[dim])
 
@@ -52,6 +54,7 @@ def bucketize(call: Call) -> Operator:
 @rule(aten.where.self, batch=pointwise)
 def where(call: Call) -> Operator:
     """One of two values by a condition that is constant within a region."""
+    # A constant among the two is an offset, wherever it is chosen.
     return call.affine(homogeneous=len(call.active) == 2, sign=Sign.NONNEGATIVE)
 
 

@@ -11,12 +11,14 @@ from maxaffine._capture.batch import leading, probed
 from maxaffine._capture.call import Call
 from maxaffine._capture.registry import rule
 from maxaffine._capture.rules.arithmetic import one_factor
+from maxaffine._capture.rules.pooling import per_axis
 from maxaffine._graph import BatchAxis, Convolution, Operator
 
 aten = torch.ops.aten
 
 
 def _samples(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
+    # A weight that is computed, as by a network of its own, may hold samples too.
     return leading(call, outputs) if isinstance(call["weight"], Tensor) else probed(call, outputs)
 
 
@@ -27,19 +29,8 @@ def convolution(call: Call) -> Operator:
     weight, bias = call["weight"], call["bias"]
     if name != "input" or not isinstance(weight, Tensor) or not (bias is None or isinstance(bias, Tensor)):
         return call.affine()
-    return Convolution(
-        weight=weight,
-        bias=bias,
-        stride=_per_axis(call["stride"], weight),
-        padding=_per_axis(call["padding"], weight),
-        dilation=_per_axis(call["dilation"], weight),
-        transposed=call["transposed"],
-        output_padding=_per_axis(call["output_padding"], weight),
-        groups=call["groups"],
-        kind="conv_transpose" if call["transposed"] else "convolution",
-    )
-
-
-def _per_axis(values: Sequence[int], weight: Tensor) -> tuple[int, ...]:
-    axes = weight.dim() - 2
-    return tuple(values) * axes if len(values) == 1 else tuple(values)
+    geometry = {
+        name: per_axis(call[name], weight.dim() - 2) for name in ("stride", "padding", "dilation", "output_padding")
+    }
+    kind = "conv_transpose" if call["transposed"] else "convolution"
+    return Convolution(weight, bias, transposed=call["transposed"], groups=call["groups"], kind=kind, **geometry)

@@ -23,14 +23,15 @@ aten = torch.ops.aten
 def max_pool(call: Call) -> Operator:
     """Maximum over windows of a fixed size."""
     axes = 2 if call.kind.startswith("max_pool2d") else 3
-    window = _per_axis(call["kernel_size"], axes)
-    stride = _per_axis(call["stride"] or window, axes)
-    padding = _per_axis(call["padding"], axes)
-    dilation = _per_axis(call["dilation"], axes)
+    window = per_axis(call["kernel_size"], axes)
+    stride = per_axis(call["stride"] or window, axes)
+    padding = per_axis(call["padding"], axes)
+    dilation = per_axis(call["dilation"], axes)
     sample = call["self"].sample
     sizes = call.target(sample, *(call[name] for name in call.positional[1:]))[0].shape[-axes:]
     geometry = zip(sizes, stride, padding, strict=True)
     starts = tuple(torch.arange(size, device=sample.device) * step - pad for size, step, pad in geometry)
+    # Windows that lie side by side from the corner on, all of them whole: every entry belongs to one at most.
     inside = all(size * step <= n for size, step, n in zip(sizes, stride, sample.shape[-axes:], strict=True))
     tiled = stride == window and not any(padding) and set(dilation) == {1} and inside
     return MaxPool(call.affine(kind=f"max_pool{axes}d"), starts, window, dilation, tiled)
@@ -52,7 +53,8 @@ def adaptive_max_pool(call: Call) -> Operator:
     return MaxPool(call.affine(), starts, window, (1,) * len(targets), tiled)
 
 
-def _per_axis(value: Sequence[int] | int, axes: int) -> tuple[int, ...]:
+def per_axis(value: Sequence[int] | int, axes: int) -> tuple[int, ...]:
+    """One number for every axis, or a number each."""
     values = [value] if isinstance(value, int) else list(value)
     return tuple(values * axes if len(values) == 1 else values)
 

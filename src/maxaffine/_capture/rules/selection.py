@@ -59,6 +59,7 @@ def _first_equal(axis: int, kept: bool, flat: Tensor, value: Sequence[Tensor]) -
 def _reduce(call: Call, winners: Callable, order: Order, factor: int = 1) -> Operator:
     sample = call["self"].sample
     dims = call["dim"]
+    # No axis stands for all of them.
     listed = range(sample.dim()) if dims is None or dims == [] else leaves([dims])
     axes = tuple(sorted({int(item) % sample.dim() for item in listed}))
     keep = axes if call["keepdim"] else ()
@@ -72,8 +73,9 @@ def ordered(call: Call) -> Operator:
     sample, axis = _axis(call)
     count = call.arguments.get("k", sample.shape[axis])
     falling = bool(call.arguments.get("descending", call.arguments.get("largest")))
+    # Unsorted, PyTorch says which entries are the largest, in an order of its own, so their places are taken from it.
     in_order = bool(call.arguments.get("sorted", True))
-    winners = partial(_stable, falling, count) if in_order else partial(_as_given, axis)
+    winners = partial(_stable, falling, count) if in_order else partial(_given_places, axis)
     factor = 1 if falling else -1
     return AxisSelection(call.affine(), winners, (axis,), None, sample.shape[axis], Order.SORTED, factor, in_order)
 
@@ -88,7 +90,7 @@ def _stable(falling: bool, count: int, flat: Tensor, _: Any) -> Tensor:
     return flat.sort(dim=-1, descending=falling, stable=True).indices[..., :count]
 
 
-def _as_given(axis: int, _: Tensor, value: Sequence[Tensor]) -> Tensor:
+def _given_places(axis: int, _: Tensor, value: Sequence[Tensor]) -> Tensor:
     return value[1].movedim(axis, -1)
 
 
@@ -97,11 +99,11 @@ def running(call: Call) -> Operator:
     """The running extreme along an axis; it stays where it is at a tie, while PyTorch's own place moves on."""
     sample, axis = _axis(call)
     factor = 1 if call.kind == "cummax" else -1
-    winners = partial(_last_changed, axis)
+    winners = partial(_last_changes, axis)
     return AxisSelection(call.affine(), winners, (axis,), None, sample.shape[axis], Order.LARGEST, factor)
 
 
-def _last_changed(axis: int, _: Tensor, value: Sequence[Tensor]) -> Tensor:
+def _last_changes(axis: int, _: Tensor, value: Sequence[Tensor]) -> Tensor:
     # Where the extreme is another than one place before, it has just been set there; a tie leaves it, and its place.
     extreme = value[0].movedim(axis, -1)
     places = torch.arange(extreme.shape[-1], device=extreme.device)

@@ -31,6 +31,7 @@ def reshape(call: Call) -> Operator:
 @rule(*overloads(MOVES), sizes=True)
 def move(call: Call) -> Operator:
     """Entries copied, moved, left out or added up."""
+    # Constants that are mixed in, as cat and scatter do, are the offset.
     return call.affine(homogeneous=call.joint, sign=Sign.NONNEGATIVE)
 
 
@@ -42,6 +43,7 @@ def slice_scatter(call: Call) -> Operator:
 
 def replace_slice(whole: Tensor, part: Tensor, dim: int, start: int | None, end: int | None, step: int) -> Tensor:
     """As aten.slice_scatter, whose batched derivative PyTorch 2.13 does not have."""
+    # The places that a slice reads, from the same slice of all of them.
     places = torch.arange(whole.shape[dim], device=whole.device)[start:end:step]
     return whole.index_copy(dim, places, part)
 
