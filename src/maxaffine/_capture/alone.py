@@ -152,14 +152,9 @@ def check_single(model: nn.Module, traced: Traced, sample: tuple[Tensor, ...], n
                 raise CaptureError(DIFFERENT)
 
 
-def run_traced(
-    traced: Traced,
-    inputs: Sequence[Any],
-    kind: type[Interpreter] = Interpreter,
-    constants: dict[str, Any] | None = None,
-) -> list[Any]:
-    """The outputs of a traced graph, with its own constants or others."""
-    given = {**(traced.constants if constants is None else constants), **dict(zip(traced.inputs, inputs, strict=True))}
+def run_traced(traced: Traced, inputs: Sequence[Any], kind: type[Interpreter] = Interpreter) -> list[Any]:
+    """The outputs of a traced graph."""
+    given = {**traced.constants, **dict(zip(traced.inputs, inputs, strict=True))}
     interpreter = kind(traced.module, garbage_collect_values=False)
     placeholders = (given[node.name] for node in traced.nodes if node.op == "placeholder")
     interpreter.run(*placeholders, enable_io_processing=False)

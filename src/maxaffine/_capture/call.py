@@ -76,6 +76,7 @@ class Call:
         if not isinstance(target, torch._ops.OpOverload):
             names = tuple(f"arg{place}" for place in range(len(args)))
             return cls(target, dict(zip(names, args, strict=True)) | kwargs, names, module_path, source)
+        # By their names a rule need not know which arguments were given by position, and which not at all.
         schema = target._schema.arguments
         names = tuple(argument.name for argument in schema if not argument.kwarg_only)
         given = dict(zip(names, args, strict=False)) | kwargs

@@ -166,9 +166,8 @@ def _check_module(model: nn.Module, spec: InputSpec) -> None:
             raise ShapeMismatch(
                 f"example: on {spec.device}, but the model's {name!r} is on {tensor.device}; move one with .to()"
             )
-    for name, parameter in model.named_parameters():
         # Buffers may hold infinity, in masks and as limits.
-        if not all_finite(parameter.detach()):
+        if isinstance(tensor, nn.Parameter) and not all_finite(tensor.detach()):
             raise BadInput(
                 f"model: its parameter {name!r} holds NaN or infinity, as a training that diverged leaves it; load"
                 " weights that are finite"

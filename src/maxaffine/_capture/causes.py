@@ -117,6 +117,7 @@ class Observed(TorchFunctionMode):
         if changed and id(changed[0]) not in self._copies:
             raise RuntimeError("it writes into a tensor that is not a copy")
         result = func(*args, **(kwargs or {}))
+        # What is computed from the input is the input's, and what is computed at all is no tensor of the user's.
         made = [item for item in (*tree_leaves(result), *changed) if isinstance(item, Tensor)]
         self.start(made if met else [], made)
         return result

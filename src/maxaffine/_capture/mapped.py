@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator as python_operator
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -69,7 +69,7 @@ class Mapped(nn.Module):
             for tensor, axis in zip(inputs, self.inputs, strict=True)
         ]
         with preserve_node_meta():
-            found = run_traced(self.alone, given, Mapping, dict(self.named_buffers()))
+            found = run_traced(replace(self.alone, constants=dict(self.named_buffers())), given, Mapping)
         return tuple(_join(item, placed) for item, placed in zip(found, self.outputs, strict=True))
 
 

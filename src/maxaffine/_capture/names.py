@@ -84,6 +84,7 @@ def _stack(node: Node) -> tuple[str, str, tuple[str, ...]]:
 
 def _source(node: Node) -> str:
     """The innermost source line that is not PyTorch's own."""
+    # A stack is written outermost first, two lines a frame: where it is, and what stands there.
     lines = (node.meta.get("stack_trace") or "").strip().splitlines()
     found = ""
     for place, line in enumerate(lines):

@@ -112,6 +112,7 @@ def _other(item: Tensor) -> Tensor:
     """Another input of the same kind; of whole numbers only the order of the samples may be another."""
     if not item.is_floating_point():
         return item.flip(0)
+    # Not a multiple of the first, nor its samples in another order alone: what is kept of it must show.
     places = torch.arange(item.numel(), device=item.device, dtype=torch.float64)
     return item.flip(0) * 0.75 + (places.sin() / 4).reshape(item.shape).to(item.dtype)
 

@@ -146,5 +146,6 @@ class Contest(Boundaries):
     def codes(self, inputs: Sequence[Any], limit: float = 0.0) -> Tensor | None:
         if self.order is not Order.LARGEST:
             return None
+        # Of all that come within the limit of the largest the first is found, so the lowest wins a tie.
         scores = self.scores(inputs[0])
         return (scores >= scores.amax(-1, keepdim=True) - limit).byte().argmax(-1)

@@ -23,6 +23,7 @@ from maxaffine._graph.selection import MaxPool, PlaneSelection, TileSelection
 
 def fuse(graph: Graph) -> Graph:
     """The same graph with every pair fused whose inner value nobody else uses; that value is gone."""
+    # An inner value that is used twice, or returned, has to stay a value.
     uses = Counter(number for step in graph.steps for number in step.inputs) + Counter(graph.outputs)
     steps: list[Step] = []
     makers: dict[int, int] = {}

@@ -8,10 +8,8 @@ import torch
 
 from maxaffine._capture.batch import pointwise
 from maxaffine._capture.call import Call
-from maxaffine._capture.registry import rule
+from maxaffine._capture.registry import overloads, rule
 from maxaffine._graph import Affine, Elementwise, Operator, ScalarSpline, Sign, WideSpline
-
-aten = torch.ops.aten
 
 
 def _elementwise(call: Call, spline: ScalarSpline) -> Operator:
@@ -38,25 +36,25 @@ def _compares_wide(call: Call, traced: Affine, spline: ScalarSpline, knot: float
     return bool(far < near)
 
 
-@rule(aten.relu.default, batch=pointwise)
+@rule(*overloads("relu"), batch=pointwise)
 def relu(call: Call) -> Operator:
     """max(0, x)."""
     return _elementwise(call, ScalarSpline((0.0,), (0.0, 1.0), (0.0, 0.0)))
 
 
-@rule(aten.abs.default, batch=pointwise)
+@rule(*overloads("abs"), batch=pointwise)
 def absolute(call: Call) -> Operator:
     """max(-x, x)."""
     return _elementwise(call, ScalarSpline((0.0,), (-1.0, 1.0), (0.0, 0.0)))
 
 
-@rule(aten.leaky_relu.default, batch=pointwise)
+@rule(*overloads("leaky_relu"), batch=pointwise)
 def leaky_relu(call: Call) -> Operator:
     """Slope v below zero, 1 above."""
     return _elementwise(call, ScalarSpline((0.0,), (float(call["negative_slope"]), 1.0), (0.0, 0.0)))
 
 
-@rule(aten._prelu_kernel.default, batch=pointwise)
+@rule(*overloads("_prelu_kernel"), batch=pointwise)
 def prelu(call: Call) -> Operator:
     """Slope v below zero, a parameter per channel; 1 above."""
     if not isinstance(call["weight"], torch.Tensor):
@@ -64,7 +62,7 @@ def prelu(call: Call) -> Operator:
     return _elementwise(call, ScalarSpline((0.0,), (call["weight"], 1.0), (0.0, 0.0)))
 
 
-@rule(aten.rrelu.default, aten.rrelu_with_noise_functional.default, batch=pointwise)
+@rule(*overloads("rrelu rrelu_with_noise_functional"), batch=pointwise)
 def rrelu(call: Call) -> Operator:
     """Leaky ReLU with the mean slope; random, hence refused, in training mode."""
     if call["training"]:
@@ -76,13 +74,13 @@ def rrelu(call: Call) -> Operator:
     return _elementwise(call, ScalarSpline((0.0,), (slope, 1.0), (0.0, 0.0)))
 
 
-@rule(aten.hardtanh.default, batch=pointwise)
+@rule(*overloads("hardtanh"), batch=pointwise)
 def hardtanh(call: Call) -> Operator:
     """Clipped to [min_val, max_val]; ReLU6 is the case [0, 6]."""
     return _clip(call, call["min_val"], call["max_val"])
 
 
-@rule(aten.clamp.default, batch=pointwise)
+@rule(*overloads("clamp"), batch=pointwise)
 def clamp(call: Call) -> Operator:
     """Clipped below, above or both."""
     return _clip(call, call["min"], call["max"])
@@ -100,13 +98,13 @@ def _clip(call: Call, low: float | int | None, high: float | int | None) -> Oper
     return _elementwise(call, ScalarSpline(below + above, slopes, (*below, 0.0, *above)))
 
 
-@rule(aten.hardsigmoid.default, batch=pointwise)
+@rule(*overloads("hardsigmoid"), batch=pointwise)
 def hardsigmoid(call: Call) -> Operator:
     """x/6 + 1/2 clipped to [0, 1]."""
     return _elementwise(call, ScalarSpline((-3.0, 3.0), (0.0, 1 / 6, 0.0), (0.0, 0.5, 1.0)))
 
 
-@rule(aten.hardshrink.default, batch=pointwise)
+@rule(*overloads("hardshrink"), batch=pointwise)
 def hardshrink(call: Call) -> Operator:
     """X where |x| > lambda, else 0: piecewise affine, not continuous; x itself for a negative lambda."""
     lambd = float(call["lambd"])
@@ -115,14 +113,14 @@ def hardshrink(call: Call) -> Operator:
     return _elementwise(call, ScalarSpline((-lambd, lambd), (1.0, 0.0, 1.0), (0.0, 0.0, 0.0), (True, False)))
 
 
-@rule(aten.softshrink.default, batch=pointwise)
+@rule(*overloads("softshrink"), batch=pointwise)
 def softshrink(call: Call) -> Operator:
     """X moved towards zero by lambda, zero in between."""
     lambd = float(call["lambd"])
     return _elementwise(call, ScalarSpline((-lambd, lambd), (1.0, 0.0, 1.0), (lambd, 0.0, -lambd)))
 
 
-@rule(aten.threshold.default, batch=pointwise)
+@rule(*overloads("threshold"), batch=pointwise)
 def threshold(call: Call) -> Operator:
     """X above the threshold, a constant at or below it: in general not continuous."""
     return _elementwise(call, ScalarSpline((float(call["threshold"]),), (0.0, 1.0), (float(call["value"]), 0.0)))

@@ -39,20 +39,20 @@ def add(call: Call) -> Operator:
     return call.affine(sign=Sign.MIXED if call.depends("self") else Sign.NONPOSITIVE)
 
 
-@rule(aten.neg.default, batch=pointwise)
+@rule(*overloads("neg"), batch=pointwise)
 def neg(call: Call) -> Operator:
     """-x."""
     return call.affine(homogeneous=True, sign=Sign.NONPOSITIVE)
 
 
-@rule(aten.mul.Tensor, aten.mul.Scalar, batch=pointwise)
+@rule(*overloads("mul.Tensor mul.Scalar"), batch=pointwise)
 def mul(call: Call) -> Operator:
     """A product with a factor that is constant or constant within a region."""
     factor = call["other" if one_factor(call, "self", "other") == "self" else "self"]
     return call.affine(homogeneous=True, sign=_sign(factor))
 
 
-@rule(aten.div.Tensor, aten.div.Scalar, batch=pointwise)
+@rule(*overloads("div.Tensor div.Scalar"), batch=pointwise)
 def div(call: Call) -> Operator:
     """A quotient by a divisor that is constant or constant within a region."""
     if call.depends("other"):
@@ -67,7 +67,7 @@ def _sign(factor: object) -> Sign:
     return Sign.MIXED if isinstance(factor, Ref) else Sign.of(torch.as_tensor(factor))
 
 
-@rule(aten.pow.Tensor_Scalar, batch=pointwise)
+@rule(*overloads("pow.Tensor_Scalar"), batch=pointwise)
 def power(call: Call) -> Operator:
     """x^1 only."""
     if call["exponent"] != 1:
@@ -78,7 +78,7 @@ def power(call: Call) -> Operator:
     return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)
 
 
-@rule(aten.mean.dim, aten.sum.dim_IntList, batch=along("dim"))
+@rule(*overloads("mean.dim sum.dim_IntList"), batch=along("dim"))
 def mean(call: Call) -> Operator:
     """Sum or mean over axes."""
     return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)
@@ -90,13 +90,13 @@ def total(call: Call) -> Operator:
     call.refuse(MIXED, MIXED_CURE)
 
 
-@rule(aten.cumsum.default, batch=along("dim"))
+@rule(*overloads("cumsum"), batch=along("dim"))
 def cumsum(call: Call) -> Operator:
     """Running sum along an axis."""
     return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)
 
 
-@rule(aten.mm.default, aten.bmm.default)
+@rule(*overloads("mm bmm"))
 def matmul(call: Call) -> Operator:
     """Matrix product with one factor that depends on the input."""
     # Where the first factor carries, the other is one matrix for all samples, whose transpose is at hand.
@@ -107,7 +107,7 @@ def matmul(call: Call) -> Operator:
     return call.affine(homogeneous=True)
 
 
-@rule(aten.addmm.default)
+@rule(*overloads("addmm"))
 def addmm(call: Call) -> Operator:
     """Beta x_0 + alpha x_1 x_2 with one factor that depends on the input."""
     first, second = call.positional[1:3]
@@ -118,7 +118,7 @@ def addmm(call: Call) -> Operator:
     return call.affine()
 
 
-@rule(aten.linear.default)
+@rule(*overloads("linear"))
 def linear(call: Call) -> Operator:
     """W x + b on the last axis."""
     name, weight, bias = one_factor(call, "input", "weight"), call["weight"], call["bias"]
@@ -127,14 +127,14 @@ def linear(call: Call) -> Operator:
     return call.affine()
 
 
-@rule(aten.bilinear.default)
+@rule(*overloads("bilinear"))
 def bilinear(call: Call) -> Operator:
     """x_1^T W x_2 + b with one factor that depends on the input."""
     one_factor(call, "input1", "input2", "weight")
     return call.affine()
 
 
-@rule(aten.scaled_dot_product_attention.default)
+@rule(*overloads("scaled_dot_product_attention"))
 def attention(call: Call) -> Operator:
     """Weighted means of values, the weights constant: queries, keys and mask do not depend on the input."""
     if any(call.depends(name) for name in ("query", "key", "attn_mask")):

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from maxaffine._capture.batch import along, pointwise
 from maxaffine._capture.call import Call
 from maxaffine._capture.registry import overloads, rule
 from maxaffine._graph import Comparison, Operator, Sign
-
-aten = torch.ops.aten
-
 
 ORDERS = " ".join(f"{name}.Tensor {name}.Scalar" for name in ("gt", "ge", "lt", "le", "eq", "ne"))
 
@@ -22,20 +18,20 @@ def compare(call: Call) -> Operator:
     return Comparison(call.affine())
 
 
-@rule(aten.sign.default, batch=pointwise)
+@rule(*overloads("sign"), batch=pointwise)
 def sign(call: Call) -> Operator:
     """-1, 0 or 1: three pieces, one of them a single point."""
     return Comparison(call.affine(), pieces=3)
 
 
-@rule(aten.isnan.default, aten.isinf.default, batch=pointwise)
+@rule(*overloads("isnan isinf"), batch=pointwise)
 def infinite(call: Call) -> Operator:
     """Whether an entry is NaN or infinite: never, at finite inputs."""
     # As nan_to_num asks, which is then the identity.
     return Comparison(call.affine())
 
 
-@rule(aten.argmax.default, aten.argmin.default, batch=along("dim"))
+@rule(*overloads("argmax argmin"), batch=along("dim"))
 def argmax(call: Call) -> Operator:
     """The place of the winner along an axis."""
     # A place is a code: as many pieces as there are places.
@@ -43,7 +39,7 @@ def argmax(call: Call) -> Operator:
     return Comparison(call.affine(), pieces=sample.numel() if dim is None else sample.shape[dim])
 
 
-@rule(aten.bucketize.Tensor, batch=pointwise)
+@rule(*overloads("bucketize.Tensor"), batch=pointwise)
 def bucketize(call: Call) -> Operator:
     """The number of boundaries below an entry."""
     if not isinstance(call["boundaries"], Tensor):
@@ -51,7 +47,7 @@ def bucketize(call: Call) -> Operator:
     return Comparison(call.affine(), pieces=len(call["boundaries"]) + 1)
 
 
-@rule(aten.where.self, batch=pointwise)
+@rule(*overloads("where.self"), batch=pointwise)
 def where(call: Call) -> Operator:
     """One of two values by a condition that is constant within a region."""
     # A constant among the two is an offset, wherever it is chosen.
@@ -69,7 +65,7 @@ def logic(call: Call) -> Operator:
     call.refuse("it reads a float as true or false", "compare explicitly, e.g. x != 0")
 
 
-@rule(aten.any.dim, aten.any.dims, batch=along("dim"))
+@rule(*overloads("any.dim any.dims"), batch=along("dim"))
 def logic_along(call: Call) -> Operator:
     """Any of several comparisons."""
     return logic(call)

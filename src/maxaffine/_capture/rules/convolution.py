@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from maxaffine._capture.batch import leading, probed
 from maxaffine._capture.call import Call
-from maxaffine._capture.registry import rule
+from maxaffine._capture.registry import overloads, rule
 from maxaffine._capture.rules.arithmetic import one_factor
 from maxaffine._capture.rules.pooling import per_axis
 from maxaffine._graph import BatchAxis, Convolution, Operator
-
-aten = torch.ops.aten
 
 
 def _samples(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
@@ -22,7 +19,7 @@ def _samples(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     return leading(call, outputs) if isinstance(call["weight"], Tensor) else probed(call, outputs)
 
 
-@rule(aten.convolution.default, batch=_samples)
+@rule(*overloads("convolution"), batch=_samples)
 def convolution(call: Call) -> Operator:
     """C x + b_C."""
     name = one_factor(call, "input", "weight")

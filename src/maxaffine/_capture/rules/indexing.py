@@ -12,7 +12,7 @@ from torch import Tensor
 
 from maxaffine._capture.batch import matched, probed
 from maxaffine._capture.call import Call, Ref
-from maxaffine._capture.registry import rule
+from maxaffine._capture.registry import overloads, rule
 from maxaffine._capture.rules.arithmetic import PRODUCT, PRODUCT_CURE
 from maxaffine._graph import BatchAxis, Dependence, Operator, Sign
 
@@ -44,13 +44,13 @@ def _table(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     return replace(batch, dim=axis + batch.dim)
 
 
-@rule(aten.index.Tensor, aten.index_select.default, batch=_table)
+@rule(*overloads("index.Tensor index_select"), batch=_table)
 def index(call: Call) -> Operator:
     """Entries read at constant places."""
     return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)
 
 
-@rule(aten.index_put.default, batch=_constant_index)
+@rule(*overloads("index_put"), batch=_constant_index)
 def index_put(call: Call) -> Operator:
     """Entries written at constant places, or added there."""
     if call.depends("values") and not call["accumulate"] and _written_twice(call):
@@ -75,13 +75,13 @@ def _along_axis(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     return matched(call, outputs) if isinstance(call["index"], Ref) else probed(call, outputs)
 
 
-@rule(aten.gather.default, batch=_along_axis)
+@rule(*overloads("gather"), batch=_along_axis)
 def gather(call: Call) -> Operator:
     """Entries read along an axis."""
     return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)
 
 
-@rule(aten.scatter.src, aten.scatter.value, aten.scatter_add.default, batch=_along_axis)
+@rule(*overloads("scatter.src scatter.value scatter_add"), batch=_along_axis)
 def scatter(call: Call) -> Operator:
     """Entries written along an axis, or added there."""
     return replace(call.affine(sign=Sign.NONNEGATIVE), target=WITH_DERIVATIVE.get(call.target, call.target))
@@ -106,7 +106,7 @@ def _beside(src: Tensor, index: Tensor) -> Tensor:
     return src[tuple(map(slice, index.shape))]
 
 
-@rule(aten.scatter_reduce.two, aten.index_reduce.default, aten.segment_reduce.default)
+@rule(*overloads("scatter_reduce.two index_reduce segment_reduce"))
 def reduce(call: Call) -> Operator:
     """Whatever is left after sums, means and extremes were taken apart."""
     if call["reduce"] == "prod":
@@ -129,7 +129,7 @@ def _rows(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     return _constant_index(call, outputs) if isinstance(call["weight"], Ref) else call["indices"].value.batch
 
 
-@rule(aten.embedding.default, batch=_rows)
+@rule(*overloads("embedding"), batch=_rows)
 def embedding(call: Call) -> Operator:
     """A table read at integer places: constant in every float input where the table is a parameter."""
     return replace(call.affine(homogeneous=True, sign=Sign.NONNEGATIVE), target=_look_up)
@@ -156,7 +156,7 @@ def _in_order(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     return BatchAxis() if int(read) == prod(source.value.units) else call.refuse(*IN_ORDER)
 
 
-@rule(aten.masked_scatter.default, batch=_in_order)
+@rule(*overloads("masked_scatter"), batch=_in_order)
 def masked_scatter(call: Call) -> Operator:
     """Entries of a source, one after the other, where a constant mask is set."""
     traced = call.affine(homogeneous=call.depends("self") and call.depends("source"), sign=Sign.NONNEGATIVE)

@@ -7,13 +7,11 @@ from torch import Tensor
 
 from maxaffine._capture.batch import leading
 from maxaffine._capture.call import Call
-from maxaffine._capture.registry import rule
+from maxaffine._capture.registry import overloads, rule
 from maxaffine._graph import ChannelAffine, Operator
 
-aten = torch.ops.aten
 
-
-@rule(aten.instance_norm.default, batch=leading)
+@rule(*overloads("instance_norm"), batch=leading)
 def instance_norm(call: Call) -> Operator:
     """Scale and shift per channel, where it tracks running statistics and uses them."""
     if call["use_input_stats"]:
@@ -24,7 +22,7 @@ def instance_norm(call: Call) -> Operator:
     return call.affine()
 
 
-@rule(aten._native_batch_norm_legit_no_training.default, batch=leading)
+@rule(*overloads("_native_batch_norm_legit_no_training"), batch=leading)
 def batch_norm(call: Call) -> Operator:
     """Scale and shift per channel by the running statistics."""
     mean, variance, weight, bias = (call[name] for name in ("running_mean", "running_var", "weight", "bias"))

@@ -12,14 +12,12 @@ from torch import Tensor
 
 from maxaffine._capture.batch import leading
 from maxaffine._capture.call import Call
-from maxaffine._capture.registry import rule
+from maxaffine._capture.registry import overloads, rule
 from maxaffine._capture.rules.indexing import scatter_last
 from maxaffine._graph import MaxPool, Operator, Sign
 
-aten = torch.ops.aten
 
-
-@rule(aten.max_pool2d_with_indices.default, aten.max_pool3d_with_indices.default, batch=leading)
+@rule(*overloads("max_pool2d_with_indices max_pool3d_with_indices"), batch=leading)
 def max_pool(call: Call) -> Operator:
     """Maximum over windows of a fixed size."""
     axes = 2 if call.kind.startswith("max_pool2d") else 3
@@ -37,7 +35,7 @@ def max_pool(call: Call) -> Operator:
     return MaxPool(call.affine(kind=f"max_pool{axes}d"), starts, window, dilation, tiled)
 
 
-@rule(aten.adaptive_max_pool2d.default, aten.adaptive_max_pool3d.default, batch=leading)
+@rule(*overloads("adaptive_max_pool2d adaptive_max_pool3d"), batch=leading)
 def adaptive_max_pool(call: Call) -> Operator:
     """Maximum over windows [floor(i n / m), ceil((i + 1) n / m))."""
     targets, sample = call["output_size"], call["self"].sample
@@ -59,7 +57,7 @@ def per_axis(value: Sequence[int] | int, axes: int) -> tuple[int, ...]:
     return tuple(values * axes if len(values) == 1 else values)
 
 
-@rule(aten.max_unpool2d.default, aten.max_unpool3d.default, batch=leading)
+@rule(*overloads("max_unpool2d max_unpool3d"), batch=leading)
 def max_unpool(call: Call) -> Operator:
     """Entries put back where the given indices say, zeros elsewhere."""
     return replace(call.affine(homogeneous=True, sign=Sign.NONNEGATIVE), target=_unpool)

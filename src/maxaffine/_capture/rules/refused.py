@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-import torch
-
 from maxaffine._capture.call import Call
-
-aten = torch.ops.aten
 
 STOP_BEFORE = "capture the part before it: output='pre_activation' for a final one, until='<operator>' anywhere"
 REPLACE = (

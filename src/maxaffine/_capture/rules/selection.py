@@ -12,19 +12,17 @@ from torch import Tensor
 
 from maxaffine._capture.batch import along, pointwise
 from maxaffine._capture.call import Call, leaves
-from maxaffine._capture.registry import rule
+from maxaffine._capture.registry import overloads, rule
 from maxaffine._graph import AxisSelection, Choice, Operator, Order
 
-aten = torch.ops.aten
 
-
-@rule(aten.maximum.default, aten.minimum.default, aten.fmax.default, aten.fmin.default, batch=pointwise)
+@rule(*overloads("maximum minimum fmax fmin"), batch=pointwise)
 def maximum(call: Call) -> Operator:
     """The larger or the smaller of two values."""
     return Choice(call.affine(), largest=call.kind in ("maximum", "fmax"))
 
 
-@rule(aten.amax.default, aten.max.dim, batch=along("dim"))
+@rule(*overloads("amax max.dim"), batch=along("dim"))
 def largest(call: Call) -> Operator:
     """The maximum over axes."""
     return _reduce(call, _highest, Order.LARGEST)
@@ -38,13 +36,13 @@ def _lowest(flat: Tensor, _: Any) -> Tensor:
     return flat.argmin(-1, keepdim=True)
 
 
-@rule(aten.amin.default, aten.min.dim, batch=along("dim"))
+@rule(*overloads("amin min.dim"), batch=along("dim"))
 def smallest(call: Call) -> Operator:
     """The minimum over axes."""
     return _reduce(call, _lowest, Order.LARGEST, factor=-1)
 
 
-@rule(aten.median.dim, aten.nanmedian.dim, aten.kthvalue.default, batch=along("dim"))
+@rule(*overloads("median.dim nanmedian.dim kthvalue"), batch=along("dim"))
 def ranked(call: Call) -> Operator:
     """The entry of one rank along an axis; the lowest one at a tie, which PyTorch's own place is not."""
     return _reduce(call, partial(_first_equal, int(call["dim"]), bool(call["keepdim"])), Order.RANK)
@@ -67,7 +65,7 @@ def _reduce(call: Call, winners: Callable, order: Order, factor: int = 1) -> Ope
     return AxisSelection(call.affine(), winners, axes, keep, pieces, order, factor)
 
 
-@rule(aten.sort.default, aten.sort.stable, aten.topk.default, batch=along("dim"))
+@rule(*overloads("sort sort.stable topk"), batch=along("dim"))
 def ordered(call: Call) -> Operator:
     """Several entries along an axis in order; in the order of their places at a tie, which PyTorch's own is not."""
     sample, axis = _axis(call)
@@ -94,7 +92,7 @@ def _given_places(axis: int, _: Tensor, value: Sequence[Tensor]) -> Tensor:
     return value[1].movedim(axis, -1)
 
 
-@rule(aten.cummax.default, aten.cummin.default, batch=along("dim"))
+@rule(*overloads("cummax cummin"), batch=along("dim"))
 def running(call: Call) -> Operator:
     """The running extreme along an axis; it stays where it is at a tie, while PyTorch's own place moves on."""
     sample, axis = _axis(call)

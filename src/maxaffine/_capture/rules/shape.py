@@ -35,7 +35,7 @@ def move(call: Call) -> Operator:
     return call.affine(homogeneous=call.joint, sign=Sign.NONNEGATIVE)
 
 
-@rule(aten.slice_scatter.default, sizes=True)
+@rule(*overloads("slice_scatter"), sizes=True)
 def slice_scatter(call: Call) -> Operator:
     """A tensor with one of its slices replaced."""
     return replace(call.affine(homogeneous=call.joint, sign=Sign.NONNEGATIVE), target=replace_slice)
@@ -48,7 +48,7 @@ def replace_slice(whole: Tensor, part: Tensor, dim: int, start: int | None, end:
     return whole.index_copy(dim, places, part)
 
 
-@rule(aten.copy.default, batch=pointwise)
+@rule(*overloads("copy"), batch=pointwise)
 def copy(call: Call) -> Operator:
     """The second tensor, in the shape of the first."""
     if not call["self"].sample.is_floating_point() and call.active:
@@ -67,7 +67,7 @@ def pad(call: Call) -> Operator:
     return call.affine(homogeneous=not call.arguments.get("value"), sign=Sign.NONNEGATIVE)
 
 
-@rule(aten._to_copy.default, batch=pointwise)
+@rule(*overloads("_to_copy"), batch=pointwise)
 def convert(call: Call) -> Operator:
     """Another floating-point type, or true where an entry is not zero."""
     dtype = call["dtype"]

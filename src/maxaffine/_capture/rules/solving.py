@@ -10,7 +10,7 @@ from torch import Tensor
 
 from maxaffine._capture.batch import MIXED, MIXED_CURE, probed
 from maxaffine._capture.call import Call, Ref
-from maxaffine._capture.registry import rule
+from maxaffine._capture.registry import overloads, rule
 from maxaffine._graph import BatchAxis, Operator
 
 aten = torch.ops.aten
@@ -37,13 +37,7 @@ def _right(call: Call) -> str:
     return "self" if call.kind == "cholesky_solve" else "B"
 
 
-@rule(
-    aten._linalg_solve_ex.default,
-    aten.linalg_solve_triangular.default,
-    aten.cholesky_solve.default,
-    aten.linalg_lu_solve.default,
-    batch=_solution,
-)
+@rule(*overloads("_linalg_solve_ex linalg_solve_triangular cholesky_solve linalg_lu_solve"), batch=_solution)
 def solve(call: Call) -> Operator:
     """A^-1 x, and x A^-1."""
     if any(call.depends(name) for name in call.arguments if name != _right(call)):
