@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 
 from maxaffine._capture import SplineNetwork
@@ -27,11 +26,9 @@ COMMIT_ROWS = 1 << 20
 class Encoder:
     """An actor: it holds the network, and writes what it encodes to the store's place itself."""
 
-    def __init__(
-        self, make: Callable[[], SplineNetwork], path: str, options: dict[str, str], work: Work, threads: int
-    ) -> None:
+    def __init__(self, make: Callable[[], SplineNetwork], store: CodeStore, work: Work, threads: int) -> None:
         torch.set_num_threads(threads)
-        self.store, self.net, self.work = CodeStore(path, storage_options=options), make(), work
+        self.store, self.net, self.work = store, make(), work
         self.store.require(self.net, "net")
 
     def encode(self, batches: list[int]) -> list[Any]:
@@ -94,8 +91,7 @@ def encode_with_ray(
 
         # The inputs lie once on each machine. A worker that dies is started again, and its task with it.
         actor, shared = ray.remote(num_cpus=threads, max_restarts=3, max_task_retries=3)(Encoder), ray.put(work)
-        arguments = (make, store.path, store.storage_options, shared, threads)
-        pool = ActorPool([actor.remote(*arguments) for _ in range(workers)])
+        pool = ActorPool([actor.remote(make, store, shared, threads) for _ in range(workers)])
         # Several tasks for each worker and commit, so that none waits long for the slowest.
         together = min(len(batches), max(1, commit_rows // batch_size))
         tasks = [batches[run] for run in slices(len(batches), -(-together // (8 * workers)))]
@@ -150,30 +146,12 @@ def search_with_ray(
     shares, left_out = switching_weights(weights, store.operators, store.unswitched)
     shares = dict.fromkeys(store.operators, 1.0) if shares is None else shares
     with ray_cluster(address, positive("workers", workers) * threads) as ray:
-        queries, task = ray.put(codes), ray.remote(num_cpus=threads)(search_file)
-        where = (store.path, store.storage_options)
-        waiting, results = [task.remote(*where, n, queries, k, shares, threads) for n in store.files()], []
-        with progress_bar(progress, "searching", unit="file", total=len(waiting)) as bar, workers_errors(ray):
-            while waiting:
-                done, waiting = ray.wait(waiting)
-                results += ray.get(done)
-                bar.update(len(done))
-    return merge(results, codes.batch, k, left_out)
-
-
-def search_file(
-    path: str,
-    options: dict[str, str],
-    number: int,
-    codes: Codes,
-    k: int,
-    weights: Weights | None,
-    threads: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Search one file of a store, in a task of its own: ids and distances (N, k)."""
-    store = CodeStore(path, storage_options=options)
-    found = search_store(store, codes, k, weights, files=[number], threads=threads, progress=False)
-    return found.ids.numpy(), found.distances.numpy()
+        queries, task = ray.put(codes), ray.remote(num_cpus=threads)(search_store)
+        options = {"threads": threads, "progress": False}
+        tasks = [task.remote(store, queries, k, shares, files=[number], **options) for number in store.files()]
+        with workers_errors(ray):
+            found = [ray.get(task) for task in progress_bar(progress, "searching", iterable=tasks, unit="file")]
+    return merge(found, codes.batch, k, left_out)
 
 
 @contextmanager

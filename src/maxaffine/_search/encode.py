@@ -94,9 +94,8 @@ class Work:
         spec = net.inputs
         codes = net.codes(part.inputs.to(spec.device, spec.dtypes[0]), store.operators)
         wanted = np.flatnonzero(self.missing[rows])
-        missing = codes if len(wanted) == codes.batch else codes.rows(wanted)
         ids, labels = self.first_id + rows.start + wanted, part.labels.numpy()[wanted]
-        return store.layout.table(ids, labels, missing, self.inputs.marks(rows)[wanted])
+        return store.layout.table(ids, labels, codes.rows(wanted), self.inputs.marks(rows)[wanted])
 
 
 def encode(
@@ -151,13 +150,10 @@ def encode(
     torch.set_num_threads(positive("threads", threads) if threads is not None else before)
     try:
         with progress_bar(progress, "encoding", unit="input", total=total, initial=total - left) as bar:
-            tables, rows, batches = [], 0, work.batches()
-            for batch in batches:
-                tables.append(work.encode(net, store, batch))
-                rows += tables[-1].num_rows
-                if rows >= COMMIT_ROWS or batch == batches[-1]:
-                    bar.update(store.append_tables(tables))
-                    tables, rows = [], 0
+            batches = work.batches()
+            # As many batches at a time as make one append.
+            for run in slices(len(batches), -(-COMMIT_ROWS // batch_size)):
+                bar.update(store.append_tables([work.encode(net, store, batch) for batch in batches[run]]))
     finally:
         torch.set_num_threads(before)
     return Encoded(left, total - left)

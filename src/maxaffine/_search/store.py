@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from math import inf
 from os import PathLike, fspath
 from typing import Any, Self
@@ -79,7 +80,7 @@ class CodeStore:
         self.storage_options = dict(storage_options or {})
         self._lance = _load_lance()
         with naming_store(self.path):
-            self._dataset = self._lance.dataset(self.path, storage_options=self.storage_options or None)
+            self._dataset = self._lance.dataset(self.path, storage_options=self.storage_options)
             self.layout = StoreLayout.from_schema(self._dataset.schema)
         self.operators, self.fingerprint = self.layout.names, self.layout.fingerprint
 
@@ -108,7 +109,7 @@ class CodeStore:
             BadInput: If ``like`` has no codes or names no network, or the store there is of another network.
             DataError: If there is something already, or it cannot be written.
         """
-        layout, lance, options = StoreLayout.of(like), _load_lance(), dict(storage_options or {}) or None
+        layout, lance, options = StoreLayout.of(like), _load_lance(), dict(storage_options or {})
         try:
             lance.write_dataset(layout.schema().empty_table(), fspath(path), mode="create", storage_options=options)
         except Exception as error:  # what Lance raises is not one family
@@ -119,6 +120,10 @@ class CodeStore:
         store = cls(path, storage_options=storage_options)
         store.require(layout, "like")
         return store
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what opens the store again, in another process."""
+        return partial(CodeStore, storage_options=self.storage_options), (self.path,)
 
     def __len__(self) -> int:
         """Return the number of rows at this moment."""
@@ -164,29 +169,26 @@ class CodeStore:
 
     def append_tables(self, tables: Sequence[Any]) -> int:
         """Add tables that ``layout.table`` made, all rows or none, without a look at their ids; count the rows."""
-        import pyarrow as pa
-
-        with naming_store(self.path):
-            table, options = pa.concat_tables(tables), self.storage_options or None
-            self._dataset = self._lance.write_dataset(table, self.path, mode="append", storage_options=options)
-        return table.num_rows
+        files = self.write_files(tables)
+        self.commit(files)
+        return sum(file.num_rows for file in files)
 
     def write_files(self, tables: Sequence[Any]) -> list[Any]:
         """Write tables that ``layout.table`` made into files of the store's that no reader sees before `commit`."""
         import pyarrow as pa
 
         with naming_store(self.path):
-            options = self.storage_options or None
-            return self._lance.fragment.write_fragments(pa.concat_tables(tables), self.path, storage_options=options)
+            write, table = self._lance.fragment.write_fragments, pa.concat_tables(tables)
+            return write(table, self.path, storage_options=self.storage_options)
 
     def commit(self, files: Sequence[Any]) -> None:
         """Make what `write_files` returned, maybe elsewhere, a part of the store: all of it or none."""
         if files:
             with naming_store(self.path):
-                latest, options = self._latest(), self.storage_options or None
-                append = self._lance.LanceOperation.Append(list(files))
+                # Appends never conflict: where another came first, Lance puts this one on top of it.
+                latest, append = self._latest(), self._lance.LanceOperation.Append(list(files))
                 self._dataset = self._lance.LanceDataset.commit(
-                    self.path, append, read_version=latest.version, storage_options=options
+                    self.path, append, read_version=latest.version, storage_options=self.storage_options
                 )
 
     def delete(self, ids: Tensor | Sequence[int]) -> int:
@@ -230,8 +232,7 @@ class CodeStore:
 
     def ids(self) -> Tensor:
         """(N,) int64: the ids of all rows at this moment."""
-        with naming_store(self.path):
-            return torch.from_numpy(self._latest().to_table(columns=["id"]).column("id").to_numpy().copy())
+        return self.marks()[0]
 
     def marks(self) -> tuple[Tensor, Tensor]:
         """(N,) int64 twice: the ids of all rows at this moment, and the marks of their inputs, -1 without one."""
@@ -371,20 +372,19 @@ def search_store(
     weights, left_out = switching_weights(weights, store.operators, store.unswitched)
     wanted = {name: share for name, share in operator_shares(weights, list(store.operators)).items() if share}
 
-    def of_parts() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for part in store.batches(list(wanted), files=files, progress=progress):
-            index = _extend(None, part, store.path)
-            found = index.search(codes, min(k, len(part.ids)), wanted, threads=threads, progress=False)
-            yield found.ids.numpy(), found.distances.numpy()
-
-    return merge(of_parts(), codes.batch, k, left_out)
+    found = (
+        _extend(None, part, store.path).search(codes, min(k, len(part.ids)), wanted, threads=threads, progress=False)
+        for part in store.batches(list(wanted), files=files, progress=progress)
+    )
+    return merge(found, codes.batch, k, left_out)
 
 
-def merge(parts: Iterable[tuple[np.ndarray, np.ndarray]], queries: int, k: int, left_out: tuple[str, ...]) -> Neighbors:
-    """The k nearest of all, from what was found in each part: ids, and distances, infinite where there are no more."""
+def merge(parts: Iterable[Neighbors], queries: int, k: int, left_out: tuple[str, ...]) -> Neighbors:
+    """The k nearest of all, from those of each part, which are at infinite distances where there are no more."""
     best = Best(queries, k, np.dtype(np.float64))
-    for ids, distances in parts:
-        best.add(distances, np.where(np.isinf(distances), NO_ID, ids))
+    for part in parts:
+        distances = part.distances.numpy()
+        best.add(distances, np.where(np.isinf(distances), NO_ID, part.ids.numpy()))
     best.settle()
     # Two rows of one id are at one distance in a whole store, so that both are found where one is.
     filled = np.isfinite(best.keys)
