@@ -64,6 +64,7 @@ def code_distance(
     (ICML 2018) and "Mad Max: Affine Spline Insights into Deep Learning" (arXiv 1805.06576).
     """
     pairs = _pairs(a, b, weights)
+    # Asked beforehand: where memory is promised and then missing, the system ends the process.
     needed, memory = 8 * pairs.rows * pairs.columns, _memory()
     if needed > memory:
         raise BadInput(
@@ -156,18 +157,14 @@ def _pairs(
             f"a, b: a is {type(a).__name__} and b is {type(b).__name__}; give Codes of both, e.g. net.codes(x), or"
             " PackedCodes of both, e.g. codes['relu']"
         )
-    codes_a = a if isinstance(a, Codes) else {"codes": a}
-    codes_b = b if isinstance(b, Codes) else {"codes": b}
-    require_same_operators(codes_a, codes_b, "b")
-    shares = operator_shares(weights, list(codes_a))
-    kept = [name for name, share in shares.items() if share and codes_a[name].bits_per_sample]
-    layouts = tuple(RowLayout(name, codes_a[name].pieces, codes_a[name].units) for name in kept)
+    a, b = (codes if isinstance(codes, Codes) else Codes({"codes": codes}) for codes in (a, b))
+    require_same_operators(a, b, "b")
+    shares = operator_shares(weights, list(a))
+    # An operator without codes adds nothing to either sum; with it the mean would be smaller.
+    kept = [name for name, share in shares.items() if share and a[name].bits_per_sample]
+    layouts = tuple(RowLayout(name, a[name].pieces, a[name].units) for name in kept)
     metric = RowMetric(layouts, tuple(shares[name] for name in kept), load_faiss())
-    return _Pairs(_batch(a), _batch(b), tuple((codes_a[name], codes_b[name]) for name in kept), metric)
-
-
-def _batch(codes: Codes | PackedCodes) -> int:
-    return codes.batch if isinstance(codes, Codes) else len(codes)
+    return _Pairs(a.batch, b.batch, tuple((a[name], b[name]) for name in kept), metric)
 
 
 def _memory() -> int | float:

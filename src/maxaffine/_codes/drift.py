@@ -194,5 +194,6 @@ def code_drift(moments: Sequence[Codes], progress: bool | None = None) -> Drift:
     pairs = list(combinations(range(len(moments)), 2))
     for i, j in progress_bar(progress, "distances", iterable=pairs, unit="pair"):
         changes = code_changes(moments[i], moments[j])
+        # Symmetric, and 0 on the diagonal.
         distances[:, i, j] = distances[:, j, i] = torch.stack([share.mean() for share in changes.values()])
     return Drift(tuple(first), distances)

@@ -93,6 +93,7 @@ def _key(index: int) -> str:
 
 
 def _checksum(text: str, arrays: Arrays) -> str:
+    # By name, for a file may hand its arrays back in an order of its own.
     return f"{checksum(text.encode(), *(arrays[key].reshape(-1).data for key in sorted(arrays))):08x}"
 
 

@@ -239,6 +239,7 @@ def _occupancy(ids: np.ndarray, classes: np.ndarray | None) -> Occupancy:
     # Of a region with n inputs, n (n - 1) ordered pairs; those of one class are counted class by class.
     purity = pair_purity = None
     if classes is not None:
+        # Only classes that occur in a region are counted, as a table of all regions and classes may be large.
         pairs, joint = np.unique(np.stack([ids, classes]), axis=1, return_counts=True)
         commonest = np.zeros(len(counts), np.int64)
         np.maximum.at(commonest, pairs[0], joint)
@@ -314,6 +315,7 @@ def _draw_column(ax: Axes, place: int, ids: np.ndarray, classes: np.ndarray | No
     """One column of blocks; equal neighbors in `ids` make a block."""
     from matplotlib.collections import PolyCollection
 
+    # A block begins at the first input and wherever the region is another than that of the input above.
     starts = np.flatnonzero(np.diff(ids, prepend=ids[0] - 1))
     ends = np.append(starts[1:], len(ids))
     tops, bottoms = (HEIGHT / len(ids) * edges for edges in (starts, ends))

@@ -158,6 +158,7 @@ class Codes(Tabular, Mapping[str, PackedCodes]):
 
     def rows(self, rows: Rows) -> Codes:
         """Codes of some inputs: an integer (kept as a batch of one), a slice, integers, or one bool per input."""
+        # The rows are counted on their own, for codes may hold no operator at all.
         batch = select_rows(torch.empty(self.batch, 0), rows).shape[0]
         return Codes({name: codes[rows] for name, codes in self.items()}, batch, self._metadata)
 

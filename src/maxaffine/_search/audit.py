@@ -167,7 +167,7 @@ def near_duplicates(
     near = scores >= threshold
     first = torch.arange(codes.batch)[:, None].expand_as(found.ids)
     pairs = torch.stack([torch.minimum(first, found.ids), torch.maximum(first, found.ids)], dim=-1)[near]
-    # A pair seen from both sides has one distance and one score.
+    # A pair seen from both sides has one distance and one score, so that either of its rows will do.
     unique, place = np.unique(pairs.numpy(), axis=0, return_index=True)
     pairs, distances, scores = torch.from_numpy(unique), found.distances[near][place], scores[near][place]
     order = scores.argsort(descending=True, stable=True)
@@ -226,6 +226,7 @@ def label_errors(
     reach = len(names) * (sizes - 1).clamp(max=k)[member]
     same = (around == given[:, None]).sum(1)
     scores = torch.where(reach > 0, 1 - same.double() / reach, 0.0)
+    # A class of k inputs or fewer cannot fill one neighborhood: its score says how small it is, not how wrong.
     judged = (sizes > k)[member]
     candidates = (judged & (scores >= threshold) & (suggested != given)).nonzero()[:, 0]
     candidates = candidates[scores[candidates].argsort(descending=True, stable=True)]

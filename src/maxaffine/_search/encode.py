@@ -146,6 +146,7 @@ def encode(
     store.require(net, "net")
     work = Work.find(inputs, store, batch_size, first_id, progress)
     total, left = len(inputs), int(work.missing.sum())
+    # torch's threads are a setting of the whole process, the user's.
     before = torch.get_num_threads()
     torch.set_num_threads(positive("threads", threads) if threads is not None else before)
     try:

@@ -264,6 +264,7 @@ class CodeIndex:
                     "approximate: the index is not prepared for these weights; call prepare(weights) first (and"
                     " again where rows that came or went changed which operators switch)"
                 )
+            # Whole rows need no second look, and so nobody has to know where they lie.
             places = None if self._lists.sketch.whole else self._places()
             ids, distances = self._lists.search(metric, places, queries, k, threads)
         else:
@@ -314,5 +315,6 @@ class CodeIndex:
             if len(self._layouts) != 1:
                 raise BadInput(f"codes: of one operator, but the index holds {list(self.operators)}; give Codes")
             codes = Codes({self._layouts[0].name: codes}, metadata=self._metadata)
+        # What has no weight may be absent from the queries.
         needed = [layout.name for layout, share in zip(self._layouts, metric.shares, strict=True) if share]
         return Part(np.full(codes.batch, -1), lay_out(codes, self._layouts, self._metadata, needed))

@@ -37,13 +37,7 @@ NO_LABEL = NO_MARK = -1
 
 @dataclass(frozen=True, eq=False)
 class StoredCodes:
-    """Some rows of a store.
-
-    Args:
-        ids: (n,) int64.
-        labels: (n,) int64, -1 where an input has none.
-        codes: Of the n inputs.
-    """
+    """Some rows of a store: ids and labels (n,) int64, -1 where an input has no label, and codes of the n inputs."""
 
     ids: Tensor
     labels: Tensor
@@ -125,6 +119,7 @@ class StoreLayout:
         text = (schema.metadata or {}).get(_KEY)
         if text is None:
             raise DataError("it holds no codes: another program wrote it")
+        # Lance vouches for a schema that can be read, but not for what stands in its metadata.
         try:
             description = json.loads(text)
             if description["format"] != _FORMAT:
@@ -147,6 +142,7 @@ class StoreLayout:
         import pyarrow as pa
 
         rows = [codes[name].packed.numpy().reshape(len(ids), -1) for name in self.names]
+        # The sum of id and label is where that of each operator goes on: codes at another input's place are damage too.
         heads = _checksums(np.stack([ids, labels], axis=1))
         sums = np.stack([_checksums(row, heads) for row in rows], axis=1)
         marked = pa.nulls(len(ids), pa.uint32()) if marks is None else pa.array(marks)
@@ -164,6 +160,7 @@ class StoreLayout:
         for i, (name, pieces, units) in enumerate(self.operators):
             if names is not None and name not in names:
                 continue
+            # Each operator has a sum of its own, so that those that are not read need not be there to check the others.
             rows = _flat(batch.column(f"codes_{i}")) if self.widths[i] else np.empty(0, np.uint8)
             rows = rows.reshape(len(ids), self.widths[i])
             if bad := ids[_checksums(rows, heads) != sums[:, i]][:5].tolist():

@@ -54,8 +54,6 @@ class CodeStore:
         storage_options: Credentials and endpoint of the object storage, as Lance takes them.
 
     Attributes:
-        path: Folder or address.
-        storage_options: As given.
         operators: Names of the operators, in the network's order.
         fingerprint: Of the network whose codes these are, see `SplineNetwork.fingerprint`.
         layout: What every row holds.
@@ -157,6 +155,7 @@ class CodeStore:
             DataError: If it cannot be written; nothing of it is in the store then.
         """
         self.require(codes, "codes")
+        # Reading all ids is what an append costs most; who numbers the inputs anyway can do without.
         present = self.ids().numpy() if check or ids is None else np.empty(0, np.int64)
         given = new_ids(ids, codes.batch, present, "store")
         classes = np.full(codes.batch, NO_LABEL) if labels is None else integers(labels, "labels")
@@ -204,6 +203,7 @@ class CodeStore:
 
         wanted = np.unique(integers(ids, "ids"))
         with naming_store(self.path):
+            # A merge takes any number of ids, which a filter in words does not.
             dataset = self._latest()
             table = pa.table([pa.array(wanted)], schema=pa.schema([dataset.schema.field("id")]))
             return dataset.merge_insert("id").when_matched_delete().execute(table)["num_deleted_rows"]
@@ -277,6 +277,7 @@ class CodeStore:
                 raise DataError(
                     f"{self.path} was compacted meanwhile and has no files {gone} now; name those of files()"
                 )
+            # The whole scan is of the version that was the latest when it began, whatever others write meanwhile.
             chosen = [part for number, part in present.items() if files is None or number in files]
             scan = dataset.scanner(
                 columns=self.layout.columns(names), batch_size=rows, batch_readahead=2, fragments=chosen
