@@ -17,8 +17,9 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -39,7 +40,8 @@ _BLOCK = 1 << 24
 _CURE = "build the index again and write it with CodeIndex.save"
 
 
-class Saved(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Saved:
     """The content of an index; no lists where it is not prepared for approximate search, or faiss is absent."""
 
     layouts: Sequence[RowLayout]
