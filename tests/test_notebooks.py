@@ -27,7 +27,8 @@ def kernel() -> Iterator[KernelManager]:
     paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     every = "--InteractiveShell.ast_node_interactivity=all"  # as a page shows it: not a cell's last expression alone
     manager = KernelManager(kernel_name="python3")
-    manager.start_kernel(env=os.environ | {"PYTHONPATH": paths}, extra_arguments=[every])
+    quiet = {"TQDM_DISABLE": "1"}  # a slow machine would show bars that the page does not have
+    manager.start_kernel(env=os.environ | {"PYTHONPATH": paths} | quiet, extra_arguments=[every])
     yield manager
     manager.shutdown_kernel(now=True)
     manager.cleanup_resources()
