@@ -9,16 +9,7 @@ from maxaffine.errors import MaxAffineError
 
 
 def require(what: str, packages: Sequence[str] = ("matplotlib",), extra: str = "report") -> None:
-    """Check, before any work is spent, that the packages of an extra are installed.
-
-    Args:
-        what: What needs them, e.g. ``"a report"``.
-        packages: The modules that they install.
-        extra: The extra that holds them.
-
-    Raises:
-        MaxAffineError: When one of them is absent; names it and the extra that holds it.
-    """
+    """Check, before any work is spent, that the packages of an extra are installed."""
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
         raise MaxAffineError(

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from maxaffine._drawing.extras import require
-from maxaffine._drawing.sheet import axes_for
+from maxaffine._drawing.sheet import axes_for, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,42 +24,19 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """One panel of histograms.
-
-    Attributes:
-        title: What stands above it.
-        label: What the numbers are.
-        series: Numbers by name; the means are marked.
-        mark: A value to compare with, drawn as a dashed line.
-        limits: Ends of the axis; those of the numbers by default, the mark among them.
-    """
+    """One panel of histograms, with its title above it and what the numbers are below."""
 
     title: str
     label: str
     series: Mapping[str, np.ndarray]
-    mark: float
-    limits: tuple[float, float] | None = None
+    mark: float  # a value to compare with
+    limits: tuple[float, float] | None = None  # those of the numbers by default, the mark among them
 
 
 def spread_figure(panels: Sequence[Spread], mark: str, title: str = "") -> Figure:
-    """Draw histograms side by side.
-
-    Args:
-        panels: The panels.
-        mark: What the dashed lines are.
-        title: What stands above all of them.
-
-    Returns:
-        The figure.
-
-    Raises:
-        MaxAffineError: When matplotlib is absent.
-    """
-    require("a figure")
-    from matplotlib.figure import Figure
-
+    """Draw histograms side by side."""
     size = _size(panels, title)
-    figure = Figure(figsize=size)
+    figure = new_figure(*size)
     axes = _draw_row(figure.add_axes, size, panels, mark)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="lower center", **_style(panels))
     if title:
@@ -69,20 +45,7 @@ def spread_figure(panels: Sequence[Spread], mark: str, title: str = "") -> Figur
 
 
 def spread_axes(ax: Axes | None, panels: Sequence[Spread], mark: str, title: str = "") -> Axes:
-    """Draw the same into axes, as axes inside of them.
-
-    Args:
-        ax: The axes; None makes a figure of pyplot.
-        panels: The panels.
-        mark: What the dashed lines are.
-        title: What stands above all of them.
-
-    Returns:
-        The axes; their ``child_axes`` are the panels.
-
-    Raises:
-        MaxAffineError: When matplotlib is absent.
-    """  # noqa: DOC502
+    """Draw the same into axes (those of a new figure where there are none), as axes inside of them."""
     size = _size(panels, title)
     ax = axes_for(ax, *size)
     axes = _draw_row(ax.inset_axes, size, panels, mark)
@@ -107,6 +70,7 @@ def _draw_row(
     mark: str,
 ) -> list[Axes]:
     """The panels from left to right, in axes that are added with room for their words, the title and the legend."""
+    # As many lines as `_style` needs for its columns, rounded up.
     legend = LINE * -(-(len(panels[0].series) + 1) // (2 * len(panels)))
     axes = []
     for place, panel in enumerate(panels):
@@ -126,6 +90,8 @@ def _draw(ax: Axes, panel: Spread, mark: str) -> None:
     )
     edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
     for color, (name, values) in zip(COLORS, panel.series.items(), strict=False):
+        # Shares rather than counts, so that a small test set stands beside a large training set; what is not finite, or
+        # outside given limits, is counted at the ends.
         share = np.full(len(values), 1 / max(1, len(values)))
         clipped = np.clip(values, edges[0], edges[-1])
         ax.hist(clipped, edges.tolist(), weights=share, color=color, alpha=0.45, label=f"{name} (line: mean)")

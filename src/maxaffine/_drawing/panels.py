@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from maxaffine._drawing.extras import require
 from maxaffine._drawing.pixels import NEGATIVE, NEUTRAL, POSITIVE, SIGNED, input_pixels, template_pixels
 from maxaffine._drawing.shapes import Kind, kind_of, shown
-from maxaffine._drawing.sheet import axes_for
+from maxaffine._drawing.sheet import axes_for, new_figure
 from maxaffine.errors import BadInput
 
 if TYPE_CHECKING:
@@ -29,62 +28,26 @@ LINES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One array of a figure.
-
-    Attributes:
-        array: Shaped as an input: (C, H, W), (H, W), (C, T) or (D,).
-        words: What stands above it, in one line or several.
-        role: ``"input"``; ``"signed"``, in the common scale of its row; or ``"alone"``, signed in its own scale.
-    """
+    """One array of a figure, shaped as an input: (C, H, W), (H, W), (C, T) or (D,)."""
 
     array: np.ndarray
-    words: str
+    words: str  # above it, in one line or several
+    # Signed panels share the scale of their row; one that is alone has its own.
     role: Literal["input", "signed", "alone"] = "signed"
 
 
 def panel_figure(
     rows: Sequence[Sequence[Panel]], share: float = SHARE, common: bool = False, scale: float | None = None
 ) -> Figure:
-    """Draw rows of panels: pictures as they are, signed maps from blue over white to red, lines and bars about zero.
-
-    Args:
-        rows: The panels, row by row.
-        share: Share of a row's signed values that lie within its colors, at most 1; the others are drawn as the ends.
-        common: Whether all rows have one scale.
-        scale: The absolute value at its ends; found among the values by default.
-
-    Returns:
-        The figure.
-
-    Raises:
-        BadInput: When the arrays have no plain picture, or ``share`` is not in (0, 1].
-        MaxAffineError: When matplotlib is absent.
-    """
-    require("a figure")
-    from matplotlib.figure import Figure
-
+    """Draw rows of panels: pictures as they are, signed maps from blue over white to red, lines and bars about zero."""
     layout = _Layout.of(rows)
-    figure = Figure(figsize=layout.size)
+    figure = new_figure(*layout.size)
     _draw_rows(figure.add_axes, layout, rows, share, common, scale)
     return figure
 
 
 def panel_axes(ax: Axes | None, rows: Sequence[Sequence[Panel]], share: float = SHARE, common: bool = False) -> Axes:
-    """Draw the same into axes, as axes inside of them.
-
-    Args:
-        ax: The axes; None makes a figure of pyplot.
-        rows: As in `panel_figure`.
-        share: As there.
-        common: As there.
-
-    Returns:
-        The axes; their ``child_axes`` are the panels and the scales of the rows.
-
-    Raises:
-        BadInput: When the arrays have no plain picture, or ``share`` is not in (0, 1].
-        MaxAffineError: When matplotlib is absent.
-    """  # noqa: DOC502
+    """Draw the same into axes (those of a new figure where there are none), as axes inside of them."""
     layout = _Layout.of(rows)
     ax = axes_for(ax, *layout.size)
     _draw_rows(ax.inset_axes, layout, rows, share, common, None)
@@ -104,6 +67,7 @@ class _Layout:
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[Panel]]) -> _Layout:
+        # All panels of a figure are inputs of one network, or templates shaped like them: they have one kind.
         kind = kind_of(rows[0][0].array.shape)
         width, height, ticks = (SIDE, SIDE, 0.0) if kind is Kind.PICTURE else (WIDE, HIGH, TICKS)
         words = LINE * max(panel.words.count("\n") + 1 for row in rows for panel in row)
@@ -113,6 +77,7 @@ class _Layout:
 
     def at(self, row: int, column: int, width: float) -> tuple[float, float, float, float]:
         """Left, bottom, width and height of a panel, as shares of the whole."""
+        # Rows are counted from the top, but matplotlib measures from the bottom.
         left = MARGIN + self.ticks + column * (self.width + GAP + self.ticks)
         low = MARGIN + row * (self.height + self.words + self.ticks + GAP) + self.words + self.height
         return left / self.size[0], 1 - low / self.size[1], width / self.size[0], self.height / self.size[1]
@@ -145,33 +110,19 @@ def _draw_rows(
 
 
 def scale_end(arrays: Sequence[np.ndarray], share: float = SHARE) -> float:
-    """The absolute value at the ends of a scale; for lines and bars every value lies within.
-
-    Args:
-        arrays: Signed arrays of one kind, as in :class:`Panel`.
-        share: Share of the values of pictures that lie within the colors.
-
-    Returns:
-        The value, above 0.
-    """
+    """The absolute value at the ends of a scale; for lines and bars every value lies within."""
     if not arrays:
         return 1.0
     picture = kind_of(arrays[0].shape) is Kind.PICTURE
+    # Channels are summed first, as they are drawn: what is seen must reach the ends, not what is added up.
     joined = np.concatenate([np.abs(shown(array) if picture else array).ravel() for array in arrays])
     end = np.quantile(joined, share) if picture else joined.max()
+    # In a map that is almost everywhere 0 the quantile is 0 too, and would divide by it.
     return float(end) or float(joined.max()) or 1.0
 
 
 def draw_panel(ax: Axes, panel: Panel) -> None:
-    """Draw one panel on axes of their own, in its own scale.
-
-    Args:
-        ax: The axes.
-        panel: What is drawn.
-
-    Raises:
-        BadInput: When the array has no plain picture.
-    """
+    """Draw one panel on axes of their own, in its own scale."""
     _draw(ax, panel, kind_of(panel.array.shape), scale_end([panel.array]))
     ax.set_title(panel.words, fontsize=9, parse_math=False)
 

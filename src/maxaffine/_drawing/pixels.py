@@ -16,41 +16,17 @@ BARS_HEIGHT, BARS_WIDTH = 97, 160
 
 
 def input_pixels(array: np.ndarray) -> np.ndarray:
-    """An input as pixels.
-
-    Args:
-        array: (C, H, W) or (H, W) image, in colors where it has three channels; a signal (C, T) becomes bars
-            channel by channel, one below the other, and any other shape one row of bars.
-
-    Returns:
-        (H, W, 3) or, for bars, (height, width, 4) bytes.
-    """
+    """An input as pixels: (H, W, 3) bytes of a picture, (height, width, 4) bytes of bars, a row for each channel."""
     return _colors(array) if is_image(array.shape) else _bars(array, float(np.abs(array).max()), NEUTRAL, NEUTRAL)
 
 
 def template_pixels(array: np.ndarray, scale: float) -> np.ndarray:
-    """A template as pixels, in colors (or bars) symmetric about zero.
-
-    Args:
-        array: A row of A, shaped as the input; channels are summed.
-        scale: Absolute value at the ends of the colors (or bars).
-
-    Returns:
-        (H, W, 3) or, for bars, (height, width, 4) bytes.
-    """
+    """A template as pixels likewise, in colors (or bars) from ``-scale`` to ``scale``; channels are summed."""
     return signed_pixels(shown(array), scale) if is_image(array.shape) else _bars(array, scale, NEGATIVE, POSITIVE)
 
 
 def signed_pixels(values: np.ndarray, scale: float) -> np.ndarray:
-    """Numbers in the diverging colors from -scale to scale.
-
-    Args:
-        values: (H, W).
-        scale: Absolute value at the ends of the colors.
-
-    Returns:
-        (H, W, 3) bytes.
-    """
+    """Numbers (H, W) in the diverging colors from ``-scale`` to ``scale``, (H, W, 3) bytes."""
     from matplotlib import colormaps
 
     colors = np.asarray(colormaps[SIGNED](0.5 + 0.5 * values / (scale or 1.0), bytes=True))
@@ -58,15 +34,7 @@ def signed_pixels(values: np.ndarray, scale: float) -> np.ndarray:
 
 
 def png_of(pixels: np.ndarray, largest: int | None = None) -> bytes:
-    """Encode pixels.
-
-    Args:
-        pixels: (H, W, 3) or (H, W, 4) bytes.
-        largest: Longest side in pixels; larger pictures are reduced.
-
-    Returns:
-        A PNG file.
-    """
+    """Pixels as a PNG file, reduced where its longest side is more than ``largest``."""
     from PIL import Image
 
     image = Image.fromarray(np.ascontiguousarray(pixels))
@@ -81,6 +49,7 @@ def _colors(array: np.ndarray) -> np.ndarray:
     """Return an image as (H, W, 3) bytes: colors where there are three channels, else the mean of the channels."""
     if array.ndim == 3:
         array = np.moveaxis(array, 0, -1) if len(array) == 3 else array.mean(0)
+    # Black and white are 0 and 1, unless values lie beyond them: so two pictures of one data set are alike bright.
     low, high = min(float(array.min()), 0.0), max(float(array.max()), 1.0)
     scaled = np.rint(255 * (array - low) / (high - low)).astype(np.uint8)
     return scaled if scaled.ndim == 3 else np.repeat(scaled[..., None], 3, axis=2)

@@ -26,21 +26,7 @@ def is_image(shape: tuple[int, ...]) -> bool:
 
 
 def kind_of(shape: tuple[int, ...]) -> Kind:
-    """How a figure with axes draws an input of a shape.
-
-    Args:
-        shape: Shape of one input. (C, H, W) and (H, W) are pictures; (D,) is a row of bars, or a line where D > 64;
-            (C, T) with at most 4 channels, each at least 8 times as long as there are channels, is a line per channel.
-
-    Returns:
-        The kind.
-
-    Raises:
-        BadInput: For a shape that has no plain picture, such as a volume.
-
-    >>> kind_of((1, 500)), kind_of((13,)), kind_of((28, 28))
-    (<Kind.LINES: 'lines'>, <Kind.BARS: 'bars'>, <Kind.PICTURE: 'picture'>)
-    """
+    """How a figure with axes draws an input of a shape; a volume, which has no plain picture, is refused."""
     if len(shape) == 1:
         return Kind.BARS if shape[0] <= MOST_BARS else Kind.LINES
     if _is_signal(shape):
@@ -53,20 +39,11 @@ def kind_of(shape: tuple[int, ...]) -> Kind:
 
 
 def _is_signal(shape: tuple[int, ...]) -> bool:
+    # Few and long: the rows of a small picture are many, and about as long as there are rows.
     return len(shape) == 2 and shape[0] <= MOST_LINES and shape[1] >= 8 * shape[0]
 
 
 def shown(template: np.ndarray) -> np.ndarray:
-    """What is shown of a template: of (C, H, W) the sum over the channels, which is its response to a gray change.
-
-    Args:
-        template: A row of A, shaped as the input.
-
-    Returns:
-        (H, W) for images; anything else as it is.
-
-    Example:
-        >>> shown(np.ones((3, 2, 2))).tolist()
-        [[3.0, 3.0], [3.0, 3.0]]
-    """
+    """What is shown of a template: of (C, H, W) the sum over the channels, anything else as it is."""
+    # The sum is what the output gains where all channels of a pixel grow alike: the response to a gray change.
     return template.sum(0) if template.ndim == 3 else template

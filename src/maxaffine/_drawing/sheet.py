@@ -14,19 +14,18 @@ if TYPE_CHECKING:
 DPI = 150
 
 
-def whole_sheet(width: float, height: float) -> tuple[Figure, Axes]:
-    """An empty figure whose coordinates are inches from its top left corner: laying out many axes takes seconds.
-
-    Args:
-        width: Width in inches.
-        height: Height in inches.
-
-    Returns:
-        The figure, and the one pair of axes that covers it.
-    """
+def new_figure(width: float, height: float, constrained: bool = False) -> Figure:
+    """An empty figure in inches, which no list of pyplot's keeps; ``constrained`` makes room for the words of axes."""
+    require("a figure")
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height))
+    return Figure(figsize=(width, height), layout="constrained" if constrained else None)
+
+
+def whole_sheet(width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty figure of one pair of axes, whose coordinates are inches from its top left corner."""
+    # Everything is placed in these: a pair of axes for each picture would take seconds to lay out.
+    figure = new_figure(width, height)
     ax = figure.add_axes((0, 0, 1, 1))
     ax.set_xlim(0, width)
     ax.set_ylim(height, 0)
@@ -36,21 +35,9 @@ def whole_sheet(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def axes_for(ax: Axes | None, width: float, height: float, sheet: bool = True) -> Axes:
-    """The axes that a result draws itself in: the caller's, or those of a new figure of pyplot.
-
-    Args:
-        ax: The caller's axes, or None.
-        width: Width of a new figure in inches.
-        height: Height of a new figure in inches.
-        sheet: Whether they hold panels and words alone: then they cover the figure, and no axis is drawn.
-
-    Returns:
-        The axes; ``.figure`` is what they are part of.
-
-    Raises:
-        MaxAffineError: When matplotlib is absent.
-    """
+    """The axes that a result draws itself in: the caller's, or those of a new figure of pyplot."""
     require("a figure")
+    # Pyplot, unlike the figures of pages, shows the figure in a notebook.
     from matplotlib import pyplot
 
     if ax is None:
@@ -61,46 +48,19 @@ def axes_for(ax: Axes | None, width: float, height: float, sheet: bool = True) -
     return ax
 
 
-def say(ax: Axes, text: str, left: float, top: float, color: str = "black", size: float = 7.0) -> None:
-    """Write words at a place of a sheet.
-
-    Args:
-        ax: The sheet's axes.
-        text: The words, in one line or several.
-        left: Inches from the left.
-        top: Inches from the top.
-        color: Their color.
-        size: Their size in points.
-    """
+def say(ax: Axes, text: str, left: float, top: float, color: str = "black") -> None:
+    """Write words at a place of a sheet."""
     # A class may be called "$5$", which is not a formula.
-    ax.text(left, top, text, fontsize=size, color=color, va="top", linespacing=1.15, parse_math=False)
+    ax.text(left, top, text, fontsize=7, color=color, va="top", linespacing=1.15, parse_math=False)
 
 
 def short(name: str, letters: int) -> str:
-    """A name, cut to a number of letters.
-
-    Args:
-        name: The name.
-        letters: At most this many.
-
-    Returns:
-        The name, or its beginning with an ellipsis.
-
-    >>> short("Egyptian cat", 8)
-    'Egyptia…'
-    """
+    """A name, cut to a number of letters."""
     return name if len(name) <= letters else f"{name[: letters - 1]}…"
 
 
 def png(figure: Figure) -> bytes:
-    """Encode a figure.
-
-    Args:
-        figure: The figure.
-
-    Returns:
-        A PNG file.
-    """
+    """Encode a figure."""
     _lay_out(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
@@ -108,18 +68,11 @@ def png(figure: Figure) -> bytes:
 
 
 def svg(figure: Figure, tight: bool = False) -> str:
-    """Encode a figure, its words as words.
-
-    Args:
-        figure: The figure.
-        tight: Whether empty margins are cut off.
-
-    Returns:
-        An SVG file without a date, so that the same figure gives the same file.
-    """
+    """Encode a figure, its words as words; ``tight`` cuts empty margins off."""
     from matplotlib import rc_context
 
     _lay_out(figure)
+    # Names hashed with a word of ours and no date: the same figure gives the same file.
     buffer = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "maxaffine"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None}, bbox_inches="tight" if tight else None)

@@ -10,23 +10,11 @@ _NUMBER = re.compile(r"[-−+]?[\d.,]*%?")
 
 
 def text_table(rows: Iterable[Sequence[str]], indent: str = "") -> str:
-    """A table of plain words, its first row the column titles; but for the first, columns of numbers end on the right.
-
-    Args:
-        rows: The cells.
-        indent: What every line begins with.
-
-    Returns:
-        One line per row.
-
-    >>> print(text_table([("operator", "pieces"), ("relu", "2")]))
-    operator  pieces
-    relu           2
-    """
+    """A table of plain words, its first row the column titles; columns of numbers end on the right."""
     rows = list(rows)
     columns = list(zip(*rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
-    # The first column holds names, also where a module is called "0".
+    # The first column holds names, also where a module is called "0", and stays on the left.
     right = [place > 0 and all(map(_NUMBER.fullmatch, column[1:])) for place, column in enumerate(columns)]
     lines = (
         "  ".join(f"{cell:{'>' if end else '<'}{width}}" for cell, width, end in zip(row, widths, right, strict=True))
@@ -36,19 +24,7 @@ def text_table(rows: Iterable[Sequence[str]], indent: str = "") -> str:
 
 
 def html_table(rows: Iterable[Sequence[str]], caption: str = "", strong: Collection[int] = ()) -> str:
-    """The same for a notebook.
-
-    Args:
-        rows: The cells; every word is escaped.
-        caption: A line above the table.
-        strong: Numbers of the rows that stand out; the first after the titles is 1.
-
-    Returns:
-        HTML.
-
-    >>> html_table([("operator", "pieces"), ("relu", "2")])
-    '<table><tr><th>operator</th><th>pieces</th></tr><tr><td>relu</td><td>2</td></tr></table>'
-    """
+    """The same for a notebook, every word escaped; ``strong`` rows stand out, counted from 1 after the titles."""
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
     lines = []
     for number, row in enumerate(rows):
