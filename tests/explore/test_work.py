@@ -90,7 +90,7 @@ def test_a_plane_can_be_cancelled_and_begun_again(explorer: Explorer, monkeypatc
         raise AssertionError("it went on")
 
     with monkeypatch.context() as patched:
-        patched.setattr(explorer.planes, "_divided", slow)
+        patched.setattr(explorer.planes, "_divide", slow)
         found = explorer.divide(IMAGES, 0, None)
         assert begun.wait(30.0) and found["state"] == "running"
         explorer.planes.cancel(found["key"])
@@ -128,7 +128,7 @@ def test_progress_is_told(explorer: Explorer) -> None:
     seen = []
     anchors = [explorer.shelf.pick(image) for image in IMAGES]
     window = (-1.0, 4.0, -1.0, 4.0)
-    explorer.planes._divided(1, anchors, window, lambda share, words: seen.append((share, words)))
+    explorer.planes._divide(1, anchors, window, lambda share, words: seen.append((share, words)))
     shares = [share for share, _ in seen]
     assert len(seen) > 3 and shares[0] == 0 and shares[-1] == 1 and shares == sorted(shares)
     assert any("cells so far" in words for _, words in seen)

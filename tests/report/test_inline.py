@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from maxaffine._drawing import Spread, spread_figure
-from maxaffine._report.inline import inline_svg
+from maxaffine._report.layout import inline_svg
 
 
 def _figure() -> Figure:

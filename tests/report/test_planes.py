@@ -16,7 +16,6 @@ import maxaffine as ma
 from maxaffine import _report as report
 from maxaffine._drawing import png
 from maxaffine._partition import PlanePartition
-from maxaffine._report.contours import contours_of
 from maxaffine._report.plane_page import plane_content
 from tests.arrays import decoded
 from tests.pages import check_page
@@ -32,13 +31,13 @@ def _partition(outputs: int = 3, task: str = "classes") -> PlanePartition:
 
 def test_figure() -> None:
     found = _partition()
-    figure = report.plane_figure(found, class_names=["a", "b", "c"])
+    figure = report.plane_figure(found, ["a", "b", "c"])
     titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
     assert len(titles) == 3 and f"{found.regions} regions" in titles[0]
     assert png(figure).startswith(b"\x89PNG")
     drawn = [item for ax in figure.axes[:3] for item in ax.collections]
     assert len(drawn) >= 9  # cells, edges and decision boundary in each panel
-    report.plane_figure(_partition(1), ["class"], boundary=False, anchors=False)
+    _partition(1).plot(coloring="class", boundary=False, anchors=False)
 
 
 def _content(page: str) -> dict:
@@ -118,7 +117,7 @@ def test_outputs_that_are_values_have_no_classes() -> None:
     found = _partition(2, "values")
     content = plane_content(found, "value {}".format, 10**6)
     assert content["colored"] == "value" and content["several"] and content["data"]["templates"]["of"] == "value 0"
-    contours, picture = contours_of(found, 0), content["data"]["picture"]
+    contours, picture = found.contours(), content["data"]["picture"]
     assert len(decoded(picture["boundary"])) == sum(map(len, contours.lines)) and not content["surface"]
     assert np.array_equal(decoded(picture["groups"]), contours.numbers)
     assert len(content["data"]["names"]) == len(contours.ranges)
@@ -155,10 +154,10 @@ def test_large_templates_are_averaged_over_squares() -> None:
 
 def test_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
     found = _partition()
-    with pytest.raises(ma.BadInput, match="colorings"):
-        report.plane_figure(found, ["size"])
+    with pytest.raises(ma.BadInput, match="coloring: expected"):
+        found.plot(coloring="size")
     with pytest.raises(ma.BadInput, match="class_names"):
-        report.plane_figure(found, class_names=["a"])
+        report.plane_figure(found, ["a"])
     with pytest.raises(ma.BadInput, match="class_names"):
         report.plane_page(found, class_names=["a"])
     monkeypatch.setattr(sys.modules["maxaffine._report.plane_page"], "MOST_CELLS", 1)

@@ -110,7 +110,7 @@ def test_bands_lie_between_their_levels() -> None:
     net = ma.capture(model, torch.zeros(2, 2, dtype=torch.float64))
     axes = torch.eye(2, dtype=torch.float64)
     plane = ma.partition.plane(net, origin=torch.zeros(1, 2, dtype=torch.float64), basis=axes, extent=2.0)
-    found = report.contours_of(plane, 0)
+    found = plane.contours()
     values = model(found.bands.centers)[:, 0].detach().numpy()
     assert len(found.levels) > 2 and np.array_equal(np.searchsorted(found.levels, values), found.numbers)
     assert found.bands.areas.sum() == pytest.approx(16.0) and found.bands.operators[-1] == "level"
@@ -123,16 +123,16 @@ def test_bands_lie_between_their_levels() -> None:
     drawn, bold = (decoded(picture[name]) for name in ("boundary", "surface"))
     assert len(drawn) == sum(map(len, found.lines)) and len(bold) == len(plane.level_set(0.0))
     with pytest.raises(ma.BadInput, match="not classes"):
-        report.plane_figure(plane, ["class"])
-    with pytest.raises(ma.BadInput, match="outputs: expected some of 0..0"):
-        report.plane_figure(plane, outputs=[1])
+        plane.plot(coloring="class")
+    with pytest.raises(ma.BadInput, match="output: numbers run from 0 to 0"):
+        plane.plot(output=1)
 
 
 def test_a_value_that_is_the_same_everywhere_has_one_band() -> None:
     model = _network(2, 1)
     nn.init.zeros_(list(model.parameters())[-2])
     plane = ma.partition.plane(ma.capture(model, torch.zeros(2, 2)), origin=torch.zeros(1, 2), basis=torch.eye(2))
-    found = report.contours_of(plane, 0)
+    found = plane.contours()
     assert found.low == found.high and found.levels == () and not found.numbers.any()
     assert "which is the same all over the plane" in report.plane_page(plane)
 

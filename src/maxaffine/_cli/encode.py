@@ -15,7 +15,7 @@ from maxaffine import _search as search
 from maxaffine._capture import SplineNetwork
 
 from .arguments import add_command, natural, positive
-from .loading import capture_model, first_model
+from .loading import capture_model, data_options, first_model
 from .printing import DONE, INTERRUPTED, say
 
 EXAMPLES = """examples:
@@ -46,17 +46,10 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Encode."""
-    inputs, class_names = data.load_part(
-        arguments.data,
-        arguments.part,
-        labels=arguments.labels,
-        size=arguments.size,
-        channels=arguments.channels,
-        class_names=arguments.class_names,
-        seed=arguments.seed,
-    )
+    inputs, class_names = data.load_part(arguments.data, arguments.part, **data_options(arguments))
     make = partial(_network, arguments, inputs.take(slice(0, 2)).inputs, len(class_names))
     net = make()
+    # A store is made like the network whose codes it holds, or like codes of some of its operators.
     like = net
     if arguments.operators:
         example = torch.zeros(1, *net.inputs.units[0], dtype=net.inputs.dtypes[0], device=net.inputs.device)

@@ -56,7 +56,6 @@ def run(arguments: argparse.Namespace) -> int:
     explore.require()
     files = _files(arguments)
     data_set = read_data(arguments)
-    say(arguments, f"{data_set.name}: {len(data_set.train)} training and {len(data_set.test)} test inputs")
     moments = _read(arguments, data_set, files) if files else _train(arguments, data_set)
     explorer = explore.Explorer(moments, arguments.train_limit)
     warning = f"{explorer.order.finding} {explorer.order.cure}" if explorer.order else ""
@@ -72,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
             webbrowser.open(address)
 
     explore.serve(explorer, arguments.port, ready)
+    # Work in the background ends at its next step, which may be far.
     if not explorer.close(PATIENCE):
         # A thread that is in the middle of PyTorch when Python shuts down aborts the process.
         sys.stdout.flush()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +24,16 @@ EXAMPLES = 50_000
 FEWEST_EPOCHS, MOST_EPOCHS = 5, 40
 
 
+def data_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """How the data that the options name is read."""
+    return {name: getattr(arguments, name) for name in ("labels", "size", "channels", "class_names", "seed")}
+
+
 def read_data(arguments: argparse.Namespace) -> data.DataSet:
-    """The data set that the options name."""
-    return data.load(
-        arguments.data,
-        labels=arguments.labels,
-        size=arguments.size,
-        channels=arguments.channels,
-        class_names=arguments.class_names,
-        seed=arguments.seed,
-    )
-
-
-def staged(arguments: argparse.Namespace) -> AbstractContextManager[Path]:
-    """The folder that the options name, as `maxaffine._report.staged` gives it; weights in it that are read stay."""
-    return report.staged(arguments.out, arguments.overwrite, arguments.state_dict)
+    """The data set that the options name; its sizes are said."""
+    found = data.load(arguments.data, **data_options(arguments))
+    say(arguments, f"{found.name}: {len(found.train)} training and {len(found.test)} test inputs")
+    return found
 
 
 def first_model(arguments: argparse.Namespace, input_shape: Sequence[int], classes: int) -> nn.Module:
@@ -64,8 +59,8 @@ def _load(arguments: argparse.Namespace, input_shape: Sequence[int], classes: in
     return models.load_model(factory, arguments.state_dict, input_shape=input_shape, classes=classes)
 
 
-def trained_model(arguments: argparse.Namespace, data_set: data.DataSet, checkpoint: Path) -> tuple[nn.Module, str]:
-    """The model, trained where that is asked for or where it is one of ours without weights."""
+def _train(arguments: argparse.Namespace, data_set: data.DataSet, checkpoint: Path) -> tuple[nn.Module, str]:
+    """The model, trained where that is asked for or where it is one of ours without weights, and what to say of it."""
     model = first_model(arguments, data_set.input_shape, data_set.classes)
     fresh = is_fresh(arguments)
     epochs = epochs_to_train(arguments, data_set)
@@ -106,23 +101,21 @@ def require_trainable(arguments: argparse.Namespace, data_set: data.DataSet) -> 
 
 def capture_model(arguments: argparse.Namespace, model: nn.Module, example: Tensor) -> SplineNetwork:
     """The spline form of the model as far as the options ask for it."""
-    return capture(
-        model,
-        report.like_model(example, model),
-        until=arguments.until,
-        output=arguments.output,
-        smooth=arguments.smooth,
-    )
+    example = report.like_model(example, model)
+    return capture(model, example, until=arguments.until, output=arguments.output, smooth=arguments.smooth)
 
 
-def trained_subject(arguments: argparse.Namespace, folder: Path, **choices: Any) -> report.Subject:
-    """The model that the options name, trained and captured, beside its data; trained weights go to the folder."""
-    data_set = read_data(arguments)
-    say(arguments, f"{data_set.name}: {len(data_set.train)} training and {len(data_set.test)} test inputs")
-    model, weights = trained_model(arguments, data_set, folder / report.WEIGHTS)
-    progress("capturing ...")
-    chosen = report.Choices(output=arguments.output, until=arguments.until, smooth=arguments.smooth, **choices)
-    return report.find_subject(model, data_set, chosen, arguments.model, weights, fresh=is_fresh(arguments))
+@contextmanager
+def subject_and_folder(arguments: argparse.Namespace, **choices: Any) -> Iterator[tuple[report.Subject, Path]]:
+    """The model that the options name, trained and captured, beside its data, and where to write about it."""
+    report.require_packages()
+    # Trained weights are kept beside what is written; weights that are read from the folder to be replaced stay in it.
+    with report.staged(arguments.out, arguments.overwrite, arguments.state_dict) as folder:
+        data_set = read_data(arguments)
+        model, weights = _train(arguments, data_set, folder / report.WEIGHTS)
+        progress("capturing ...")
+        chosen = report.Choices(output=arguments.output, until=arguments.until, smooth=arguments.smooth, **choices)
+        yield report.find_subject(model, data_set, chosen, arguments.model, weights, fresh=is_fresh(arguments)), folder
 
 
 def subject_of(

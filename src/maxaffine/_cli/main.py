@@ -23,14 +23,8 @@ OVERWRITE = ("pass overwrite=True", "\n  here: --overwrite")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Args:
-        argv: Its words; those of the process by default.
-
-    Returns:
-        0 when it did what was asked, 1 for a refusal, an error or an inexact result, 2 for wrong usage, 130 for Ctrl-C.
-    """
+    """Run one command (of the process by default); the result is the exit code."""
+    # 0 when it did what was asked, 1 for a refusal, an error or an inexact result, 2 for wrong usage, 130 for Ctrl-C.
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Not every encoding has all names of files, and signs such as the one for "not equal".
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -8,7 +8,7 @@ import sys
 from maxaffine import _report as report
 
 from .arguments import add_command, add_epochs, add_out, natural, positive
-from .loading import staged, trained_subject
+from .loading import subject_and_folder
 from .printing import DONE, progress, say
 
 EXAMPLES = """examples:
@@ -40,16 +40,13 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the page and print the table."""
-    report.require()
-    with staged(arguments) as folder:
-        subject = trained_subject(
-            arguments,
-            folder,
-            images=arguments.images,
-            neighbors=arguments.count,
-            train_limit=arguments.train_limit or sys.maxsize,
-            operators=None if arguments.operators is None else tuple(arguments.operators),
-        )
+    chosen = {
+        "images": arguments.images,
+        "neighbors": arguments.count,
+        "train_limit": arguments.train_limit or sys.maxsize,
+        "operators": None if arguments.operators is None else tuple(arguments.operators),
+    }
+    with subject_and_folder(arguments, **chosen) as (subject, folder):
         progress("encoding and searching ...")
         found = report.look_up(subject, arguments.query, arguments.audit)
         say(arguments, report.lookup_text(found))

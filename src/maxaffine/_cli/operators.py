@@ -7,10 +7,12 @@ import json
 
 import torch
 
-from maxaffine._capture import SplineNetwork, all_rules
+from maxaffine import _data as data
+from maxaffine._capture import all_rules
+from maxaffine._drawing import text_table
 
 from .arguments import add_command, positive, shape
-from .loading import capture_model, first_model, read_data
+from .loading import capture_model, data_options, first_model
 from .printing import DONE
 
 EXAMPLES = """examples:
@@ -35,7 +37,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the list."""
     if arguments.rules:
         return _rules(arguments)
-    net = _network(arguments)
+    if arguments.input_shape is None:
+        data_set = data.load(arguments.data, **data_options(arguments))
+        example, classes = data_set.test.inputs[:2], data_set.classes
+    else:
+        example, classes = torch.zeros(2, *arguments.input_shape), arguments.classes
+    net = capture_model(arguments, first_model(arguments, example.shape[1:], classes), example)
     if arguments.json:
         fields = ("name", "kind", "pieces", "units", "convex", "continuous", "module_path")
         records = [{field: getattr(record, field) for field in fields} for record in net.operators]
@@ -50,17 +57,5 @@ def _rules(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([{"operator": operator, "rule": family} for operator, family in rows], indent=1))
     else:
-        width = max(len(operator) for operator, _ in rows)
-        print("\n".join(f"{operator.ljust(width)}  {family}" for operator, family in rows))
+        print(text_table(rows))
     return DONE
-
-
-def _network(arguments: argparse.Namespace) -> SplineNetwork:
-    if arguments.input_shape is not None:
-        example = torch.zeros(2, *arguments.input_shape)
-        model = first_model(arguments, arguments.input_shape, arguments.classes)
-    else:
-        data_set = read_data(arguments)
-        example = data_set.test.inputs[:2]
-        model = first_model(arguments, data_set.input_shape, data_set.classes)
-    return capture_model(arguments, model, example)

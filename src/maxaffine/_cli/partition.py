@@ -18,7 +18,7 @@ from maxaffine._partition import PlanePartition, plane
 from maxaffine.errors import BadInput
 
 from .arguments import add_command, add_epochs, add_out, add_task, natural, numbers
-from .loading import staged, trained_subject
+from .loading import subject_and_folder
 from .printing import DONE, FAILED, INTERRUPTED, progress, say
 
 EXAMPLES = """examples:
@@ -61,10 +61,8 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Partition the plane, check it against the network, write figure, page and arrays."""
-    report.require()
-    out = arguments.out
-    with staged(arguments) as folder:
-        subject = trained_subject(arguments, folder, output_index=arguments.output_index, task=arguments.task)
+    out, chosen = arguments.out, {"output_index": arguments.output_index, "task": arguments.task}
+    with subject_and_folder(arguments, **chosen) as (subject, folder):
         say(arguments, f"{subject.name}: {subject.weights}")
         where = _plane(arguments, subject.data)
         progress("partitioning ...")
@@ -83,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _plane(arguments: argparse.Namespace, data_set: data.DataSet) -> dict[str, Any]:
-    """The arguments of :func:`maxaffine.partition.plane` that say which plane, and what of it."""
+    """The arguments of `maxaffine.partition.plane` that say which plane, and what of it."""
     shape, size = data_set.input_shape, math.prod(data_set.input_shape)
     origin, basis, points = arguments.origin, arguments.basis, arguments.points
     where: dict[str, Any] = {"extent": arguments.extent}
@@ -93,9 +91,11 @@ def _plane(arguments: argparse.Namespace, data_set: data.DataSet) -> dict[str, A
         where["points"] = torch.tensor(points, dtype=torch.float64).view(-1, *shape)
     if origin is None and basis is None:
         if arguments.anchors is None and size == 2:
-            return {**where, "extent": arguments.extent or _around(data_set.test.inputs.flatten(1))}
+            return {**where, "extent": arguments.extent or report.around(data_set.test.inputs.flatten(1), MARGIN)}
         chosen = arguments.anchors or _different(data_set)
-        return {**where, "anchors": _pick(data_set, chosen)}
+        if max(chosen) >= (count := len(data_set.test)):
+            raise BadInput(f"--anchors: there are {count} test inputs, numbered from 0")
+        return {**where, "anchors": data_set.test.inputs[list(chosen)]}
     if arguments.anchors is not None or origin is None or basis is None:
         raise BadInput("--origin: give it together with --basis, and without --anchors")
     for name, given, count in (("origin", origin, 1), ("basis", basis, 2)):
@@ -103,19 +103,9 @@ def _plane(arguments: argparse.Namespace, data_set: data.DataSet) -> dict[str, A
             raise BadInput(
                 f"--{name}: {len(given)} numbers, but {count} x {size} are needed for inputs of shape {shape}"
             )
-    double = torch.float64
-    tensors = {
-        "origin": torch.tensor(origin, dtype=double).view(1, *shape),
-        "basis": torch.tensor(basis, dtype=double).view(2, *shape),
-    }
-    return {**where, **tensors}
-
-
-def _around(points: torch.Tensor) -> tuple[float, ...]:
-    """The rectangle around points (N, 2), with a margin."""
-    low, high = points.double().amin(0), points.double().amax(0)
-    margin = MARGIN * float((high - low).max()) or 1.0
-    return float(low[0]) - margin, float(high[0]) + margin, float(low[1]) - margin, float(high[1]) + margin
+    where["origin"] = torch.tensor(origin, dtype=torch.float64).view(1, *shape)
+    where["basis"] = torch.tensor(basis, dtype=torch.float64).view(2, *shape)
+    return where
 
 
 def three(text: str) -> tuple[int, int, int]:
@@ -136,19 +126,11 @@ def rectangle(text: str) -> tuple[float, ...]:
 
 def _different(data_set: data.DataSet) -> tuple[int, ...]:
     """The first three test inputs of different classes."""
+    # Of equal keys the last one stays, which in reverse is the first of its class.
     labels = data_set.test.labels.tolist()
     first = {label: place for place, label in reversed(list(enumerate(labels)))}
     chosen = sorted(first.values())[:3]
-    if len(chosen) < 3:
-        chosen = [0, 1, 2]
-    return tuple(chosen)
-
-
-def _pick(data_set: data.DataSet, chosen: tuple[int, ...]) -> torch.Tensor:
-    count = len(data_set.test)
-    if max(chosen) >= count:
-        raise BadInput(f"--anchors: there are {count} test inputs, numbered from 0")
-    return data_set.test.inputs[list(chosen)]
+    return tuple(chosen) if len(chosen) == 3 else (0, 1, 2)
 
 
 def _numbers(found: PlanePartition, exact: bool) -> dict[str, object]:
@@ -169,7 +151,7 @@ def _write(found: PlanePartition, folder: Path, subject: report.Subject) -> list
     files = [report.ARRAYS]
     if found.regions <= MOST_DRAWN:
         (folder / report.FIGURES).mkdir()
-        (folder / report.FIGURES / FIGURE).write_bytes(png(report.plane_figure(found, class_names=names)))
+        (folder / report.FIGURES / FIGURE).write_bytes(png(report.plane_figure(found, names)))
         files.append(f"{report.FIGURES}/{FIGURE}")
     if found.regions <= report.MOST_CELLS:
         (folder / report.PAGE).write_text(report.plane_page(found, names), encoding="utf-8")

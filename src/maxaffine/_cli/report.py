@@ -8,7 +8,7 @@ import json
 from maxaffine import _report as report
 
 from .arguments import add_command, add_epochs, add_out, add_task, natural, positive
-from .loading import staged, trained_subject
+from .loading import subject_and_folder
 from .printing import DONE, FAILED, progress, say
 
 EXAMPLES = """examples:
@@ -42,17 +42,8 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the page."""
-    report.require()
-    with staged(arguments) as folder:
-        subject = trained_subject(
-            arguments,
-            folder,
-            images=arguments.images,
-            neighbors=arguments.neighbors,
-            train_limit=arguments.train_limit,
-            output_index=arguments.output_index,
-            task=arguments.task,
-        )
+    chosen = ("images", "neighbors", "train_limit", "output_index", "task")
+    with subject_and_folder(arguments, **{name: getattr(arguments, name) for name in chosen}) as (subject, folder):
         progress("verifying and explaining ...")
         contents = report.assemble(subject)
         say(arguments, report.as_text(contents))

@@ -43,7 +43,6 @@ def add(commands: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train."""
     data_set = read_data(arguments)
-    say(arguments, f"{data_set.name}: {len(data_set.train)} training and {len(data_set.test)} test inputs")
     require_trainable(arguments, data_set)
     model = first_model(arguments, data_set.input_shape, data_set.classes)
     folder = _folder(arguments.checkpoints)

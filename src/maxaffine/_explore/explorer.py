@@ -19,33 +19,7 @@ WORK, FEWEST = 1e9, 32
 
 
 class Explorer:
-    """A network and its data, to be asked.
-
-    Args:
-        moments: The network at one or several moments of its training, in order, by what to call them.
-        train_limit: Training inputs to search for neighbors, at most.
-        most_cells: A plane of more cells is refused.
-
-    Attributes:
-        names: What the moments are called.
-        subjects: The network at each of them.
-        subject: At the last one.
-        order: An order of the labels in which the last network answers far more test inputs correctly; None without.
-
-    Raises:
-        BadInput: When the data or the network cannot be shown.
-
-    Example:
-        >>> import torch
-        >>> from maxaffine import capture
-        >>> from maxaffine.data import load
-        >>> from maxaffine._report import Choices, find_subject
-        >>> digits = load("digits")
-        >>> net = capture(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)), digits.test.inputs[:2])
-        >>> explorer = Explorer({"now": find_subject(net, digits, Choices(), "linear")})
-        >>> explorer.explain("test/0", 0)["count"]
-        10
-    """
+    """A network at one or several moments of its training, in order, and its data, to be asked."""
 
     def __init__(
         self, moments: Mapping[str, Subject], train_limit: int = TRAIN_LIMIT, most_cells: int = MOST_CELLS
@@ -53,7 +27,7 @@ class Explorer:
         _check(moments)
         self.names, self.subjects = tuple(moments), tuple(moments.values())
         self.subject = self.subjects[-1]
-        self.order = _order(self.subject)
+        self.order = _order(self.subject)  # of the labels, if the last network answers far better in another one
         self.shelf = Shelf(self.subject.data, self.subject.labeled)
         self.near = Near(self.subjects, train_limit)
         self.planes = Planes(self.subjects, most_cells)

@@ -27,22 +27,8 @@ HEADERS = {
 }
 
 
-def new_token() -> str:
-    """A secret word of 256 random bits."""
-    return secrets.token_urlsafe(32)
-
-
 class Gate:
-    """Refuses requests without the secret word before the application sees them, and puts the headers on every reply.
-
-    A page elsewhere whose name was pointed at this machine (DNS rebinding) sends its own name as the host; one that
-    posts here sends its own origin. Both are refused.
-
-    Args:
-        app: The application; it sees paths without the word.
-        token: The secret word, the first part of every path.
-        port: Where this server listens.
-    """
+    """Refuses requests without the secret word, its path's first part, and puts the headers on every reply."""
 
     def __init__(self, app: App, token: str, port: int) -> None:
         self._app = app
@@ -65,12 +51,15 @@ class Gate:
     def _refusal(self, scope: Message) -> str | None:
         if scope["type"] != "http":
             return "only HTTP is spoken here"
+        # A page elsewhere whose name was pointed at this machine (DNS rebinding) sends its own name as the host; one
+        # that posts here sends its own origin.
         hosts = [value for name, value in scope["headers"] if name == b"host"]
         if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
             return "this server answers to 127.0.0.1 and localhost alone"
         origins = [value for name, value in scope["headers"] if name == b"origin"]
         if any(origin != b"http://" + hosts[0] for origin in origins):
             return "this server answers its own page alone"
+        # Compared in constant time, so that the word cannot be guessed letter by letter.
         path = scope["path"].encode()
         start, rest = path[: len(self._prefix)], path[len(self._prefix) :]
         if not secrets.compare_digest(start, self._prefix) or not rest.startswith(b"/"):

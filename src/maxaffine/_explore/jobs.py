@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from maxaffine.errors import MaxAffineError
 
@@ -18,35 +18,25 @@ class Ended(Exception):
 
 
 class Job(Generic[T]):
-    """One piece of work in a thread of its own.
-
-    Args:
-        work: What is done. It calls its argument from time to time with the share done and a few words; that call
-            raises `Ended` when the job was cancelled.
-
-    Attributes:
-        state: ``running``, ``done``, ``failed`` or ``cancelled``; work that was cancelled may still return what it has.
-        share: How much is done, in [0, 1].
-        words: What is being done, or why it failed.
-    """
+    """One piece of work in a thread of its own, which is given a function that it tells how far it is."""
 
     def __init__(self, work: Callable[[Tell], T]) -> None:
-        self.state = "running"
-        self.share = 0.0
-        self.words = ""
-        self._result: list[T] = []
+        self.state = "running"  # then done, failed or cancelled; work that was cancelled may still return what it has
+        self.share = 0.0  # of the work that is done
+        self.words = ""  # what is being done, or why it failed
+        self.result: T | None = None  # what the work returned
         self._cancelled = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
         self._thread.start()
 
-    @property
-    def result(self) -> T | None:
-        """What the work returned, None until then."""
-        return self._result[0] if self._result else None
-
     def cancel(self) -> None:
-        """End the work at its next step; nothing happens where it has ended already."""
+        """End the work at its next step, by an exception from the call that tells how far it is."""
         self._cancelled.set()
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """How far it is, for the page."""
+        return {"state": self.state, "share": self.share, "words": self.words}
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait for the end, that many seconds at most, and say whether it came."""
@@ -62,23 +52,20 @@ class Job(Generic[T]):
         # Whatever else is raised reaches the thread's hook, which prints it; the page must not wait forever.
         state, words = "failed", INTERNAL
         try:
-            self._result.append(work(self._tell))
+            self.result = work(self._tell)
             state, words = ("cancelled", "cancelled") if self._cancelled.is_set() else ("done", "")
         except Ended:
             state, words = "cancelled", "cancelled"
         except MaxAffineError as error:
             words = str(error)
         finally:
+            # Whoever sees the new state finds the words and the result that belong to it.
             self.words = words
             self.state = state
 
 
 class Desk(Generic[T]):
-    """Jobs by key, of which one runs at a time: a new one ends the others, and the last few results are kept.
-
-    Args:
-        keep: How many jobs are kept.
-    """
+    """Jobs by key, of which one runs at a time: a new one ends the others, and the last few results are kept."""
 
     def __init__(self, keep: int) -> None:
         self._keep = keep
@@ -88,6 +75,7 @@ class Desk(Generic[T]):
     def ask(self, key: Hashable, work: Callable[[Tell], T]) -> Job[T]:
         """The job of a key, begun where there is none or it was cancelled."""
         with self._lock:
+            # Taken out and put back at the end: the jobs are in the order in which they were last asked for.
             job = self._jobs.pop(key, None)
             for other in self._jobs.values():
                 other.cancel()

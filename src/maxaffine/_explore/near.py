@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from maxaffine._chunks import slices
 from maxaffine._codes import Codes
 from maxaffine._explore.jobs import Desk, Job, Tell
 from maxaffine._explore.shelf import Picked
@@ -22,32 +23,23 @@ NEAREST = 8
 
 @dataclass(frozen=True, eq=False)
 class Searched:
-    """The encoded training inputs at one moment.
+    """The encoded training inputs at one moment."""
 
-    Attributes:
-        index: Their codes; None for a network without piecewise-affine operators.
-        operators: Where they are compared, in running order.
-        left_out: Operators where they would be, but that never switch on them.
-    """
-
-    index: CodeIndex | None
-    operators: tuple[str, ...]
-    left_out: tuple[str, ...] = ()
+    index: CodeIndex | None  # None for a network without piecewise-affine operators
+    operators: tuple[str, ...]  # where they are compared, in running order
+    left_out: tuple[str, ...] = ()  # where they would be, but that never switch on them
 
 
 class Near:
-    """Neighbors by depth.
-
-    Args:
-        subjects: The network at each moment.
-        limit: Training inputs to search, at most; evenly spaced ones, since data may be sorted by class.
-    """
+    """Neighbors by depth, among at most ``limit`` evenly spaced training inputs."""
 
     def __init__(self, subjects: Sequence[Subject], limit: int) -> None:
         self._subjects = subjects
         self._data, self._labeled = subjects[-1].data, subjects[-1].labeled
         self.numbers = spaced(len(self._data.train), limit)
         self._inputs = self._data.train.inputs[self.numbers]
+        # One more than are shown: the input itself may be among them.
+        self._count = min(NEAREST + 1, len(self.numbers))
         self._desk: Desk[Searched] = Desk(KEPT)
 
     def begin(self, place: int) -> Job[Searched]:
@@ -57,20 +49,19 @@ class Near:
     def answer(self, place: int, picked: Picked) -> dict[str, Any]:
         """How far the encoding is; once it is done, the nearest at some depths, and in the inputs themselves."""
         job = self.begin(place)
-        told = {"state": job.state, "share": job.share, "words": job.words}
-        told |= {"searched": len(self.numbers), "available": len(self._data.train)}
+        status = job.status | {"searched": len(self.numbers), "available": len(self._data.train)}
         if job.result is None:
-            return told
+            return status
         subject, searched = self._subjects[place], job.result
-        rows = [{"operator": None, "kind": "", "near": self._listed(*self._in_inputs(picked), picked)}]
+        rows = [{"operator": None, "kind": "", "near": self._nearest(*self._in_inputs(picked), picked)}]
         if searched.index is not None and searched.operators:
             kinds = {record.name: record.kind for record in subject.net.operators}
             codes = subject.net.codes(subject.like(picked.tensor[None]), searched.operators)
             for name in searched.operators:
-                found = searched.index.search(codes, self._ask(), {name: 1.0}, progress=False)
-                near = self._listed(found.ids[0], found.distances[0], picked)
+                found = searched.index.search(codes, self._count, {name: 1.0}, progress=False)
+                near = self._nearest(found.ids[0], found.distances[0], picked)
                 rows.append({"operator": name, "kind": kinds[name], "near": near})
-        return told | {"rows": rows, "left_out": list(searched.left_out)}
+        return status | {"rows": rows, "left_out": list(searched.left_out)}
 
     def close(self, seconds: float = 0.0) -> bool:
         """End the encoding; the argument and the answer are those of `Desk.close`."""
@@ -80,24 +71,21 @@ class Near:
         names = [record.name for record in subject.net.operators if record.pieces > 1]
         if not names:
             return Searched(None, ())
-        kept = [names[place] for place in spaced(len(names), DEPTHS).tolist()]
+        chosen = [names[place] for place in spaced(len(names), DEPTHS).tolist()]
         batches: list[Codes] = []
-        for start in range(0, len(self._inputs), BATCH):
-            tell(start / len(self._inputs), "encoding the training inputs")
-            batches.append(subject.net.codes(subject.like(self._inputs[start : start + BATCH]), kept))
+        # Small ones, since work that was given up ends between two of them.
+        for part in slices(len(self._inputs), BATCH):
+            tell(part.start / len(self._inputs), "encoding the training inputs")
+            batches.append(subject.net.codes(subject.like(self._inputs[part]), chosen))
         index = CodeIndex(Codes.concat(batches))
-        return Searched(index, tuple(name for name in kept if name not in index.unswitched), index.unswitched)
-
-    def _ask(self) -> int:
-        """One more than are shown: the input itself may be among them."""
-        return min(NEAREST + 1, len(self.numbers))
+        return Searched(index, tuple(name for name in chosen if name not in index.unswitched), index.unswitched)
 
     def _in_inputs(self, picked: Picked) -> tuple[Tensor, Tensor]:
         distances = (self._inputs - picked.tensor).flatten(1).norm(dim=1)
         found = distances.sort(stable=True)
-        return found.indices[: self._ask()], found.values[: self._ask()]
+        return found.indices[: self._count], found.values[: self._count]
 
-    def _listed(self, rows: Tensor, distances: Tensor, picked: Picked) -> list[dict[str, Any]]:
+    def _nearest(self, rows: Tensor, distances: Tensor, picked: Picked) -> list[dict[str, Any]]:
         labels = self._data.train.labels
         near = []
         for row, distance in zip(rows.tolist(), distances.tolist(), strict=True):

@@ -17,7 +17,7 @@ from maxaffine._explore.jobs import Desk, Ended, Job, Tell
 from maxaffine._explore.shelf import Picked
 from maxaffine._graph import as_tuple
 from maxaffine._partition import PlanePartition, plane
-from maxaffine._report import DrawnPlane, Meaning, Subject, Window, array, coordinate_plane, number
+from maxaffine._report import DrawnPlane, Meaning, Subject, Window, around, array, coordinate_plane, number
 from maxaffine.errors import BadInput
 
 # The outputs at all vertices are held a few times over, so that many outputs leave room for fewer cells.
@@ -37,12 +37,7 @@ class TooMany(BadInput):
 
 
 class Planes:
-    """The planes that were asked for.
-
-    Args:
-        subjects: The network at each moment.
-        most_cells: A plane of more cells is refused; fewer of a network of more than a hundred outputs.
-    """
+    """The planes that were asked for, of at most so many cells; of fewer where there are many outputs."""
 
     def __init__(self, subjects: Sequence[Subject], most_cells: int = MOST_CELLS) -> None:
         self._subjects, self._subject = subjects, subjects[-1]
@@ -53,14 +48,14 @@ class Planes:
         """Divide a plane, unless that is done or under way; another one that is under way is given up."""
         # The window is in distances from the first input towards the second, or in coordinates.
         if not anchors and self._subject.meaning is Meaning.FIELD:
-            points, window = torch.zeros(0, 2), window or self._whole_field()
+            points, window = torch.zeros(0, 2), window or coordinate_plane(self._subject.data.test.inputs).window
         elif len(anchors) != 3:
             raise BadInput(f"images: a plane goes through three, got {len(anchors)}")
         else:
             points = _coordinates(torch.stack([picked.tensor for picked in anchors]).double())
-            window = window or _around(points)
+            window = window or around(points, MARGIN)
         key = "~".join([str(place), *(picked.ref for picked in anchors), *(repr(side) for side in window)])
-        job = self._desk.ask(key, lambda tell: self._divided(place, anchors, window, tell))
+        job = self._desk.ask(key, lambda tell: self._divide(place, anchors, window, tell))
         return {"key": key, "window": window, "anchors": points.tolist()} | _status(job)
 
     def state(self, key: str) -> dict[str, Any]:
@@ -87,6 +82,7 @@ class Planes:
         found = shown.cells
         if not 0 <= cell < found.regions:
             raise BadInput(f"cell: numbers run from 0 to {found.regions - 1}, got {cell}")
+        # The template of the answer, where outputs compete; of values that of the first.
         group = int(shown.groups[cell])
         row = group if self._subject.competes else 0
         amap = found.affine_map([cell], outputs=[row])
@@ -113,17 +109,18 @@ class Planes:
         found = self._done(key).cells
         return found.frame.points(found.centers[cell][None])[0][0]
 
-    def _divided(self, place: int, anchors: list[Picked], window: Window, tell: Tell) -> DrawnPlane:
+    def _divide(self, place: int, anchors: list[Picked], window: Window, tell: Tell) -> DrawnPlane:
         """The window, or as much of its middle as has few enough regions."""
         units = sum(math.prod(r.units) for r in self._subjects[place].net.operators if r.pieces > 1)
         parts = PARTS if units > FEW_UNITS else (1.0,)
         best, before, why = None, 1.0, f"seems to have more regions than the {self._most:,} that are kept"
         for turn, part in enumerate(parts):
+            # Regions grow about as the area does, so the next part is tried only where it may fit.
             if best is not None and best.regions * (part / before) ** 2 > 2 * self._most:
                 break
-            told = partial(_tell_part, tell, turn, parts)
             try:
-                best, before = self._exactly(place, anchors, _middle(window, part), told), part
+                watch = partial(_tell_part, tell, turn, parts)
+                best, before = self._exactly(place, anchors, _middle(window, part), watch), part
             except (TooMany, Ended) as ended:
                 if best is None:
                     raise
@@ -161,10 +158,6 @@ class Planes:
         watch(1.0, divided.cells.regions)
         return divided
 
-    def _whole_field(self) -> Window:
-        field = coordinate_plane(self._subject.data.test.inputs)
-        return field.low[0], field.high[0], field.low[1], field.high[1]
-
     def _job(self, key: str) -> Job[DrawnPlane]:
         job = self._desk.find(key)
         if job is None:
@@ -178,6 +171,7 @@ class Planes:
         return job.result
 
     def _sides(self, shown: DrawnPlane, cell: int) -> list[dict[str, Any]]:
+        """What each side of a cell is: the unit that changes there, and the cell across."""
         found = shown.cells
         shapes = {record.name: record.units for record in found.frame.net.operators}
         start, end = found.cells.starts[cell : cell + 2]
@@ -213,8 +207,8 @@ def _middle(window: Window, part: float) -> Window:
 
 
 def _status(job: Job[DrawnPlane]) -> dict[str, Any]:
-    told = {"state": job.state, "share": job.share, "words": job.words}
-    return told | job.result.summary() if told["state"] != "running" and job.result is not None else told
+    status = job.status
+    return status | job.result.summary() if status["state"] != "running" and job.result is not None else status
 
 
 def _coordinates(anchors: Tensor) -> Tensor:
@@ -228,24 +222,12 @@ def _coordinates(anchors: Tensor) -> Tensor:
     return torch.stack([torch.zeros(2), torch.tensor([along, 0.0]), torch.stack([forward, across])]).double()
 
 
-def _around(points: Tensor) -> Window:
-    low, high = points.amin(0), points.amax(0)
-    margin = MARGIN * float((high - low).max())
-    (left, bottom), (right, top) = (low - margin).tolist(), (high + margin).tolist()
-    return left, right, bottom, top
-
-
 def _codes(found: PlanePartition, cell: int) -> list[dict[str, Any]]:
+    """How many units of each operator have each code all over a cell; not counted where the codes are many."""
     rows = []
     for name, codes in found.codes([cell]).items():
-        pieces = codes.pieces
-        counts = torch.bincount(codes.unpack().flatten().long(), minlength=pieces) if pieces <= MOST_PIECES else None
-        rows.append(
-            {
-                "operator": name,
-                "units": codes.unit_count,
-                "pieces": pieces,
-                "counts": None if counts is None else counts.tolist(),
-            }
-        )
+        row = {"operator": name, "units": codes.unit_count, "pieces": codes.pieces, "counts": None}
+        if codes.pieces <= MOST_PIECES:
+            row["counts"] = codes.unpack().flatten().long().bincount(minlength=codes.pieces).tolist()
+        rows.append(row)
     return rows

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 from collections.abc import Callable
 
 from maxaffine import _drawing as drawing
 from maxaffine._explore.explorer import Explorer
-from maxaffine._explore.gate import HOST, Gate, new_token
+from maxaffine._explore.gate import HOST, Gate
 from maxaffine._explore.web import application
 from maxaffine.errors import BadInput
 
@@ -16,26 +17,12 @@ BACKLOG = 64
 
 
 def require() -> None:
-    """Check, before any work is spent, that the packages which serve are installed.
-
-    Raises:
-        MaxAffineError: When one of them is absent.
-    """
+    """Check, before any work is spent, that the packages which serve are installed."""
     drawing.require("the explorer", PACKAGES, "explore")
 
 
 def serve(explorer: Explorer, port: int = 0, ready: Callable[[str], object] = print) -> None:
-    """Answer on 127.0.0.1 until Ctrl-C, which ends cleanly.
-
-    Args:
-        explorer: What is served.
-        port: Where to listen; 0 takes a free one.
-        ready: Called with the address, a secret word in it, once connections are taken.
-
-    Raises:
-        BadInput: When the port cannot be had.
-        MaxAffineError: When a package is absent.
-    """
+    """Answer on 127.0.0.1 until Ctrl-C; ``ready`` is called with the address once connections are taken."""
     require()
     import uvicorn
 
@@ -46,7 +33,7 @@ def serve(explorer: Explorer, port: int = 0, ready: Callable[[str], object] = pr
         except (OSError, OverflowError) as error:
             raise BadInput(f"port: {port} cannot be had on {HOST} ({error}); choose another one, or 0") from error
         listening.listen(BACKLOG)
-        port, token = listening.getsockname()[1], new_token()
+        port, token = listening.getsockname()[1], secrets.token_urlsafe(32)
         gate = Gate(application(explorer), token, port)
         # No access log: it would write the secret word to the terminal with every request. No warnings: whoever sends
         # malformed requests could fill the terminal with them.

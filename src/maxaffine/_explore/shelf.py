@@ -23,28 +23,16 @@ NAME_LETTERS = 60
 
 @dataclass(frozen=True, eq=False)
 class Picked:
-    """One input.
+    """One input."""
 
-    Attributes:
-        ref: Its reference, e.g. ``"test/12"`` or ``"own/0"``.
-        name: What to call it.
-        tensor: (*input_shape) float32.
-        label: Its class, where that is known.
-    """
-
-    ref: str
+    ref: str  # e.g. ``"test/12"`` or ``"own/0"``
     name: str
     tensor: Tensor
-    label: int | None
+    label: int | None  # where it is known
 
 
 class Shelf:
-    """Inputs by reference.
-
-    Args:
-        data: The data set.
-        labeled: Whether its labels are classes.
-    """
+    """Inputs by reference."""
 
     def __init__(self, data: DataSet, labeled: bool) -> None:
         self._data = data
@@ -56,6 +44,7 @@ class Shelf:
     def pick(self, ref: str) -> Picked:
         """The input that ``test/N``, ``train/N`` or ``own/N`` names."""
         part, _, text = ref.partition("/")
+        # A reference comes from outside: no sign, no other digits, and none so long that it takes time to read.
         number = int(text) if text.isascii() and text.isdigit() and len(text) < 12 else -1
         if part == OWN:
             with self._lock:

@@ -25,14 +25,9 @@ LARGEST_NUMBER = 10**9
 
 @dataclass(frozen=True)
 class Call:
-    """One question.
+    """One question."""
 
-    Attributes:
-        query: What follows the question mark of the address.
-        body: What was sent along.
-    """
-
-    query: Mapping[str, str]
+    query: Mapping[str, str]  # what follows the question mark of the address
     body: bytes
 
     def word(self, name: str) -> str:
@@ -43,12 +38,24 @@ class Call:
 
     def number(self, name: str) -> int:
         """A whole number of the query."""
-        return _whole(name, self.word(name))
+        text = self.word(name)
+        if not (text.isascii() and text.isdigit() and len(text) < 10):
+            raise BadInput(f"{name}: expected a whole number of at least 0")
+        return int(text)
 
     def window(self) -> Window:
         """Left, right, bottom and top."""
-        left, right, bottom, top = (_side(name, self.word(name)) for name in ("left", "right", "bottom", "top"))
+        left, right, bottom, top = (self._side(name) for name in ("left", "right", "bottom", "top"))
         return left, right, bottom, top
+
+    def _side(self, name: str) -> float:
+        try:
+            found = float(self.word(name))
+        except ValueError:
+            found = math.inf
+        if not abs(found) < LARGEST_NUMBER:
+            raise BadInput(f"{name}: expected a number that is not too large")
+        return found
 
     def json(self) -> Mapping[str, Any]:
         """The body as an object of JSON."""
@@ -114,6 +121,7 @@ def _endpoint(answer: Answer) -> Callable[[Request], Any]:
             call = Call(request.query_params, await _body(request))
             found = await run_in_threadpool(answer, call)
         except TooLarge:
+            # The rest of the body is not read, so the connection cannot be used again.
             words = f"body: more than {MOST_BYTES // 2**20} MiB; make the file smaller"
             return JSONResponse({"error": words}, 413, {"connection": "close"})
         except MaxAffineError as error:
@@ -135,22 +143,6 @@ async def _body(request: Request) -> bytes:
             raise TooLarge
         parts.append(part)
     return b"".join(parts)
-
-
-def _whole(name: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise BadInput(f"{name}: expected a whole number of at least 0")
-    return int(text)
-
-
-def _side(name: str, text: str) -> float:
-    try:
-        found = float(text)
-    except ValueError:
-        found = math.inf
-    if not abs(found) < LARGEST_NUMBER:
-        raise BadInput(f"{name}: expected a number that is not too large")
-    return found
 
 
 def _divide(asked: Mapping[str, Any]) -> tuple[list[str], int, list[float] | None]:

@@ -2,33 +2,21 @@
 
 from maxaffine._report.collect import assemble
 from maxaffine._report.contents import Contents
-from maxaffine._report.contours import Contours, contours_of
-from maxaffine._report.coordinates import CoordinatePlane, coordinate_plane
-from maxaffine._report.drawn_plane import DrawnPlane, Window
-from maxaffine._report.extras import require
+from maxaffine._report.coordinates import around, coordinate_plane
+from maxaffine._report.drawn_plane import DrawnPlane, Window, array, number
 from maxaffine._report.facts import Choices, LeftOut
-from maxaffine._report.files import (
-    ARRAYS,
-    FIGURES,
-    PAGE,
-    RESULTS,
-    WEIGHTS,
-    staged,
-    write,
-)
-from maxaffine._report.labels import LabelOrder, label_order
+from maxaffine._report.figures import plane_figure
+from maxaffine._report.files import ARRAYS, FIGURES, PAGE, RESULTS, WEIGHTS, require_packages, staged, write
+from maxaffine._report.labels import LabelOrder
 from maxaffine._report.layout import DRAWN
 from maxaffine._report.lookup import look_up, lookup_text
 from maxaffine._report.plane_page import MOST_CELLS, plane_page
-from maxaffine._report.planes import COLORINGS, plane_figure
 from maxaffine._report.report import Report, report
 from maxaffine._report.results import as_json, as_text
 from maxaffine._report.subject import Meaning, Subject, find_subject, like_model, spaced
-from maxaffine._report.wire import array, number
 
 __all__ = [
     "ARRAYS",
-    "COLORINGS",
     "DRAWN",
     "FIGURES",
     "MOST_CELLS",
@@ -37,8 +25,6 @@ __all__ = [
     "WEIGHTS",
     "Choices",
     "Contents",
-    "Contours",
-    "CoordinatePlane",
     "DrawnPlane",
     "LabelOrder",
     "LeftOut",
@@ -46,14 +32,13 @@ __all__ = [
     "Report",
     "Subject",
     "Window",
+    "around",
     "array",
     "as_json",
     "as_text",
     "assemble",
-    "contours_of",
     "coordinate_plane",
     "find_subject",
-    "label_order",
     "like_model",
     "look_up",
     "number",
@@ -61,7 +46,7 @@ __all__ = [
     "plane_figure",
     "plane_page",
     "report",
-    "require",
+    "require_packages",
     "spaced",
     "staged",
     "write",

@@ -21,70 +21,42 @@ JUDGES, FEWEST_JUDGES = 10, 3
 
 @dataclass(frozen=True)
 class Pair:
-    """Two training inputs that are treated almost alike.
+    """Two training inputs that are treated almost alike."""
 
-    Attributes:
-        first: Number of the earlier one in the training set.
-        second: Number of the later one.
-        labels: Names of their classes.
-        distance: Their code distance, the mean over the operators.
-        score: As `NearDuplicates` says, 1 for the same region.
-        equal: Whether the inputs are equal number by number.
-    """
-
-    first: int
+    first: int  # its number in the training set, the earlier one
     second: int
     labels: tuple[str, str]
-    distance: float
-    score: float
-    equal: bool
+    distance: float  # in code, the mean over the operators
+    score: float  # as `NearDuplicates` says, 1 for the same region
+    equal: bool  # number by number
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """A training input whose neighbors carry another label.
-
-    Attributes:
-        index: Its number in the training set.
-        label: Name of its class.
-        suggested: Name of the class that most of its neighbors have.
-        score: Share of the neighbors it could have of its own class that are of another.
-        neighbors: The nearest at the last operator, nearest first: number and name of the class.
-    """
+    """A training input whose neighbors carry another label."""
 
     index: int
     label: str
-    suggested: str
-    score: float
-    neighbors: tuple[tuple[int, str], ...]
+    suggested: str  # the class that most of its neighbors have
+    score: float  # share of the neighbors it could have of its own class that are of another
+    neighbors: tuple[tuple[int, str], ...]  # at the last operator, nearest first: number and class
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What the codes say about the training set.
-
-    Attributes:
-        inputs: Number of training inputs compared.
-        crowded: How many of them share a region with so many others that this says nothing about copies.
-        pairs: Near-duplicates, the most alike first; of crowded regions those that are equal number by number.
-        suspects: Label-error candidates, the most suspicious first.
-        operators: Where the neighbors of suspects were searched; empty without labels, or where the outputs are
-            values, since then neighbors need not share a class.
-        threshold: Lowest score of a suspect.
-        pictures: The inputs of the first pairs and suspects, by number.
-        judges: How many neighbors each suspect's score counts.
-        too_small: Classes with too few training inputs to judge, at most ``judges``, and how many they have.
-    """
+    """What the codes say about the training set."""
 
     inputs: int
-    crowded: int
-    pairs: tuple[Pair, ...]
-    suspects: tuple[Suspect, ...]
+    crowded: int  # inputs that share a region with so many others that this says nothing about copies
+    pairs: tuple[Pair, ...]  # the most alike first
+    suspects: tuple[Suspect, ...]  # the most suspicious first
+    # Where the neighbors of suspects were searched; empty without labels, or where the outputs are values, since then
+    # neighbors need not share a class. Then the lowest score of a suspect.
     operators: tuple[str, ...]
     threshold: float
-    pictures: Mapping[int, np.ndarray]
-    judges: int = 0
-    too_small: tuple[tuple[str, int], ...] = ()
+    pictures: Mapping[int, np.ndarray]  # the inputs of the first pairs and suspects, by number
+    judges: int = 0  # neighbors that each score counts
+    too_small: tuple[tuple[str, int], ...] = ()  # classes of at most so many inputs, which cannot be judged
 
     @property
     def too_small_words(self) -> str:
@@ -101,15 +73,15 @@ def audit_of(searched: Searched, subject: Subject) -> Audit:
     """Look for near-duplicates and, where classes are told apart, for wrong labels among encoded training inputs."""
     data, numbers = subject.data, searched.numbers.tolist()
     labels = data.train.labels[searched.numbers]
-    called = [data.class_names[label] for label in labels.tolist()]
+    names = [data.class_names[label] for label in labels.tolist()]
     k = min(JUDGES, max(1, len(numbers) - 1))
     twice = near_duplicates(searched.codes, k=k)
     equal = _equal(data.train.inputs[searched.numbers], twice.pairs)
-    # Sharing a region with k others or more says nothing about copies.
+    # Only k neighbors are looked at: sharing a region with as many or more says nothing about copies.
     crowded = torch.bincount(twice.pairs[twice.distances == 0].flatten(), minlength=twice.inputs) >= k
-    told = ~crowded[twice.pairs].any(1) | (twice.distances > 0) | equal
-    rows = zip(*(part[told].tolist() for part in (twice.pairs, twice.distances, twice.scores, equal)), strict=True)
-    pairs = tuple(Pair(numbers[a], numbers[b], (called[a], called[b]), *rest) for (a, b), *rest in rows)
+    shown = ~crowded[twice.pairs].any(1) | (twice.distances > 0) | equal
+    rows = zip(*(part[shown].tolist() for part in (twice.pairs, twice.distances, twice.scores, equal)), strict=True)
+    pairs = tuple(Pair(numbers[a], numbers[b], (names[a], names[b]), *rest) for (a, b), *rest in rows)
     suspects: tuple[Suspect, ...] = ()
     operators: tuple[str, ...] = ()
     too_small: tuple[tuple[str, int], ...] = ()
@@ -122,10 +94,10 @@ def audit_of(searched: Searched, subject: Subject) -> Audit:
         suspects = tuple(
             Suspect(
                 numbers[i],
-                called[i],
+                names[i],
                 data.class_names[int(errors.suggested[i])],
                 float(errors.scores[i]),
-                tuple((numbers[j], called[j]) for j in errors.neighbors[i].tolist()),
+                tuple((numbers[j], names[j]) for j in errors.neighbors[i].tolist()),
             )
             for i in errors.candidates.tolist()
         )
@@ -143,6 +115,7 @@ def _judges(labels: Tensor) -> int:
 
 def _equal(inputs: Tensor, pairs: Tensor) -> Tensor:
     """Which pairs (M,) of inputs are equal number by number."""
+    # Every input once, however many pairs it is in; comparing pair by pair would gather both sides of all of them.
     paired = pairs.unique()
     prints = dict(zip(paired.tolist(), fingerprints(inputs[paired]), strict=True))
     return torch.tensor([prints[a] == prints[b] for a, b in pairs.tolist()], dtype=torch.bool)
@@ -153,24 +126,22 @@ def audit_rows(audit: Audit) -> dict[str, list[tuple[str, list[tuple[int, str, b
     twice = [
         (
             f"score {pair.score:.3f}\nd = {pair.distance:.4f}" + ("\nequal inputs" if pair.equal else ""),
-            [
-                (pair.first, f"train {pair.first}\n{pair.labels[0]}", False),
-                (pair.second, f"train {pair.second}\n{pair.labels[1]}", pair.labels[0] != pair.labels[1]),
-            ],
+            [_example(pair.first, pair.labels[0]), _example(pair.second, pair.labels[1], len(set(pair.labels)) > 1)],
         )
         for pair in audit.pairs[:DRAWN]
     ]
     wrong = [
         (
             f"score {one.score:.3f}\nlabeled {one.label}\nneighbors say\n{one.suggested}",
-            [
-                (one.index, f"train {one.index}\n{one.label}", True),
-                *((number, f"train {number}\n{label}", False) for number, label in one.neighbors),
-            ],
+            [_example(one.index, one.label, True), *(_example(number, label) for number, label in one.neighbors)],
         )
         for one in audit.suspects[:DRAWN]
     ]
     return {name: rows for name, rows in (("near-duplicates", twice), ("label-errors", wrong)) if rows}
+
+
+def _example(number: int, label: str, warning: bool = False) -> tuple[int, str, bool]:
+    return number, f"train {number}\n{label}", warning
 
 
 def audit_lines(audit: Audit) -> list[str]:

@@ -26,21 +26,9 @@ _Found = TypeVar("_Found")
 
 
 def assemble(subject: Subject) -> Contents:
-    """Check a network against its module, and collect every number that a report shows.
-
-    What a section may compute is bounded, so that a report on a large network takes minutes; a section that would take
-    more says so.
-
-    Args:
-        subject: The network, the data to explain it on, and what to look at, as `find_subject` gives it.
-
-    Returns:
-        The numbers. Whether the check found more than rounding is in ``exact``; nothing is raised for that.
-
-    Raises:
-        BadInput: When a choice is impossible for this model.
-        ExactnessError: When a template misses its output by more than rounding can explain.
-    """
+    """Check a network against its module, and collect every number that a report shows; no miss is raised."""
+    # What a section may compute is bounded, so that a report on a large network takes minutes; one that would take more
+    # says so.
     choices = subject.choices
     with progress_bar(None, "report", total=6, unit="section") as bar:
 
@@ -52,7 +40,7 @@ def assemble(subject: Subject) -> Contents:
 
         accuracy, chosen = step("test set", lambda: _choose(subject, choices))
         checks = step("check", lambda: checks_of(subject, chosen, choices))
-        answers = step("templates", lambda: answers_of(subject, chosen, choices.classes))
+        answers = step("templates", lambda: tuple(answers_of(subject, chosen, choices.classes)))
         memory = step("memorization", lambda: memory_of(subject, choices))
         neighbors, audit = step("neighbors", lambda: _alike(subject, chosen, choices))
         cut = step("plane", lambda: cut_of(subject, chosen, choices))
@@ -79,6 +67,7 @@ def _choose(subject: Subject, choices: Choices) -> tuple[Accuracy | None, list[i
     labels = subject.data.test.labels
     if not subject.classifies:
         return None, choose_inputs(None, labels, choices.images)
+    # A network too large for the whole test set is judged by a part of it, which holds what is explained.
     asked = spaced(len(labels), max(choices.images, subject.affordable(ANSWER_WORK, len(labels))))
     answers = subject.answered(subject.test[asked])
     right = answers == labels[asked]
@@ -95,6 +84,7 @@ def _alike(subject: Subject, chosen: list[int], choices: Choices) -> tuple[Neigh
         costs = f"The network computes {subject.work:,} numbers per input, too much to encode {FEWEST_SEARCHED} of them"
         reason = LeftOut(f"{costs} for a report; maxaffine encode writes codes once, to be searched later.")
         return reason, reason
+    # A search costs less than encoding what is searched, but the probes are encoded too.
     probes = max(1, subject.affordable(ENCODE_WORK / 4, choices.probes))
     found = searched_inputs(subject, replace(choices, train_limit=searched))
     if isinstance(found, LeftOut):

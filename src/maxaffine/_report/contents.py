@@ -8,7 +8,7 @@ from math import prod
 from maxaffine._graph import OperatorRecord
 from maxaffine._report.audit import Audit
 from maxaffine._report.facts import Accuracy, Check, Choices, Hint, LeftOut, Neighborhoods, Origin
-from maxaffine._report.sections.answers import Answer, exact
+from maxaffine._report.sections.answers import Answer
 from maxaffine._report.sections.cut import Cut
 from maxaffine._report.subject import Meaning, title_of
 from maxaffine._templates import Memorization
@@ -16,33 +16,16 @@ from maxaffine._templates import Memorization
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """Everything that a report says.
-
-    Attributes:
-        origin: Where network and data come from.
-        choices: What was asked for; how much of it was affordable, the sections say.
-        meaning: What the outputs stand for.
-        units: Shape of one input's output.
-        operators: The operator table.
-        convex: Whether every output is provably convex in the input.
-        checks: The exactness checks.
-        accuracy: Of the answers to test inputs; None where the outputs do not say a class of the data.
-        answers: Templates, splits and runner-ups of some test inputs.
-        memory: How far the templates are those of a network that has memorized its data.
-        neighbors: Nearest training inputs at every depth.
-        audit: Near-duplicates and label errors of the training set.
-        cut: The regions of a plane through three of the inputs.
-        hints: What to try next.
-    """
+    """Everything that a report says."""
 
     origin: Origin
-    choices: Choices
+    choices: Choices  # what was asked for; how much of it was affordable, the sections say
     meaning: Meaning
-    units: tuple[int, ...]
+    units: tuple[int, ...]  # shape of one input's output
     operators: tuple[OperatorRecord, ...]
-    convex: bool
+    convex: bool  # provably, every output in the input
     checks: tuple[Check, ...]
-    accuracy: Accuracy | None
+    accuracy: Accuracy | None  # None where the outputs do not say a class of the data
     answers: tuple[Answer, ...]
     memory: Memorization | LeftOut
     neighbors: Neighborhoods | LeftOut
@@ -59,7 +42,8 @@ class Contents:
     def exact(self) -> bool:
         """Whether no check found more than rounding: of the maps, of the sums at the inputs shown, of the plane."""
         checked = all(check.report.exact for check in self.checks if check.report is not None)
-        return checked and exact(self.answers) and (isinstance(self.cut, LeftOut) or self.cut.check.exact)
+        sums = all(split.exact for answer in self.answers for split in answer.splits)
+        return checked and sums and (isinstance(self.cut, LeftOut) or self.cut.check.exact)
 
     @property
     def titles(self) -> dict[str, str]:

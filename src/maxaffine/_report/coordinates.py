@@ -1,4 +1,4 @@
-"""The plane of the coordinates that a field is a function of."""
+"""Rectangles of planes: around points, and around the coordinates that a field is a function of."""
 
 from __future__ import annotations
 
@@ -12,35 +12,25 @@ from maxaffine.errors import BadInput
 
 @dataclass(frozen=True, eq=False)
 class CoordinatePlane:
-    """The plane of the first two coordinates; a third one stands still.
+    """The plane of the first two coordinates; a third one stands still."""
 
-    Attributes:
-        origin: (1, D), zero in the first two coordinates.
-        basis: (2, D) their directions.
-        low: (2,) left and bottom of the rectangle that holds some points.
-        high: (2,) right and top.
-        height: The third coordinate; None where there are two.
-    """
+    origin: Tensor  # (1, D), zero in the first two coordinates
+    basis: Tensor  # (2, D) their directions
+    window: tuple[float, float, float, float]  # left, right, bottom and top of the rectangle that holds the points
+    height: float | None  # the third coordinate; None where there are two
 
-    origin: Tensor
-    basis: Tensor
-    low: tuple[float, float]
-    high: tuple[float, float]
-    height: float | None
+
+def around(points: Tensor, margin: float) -> tuple[float, float, float, float]:
+    """Left, right, bottom and top of points (N, 2), with a margin that is a share of the longer side."""
+    low, high = points.double().amin(0), points.double().amax(0)
+    # Equal points have no side, but a rectangle must have an area.
+    width = margin * float((high - low).max()) or 1.0
+    (left, bottom), (right, top) = (low - width).tolist(), (high + width).tolist()
+    return left, right, bottom, top
 
 
 def coordinate_plane(points: Tensor) -> CoordinatePlane:
-    """The plane of the first two coordinates of some points, the third one at its median.
-
-    Args:
-        points: (N, D) with D = 2 or 3.
-
-    Returns:
-        The plane and the rectangle around the points, in the type and on the device of the points.
-
-    Raises:
-        BadInput: When they all have one first, or one second, coordinate.
-    """
+    """The plane of the first two coordinates of points (N, 2) or (N, 3), the third one at its median."""
     (left, bottom), (right, top) = points[:, :2].amin(0).tolist(), points[:, :2].amax(0).tolist()
     if not (left < right and bottom < top):
         raise BadInput("inputs: their first two coordinates span no rectangle; give some that differ in both")
@@ -49,4 +39,4 @@ def coordinate_plane(points: Tensor) -> CoordinatePlane:
     if height is not None:
         origin[:, 2] = height
     basis = torch.eye(points.shape[1], dtype=points.dtype, device=points.device)[:2]
-    return CoordinatePlane(origin, basis, (left, bottom), (right, top), height)
+    return CoordinatePlane(origin, basis, (left, right, bottom, top), height)

@@ -2,51 +2,44 @@
 
 from __future__ import annotations
 
+import base64
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from maxaffine._network import Task
 from maxaffine._partition import PlanePartition
-from maxaffine._report.contours import contours_of
-from maxaffine._report.wire import array
 from maxaffine.errors import BadInput
 
 MOST_DRAWN = 60_000
 MOST_PIXELS = 2**20
 SLOPES = 9  # bands of slopes
 NAMED = 0.01  # of the area that is seen: a class or band with less is not named
+TYPES = {"float32": "f4", "float64": "f8", "int16": "i2", "int32": "i4"}
 Window = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
 class DrawnPlane:
-    """A divided plane.
-
-    Attributes:
-        regions: Number of regions.
-        cells: The regions, divided further by the decision boundary, or level sets.
-        divided: Whether they are; then what divides them is the last operator of the cells.
-        groups: (F,) class of each cell, or of values the band between level sets that it lies in.
-        ranges: The ends of each band; none where there are classes.
-        boundary: (S, 2, 2) ends of the segments that are the decision boundary, or the level sets.
-        surface: (S, 2, 2) those of the level set of 0, in a field of one value.
-        window: Left, right, bottom and top of what is divided.
-        note: Why that is less than what was asked for; empty where it is not.
-    """
+    """A divided plane, its cells grouped by what is colored alike."""
 
     regions: int
+    # The regions, divided further by the decision boundary or level sets; if so, the last operator of the cells is what
+    # divides them, and none of the network's.
     cells: PlanePartition
     divided: bool
-    groups: np.ndarray
-    ranges: tuple[tuple[float, float], ...]
+    groups: np.ndarray  # (F,) class of each cell, or of values the band between level sets that it lies in
+    ranges: tuple[tuple[float, float], ...]  # the ends of each band; none where there are classes
+    # (S, 2, 2) ends of segments: the decision boundary or level sets; in a field of one value, the level set of 0.
     boundary: np.ndarray
     surface: np.ndarray
-    window: Window
-    note: str = ""
+    window: Window  # what is divided
+    note: str = ""  # why that is less than what was asked for
 
     @classmethod
     def of(cls, found: PlanePartition, window: Window | None = None) -> DrawnPlane:
@@ -56,6 +49,7 @@ class DrawnPlane:
             (left, bottom), (right, top) = corners.min(0).tolist(), corners.max(0).tolist()
             window = left, right, bottom, top
         none = np.zeros((0, 2, 2))
+        # The entries of a picture do not compete, and none of them speaks for it; how steeply it changes does.
         if len(found.graph.values[found.number].units) > 1:
             groups, ranges = _slopes(found)
             return cls(found.regions, found, False, groups, ranges, none, none, window)
@@ -64,7 +58,7 @@ class DrawnPlane:
             last = cells.cells.operator == len(cells.operators) - 1
             boundary = cells.cells.points[cells.cells.ends[last]]
             return cls(found.regions, cells, True, cells.classes.numpy().astype(np.int16), (), boundary, none, window)
-        bands = contours_of(found, 0)
+        bands = found.contours()
         boundary = np.concatenate([none, *(segments.points.numpy() for segments in bands.lines)])
         # Of a field of one value the level set of 0 is a surface.
         single = found.task is Task.FIELD and found.values.shape[1] == 1
@@ -81,6 +75,7 @@ class DrawnPlane:
     @cached_property
     def depths(self) -> np.ndarray:
         """(F,) the last operator of the network that cut each cell; -1 where none did."""
+        # A side on the rim (-1), or one that divides regions further, is not the network's.
         complex_ = self.cells.cells
         of_side = complex_.operator[complex_.sides]
         networks = np.where(of_side >= len(self.operators), -1, of_side)
@@ -109,20 +104,7 @@ class DrawnPlane:
         }
 
     def view(self, window: Window, width: int, height: int) -> dict[str, Any]:
-        """What is seen through a window.
-
-        Args:
-            window: Its left, right, bottom and top.
-            width: Its pixels.
-            height: The same.
-
-        Returns:
-            Up to 60,000 cells with their edges, or of more cells the one at the middle of every pixel; the decision
-            boundary or the level sets; and where to write the names of the classes or bands.
-
-        Raises:
-            BadInput: For a window without an area, or too many pixels.
-        """
+        """What is seen through a window: up to 60,000 cells with their edges, of more the one at every pixel."""
         left, right, bottom, top = window
         if not (left < right and bottom < top):
             raise BadInput(f"window: (left, right, bottom, top) must span an area, got {window}")
@@ -179,6 +161,7 @@ class DrawnPlane:
 
     def _names(self, seen: np.ndarray, window: Window) -> list[tuple[int, float, float]]:
         """(group, x, y) at the cell nearest to the middle of what is seen of each group."""
+        # The middle itself may lie in another group, since groups need be neither convex nor connected.
         centers, areas = self.cells.cells.centers[seen], self.cells.cells.areas[seen]
         left, right, bottom, top = window
         inside = ((centers > [left, bottom]) & (centers < [right, top])).all(1)
@@ -200,3 +183,21 @@ def _slopes(found: PlanePartition) -> tuple[np.ndarray, tuple[tuple[float, float
     ends = np.linspace(norms.min(), norms.max(), SLOPES + 1)
     groups = np.clip(np.searchsorted(ends, norms, side="right") - 1, 0, SLOPES - 1).astype(np.int16)
     return groups, tuple(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True))
+
+
+def array(values: Tensor | np.ndarray) -> dict[str, Any]:
+    """An array of floats, or of integers that fit into 32 bits, as shape, type and bytes in base64."""
+    # The lowest byte of each number first, whatever the machine: so the scripts read them on every other one.
+    plain = values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+    if plain.dtype.kind == "f":
+        plain = plain.astype("<f8" if plain.dtype.itemsize > 4 else "<f4")
+    else:
+        plain = plain.astype("<i2" if plain.dtype == np.int16 else "<i4")
+    data = base64.b64encode(np.ascontiguousarray(plain).tobytes()).decode("ascii")
+    return {"shape": list(plain.shape), "type": TYPES[plain.dtype.name], "data": data}
+
+
+def number(value: Tensor | float) -> float | None:
+    """One number; None where it is not finite, which JSON cannot say."""
+    plain = float(value)
+    return plain if math.isfinite(plain) else None

@@ -13,184 +13,112 @@ from maxaffine._report.labels import LabelOrder
 
 @dataclass(frozen=True)
 class Choices:
-    """What a report looks at.
+    """What a report looks at."""
 
-    Attributes:
-        images: Number of test inputs to explain.
-        classes: Number of top classes whose templates are shown for each of them.
-        neighbors: Number of nearest training inputs shown per operator.
-        layers: At most this many operators are shown with their neighbors.
-        operators: Names of the operators to show in place of evenly spaced ones.
-        train_limit: At most this many training inputs are encoded and searched.
-        probes: At most this many test inputs are used to count how often neighbors share the class.
-        memorized: At most this many inputs of each part are compared with their templates.
-        cells: At most about this many regions of the plane are shown.
-        checked: Number of test inputs on which exactness is checked in the model's own dtype.
-        checked_double: The same in float64.
-        output: ``"as_is"``, or ``"pre_activation"`` to stop before a final softmax, sigmoid or tanh.
-        until: Module to stop after; None for the output.
-        output_index: Which output, of a model with several; None for its only one.
-        task: What it answers (``"classes"``, ``"value"``, ``"values"``, ``"field"``); None where that is inferred from
-            the network and the labels of the data.
-        smooth: Whether smooth operators are refused, or their gates held, or their tangents taken: as ``capture`` does.
-    """
-
-    images: int = 6
-    classes: int = 3
-    neighbors: int = 6
+    images: int = 6  # test inputs to explain
+    classes: int = 3  # top classes whose templates are shown for each of them
+    neighbors: int = 6  # training inputs shown per operator
+    # At most so many: operators with neighbors, training inputs searched, test inputs that count how often neighbors
+    # share the class, inputs of each part compared with their templates, and (about) regions of the plane.
     layers: int = 6
     train_limit: int = 5000
     probes: int = 200
     memorized: int = 500
     cells: int = 6000
+    # Test inputs on which exactness is checked, in the model's own dtype and in float64.
     checked: int = 64
     checked_double: int = 16
+    # As `capture` and `ma.report` take them; without a number, the model's only output.
     output: str = "as_is"
     until: str | None = None
     output_index: int | None = 0
     task: str | None = None
     smooth: str = "refuse"
-    operators: tuple[str, ...] | None = None
+    operators: tuple[str, ...] | None = None  # shown in place of evenly spaced ones
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A section that does not apply, or costs too much.
+    """A section that does not apply, or costs too much."""
 
-    Attributes:
-        reason: Why, in one sentence.
-    """
-
-    reason: str
+    reason: str  # in one sentence
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How many test inputs are answered correctly.
-
-    Attributes:
-        share: In [0, 1].
-        inputs: Number of test inputs that were answered.
-        order: Another order of the labels, where far more would be right in it.
-    """
+    """How many test inputs are answered correctly."""
 
     share: float
     inputs: int
-    order: LabelOrder | None = None
+    order: LabelOrder | None = None  # in which far more would be right
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the network and the data come from.
-
-    Attributes:
-        model: What to call the network.
-        weights: One sentence on where its weights come from.
-        parameters: Number of its parameters; None where only the captured network is at hand.
-        data: Name of the data set.
-        train_size: Number of training inputs.
-        test_size: Number of test inputs.
-        input_shape: Shape of one input.
-        class_names: C names.
-        versions: Version of each program involved, by name.
-        doubtful_test: Whether the network may have been trained on the test inputs: they were set aside when the data
-            was read, and it was not trained since.
-    """
+    """Where the network and the data come from."""
 
     model: str
-    weights: str
-    parameters: int | None
+    weights: str  # one sentence on where they come from
+    parameters: int | None  # None where only the captured network is at hand
     data: str
     train_size: int
     test_size: int
     input_shape: tuple[int, ...]
     class_names: tuple[str, ...]
     versions: Mapping[str, str]
+    # The test inputs were set aside when the data was read, and the network was not trained since: it may know them.
     doubtful_test: bool = False
 
 
 @dataclass(frozen=True)
 class Check:
-    """One exactness check of the spline form against the untouched module.
-
-    Attributes:
-        dtype: What it ran in, e.g. ``"float32"``.
-        report: The residuals and their bound; None where the check could not run.
-        reason: Why it could not run, empty otherwise.
-    """
+    """One exactness check of the spline form against the untouched module."""
 
     dtype: str
     report: ExactnessReport | None
-    reason: str = ""
+    reason: str = ""  # why there is no report
 
 
 @dataclass(frozen=True)
 class Neighbor:
-    """One training input near a test input.
-
-    Attributes:
-        index: Its number in the training set.
-        label: Name of its class.
-        same: Whether the test input has the same class.
-        distance: Its code distance, in [0, 1].
-    """
+    """One training input near a test input."""
 
     index: int
     label: str
-    same: bool
+    same: bool  # as the class of the test input
     distance: float
 
 
 @dataclass(frozen=True)
 class Neighborhood:
-    """The nearest training inputs of one test input.
-
-    Attributes:
-        index: The test input's number.
-        input: The test input.
-        label: Name of its class.
-        layers: For each shown operator, and for their mean, what to call it and the neighbors, nearest first.
-    """
+    """The nearest training inputs of one test input."""
 
     index: int
     input: np.ndarray
     label: str
+    # For each operator shown, and for their mean, what to call it and the neighbors, nearest first.
     layers: tuple[tuple[str, tuple[Neighbor, ...]], ...]
 
 
 @dataclass(frozen=True)
 class Neighborhoods:
-    """Nearest training inputs in code distance, operator by operator.
-
-    Attributes:
-        operators: The chosen piecewise-affine operators in running order.
-        available: How many there are in all.
-        encoded: Number of training inputs that were encoded and searched.
-        count: Neighbors per query K.
-        probes: Number of test inputs that ``shares`` is over.
-        shares: For the input itself, each operator and their mean: how many of the K nearest have the query's class;
-            empty where the data has no classes.
-        chance: What that share would be if neighbors were drawn at random.
-        together: How many probes lie in one region with a training input at all the operators.
-        twins: Test and training input of every probe that equals a training input, or lies in one region with less
-            than K of them.
-        queries: One per explained input.
-        inputs: The training inputs shown, by number.
-        left_out: The operators that would be among these, but never switch on the searched training inputs.
-    """
+    """Nearest training inputs in code distance, operator by operator."""
 
     operators: tuple[str, ...]
-    available: int
+    available: int  # piecewise-affine operators in all
     encoded: int
-    count: int
+    count: int  # neighbors per query
+    # Over this many test inputs: for the input itself, each operator and their mean, how many of the nearest have the
+    # query's class (empty without classes), and how many would have it if they were drawn at random.
     probes: int
     shares: tuple[tuple[str, float], ...]
     chance: float
-    together: int
+    together: int  # probes that lie in one region with a training input at all operators
+    # Probes that equal a training input, or share their region with less than `count` of them, each with one of these.
     twins: tuple[tuple[int, int], ...]
     queries: tuple[Neighborhood, ...]
-    inputs: Mapping[int, np.ndarray]
-    left_out: tuple[str, ...] = ()
+    inputs: Mapping[int, np.ndarray]  # the training inputs shown, by number
+    left_out: tuple[str, ...] = ()  # operators that never switch on the searched inputs
 
     @property
     def left_out_words(self) -> str:
@@ -205,14 +133,8 @@ class Neighborhoods:
 
 @dataclass(frozen=True)
 class Hint:
-    """One thing to try.
-
-    Attributes:
-        finding: What the numbers say.
-        advice: What to do.
-        place: Where on the page the numbers are.
-    """
+    """One thing to try."""
 
     finding: str
     advice: str
-    place: str
+    place: str  # on the page, of the numbers

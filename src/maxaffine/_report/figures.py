@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,15 +12,16 @@ import numpy as np
 from maxaffine._drawing import (
     Panel,
     input_pixels,
+    new_figure,
     panel_figure,
     png_of,
-    require,
     say,
     short,
     signed_pixels,
     template_pixels,
     whole_sheet,
 )
+from maxaffine._partition import PlanePartition
 from maxaffine._report.facts import Neighborhood, Neighborhoods
 from maxaffine._report.sections.answers import Answer
 
@@ -35,11 +37,12 @@ LEGEND_STEPS = 129
 GAP, MARGIN, LINE = 0.15, 0.15, 0.15
 THUMBNAIL, NAMES = 0.85, 1.5
 BAR_HEIGHT, BARS_WIDTH = 0.24, 6.4
-# More bars than these cannot be read.
-MOST_BARS = 40
+# Of a partitioned plane: inches of one panel, and outputs that are values with a panel each.
+SIDE, MOST_VALUES = 3.6, 3
 
-# Number of an input, caption, and whether the caption is a warning.
+# Number of a training input (or of the query), caption, and whether the caption is a warning.
 Example = tuple[int, str, bool]
+QUERY = -1
 
 
 def input_panel(array: np.ndarray, largest: int | None = None) -> bytes:
@@ -88,14 +91,14 @@ def offsets_figure(answer: Answer, titles: Mapping[str, str]) -> Figure:
 
 def bars_figure(names: Sequence[str], series: Mapping[str, Sequence[int | float]], label: str, title: str) -> Figure:
     """Draw numbers as bars from a line at zero, the first at the top."""
-    require("a figure")
-    from matplotlib import colormaps
-    from matplotlib.figure import Figure
-
     several = len(series) > 1
     step = BAR_HEIGHT * (0.6 + 0.4 * len(series))
-    figure = Figure(figsize=(BARS_WIDTH, 0.9 + step * len(names)), layout="constrained")
+    figure = new_figure(BARS_WIDTH, 0.9 + step * len(names), constrained=True)
+    # After the figure, which says what to install where matplotlib is absent.
+    from matplotlib import colormaps
+
     ax = figure.subplots()
+    # The bars of one name stand around its tick, together 0.8 of the way to the next name's.
     thick = 0.8 / len(series)
     for place, (name, values) in enumerate(series.items()):
         color = colormaps["cividis"](place / len(series)) if several else BAR
@@ -115,26 +118,33 @@ def bars_figure(names: Sequence[str], series: Mapping[str, Sequence[int | float]
     return figure
 
 
-def neighbors_figure(query: Neighborhood, found: Neighborhoods) -> Figure:
-    """Draw one test input and, in a row for each operator, its nearest training inputs."""
-    step, row_height = THUMBNAIL + GAP, THUMBNAIL + 2.5 * LINE
-    left = MARGIN + NAMES
-    figure, ax = whole_sheet(left + (1 + found.count) * step + MARGIN, 2 * MARGIN + len(query.layers) * row_height)
-    say(ax, f"test input {query.index}\n{short(query.label, 14)}", left, MARGIN)
-    _place(ax, query.input, left, MARGIN + 2 * LINE, THUMBNAIL)
-    for row, (name, layer) in enumerate(query.layers):
-        top = MARGIN + row * row_height
-        say(ax, textwrap.fill(name, 24), MARGIN, top + 2 * LINE)
-        for column, near in enumerate(layer, start=1):
-            color = "black" if near.same else ODD
-            text = f"{'' if near.same else '≠ '}{short(near.label, 12)}\nd = {near.distance:.3f}"
-            say(ax, text, left + column * step, top, color)
-            _place(ax, found.inputs[near.index], left + column * step, top + 2 * LINE, THUMBNAIL)
+def plane_figure(partition: PlanePartition, names: Sequence[str] | None = None) -> Figure:
+    """Draw a partition by what the network answers, by the norm of its slopes and by the operator that cut last."""
+    partition.name_answers(names)
+    values = range(min(prod(partition.graph.values[partition.number].units), MOST_VALUES))
+    # Outputs that are a picture each are colored by the norm alone, so the first two may be the same.
+    colorings = dict.fromkeys((partition.coloring, "norm", "depth"))
+    panels = [(coloring, output) for coloring in colorings for output in (values if coloring == "value" else (0,))]
+    figure = new_figure(len(panels) * (SIDE + 0.9), SIDE + 0.9, constrained=True)
+    for ax, (coloring, output) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        partition.plot(ax, coloring, output=output, names=names)
     return figure
 
 
-def examples_figure(rows: Sequence[tuple[str, Sequence[Example]]], inputs: Mapping[int, np.ndarray]) -> Figure:
-    """Draw rows of inputs, each with words at its left and under a caption of its own."""
+def neighbors_figure(query: Neighborhood, found: Neighborhoods) -> Figure:
+    """Draw one test input and, in a row for each operator, its nearest training inputs."""
+    # The query stands in a column of its own, in the first row alone.
+    first: list[Example | None] = [(QUERY, f"test input {query.index}\n{short(query.label, 14)}", False)]
+    rows = []
+    for row, (name, layer) in enumerate(query.layers):
+        captions = (f"{'' if near.same else '≠ '}{short(near.label, 12)}\nd = {near.distance:.3f}" for near in layer)
+        nearest = [(near.index, caption, not near.same) for near, caption in zip(layer, captions, strict=True)]
+        rows.append((textwrap.fill(name, 24), [*(first if row == 0 else [None]), *nearest]))
+    return examples_figure(rows, {**found.inputs, QUERY: query.input})
+
+
+def examples_figure(rows: Sequence[tuple[str, Sequence[Example | None]]], inputs: Mapping[int, np.ndarray]) -> Figure:
+    """Draw rows of inputs, each with words at its left and under a caption of its own; None leaves a gap."""
     step, row_height = THUMBNAIL + GAP, THUMBNAIL + 2.5 * LINE
     left = MARGIN + NAMES
     most = max(len(examples) for _, examples in rows)
@@ -142,14 +152,17 @@ def examples_figure(rows: Sequence[tuple[str, Sequence[Example]]], inputs: Mappi
     for row, (words, examples) in enumerate(rows):
         top = MARGIN + row * row_height
         say(ax, words, MARGIN, top + 2 * LINE)
-        for column, (number, caption, warning) in enumerate(examples):
-            say(ax, caption, left + column * step, top, ODD if warning else "black")
-            _place(ax, inputs[number], left + column * step, top + 2 * LINE, THUMBNAIL)
+        for column, example in enumerate(examples):
+            if example is not None:
+                number, caption, warning = example
+                say(ax, caption, left + column * step, top, ODD if warning else "black")
+                _place(ax, inputs[number], left + column * step, top + 2 * LINE)
     return figure
 
 
-def _place(ax: Axes, array: np.ndarray, left: float, top: float, side: float) -> None:
+def _place(ax: Axes, array: np.ndarray, left: float, top: float) -> None:
     """Put an input into a square, its longer side as long as the square's."""
+    # An extent in inches of the sheet, in which down is positive: so the lower edge is named before the upper one.
     pixels = input_pixels(array)
-    height, width = (side * length / max(pixels.shape[:2]) for length in pixels.shape[:2])
+    height, width = (THUMBNAIL * length / max(pixels.shape[:2]) for length in pixels.shape[:2])
     ax.imshow(pixels, extent=(left, left + width, top + height, top), aspect="auto")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from maxaffine._drawing import png, svg
+from maxaffine._drawing import png, require, svg
 from maxaffine._progress import progress_bar
 from maxaffine._report.contents import Contents
 from maxaffine._report.illustrations import illustrations
@@ -21,24 +21,18 @@ from maxaffine.errors import BadInput, MaxAffineError
 
 PAGE, RESULTS, FIGURES = "report.html", "results.json", "figures"
 WEIGHTS, ARRAYS = "weights.safetensors", "plane.npz"
+PACKAGES = ("matplotlib", "jinja2", "PIL", "scipy")
+
+
+def require_packages() -> None:
+    """Check, before any work is spent, that the packages which draw and lay out the page are installed."""
+    require("a report", PACKAGES)
 
 
 @contextmanager
 def staged(out: str | os.PathLike[str], overwrite: bool = False, keep: Path | None = None) -> Iterator[Path]:
-    """Give a folder that takes its place in one rename when the block ends well, and vanishes otherwise.
-
-    Args:
-        out: The folder to be.
-        overwrite: Whether a folder that is there is replaced, with all that it holds.
-        keep: A file that is read meanwhile. Where it lies in the folder that is replaced, it is taken along.
-
-    Yields:
-        The folder to write into, beside the place where it will be.
-
-    Raises:
-        BadInput: ``out`` is a file, or a folder that holds something and is not to be overwritten.
-        MaxAffineError: The file system refuses.
-    """
+    """Give a folder that takes its place in one rename when the block ends well, and vanishes otherwise."""
+    # The file to keep is read meanwhile: where it lies in the folder that is replaced, it is taken along.
     place = Path(os.path.realpath(out))
     staging: Path | None = None
     try:
@@ -61,15 +55,7 @@ def staged(out: str | os.PathLike[str], overwrite: bool = False, keep: Path | No
 
 
 def write(contents: Contents | Lookup, folder: Path) -> None:
-    """Write a page, every figure as PNG and SVG with its numbers as JSON, and all numbers in one file.
-
-    Args:
-        contents: What to write.
-        folder: An existing folder without them.
-
-    Raises:
-        MaxAffineError: The file system refuses, or the page would be too large.
-    """
+    """Write a page, every figure as PNG and SVG with its numbers as JSON, and all numbers in one file."""
     figures = folder / FIGURES
     with _file_errors(folder):
         figures.mkdir()

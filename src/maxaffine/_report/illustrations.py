@@ -15,10 +15,8 @@ from maxaffine._partition import PlanePartition
 from maxaffine._report import figures
 from maxaffine._report.audit import Audit, audit_rows
 from maxaffine._report.contents import Contents
-from maxaffine._report.contours import contours_of
 from maxaffine._report.facts import Neighborhoods
 from maxaffine._report.lookup import Lookup
-from maxaffine._report.planes import MOST_VALUES, plane_figure
 from maxaffine._report.results import alignment_arrays, plain
 from maxaffine._report.sections.answers import Answer
 from maxaffine._report.sections.cut import Cut
@@ -34,17 +32,11 @@ TWICE, WRONG = "near-duplicates", "label-errors"
 
 @dataclass(frozen=True, eq=False)
 class Illustration:
-    """One figure.
+    """One figure."""
 
-    Attributes:
-        name: Name of its files, without a suffix.
-        draw: Draws it.
-        numbers: What it shows, in a form that JSON can hold.
-    """
-
-    name: str
+    name: str  # of its files, without a suffix
     draw: Callable[[], Figure]
-    numbers: Any
+    numbers: Any  # what it shows, as JSON can hold it
 
 
 def illustrations(contents: Contents | Lookup) -> Iterator[Illustration]:
@@ -61,19 +53,9 @@ def illustrations(contents: Contents | Lookup) -> Iterator[Illustration]:
         yield _plane(contents, contents.cut)
 
 
-def templates_name(index: int) -> str:
-    """Name of the figure of the templates at a test input."""
-    return f"templates-{index:05}"
-
-
-def offsets_name(index: int) -> str:
-    """Name of the figure of the offsets at a test input."""
-    return f"offsets-{index:05}"
-
-
-def neighbors_name(index: int) -> str:
-    """Name of the figure of the neighbors of a test input."""
-    return f"neighbors-{index:05}"
+def figure_name(what: str, index: int) -> str:
+    """Name of the figure of the templates, the offsets or the neighbors of a test input."""
+    return f"{what}-{index:05}"
 
 
 def _network(contents: Contents) -> Iterator[Illustration]:
@@ -87,21 +69,19 @@ def _network(contents: Contents) -> Iterator[Illustration]:
     for answer in contents.answers:
         yield from _answer(answer, contents.titles)
     if isinstance(found := contents.memory, Memorization):
-        parts = {"train": found.train} | ({} if found.test is None else {"test": found.test})
-        arrays = {name: alignment_arrays(part) for name, part in parts.items()}
-        yield Illustration(MEMORIZATION, found.figure, plain(found) | {"inputs": arrays})
+        yield Illustration(MEMORIZATION, found.figure, plain(found) | {"inputs": alignment_arrays(found)})
 
 
 def _answer(answer: Answer, titles: Mapping[str, str]) -> Iterator[Illustration]:
-    yield Illustration(
-        templates_name(answer.index), partial(figures.answer_figure, answer), plain(_as_shown(answer), arrays=True)
-    )
+    name, draw = figure_name("templates", answer.index), partial(figures.answer_figure, answer)
+    yield Illustration(name, draw, plain(_as_shown(answer), arrays=True))
     if answer.splits[0].contributions:
         numbers = {
             split.name: {**dict(split.contributions), "all others": split.others, "offset": split.offset}
             for split in answer.splits
         }
-        yield Illustration(offsets_name(answer.index), partial(figures.offsets_figure, answer, titles), plain(numbers))
+        name, draw = figure_name("offsets", answer.index), partial(figures.offsets_figure, answer, titles)
+        yield Illustration(name, draw, plain(numbers))
 
 
 def _as_shown(answer: Answer) -> Answer:
@@ -122,7 +102,7 @@ def _neighbors(near: Neighborhoods) -> Iterator[Illustration]:
         yield Illustration(SHARES, draw, plain({"shares": shares, "neighbors": near.count, "probes": near.probes}))
     for query in near.queries:
         draw = partial(figures.neighbors_figure, query, near)
-        yield Illustration(neighbors_name(query.index), draw, plain(query))
+        yield Illustration(figure_name("neighbors", query.index), draw, plain(query))
 
 
 def _plane(contents: Contents, cut: Cut) -> Illustration:
@@ -145,10 +125,10 @@ def _plane(contents: Contents, cut: Cut) -> Illustration:
     elif cut.values:
         for region, row in zip(numbers["regions"], partition.at(partition.centers).tolist(), strict=True):
             region["values"] = row
-        numbers["levels"] = [_levels(partition, output) for output in range(min(len(cut.values), MOST_VALUES))]
-    return Illustration(PLANE, partial(plane_figure, partition, class_names=names), numbers)
+        numbers["levels"] = [_levels(partition, output) for output in range(min(len(cut.values), figures.MOST_VALUES))]
+    return Illustration(PLANE, partial(figures.plane_figure, partition, names), numbers)
 
 
 def _levels(partition: PlanePartition, output: int) -> dict[str, Any]:
-    found = contours_of(partition, output)
+    found = partition.contours(output)
     return {str(level): plain(lines.points.numpy()) for level, lines in zip(found.levels, found.lines, strict=True)}

@@ -19,19 +19,13 @@ LONGEST = 300
 
 @dataclass(frozen=True)
 class LabelOrder:
-    """An order of the classes in which far more test inputs are answered correctly than in that of the data.
+    """An order of the classes in which far more test inputs are answered correctly than in that of the data."""
 
-    Attributes:
-        given: Share answered correctly as the labels are numbered.
-        share: Share answered correctly in the other order.
-        moved: Output, by name, and class, of each class that moves.
-        class_names: The names of the classes in the order of the outputs; empty where some class has no test input, so
-            that its output is not known.
-    """
-
+    # Shares answered correctly as the labels are numbered, and in the other order.
     given: float
     share: float
-    moved: tuple[tuple[str, str], ...]
+    moved: tuple[tuple[str, str], ...]  # output and class, by name, of each class that moves
+    # In the order of the outputs; empty where some class has no test input, so that its output is not known.
     class_names: tuple[str, ...]
 
     @property
@@ -56,23 +50,10 @@ class LabelOrder:
 def label_order(
     answers: Tensor, labels: Tensor, class_names: Sequence[str], outputs: Sequence[str] | None = None
 ) -> LabelOrder | None:
-    """Find out whether a network answers well, but in another order of the classes than that of the data.
-
-    The best order is the permutation with the largest sum along the matrix of confusions. The best of so many is above
-    the given one by chance already, and follows whatever an untrained network happens to do. So it counts only where it
-    is good by itself and leaves at most half of the wrong answers; and where an order chosen on one half of the inputs
-    of each class wins on the other half: of the inputs that only one of the two orders gets right, so many more than
-    half that Hoeffding's inequality, exp(-2 (wins - n/2)^2 / n), leaves chance less than 1 in 1,000.
-
-    Args:
-        answers: The classes that the network gives (N,), numbered as its outputs are.
-        labels: Those of the data (N,).
-        class_names: C names.
-        outputs: What to call the outputs; ``output c`` by default.
-
-    Returns:
-        The other order; None where nothing speaks for one.
-    """
+    """Find out whether a network answers well, but in another order of the classes than that of the data."""
+    # The best order is the permutation with the largest sum along the matrix of confusions. The best of so many is
+    # above the given one by chance already, and follows whatever an untrained network happens to do. So it counts only
+    # where it is good by itself and leaves few of the wrong answers, and holds on inputs that did not choose it.
     said, given, count = answers.cpu().numpy(), labels.cpu().numpy(), len(class_names)
     if not len(given):
         return None
@@ -84,6 +65,8 @@ def label_order(
     if not moved or 1 - other > LEFT * (1 - right) or other - most <= SKILL * (1 - most):
         return None
     wins, losses = _trial(said, given, count)
+    # Of n inputs that only one of the two orders gets right, Hoeffding's inequality gives so many wins or more, if each
+    # order were as good, a probability of at most exp(-2 (wins - n/2)^2 / n).
     lead = wins - (wins + losses) / 2
     if lead <= 0 or 2 * lead**2 < -math.log(CHANCE) * (wins + losses):
         return None
@@ -105,6 +88,7 @@ def _matching(confusions: np.ndarray) -> np.ndarray:
     """The output of each class (C,) for which most inputs are right; of equally good ones, the most that stay."""
     from scipy.optimize import linear_sum_assignment
 
+    # Counts weigh more than all of the ones on the diagonal together, which only tell equal sums apart.
     count = len(confusions)
     return linear_sum_assignment(confusions * (count + 1) + np.eye(count, dtype=np.int64), maximize=True)[1]
 

@@ -1,4 +1,4 @@
-"""HTML from the templates and scripts beside this module, and how numbers are written in it."""
+"""HTML from the templates and scripts beside this module, and how pictures and numbers are written in it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,23 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from html import escape
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from maxaffine._drawing import svg
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MINUS = "−"
 TEMPLATES = Path(__file__).parent / "templates"
 # What draws planes on every page, as files that a server can give, and what a page that holds all its cells adds.
 DRAWN = Path(__file__).parent / "drawn"
 SCRIPTS = ("draw.js", "cells.js", "page.js")
+# What matplotlib draws black: axes, ticks and lines that mark something.
+INK = re.compile(r"#000000|\bblack\b")
 
 
 def lay_out(template: str, **context: Any) -> str:
@@ -47,19 +55,26 @@ def data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
+def inline_svg(figure: Figure, alt: str, key: str) -> str:
+    """A figure as an ``svg`` element that takes the width it is given; ``key`` tells it from the page's others."""
+    for patch in (figure.patch, *(ax.patch for ax in figure.axes)):
+        patch.set_visible(False)
+    text = svg(figure, tight=True)
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    # Names that nothing refers to go; the others must differ from those of other figures.
+    referred = set(re.findall(r'(?:url\(#|xlink:href="#)([^")]+)', text))
+    text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in referred else "", text)
+    for name in referred:
+        text = text.replace(f'id="{name}"', f'id="{key}-{name}"').replace(f"#{name}", f"#{key}-{name}")
+    text = INK.sub("currentColor", text).replace("xlink:href", "href")
+    text = re.sub(r' (?:xmlns(?::\w+)?|version)="[^"]*"', "", text)
+    text = re.sub(r"<svg[^>]*", lambda head: re.sub(r' (?:width|height)="[^"]*"', "", head[0]), text, count=1)
+    return text.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1)
+
+
 def number(value: float, digits: int = 3) -> str:
-    """A number with some digits after the point.
-
-    Args:
-        value: The number.
-        digits: How many.
-
-    Returns:
-        Its text.
-
-    >>> number(-0.25), number(-0.0001)
-    ('−0.250', '0.000')
-    """
+    """A number with some digits after the point: −0.250, and 0.000 without a sign."""
     if not isfinite(value):
         return "∞" if value > 0 else "–"
     text = f"{value:.{digits}f}"
@@ -67,119 +82,44 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def short(value: int | float) -> str:
-    """A number with three digits.
-
-    Args:
-        value: The number.
-
-    Returns:
-        Its text.
-
-    >>> short(-0.000123), short(15320.0)
-    ('−0.000123', '15,320')
-    """
+    """A number with three digits: −0.000123, or 15,320."""
     text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
     return text.replace("-", MINUS)
 
 
 def rough(value: int) -> str:
-    """An estimate with two digits.
-
-    Args:
-        value: The estimate.
-
-    Returns:
-        Its text.
-
-    >>> rough(18102143), rough(87)
-    ('18,000,000', '87')
-    """
+    """An estimate with two digits: 18,000,000."""
     return f"{float(f'{value:.2g}'):,.0f}"
 
 
 def residual(value: float) -> str:
-    """A residual as a power of ten.
-
-    Args:
-        value: The residual.
-
-    Returns:
-        Its text.
-
-    >>> residual(0.0), residual(1.25e-7)
-    ('0', '1.2e−07')
-    """
+    """A residual as a power of ten: 1.2e−07."""
     return "0" if value == 0 else f"{value:.1e}".replace("-", MINUS)
 
 
 def percent(value: float) -> str:
-    """A share in percent; a tiny one is not called zero.
-
-    Args:
-        value: The share, in [0, 1].
-
-    Returns:
-        Its text.
-
-    >>> percent(0.5), percent(0.00002)
-    ('50.0 %', '0.002 %')
-    """
+    """A share in percent; a tiny one is not called zero."""
     share = 100 * value
     return (f"{share:.1g} %" if 0 < abs(share) < 0.05 else f"{share:.1f} %").replace("-", MINUS)
 
 
 def shape(units: tuple[int, ...]) -> str:
-    """A shape.
-
-    Args:
-        units: The sizes.
-
-    Returns:
-        Its text.
-
-    >>> shape((3, 8, 8)), shape(())
-    ('3 × 8 × 8', '1')
-    """
+    """A shape: 3 × 8 × 8, and 1 of a single number."""
     return " × ".join(map(str, units)) or "1"
 
 
 def grouped(value: int) -> str:
-    """A whole number with commas.
-
-    Args:
-        value: The number.
-
-    Returns:
-        Its text.
-
-    >>> grouped(1438)
-    '1,438'
-    """
+    """A whole number with commas."""
     return f"{value:,}"
 
 
 def as_script(content: Any) -> str:
-    r"""JSON that may stand inside a script element, which ``</script>`` would end.
-
-    Args:
-        content: What to write.
-
-    Returns:
-        The text.
-
-    >>> as_script(["</script>"])
-    '["\\u003c/script>"]'
-    """
+    """JSON that may stand inside a script element, which ``</script>`` would end."""
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.replace("<", "\\u003c")
 
 
+# What the templates write values by.
 _FILTERS: dict[str, Callable[..., Any]] = {
-    "number": number,
-    "short": short,
-    "residual": residual,
-    "percent": percent,
-    "shape": shape,
-    "grouped": grouped,
-    "as_script": as_script,
+    filter_.__name__: filter_ for filter_ in (number, short, rough, residual, percent, shape, grouped, as_script)
 }

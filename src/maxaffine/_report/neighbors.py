@@ -25,21 +25,13 @@ AFFINE = "The network has no piecewise-affine operator, so it treats all inputs 
 
 @dataclass(frozen=True)
 class Searched:
-    """The training inputs that are searched.
+    """The training inputs that are searched."""
 
-    Attributes:
-        numbers: Their numbers in the training set (N,).
-        codes: Their codes.
-        titles: The operators that are looked at, and what to call them.
-        available: How many piecewise-affine operators there are in all.
-        left_out: What to call those that would be looked at, but never switch on the searched inputs.
-    """
-
-    numbers: Tensor
+    numbers: Tensor  # (N,) in the training set
     codes: Codes
-    titles: Mapping[str, str]
-    available: int
-    left_out: tuple[str, ...] = ()
+    titles: Mapping[str, str]  # what to call the operators that are looked at
+    available: int  # piecewise-affine operators in all
+    left_out: tuple[str, ...] = ()  # what to call those that never switch on the searched inputs
 
 
 def searched_inputs(subject: Subject, choices: Choices) -> Searched | LeftOut:
@@ -49,15 +41,16 @@ def searched_inputs(subject: Subject, choices: Choices) -> Searched | LeftOut:
         return LeftOut(AFFINE)
     names = list(available)
     if choices.operators is None:
-        kept = [names[i] for i in spaced(len(names), choices.layers).tolist()]
+        chosen = [names[i] for i in spaced(len(names), choices.layers).tolist()]
     else:
-        kept = list(choices.operators)
-        if unknown := [name for name in kept if name not in available]:
+        chosen = list(choices.operators)
+        if unknown := [name for name in chosen if name not in available]:
             raise BadInput(f"operators: {unknown} are not piecewise-affine operators here; there are {names}")
     numbers = spaced(len(subject.train), choices.train_limit)
-    codes = _encode(subject, subject.train[numbers], kept)
-    never = [name for name in kept if name in codes.unswitched]
-    titles = {name: title_of(available[name]) for name in kept if name not in never}
+    codes = _encode(subject, subject.train[numbers], chosen)
+    # An operator that gives all of them one code is at distance 0 from each: it would only dilute the mean.
+    never = [name for name in chosen if name in codes.unswitched]
+    titles = {name: title_of(available[name]) for name in chosen if name not in never}
     left_out = tuple(title_of(available[name]) for name in never)
     if not titles:
         return LeftOut(
@@ -69,20 +62,9 @@ def searched_inputs(subject: Subject, choices: Choices) -> Searched | LeftOut:
 
 
 def neighbors_among(searched: Searched, subject: Subject, chosen: Sequence[int], choices: Choices) -> Neighborhoods:
-    """Find the nearest training inputs in d_l(x, x') = share of the units of operator l with different codes.
-
-    Args:
-        searched: The encoded training inputs.
-        subject: The captured network and the data.
-        chosen: Numbers of the test inputs to show.
-        choices: How many neighbors, and how many test inputs to count them over.
-
-    Returns:
-        The neighbors.
-
-    Source: the nearest neighbors in partition distance of Balestriero and Baraniuk, "A Spline Theory of Deep Networks"
-    (ICML 2018).
-    """
+    """Find the nearest training inputs in d_l(x, x') = share of the units of operator l with different codes."""
+    # The partition distance of Balestriero and Baraniuk, "A Spline Theory of Deep Networks" (ICML 2018). Probes and
+    # chosen inputs are encoded and searched in one go, the probes first.
     data, test = subject.data, subject.test
     count = min(choices.neighbors, len(searched.numbers))
     probes = spaced(len(test), choices.probes)
@@ -94,6 +76,10 @@ def neighbors_among(searched: Searched, subject: Subject, chosen: Sequence[int],
     queries = tuple(
         _query(len(probes) + row, index, by_layer, searched.numbers, subject) for row, index in enumerate(chosen)
     )
+    nearest: dict[str, Tensor] = {}
+    if subject.labeled:
+        nearest = {INPUT: _nearest_pixels(test[probes], subject.train[searched.numbers], count)}
+        nearest |= {title: near.ids[: len(probes)] for title, near in by_layer.items()}
     shown = {near.index for query in queries for _, layer in query.layers for near in layer}
     return Neighborhoods(
         operators=tuple(searched.titles),
@@ -101,7 +87,7 @@ def neighbors_among(searched: Searched, subject: Subject, chosen: Sequence[int],
         encoded=len(searched.numbers),
         count=count,
         probes=len(probes),
-        shares=_shares(subject, searched, probes, by_layer, count) if subject.labeled else (),
+        shares=_shares(nearest, labels, wanted),
         chance=_chance(labels, wanted),
         together=int((found.mean.distances[: len(probes), 0] == 0).sum()),
         twins=_twins(found.mean, searched.numbers, probes, data),
@@ -116,22 +102,19 @@ def _encode(subject: Subject, inputs: Tensor, operators: Sequence[str] | Mapping
     return subject.net.codes(loader, list(operators))
 
 
-def _shares(
-    subject: Subject, searched: Searched, probes: Tensor, by_layer: Mapping[str, Neighbors], count: int
-) -> tuple[tuple[str, float], ...]:
-    """How many of the nearest have the class of the query: by the input itself, and by the codes."""
-    labels, wanted = subject.data.train.labels[searched.numbers], subject.data.test.labels[probes]
-    nearest = {INPUT: _nearest_pixels(subject.test[probes], subject.train[searched.numbers], count)}
-    nearest |= {title: near.ids[: len(probes)] for title, near in by_layer.items()}
+def _shares(nearest: Mapping[str, Tensor], labels: Tensor, wanted: Tensor) -> tuple[tuple[str, float], ...]:
+    """How many of the nearest have the class of the query."""
     return tuple((title, float((labels[ids] == wanted[:, None]).double().mean())) for title, ids in nearest.items())
 
 
 def _twins(mean: Neighbors, numbers: Tensor, probes: Tensor, data: DataSet) -> tuple[tuple[int, int], ...]:
     """Test and training inputs that are equal, or have one region almost to themselves."""
+    # Reversed, so that of equal training inputs the first one is named.
     training = zip(fingerprints(data.train.inputs[numbers]), numbers.tolist(), strict=True)
     equal = dict(reversed(list(training)))
     pairs = []
     for row, (probe, own) in enumerate(zip(probes.tolist(), fingerprints(data.test.inputs[probes]), strict=True)):
+        # Zero is a shared region at every operator; where the farthest of the K found shares it too, there may be many.
         distances = mean.distances[row]
         if own in equal:
             pairs.append((probe, equal[own]))
@@ -148,27 +131,25 @@ def fingerprints(inputs: Tensor) -> list[bytes]:
 
 def _nearest_pixels(probes: Tensor, inputs: Tensor, count: int) -> Tensor:
     """The nearest inputs in Euclidean distance, in float64 for a few inputs at a time."""
+    # A stable sort of all: of two equally near ones the first, as in the search by codes.
     flat = probes.double().flatten(1)
     parts = [torch.cdist(flat, part.double().flatten(1)).cpu() for part in inputs.split(BLOCK)]
     return torch.cat(parts, dim=1).argsort(dim=1, stable=True)[:, :count]
 
 
 def _chance(labels: Tensor, wanted: Tensor) -> float:
+    """How often an input drawn at random has the class of a query."""
     classes = int(max(labels.max(), wanted.max())) + 1
     frequencies = torch.bincount(labels, minlength=classes).double() / len(labels)
     return float(frequencies[wanted].mean())
 
 
 def _query(row: int, index: int, found: Mapping[str, Neighbors], numbers: Tensor, subject: Subject) -> Neighborhood:
-    data = subject.data
-    label = int(data.test.labels[index])
+    names, label = subject.data.class_names, int(subject.data.test.labels[index])
     layers = []
     for title, near in found.items():
-        pairs = zip(numbers[near.ids[row]].tolist(), near.distances[row].tolist(), strict=True)
-        layers.append((title, tuple(_neighbor(number, distance, label, data) for number, distance in pairs)))
-    return Neighborhood(index, as_array(subject.test[index]), data.class_names[label], tuple(layers))
-
-
-def _neighbor(index: int, distance: float, label: int, data: DataSet) -> Neighbor:
-    own = int(data.train.labels[index])
-    return Neighbor(index, data.class_names[own], own == label, distance)
+        nearest = numbers[near.ids[row]]
+        labels = subject.data.train.labels[nearest].tolist()
+        rows = zip(nearest.tolist(), labels, near.distances[row].tolist(), strict=True)
+        layers.append((title, tuple(Neighbor(number, names[own], own == label, far) for number, own, far in rows)))
+    return Neighborhood(index, as_array(subject.test[index]), names[label], tuple(layers))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from html import escape
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,9 +14,8 @@ from maxaffine._report import figures
 from maxaffine._report.audit import DRAWN, Audit, audit_rows
 from maxaffine._report.contents import Contents
 from maxaffine._report.facts import Neighborhoods
-from maxaffine._report.illustrations import neighbors_name, offsets_name, templates_name
-from maxaffine._report.inline import inline_svg
-from maxaffine._report.layout import data_uri, lay_out, percent, rough
+from maxaffine._report.illustrations import figure_name
+from maxaffine._report.layout import data_uri, inline_svg, lay_out, percent
 from maxaffine._report.lookup import Lookup
 from maxaffine._report.plane_page import plane_content
 from maxaffine._report.sections.answers import Answer
@@ -26,6 +24,9 @@ from maxaffine._report.sections.hints import ERRORS
 from maxaffine._report.subject import SIDES, Meaning
 from maxaffine._templates import Memorization, memorization_spreads
 from maxaffine.errors import MaxAffineError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TEMPLATE, NEIGHBORS = "report.html.j2", "neighbors.html.j2"
 SECTIONS = ("network", "exact", "why", "memorized", "same", "space", "next")
@@ -36,24 +37,13 @@ SIZES = ((448, 64), (192, 48), (96, 32), (48, 24))
 TEMPLATE_BYTES = 1_500_000
 # Below this side, enlarged pixels stay squares; above it, the browser smooths.
 PIXELATED = 100
-# Rows up to which the operator table is open from the start.
-OPEN_ROWS = 16
-# What the links to the sections say.
-PLACES = {
-    "network": "what is it made of?",
-    "exact": "is it exact?",
-    "memorized": "did it memorize?",
-    "same": "treated as the same",
-    "space": "how the space is cut",
-}
-# Inputs of a suspect's neighborhood that the page shows; the figure beside it shows all.
-EXAMPLES = 6
 
 
 def render(contents: Contents | Lookup) -> str:
     """The page of a report or a lookup, below 10 MB, every picture inside; it links to the figures beside it."""
     whole = isinstance(contents, Contents)
     plane = _plane(contents, contents.cut) if whole and isinstance(contents.cut, Cut) else None
+    # Smaller pictures until the page fits; only then is something asked of the user.
     for largest, thumbnail in SIZES:
         pictures = _Pictures(contents.origin.input_shape, largest, thumbnail)
         context = _alike(contents, pictures) | (_everything(contents, pictures) if whole else {})
@@ -80,31 +70,6 @@ def _plane(contents: Contents, cut: Cut) -> dict[str, Any]:
     return plane_content(cut.partition, name, TEMPLATE_BYTES, called)
 
 
-def _part(cut: Cut) -> str:
-    """How much of the plane is shown, where it is not all of it, and around what."""
-    if cut.share >= 1:
-        return ""
-    whole = (
-        f"The whole rectangle around the {'three' if cut.anchors else 'test'} inputs has about {rough(cut.expected)}"
-    )
-    return f"{whole}, too many to show, so this is {percent(cut.share)} of its width and height, around {_middle(cut)}."
-
-
-def _middle(cut: Cut) -> str:
-    if not cut.anchors:
-        return "its middle"
-    if (change := cut.change) is not None:
-        place = "the place where the answer changes first" if change.first else "a place where the answer changes"
-        way = f"on the way from test input {change.start} to {change.end}"
-        return f"{place} {way}, from {change.before} to {change.after}"
-    middle = f"the middle of the way from test input {cut.anchors[0]} to {cut.anchors[1]}"
-    if not cut.areas:
-        return middle
-    if cut.followed >= 1:
-        return f"{middle}; the answer is the same all along the ways between the three inputs"
-    return f"{middle}; no change of the answer was found on the ways between the three inputs"
-
-
 def _alike(it: Contents | Lookup, pictures: _Pictures) -> dict[str, Any]:
     """What the section on neighbors is filled with."""
     audit = it.audit if isinstance(it.audit, Audit) else None
@@ -118,12 +83,8 @@ def _alike(it: Contents | Lookup, pictures: _Pictures) -> dict[str, Any]:
         "audit": audit,
         "examples": audit_rows(audit) if audit else {},
         "drawn": DRAWN,
-        "most_examples": EXAMPLES,
-        "picture": pictures.pictured,
-        "pixelated": pictures.pixelated,
-        "panel": pictures.panel,
-        "thumbnail": pictures.small,
-        "neighbors_name": neighbors_name,
+        "pictures": pictures,
+        "figure_name": figure_name,
     }
 
 
@@ -135,25 +96,17 @@ def _everything(it: Contents, pictures: _Pictures) -> dict[str, Any]:
     return {
         "sections": SECTIONS,
         "title": lambda name: it.titles.get(name, name),
-        "places": PLACES,
         "competes": it.meaning in (Meaning.CLASSES, Meaning.SCORES),
         "memory": memory,
         "scored": memory is not None and isfinite(memory.score),
         "told": memory is not None and memory.score > ERRORS * memory.standard_error,
         "cut": cut,
-        "part": _part(cut) if cut else "",
         "areas": ", ".join(f"{name} {percent(share)}" for name, share in cut.areas[:5]) if cut else "",
         "lines": kind_of(shape) is Kind.LINES,
         "channels": shape[0] if len(shape) == 3 else 1,
-        "open_rows": OPEN_ROWS,
-        "input": pictures.input,
-        "image": pictures.image,
-        "signed": pictures.signed,
         "scale": scale,
         "legend": data_uri(figures.legend_panel()),
         "histograms": pictures.histograms(memory) if memory else (),
-        "templates_name": templates_name,
-        "offsets_name": offsets_name,
     }
 
 
@@ -167,19 +120,17 @@ class _Pictures:
         self.thumbnail = thumbnail if self.pictured else None
         self.drawn = 0
 
-    def panel(self, array: np.ndarray) -> str:
-        """The address of an input's picture."""
-        return data_uri(figures.input_panel(array, self.largest))
+    def panel(self, array: np.ndarray, alt: str) -> str:
+        """An input as pixels, also where it is no picture."""
+        return self._picture(figures.input_panel(array, self.largest), alt)
 
-    def small(self, array: np.ndarray) -> str:
-        """The address of a smaller one."""
-        return data_uri(figures.input_panel(array, self.thumbnail))
+    def small(self, array: np.ndarray, alt: str) -> str:
+        """A smaller one."""
+        return self._picture(figures.input_panel(array, self.thumbnail), alt)
 
     def input(self, array: np.ndarray, alt: str) -> str:
-        """An input of the network."""
-        if self.pictured:
-            return self._picture(figures.input_panel(array, self.largest), alt)
-        return self._axes(Panel(array, "", "input"), alt, None)
+        """An input of the network, with axes where it is no picture."""
+        return self.panel(array, alt) if self.pictured else self._axes(Panel(array, "", "input"), alt, None)
 
     def image(self, array: np.ndarray, alt: str) -> str:
         """A picture that the network gives, in colors from its least to its largest value."""
@@ -195,19 +146,20 @@ class _Pictures:
 
     def histograms(self, memory: Memorization) -> list[tuple[str, str]]:
         """Each measure of memorization: its name and its drawing."""
-        found = []
-        for spread in memorization_spreads(memory):
-            alt = f"Histograms of {spread.title} over training and test inputs: {spread.label}"
-            found.append((spread.title, self._svg(lambda spread=spread: spread_figure([spread], "optimum"), alt)))
-        return found
+        words = "Histograms of {0.title} over training and test inputs: {0.label}"
+        return [
+            (spread.title, self._svg(spread_figure([spread], "optimum"), words.format(spread)))
+            for spread in memorization_spreads(memory)
+        ]
 
     def _picture(self, png: bytes, alt: str) -> str:
         kind = ' class="pixels"' if self.pixelated else ""
         return f'<img src="{data_uri(png)}" alt="{escape(alt)}"{kind}>'
 
     def _axes(self, panel: Panel, alt: str, end: float | None) -> str:
-        return self._svg(lambda: panel_figure([[panel]], scale=end), alt)
+        return self._svg(panel_figure([[panel]], scale=end), alt)
 
-    def _svg(self, draw: Callable[[], Any], alt: str) -> str:
+    def _svg(self, figure: Figure, alt: str) -> str:
+        # Numbered, since the names inside one ``svg`` element hold all over the page.
         self.drawn += 1
-        return inline_svg(draw(), alt, f"drawing-{self.drawn}")
+        return inline_svg(figure, alt, f"drawing-{self.drawn}")

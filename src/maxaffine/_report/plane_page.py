@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from maxaffine._chunks import slices
 from maxaffine._drawing import Kind, kind_of, shown
 from maxaffine._network import Task
 from maxaffine._partition import PlanePartition
 from maxaffine._report.drawn_plane import DrawnPlane
 from maxaffine._report.figures import input_panel
 from maxaffine._report.layout import data_uri, lay_out
-from maxaffine._report.planes import called_by, default_colorings
 from maxaffine._report.subject import title_of
 from maxaffine.errors import BadInput
 
@@ -35,26 +35,10 @@ AT_ONCE = 512
 def plane_page(
     partition: PlanePartition, class_names: Sequence[str] | None = None, title: str = "Partition of a plane"
 ) -> str:
-    """Lay out a partition as a page on which a cell under the mouse shows its answer, outputs, codes and template.
-
-    Cells are colored by their class; where outputs are values, the first one is shown as bands between its level sets.
-
-    Args:
-        partition: What to show, of at most 20,000 cells.
-        class_names: Names of the classes, or of the values; their numbers by default.
-        title: Its title.
-
-    Returns:
-        HTML that refers to no other file. Templates (the row of the class, or of the value, in A, summed over channels)
-        are in it where inputs have a plain picture; where they would take more than 8 MiB they are averaged over
-        squares of pixels.
-
-    Raises:
-        BadInput: For too many cells or too few names.
-    """
+    """A partition as a page of its own, on which a cell under the mouse shows its outputs, codes and template."""
     if partition.regions > MOST_CELLS:
         raise BadInput(f"partition: {partition.regions} cells are too many for a page; choose a smaller extent")
-    content = plane_content(partition, called_by(partition, class_names), TEMPLATE_BYTES)
+    content = plane_content(partition, partition.name_answers(class_names), TEMPLATE_BYTES)
     return lay_out(TEMPLATE, title=f"{title}: {partition.regions} regions", plane=content)
 
 
@@ -63,8 +47,7 @@ def plane_content(
 ) -> dict[str, Any]:
     """How a plane is colored, for the words around its picture, and the ``data`` of the script that draws it."""
     drawn = DrawnPlane.of(partition)
-    colored = default_colorings(partition)[0]
-    summary = drawn.summary()
+    colored, summary = partition.coloring, drawn.summary()
     titles = {record.name: title_of(record) for record in partition.frame.net.operators}
     places = partition.frame.anchors
     plane = summary | {
@@ -72,8 +55,8 @@ def plane_content(
         "anchors": [] if places is None else places.tolist(),
         "labels": list(anchors),
     }
-    called = "" if colored == "value" else "slope "
-    bands = [f"{called}{_words_of(low)} to {_words_of(high)}" for low, high in drawn.ranges]
+    what = "" if colored == "value" else "slope "
+    bands = [f"{what}{_words_of(low)} to {_words_of(high)}" for low, high in drawn.ranges]
     data = _cells(drawn, name) | {
         "plane": plane,
         "picture": drawn.whole(),
@@ -95,6 +78,7 @@ def _cells(drawn: DrawnPlane, name: Callable[[int], str]) -> dict[str, Any]:
     """What is said of every cell, and the operators whose codes are told."""
     cells = drawn.cells
     titles = {record.name: title_of(record) for record in cells.frame.net.operators}
+    # Not those of what divides regions further: the decision boundary and level sets are no operators of the network.
     codes = {operator: part for operator, part in cells.codes().items() if operator in titles}
     above = [(part.unpack().flatten(1) > 0).sum(1).tolist() for part in codes.values()]
     areas = (cells.areas / cells.areas.sum()).tolist()
@@ -150,6 +134,8 @@ def _templates(drawn: DrawnPlane, name: Callable[[int], str], most: int) -> dict
     work = cells.regions * sum(prod(record.units) for record in cells.frame.net.operators)
     if len(cells.frame.net.inputs.units) > 1 or len(shape) > 3 or work > TEMPLATE_WORK or cells.regions > most:
         return None
+    # Averaged over larger and larger squares of pixels, until all of them fit. A picture of too few squares shows
+    # nothing any more, and entries of a row are not neighbors to be averaged.
     height, width = list(shape[-2:]) if kind_of(shape) is Kind.PICTURE else [1, prod(shape)]
     square = 1
     while cells.regions * ceil(height / square) * ceil(width / square) > most:
@@ -164,13 +150,14 @@ def _templates(drawn: DrawnPlane, name: Callable[[int], str], most: int) -> dict
     ends = np.ones(cells.regions)
     # Of classes that of the answer, else that of the first value.
     units = drawn.groups if classes and not single else np.zeros(cells.regions, dtype=np.int64)
-    step = max(1, min(AT_ONCE, 2**24 // prod(shape)))
+    step = min(AT_ONCE, 2**24 // prod(shape))
     for unit in np.unique(units).tolist():
         of = np.flatnonzero(units == unit)
-        for chosen in (of[start : start + step] for start in range(0, len(of), step)):
+        for chosen in (of[part] for part in slices(len(of), step)):
             slopes = torch.as_tensor(cells.affine_map(chosen, outputs=[unit]).slopes)[:, 0].numpy()
             maps = np.stack([_average(shown(item).reshape(height, width), square).ravel() for item in slopes])
             ends[chosen] = np.abs(maps).max(1)
+            # A map that is zero everywhere, as in a region of dead units, stays in the middle.
             rows[chosen] = np.round(128 + 127 * maps / np.maximum(ends[chosen], 1e-300)[:, None])
     return {
         "of": ("the output" if single else "the answer") if classes else name(0),
@@ -184,6 +171,7 @@ def _templates(drawn: DrawnPlane, name: Callable[[int], str], most: int) -> dict
 
 def _average(values: np.ndarray, square: int) -> np.ndarray:
     """The means over squares; those at the right and lower rim may be narrower."""
+    # Sums from the start of each square to that of the next; the sums of ones are how many entries that was.
     down, across = (np.arange(0, size, square) for size in values.shape)
     sums, counts = (
         np.add.reduceat(np.add.reduceat(item, down, 0), across, 1) for item in (values, np.ones_like(values))

@@ -15,22 +15,7 @@ FINAL = ("softmax", "log_softmax", "sigmoid", "tanh", "log_sigmoid", "logsigmoid
 
 
 class Reference(nn.Module):
-    """What ``capture(model, example, until=until, output=output)`` must equal, computed by the module itself.
-
-    Args:
-        model: The user's module. It runs in full, and is as before afterwards.
-        until: Path of the module to stop after; None for the output.
-        output: ``"pre_activation"`` to give what goes into a final softmax, log-softmax, sigmoid or tanh.
-
-    Raises:
-        BadInput: When ``until`` is not a module of the model.
-
-    Example:
-        >>> import torch
-        >>> model, x = nn.Sequential(nn.Identity(), nn.Tanh()), torch.tensor([[0.5, -2.0]])
-        >>> Reference(model, output="pre_activation")(x), Reference(model, until="0")(x)
-        (tensor([[ 0.5000, -2.0000]]), tensor([[ 0.5000, -2.0000]]))
-    """
+    """What ``capture(model, example, until=until, output=output)`` must equal, computed by the module itself."""
 
     def __init__(self, model: nn.Module, until: str | None = None, output: str = "as_is") -> None:
         super().__init__()
@@ -69,6 +54,8 @@ class Reference(nn.Module):
         return seen[-1]
 
     def _before_final(self, inputs: Sequence[Tensor]) -> Any:
+        # Capture stops before the last operator that it finds in a graph; here, where there is none, the operator is
+        # known by the value that it returned.
         with _FinalCalls() as calls:
             output = self.model(*inputs)
         return tree_map(calls.argument_of, output)

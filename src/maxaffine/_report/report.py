@@ -15,9 +15,8 @@ from maxaffine._data import DataSet, Split, split_by_class
 from maxaffine._drawing import html_table
 from maxaffine._report.collect import assemble
 from maxaffine._report.contents import Contents
-from maxaffine._report.extras import require
 from maxaffine._report.facts import Choices
-from maxaffine._report.files import FIGURES, PAGE, RESULTS, staged, write
+from maxaffine._report.files import FIGURES, PAGE, RESULTS, require_packages, staged, write
 from maxaffine._report.results import as_text
 from maxaffine._report.subject import find_subject
 from maxaffine.errors import BadInput
@@ -27,12 +26,7 @@ TEST_FRACTION = 0.2
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Report:
-    """A report on disk.
-
-    Attributes:
-        contents: Everything that it says.
-        folder: Where it is.
-    """
+    """A report on disk: ``contents``, everything that it says, and the ``folder`` where it is."""
 
     contents: Contents
     folder: Path
@@ -128,7 +122,7 @@ def report(
         ...     found.exact, sorted(item.name for item in found.folder.iterdir())
         (True, ['figures', 'report.html', 'results.json'])
     """
-    require()
+    require_packages()
     name = type(model).__name__ if name is None else name
     choices = Choices(
         images=images,

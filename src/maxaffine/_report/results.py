@@ -21,14 +21,7 @@ from maxaffine._templates import Alignment, Memorization
 
 
 def as_json(contents: Contents | Lookup) -> str:
-    """Write down every number of a report or a lookup.
-
-    Args:
-        contents: The report or lookup.
-
-    Returns:
-        JSON: the records by field, less arrays and source lines; numbers that are not finite are text.
-    """
+    """Every number of a report or a lookup as JSON: records by field, less arrays; what is not finite is text."""
     found = plain(contents)
     if isinstance(contents, Contents):
         found["exact"] = contents.exact
@@ -50,15 +43,7 @@ def _drop_classes(found: dict[str, Any]) -> None:
 
 
 def as_text(contents: Contents) -> str:
-    """Sum up a report in a few lines.
-
-    Args:
-        contents: The report.
-
-    Returns:
-        The weights, the test accuracy, the size of the network, what is memorized, what is left out, and the exactness,
-        a line each; before them whether the labels are in another order than the outputs.
-    """
+    """Sum up a report in a few lines: weights, accuracy, size, what is memorized, what is left out, exactness."""
     lines = [f"{contents.origin.model}: {contents.origin.weights}"]
     if (accuracy := contents.accuracy) is not None:
         if accuracy.order is not None:
@@ -114,10 +99,15 @@ def _six_digits(array: np.ndarray) -> np.ndarray:
     return np.array([float(f"{value:.6g}") for value in array.ravel().tolist()]).reshape(array.shape)
 
 
-def alignment_arrays(found: Alignment) -> dict[str, Any]:
-    """What is measured at each input, by name."""
+def alignment_arrays(found: Memorization) -> dict[str, Any]:
+    """What is measured at each input, by part and name."""
     names = ("labels", "own", "others", "ratios", "alignments", "right")
-    return {name: plain(getattr(found, name).tolist()) for name in names}
+    parts = _parts(found).items()
+    return {part: {name: plain(getattr(it, name).tolist()) for name in names} for part, it in parts}
+
+
+def _parts(found: Memorization) -> dict[str, Alignment]:
+    return {"train": found.train} | ({} if found.test is None else {"test": found.test})
 
 
 def _memory_text(found: Memorization) -> str:
@@ -127,8 +117,7 @@ def _memory_text(found: Memorization) -> str:
 
 
 def _memorization(found: Memorization) -> dict[str, Any]:
-    parts = {"train": found.train} | ({} if found.test is None else {"test": found.test})
-    shown = {name: {"inputs": len(part), **plain(part.summary)} for name, part in parts.items()}
+    shown = {name: {"inputs": len(part), **plain(part.summary)} for name, part in _parts(found).items()}
     return shown | {
         "optimum": plain(found.train.optimum),
         "score": plain(found.score),

@@ -49,29 +49,18 @@ class Meaning(Enum):
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """One output of a captured network, and the data that it is asked about.
+    """One output of a captured network, and the data that it is asked about."""
 
-    Attributes:
-        net: The captured network; what it answers is settled.
-        output: Number of the output that is looked at.
-        data: The data set.
-        choices: What is looked at.
-        reference: What the network must equal: the user's module, or the network itself where no module is at hand.
-        model: The user's module; None where only the captured network is at hand.
-        name: What to call the network.
-        weights: One sentence on where its weights come from.
-        fresh: Whether these were drawn here and trained on ``data.train`` alone, so that outputs and labels have one
-            order, and the test inputs are new to it.
-    """
-
-    net: SplineNetwork
+    net: SplineNetwork  # what it answers is settled
     output: int
     data: DataSet
     choices: Choices
-    reference: Callable[[Tensor], Any]
-    model: nn.Module | None
+    reference: Callable[[Tensor], Any]  # what the network must equal: the module, or itself where there is none
+    model: nn.Module | None  # the user's; None where only the captured network is at hand
     name: str
-    weights: str
+    weights: str  # one sentence on where they come from
+    # Whether these were drawn here and trained on `data.train` alone: then outputs and labels have one order, and the
+    # test inputs are new to the network.
     fresh: bool
 
     @property
@@ -137,6 +126,7 @@ class Subject:
 
     def affordable(self, budget: float, wanted: int) -> int:
         """How many of some wanted passes through the network stay within a budget of numbers computed."""
+        # Numbers rather than seconds: the same report on a faster machine has the same contents.
         return int(min(wanted, budget // self.work))
 
     @cached_property
@@ -152,14 +142,7 @@ class Subject:
         return tuple(self.answer_name(answer) for answer in range(max(2, prod(self.units))))
 
     def unit_name(self, unit: int) -> str:
-        """What to call one output.
-
-        Args:
-            unit: Its flat number.
-
-        Returns:
-            The class where it stands for one.
-        """
+        """What to call an output, by its flat number: the class where it stands for one."""
         if self.meaning is Meaning.CLASSES:
             return self.data.class_names[unit]
         if self.meaning is Meaning.SIGN:
@@ -179,6 +162,7 @@ class Subject:
     @torch.no_grad()
     def own(self, inputs: Tensor) -> Tensor:
         """The untouched module's output, (N, outputs)."""
+        # A copy, since a module may write into its inputs; leaves are counted as capture counts the outputs.
         return self.front(tree_leaves(self.reference(inputs.clone()))[self.output])
 
     def front(self, values: Tensor) -> Tensor:
@@ -196,15 +180,8 @@ class Subject:
         return torch.cat([self.answers(self.own(batch)) for batch in batches]).cpu()
 
     def order(self, answers: Tensor, asked: Tensor) -> LabelOrder | None:
-        """An order of the labels in which far more of some test inputs are answered correctly; None without one.
-
-        Args:
-            answers: The answers to these inputs (N,).
-            asked: Their numbers (N,).
-
-        Returns:
-            The order. A network trained here has learned the labels of this data.
-        """
+        """An order of the labels in which far more of the asked test inputs are answered correctly, or None."""
+        # A network trained here has learned the labels of this data.
         if self.fresh or not self.classifies:
             return None
         sides = ("an output of at most 0", "an output above 0") if self.meaning is Meaning.SIGN else None
@@ -224,25 +201,7 @@ def find_subject(
     *,
     fresh: bool = False,
 ) -> Subject:
-    """Capture a model and find the output that is looked at.
-
-    Args:
-        model: A piecewise-affine module in evaluation mode, from inputs (N, *input_shape), or its captured network.
-        data: The data set.
-        choices: Where to stop, which output to take, what it answers where that is not to be inferred, and what a page
-            looks at.
-        name: What to call the model.
-        weights: One sentence on where its weights come from.
-        fresh: Whether these were drawn here and trained on ``data.train`` alone.
-
-    Returns:
-        The captured network, the module's own values, and the data.
-
-    Raises:
-        BadInput: When there is no such output, it is not a floating-point function of the input, or the network takes
-            other inputs than those of the data.
-        NotPiecewiseAffine: When the model has no exact spline form.
-    """
+    """Capture a model, unless it is captured already, and find the output that is looked at."""
     if isinstance(model, SplineNetwork):
         if choices.until is not None or choices.output != "as_is" or choices.smooth != "refuse":
             raise BadInput(
@@ -268,6 +227,7 @@ def find_subject(
     value = net.graph.values[net.graph.outputs[chosen]]
     if value.batch is None or value.dtype is None or not value.dtype.is_floating_point:
         raise BadInput(f"output_index: output {chosen} is not a floating-point function of the input; choose another")
+    # What it answers where that is not given, seen beside the classes of the data.
     net = net.with_labels(data.classes, choices.task, chosen)
     if net.task(chosen) is not Task.CLASSES and prod(value.units) == 1:
         data = _without_labels(data)
@@ -287,14 +247,8 @@ def like_model(inputs: Tensor, model: nn.Module) -> Tensor:
 
 
 def spaced(length: int, count: int) -> Tensor:
-    """Return at most ``count`` numbers from 0 to length - 1, evenly spaced, the first and the last among them.
-
-    Data may be sorted by class, so the first ones would not do.
-
-    Example:
-        >>> spaced(100, 4).tolist()
-        [0, 33, 66, 99]
-    """
+    """At most ``count`` numbers from 0 to length - 1, evenly spaced, the first and the last among them."""
+    # Data may be sorted by class, so the first ones would not do.
     if count >= length:
         return torch.arange(length)
     return torch.linspace(0, length - 1, count, dtype=torch.float64).round().long()

@@ -21,35 +21,20 @@ LARGEST_CONTRIBUTIONS = 5
 
 @dataclass(frozen=True)
 class UnitSplit:
-    """One output at one input, split into its parts: value = <A_c, x> + b_c.
+    """One output c at one input x, split into its parts: value = <A_c, x> + b_c."""
 
-    Attributes:
-        unit: Flat number of the output c.
-        name: What to call it.
-        label: Whether it is the input's own class.
-        value: The untouched module's output.
-        inner: <A_c, x>.
-        offset: b_c.
-        residual: value - (<A_c, x> + b_c).
-        bound: What rounding explains of it.
-        norm: |A_c|.
-        match: Cosine of A_c with x.
-        template: A_c, shaped as the input.
-        contributions: The largest parts of b_c by operator, as many and in the same order for every output shown.
-        others: Sum of all further contributions to b_c.
-    """
-
-    unit: int
+    unit: int  # its flat number
     name: str
-    label: bool
-    value: float
+    label: bool  # whether it is the input's own class
+    value: float  # of the untouched module
     inner: float
     offset: float
-    residual: float
+    residual: float  # value - (inner + offset), and what rounding explains of it
     bound: float
-    norm: float
+    norm: float  # |A_c|, and the cosine of A_c with x
     match: float
-    template: np.ndarray
+    template: np.ndarray  # A_c, shaped as the input
+    # The largest parts of b_c by operator, of the same operators for every output shown, and the sum of all others.
     contributions: tuple[tuple[str, float], ...]
     others: float
 
@@ -61,111 +46,58 @@ class UnitSplit:
 
 @dataclass(frozen=True)
 class RunnerUp:
-    """What made the largest output c larger than the second largest d: margin = <A_c - A_d, x> + b_c - b_d.
-
-    Attributes:
-        winner: Name of c.
-        loser: Name of d.
-        inner: <A_c - A_d, x>.
-        offset: b_c - b_d.
-        margin: By how much c is larger.
-        distance: Of x from c = d, margin / |A_c - A_d|, as long as its region reaches that far.
-        size: |x|, to compare the distance with.
-        cosine: Of A_c with A_d.
-        template: A_c - A_d, shaped as the input.
-        shares: (A_c - A_d) x entry by entry, likewise.
-    """
+    """What made the largest output c larger than the second largest d: margin = <A_c - A_d, x> + b_c - b_d."""
 
     winner: str
     loser: str
     inner: float
     offset: float
     margin: float
+    # Of x from c = d: margin / |A_c - A_d|, as long as its region reaches that far; |x| to compare it with.
     distance: float
     size: float
-    cosine: float
-    template: np.ndarray
+    cosine: float  # of A_c with A_d
+    template: np.ndarray  # A_c - A_d, and (A_c - A_d) x entry by entry, shaped as the input
     shares: np.ndarray
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Why one test input gets its outputs.
-
-    Attributes:
-        index: Its number in the test set.
-        input: x.
-        label: Name of its class; empty where the data has none.
-        predicted: Name of the answer; empty where the outputs are values.
-        right: Whether they agree; None where the outputs do not give a class of the data.
-        splits: One per shown output.
-        runner_up: What decided between the two largest; None where outputs do not compete.
-        shares: A x entry by entry, shaped as the input, of a single output; None where there are several.
-        picture: The whole output, where it is a picture.
-    """
+    """Why one test input gets its outputs."""
 
     index: int
     input: np.ndarray
+    # Names, empty without classes, and whether they agree; None where the outputs do not give a class of the data.
     label: str
     predicted: str
     right: bool | None
     splits: tuple[UnitSplit, ...]
-    runner_up: RunnerUp | None
-    shares: np.ndarray | None
-    picture: np.ndarray | None
+    runner_up: RunnerUp | None  # None where outputs do not compete
+    shares: np.ndarray | None  # A x entry by entry, of a network with a single output
+    picture: np.ndarray | None  # the whole output, where it is one
 
 
 def choose_inputs(right: Tensor | None, labels: Tensor, count: int) -> list[int]:
-    """Choose which test inputs to explain: right answers, one class after another, then some wrong ones.
-
-    Args:
-        right: Whether each test input is classified correctly (N,); None where that is not known.
-        labels: Their classes (N,).
-        count: How many to choose.
-
-    Returns:
-        Numbers of test inputs: the first of each class in turn; up to a third of them wrong answers, at the end.
-
-    Example:
-        >>> from torch import tensor
-        >>> right, labels = tensor([True, True, False, True]), tensor([0, 0, 0, 1])
-        >>> choose_inputs(right, labels, 3)
-        [0, 3, 2]
-    """
+    """Choose which test inputs to explain: right answers, one class after another, then some wrong ones."""
     if right is None:
         return spaced(len(labels), count).tolist()
     wrong = (~right).nonzero().flatten().tolist()
+    # The first of every class, then the second of every class, and so on: data may be sorted by class.
     turns: dict[int, int] = {}
     ranked = []
     for index in right.nonzero().flatten().tolist():
         label = int(labels[index])
         turns[label] = turns.get(label, 0) + 1
         ranked.append((turns[label], label, index))
+    # A third is wrong answers; more where there are too few right ones.
     mistakes = wrong[: max(count // 3, count - len(ranked))]
     return [index for _, _, index in sorted(ranked)][: count - len(mistakes)] + mistakes
 
 
-def answers_of(subject: Subject, chosen: list[int], count: int) -> tuple[Answer, ...]:
-    """Explain some test inputs.
-
-    Args:
-        subject: The network and the data.
-        chosen: Numbers of the test inputs.
-        count: Outputs shown for each; the input's own class comes in addition.
-
-    Returns:
-        An explanation each.
-
-    Raises:
-        ExactnessError: When a template misses its output by more than rounding can explain.
-
-    Source: Balestriero and Baraniuk, "Mad Max: Affine Spline Insights into Deep Learning" (arXiv 1805.06576),
-    sections 4 and 5: deep networks are template matching machines.
-    """
-    return tuple(_answers(subject, chosen, count))
-
-
-def _answers(subject: Subject, chosen: list[int], count: int) -> Iterator[Answer]:
+def answers_of(subject: Subject, chosen: list[int], count: int) -> Iterator[Answer]:
+    """Explain some test inputs by ``count`` outputs each, and that of their own class."""
+    # Balestriero and Baraniuk, "Mad Max: Affine Spline Insights into Deep Learning" (arXiv 1805.06576), sections 4 and
+    # 5: a network is a template matching machine, f_c(x) = <A_c, x> + b_c with the row A_c of the map that holds at x.
     for index in progress_bar(None, "templates", iterable=chosen, unit="input"):
         x = subject.test[index : index + 1]
         own = subject.own(x)
@@ -195,6 +127,7 @@ def _units(subject: Subject, own: Tensor, label: int, count: int) -> list[int]:
         return top if subject.meaning is Meaning.SCORES or label in top else [*top, label]
     if len(subject.units) < 2:
         return spaced(prod(subject.units), count).tolist()
+    # Of a picture or a field, places on its diagonal.
     places = [[size * place // (count + 1) for size in subject.units] for place in range(1, count + 1)]
     return list(dict.fromkeys(int(np.ravel_multi_index(place, subject.units)) for place in places))
 
@@ -202,6 +135,7 @@ def _units(subject: Subject, own: Tensor, label: int, count: int) -> list[int]:
 def _splits(found: Templates, own: Tensor, label: int | None) -> tuple[UnitSplit, ...]:
     slopes = _of_first(found.slopes)
     parts = {name: part[0].double() for name, part in found.contributions.items()}
+    # Ranked by the largest part in any output shown, so that all of them list the same operators.
     largest = sorted(parts, key=lambda name: -float(parts[name].abs().max()))[:LARGEST_CONTRIBUTIONS]
     inner, offsets = found.inner[0], found.offsets[0]
     return tuple(
@@ -242,8 +176,3 @@ def _runner_up(found: Comparison, x: Tensor) -> RunnerUp:
 def _of_first(rows: Tensor | tuple[Tensor, ...]) -> np.ndarray:
     """What is found at the first sample of the batch, for the network's one input."""
     return as_array(as_tuple(rows)[0][0])
-
-
-def exact(answers: tuple[Answer, ...]) -> bool:
-    """Whether every output shown is the sum of its parts, but for rounding."""
-    return all(split.exact for one in answers for split in one.splits)

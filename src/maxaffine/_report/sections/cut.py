@@ -31,34 +31,19 @@ WAYS = ((0, 1), (1, 2), (0, 2))
 
 @dataclass(frozen=True)
 class Change:
-    """Where the answer changes on the straight way from one input of the plane to another.
+    """Where the answer changes on the straight way from one input of the plane to another."""
 
-    Attributes:
-        start: Number of the test input where the way starts.
-        end: Number of the one where it ends.
-        share: How much of the way lies before it.
-        before: Name of the answer before it.
-        after: Name of the answer after it.
-        first: Whether it is known to be the first one on this way.
-    """
-
-    start: int
+    start: int  # numbers of the two test inputs
     end: int
-    share: float
-    before: str
+    share: float  # of the way that lies before the change
+    before: str  # names of the answers
     after: str
-    first: bool
+    first: bool  # whether no other change is known to come before it on this way
 
 
 @dataclass(frozen=True)
 class Reach:
-    """The values that one output takes on what is shown.
-
-    Attributes:
-        name: What to call it.
-        low: The least.
-        high: The largest.
-    """
+    """The values that one output takes on what is shown."""
 
     name: str
     low: float
@@ -67,77 +52,42 @@ class Reach:
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """The regions of a network on a plane through three test inputs, or of the coordinates of a field.
+    """The regions of a network on a plane through three test inputs, or of the coordinates of a field."""
 
-    Attributes:
-        anchors: Numbers of the test inputs; none where the plane is one of coordinates.
-        labels: Names of their classes; empty where the data has none.
-        partition: The regions.
-        share: Side of what is shown, relative to the rectangle around the inputs; 1 where it is all of it.
-        expected: About how many regions the whole rectangle has, from the exact lines along the triangle's sides.
-        change: Where the answer changes, which what is shown is laid around; None where outputs are values, or no way
-            between two of the inputs is known to meet a change.
-        followed: How much of these ways was followed exactly, in [0, 1].
-        check: The partition compared with codes at random points, and with the untouched module there.
-        areas: Share of the area by answer, the largest first; empty where the outputs are values.
-        values: What the outputs reach, of values that are a row; empty otherwise.
-        height: The third coordinate all over the plane, of a field over three.
-    """
-
-    anchors: tuple[int, ...]
-    labels: tuple[str, ...]
+    anchors: tuple[int, ...]  # numbers of the test inputs; none where the plane is one of coordinates
+    labels: tuple[str, ...]  # names of their classes
     partition: PlanePartition
+    # Side of what is shown, relative to the rectangle around the inputs, and about how many regions that has.
     share: float
     expected: int
+    # Where the answer changes, which what is shown is laid around, and how much of the ways on which that was looked
+    # for was followed exactly. None where outputs are values, or no change was found.
     change: Change | None
     followed: float
     check: PlaneReport
-    areas: tuple[tuple[str, float], ...]
-    values: tuple[Reach, ...]
-    height: float | None = None
+    areas: tuple[tuple[str, float], ...]  # share of the area by answer, the largest first; none of values
+    values: tuple[Reach, ...]  # of values that are a row
+    height: float | None = None  # the third coordinate all over the plane, of a field over three
 
 
 @dataclass(frozen=True, eq=False)
 class _Place:
-    """A rectangle of a plane.
-
-    Attributes:
-        anchors: As in :class:`Cut`.
-        inputs: (3, *in) a triangle of inputs.
-        corners: (3, 2) where it lies on the plane.
-        low: (2,) left and bottom of the rectangle.
-        high: (2,) right and top.
-        options: What makes it, for :func:`maxaffine.partition.plane`.
-        height: As in :class:`Cut`.
-    """
+    """A rectangle of a plane."""
 
     anchors: tuple[int, ...]
-    inputs: Tensor
-    corners: np.ndarray
-    low: np.ndarray
+    inputs: Tensor  # (3, *in) a triangle of inputs
+    corners: np.ndarray  # (3, 2) where it lies on the plane
+    low: np.ndarray  # left and bottom of the rectangle
     high: np.ndarray
-    options: dict[str, Any]
+    options: dict[str, Any]  # what makes the plane, for `plane`
     height: float | None = None
 
 
 def cut_of(subject: Subject, chosen: list[int], choices: Choices) -> Cut | LeftOut:
-    """Divide the plane through three of the explained test inputs, or through the coordinates of a field, into regions.
-
-    Where the whole plane has too many, a smaller rectangle is taken, as large as is affordable, around the place where
-    the answer changes first on the way from the first input to the second (or else on another way between two of
-    them, or else the middle of the first way).
-
-    Args:
-        subject: The network and the data.
-        chosen: Numbers of the explained test inputs.
-        choices: About how many regions are shown at most.
-
-    Returns:
-        The partition, or why there is none.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C; half of a plane would mislead.
-    """
+    """Divide the plane through three explained test inputs, or of the coordinates of a field, into regions."""
+    # Where the whole plane has too many, a smaller rectangle is taken, as large as is affordable, around the place
+    # where the answer changes first on the way from the first input to the second (or else on another way between two
+    # of them, or else the middle of the first way).
     try:
         place = _coordinates(subject) if subject.meaning is Meaning.FIELD else _input_plane(subject, chosen)
     except BadInput as error:
@@ -173,10 +123,7 @@ def cut_of(subject: Subject, chosen: list[int], choices: Choices) -> Cut | LeftO
 
 def _input_plane(subject: Subject, chosen: list[int]) -> _Place:
     """The rectangle around three of the explained inputs."""
-    picked = _anchors(subject, chosen)
-    if picked is None:
-        raise BadInput("a plane takes three test inputs that do not lie on a line, and there are none")
-    anchors, corners = picked
+    anchors, corners = _anchors(subject, chosen)
     low, high = corners.min(0), corners.max(0)
     margin = MARGIN * float((high - low).max())
     inputs = subject.test[anchors]
@@ -186,13 +133,14 @@ def _input_plane(subject: Subject, chosen: list[int]) -> _Place:
 def _coordinates(subject: Subject) -> _Place:
     """The rectangle of the coordinates that holds the test inputs."""
     found = coordinate_plane(subject.test)
-    low, high = np.array(found.low), np.array(found.high)
-    corners = np.array([low, [high[0], low[1]], [low[0], high[1]]])
+    left, right, bottom, top = found.window
+    low, high = np.array([left, bottom]), np.array([right, top])
+    corners = np.array([low, [right, bottom], [left, top]])
     inputs = found.origin + torch.from_numpy(corners).to(found.basis) @ found.basis
     return _Place((), inputs, corners, low, high, {"origin": found.origin, "basis": found.basis}, found.height)
 
 
-def _anchors(subject: Subject, chosen: list[int]) -> tuple[list[int], np.ndarray] | None:
+def _anchors(subject: Subject, chosen: list[int]) -> tuple[list[int], np.ndarray]:
     """Three of the explained inputs, of different classes where there are, and their coordinates on the plane."""
     labels = subject.data.test.labels.tolist()
     first = list({labels[index]: index for index in reversed(chosen)}.values())[::-1]
@@ -203,12 +151,13 @@ def _anchors(subject: Subject, chosen: list[int]) -> tuple[list[int], np.ndarray
         along, away = x[1] - x[0], x[2] - x[0]
         length = float(along.norm())
         if length == 0:
-            return None
+            break
+        # The second input lies on the first axis, and the third has what is left of it at right angles to that.
         across = float(away @ along) / length
         height = math.sqrt(max(0.0, float(away @ away) - across**2))
         if height > 1e-6 * length:
             return picked, np.array([[0.0, 0.0], [length, 0.0], [across, height]])
-    return None
+    raise BadInput("a plane takes three test inputs that do not lie on a line, and there are none")
 
 
 def _follow(subject: Subject, start: Tensor, end: Tensor) -> LinePartition:
@@ -256,6 +205,7 @@ def _bisect(subject: Subject, way: LinePartition) -> tuple[float, str, str] | No
     changes = (answers[1:] != answers[:-1]).nonzero()[:, 0].tolist()
     if not changes:
         return None
+    # The answer at the low end stays the one before; the high end always has another one, the one at the end is kept.
     low, high = float(t[changes[0]]), float(t[changes[0] + 1])
     before, after = int(answers[changes[0]]), int(answers[changes[0] + 1])
     while low < (middle := (low + high) / 2) < high:
@@ -289,6 +239,7 @@ def _divide(
             found = plane(subject.net, **place.options, extent=extent, output=subject.output)
         if not found.complete:
             raise KeyboardInterrupt
+        # Regions grow about as the area does, so a rectangle that has too many shrinks by the root of the excess.
         if found.regions <= 1.5 * cells:
             return found, share, expected
         share *= math.sqrt(cells / found.regions)

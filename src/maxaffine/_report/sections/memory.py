@@ -15,21 +15,8 @@ FEWEST = 20
 
 
 def memory_of(subject: Subject, choices: Choices) -> Memorization | LeftOut:
-    """Compare how well the templates match training and test inputs.
-
-    Args:
-        subject: The network and the data.
-        choices: At most how many inputs of each part.
-
-    Returns:
-        The measures of both parts, or why there are none.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C; half of the measures would mislead.
-
-    Source: Balestriero and Baraniuk, "Mad Max: Affine Spline Insights into Deep Learning" (arXiv 1805.06576),
-    section 5.
-    """
+    """Compare how well the templates match training and test inputs, or say why they cannot be."""
+    # Balestriero and Baraniuk, "Mad Max: Affine Spline Insights into Deep Learning" (arXiv 1805.06576), section 5.
     if subject.meaning.valued:
         return LeftOut(
             f"Memorization is measured on the templates of classifiers; the network gives {subject.meaning.value}."
@@ -54,6 +41,7 @@ def memory_of(subject: Subject, choices: Choices) -> Memorization | LeftOut:
         _part(inputs, split.labels, count) for inputs, split in ((subject.train, data.train), (subject.test, data.test))
     )
     found = memorization(subject.net, train, test, output=subject.output, batch_size=min(64, subject.at_once))
+    # After Ctrl-C it returns what it has, but half of the measures would mislead.
     if found.test is None or not (found.train.complete and found.test.complete):
         raise KeyboardInterrupt
     return found

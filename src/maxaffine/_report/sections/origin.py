@@ -46,6 +46,7 @@ def checks_of(subject: Subject, chosen: Sequence[int], choices: Choices) -> tupl
         dtype = str(subject.net.inputs.dtypes[0]).removeprefix("torch.")
         return (Check(dtype, None, "the captured network was given without the module that it was captured from"),)
     reference = Reference(model, choices.until)
+    # To the end of the module: where capture left a final softmax off, verify applies it to the network's output.
     own = verify(subject.net, reference, _probes(subject, choices.checked, chosen), raises=False)
     if own.dtype == torch.float64:
         return (Check("float64", own),)
@@ -56,6 +57,7 @@ def checks_of(subject: Subject, chosen: Sequence[int], choices: Choices) -> tupl
             # Copying an exported program makes torch warn of its own code.
             warnings.simplefilter("ignore", FutureWarning)
             double = copy.deepcopy(model).double()
+        # Captured anew: what float32 rounds off in the frozen weights and offsets would otherwise stay.
         net = capture(double, inputs[:2], until=choices.until, output=choices.output, smooth=choices.smooth)
         return first, Check("float64", verify(net, Reference(double, choices.until), inputs, raises=False))
     except (MaxAffineError, RuntimeError, TypeError, ValueError, AttributeError, AssertionError) as error:
