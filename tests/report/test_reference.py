@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from maxaffine._report.reference import Reference
+from maxaffine._report.subject import Reference
 from maxaffine.errors import BadInput
 
 

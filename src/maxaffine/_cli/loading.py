@@ -122,6 +122,7 @@ def subject_of(
     arguments: argparse.Namespace, model: nn.Module, data_set: data.DataSet, *, fresh: bool = False
 ) -> report.Subject:
     """The captured network beside the data, with what it answers settled."""
+    # The captured network alone, since the module may go on training.
     net = capture_model(arguments, model, data_set.test.inputs[:2])
     choices = report.Choices(output_index=arguments.output_index, task=arguments.task)
     name = arguments.model.replace("\\", "/").rsplit("/", 1)[-1]

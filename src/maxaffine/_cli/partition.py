@@ -74,7 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
         progress("drawing ...")
         files = _write(found, folder, subject)
     if arguments.json:
-        print(json.dumps({"files": [str(out / name) for name in files], **_numbers(found, checked.exact)}, indent=1))
+        facts = {"task": found.task.value, "exact": checked.exact, "complete": found.complete}
+        print(json.dumps({"files": [str(out / name) for name in files]} | report.plain(found) | facts, indent=1))
     else:
         print("\n".join(f"wrote {out / name}" for name in files))
     return INTERRUPTED if not found.complete else DONE if checked.exact else FAILED
@@ -131,18 +132,6 @@ def _different(data_set: data.DataSet) -> tuple[int, ...]:
     first = {label: place for place, label in reversed(list(enumerate(labels)))}
     chosen = sorted(first.values())[:3]
     return tuple(chosen) if len(chosen) == 3 else (0, 1, 2)
-
-
-def _numbers(found: PlanePartition, exact: bool) -> dict[str, object]:
-    return {
-        "regions": found.regions,
-        "vertices": len(found.vertices),
-        "edges": len(found.edges),
-        "area": float(found.areas.sum()),
-        "task": found.task.value,
-        "exact": exact,
-        "complete": found.complete,
-    }
 
 
 def _write(found: PlanePartition, folder: Path, subject: report.Subject) -> list[str]:

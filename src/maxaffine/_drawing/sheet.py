@@ -1,17 +1,29 @@
-"""Figures laid out in inches, and their files."""
+"""Figures laid out in inches, their files, and the optional packages that draw and show."""
 
 from __future__ import annotations
 
+import importlib.util
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from maxaffine._drawing.extras import require
+from maxaffine.errors import MaxAffineError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DPI = 150
+
+
+def require(what: str, packages: Sequence[str] = ("matplotlib",), extra: str = "report") -> None:
+    """Check, before any work is spent, that the packages of an extra are installed."""
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MaxAffineError(
+            f"{what} needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed; "
+            f"run pip install 'maxaffine[{extra}]'"
+        )
 
 
 def new_figure(width: float, height: float, constrained: bool = False) -> Figure:

@@ -23,7 +23,6 @@ def require() -> None:
 
 def serve(explorer: Explorer, port: int = 0, ready: Callable[[str], object] = print) -> None:
     """Answer on 127.0.0.1 until Ctrl-C; ``ready`` is called with the address once connections are taken."""
-    require()
     import uvicorn
 
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listening:

@@ -12,7 +12,7 @@ from maxaffine._report.layout import DRAWN
 from maxaffine._report.lookup import look_up, lookup_text
 from maxaffine._report.plane_page import MOST_CELLS, plane_page
 from maxaffine._report.report import Report, report
-from maxaffine._report.results import as_json, as_text
+from maxaffine._report.results import as_json, as_text, plain
 from maxaffine._report.subject import Meaning, Subject, find_subject, like_model, spaced
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "look_up",
     "number",
     "lookup_text",
+    "plain",
     "plane_figure",
     "plane_page",
     "report",

@@ -27,8 +27,7 @@ _Found = TypeVar("_Found")
 
 def assemble(subject: Subject) -> Contents:
     """Check a network against its module, and collect every number that a report shows; no miss is raised."""
-    # What a section may compute is bounded, so that a report on a large network takes minutes; one that would take more
-    # says so.
+    # What a section may compute is bounded: a report on a large network takes minutes, and says what would take more.
     choices = subject.choices
     with progress_bar(None, "report", total=6, unit="section") as bar:
 

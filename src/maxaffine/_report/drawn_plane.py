@@ -113,25 +113,21 @@ class DrawnPlane:
         low, high = self.boxes
         seen = np.flatnonzero((low <= [right, top]).all(1) & (high >= [left, bottom]).all(1))
         found = self._polygons(seen) if len(seen) <= MOST_DRAWN else self._pixels(window, width, height)
-        return self._lines(window) | {"seen": len(seen), "names": self._names(seen, window), **found}
+        return self._shown(seen, window) | found
 
     def whole(self) -> dict[str, Any]:
         """All cells with their edges, however many, as `view` gives them."""
         seen = np.arange(self.cells.regions)
-        return self._lines(self.window) | {
-            "seen": len(seen),
-            "names": self._names(seen, self.window),
-            **self._polygons(seen),
-        }
+        return self._shown(seen, self.window) | self._polygons(seen)
 
-    def _lines(self, window: Window) -> dict[str, Any]:
-        """What is drawn in bold, as far as it is seen."""
+    def _shown(self, seen: np.ndarray, window: Window) -> dict[str, Any]:
+        """What is drawn over the cells: as far as they are seen, the lines in bold and the names."""
         left, right, bottom, top = window
         found = {}
         for name, ends in (("boundary", self.boundary), ("surface", self.surface)):
             near = (ends.min(1) <= [right, top]).all(1) & (ends.max(1) >= [left, bottom]).all(1)
             found[name] = array(ends[near])
-        return found
+        return found | {"seen": len(seen), "names": self._names(seen, window)}
 
     def _polygons(self, seen: np.ndarray) -> dict[str, Any]:
         part, _, _ = self.cells.cells.cells(seen)

@@ -62,9 +62,8 @@ def _network(contents: Contents) -> Iterator[Illustration]:
     """Its operators, why it answers as it does, and what it has memorized."""
     units = {contents.titles[record.name]: prod(record.units) for record in contents.piecewise}
     if units:
-        draw = partial(
-            figures.bars_figure, list(units), {"units": list(units.values())}, "units", "piecewise-affine operators"
-        )
+        title = "piecewise-affine operators"
+        draw = partial(figures.bars_figure, list(units), {"units": list(units.values())}, "units", title)
         yield Illustration(OPERATORS, draw, plain(contents.operators))
     for answer in contents.answers:
         yield from _answer(answer, contents.titles)
@@ -101,8 +100,8 @@ def _neighbors(near: Neighborhoods) -> Iterator[Illustration]:
         draw = partial(figures.bars_figure, list(shares), {"share": list(shares.values())}, "share", title)
         yield Illustration(SHARES, draw, plain({"shares": shares, "neighbors": near.count, "probes": near.probes}))
     for query in near.queries:
-        draw = partial(figures.neighbors_figure, query, near)
-        yield Illustration(figure_name("neighbors", query.index), draw, plain(query))
+        name, draw = figure_name("neighbors", query.index), partial(figures.neighbors_figure, query, near)
+        yield Illustration(name, draw, plain(query))
 
 
 def _plane(contents: Contents, cut: Cut) -> Illustration:

@@ -28,15 +28,10 @@ INK = re.compile(r"#000000|\bblack\b")
 
 def lay_out(template: str, **context: Any) -> str:
     """A filled-in template that needs no other file; its script is named by its hash, so that no other can run."""
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-
-    folders = TEMPLATES, DRAWN
-
-    def read(name: str) -> str:
-        return next(folder / name for folder in folders if (folder / name).is_file()).read_text(encoding="utf-8")
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FunctionLoader(read),
+        loader=FileSystemLoader([TEMPLATES, DRAWN]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -45,7 +40,8 @@ def lay_out(template: str, **context: Any) -> str:
     )
     environment.filters.update(_FILTERS)
     # The modules one after another: inside one script they need not import each other.
-    script = "\n".join(re.sub(r"^import .*\n", "", read(name), flags=re.MULTILINE) for name in SCRIPTS)
+    modules = ((DRAWN / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    script = "\n".join(re.sub(r"^import .*\n", "", module, flags=re.MULTILINE) for module in modules)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     return environment.get_template(template).render(script=script, script_hash=f"sha256-{digest}", **context)
 

@@ -18,7 +18,6 @@ from maxaffine._report.illustrations import figure_name
 from maxaffine._report.layout import data_uri, inline_svg, lay_out, percent
 from maxaffine._report.lookup import Lookup
 from maxaffine._report.plane_page import plane_content
-from maxaffine._report.sections.answers import Answer
 from maxaffine._report.sections.cut import Cut
 from maxaffine._report.sections.hints import ERRORS
 from maxaffine._report.subject import SIDES, Meaning
@@ -53,11 +52,6 @@ def render(contents: Contents | Lookup) -> str:
     raise MaxAffineError("images: the page would be larger than 10 MB; show fewer test inputs")
 
 
-def scale(answer: Answer) -> float:
-    """The absolute value at the ends of the colors that all templates of an answer share."""
-    return scale_end([split.template for split in answer.splits])
-
-
 def _plane(contents: Contents, cut: Cut) -> dict[str, Any]:
     def name(number: int) -> str:
         if contents.meaning.valued:
@@ -66,8 +60,7 @@ def _plane(contents: Contents, cut: Cut) -> dict[str, Any]:
             return SIDES[number]
         return contents.origin.class_names[number] if contents.meaning is not Meaning.SCORES else f"output {number}"
 
-    called = [f"test input {index}" for index in cut.anchors]
-    return plane_content(cut.partition, name, TEMPLATE_BYTES, called)
+    return plane_content(cut.partition, name, TEMPLATE_BYTES, [f"test input {index}" for index in cut.anchors])
 
 
 def _alike(it: Contents | Lookup, pictures: _Pictures) -> dict[str, Any]:
@@ -104,7 +97,7 @@ def _everything(it: Contents, pictures: _Pictures) -> dict[str, Any]:
         "areas": ", ".join(f"{name} {percent(share)}" for name, share in cut.areas[:5]) if cut else "",
         "lines": kind_of(shape) is Kind.LINES,
         "channels": shape[0] if len(shape) == 3 else 1,
-        "scale": scale,
+        "scale": lambda answer: scale_end([split.template for split in answer.splits]),  # all of them share it
         "legend": data_uri(figures.legend_panel()),
         "histograms": pictures.histograms(memory) if memory else (),
     }

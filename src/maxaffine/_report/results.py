@@ -84,7 +84,7 @@ def plain(item: Any, arrays: bool = False) -> Any:
     if isinstance(item, tuple | list):
         return [plain(value, arrays) for value in item]
     if isinstance(item, np.ndarray):
-        return _six_digits(item).tolist()
+        return np.array([float(f"{value:.6g}") for value in item.ravel().tolist()]).reshape(item.shape).tolist()
     if isinstance(item, Enum):
         return item.value
     if isinstance(item, torch.dtype):
@@ -92,11 +92,6 @@ def plain(item: Any, arrays: bool = False) -> Any:
     if isinstance(item, float) and not math.isfinite(item):
         return str(item)
     return item
-
-
-def _six_digits(array: np.ndarray) -> np.ndarray:
-    """The array to six digits."""
-    return np.array([float(f"{value:.6g}") for value in array.ravel().tolist()]).reshape(array.shape)
 
 
 def alignment_arrays(found: Memorization) -> dict[str, Any]:

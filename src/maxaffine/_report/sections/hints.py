@@ -33,20 +33,19 @@ def hints_of(contents: Contents) -> tuple[Hint, ...]:
 
 
 def _exactness(contents: Contents) -> Iterator[Hint]:
-    if contents.exact:
-        return
     if isinstance(contents.cut, Cut) and not contents.cut.check.exact:
         yield Hint(
             "The plane and the module disagree by more than rounding explains.",
             "Do not rely on the picture of the plane; run the report on the network in float64.",
             "space",
         )
-        return
-    yield Hint(
-        "The spline form and the module differ by more than rounding explains.",
-        "Do not rely on this page's numbers. If it differs in float64 too, this is a fault of maxaffine: report it.",
-        "exact",
-    )
+    elif not contents.exact:
+        yield Hint(
+            "The spline form and the module differ by more than rounding explains.",
+            "Do not rely on this page's numbers. If it differs in float64 too, this is a fault of maxaffine: report"
+            " it.",
+            "exact",
+        )
 
 
 def _order(contents: Contents) -> Iterator[Hint]:

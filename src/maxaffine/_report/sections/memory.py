@@ -36,10 +36,8 @@ def memory_of(subject: Subject, choices: Choices) -> Memorization | LeftOut:
             f"It would take {2 * FEWEST * subject.data.classes:,} templates through {subject.work:,} numbers each,"
             " which is too much for a report; ma.templates.memorization(net, train, test) measures it by itself."
         )
-    data = subject.data
-    train, test = (
-        _part(inputs, split.labels, count) for inputs, split in ((subject.train, data.train), (subject.test, data.test))
-    )
+    train = _part(subject.train, subject.data.train.labels, count)
+    test = _part(subject.test, subject.data.test.labels, count)
     found = memorization(subject.net, train, test, output=subject.output, batch_size=min(64, subject.at_once))
     # After Ctrl-C it returns what it has, but half of the measures would mislead.
     if found.test is None or not (found.train.complete and found.test.complete):

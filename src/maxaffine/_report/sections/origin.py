@@ -14,8 +14,7 @@ from torch import Tensor
 from maxaffine._capture import capture
 from maxaffine._network import verify
 from maxaffine._report.facts import Check, Choices, Origin
-from maxaffine._report.reference import Reference
-from maxaffine._report.subject import Subject, spaced
+from maxaffine._report.subject import Reference, Subject, spaced
 from maxaffine.errors import MaxAffineError
 
 # Numbers that may be computed for a check: some seconds.
@@ -45,9 +44,8 @@ def checks_of(subject: Subject, chosen: Sequence[int], choices: Choices) -> tupl
     if model is None:
         dtype = str(subject.net.inputs.dtypes[0]).removeprefix("torch.")
         return (Check(dtype, None, "the captured network was given without the module that it was captured from"),)
-    reference = Reference(model, choices.until)
     # To the end of the module: where capture left a final softmax off, verify applies it to the network's output.
-    own = verify(subject.net, reference, _probes(subject, choices.checked, chosen), raises=False)
+    own = verify(subject.net, Reference(model, choices.until), _probes(subject, choices.checked, chosen), raises=False)
     if own.dtype == torch.float64:
         return (Check("float64", own),)
     inputs = _probes(subject, choices.checked_double, chosen).double()
