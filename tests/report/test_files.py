@@ -15,7 +15,7 @@ from PIL import Image
 from torch import nn
 
 from maxaffine._data import DataSet
-from maxaffine._report import FIGURES, PAGE, RESULTS, WEIGHTS, Contents, staged, write
+from maxaffine._report import FIGURES, PAGE, RESULTS, WEIGHTS, Contents, new_folder, write
 from maxaffine._report.audit import Audit, audit_rows
 from maxaffine.errors import BadInput, MaxAffineError
 
@@ -25,7 +25,7 @@ KINDS = ("png", "svg", "json")
 @pytest.fixture(scope="module")
 def out(contents: Contents, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("written") / "deep" / "report"
-    with staged(out) as folder:
+    with new_folder(out) as folder:
         assert not out.exists()
         write(contents, folder)
     return out
@@ -99,7 +99,7 @@ def test_failures_leave_what_was_there(tmp_path: Path, failure: type[BaseExcepti
     out = tmp_path / "new" / "report"
     if earlier:
         _earlier(out)
-    with pytest.raises(failure), staged(out, overwrite=True) as folder:
+    with pytest.raises(failure), new_folder(out, overwrite=True) as folder:
         (folder / PAGE).write_text("half")
         raise failure
     assert {path.name for path in tmp_path.rglob("*")} == ({"new", "report", PAGE} if earlier else set())
@@ -109,7 +109,7 @@ def test_failures_leave_what_was_there(tmp_path: Path, failure: type[BaseExcepti
 def test_an_earlier_report_is_replaced_where_that_is_asked_for(tmp_path: Path) -> None:
     out = tmp_path / "report"
     for text in ("first", "second"):
-        with staged(out, overwrite=text == "second") as folder:
+        with new_folder(out, overwrite=text == "second") as folder:
             (folder / PAGE).write_text(text)
             (folder / f"{RESULTS if text == 'first' else WEIGHTS}").touch()
     assert {path.name for path in out.iterdir()} == {PAGE, WEIGHTS}
@@ -133,7 +133,7 @@ def test_a_failed_exchange_puts_the_earlier_report_back(
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", fail)
-    with pytest.raises((MaxAffineError, KeyboardInterrupt)), staged(out, overwrite=True) as folder:
+    with pytest.raises((MaxAffineError, KeyboardInterrupt)), new_folder(out, overwrite=True) as folder:
         (folder / PAGE).write_text("new")
     assert {path.name for path in tmp_path.rglob("*")} == {"report", PAGE}
     assert (out / PAGE).read_text() == "earlier"
@@ -145,10 +145,10 @@ def test_what_is_there_is_not_replaced_unasked(tmp_path: Path, name: str) -> Non
     (out / name).parent.mkdir(parents=True)
     (out / name).write_text("mine")
     with pytest.raises(BadInput, match="is there and not empty; name another folder, or pass overwrite=True"):
-        with staged(out):
+        with new_folder(out):
             pytest.fail("the block must not run")
     for overwrite in (True, False):
-        with pytest.raises(BadInput, match="is a file"), staged(out / name, overwrite):
+        with pytest.raises(BadInput, match="is a file"), new_folder(out / name, overwrite):
             pytest.fail("the block must not run")
     assert (out / name).read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -165,13 +165,13 @@ def test_the_folder_to_work_in_is_never_replaced(tmp_path: Path, monkeypatch: py
     (tmp_path / "work" / "mine").touch()
     monkeypatch.chdir(tmp_path / "work")
     for place in (".", "..", tmp_path):
-        with pytest.raises(BadInput, match="holds the folder that you work in"), staged(place, overwrite=True):
+        with pytest.raises(BadInput, match="holds the folder that you work in"), new_folder(place, overwrite=True):
             pytest.fail("the block must not run")
 
 
 def test_what_comes_while_a_report_is_written_is_left_alone(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with pytest.raises(BadInput, match="not empty"), staged(out) as folder:
+    with pytest.raises(BadInput, match="not empty"), new_folder(out) as folder:
         (folder / PAGE).write_text("new")
         out.mkdir()
         (out / "notes.txt").write_text("mine")
@@ -181,17 +181,17 @@ def test_what_comes_while_a_report_is_written_is_left_alone(tmp_path: Path) -> N
 def test_a_link_is_followed(tmp_path: Path) -> None:
     _earlier(tmp_path / "real")
     (tmp_path / "link").symlink_to("real")
-    with staged(tmp_path / "link", overwrite=True) as folder:
+    with new_folder(tmp_path / "link", overwrite=True) as folder:
         (folder / PAGE).write_text("new")
     assert (tmp_path / "link").is_symlink() and (tmp_path / "real" / PAGE).read_text() == "new"
 
 
 def test_weights_that_are_read_are_not_lost(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with staged(out) as folder:
+    with new_folder(out) as folder:
         (folder / WEIGHTS).write_text("trained")
     for keep, kept in ((out / WEIGHTS, [WEIGHTS]), (tmp_path / "elsewhere", [])):
-        with staged(out, overwrite=True, keep=keep):
+        with new_folder(out, overwrite=True, keep=keep):
             pass
         assert [path.name for path in out.iterdir()] == kept
         assert not kept or (out / WEIGHTS).read_text() == "trained"
@@ -199,10 +199,10 @@ def test_weights_that_are_read_are_not_lost(tmp_path: Path) -> None:
 
 def test_impossible_places_are_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(MaxAffineError, match="out: .* cannot be written"), staged(tmp_path / "file" / "report"):
+    with pytest.raises(MaxAffineError, match="out: .* cannot be written"), new_folder(tmp_path / "file" / "report"):
         pytest.fail("the block must not run")
 
 
 def _earlier(out: Path) -> None:
-    with staged(out) as folder:
+    with new_folder(out) as folder:
         (folder / PAGE).write_text("earlier")

@@ -151,7 +151,7 @@ def test_names_in_the_order_of_the_outputs_cure_it(plain: DataSet, teller: nn.Se
     assert _accuracy(network, cured) == right
     # Each answer has the name of the class that the picture is of.
     subject = find_subject(network, cured, Choices())
-    names = [subject.answer_name(answer) for answer in subject.answered(subject.test).tolist()]
+    names = [subject.answer_name(answer) for answer in subject.ask(subject.test).tolist()]
     assert names == [plain.class_names[label] for label in plain.test.labels.tolist()]
     # What was drawn or trained here has the labels of this data.
     assert _accuracy(network, plain, fresh=True).order is None

@@ -17,7 +17,7 @@ from maxaffine._report.audit import Audit, _judges, audit_lines, audit_of
 from maxaffine._report.facts import LeftOut, Neighborhoods
 from maxaffine._report.neighbors import INPUT, MEAN, neighbors_among, searched_inputs
 from maxaffine._report.page import render
-from maxaffine._report.subject import find_subject, spaced
+from maxaffine._report.subject import find_subject, spread_evenly
 from maxaffine.errors import BadInput
 
 
@@ -205,7 +205,7 @@ def test_data_of_small_classes_is_judged_by_fewer_neighbors() -> None:
 
 @given(st.integers(1, 200), st.integers(1, 200))
 def test_spaced(length: int, count: int) -> None:
-    places = spaced(length, count).tolist()
+    places = spread_evenly(length, count).tolist()
     assert len(set(places)) == len(places) == min(length, count)
     assert places == sorted(places)
     assert places[0] == 0

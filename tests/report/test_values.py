@@ -237,6 +237,6 @@ def test_a_single_logit_answers_by_its_sign() -> None:
     subject = find_subject(model, _rows(x), dataclasses.replace(SMALL, task="classes"))
     said = (model(x)[:, 0] > 0).long()
     assert subject.meaning is Meaning.SIDE and said.any() and not said.all()
-    assert torch.equal(subject.answered(x), said)
+    assert torch.equal(subject.ask(x), said)
     assert [subject.answer_name(side) for side in (0, 1)] == ["at most 0", "above 0"]
     assert {name for name, _ in _cut(subject).areas} <= {"at most 0", "above 0"}

@@ -110,7 +110,7 @@ def subject_and_folder(arguments: argparse.Namespace, **choices: Any) -> Iterato
     """The model that the options name, trained and captured, beside its data, and where to write about it."""
     report.require_packages()
     # Trained weights are kept beside what is written; weights that are read from the folder to be replaced stay in it.
-    with report.staged(arguments.out, arguments.overwrite, arguments.state_dict) as folder:
+    with report.new_folder(arguments.out, arguments.overwrite, arguments.state_dict) as folder:
         data_set = read_data(arguments)
         model, weights = _train(arguments, data_set, folder / report.WEIGHTS)
         progress("capturing ...")

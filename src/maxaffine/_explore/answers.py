@@ -29,7 +29,7 @@ def explain(subject: Subject, picked: Picked) -> dict[str, Any]:
         "label": picked.label,
         "input": array(x[0]),
         "predicted": predicted if classes else None,
-        "outputs": ranked(subject, values),
+        "outputs": largest(subject, values),
         "count": len(values),
         "templates": [_template(found, place) for place in order],
         "difference": _difference(found) if classes and count > 1 else None,
@@ -40,7 +40,7 @@ def explain(subject: Subject, picked: Picked) -> dict[str, Any]:
     }
 
 
-def ranked(subject: Subject, values: Tensor) -> list[dict[str, Any]]:
+def largest(subject: Subject, values: Tensor) -> list[dict[str, Any]]:
     """The largest outputs of one input (of values the first), with their names; ``values`` are (C,)."""
     order = values.argsort(descending=True, stable=True).tolist() if subject.answer_names else range(len(values))
     top = order[:SHOWN_OUTPUTS]

@@ -10,7 +10,7 @@ from maxaffine._explore.answers import explain
 from maxaffine._explore.near import Near
 from maxaffine._explore.planes import MOST_CELLS, Planes
 from maxaffine._explore.shelf import Picked, Shelf
-from maxaffine._report import LabelOrder, Subject, spaced
+from maxaffine._report import LabelOrder, Subject, spread_evenly
 from maxaffine.errors import BadInput
 
 TRAIN_LIMIT = 5000
@@ -112,8 +112,8 @@ def _order(subject: Subject) -> LabelOrder | None:
     """Ask evenly spaced test inputs, as many as take some seconds."""
     if subject.fresh or not subject.classifies:
         return None
-    asked = spaced(len(subject.test), max(FEWEST, subject.affordable(WORK, len(subject.test))))
-    return subject.order(subject.answered(subject.test[asked]), asked)
+    asked = spread_evenly(len(subject.test), max(FEWEST, subject.affordable(WORK, len(subject.test))))
+    return subject.order(subject.ask(subject.test[asked]), asked)
 
 
 def _card(picked: Picked) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from maxaffine._chunks import slices
 from maxaffine._codes import Codes
 from maxaffine._explore.jobs import Desk, Job, Tell
 from maxaffine._explore.shelf import Picked
-from maxaffine._report import Subject, number, spaced
+from maxaffine._report import Subject, number, spread_evenly
 from maxaffine._search import CodeIndex
 
 BATCH = 64
@@ -36,7 +36,7 @@ class Near:
     def __init__(self, subjects: Sequence[Subject], limit: int) -> None:
         self._subjects = subjects
         self._data, self._labeled = subjects[-1].data, subjects[-1].labeled
-        self.numbers = spaced(len(self._data.train), limit)
+        self.numbers = spread_evenly(len(self._data.train), limit)
         self._inputs = self._data.train.inputs[self.numbers]
         # One more than are shown: the input itself may be among them.
         self._count = min(NEAREST + 1, len(self.numbers))
@@ -71,7 +71,7 @@ class Near:
         names = [record.name for record in subject.net.operators if record.pieces > 1]
         if not names:
             return Searched(None, ())
-        chosen = [names[place] for place in spaced(len(names), DEPTHS).tolist()]
+        chosen = [names[place] for place in spread_evenly(len(names), DEPTHS).tolist()]
         batches: list[Codes] = []
         # Small ones, since work that was given up ends between two of them.
         for part in slices(len(self._inputs), BATCH):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maxaffine._explore.answers import ranked
+from maxaffine._explore.answers import largest
 from maxaffine._explore.jobs import Desk, Ended, Job, Tell
 from maxaffine._explore.shelf import Picked
 from maxaffine._graph import as_tuple
@@ -94,7 +94,7 @@ class Planes:
             "center": found.centers[cell].tolist(),
             "area": number(found.areas[cell]),
             "input": array(x),
-            "outputs": ranked(self._subject, values),
+            "outputs": largest(self._subject, values),
             "count": len(values),
             "unit": row,
             "template": array(template),

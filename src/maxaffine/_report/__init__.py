@@ -6,14 +6,14 @@ from maxaffine._report.coordinates import around, coordinate_plane
 from maxaffine._report.drawn_plane import DrawnPlane, Window, array, number
 from maxaffine._report.facts import Choices, LeftOut
 from maxaffine._report.figures import plane_figure
-from maxaffine._report.files import ARRAYS, FIGURES, PAGE, RESULTS, WEIGHTS, require_packages, staged, write
+from maxaffine._report.files import ARRAYS, FIGURES, PAGE, RESULTS, WEIGHTS, new_folder, require_packages, write
 from maxaffine._report.labels import LabelOrder
 from maxaffine._report.layout import DRAWN
 from maxaffine._report.lookup import look_up, lookup_text
 from maxaffine._report.plane_page import MOST_CELLS, plane_page
 from maxaffine._report.report import Report, report
 from maxaffine._report.results import as_json, as_text, plain
-from maxaffine._report.subject import Meaning, Subject, find_subject, like_model, spaced
+from maxaffine._report.subject import Meaning, Subject, find_subject, like_model, spread_evenly
 
 __all__ = [
     "ARRAYS",
@@ -41,14 +41,14 @@ __all__ = [
     "find_subject",
     "like_model",
     "look_up",
-    "number",
     "lookup_text",
+    "new_folder",
+    "number",
     "plain",
     "plane_figure",
     "plane_page",
     "report",
     "require_packages",
-    "spaced",
-    "staged",
+    "spread_evenly",
     "write",
 ]

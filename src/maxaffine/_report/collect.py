@@ -16,7 +16,7 @@ from maxaffine._report.sections.cut import cut_of
 from maxaffine._report.sections.hints import hints_of
 from maxaffine._report.sections.memory import memory_of
 from maxaffine._report.sections.origin import checks_of, origin_of
-from maxaffine._report.subject import Subject, spaced
+from maxaffine._report.subject import Subject, spread_evenly
 
 # Numbers that may be computed to answer the test set, and to encode the training set: a minute or two each.
 ANSWER_WORK, ENCODE_WORK = 1e10, 5e9
@@ -67,8 +67,8 @@ def _choose(subject: Subject, choices: Choices) -> tuple[Accuracy | None, list[i
     if not subject.classifies:
         return None, choose_inputs(None, labels, choices.images)
     # A network too large for the whole test set is judged by a part of it, which holds what is explained.
-    asked = spaced(len(labels), max(choices.images, subject.affordable(ANSWER_WORK, len(labels))))
-    answers = subject.answered(subject.test[asked])
+    asked = spread_evenly(len(labels), max(choices.images, subject.affordable(ANSWER_WORK, len(labels))))
+    answers = subject.ask(subject.test[asked])
     right = answers == labels[asked]
     chosen = asked[choose_inputs(right, labels[asked], choices.images)]
     accuracy = Accuracy(float(right.double().mean()), len(asked), subject.order(answers, asked))

@@ -30,7 +30,7 @@ def require_packages() -> None:
 
 
 @contextmanager
-def staged(out: str | os.PathLike[str], overwrite: bool = False, keep: Path | None = None) -> Iterator[Path]:
+def new_folder(out: str | os.PathLike[str], overwrite: bool = False, keep: Path | None = None) -> Iterator[Path]:
     """Give a folder that takes its place in one rename when the block ends well, and vanishes otherwise."""
     # The file to keep is read meanwhile: where it lies in the folder that is replaced, it is taken along.
     place = Path(os.path.realpath(out))

@@ -10,7 +10,7 @@ from maxaffine._report.audit import Audit, audit_lines, audit_of
 from maxaffine._report.facts import LeftOut, Neighbor, Neighborhoods, Origin
 from maxaffine._report.neighbors import neighbors_among, searched_inputs
 from maxaffine._report.sections.origin import origin_of
-from maxaffine._report.subject import Meaning, Subject, spaced
+from maxaffine._report.subject import Meaning, Subject, spread_evenly
 from maxaffine.errors import BadInput
 
 
@@ -32,7 +32,7 @@ def look_up(subject: Subject, queries: Sequence[int] | None = None, audit: bool 
         # A sentence of the page becomes the cause of a refusal.
         reason = f"{searched.reason[0].lower()}{searched.reason[1:-1]}"
         raise BadInput(f"operators: {reason}; name others, or try another network")
-    chosen = spaced(len(data.test), choices.images).tolist() if queries is None else list(queries)
+    chosen = spread_evenly(len(data.test), choices.images).tolist() if queries is None else list(queries)
     if outside := [index for index in chosen if not 0 <= index < len(data.test)]:
         raise BadInput(f"queries: no test input {outside[0]}; they are numbered from 0 to {len(data.test) - 1}")
     found = neighbors_among(searched, subject, chosen, choices)

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from maxaffine._codes import Codes
 from maxaffine._data import DataSet
 from maxaffine._report.facts import Choices, LeftOut, Neighbor, Neighborhood, Neighborhoods
-from maxaffine._report.subject import Subject, as_array, spaced, title_of
+from maxaffine._report.subject import Subject, as_array, spread_evenly, title_of
 from maxaffine._search import Neighbors, neighbors
 from maxaffine.errors import BadInput
 
@@ -41,12 +41,12 @@ def searched_inputs(subject: Subject, choices: Choices) -> Searched | LeftOut:
         return LeftOut(AFFINE)
     names = list(available)
     if choices.operators is None:
-        chosen = [names[i] for i in spaced(len(names), choices.layers).tolist()]
+        chosen = [names[i] for i in spread_evenly(len(names), choices.layers).tolist()]
     else:
         chosen = list(choices.operators)
         if unknown := [name for name in chosen if name not in available]:
             raise BadInput(f"operators: {unknown} are not piecewise-affine operators here; there are {names}")
-    numbers = spaced(len(subject.train), choices.train_limit)
+    numbers = spread_evenly(len(subject.train), choices.train_limit)
     codes = _encode(subject, subject.train[numbers], chosen)
     # An operator that gives all of them one code is at distance 0 from each: it would only dilute the mean.
     never = [name for name in chosen if name in codes.unswitched]
@@ -67,7 +67,7 @@ def neighbors_among(searched: Searched, subject: Subject, chosen: Sequence[int],
     # chosen inputs are encoded and searched in one go, the probes first.
     data, test = subject.data, subject.test
     count = min(choices.neighbors, len(searched.numbers))
-    probes = spaced(len(test), choices.probes)
+    probes = spread_evenly(len(test), choices.probes)
     asked = _encode(subject, test[torch.cat([probes, torch.tensor(list(chosen), dtype=torch.int64)])], searched.titles)
     found = neighbors(subject.net, asked, searched.codes, count, list(searched.titles))
     by_layer = {title: found[name] for name, title in searched.titles.items()}

@@ -16,7 +16,7 @@ from maxaffine._drawing import html_table
 from maxaffine._report.collect import assemble
 from maxaffine._report.contents import Contents
 from maxaffine._report.facts import Choices
-from maxaffine._report.files import FIGURES, PAGE, RESULTS, require_packages, staged, write
+from maxaffine._report.files import FIGURES, PAGE, RESULTS, new_folder, require_packages, write
 from maxaffine._report.results import as_text
 from maxaffine._report.subject import find_subject
 from maxaffine.errors import BadInput
@@ -134,7 +134,7 @@ def report(
         task=task,
         smooth=smooth,
     )
-    with staged(path, overwrite) as folder:
+    with new_folder(path, overwrite) as folder:
         contents = assemble(find_subject(model, _data_set(data, seed), choices, name, weights, fresh=fresh))
         write(contents, folder)
     return Report(contents, Path(os.path.realpath(path)))

@@ -175,7 +175,7 @@ class Subject:
         """The answer that the outputs give, (N,): the largest one, or the sign of a single one."""
         return (own[:, 0] > 0).long() if self.meaning in (Meaning.SIGN, Meaning.SIDE) else own.argmax(1)
 
-    def answered(self, inputs: Tensor) -> Tensor:
+    def ask(self, inputs: Tensor) -> Tensor:
         """The untouched module's answers to many inputs, (N,)."""
         batches = progress_bar(None, "test set", iterable=inputs.split(self.at_once), unit="batch")
         return torch.cat([self.answers(self.own(batch)) for batch in batches]).cpu()
@@ -247,7 +247,7 @@ def like_model(inputs: Tensor, model: nn.Module) -> Tensor:
     return inputs.to(weight.device, weight.dtype)
 
 
-def spaced(length: int, count: int) -> Tensor:
+def spread_evenly(length: int, count: int) -> Tensor:
     """At most ``count`` numbers from 0 to length - 1, evenly spaced, the first and the last among them."""
     # Data may be sorted by class, so the first ones would not do.
     if count >= length:

@@ -13,7 +13,7 @@ from maxaffine._drawing import is_image
 from maxaffine._graph import as_tuple
 from maxaffine._network import difference
 from maxaffine._progress import progress_bar
-from maxaffine._report.subject import Meaning, Subject, as_array, spaced
+from maxaffine._report.subject import Meaning, Subject, as_array, spread_evenly
 from maxaffine._templates import Comparison, Templates, templates
 
 LARGEST_CONTRIBUTIONS = 5
@@ -80,7 +80,7 @@ class Answer:
 def choose_inputs(right: Tensor | None, labels: Tensor, count: int) -> list[int]:
     """Choose which test inputs to explain: right answers, one class after another, then some wrong ones."""
     if right is None:
-        return spaced(len(labels), count).tolist()
+        return spread_evenly(len(labels), count).tolist()
     wrong = (~right).nonzero().flatten().tolist()
     # The first of every class, then the second of every class, and so on: data may be sorted by class.
     turns: dict[int, int] = {}
@@ -126,7 +126,7 @@ def _units(subject: Subject, own: Tensor, label: int, count: int) -> list[int]:
         top = own.argsort(descending=True, stable=True)[: max(2, count)].tolist()
         return top if subject.meaning is Meaning.SCORES or label in top else [*top, label]
     if len(subject.units) < 2:
-        return spaced(prod(subject.units), count).tolist()
+        return spread_evenly(prod(subject.units), count).tolist()
     # Of a picture or a field, places on its diagonal.
     places = [[size * place // (count + 1) for size in subject.units] for place in range(1, count + 1)]
     return list(dict.fromkeys(int(np.ravel_multi_index(place, subject.units)) for place in places))

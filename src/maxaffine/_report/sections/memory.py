@@ -6,7 +6,7 @@ from torch import Tensor
 
 from maxaffine._data import without_classes
 from maxaffine._report.facts import Choices, LeftOut
-from maxaffine._report.subject import Meaning, Subject, spaced
+from maxaffine._report.subject import Meaning, Subject, spread_evenly
 from maxaffine._templates import Memorization, memorization
 
 # Numbers that may be computed to pull templates back: about a minute.
@@ -46,5 +46,5 @@ def memory_of(subject: Subject, choices: Choices) -> Memorization | LeftOut:
 
 
 def _part(inputs: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    chosen = spaced(len(labels), count)
+    chosen = spread_evenly(len(labels), count)
     return inputs[chosen], labels[chosen]

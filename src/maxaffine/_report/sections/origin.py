@@ -14,7 +14,7 @@ from torch import Tensor
 from maxaffine._capture import capture
 from maxaffine._network import verify
 from maxaffine._report.facts import Check, Choices, Origin
-from maxaffine._report.subject import Reference, Subject, spaced
+from maxaffine._report.subject import Reference, Subject, spread_evenly
 from maxaffine.errors import MaxAffineError
 
 # Numbers that may be computed for a check: some seconds.
@@ -67,5 +67,5 @@ def checks_of(subject: Subject, chosen: Sequence[int], choices: Choices) -> tupl
 def _probes(subject: Subject, count: int, chosen: Sequence[int]) -> Tensor:
     """The inputs to check: some spread over the data, and those that the page explains."""
     count = subject.affordable(WORK, count)
-    spread = spaced(len(subject.test), count) if count else torch.zeros(0, dtype=torch.int64)
+    spread = spread_evenly(len(subject.test), count) if count else torch.zeros(0, dtype=torch.int64)
     return subject.test[torch.cat([spread, torch.tensor(chosen, dtype=torch.int64)]).unique()]
