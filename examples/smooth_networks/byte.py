@@ -84,18 +84,20 @@ def text() -> tuple[Tensor, Tensor]:
     return whole[:cut], whole[cut:]
 
 
-def learn(model: Gpt) -> None:
+def learn(model: Gpt, steps: int = STEPS, seed: int = 0) -> None:
     """Train a GPT on random pieces of the text.
 
     Args:
         model: The network.
+        steps: Batches to learn from.
+        seed: Which pieces are drawn.
     """
     known, _ = text()
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
     model.train()
-    for _ in range(STEPS):
+    for _ in range(steps):
         starts = torch.randint(len(known) - CONTEXT, (BATCH, 1), generator=generator)
         pieces = known[starts + torch.arange(CONTEXT + 1)]
         loss = F.cross_entropy(model(pieces[:, :-1]).flatten(0, 1), pieces[:, 1:].flatten())

@@ -53,19 +53,20 @@ class Row:
         return [self.name, self.quality, f"{self.parameters:,}", *exact, *far]
 
 
-def kept(make: Callable[[], Model], learn: Callable[[Model], None], file: Path) -> Model:
+def kept(make: Callable[[], Model], learn: Callable[[Model], None], file: Path, seed: int = 0) -> Model:
     """The trained network: from its file, or trained now and put there.
 
     Args:
         make: Builds the network.
         learn: Trains it in place.
         file: Its weights, ``.safetensors``.
+        seed: Of its first weights.
 
     Returns:
         The network in eval mode.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         model = make()
         if not file.exists():
             learn(model)
