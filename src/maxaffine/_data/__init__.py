@@ -4,13 +4,10 @@
 ``torch.utils.data.DataLoader(split, batch_size=64)``.
 """
 
-from __future__ import annotations
-
 from .dataset import DataSet, Split, split_by_class, without_classes
 from .files import read_idx
 from .images import ImageFiles
-from .loading import NAMES, load, load_part
-from .single import read_input
+from .loading import NAMES, load, load_part, read_input
 
 __all__ = [
     "NAMES",

@@ -239,6 +239,7 @@ def _names_in(text: str) -> list[str]:
     except (OSError, ValueError, RuntimeError):
         # No file of this name, or not a file's name at all.
         return [name.strip() for name in text.split(",")]
+    # A file ends in a line break; an empty line elsewhere is a name that is missing.
     while lines and not lines[-1].strip():
         lines.pop()
     return [line.strip() for line in lines]

@@ -39,6 +39,7 @@ def load_images(folder: Path, size: int | tuple[int, int] | None, test_fraction:
     test = image_files(folder, size, "test")
     if train.class_names != test.class_names:
         raise DataError(f"{folder}: its parts hold other classes than each other; name them alike")
+    # One color image makes all of them RGB, in both parts alike.
     channels = max(train.channels, test.channels)
     inputs, unseen = (replace(files, channels=channels).take(slice(None)) for files in (train, test))
     return DataSet(name, inputs, unseen, train.class_names)
@@ -114,6 +115,7 @@ def _target(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
 
 
 def _natural(path: Path) -> tuple[list[str | int], str]:
+    # Runs of digits compare as numbers: 10 comes after 9. The name itself decides where only case differs.
     pieces = re.split(r"(\d+)", path.name.casefold())
     return [int(piece) if piece.isdecimal() else piece for piece in pieces], path.name
 

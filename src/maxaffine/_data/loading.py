@@ -1,22 +1,30 @@
-"""The door of the room: find out what a name or a path stands for, and read it."""
+"""The door of the room: find out what a name or a path stands for, or the bytes of a stranger, and read it."""
 
 from __future__ import annotations
 
 import difflib
+import io
 import os
+import tokenize
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ..errors import BadInput, DataError
-from .arrays import as_split, number_names
 from .dataset import DataSet, Split, printable, read_names, split_by_class
-from .files import load_array, load_npz, members, read_idx
-from .images import ImageFiles, image_files, load_images
+from .files import as_float32, as_split, load_array, load_npz, members, number_names, read_idx
+from .images import ImageFiles, image_files, load_images, open_picture, pixels_of
 
+MOST_BYTES = 16 * 2**20
+MOST_PIXELS = 32 * 10**6
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+_NPY_START = b"\x93NUMPY"
 NAMES = ("digits", "fashion-mnist")
 _DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 _GARMENTS = "T-shirt/top, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, Ankle boot"
@@ -208,3 +216,46 @@ def _usual_places() -> list[Path]:
     chosen = os.environ.get("MAXAFFINE_DATA")
     own = [Path(chosen).expanduser(), Path(chosen).expanduser() / "fashion-mnist"] if chosen else []
     return [*own, _DEBIAN_FOLDER]
+
+
+def read_input(content: bytes, name: str, input_shape: tuple[int, ...]) -> Tensor:
+    """Read one input from the bytes of an image or a .npy file, in bounded memory; nothing is unpickled."""
+    # An image is resized to the shape (the aspect is not kept) and becomes gray or RGB, in [0, 1]; an array must have
+    # it, but for a leading 1.
+    if len(content) > MOST_BYTES:
+        raise DataError(f"{name}: {len(content)} bytes are more than {MOST_BYTES}; make the file smaller")
+    array = _array(content, name, input_shape) if content.startswith(_NPY_START) else _image(content, name, input_shape)
+    return torch.from_numpy(np.array(array, dtype=np.float32).reshape(input_shape))
+
+
+def _image(content: bytes, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    if len(shape) != 3 or shape[0] not in (1, 3):
+        raise DataError(
+            f"{name}: is not a .npy file, and inputs of shape {shape} are not images; save one with np.save"
+        )
+    with open_picture(io.BytesIO(content), name, FORMATS) as picture:
+        if prod(picture.size) > MOST_PIXELS:
+            size = f"{picture.size[0]} x {picture.size[1]} pixels"
+            raise DataError(f"{name}: {size} are more than {MOST_PIXELS:,}; make the image smaller")
+        return pixels_of(picture, shape[0], (shape[1], shape[2]))
+
+
+def _array(content: bytes, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    stream = io.BytesIO(content)
+    try:
+        version = np.lib.format.read_magic(stream)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        found, _, dtype = read(stream)
+    except (ValueError, KeyError, EOFError, SyntaxError, TypeError, tokenize.TokenError) as error:
+        raise DataError(f"{name}: unreadable as a .npy file ({error}); save it again with np.save") from error
+    if dtype.kind not in "fiub":
+        raise DataError(f"{name}: its entries are {dtype}, not numbers; objects are never unpickled")
+    # Before anything is allocated: a header of a few bytes may promise terabytes.
+    if found not in (shape, (1, *shape)) and (1, *found) != shape:
+        raise DataError(f"{name}: has shape {found}, but one input has {shape}; reshape it")
+    if len(content) - stream.tell() != prod(found) * dtype.itemsize:
+        raise DataError(f"{name}: is cut short, or has more bytes than its header says; save it again with np.save")
+    try:
+        return as_float32(np.load(io.BytesIO(content), allow_pickle=False), images=len(shape) == 3)
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error

@@ -176,6 +176,7 @@ def _leaf_of_its_own(item: Any) -> Any:
 
 def _sources(logits: Tensor, nodes: Mapping[Any, str]) -> tuple[set[str], list[Tensor]]:
     """The layers that the logits come from, and the leaves that reach them past those layers."""
+    # Autograd's graph backward: a layer that was recorded ends its branch, and a leaf met elsewhere went past it.
     paths: set[str] = set()
     leaves: list[Tensor] = []
     stack, seen = [logits.grad_fn], set()

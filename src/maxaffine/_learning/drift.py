@@ -61,6 +61,7 @@ class CodeDrift:
         """  # noqa: DOC502
         module = unwrap(model)
         batches = self.x.split(_BATCH) if isinstance(self.x, Tensor) else ()
+        # Captured anew at every moment: a captured network has copies of the weights, and these move on.
         with evaluating(module):
             net = capture(module, batches[0] if batches else self.x)
             codes = net.codes(iter(batches) if batches else self.x, operators=self.operators, progress=False)

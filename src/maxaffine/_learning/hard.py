@@ -18,6 +18,7 @@ class OrthogonalRows(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Leave of each row what is orthogonal to those before it: the R_cc q_c of the rows' QR decomposition."""
+        # r_c = sum_{j<=c} R_jc q_j: without the parts along earlier rows the last term is left, whatever its sign.
         columns, triangle = torch.linalg.qr(weight.flatten(1).mT)
         return (columns * triangle.diagonal()).mT.reshape(weight.shape)
 
@@ -83,9 +84,11 @@ def orthogonal_classifier(model: nn.Module, x: Any = None, *, layer: str | None 
             f"layer: the {rows.shape[0]} rows of {rows.shape[1]} numbers of {path!r} cannot be made orthogonal; widen "
             "the layer before it, use the penalty, or initialize it anew"
         )
+    # The sign of R_cc turns each q_c to the side of its row: QR leaves it open.
     columns, triangle = torch.linalg.qr(rows.T)
     with torch.no_grad():
         weight.copy_((columns * triangle.diagonal().sign() * rows.norm(dim=1)).T.reshape(weight.shape))
+    # From now on the parameter is what the rows are made of; it begins as the weight that it replaces.
     parametrize.register_parametrization(owner, "weight", OrthogonalRows())
     return path
 

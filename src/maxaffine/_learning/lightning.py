@@ -72,6 +72,8 @@ class OrthogonalTemplatesCallback(Callback):
                 pl_module.log(self.log_as, value.detach())
             return _add(result, value)
 
+        # An attribute of the instance stands before the method of its class. What the instance had of its own comes
+        # back after the fit, be it nothing.
         own = {name: pl_module.__dict__[name] for name in ("training_step",) if name in pl_module.__dict__}
         vars(with_penalty).update(own=own, finished=False)
         pl_module.__dict__["training_step"] = self._wrapper = with_penalty

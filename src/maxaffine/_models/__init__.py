@@ -1,7 +1,5 @@
 """Small reference networks, their training, and the safe loading of a user's own model."""
 
-from __future__ import annotations
-
 from .checkpoint import SUFFIXES, save_weights
 from .loading import load_model
 from .networks import FACTORIES, Normalized, build, cnn, mlp, mobilenet, resnet18

@@ -29,6 +29,8 @@ def check_writable(path: Path) -> Path:
     """The path, once it is checked, before any work is spent, that weights can be written to it."""
     if path.suffix not in SUFFIXES:
         raise BadInput(f"checkpoint: {path} ends in none of {', '.join(SUFFIXES)}; the suffix decides the format")
+    # Tried with another file in the same folder: permissions alone do not tell of a read-only or full disk, and the old
+    # weights stay until there are new ones.
     part = beside(path)
     try:
         part.touch()

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import BadInput
-from .randomness import seeded
+from .randomness import fixed_seed
 
 
 def build(
@@ -55,7 +55,7 @@ def build(
         raise BadInput(f"{unknown[0]}: {name} takes no such option; its options are {', '.join(known) or 'none'}")
     if seed is None:
         return factory(input_shape, classes, **options)
-    with seeded(seed, torch.device("cpu")):
+    with fixed_seed(seed, torch.device("cpu")):
         return factory(input_shape, classes, **options)
 
 

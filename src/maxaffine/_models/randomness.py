@@ -11,7 +11,7 @@ from ..errors import BadInput
 
 
 @contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
+def fixed_seed(seed: int, device: torch.device) -> Iterator[None]:
     """Seed the generators of the CPU and of one device inside the block, and give back their states after it."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not -(2**63) <= seed < 2**64:
         raise BadInput(f"seed: {seed!r} is not a whole number below 2^64; the default is 0")

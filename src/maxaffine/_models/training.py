@@ -19,7 +19,7 @@ from .._progress import progress_bar
 from .._untouched import evaluating
 from ..errors import BadInput, ModelError
 from .checkpoint import check_writable, snapshot, write_weights
-from .randomness import seeded
+from .randomness import fixed_seed
 
 Penalty = Callable[[nn.Module, Tensor], Tensor]
 
@@ -121,7 +121,7 @@ def train(
         _check_data(model, validation, "validation")
     history: list[Epoch] = []
     try:
-        with _memory_format(model, split.inputs), seeded(seed, torch.device(device)):
+        with _memory_format(model, split.inputs), fixed_seed(seed, torch.device(device)):
             for epoch in _epochs(model, split, validation, epochs, batch_size, lr, progress, penalty):
                 history.append(epoch)
                 best.offer(epoch)

@@ -1,6 +1,5 @@
 """The idea, on plain tensors: max-affine splines, and the power diagrams that are their cells."""
 
-from maxaffine._spline.power import PowerDiagram
-from maxaffine._spline.spline import LocalMap, MaxAffineSpline
+from maxaffine._spline.spline import LocalMap, MaxAffineSpline, PowerDiagram
 
 __all__ = ["LocalMap", "MaxAffineSpline", "PowerDiagram"]

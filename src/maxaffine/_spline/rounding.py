@@ -30,6 +30,7 @@ def is_decided(x: Tensor, slopes: Tensor, offsets: Tensor, scores: Tensor) -> Te
     # The sizes are rounded too, and products may underflow.
     bounds = sizes * (relative * (1 + 2 * relative)) + terms * info.tiny
     winner = scores.argmax(dim=2, keepdim=True)
+    # Decided where the winner at its worst is above all others at their best.
     lowest = (scores - bounds).gather(2, winner)
     others = (scores + bounds).scatter(2, winner, -torch.inf)
     return (lowest > others.amax(dim=2, keepdim=True)).squeeze(2)
