@@ -65,6 +65,7 @@ def _put_back(attributes: dict[str, Any], before: dict[str, tuple[Any, Any]]) ->
 
 def _class(kind: type) -> Callable[[], None]:
     """What puts a class back as it is now."""
+    # Names with two underscores are Python's own, and some of them cannot be set.
     before = _values({name: value for name, value in vars(kind).items() if name[:2] != "__"})
     functions = [value for value in vars(kind).values() if isinstance(value, FunctionType)]
     cells = [(cell, _inside(cell)) for function in functions for cell in function.__closure__ or ()]
@@ -102,6 +103,7 @@ def _contents(value: Any) -> Any:
 
 def _refill(value: Any, contents: Any) -> Any:
     """A container with its earlier contents, the container itself the same object."""
+    # Compared by identity: what is equal may be another object, and comparing arrays has no single answer.
     if contents is None or _parts(value) == _parts(contents):
         return value
     value.clear()

@@ -17,7 +17,7 @@ __all__ = [
     "ShapeMismatch",
 ]
 
-SHOWN = 6
+SHOWN = 6  # numbers of a place that are written out
 
 
 def first_line(error: BaseException) -> str:

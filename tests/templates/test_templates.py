@@ -16,7 +16,7 @@ from torch.testing import assert_close
 
 import maxaffine as ma
 from maxaffine._maps import AffineMap
-from maxaffine._templates import Templates, layer_templates, measuring
+from maxaffine._templates import Templates, layer_templates
 from tests import oracles
 from tests.zoo import ZOO, Case
 from tests.zoo.captured import captured
@@ -45,7 +45,7 @@ def found(channels: int = 1) -> tuple[nn.Sequential, Tensor, ma.SplineNetwork, T
 
 def blockwise(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every row a block of its own."""
-    monkeypatch.setattr(measuring, "HELD_BYTES", 0)
+    monkeypatch.setattr("maxaffine._templates.result.HELD_BYTES", 0)
     original = AffineMap.rows
 
     def rows(self: AffineMap):

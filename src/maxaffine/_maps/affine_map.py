@@ -88,6 +88,7 @@ class AffineMap:
     @cached_property
     def offsets(self) -> Tensor:
         """b[x], (N, *out): the operators' offsets pushed through what follows them."""
+        # From zero on, what arrives at the output is what the operators have added on the way.
         zeros = [torch.zeros_like(item) if item.is_floating_point() else item for item in self._inputs]
         return self._push(zeros, offset=True)
 
@@ -159,6 +160,7 @@ class AffineMap:
             raise BadInput(f"u: expected a torch.Tensor, got {type(u).__name__}; use torch.as_tensor")
         if u.shape != (self.batch, *self.out_shape):
             raise ShapeMismatch(f"u: shape {tuple(u.shape)}, expected {(self.batch, *self.out_shape)}")
+        # Outputs that are not kept weigh nothing.
         full = self._scatter(u.to(self.value).reshape(self.batch, -1))
         pairs = zip(self._blocks(), full.split(self._samples_at_once), strict=True)
         parts = [block.pull(part[None]) for block, part in pairs]
@@ -206,6 +208,7 @@ class AffineMap:
         axes = [axis_of(self._graph, number) for number in self._graph.inputs]
         pairs = zip(self._inputs, axes, strict=True)
         inputs = [item.narrow(axis.dim, sample, 1) for item, axis in pairs]
+        # A map of this sample alone, so that a product costs one sample's pass and not the batch's.
         alone = AffineMap(self._graph, inputs, self._rows, self._chunk_bytes, self._names)
         like = [(axis, item) for axis, item in zip(axes, inputs, strict=True) if item.is_floating_point()]
         sizes = [item.numel() for _, item in like]
@@ -248,6 +251,7 @@ class AffineMap:
         x = axis_of(self._graph, number).to_front(self._inputs[self._graph.inputs.index(number)])[sample]
         row = [Panel(x.double().numpy(force=True), f"input x\n(sample {sample})", "input")]
         for place in places:
+            # One row of A at one sample is one pull, A^T e.
             one_hot = torch.zeros(self.batch, count)
             one_hot[sample, place] = 1
             slopes = as_tuple(self.rmv(one_hot.reshape(self.batch, *self.out_shape)))[input][sample]
@@ -278,6 +282,7 @@ class AffineMap:
 
     def _build(self) -> Tensor | tuple[Tensor, ...]:
         """All of A: row by row, or column by column where there are far fewer inputs than outputs."""
+        # A row costs a pull and a column a push, each about one pass over the network.
         if len(self._floating) == 1 and len(self._wanted) > 2 * prod(self.in_shapes[0]):
             return self._columns()
         whole = self._rows_of(self._wanted)

@@ -34,7 +34,7 @@ class InputSpec:
             raise ShapeMismatch(f"x: the inputs {self.names} hold different numbers of samples: {sorted(counts)}")
         return items
 
-    def given(self, tensors: Sequence[Tensor]) -> Any:
+    def nest(self, tensors: Sequence[Tensor]) -> Any:
         """One tensor per input as the network takes them: alone, as a tuple, or as a dict by name."""
         if self.keyword:
             return dict(zip(self.names, tensors, strict=True))
@@ -80,6 +80,7 @@ class InputSpec:
                 f"{name}: on {item.device}, but the network was captured on {self.device}; move it with"
                 f" .to('{self.device}')"
             )
+        # What reads the numbers comes last: above all else has to fit for them to be read.
         if item.is_meta:
             raise BadInput(f"{name}: a meta tensor holds no numbers; move the model and the data to a real device")
         if item.shape[axis] == 0:

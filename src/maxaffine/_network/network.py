@@ -176,6 +176,7 @@ class Network:
         Raises:
             BadInput: For an unknown name, or when one of several outputs must be chosen.
         """
+        # A fused pair has no value between its two: where that is asked for, the graph as captured has it.
         target = self.target(until, output)
         fused = self._fused.part([target])
         graph = self.graph.part([target]) if fused.missing() else fused
@@ -206,10 +207,8 @@ class Network:
 
         Example:
             >>> import torch, maxaffine as ma
-            >>> model, x = (
-            ...     torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.GELU(), torch.nn.Linear(3, 1)),
-            ...     torch.ones(1, 2),
-            ... )
+            >>> model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.GELU(), torch.nn.Linear(3, 1))
+            >>> x = torch.ones(1, 2)
             >>> net = ma.capture(model, x, smooth="frozen")
             >>> share = net.shares(x, "1")
             >>> torch.allclose(share.sum(2) + model[2].bias, model(x))
@@ -228,6 +227,7 @@ class Network:
         wanted = list(range(rows.shape[1])) if outputs is None else list(outputs)
         if not all(0 <= unit < rows.shape[1] for unit in wanted):
             raise BadInput(f"outputs: the output has the units 0..{rows.shape[1] - 1}, got {wanted}")
+        # Made one by one as they are pulled: all at once they would take K x N x K numbers.
         units = torch.arange(rows.shape[1], device=rows.device)
         one_hot = ((units == unit).to(rows).expand(len(rows), -1) for unit in wanted)
         found = local.shares(tensors, ([value.from_rows(row).unsqueeze(0)] for row in one_hot), inside)
@@ -267,6 +267,7 @@ class Network:
                 for record, codes in graph.codes(tensors)
                 if operators is None or record.name in operators
             }
+        # Codes of a smooth network say less (no regions), which who reads them from a file has to know.
         metadata = {FINGERPRINT: self.fingerprint} | ({SMOOTH: self.held[0].name} if self.held else {})
         return Codes.from_tensors(found, tensors[0].shape[axis], metadata)
 
@@ -396,6 +397,7 @@ class Network:
         if after is None:
             return self._with(self.graph.part(targets), self.inputs, spec, tasks)
         start = self.target(after, None, "after")
+        # Cut at its start, the graph lacks a value exactly where some path does not pass there.
         graph = self.graph.part(targets, [start])
         if graph.missing():
             raise BadInput(
@@ -414,14 +416,8 @@ class Network:
         axis = value.batch or BatchAxis()
         if (axis.outer, axis.inner) != (1, 1) or value.dtype is None:
             raise BadInput("after: this value keeps its samples folded into another axis; choose another operator")
-        return replace(
-            self.inputs,
-            names=("x",),
-            keyword=False,
-            units=(value.units,),
-            batch_dims=(axis.dim,),
-            dtypes=(value.dtype,),
-        )
+        alone = {"names": ("x",), "keyword": False, "units": (value.units,), "dtypes": (value.dtype,)}
+        return replace(self.inputs, batch_dims=(axis.dim,), **alone)
 
     def target(self, until: str | None, output: int | None, argument: str = "until") -> int:
         """The number, in the graph, of the value to stop at; messages call ``until`` by the name of `argument`."""

@@ -95,10 +95,36 @@ Alone = dict[int, tuple[list[Tensor], list[Tensor]]]
 
 
 @torch.inference_mode(False)
-def verify(
+def verify(  # noqa: D417 - net is the network whose method it is
     net: Network, model: nn.Module, x: Any, *, rtol: float | None = None, seed: int = 0, raises: bool = True
 ) -> ExactnessReport:
-    """What `SplineNetwork.verify` says."""
+    """Check the network against the user's untouched module.
+
+    Five residuals, each relative to the largest term: the output; A x + b with b pushed through the network on its
+    own; the offset contributions' sum; A^T u against autograd on the module; and single samples against the batch.
+    On a kink autograd may pick another piece than the lowest, so a Jacobian that disagrees is compared again just
+    beside x; where the module cuts its gradients (detach, no_grad), its own differences decide. Of a network with
+    held gates A is not the Jacobian, and a sixth residual takes its place: the slopes against autograd on the module
+    with its gates detached, operator by operator as it runs, by tables that know nothing of capture; what they lack an
+    operator for is said in ``unchecked``. Of a product of two values they take the carrier that `held` names. Where
+    both hold one infinity, as masked scores do, they agree, and the rest is judged on what is finite. An activation
+    that was left out by ``output="pre_activation"`` is applied first, for the module applies it.
+
+    Args:
+        model: The module it was captured from.
+        x: Inputs, as at capture.
+        rtol: Bound on the residuals; by default 32 eps (1 + number of operators) in the coarsest dtype on the way,
+            at most 1/16.
+        seed: Seed of the random direction u; the caller's random state is not touched.
+        raises: Whether a failure raises; else look at ``report.exact``.
+
+    Returns:
+        The report.
+
+    Raises:
+        ExactnessError: When a residual exceeds the bound.
+        BadInput: When the module does not return what the network returns, or an operator overflows.
+    """
     if not isinstance(model, nn.Module):
         raise BadInput(f"model: expected the torch.nn.Module that was captured, got {type(model).__name__}")
     tensors = tuple(item.detach() for item in net.inputs.tensors(x))
@@ -154,7 +180,7 @@ def _run_alone(
             module = call(one)
         except BadInput:  # a module may take no single sample
             continue
-        yield place, (module, tree_leaves(net(net.inputs.given(one))))
+        yield place, (module, tree_leaves(net(net.inputs.nest(one))))
 
 
 @dataclass(frozen=True)
@@ -172,7 +198,7 @@ class _Check:
     def residuals(self, alone: Alone) -> tuple[float, ...]:
         """The residuals of the report, in its order, those of the slopes and of samples alone last."""
         net, bound = self.net, self.bound
-        x = net.inputs.given(self.tensors)
+        x = net.inputs.nest(self.tensors)
         with torch.no_grad():
             truth = self._front(self.call(self.tensors)[self.place]).detach()  # of a parameter's view no gradients
             value = self._front(tree_leaves(net(x))[self.place])
@@ -185,8 +211,10 @@ class _Check:
         # What is infinite has been compared as it is; it has no place in a sum.
         u = torch.randn(truth.shape, generator=self.generator, dtype=torch.float64).to(truth)
         u = u.masked_fill(value.isinf(), 0)
+        # A random weighting sees every entry of the split at once: sums that differ anywhere differ in <u, .> too.
         weighed = (u * finite[1]).reshape(len(u), -1).sum(1)
         split = self._split(u)
+        # A sum of n terms of random signs is about sqrt(n) times as large as one.
         weight = max(size(split), size(u) * size(finite[1]) * max(1, offsets[0].numel()) ** 0.5)
 
         def terms_of(worst: Tensor) -> Tensor:
@@ -293,7 +321,7 @@ class _Check:
         found, unchecked = self._pull_detached(u) if self.net.gated else (self._pull_by_autograd(u), set())
         if found is None:
             return (math.inf, math.inf), unchecked
-        affine_map = self.net.affine_map(inputs.given(self.tensors), output=self.place)
+        affine_map = self.net.affine_map(inputs.nest(self.tensors), output=self.place)
         u = self._pull_ending(affine_map.value, u)
         own = as_tuple(affine_map.rmv(u))
         v = [
@@ -355,7 +383,7 @@ class _Check:
     def _slope_error(self, u: Tensor) -> tuple[float, float]:
         """The relative error of <A^T u, h v> against <u, f(x + h v) - f(x)>, and how much of it rounding explains."""
         net, tensors = self.net, self.tensors
-        x = net.inputs.given(tensors)
+        x = net.inputs.nest(tensors)
         pulled, here = as_tuple(net.affine_map(x, output=self.place).rmv(u)), net.codes(x)
         direction = [torch.randn(x.shape, generator=self.generator, dtype=torch.float64).to(x.device) for x in tensors]
         # The largest h inside x's region: there f is affine, so the difference is exact but for the rounding of f,
@@ -364,7 +392,7 @@ class _Check:
             h = 2.0**-power
             pairs = zip(tensors, direction, strict=True)
             moved = tuple((x + h * v).to(x.dtype) if x.is_floating_point() else x for x, v in pairs)
-            if net.codes(net.inputs.given(moved)) == here:
+            if net.codes(net.inputs.nest(moved)) == here:
                 break
         else:
             return math.inf, 0.0

@@ -12,7 +12,7 @@ from torch import Tensor
 from maxaffine._graph import Dependence, Graph, Linearization, Step
 from maxaffine._network import Network, largest
 from maxaffine._templates.layer import Layer, find_layer
-from maxaffine._templates.measuring import double
+from maxaffine._templates.result import double
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,8 @@ def bias_free(net: Network, x: Any, until: str | None = None, *, output: int | N
                 names.append(record.name)
     offsets = double(layer.affine_map(x).offsets)
     largest = float(offsets.abs().max())
+    # No offset at these inputs, and none on another piece of any operator: then none anywhere. Offsets that are there
+    # may still cancel at the output, which is looked at only here.
     return BiasReport(
         everywhere=not names and all(_never(step, graph) for step in graph.steps if step.active),
         here=not names or isfinite(largest) and largest <= _rounding(layer, x, offsets),

@@ -11,10 +11,10 @@ import numpy as np
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from maxaffine._graph import BatchAxis, Dependence, Graph, Value
+from maxaffine._graph import Dependence, Graph, Value
 from maxaffine._maps import AffineMap
 from maxaffine._network import Network, Task, origin, require_classes, rounding_bound, terms
-from maxaffine._templates.measuring import double
+from maxaffine._templates.result import double
 from maxaffine.errors import BadInput
 
 SHOWN = 12
@@ -75,14 +75,13 @@ class Layer:
         inputs = self.net.inputs.tensors(x)
         weights = u.new_zeros(len(u), self.count).index_copy_(1, units.to(u.device), u).reshape(len(u), *self.units)
         number = self._part.graph.outputs[self.output]
+        # At the origin, on the map of x, nothing but offsets is on the way.
         found = terms(self.net, number, inputs, origin(inputs) if offsets_alone else inputs, weights, offset=True)
         return double(found).nan_to_num(0.0, 0.0)
 
     def values(self, x: Any) -> Tensor:
         """The network's own values, (N, units), run without any affine map."""
-        axis = _value(self._part.graph, self.output).batch or BatchAxis()
-        front = axis.to_front(tree_leaves(self._part(x))[self.output])
-        return front.reshape(len(front), -1)
+        return _value(self._part.graph, self.output).to_rows(tree_leaves(self._part(x))[self.output])
 
     def affine_map(self, x: Any, units: Tensor | None = None) -> AffineMap:
         """The map of the wanted units."""

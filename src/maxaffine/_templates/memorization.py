@@ -308,9 +308,10 @@ def _labeled_batches(
         raise BadInput(f"{argument}: give one part of the data set, data.train, and the other as test=data.test")
     if not isinstance(data, Iterable) or isinstance(data, Tensor | dict | str):
         raise BadInput(f"{argument}: {FORMS}; got {type(data).__name__}")
-    if isinstance(data, tuple | list) and _is_pair(data):
+    # (inputs, labels) itself, and not a sequence of two such batches, whose second is no tensor.
+    if isinstance(data, tuple | list) and len(data) == 2 and isinstance(data[1], Tensor):
         numbers = _class_numbers(data[1], argument)
-        batches, total = _cut(net, data[0], numbers, argument, batch_size), -(-len(numbers) // batch_size)
+        batches, total = _split(net, data[0], numbers, argument, batch_size), -(-len(numbers) // batch_size)
     else:
         batches = (_take_apart(net, item, argument) for item in data)
         total = len(data) if hasattr(data, "__len__") else None  # pyright: ignore[reportArgumentType]
@@ -318,12 +319,7 @@ def _labeled_batches(
         yield x, _class_numbers(labels, argument)
 
 
-def _is_pair(data: tuple | list) -> bool:
-    """Whether this is (inputs, labels) itself, and no sequence of such batches."""
-    return len(data) == 2 and isinstance(data[1], Tensor)
-
-
-def _cut(net: Network, inputs: Any, labels: Tensor, argument: str, size: int) -> Iterator[tuple[Any, Tensor]]:
+def _split(net: Network, inputs: Any, labels: Tensor, argument: str, size: int) -> Iterator[tuple[Any, Tensor]]:
     tensors = net.inputs.tensors(inputs)
     axes = net.inputs.batch_dims
     count = tensors[0].shape[axes[0]]
@@ -331,7 +327,7 @@ def _cut(net: Network, inputs: Any, labels: Tensor, argument: str, size: int) ->
         raise BadInput(f"{argument}: {count} inputs and {len(labels)} labels; give one label per input")
     pieces = zip(*(item.split(size, axis) for item, axis in zip(tensors, axes, strict=True)), strict=True)
     for part, numbers in zip(pieces, labels.split(size), strict=True):
-        yield net.inputs.given(part), numbers
+        yield net.inputs.nest(part), numbers
 
 
 def _take_apart(net: Network, item: Any, argument: str) -> tuple[Any, Tensor]:
@@ -342,7 +338,7 @@ def _take_apart(net: Network, item: Any, argument: str) -> tuple[Any, Tensor]:
     names = net.inputs.names
     if len(item) != len(names) + 1:
         raise BadInput(f"{argument}: a batch has {len(item)} entries; give one for each input of {names}, and labels")
-    return net.inputs.given(item[:-1]), item[-1]
+    return net.inputs.nest(item[:-1]), item[-1]
 
 
 def _class_numbers(labels: Tensor, argument: str) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -17,7 +17,7 @@ from maxaffine._drawing import Panel, axes_for, html_table, panel_axes, panel_fi
 from maxaffine._graph import as_rows, as_tuple
 from maxaffine._maps import AffineMap, OffsetContributions
 from maxaffine._network import Task, difference, require_classes, without_infinities
-from maxaffine._templates.measuring import blocks, double, gram, residuals
+from maxaffine._progress import progress_bar
 from maxaffine.errors import BadInput, ExactnessError, MaxAffineError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LARGEST = 3
 COLORS = ("red", "green", "blue")
 SAMPLES, UNITS, POSITIONS = 4, 5, 12  # of the tables
+HELD_BYTES = 64 * 2**20  # up to this size all templates are built at once and kept
 HEADER = ("sample", "unit", "value", "<A, x>", "b", "|A|", "cos(A, x)")
 
 
@@ -74,6 +75,7 @@ class Comparison:
     @property
     def distances(self) -> Tensor:
         """|margin| / |A_c - A_d|, (N,): how far x is from c = d, as long as its region reaches so far; 0 on it."""
+        # On c = d it is 0, also where the two templates are equal and the quotient would be 0 / 0.
         return torch.where(self.margins == 0, 0.0, self.margins.abs() / self.norms)
 
     def plot(self, sample: int = 0, input: int = 0, share: float = 0.995, ax: Axes | None = None) -> Axes:
@@ -218,6 +220,7 @@ class Templates:
     @cached_property
     def cosines(self) -> Tensor:
         """The cosine of every template with every other, (N, K, K); 0 where one of them is zero."""
+        # Rounding may carry a cosine past 1.
         lengths = self.norms[:, :, None] * self.norms[:, None, :]
         products = gram(self.affine_map, self.inputs)
         return torch.where(lengths > 0, products / lengths, torch.zeros_like(lengths)).clamp(-1, 1)
@@ -406,6 +409,7 @@ class Templates:
 
     def rows_at(self, places: Tensor) -> tuple[Tensor, ...]:
         """One template per input, of the unit at its place (N,): per floating-point input (N, *in)."""
+        # A^T e_c, a unit of its own at each input: one pull for the whole batch.
         one_hot = torch.zeros(self.values.shape, dtype=self.inputs[0].dtype, device=self.inputs[0].device)
         one_hot.scatter_(1, places.to(one_hot.device)[:, None], 1)
         return as_tuple(self.affine_map.rmv(one_hot))
@@ -474,3 +478,67 @@ def _length(parts: tuple[Tensor, ...]) -> Tensor:
 def _with_sign(value: Tensor, form: str) -> str:
     number = float(value)
     return f"{'+' if number >= 0 else '-'} {abs(number):{form}}"
+
+
+def measure(affine_map: AffineMap, inputs: tuple[Tensor, ...], progress: bool | None) -> tuple[Tensor, Tensor, Tensor]:
+    """<A_c, x>, |A_c|, and sqrt(sum_i (A_ci x_i)^2), the size of the terms of the first, each (N, K) in float64."""
+    found = [_block_sums(block, inputs) for block in blocks(affine_map, inputs, progress)]
+    inner, squares, spreads = torch.cat(found, 2)
+    return inner, squares.sqrt(), spreads.sqrt()
+
+
+def gram(affine_map: AffineMap, inputs: tuple[Tensor, ...], progress: bool | None = None) -> Tensor:
+    """<A_c, A_c'> for every two rows of a map, G = A A^T: (N, K, K) in double precision."""
+    if _fits(affine_map, inputs):
+        parts = as_tuple(affine_map.slopes)
+        return torch.stack([_square([part[n] for part in parts]) for n in range(affine_map.batch)])
+    # Where the rows do not fit in memory together, each is pushed through the map: G[:, c] = A (A_c).
+    columns = [
+        double(affine_map.mv([part[:, row] for part in block]))
+        for block in blocks(affine_map, inputs, progress)
+        for row in range(block[0].shape[1])
+    ]
+    return torch.stack(columns, 2)
+
+
+def blocks(affine_map: AffineMap, inputs: tuple[Tensor, ...], progress: bool | None) -> Iterator[tuple[Tensor, ...]]:
+    """The rows of A in blocks: per floating-point input a tensor (N, rows, *in)."""
+    if _fits(affine_map, inputs):
+        yield as_tuple(affine_map.slopes)
+        return
+    with progress_bar(progress, "templates", total=affine_map.out_shape[0], unit="row") as bar:
+        for block in affine_map.rows():
+            yield block
+            bar.update(block[0].shape[1])
+
+
+def double(tensor: Tensor) -> Tensor:
+    """The tensor in double precision, on the CPU where its device has none."""
+    return tensor.cpu().double() if tensor.device.type == "mps" else tensor.double()
+
+
+def _fits(affine_map: AffineMap, inputs: tuple[Tensor, ...]) -> bool:
+    return affine_map.out_shape[0] * sum(item.numel() * item.element_size() for item in inputs) <= HELD_BYTES
+
+
+def _block_sums(block: tuple[Tensor, ...], inputs: tuple[Tensor, ...]) -> Tensor:
+    """<A_c, x>, |A_c|^2 and sum_i (A_ci x_i)^2 for some rows, (3, N, rows)."""
+    rows = []
+    for n in range(len(inputs[0])):  # one sample at a time: in double precision a block takes twice the memory
+        parts = [(double(as_rows(part[n])), double(x[n].flatten())) for part, x in zip(block, inputs, strict=True)]
+        inner = torch.stack([a @ x for a, x in parts]).sum(0)
+        squares = torch.stack([torch.linalg.vector_norm(a, dim=1) ** 2 for a, _ in parts]).sum(0)
+        spreads = torch.stack([a.square() @ x.square() for a, x in parts]).sum(0)
+        rows.append(torch.stack([inner, squares, spreads]))
+    return torch.stack(rows, 1)
+
+
+def _square(parts: Sequence[Tensor]) -> Tensor:
+    """A A^T of one sample, its rows split over the inputs: (K, K)."""
+    rows = torch.cat([double(as_rows(part)) for part in parts], 1)
+    return rows @ rows.T
+
+
+def residuals(values: Tensor, inner: Tensor, offsets: Tensor) -> Tensor:
+    """Values - inner - offsets, where equal infinities of value and offset, as a mask puts them, cancel."""
+    return torch.where(values == offsets, -inner, values - inner - offsets)

@@ -14,8 +14,7 @@ from maxaffine._drawing import Panel, panel_axes, short
 from maxaffine._network import Network, largest, without_infinities
 from maxaffine._progress import progress_bar
 from maxaffine._templates.layer import Layer, find_layer
-from maxaffine._templates.measuring import Measured, double, measure, residuals
-from maxaffine._templates.result import Templates, check_place, several
+from maxaffine._templates.result import Templates, check_place, double, measure, residuals, several
 from maxaffine.errors import BadInput, ExactnessError
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ Names = Sequence[str] | Mapping[int, str]
 Unit = int | np.integer | str
 
 
-def templates(
+def templates(  # noqa: D417 - net is the network whose method it is
     net: Network,
     x: Any,
     classes: Unit | Sequence[Unit] | Tensor | np.ndarray | None = None,
@@ -38,14 +37,43 @@ def templates(
     names: Names | None = None,
     progress: bool | None = None,
 ) -> Templates:
-    """What `SplineNetwork.templates` says."""
+    """The templates that the network matches each input against: logit_c = <A[x]_c, x> + b[x]_c.
+
+    The rows are walked over in blocks, so that 1000 classes of a photograph fit in memory. That the sum is what the
+    network gives is checked for every row. Within the region of x the template is also the gradient of the logit.
+
+    Args:
+        x: The inputs, as at capture.
+        classes: Numbers or names of the classes, or flat numbers of the units; all by default.
+        until: Operator or module whose units are looked at; the network's output by default.
+        output: Which output, for a network with several.
+        top: Keep only the units that are among the ``top`` largest at some input.
+        names: Names of the units, in order or by number.
+        progress: Whether to show a bar; by default when it takes over two seconds.
+
+    Returns:
+        The templates, with inner products, offsets, norms, cosines and comparisons.
+
+    Raises:
+        BadInput: When there is no such layer or unit; lists what there is.
+        ExactnessError: When <A_c, x> + b_c misses the network's own value by more than rounding can explain.
+
+    Example:
+        >>> import torch, maxaffine as ma
+        >>> net = ma.capture(torch.nn.Linear(2, 3).eval(), torch.zeros(1, 2))
+        >>> net.templates(torch.ones(4, 2)).slopes.shape
+        torch.Size([4, 3, 2])
+
+    Source: Balestriero and Baraniuk, "Mad Max: Affine Spline Insights into Deep Learning" (arXiv 1805.06576),
+    sections 4 and 5: deep networks are template matching machines.
+    """
     layer = find_layer(net, until, output)
     inputs = layer.inputs(x)
     values = double(layer.values(x))
     named = _names(layer, names)
     units = _choose(layer, values, classes, top, named)
     affine_map = layer.affine_map(x, torch.tensor(units))
-    measured = measure(affine_map, inputs, progress)
+    inner, norms, spreads = measure(affine_map, inputs, progress)
     offsets = double(affine_map.offsets)
     kept = values[:, units]
     return Templates(
@@ -56,10 +84,10 @@ def templates(
         names=tuple(named[unit] if named is not None else layer.unit_name(unit) for unit in units),
         task=layer.task if until is None else None,
         values=kept,
-        inner=measured.inner,
+        inner=inner,
         offsets=offsets,
-        norms=measured.norms,
-        bound=_check(layer, x, units, kept, measured, offsets),
+        norms=norms,
+        bound=_check(layer, x, units, (inner, spreads, offsets, kept)),
         rounding=layer.rounding,
         offset_terms=partial(layer.terms, x, torch.tensor(units)),
     )
@@ -82,6 +110,7 @@ def _choose(
         return units
     if top < 1:
         raise BadInput(f"top: {top} is less than 1; give how many units to keep")
+    # Every input has all the units that are large at some input, so that inputs can be compared.
     order = values[:, units].argsort(dim=1, descending=True, stable=True)[:, :top]
     return [units[place] for place in sorted(set(order.flatten().tolist()))]
 
@@ -111,12 +140,13 @@ def _names(layer: Layer, names: Names | None) -> Mapping[int, str] | None:
     return dict(enumerate(names))
 
 
-def _check(layer: Layer, x: Any, units: Sequence[int], values: Tensor, measured: Measured, offsets: Tensor) -> Tensor:
+def _check(layer: Layer, x: Any, units: Sequence[int], parts: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
     """What rounding explains of value - <A, x> - b at each input, (N,); raises where there is more."""
+    inner, _, offsets, values = parts
     # An infinity says nothing about the rounding of others.
-    finite = [without_infinities(item).abs() for item in (measured.inner, measured.spreads, offsets, values)]
+    finite = [without_infinities(item).abs() for item in parts]
     sizes = torch.stack(finite).amax((0, 2))
-    gaps = residuals(values, measured.inner, offsets).abs()
+    gaps = residuals(values, inner, offsets).abs()
     worst = gaps.amax(1)
     if bool((worst > layer.rounding * sizes).any()):  # sums that cancelled: measured by their terms inside the network
         both = [layer.terms(x, torch.tensor(units), largest(gaps), offsets_alone=alone) for alone in (False, True)]
@@ -207,6 +237,7 @@ def _spread(net: Network) -> list[str]:
     last = [record.name for record in net.operators[-1:] if record.pieces == 1]
     pieced = [record.name for record in net.operators if record.pieces > 1]
     most = MOST_LAYERS - len(last)
+    # Evenly spaced places, rounded: the first and the last are among them.
     if len(pieced) > most:
         pieced = [pieced[round(place * (len(pieced) - 1) / (most - 1))] for place in range(most)]
     return [*pieced, *last]

@@ -53,7 +53,7 @@ class Segment:
 
     def batch(self, t: Tensor) -> Any:
         """The same as the network takes them."""
-        return self.net.inputs.given(self.points(t))
+        return self.net.inputs.nest(self.points(t))
 
 
 def segment(net: SplineNetwork, x0: Any, x1: Any) -> Segment:

@@ -164,7 +164,7 @@ class PlanePartition:
 
     def points(self, t: Tensor) -> Any:
         """The inputs at points (N, 2) of the plane: a batch, as the network in float64 takes them."""
-        return self.frame.net.inputs.given(self.frame.points(self.checked(t)))
+        return self.frame.net.inputs.nest(self.frame.points(self.checked(t)))
 
     def at(self, t: Tensor) -> Tensor:
         """(N, C) the network's own outputs at points (N, 2) of the plane, by running it."""

@@ -219,7 +219,7 @@ def input_plane(net: SplineNetwork) -> Frame:
 
 def inside(frame: Frame, tensors: Sequence[Tensor]) -> Tensor:
     """The coordinates (k, 2) of inputs, once they are known to lie in the plane."""
-    t = frame.coordinates(frame.net.inputs.given(tensors))
+    t = frame.coordinates(frame.net.inputs.nest(tensors))
     for item, here in zip(tensors, frame.points(t), strict=True):
         gap = size(item - here)
         if gap > BESIDE * max(size(item), size(here), 1.0):

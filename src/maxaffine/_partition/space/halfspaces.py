@@ -69,7 +69,7 @@ class Space:
         self.net = net = net.double()
         self.like = like  # one input, which gives those that are not floating point their values
         self.options = {"until": until, "output": output}
-        net.affine_map(net.inputs.given(like), **self.options)  # refuses unknown names
+        net.affine_map(net.inputs.nest(like), **self.options)  # refuses unknown names
         self.graph = net.graph.part([net.places[until] if until else net.graph.outputs[output or 0]])
         self.steps = [s for s in self.graph.steps if s.records and s.records[0].pieces > 1]
         self.operators = tuple(step.records[0].name for step in self.steps)
@@ -99,7 +99,7 @@ class Space:
 
     def batch(self, rows: np.ndarray) -> Any:
         """Rows as the network takes them."""
-        return self.net.inputs.given(self.inputs(rows))
+        return self.net.inputs.nest(self.inputs(rows))
 
     def flat(self, tensors: tuple[Tensor, ...]) -> np.ndarray:
         """One input as a vector (in_features,)."""
