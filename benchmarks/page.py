@@ -234,6 +234,21 @@ def capture_section(results: list[dict[str, Any]]) -> str:
     return f"\n## Capture\n\nThe first capture in a process loads much of `torch.export`.\n\n{table(head, rows)}"
 
 
+def smooth_section(results: list[dict[str, Any]]) -> str:
+    """Slopes of smooth networks beside the same modules with their gates detached by hand."""
+    text = (
+        "\n## Slopes of smooth networks, gates held\n\nTen outputs of 16 images, all pixels, float32, beside what a"
+        " user would write: the same weights in a module whose statistics, GELU gates and attention weights are"
+        " detached, and one `autograd.grad` for each output. CPU seconds at the median; the ratio is of rounds.\n\n"
+    )
+    rows = []
+    for row in results:
+        cells = [f"{row[key]:.3f}" for key in ("detached seconds", "held seconds")] + [f"{row['ratio']:.2f}"]
+        cells += [f"{row[key]:.0f}" for key in ("detached MiB", "held MiB")] + [f"{row['error']:.0e}"]
+        rows.append([row["title"], *cells])
+    return text + table(["", "detached s", "held s", "ratio", "detached MiB", "held MiB", "apart"], rows)
+
+
 def import_section(result: dict[str, Any]) -> str:
     """Seconds of the import."""
     low, high = min(result["wall"]), max(result["wall"])
@@ -261,6 +276,7 @@ def page(measured: dict[str, Any], outputs: int) -> str:
         "planes": planes_section,
         "growth": growth_section,
         "capture": capture_section,
+        "smooth": smooth_section,
         "import": import_section,
     }
     text = INTRODUCTION.format(limit=MEMORY_LIMIT // 2**30)

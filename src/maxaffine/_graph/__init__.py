@@ -5,9 +5,9 @@ from maxaffine._graph.contract import LocalMap, Operator, OperatorRecord, Sign, 
 from maxaffine._graph.curvature import Curvature, curvatures
 from maxaffine._graph.frozen import Affine, FrozenFunction, Held, Signature, Slot, Traced, as_tuple, fill
 from maxaffine._graph.fusion import fuse
-from maxaffine._graph.gates import TANGENT, Gated, GatedMap, Tangent
+from maxaffine._graph.gates import TANGENT, Attention, Gated, GatedMap, Normalization, Tangent
 from maxaffine._graph.graph import BatchAxis, Dependence, Graph, Step, Value, as_rows
-from maxaffine._graph.linear import ChannelAffine, Convolution, MatrixProduct, Reshape, Sum
+from maxaffine._graph.linear import ChannelAffine, Convolution, MatrixProduct, Multiple, Permutation, Reshape, Sum
 from maxaffine._graph.linearization import Linearization, undisturbed
 from maxaffine._graph.naming import loaded_target, saved_target
 from maxaffine._graph.overflow import all_finite, refuse_overflow
@@ -17,6 +17,7 @@ from maxaffine._graph.selection import AxisSelection, MaxPool
 
 __all__ = [
     "Affine",
+    "Attention",
     "AxisSelection",
     "BatchAxis",
     "Boundaries",
@@ -40,10 +41,13 @@ __all__ = [
     "LocalMap",
     "MatrixProduct",
     "MaxPool",
+    "Multiple",
+    "Normalization",
     "Operator",
     "OperatorRecord",
     "Order",
     "Pair",
+    "Permutation",
     "Reshape",
     "ScalarSpline",
     "Sign",

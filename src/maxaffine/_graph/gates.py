@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from maxaffine._graph.contract import LocalMap, Tensors, Traits
+from maxaffine._graph.contract import LocalMap, Sign, Tensors, Traits
 from maxaffine._graph.frozen import Affine, FrozenFunction, Signature, Traced, as_tuple, fill, pulled
 from maxaffine._graph.linear import Scaling
 from maxaffine._graph.overflow import all_finite
@@ -71,12 +71,13 @@ class GatedMap(Traced):
     """An operator that mixes entries, its gate held at the input: y = G u + b.
 
     Attributes:
-        gate: Maps the operator's own arguments, at the input, and its value there to the function u -> G u + b.
+        gate: Maps the operator's own arguments, at the input, and its value there to the function u -> G u + b, or to
+            its local map.
         formula: The function in words, u* the carrier's value at the input.
         homogeneous: Whether b is zero.
     """
 
-    gate: Callable[..., Callable[[Tensor], Tensor]]
+    gate: Callable[..., Callable[[Tensor], Tensor] | LocalMap]
     formula: str
     homogeneous: bool = False
 
@@ -88,7 +89,114 @@ class GatedMap(Traced):
         (carrier,) = self.traced.active
         arguments, named = fill(self.traced.args, inputs), fill(self.traced.kwargs, inputs)
         function = self.gate(as_tuple(value)[0], *arguments, **named)
-        return FrozenFunction(function, [Signature.of(inputs[carrier])], self.homogeneous)
+        return (
+            function
+            if isinstance(function, LocalMap)
+            else FrozenFunction(function, [Signature.of(inputs[carrier])], self.homogeneous)
+        )
+
+
+class Normalization(LocalMap):
+    """y = gamma s (u - mean u) + beta, the mean over some axes and s held; without the mean for a norm about zero.
+
+    Its transpose is s (I - 1 1^T/d) (gamma u), for s is one number along the axes.
+
+    Args:
+        value: What the operator gives.
+        scale: The reciprocal root s.
+        axes: Negative numbers of the axes that the mean is over, of ``parts``.
+        gamma: What multiplies afterwards, broadcast against the value; None for one.
+        beta: What is added then; None for zero.
+        parts: The shape in which groups have axes of their own; the value's by default.
+        centered: Whether the mean is subtracted.
+    """
+
+    fresh = True
+
+    def __init__(
+        self,
+        value: Tensor,
+        scale: Tensor,
+        axes: tuple[int, ...],
+        gamma: Tensor | None,
+        beta: Tensor | None,
+        parts: Sequence[int] | None = None,
+        centered: bool = True,
+    ) -> None:
+        self.shape, self.dtype = value.shape, value.dtype
+        self.scale, self.axes, self.gamma, self.beta = scale, axes, gamma, beta
+        self.parts = tuple(value.shape if parts is None else parts)
+        self.centered = centered
+
+    def _normalize(self, moved: Tensor) -> Tensor:
+        """S (u - mean u), of rows too, in place of a tensor that is nobody else's."""
+        lead = moved.shape[: moved.dim() - len(self.shape)]
+        moved = moved.reshape(*lead, *self.parts)
+        if self.centered:
+            moved -= moved.mean(self.axes, keepdim=True)
+        return moved.mul_(self.scale).reshape(*lead, *self.shape)
+
+    def mv(self, tangents: Sequence[Tensor]) -> Tensors:
+        moved = self._normalize(tangents[0].to(self.scale.dtype, copy=True))
+        return ((moved if self.gamma is None else moved * self.gamma).to(self.dtype),)
+
+    def rmv(self, cotangents: Sequence[Any]) -> Tensors:
+        rows = cotangents[0].to(self.scale.dtype, copy=self.gamma is None)
+        return (self._normalize(rows if self.gamma is None else rows * self.gamma).to(self.dtype),)
+
+    def offsets(self) -> Tensors:
+        return (None if self.beta is None else self.beta.to(self.dtype),)
+
+
+@dataclass(frozen=True, eq=False)
+class Attention(Traced):
+    """Scaled dot-product attention with its weights held: means of the values."""
+
+    @property
+    def traits(self) -> Traits:
+        return self.traced.traits
+
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
+        names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+        given: dict[str, Any] = dict(zip(names, fill(self.traced.args, inputs), strict=False))
+        given |= {name: fill(item, inputs) for name, item in self.traced.kwargs.items()}
+        query, key, carried, mask = given["query"], given["key"], given["value"], given.get("attn_mask")
+        alike = query.shape[:-2] == key.shape[:-2] == carried.shape[:-2] and query.dtype == carried.dtype
+        entries = query.shape[:-1].numel() * key.shape[-2]
+        if not alike or entries > MOST_WEIGHTS or query.dim() < 3 or query.element_size() < 4:
+            return self.traced.local(inputs, value)
+        scale = given.get("scale")
+        scores = (query * (query.shape[-1] ** -0.5 if scale is None else scale)) @ key.mT
+        if given.get("is_causal"):
+            mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+        if mask is not None:
+            scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype is torch.bool else scores + mask
+        weights = torch.softmax(scores, -1)
+        return WeightedMeans(torch.where(scores.amax(-1, keepdim=True).isinf(), 0, weights))
+
+    def signs(self) -> tuple[Sign, ...]:
+        return self.traced.signs()
+
+
+MOST_WEIGHTS = 2**26  # of an attention, beyond which they are not written out
+
+
+class WeightedMeans(LocalMap):
+    """y = P u, one matrix P for each sample and head."""
+
+    fresh = True
+
+    def __init__(self, weights: Tensor) -> None:
+        self.weights = weights
+
+    def mv(self, tangents: Sequence[Tensor]) -> Tensors:
+        return (self.weights @ tangents[0],)
+
+    def rmv(self, cotangents: Sequence[Any]) -> Tensors:
+        # All rows in one product with P: as columns.
+        rows = cotangents[0]
+        columns = rows.movedim(0, -2).flatten(-2)
+        return ((self.weights.mT @ columns).unflatten(-1, (len(rows), -1)).movedim(-2, 0),)
 
 
 @dataclass(frozen=True, eq=False)

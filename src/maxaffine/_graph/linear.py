@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import fold
 
 from maxaffine._graph.contract import LocalMap, Operator, Sign, Tensors, Traits
-from maxaffine._graph.frozen import Traced
+from maxaffine._graph.frozen import Traced, fill
 
 aten = torch.ops.aten
 
@@ -20,6 +20,12 @@ def fastest_layout(tensor: Tensor) -> torch.memory_format:
     """The memory layout in which PyTorch's CPU convolutions run fastest: channels last in float32 and below."""
     slow = tensor.dim() != 4 or tensor.device.type != "cpu" or tensor.dtype == torch.float64
     return torch.contiguous_format if slow else torch.channels_last
+
+
+def laid_out_as(tensor: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """The tensor (N, C, H, W) in the dtype and the memory layout of rows (R, N, C, H, W): mixed layouts are slow."""
+    last = rows.dim() == 5 and tensor.dim() == 4 and rows.stride(2) == 1
+    return tensor.to(dtype, memory_format=torch.channels_last if last else torch.preserve_format)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +161,8 @@ class ChannelAffine(Traced):
 class Scaling(LocalMap):
     """y = scale * x + shift entry by entry, scale and shift broadcast over the batch."""
 
+    fresh = True
+
     def __init__(self, scale: Tensor, shift: Tensor | None) -> None:
         self.scale = scale
         self.shift = shift
@@ -162,11 +170,61 @@ class Scaling(LocalMap):
     def mv(self, tangents: Sequence[Tensor]) -> Tensors:
         return (tangents[0] * self.scale,)
 
+    def _laid_out(self, rows: Tensor) -> Tensor:
+        self.scale = laid_out_as(self.scale, rows, self.scale.dtype)
+        return self.scale
+
     def rmv(self, cotangents: Sequence[Any]) -> Tensors:
-        return (cotangents[0] * self.scale,)
+        return (cotangents[0] * self._laid_out(cotangents[0]),)
+
+    def rmv_owned(self, cotangents: Sequence[Any]) -> Tensors:
+        rows = cotangents[0]
+        if torch.promote_types(rows.dtype, self.scale.dtype) != rows.dtype:
+            return self.rmv(cotangents)
+        return (rows.mul_(self._laid_out(rows)),)
 
     def offsets(self) -> Tensors:
         return (self.shift,)
+
+
+@dataclass(frozen=True, eq=False)
+class Multiple(Traced):
+    """A factor that does not depend on the input, or is held there, times what does."""
+
+    @property
+    def traits(self) -> Traits:
+        return self.traced.traits
+
+    def signs(self) -> tuple[Sign, ...]:
+        return self.traced.signs()
+
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
+        (carrier,) = self.traced.active
+        whole = inputs[carrier]
+        factor = next(item for item in fill(self.traced.args, inputs) if item is not whole)
+        if whole.shape != value.shape or whole.dtype != value.dtype:  # what broadcasts is summed on the way back
+            return self.traced.local(inputs, value)
+        return Scaling(factor if isinstance(factor, Tensor) else value.new_tensor(factor), None)
+
+
+@dataclass(frozen=True, eq=False)
+class Permutation(Traced, LocalMap):
+    """The same entries with their axes in another order."""
+
+    dims: tuple[int, ...]
+
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
+        return self
+
+    def signs(self) -> tuple[Sign, ...]:
+        return (Sign.NONNEGATIVE,)
+
+    def mv(self, tangents: Sequence[Tensor]) -> Tensors:
+        return (tangents[0].permute(self.dims),)
+
+    def rmv(self, cotangents: Sequence[Any]) -> Tensors:
+        places = [dim % len(self.dims) for dim in self.dims]
+        return (cotangents[0].permute(0, *(1 + places.index(axis) for axis in range(len(places)))),)
 
 
 @dataclass(frozen=True, eq=False)

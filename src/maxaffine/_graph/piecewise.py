@@ -14,6 +14,7 @@ from torch import Tensor
 from maxaffine._graph.boundaries import Boundaries, Contest, Duels, Knots, Pair
 from maxaffine._graph.contract import LocalMap, Sign, Tensors, Traits
 from maxaffine._graph.frozen import FrozenFunction, Traced, as_tuple, fill
+from maxaffine._graph.linear import laid_out_as
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,12 +167,6 @@ class ElementwiseMap(LocalMap):
 def scale_by(tangents: Tensor, scale: Tensor) -> Tensor:
     """The product; zero where the scale is, also for a constant of infinity that the activation clips."""
     return torch.where(scale == 0, 0, tangents * scale)
-
-
-def laid_out_as(tensor: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
-    """The tensor (N, C, H, W) in the dtype and the memory layout of rows (R, N, C, H, W): mixed layouts are slow."""
-    last = rows.dim() == 5 and tensor.dim() == 4 and rows.stride(2) == 1
-    return tensor.to(dtype, memory_format=torch.channels_last if last else torch.preserve_format)
 
 
 @dataclass(frozen=True, eq=False)

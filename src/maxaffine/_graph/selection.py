@@ -13,8 +13,8 @@ from torch import Tensor
 from maxaffine._graph.boundaries import Boundaries, Contest, Order
 from maxaffine._graph.contract import LocalMap, Sign, Tensors, Traits
 from maxaffine._graph.frozen import FrozenFunction, Signature, Traced
-from maxaffine._graph.linear import fastest_layout
-from maxaffine._graph.piecewise import laid_out_as, scale_by
+from maxaffine._graph.linear import fastest_layout, laid_out_as
+from maxaffine._graph.piecewise import scale_by
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from torch import Tensor
 from maxaffine._capture.batch import MIXED, MIXED_CURE, along, pointwise
 from maxaffine._capture.call import Call, Ref
 from maxaffine._capture.registry import overloads, rule
-from maxaffine._graph import MatrixProduct, Operator, Sign, Sum
+from maxaffine._graph import Attention, MatrixProduct, Multiple, Operator, Sign, Sum
 
 aten = torch.ops.aten
 
@@ -49,7 +49,8 @@ def neg(call: Call) -> Operator:
 def mul(call: Call) -> Operator:
     """A product with a factor that is constant or constant within a region."""
     factor = call["other" if one_factor(call, "self", "other") == "self" else "self"]
-    return call.affine(homogeneous=True, sign=_sign(factor))
+    product = call.affine(homogeneous=True, sign=_sign(factor))
+    return Multiple(product) if len(call.active) == 1 else product
 
 
 @rule(*overloads("div.Tensor div.Scalar"), batch=pointwise)
@@ -141,4 +142,4 @@ def attention(call: Call) -> Operator:
         call.refuse("it multiplies values that all depend on the input", "capture the part before it (until=...)")
     if call["dropout_p"]:
         call.refuse("it drops out at random", "call model.eval() before capture")
-    return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)
+    return Attention(call.affine(homogeneous=True, sign=Sign.NONNEGATIVE))

@@ -10,13 +10,13 @@ from torch import Tensor
 from maxaffine._capture.batch import pointwise
 from maxaffine._capture.call import Call
 from maxaffine._capture.registry import overloads, rule
-from maxaffine._graph import Comparison, Operator, Reshape, Sign
+from maxaffine._graph import Comparison, Operator, Permutation, Reshape, Sign
 
 aten = torch.ops.aten
 
 
 MOVES = """
-    permute expand slice.Tensor select.int cat repeat split_with_sizes unfold diagonal flip roll tril triu
+    expand slice.Tensor select.int cat repeat split_with_sizes unfold diagonal flip roll tril triu
     pixel_shuffle pixel_unshuffle channel_shuffle im2col col2im diagonal_scatter
     reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d
 """
@@ -26,6 +26,12 @@ MOVES = """
 def reshape(call: Call) -> Operator:
     """The same entries in the same order under another shape."""
     return Reshape(call.affine(homogeneous=True))
+
+
+@rule(aten.permute.default)
+def permute(call: Call) -> Operator:
+    """The axes in another order."""
+    return Permutation(call.affine(homogeneous=True, sign=Sign.NONNEGATIVE), tuple(call["dims"]))
 
 
 @rule(*overloads(MOVES), sizes=True)

@@ -19,7 +19,7 @@ from torch import Tensor
 from maxaffine._capture.batch import along, leading, pointwise, probed
 from maxaffine._capture.call import Call
 from maxaffine._capture.registry import smooth_rule
-from maxaffine._graph import Gated, GatedMap, Operator, Tangent
+from maxaffine._graph import Gated, GatedMap, Normalization, Operator, Tangent
 
 aten = torch.ops.aten
 
@@ -193,52 +193,35 @@ def softmax(call: Call) -> Operator:
     return GatedMap(call.affine(), weights, "(expm1(z*)/z*) z / S* + 1/S*, z = u - max")
 
 
-def _over(dims: Sequence[int], rms: bool, u: Tensor, eps: float | int) -> tuple[Tensor, tuple[int, ...]]:
-    """1 / sqrt(mean square + eps), about the mean or about zero; of half precision in single, as PyTorch does."""
-    axes, u = tuple(dims), _wide(u)
-    spread = u.square().mean(axes, keepdim=True) if rms else u.var(axes, keepdim=True, correction=0)
-    return torch.rsqrt(spread + eps), axes
-
-
 def _wide(u: Tensor) -> Tensor:
+    """In single precision where it is half: so PyTorch takes statistics."""
     return u.to(torch.promote_types(u.dtype, torch.float32))
 
 
 def layer(
     value: Tensor, u: Tensor, shape: Sequence[int], weight: Any, bias: Any, eps: float | int, *_: object
-) -> Callable:
+) -> Normalization:
     """Weight * (t - mean t) / sqrt(var u* + eps) + bias."""
-    scale, axes = _over(range(-len(shape), 0), False, u, eps)
-
-    def held(t: Tensor) -> Tensor:
-        t = _wide(t)
-        y = (t - t.mean(axes, keepdim=True)) * scale
-        y = y if weight is None else y * weight
-        return (y if bias is None else y + bias).to(value.dtype)
-
-    return held
+    scale = torch.native_layer_norm(_wide(u), shape, None, None, eps)[2]
+    return Normalization(value, scale, tuple(range(-len(shape), 0)), weight, bias)
 
 
-def root_mean_square(value: Tensor, u: Tensor, shape: Sequence[int], weight: Any, eps: float | int | None) -> Callable:
+def root_mean_square(
+    value: Tensor, u: Tensor, shape: Sequence[int], weight: Any, eps: float | int | None
+) -> Normalization:
     """Weight * t / sqrt(mean u*^2 + eps)."""
-    scale, _ = _over(range(-len(shape), 0), True, u, torch.finfo(_wide(u).dtype).eps if eps is None else eps)
-    scale = scale if weight is None else scale * weight
-    return lambda t: (t * scale).to(value.dtype)
+    axes, u = tuple(range(-len(shape), 0)), _wide(u)
+    eps = torch.finfo(u.dtype).eps if eps is None else eps
+    scale = torch.rsqrt(u.square().mean(axes, keepdim=True) + eps)
+    return Normalization(value, scale, axes, weight, None, centered=False)
 
 
-def group(value: Tensor, u: Tensor, groups: int, weight: Any, bias: Any, eps: float | int, *_: object) -> Callable:
+def group(value: Tensor, u: Tensor, groups: int, weight: Any, bias: Any, eps: float | int, *_: object) -> Normalization:
     """As of a layer, by groups of channels."""
-    flat = u.reshape(u.shape[0], groups, -1)
-    scale, axes = _over((-1,), False, flat, eps)
-    ones = [1] * (u.dim() - 2)
-
-    def held(t: Tensor) -> Tensor:
-        parts = _wide(t).reshape(u.shape[0], groups, -1)
-        y = ((parts - parts.mean(axes, keepdim=True)) * scale).reshape(u.shape)
-        y = y if weight is None else y * weight.view(-1, *ones)
-        return (y if bias is None else y + bias.view(-1, *ones)).to(value.dtype)
-
-    return held
+    parts = _wide(u).reshape(u.shape[0], groups, -1)
+    scale = torch.native_layer_norm(parts, parts.shape[2:], None, None, eps)[2]
+    gamma, beta = (None if item is None else item.view(-1, *[1] * (u.dim() - 2)) for item in (weight, bias))
+    return Normalization(value, scale, (-1,), gamma, beta, parts.shape)
 
 
 def instance(
@@ -252,7 +235,7 @@ def instance(
     momentum: float | int,
     eps: float | int,
     *_: Any,
-) -> Callable:
+) -> Normalization:
     """As of a group of one channel each."""
     return group(value, u, u.shape[1], weight, bias, eps)
 
