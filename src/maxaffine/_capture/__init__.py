@@ -7,14 +7,3 @@ from maxaffine._capture.contract import check_rule
 from maxaffine._capture.form import max_affine_form
 from maxaffine._capture.registry import all_rules, rule
 from maxaffine._capture.spline_network import SplineNetwork
-
-__all__ = [
-    "Call",
-    "SplineNetwork",
-    "all_rules",
-    "batch",
-    "capture",
-    "check_rule",
-    "max_affine_form",
-    "rule",
-]

@@ -6,25 +6,3 @@ from maxaffine._codes.hierarchy import Occupancy, RegionHierarchy, RegionLevel, 
 from maxaffine._codes.mapping import FINGERPRINT, SMOOTH, Codes
 from maxaffine._codes.metric import RowLayout, RowMetric, load_faiss
 from maxaffine._codes.packed import PackedCodes, pack
-
-__all__ = [
-    "FINGERPRINT",
-    "Codes",
-    "Drift",
-    "Occupancy",
-    "PackedCodes",
-    "RegionHierarchy",
-    "RegionLevel",
-    "RowLayout",
-    "RowMetric",
-    "SMOOTH",
-    "as_classes",
-    "code_changes",
-    "code_distance",
-    "code_distance_blocks",
-    "code_drift",
-    "load_faiss",
-    "operator_shares",
-    "pack",
-    "region_hierarchy",
-]

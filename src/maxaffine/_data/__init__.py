@@ -8,16 +8,3 @@ from .dataset import DataSet, Split, split_by_class, without_classes
 from .files import read_idx
 from .images import ImageFiles
 from .loading import NAMES, load, load_part, read_input
-
-__all__ = [
-    "NAMES",
-    "DataSet",
-    "ImageFiles",
-    "Split",
-    "load",
-    "load_part",
-    "read_idx",
-    "read_input",
-    "split_by_class",
-    "without_classes",
-]

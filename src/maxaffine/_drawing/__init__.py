@@ -8,37 +8,3 @@ from maxaffine._drawing.pixels import input_pixels, png_of, signed_pixels, templ
 from maxaffine._drawing.shapes import Kind, is_image, kind_of, shown
 from maxaffine._drawing.sheet import DPI, axes_for, new_figure, png, require, say, short, svg, whole_sheet
 from maxaffine._drawing.tables import Tabular, html_table, text_table
-
-__all__ = [
-    "CLASSES",
-    "DPI",
-    "Kind",
-    "Panel",
-    "Spread",
-    "Tabular",
-    "axes_for",
-    "draw_panel",
-    "draw_strokes",
-    "fill_polygons",
-    "html_table",
-    "input_pixels",
-    "is_image",
-    "kind_of",
-    "new_figure",
-    "panel_axes",
-    "panel_figure",
-    "png",
-    "png_of",
-    "require",
-    "say",
-    "scale_end",
-    "short",
-    "shown",
-    "signed_pixels",
-    "spread_axes",
-    "spread_figure",
-    "svg",
-    "template_pixels",
-    "text_table",
-    "whole_sheet",
-]

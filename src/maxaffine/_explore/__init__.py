@@ -2,5 +2,3 @@
 
 from maxaffine._explore.explorer import TRAIN_LIMIT, Explorer
 from maxaffine._explore.serving import require, serve
-
-__all__ = ["TRAIN_LIMIT", "Explorer", "require", "serve"]

@@ -3,5 +3,3 @@
 from maxaffine._learning.drift import CodeDrift
 from maxaffine._learning.hard import orthogonal_classifier
 from maxaffine._learning.orthogonal_templates import OrthogonalTemplates
-
-__all__ = ["CodeDrift", "OrthogonalTemplates", "orthogonal_classifier"]

@@ -4,19 +4,3 @@ from .checkpoint import SUFFIXES, save_weights
 from .loading import load_model
 from .networks import FACTORIES, Normalized, build, cnn, mlp, mobilenet, resnet18
 from .training import Epoch, accuracy, train
-
-__all__ = [
-    "FACTORIES",
-    "SUFFIXES",
-    "Epoch",
-    "Normalized",
-    "accuracy",
-    "build",
-    "cnn",
-    "load_model",
-    "mlp",
-    "mobilenet",
-    "resnet18",
-    "save_weights",
-    "train",
-]

@@ -16,29 +16,3 @@ from maxaffine._network.rounding import (
 )
 from maxaffine._network.task import Task, require_classes
 from maxaffine._network.verify import ExactnessReport, verify
-
-__all__ = [
-    "FAILURES",
-    "PARTS",
-    "Ending",
-    "ExactnessReport",
-    "InputSpec",
-    "Network",
-    "Task",
-    "changed_attributes",
-    "copy_module",
-    "difference",
-    "foreign",
-    "largest",
-    "relative_error",
-    "origin",
-    "require_classes",
-    "rerun",
-    "rounding_bound",
-    "run_on_copies",
-    "same",
-    "size",
-    "terms",
-    "verify",
-    "without_infinities",
-]

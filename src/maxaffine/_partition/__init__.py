@@ -11,24 +11,3 @@ from maxaffine._partition.planes.plane import plane, stream_plane
 from maxaffine._partition.planes.tiles import PlaneTiles
 from maxaffine._partition.space.enumeration import Regions, regions
 from maxaffine._partition.space.region import Region, region
-
-__all__ = [
-    "COLORINGS",
-    "ComplexityHistory",
-    "Contours",
-    "LinePartition",
-    "PlanePartition",
-    "PlaneReport",
-    "PlaneTiles",
-    "Region",
-    "Regions",
-    "crossed_regions",
-    "integrated_gradients",
-    "line",
-    "local_complexity",
-    "plane",
-    "plane_complexity",
-    "region",
-    "regions",
-    "stream_plane",
-]

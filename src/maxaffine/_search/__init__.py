@@ -9,23 +9,3 @@ from maxaffine._search.index import CodeIndex
 from maxaffine._search.nearest import Neighbors
 from maxaffine._search.schema import StoredCodes
 from maxaffine._search.store import CodeStore, search_store
-
-__all__ = [
-    "CodeIndex",
-    "CodeStore",
-    "DepthNeighbors",
-    "Encoded",
-    "Inputs",
-    "LabelErrors",
-    "NearDuplicates",
-    "Neighbors",
-    "Recall",
-    "StoredCodes",
-    "encode",
-    "encode_with_ray",
-    "label_errors",
-    "near_duplicates",
-    "neighbors",
-    "search_store",
-    "search_with_ray",
-]

@@ -1,5 +1,3 @@
 """The idea, on plain tensors: max-affine splines, and the power diagrams that are their cells."""
 
 from maxaffine._spline.spline import LocalMap, MaxAffineSpline, PowerDiagram
-
-__all__ = ["LocalMap", "MaxAffineSpline", "PowerDiagram"]

@@ -10,20 +10,3 @@ from maxaffine._templates.memorization import (
 )
 from maxaffine._templates.result import Comparison, Templates
 from maxaffine._templates.templates import LayerTemplates, Names, Unit, layer_templates, templates
-
-__all__ = [
-    "Alignment",
-    "Comparison",
-    "LayerTemplates",
-    "Memorization",
-    "Names",
-    "Templates",
-    "Unit",
-    "bias_free",
-    "layer_templates",
-    "memorization",
-    "memorization_spreads",
-    "optimal_templates",
-    "templates",
-    "BiasReport",
-]
