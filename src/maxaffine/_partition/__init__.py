@@ -2,8 +2,7 @@
 
 from maxaffine._partition.lines.gradients import integrated_gradients
 from maxaffine._partition.lines.partition import LinePartition, line
-from maxaffine._partition.measures.complexity import ComplexityHistory, local_complexity, plane_complexity
-from maxaffine._partition.measures.crossed import crossed_regions
+from maxaffine._partition.measures import ComplexityHistory, crossed_regions, local_complexity, plane_complexity
 from maxaffine._partition.planes.boundary import Contours
 from maxaffine._partition.planes.checks import PlaneReport
 from maxaffine._partition.planes.partition import COLORINGS, PlanePartition

@@ -182,17 +182,7 @@ class LinePartition:
         return Codes.concat([segment.net.codes(segment.batch(t), operators=names) for t in parts])
 
     def decisions(self, threshold: float = 0.0) -> Decisions:
-        """Every place where the decision changes: the largest output or, of a single one, its side of a threshold.
-
-        Args:
-            threshold: Used for a single output only.
-
-        Returns:
-            The changes, exact like the breakpoints.
-
-        Raises:
-            BadInput: When the output is one or several values, not a class.
-        """
+        """Where the largest output changes or, of a single one, its side of a threshold; refused for values."""
         require_classes(self.target.task, "decisions", "level_set(level, output) finds where a value is reached")
         # A class may win at the end of one piece and another at the start of the next, where the network jumps. So the
         # line is cut wherever the winner can change, and the class is read off in the middle of every part: the lowest
@@ -213,18 +203,7 @@ class LinePartition:
         return Decisions(cut[1:-1][changes], torch.cat([found[:1], found[1:][changes]]))
 
     def level_set(self, level: float = 0.0, output: int = 0) -> Tensor:
-        """Every place where one output has a given value.
-
-        Args:
-            level: The value.
-            output: Flat number of the output among those that are followed.
-
-        Returns:
-            t, increasing, exact like the breakpoints; of a piece that equals the level all over, its ends.
-
-        Raises:
-            BadInput: When there is no such output.
-        """
+        """t, increasing, where one of the followed outputs has a value: both ends of a piece that has it all over."""
         t, starts, ends = self.breakpoints, as_rows(self.starts), as_rows(self.ends)
         if not 0 <= output < starts.shape[1]:
             raise BadInput(f"output: numbers run from 0 to {starts.shape[1] - 1}, got {output}")
@@ -236,19 +215,7 @@ class LinePartition:
         return torch.cat([t[piece] + fraction * self.lengths[piece], *reached]).unique()
 
     def plot(self, ax: Axes | None = None, outputs: Sequence[int] | None = None) -> Axes:
-        """Draw outputs along the segment as they are: straight between breakpoints, which are marked below.
-
-        Args:
-            ax: Where to draw; axes of a new figure by default.
-            outputs: Flat numbers of the outputs among those that are followed; the first ten by default.
-
-        Returns:
-            The axes.
-
-        Raises:
-            BadInput: When there is no such output.
-            MaxAffineError: When matplotlib is absent.
-        """
+        """Draw outputs, by flat number (the first ten by default), along the segment, breakpoints marked below."""
         starts, ends = (as_rows(item).cpu() for item in (self.starts, self.ends))
         count = starts.shape[1]
         shown = range(min(count, len(CLASSES))) if outputs is None else outputs

@@ -112,6 +112,7 @@ class Target:
     def terms(self, t: Tensor, u: Tensor) -> Tensor:
         """The size of the terms that <u, f(x(t))> is made of, for weights (len(t), *out): (len(t),)."""
         if self.outputs is not None:
+            # Terms are those of the whole value: of the wanted units the weights are put where these stand in it.
             units = self.graph.values[self.number].units
             full = u.new_zeros(len(u), prod(units)).index_add_(1, self.outputs.to(u.device), as_rows(u))
             u = full.reshape(len(u), *units)

@@ -34,11 +34,11 @@ MUCH = 1e-10
 FAINT = 1e-6
 
 
-Division = tuple[Complex, Growth]  # the divided cells, whose new vertices come after the old ones, and how they grew
-
-
-def divide(cells: Complex, level: Level, before: Rows, rows: Rows, operator: int, tolerance: float) -> Division:
+def divide(
+    cells: Complex, level: Level, before: Rows, rows: Rows, operator: int, tolerance: float
+) -> tuple[Complex, Growth]:
     """Divide a complex by the operator that follows a level, which makes ``rows`` of the values ``before``."""
+    # New vertices come after the old ones, and their growth says how they were made.
     # Units that count as zero are put on the knots of an operator of one entry, in ``rows`` too.
     step, boundaries = level.step, level.boundaries
     if step is None:
@@ -62,7 +62,7 @@ def divide_by_columns(
     knots: OnKnots | None,
     operator: int,
     tolerance: float,
-) -> Division:
+) -> tuple[Complex, Growth]:
     """Divide by functions (V, M) of units (M,), in as many rounds as crossings that lie close together need."""
     # What is at most ``least`` (M,) counts as zero and is a zero in the table, which may be written to; ``knots`` says
     # what is known exactly of the units where a function is zero.

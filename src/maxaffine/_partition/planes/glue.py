@@ -35,20 +35,17 @@ def glue(leaves: Sequence[Leaf], tolerance: float) -> tuple[Complex, np.ndarray 
     source, number = source[kept], compact[number]
     whole = replace(whole, points=whole.points[source], ends=number[whole.ends], corners=number[whole.corners])
     whole = _with_pieces(whole, shared, pieces[0], compact[pieces[1]])
-    whole, vertices = _without_ends_of_spokes(whole)
-    tables = [leaf.values for leaf in leaves if leaf.values is not None]
-    values = np.concatenate(tables)[source[vertices]] if len(tables) == len(leaves) else None
-    return whole, values, level
-
-
-def _without_ends_of_spokes(whole: Complex) -> tuple[Complex, np.ndarray]:
-    """The complex without inner vertices at which two edges meet, and the places of the others among all."""
-    # Cells are convex, so that such a vertex lies straight between its neighbors: a spoke ended there, in a block on
-    # one side of a shared edge, and it stayed since the other side might have had it too.
+    # Inner vertices at which two edges meet go. Cells are convex, so that such a vertex lies straight between its
+    # neighbors: a spoke ended there, in a block on one side of a shared edge, and it stayed since the other side might
+    # have had it too.
     degree = np.bincount(whole.ends.ravel(), minlength=len(whole.points))
     inner = np.ones(len(whole.points), dtype=bool)
     inner[whole.ends[whole.operator == OUTSIDE]] = False
-    return dissolve(whole, np.zeros(len(whole.ends), dtype=bool), inner & (degree == 2)).compact()
+    whole, _ = dissolve(whole, np.zeros(len(whole.ends), dtype=bool), inner & (degree == 2))
+    whole, vertices = whole.compact()
+    tables = [leaf.values for leaf in leaves if leaf.values is not None]
+    values = np.concatenate(tables)[source[vertices]] if len(tables) == len(leaves) else None
+    return whole, values, level
 
 
 def _stack(leaves: Sequence[Leaf]) -> tuple[Complex, np.ndarray]:

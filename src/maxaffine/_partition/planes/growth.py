@@ -72,6 +72,7 @@ class Growth:
         filled[: len(start)] = start
         endless = start[:1].isinf().any(0)
         end = len(start)
+        # Stage by stage: both ends of a segment may be vertices of the stage before.
         for stage, kept in zip(self.stages, plan.kept, strict=True):
             weights = torch.from_numpy(stage.at[kept])[:, None]
             ends = [torch.from_numpy(plan.place[vertices[kept]]) for vertices in (stage.first, stage.second)]

@@ -133,6 +133,7 @@ def levels(graph: Graph) -> tuple[Level, ...]:
     places = [place for place, step in enumerate(graph.steps) if _piecewise(graph, step)]
     found, before = [], graph.inputs
     for place in (*places, len(graph.steps)):
+        # What is alive at a cut is all that later steps read, so each level runs from the values at the cut before.
         after = _alive(graph, place)
         step = graph.steps[place] if place < len(graph.steps) else None
         found.append(Level(graph.part(after, before), graph.part(step.inputs if step else (), after), step))

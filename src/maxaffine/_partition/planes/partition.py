@@ -31,7 +31,15 @@ from maxaffine._partition.lines.partition import MEMORY, TOLERANCE
 from maxaffine._partition.lines.segment import Segment
 from maxaffine._partition.lines.walk import Walk
 from maxaffine._partition.planes import checks, drawing
-from maxaffine._partition.planes.boundary import DECISION, LEVEL, Contours, Segments, round_levels, winners
+from maxaffine._partition.planes.boundary import (
+    DECISION,
+    LEVEL,
+    Contours,
+    Segments,
+    norms_by_corners,
+    round_levels,
+    winners,
+)
 from maxaffine._partition.planes.checks import PlaneReport
 from maxaffine._partition.planes.complex.cells import Complex
 from maxaffine._partition.planes.complex.faces import groups
@@ -40,7 +48,6 @@ from maxaffine._partition.planes.extremes import Boundary, divide_by_extremes
 from maxaffine._partition.planes.growth import extend_table
 from maxaffine._partition.planes.levels import largest, levels
 from maxaffine._partition.planes.locate import Locator
-from maxaffine._partition.planes.steepness import norms_by_corners
 from maxaffine._partition.planes.task import Frame
 from maxaffine.errors import BadInput, ExactnessError, MaxAffineError, PartitionError
 
@@ -227,33 +234,14 @@ class PlanePartition:
         return norms
 
     def decision_boundary(self) -> Segments:
-        """The decision boundary: where the class changes, the largest output or the sign of a single one.
-
-        Returns:
-            Its segments, each within one cell or along an edge between two.
-
-        Raises:
-            BadInput: When the followed value is not a vector of outputs, or these are values, not classes.
-        """
+        """Where the class changes, the largest output or the sign of a single one; values and pictures are refused."""
         # After the division one class wins all over every cell, so the boundary is made of edges between two of them.
         cells, values = self._divide()
         classes, _ = winners(cells, values)
         return self._segments(cells, classes, np.not_equal(*classes[cells.edge_cells].T))
 
     def level_set(self, level: float = 0.0, output: int = 0) -> Segments:
-        """Where one output has a given value.
-
-        Args:
-            level: The value.
-            output: Flat number of the output.
-
-        Returns:
-            The segments, each within one cell or along an edge between two. A cell on which the output equals the level
-            all over has none inside.
-
-        Raises:
-            BadInput: When there is no such output.
-        """
+        """Where one output has a value, within cells or along edges; none inside a cell that has it all over."""
         return self.level_sets([level], output)[0]
 
     def level_sets(self, levels: Sequence[float], output: int = 0) -> list[Segments]:

@@ -118,5 +118,5 @@ def drop_spokes(cells: Complex, corners: np.ndarray) -> tuple[Complex, np.ndarra
         # An edge that another block borders on keeps its vertices: the block on the other side may have them too.
         loose[cells.ends[cells.chain >= 0]] = False
         loose &= ~np.isin(keys_of(cells.points), keys_of(corners))
-        cells = dissolve(cells, spoke, loose)
+        cells, _ = dissolve(cells, spoke, loose)
     return cells.compact()

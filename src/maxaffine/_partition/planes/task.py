@@ -125,7 +125,12 @@ def _frame(net: SplineNetwork, anchors: Any, origin: Any, basis: Any, points: An
         t, inputs = frame.anchors.numpy(), stack_inputs(net, anchors, "anchors")
     if points is not None:
         further = stack_inputs(net, points, "points")
-        t = np.concatenate([t, inside(frame, further).numpy()])
+        places = frame.coordinates(frame.net.inputs.nest(further))
+        for item, here in zip(further, frame.points(places), strict=True):
+            gap = size(item - here)
+            if gap > BESIDE * max(size(item), size(here), 1.0):
+                raise BadInput(f"points: one lies {gap:.2g} off the plane; give inputs that lie in it, in float64")
+        t = np.concatenate([t, places.numpy()])
         inputs = [torch.cat(pair, dim) for *pair, dim in zip(inputs, further, net.inputs.batch_dims, strict=True)]
     return frame, Known.of(t, tuple(inputs), axes=anchors is None)
 
@@ -182,7 +187,10 @@ def plane_through(net: SplineNetwork, anchors: Any) -> Frame:
         raise BadInput("anchors: they lie on a line, which spans no plane; choose three in general position")
     triangle = r * r.diagonal().sign()[:, None]  # columns: the gaps in terms of the orthonormal basis
     turn = torch.linalg.inv(triangle).T
-    basis = tuple(_combine(turn, gap, dim) for gap, dim in zip(gaps, dims, strict=True))
+    basis = tuple(
+        torch.tensordot(turn, gap.movedim(dim, 0), dims=1).movedim(0, dim) if gap.is_floating_point() else gap
+        for gap, dim in zip(gaps, dims, strict=True)
+    )
     corners = torch.cat([torch.zeros(1, 2, dtype=torch.float64), triangle.T])
     return Frame(net.double(), origin, basis, corners)
 
@@ -217,16 +225,6 @@ def input_plane(net: SplineNetwork) -> Frame:
     return Frame(net.double(), origin, basis)
 
 
-def inside(frame: Frame, tensors: Sequence[Tensor]) -> Tensor:
-    """The coordinates (k, 2) of inputs, once they are known to lie in the plane."""
-    t = frame.coordinates(frame.net.inputs.nest(tensors))
-    for item, here in zip(tensors, frame.points(t), strict=True):
-        gap = size(item - here)
-        if gap > BESIDE * max(size(item), size(here), 1.0):
-            raise BadInput(f"points: one lies {gap:.2g} off the plane; give inputs that lie in it, in float64")
-    return t
-
-
 def stack_inputs(net: SplineNetwork, given: Any, name: str) -> tuple[Tensor, ...]:
     """Inputs in float64 from what may be a list or tuple of inputs, with or without the dimension of the batch."""
     items = list(given) if isinstance(given, list | tuple) else [given]
@@ -237,13 +235,6 @@ def stack_inputs(net: SplineNetwork, given: Any, name: str) -> tuple[Tensor, ...
     if len({item.shape for item in items}) > 1:
         raise ShapeMismatch(f"{name}: inputs of different shapes {[tuple(item.shape) for item in items]}")
     return as_double(net, torch.cat(items, dim), name)
-
-
-def _combine(turn: Tensor, gap: Tensor, dim: int) -> Tensor:
-    """Two combinations of two directions, for one input of the network."""
-    if not gap.is_floating_point():
-        return gap
-    return torch.tensordot(turn, gap.movedim(dim, 0), dims=1).movedim(0, dim)
 
 
 def polygon(extent: Any, anchors: Tensor | None) -> np.ndarray:

@@ -53,6 +53,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 def prepare(path: Path, task: Task, fingerprint: str) -> None:
     """Write what is partitioned, or compare it with what the folder holds."""
+    # All that the tiles depend on: a run that differs in any of it divides otherwise, and cannot go on with them.
     head = {
         "format": FORMAT,
         "version": VERSION,

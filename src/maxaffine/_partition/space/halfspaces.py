@@ -101,10 +101,6 @@ class Space:
         """Rows as the network takes them."""
         return self.net.inputs.nest(self.inputs(rows))
 
-    def flat(self, tensors: tuple[Tensor, ...]) -> np.ndarray:
-        """One input as a vector (in_features,)."""
-        return torch.cat([item.flatten() for item in tensors if item.is_floating_point()]).cpu().numpy()
-
     def codes(self, rows: np.ndarray) -> np.ndarray:
         """All codes (points, units of all operators), operators in order."""
         if not self.operators:

@@ -142,16 +142,7 @@ class Region:
         return best
 
     def neighbors(self) -> tuple[Neighbor, ...]:
-        """The regions beyond all facets but those of the box; which codes flip is checked at each.
-
-        Of several units whose boundary a facet is, some may keep their code: a negative one that is zero beyond it.
-
-        Returns:
-            One neighbor per facet, in the order of :attr:`facets`.
-
-        Raises:
-            PartitionError: Where the codes of none of a facet's units flip beyond it; names the place.
-        """
+        """The regions beyond all facets but the box's, in order; of a facet's units some may keep their codes."""
         normals, slack = self.halfspaces.normals, self._slack
         found = []
         for number, facet in enumerate(self.facets):
@@ -275,7 +266,7 @@ def region(
     """
     like = one_input(net, x, "x")
     space = Space(net, like, until, output, limit)
-    point = space.flat(like)
+    point = torch.cat([item.flatten() for item in like if item.is_floating_point()]).cpu().numpy()
     found = space.halfspaces(point)
     if bounds is not None:
         found = found.joined(box(*sides(bounds, space.features)))

@@ -77,10 +77,15 @@ class Zeros:
         if len(special):
             where = np.argsort(half * self.table.shape[1] + function)
             known = (half * self.table.shape[1] + function)[where], position[where]
-            walked = self._walk(special, known)
-            if walked is None:
+            found, regular = self._transitions(special, known)
+            if not regular.all():
+                self._calm(special[~regular])
                 return None
-            ends, functions = np.concatenate([ends, walked[0]]), np.concatenate([functions, walked[1]])
+            column = special % self.table.shape[1]
+            kept, sound = self._proper(found, column)
+            if not sound:
+                return None
+            ends, functions = np.concatenate([ends, found[kept]]), np.concatenate([functions, column[kept]])
         return _sort(functions, ends.min(1, initial=2**62), ends.max(1, initial=-1))
 
     def _touching_pairs(self) -> np.ndarray:
@@ -91,15 +96,6 @@ class Zeros:
         cell, column = Signs.of(self.table[:, columns]).touched_cells(self.cells)
         keys = np.sort(cell * self.table.shape[1] + columns[column])
         return keys if self.allowed is None else keys[_among(keys, self.allowed)]
-
-    def _walk(self, pairs: np.ndarray, known: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
-        """Chord ends found by walking around the cells, at a cut or a zero; None where the table had to be changed."""
-        ends, regular = self._transitions(pairs, known)
-        if not regular.all():
-            self._calm(pairs[~regular])
-            return None
-        kept, sound = self._proper(ends, pairs % self.table.shape[1])
-        return (ends[kept], pairs[kept] % self.table.shape[1]) if sound else None
 
     def _calm(self, pairs: np.ndarray) -> None:
         """Take corners for zeros, the smallest first, until no pair changes sign more than twice around its cell."""

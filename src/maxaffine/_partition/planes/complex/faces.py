@@ -153,14 +153,14 @@ def cycles(following: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def unite(cells: Complex, dropped: np.ndarray, loose: np.ndarray, tolerance: float) -> Complex:
     """Unite cells as :func:`dissolve` does, but for those whose union would have a dent beyond the tolerance."""
-    done, member = _dissolve(cells, dropped, loose)
+    done, member = dissolve(cells, dropped, loose)
     bent = np.unique(done.cell_of[bends(done) > 4 * tolerance]) if dropped.any() else ()
     if not len(bent):
         return done
     # All cells of a union whose boundary turns inwards stay apart; they are those reached from one of them.
     group = groups(cells.edge_cells[dropped], len(cells.counts))
     apart = np.isin(group[cells.edge_cells[:, 0]], group[member[bent]])
-    return dissolve(cells, dropped & ~apart, loose)
+    return dissolve(cells, dropped & ~apart, loose)[0]
 
 
 def groups(pairs: np.ndarray, count: int) -> np.ndarray:
@@ -188,13 +188,9 @@ def bends(cells: Complex) -> np.ndarray:
     return cross(across, here - last) / length
 
 
-def dissolve(cells: Complex, dropped: np.ndarray, loose: np.ndarray) -> Complex:
-    """Unite cells across the dropped edges (E,), to convex unions; loose vertices (V,) with two edges left go too."""
-    return _dissolve(cells, dropped, loose)[0]
-
-
-def _dissolve(cells: Complex, dropped: np.ndarray, loose: np.ndarray) -> tuple[Complex, np.ndarray]:
-    """The complex without the edges, and a cell before among those that each of its cells unites."""
+def dissolve(cells: Complex, dropped: np.ndarray, loose: np.ndarray) -> tuple[Complex, np.ndarray]:
+    """Unite cells across the dropped edges (E,), to convex unions; also one of the cells that each of them unites."""
+    # Loose vertices (V,) with two edges left go too.
     if not dropped.any() and not (np.bincount(cells.ends.ravel(), minlength=len(loose))[loose] == 2).any():
         return cells, np.arange(len(cells.counts))
     twin = np.full((len(cells.ends), 2), -1)

@@ -1,9 +1,10 @@
-"""Local complexity: how many units have their boundary in a small neighborhood of a sample.
+"""Measures of partitions: local complexity, and how many regions lie between samples.
 
-A unit whose code differs between two points has its boundary between them. So codes at the corners of a neighborhood
-are evidence that costs a forward pass, and lines through it are evidence that misses less; both are lower bounds. On a
-partitioned plane nothing has to be sampled: the cells that meet a neighborhood are found by geometry, and a unit
-changes within it where their codes are not all the same.
+Local complexity counts the units that have their boundary in a small neighborhood of a sample. A unit whose code
+differs between two points has its boundary between them. So codes at the corners of a neighborhood are evidence that
+costs a forward pass, and lines through it are evidence that misses less; both are lower bounds. On a partitioned plane
+nothing has to be sampled: the cells that meet a neighborhood are found by geometry, and a unit changes within it where
+their codes are not all the same.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from maxaffine._capture import SplineNetwork, capture
 from maxaffine._drawing import axes_for
 from maxaffine._graph import as_rows
+from maxaffine._network import Task
 from maxaffine._partition.lines.partition import line
 from maxaffine._partition.planes.complex.cells import OUTSIDE, cross
 from maxaffine._partition.planes.partition import PlanePartition
@@ -149,6 +151,7 @@ def _orthonormal(front: Tensor, directions: int | None, seed: int) -> Tensor:
     directions = min(DIRECTIONS, size) if directions is None else directions
     if not 1 <= directions <= size:
         raise BadInput(f"directions: expected 1 to {size}, the size of one sample, got {directions}")
+    # A matrix of normal numbers has no preferred direction, and neither has the orthonormal basis of its columns.
     generator = torch.Generator().manual_seed(seed)
     random = torch.randn(size, directions, generator=generator, dtype=torch.float64)
     return torch.linalg.qr(random).Q.T.reshape(directions, *front.shape[1:]).to(front.device)
@@ -360,3 +363,80 @@ class ComplexityHistory:
         ax.legend(frameon=False)
         ax.spines[["top", "right"]].set_visible(False)
         return ax
+
+
+@dataclass(frozen=True, eq=False)
+class CrossedRegions:
+    """What lies between pairs of samples; made by :func:`crossed_regions`."""
+
+    breakpoints: Tensor  # (pairs,) boundaries crossed on the way: one fewer than regions
+    decisions: Tensor  # (pairs,) changes of the class; none where they were not counted
+    lengths: Tensor  # (pairs,) distance of each pair
+
+    @property
+    def density(self) -> Tensor:
+        """(pairs,) boundaries per unit of length."""
+        return self.breakpoints / self.lengths
+
+    def __len__(self) -> int:
+        return len(self.breakpoints)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw how many boundaries lie between two samples over how far apart they are, on axes or new ones."""
+        ax = axes_for(ax, 6.0, 3.6, sheet=False)
+        ax.scatter(self.lengths.cpu(), self.breakpoints.cpu(), s=12, color="#0072B2")
+        ax.set_xlabel("distance of the pair")
+        ax.set_ylabel("boundaries between")
+        ax.spines[["top", "right"]].set_visible(False)
+        return ax
+
+    def __repr__(self) -> str:
+        mean = float(self.breakpoints.double().mean())
+        density = float(self.density.mean())
+        return f"CrossedRegions: {mean:.1f} boundaries between {len(self)} pairs, {density:.4g} per unit of length"
+
+
+def crossed_regions(
+    net: SplineNetwork, x0: Tensor, x1: Tensor, *, decisions: bool | None = None, progress: bool | None = None
+) -> CrossedRegions:
+    """Count the regions that the segments between pairs of samples cross, exactly.
+
+    For the density near data against away from it, give segments around samples and around other inputs, e.g.
+    ``crossed_regions(net, x - step, x + step)``.
+
+    Args:
+        net: The network, with one floating-point input.
+        x0: (pairs, ...) where the segments start, a batch as at capture.
+        x1: (pairs, ...) where they end.
+        decisions: Whether changes of the class are counted; by default where the network answers classes.
+        progress: Whether to show a progress bar; by default when it takes over two seconds.
+
+    Returns:
+        The counts.
+
+    Raises:
+        BadInput: For batches of different sizes, equal samples, or several inputs.
+
+    Example:
+        >>> import torch
+        >>> import maxaffine as ma
+        >>> net = ma.capture(torch.nn.ReLU(), torch.zeros(1, 2))
+        >>> ma.partition.crossed_regions(net, -torch.ones(1, 2), torch.tensor([[1.0, 0.5]])).breakpoints
+        tensor([2])
+    """
+    starts, ends = net.inputs.tensors(x0), net.inputs.tensors(x1)
+    if len(starts) != 1 or net.inputs.keyword or not starts[0].is_floating_point():
+        raise BadInput(f"net: it takes {net.inputs.names}; segments are about one floating-point input")
+    dim = net.inputs.batch_dims[0]
+    if starts[0].shape != ends[0].shape:
+        raise BadInput(f"x1: shape {tuple(ends[0].shape)}, but x0 has {tuple(starts[0].shape)}")
+    front = [item[0].double().movedim(dim, 0) for item in (starts, ends)]
+    lengths = as_rows(front[1] - front[0]).norm(dim=1)
+    if not (lengths > 0).all():
+        raise BadInput(f"x1: sample {int((lengths <= 0).int().argmax())} equals that of x0; a segment has two ends")
+    pairs = zip(*(item.unsqueeze(1).movedim(1, dim + 1) for item in front), strict=True)
+    bar = progress_bar(progress, "lines", iterable=pairs, total=len(lengths), unit="line")
+    lines = [line(net, start, end, progress=False) for start, end in bar]
+    counted = net.task() is Task.CLASSES if decisions is None else decisions
+    changes = torch.tensor([len(found.decisions()) for found in lines] if counted else [])
+    return CrossedRegions(torch.tensor([found.pieces - 1 for found in lines]), changes, lengths)

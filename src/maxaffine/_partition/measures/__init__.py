@@ -1,1 +1,0 @@
-"""How finely a partition divides the neighborhood of samples, also during training."""
