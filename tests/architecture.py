@@ -22,6 +22,8 @@ OPTIONAL = frozenset(
         "lance",
         "lightning",
         "matplotlib",
+        "onnx",
+        "onnxruntime",
         "PIL",
         "pyarrow",
         "ray",

@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -280,6 +281,7 @@ def _broken(path: Path) -> Path:
         (["--model", "{tmp}/factories.py:smooth"], r"aten.tanh in module '2' was refused: .*\n  cure: "),
         (["--model", "{tmp}/factories.py:smooth", "--until", "nothing"], "until: .*'nothing'"),
         (["--model", "{tmp}/factories.py:plain", "--output", "pre_activation"], "output: 'pre_activation' needs"),
+        (["--model", "{tmp}/factories.py:plain", "--output", "soft"], "expected 'as_is', 'pre_activation', got 'soft'"),
         (["--size", "3"], "size: does not apply to digits"),
         (["--model", "{tmp}/factories.py:plain", "--mean", "0.1,0.2"], "--mean: 2 numbers, but 1 channels"),
         (["--model", "{tmp}/factories.py:plain", "--std", "0"], "std: .* finite numbers above 0"),
@@ -287,7 +289,7 @@ def _broken(path: Path) -> Path:
         (["--mean", "0.5", "--epochs", "1"], "--mean, --std: they do not apply to a network that is trained here"),
         (["--data", "{tmp}/signals.npz"], r'channels="first".*\n  here: --channels first'),
         (["--data", "{tmp}/sizes"], r"resize the images, or pass size=.*\n  here: --size N"),
-        (["--out", "{tmp}/mine.html"], "is a file; name a folder"),
+        (["--out", "{tmp}/mine.html"], "is a file, and a folder is written; name another"),
         (["--out", "{tmp}/factories.py/out"], "cannot be written"),
         (["--out", "{tmp}/" + 300 * "x"], "cannot be written .*too long"),
         (["--out", "{tmp}/circle/out"], "cannot be written"),
@@ -327,13 +329,15 @@ def test_errors_are_told_without_a_traceback(words: list[str], expected: str, tm
         ([], "COMMAND"),
         (["explain"], "invalid choice"),
         (["report", "--bogus"], "--bogus"),
-        (["encode", "cnn", "digits", "--store", "x"], "unrecognized arguments: digits; see maxaffine encode --help"),
+        (
+            ["encode", "cnn", "digits", "more", "--store", "x"],
+            "unrecognized arguments: more; see maxaffine encode --help",
+        ),
         (["report", "--images", "0"], "0 is too few"),
         (["report", "--epochs", "-1"], "expected one argument|whole number"),
         (["report", "--mean", "x"], "'x' is not a list of numbers"),
         (["train", "--mean", "0.5"], "unrecognized arguments: --mean"),
         (["report", "--seed", "x"], "'x' is not a whole number"),
-        (["report", "--output", "soft"], "invalid choice"),
         (["report", "--out", "~nobody-of-this-name/x.html"], "lies in the home of nobody here"),
         (["neighbors", "--state-dict", "~nobody-of-this-name/x.pt"], "lies in the home of nobody here"),
         (["operators", "--input-shape", "3,,8"], "whole number"),
@@ -449,6 +453,49 @@ def test_ctrl_c_while_training_leaves_nothing(tmp_path: Path) -> None:
     assert process.returncode in (130, -signal.SIGINT)
     assert complaints == "maxaffine: interrupted; nothing was written\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_while_importing_is_quiet() -> None:
+    program = """
+import builtins, sys
+real = builtins.__import__
+def interrupted(name, *rest):
+    if name == "torch":
+        raise KeyboardInterrupt
+    return real(name, *rest)
+builtins.__import__ = interrupted
+from maxaffine_command import main
+sys.exit(main())
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (130, "")
+
+
+def test_weights_of_a_trainer_are_opened_with_a_word(tmp_path: Path, factories: Path) -> None:
+    state = {f"module.{name}": value for name, value in models.load_model(f"{factories}:plain").state_dict().items()}
+    torch.save({"epoch": 1, "state_dict": state}, tmp_path / "weights.pt")
+    words = [sys.executable, "-m", "maxaffine", "operators", f"{factories}:plain", "digits", "--state-dict"]
+    ran = subprocess.run([*words, tmp_path / "weights.pt"], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0
+    assert ran.stderr == (
+        "maxaffine: weights.pt: a checkpoint; the weights are those of its entry 'state_dict'\n"
+        "maxaffine: weights.pt: the names of its weights begin with 'module.', which was dropped\n"
+    )
+
+
+def test_an_onnx_file_is_compared_with_onnxruntime_on_the_data(tmp_path: Path, factories: Path) -> None:
+    pytest.importorskip("onnxscript")
+    path = tmp_path / "net.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(models.load_model(f"{factories}:plain"), (torch.zeros(1, 1, 8, 8),), path, dynamo=False)
+    ran = _report(tmp_path / "page", "--model", path)
+    assert "net.onnx, opset" in ran.page and "differ from onnxruntime" in ran.page and "on 64 inputs" in ran.page
+    assert _run("operators", path, "digits")[0] == 0
+    code, _, complaints = _run("report", path, "digits", "--epochs", 1, "--out", tmp_path / "b")
+    assert code == 1 and "an exported model cannot be trained" in complaints
+    code, _, complaints = _run("operators", path, "--input-shape", "2,8,8")
+    assert code == 1 and "takes inputs" in complaints and "(1, 8, 8), not (2, 8, 8)" in complaints
 
 
 def test_without_the_extra_the_report_says_how_to_get_it(tmp_path: Path) -> None:

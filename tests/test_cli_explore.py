@@ -76,7 +76,7 @@ def test_weights_at_several_moments(served: list[explore.Explorer], tmp_path: Pa
         (("--checkpoints", "{empty}"), "holds no files that end in .safetensors"),
         (("--checkpoints", "{weights}", "--state-dict", "{weights}"), "leave --state-dict and --epochs out"),
         (("--checkpoints", "{weights}", "--epochs", "2"), "leave --state-dict and --epochs out"),
-        (("--checkpoints", "{weights}", "--model", "x.pt2"), "holds its own weights"),
+        (("--checkpoints", "{weights}", "--model", "x.pt2"), "an exported model holds its own weights"),
         (("--checkpoints", "{weights}"), "unreadable"),
         (("mlp", "--epochs", "0", "--until", "nowhere"), "nowhere"),
     ],

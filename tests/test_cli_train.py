@@ -81,7 +81,7 @@ def test_ctrl_c_keeps_the_best_weights_so_far(tmp_path: Path, monkeypatch: pytes
     [
         (["mlp", "--epochs", "0"], "epochs: 0 is not a positive number"),
         (["mlp", "-o", "absent/w.pt"], "cannot be written"),
-        (["exported.pt2"], "--model: an exported archive cannot be trained; give a factory"),
+        (["exported.pt2"], "--model: an exported model cannot be trained; give a factory"),
         (["mlp", "bare.npz"], "bare has no labels, so there is nothing to train on"),
         (["mlp", "one.npz"], "every label of one is 0 ('0'), so there is nothing to train on; pass --labels of two"),
         (["mlp", "--checkpoints", "bare.npz"], "--checkpoints: bare.npz is not a folder and cannot be made one"),

@@ -212,3 +212,21 @@ def test_without_pillow_the_error_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without_pillow)
     with pytest.raises(DataError, match=r"pip install 'maxaffine\[data\]'"):
         load(tmp_path)
+
+
+def test_a_pipe_is_refused_rather_than_waited_for(tmp_path):
+    two_classes(tmp_path)
+    os.mkfifo(tmp_path / "a" / "pipe.png")
+    with pytest.raises(DataError, match="pipe.png: is a pipe, a socket or a device, not an image; move it away"):
+        load(tmp_path)
+    with pytest.raises(DataError, match="is a pipe, a socket or a device, which is not read"):
+        load(tmp_path / "a" / "pipe.png")
+
+
+def test_of_several_pages_or_frames_the_first_is_taken_with_a_word(tmp_path):
+    two_classes(tmp_path, colors=(10, 20))
+    pages = [Image.new("L", (6, 4), value) for value in (10, 200)]
+    pages[0].save(tmp_path / "a" / "0.tiff", save_all=True, append_images=pages[1:])
+    with pytest.warns(UserWarning, match="one image holds several pages or frames, e.g. 0.tiff; the first is taken"):
+        data = load(tmp_path)
+    assert (data.train.inputs.max() * 255).round() == 20

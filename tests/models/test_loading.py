@@ -87,7 +87,11 @@ def test_weights_are_loaded_strictly(folder, suffix):
         ("absent_module:make", "cannot be imported .ModuleNotFoundError"),
         ("absent.py:make", "there is no file"),
         ("my_factories:mak", "did you mean 'make'"),
-        ("my_factories:network", "is a Linear, not a factory"),
+        ("my_factories:network(3)", "is a module already, which takes no arguments"),
+        ("my_factories:make(width=open)", "its arguments are not all literals"),
+        ("my_factories:make(*[3])", "its arguments are not all literals"),
+        ("my_factories:make(**{'width': 3})", "its arguments are not all literals"),
+        ("my_factories:make(wide=3)", r"calling it failed .TypeError.*check its arguments wide=3"),
         ("my_factories:number", "is a int, not a factory"),
         ("my_factories:broken", "returned a int, not an nn.Module"),
         ("torch.nn:Linear", "calling it failed .TypeError"),
@@ -123,12 +127,15 @@ def test_a_pickled_module_is_refused_and_never_run(folder):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"epoch": 3, "state_dict": {}}, "its entry 'epoch' is not a tensor with a name"),
+        ({"epoch": 3, "state_dict": {}}, "its entry 'epoch' is not a tensor with a name, and none of its entries"),
         ({0: torch.zeros(3)}, "its entry 0 is not a tensor with a name"),
         (torch.zeros(3), "holds one Tensor, not tensors by name"),
         (b"garbage", "unpickling can run any code"),
-        (b"", "unreadable as weights"),
-        (None, "unreadable as weights"),
+        (b"", "is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "pointer of Git LFS.*git lfs pull"),
+        (b"<!DOCTYPE html><html>", "is a web page"),
+        (b"PK\x03\x04 and no end", "is cut off"),
+        (None, "is not there"),
     ],
 )
 def test_what_is_no_state_dict_is_refused_with_the_reason(folder, content, message):
@@ -147,6 +154,73 @@ def test_damaged_safetensors_are_named(folder):
     path.write_bytes(b"\x10" * 20)
     with pytest.raises(ModelError, match="unreadable as weights"):
         load_model("my_factories:make", path)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "net.", "module._orig_mod.model."])
+@pytest.mark.parametrize("place", [None, "state_dict", "model_state_dict", "model", "state_dict_ema"])
+def test_the_weights_of_a_wrapper_and_of_a_trainer_are_found(folder, prefix, place):
+    trained = load_model("my_factories:make")
+    state = {prefix + name: value for name, value in trained.state_dict().items()}
+    torch.save(state if place is None else {"epoch": 3, "lr": [0.1], place: state}, folder / "weights.pt")
+    with pytest.warns(UserWarning) as said:
+        loaded = load_model("my_factories:make", folder / "weights.pt")
+    words = " ".join(str(word.message) for word in said)
+    assert (place is None) or f"entry {place!r}" in words
+    assert "which was dropped" in words
+    x = torch.randn(3, 2)
+    assert torch.equal(loaded(x), trained(x))
+
+
+def test_of_several_sets_of_weights_the_trained_ones_are_taken(folder):
+    trained, averaged = (load_model("my_factories:make").state_dict() for _ in range(2))
+    torch.save({"model_ema": averaged, "model": trained, "step": 1}, folder / "weights.pt")
+    with pytest.warns(UserWarning, match="entry 'model', not of 'model_ema'"):
+        loaded = load_model("my_factories:make", folder / "weights.pt")
+    assert torch.equal(loaded.state_dict()["0.weight"], trained["0.weight"])
+
+
+def test_prefixes_stay_where_the_rest_does_not_fit(folder):
+    state = {f"module.{name}": value for name, value in load_model("my_factories:make").state_dict().items()}
+    del state["module.3.bias"]
+    state["module.extra"] = torch.zeros(1)
+    state["module.0.weight"] = torch.zeros(7, 2)
+    torch.save(state, folder / "weights.pt")
+    with pytest.raises(ModelError) as raised:
+        load_model("my_factories:make", folder / "weights.pt")
+    assert (
+        "1 missing (3.bias); 1 unexpected (module.extra); 1 of another shape (0.weight: (7, 2) in the file, (4, 2) in "
+        "the model)" in str(raised.value)
+    )
+
+
+def test_files_of_code_are_named_and_never_run(folder):
+    model = nn.Linear(2, 2)
+    torch.save(model, folder / "whole.pt")
+    with pytest.warns(DeprecationWarning):
+        torch.jit.save(torch.jit.trace(model, torch.zeros(1, 2)), folder / "script.pt")
+    torch.save({"state_dict": model.state_dict(), "path": folder}, folder / "trainer.pt")
+    for name, words in {
+        "whole": "torch.nn.modules.linear.Linear",
+        "script": "TorchScript",
+        "trainer": "pathlib",
+    }.items():
+        with pytest.raises(ModelError, match=words):
+            load_model("my_factories:make", folder / f"{name}.pt")
+
+
+def test_arguments_are_written_after_the_factory(folder):
+    for source in ("my_factories:make(5)", "my_factories:make(width=5)", f"{folder}/my_factories.py:make(width = 5)"):
+        assert load_model(source).get_submodule("0").out_features == 5
+    assert load_model("my_factories:make(width=5)", width=6).get_submodule("0").out_features == 6
+    assert load_model("torch.nn:Unflatten(1, (2, 3))").unflattened_size == (2, 3)
+
+
+def test_a_module_in_a_module_is_copied(folder):
+    network = load_model("my_factories:network")
+    mine = sys.modules["my_factories"].network
+    own, theirs = network.get_parameter("weight"), mine.weight
+    assert torch.equal(own, theirs) and own is not theirs
+    assert mine.training and not network.training
 
 
 @pytest.fixture(scope="module")
@@ -268,12 +342,15 @@ def test_an_archive_with_two_members_of_one_name_is_refused(archive, tmp_path):
         load_model(tmp_path / "bad.pt2")
 
 
-@pytest.mark.parametrize("kind", ["absent", "garbage", "truncated"])
-def test_an_unreadable_archive_is_named(archive, tmp_path, kind):
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("absent", "is not there"), ("garbage", "unreadable as a torch.export archive"), ("truncated", "is cut off")],
+)
+def test_an_unreadable_archive_is_named(archive, tmp_path, kind, words):
     path = tmp_path / "bad.pt2"
     if kind != "absent":
         path.write_bytes(b"garbage" if kind == "garbage" else archive[0].read_bytes()[:500])
-    with pytest.raises(ModelError, match="unreadable as a torch.export archive") as raised:
+    with pytest.raises(ModelError, match=words) as raised:
         load_model(path)
     assert str(path) in str(raised.value)
 

@@ -27,6 +27,19 @@ def plain() -> tuple[nn.Module, ma.SplineNetwork]:
     return module, ma.capture(module, vectors(1))
 
 
+def test_what_is_not_a_tensor_is_bound() -> None:
+    module, x = Net(lambda m, x, flag: x.abs() if flag else x), vectors(2)
+    for example in ((x, True), x):
+        with pytest.raises(ma.MaxAffineError, match=r"class Bound\(torch.nn.Sequential\)"):
+            ma.capture(module, example)
+
+    class Bound(nn.Sequential):
+        def forward(self, input: Tensor) -> Tensor:
+            return self[0](input, True)
+
+    assert_close(ma.capture(Bound(module), x)(x), x.abs())
+
+
 class TestOutputs:
     @pytest.mark.parametrize("kind", [tuple, list, Two._make, lambda pair: dict(zip("ba", pair, strict=True))])
     def test_nested_as_the_module_returns_them(self, kind: Any) -> None:
@@ -49,6 +62,22 @@ class TestOutputs:
         for wrong in (2, -1):
             with pytest.raises(ma.BadInput, match=f"output: the network has 2 outputs; got {wrong}"):
                 net.affine_map(x, output=wrong)
+
+    @pytest.mark.parametrize("name", ["logits", "aux.sizes"])
+    def test_one_is_chosen_by_its_name(self, name: str) -> None:
+        module = Net(lambda m, x: {"logits": m.f(x), "aux": Two(x, x.abs())}, f=mlp(nn.ReLU)).double()
+        x = vectors(3)
+        net = ma.capture(module, x, output=name)
+        expected = module(x)["logits"] if name == "logits" else module(x)["aux"].sizes
+        assert_close(net.affine_map(x).value, expected.detach())
+        assert net.verify(module, x).exact
+        with pytest.raises(ma.BadInput, match="expected 'as_is', .* 'logits', 'aux.values', 'aux.sizes', got 'loss'"):
+            ma.capture(module, x, output="loss")
+        with pytest.raises(ma.BadInput, match=r"3 outputs \(logits, aux.values, aux.sizes\); choose one of 0..2"):
+            ma.capture(module, x).affine_map(x)
+        # Another output under the same name is found out.
+        other = Net(lambda m, x: {"logits": 2 * m.f(x), "aux": Two(2 * x, 2 * x)}, f=module.f).double()
+        assert not net.verify(other, x, raises=False).exact
 
     def test_the_same_tensor_twice(self) -> None:
         module = Net(lambda m, x: (y := m.f(x), [y, x]), f=mlp(nn.ReLU)).double()

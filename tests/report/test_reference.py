@@ -12,6 +12,12 @@ from maxaffine._report.subject import Reference
 from maxaffine.errors import BadInput
 
 
+def test_one_of_several_outputs_by_its_name() -> None:
+    model = Ends(lambda y: {"logits": y, "aux": {"twice": 2 * y}})
+    x = torch.randn(2, 4)
+    assert torch.equal(Reference(model, output="aux.twice")(x), 2 * model.linear(x))
+
+
 class Ends(nn.Module):
     """A linear layer and what follows it."""
 

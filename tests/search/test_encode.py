@@ -223,7 +223,7 @@ def test_image_files_are_what_load_reads(tmp_path: Path) -> None:
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["encode", str(_folder(tmp_path / "images")), "--model", "mlp", "--store", str(tmp_path / "s")]
+    words = ["encode", "mlp", str(_folder(tmp_path / "images")), "--store", str(tmp_path / "s")]
     assert main(words) == 0
     assert "encoded 24 inputs, 0 were there" in capsys.readouterr().out
     assert main([*words, "--json"]) == 0
@@ -245,7 +245,7 @@ def test_command_captures_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         return ma.capture(*arguments, **options)  # pyright: ignore[reportArgumentType]
 
     monkeypatch.setattr("maxaffine._cli.loading.capture", counted)
-    words = ["encode", str(_folder(tmp_path / "images")), "--model", "mlp", "--until", "2"]
+    words = ["encode", "mlp", str(_folder(tmp_path / "images")), "--until", "2"]
     assert main([*words, "--store", str(tmp_path / "s")]) == 0
     assert [options["until"] for options in calls] == ["2"]
 
@@ -257,7 +257,7 @@ def test_command_says_how_to_go_on(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("maxaffine._search.encode", interrupted)
-    assert main(["encode", str(_folder(tmp_path / "images")), "--model", "mlp", "--store", str(tmp_path / "s")]) == 130
+    assert main(["encode", "mlp", str(_folder(tmp_path / "images")), "--store", str(tmp_path / "s")]) == 130
     assert "the same command goes on" in capsys.readouterr().err
 
 
@@ -279,7 +279,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def test_a_killed_command_goes_on(tmp_path: Path) -> None:
-    words = ["encode", str(_folder(tmp_path / "images")), "--model", "cnn", "--batch-size", "4"]
+    words = ["encode", "cnn", str(_folder(tmp_path / "images")), "--batch-size", "4"]
     process = subprocess.Popen(
         [sys.executable, "-c", SLOWLY, *words, "--store", str(tmp_path / "s")], stdout=subprocess.PIPE, text=True
     )

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_structure
 import maxaffine._capture.rules  # noqa: F401 (fills the registry)
 from maxaffine._capture.alone import check_other_sizes, check_single, output_axes
 from maxaffine._capture.batch import PROBES
-from maxaffine._capture.export import TRACER, FixedBatch, Traced, trace
+from maxaffine._capture.export import BIND, TRACER, FixedBatch, Traced, trace
 from maxaffine._capture.freeze import Freezer
 from maxaffine._capture.gates import Gates
 from maxaffine._capture.mapped import Mapped
@@ -23,7 +23,7 @@ from maxaffine._capture.names import Name, find_node, name_nodes
 from maxaffine._capture.spline_network import SplineNetwork
 from maxaffine._capture.state import Subject, check_runs, check_state
 from maxaffine._graph import all_finite
-from maxaffine._network import Ending, InputSpec, Task, copy_module
+from maxaffine._network import Ending, InputSpec, Task, copy_module, output_names
 from maxaffine.errors import BadInput, CaptureError, NotPiecewiseAffine, ShapeMismatch
 
 FINAL = ("softmax", "_softmax", "log_softmax", "_log_softmax", "_safe_softmax", "sigmoid", "tanh", "log_sigmoid")
@@ -52,7 +52,8 @@ def capture(
         example: A tensor of inputs (N, *in), a tuple of tensors for several positional inputs, or a dict by name.
         until: Name of an operator or module after which to stop, e.g. ``"fc"``.
         output: ``"as_is"``, or ``"pre_activation"`` to stop before a final softmax, log-softmax, sigmoid or tanh in
-            each output that ends in one.
+            each output that ends in one; or of several outputs the name of one, such as ``"logits"``: the key of a
+            dict, the field of a named tuple or a dataclass.
         batch_dim: The axis of the samples, one for all inputs or one per input.
         task: What the outputs answer, one word for all or one for each: ``"classes"`` (the largest output, or the
             sign of a single logit), ``"value"``, ``"values"`` or ``"field"`` (values over 2 or 3 coordinates). By
@@ -82,8 +83,6 @@ def capture(
     """
     if not isinstance(model, nn.Module):
         raise BadInput(f"model: expected a torch.nn.Module, got {type(model).__name__}")
-    if output not in ("as_is", "pre_activation"):
-        raise BadInput(f"output: expected 'as_is' or 'pre_activation', got {output!r}")
     gates = _gates(smooth, carrier)
     spec = _input_spec(example, batch_dim)
     gradients = torch.is_grad_enabled()
@@ -133,7 +132,7 @@ def _input_spec(example: Any, batch_dim: int | tuple[int, ...]) -> InputSpec:
     keyword = isinstance(example, dict)
     items = list(example.values()) if keyword else list(example) if isinstance(example, tuple | list) else [example]
     if not items or not all(isinstance(item, Tensor) for item in items):
-        raise BadInput("example: expected a tensor, a tuple of tensors or a dict of tensors")
+        raise BadInput(f"example: expected a tensor, a tuple of tensors or a dict of tensors; {BIND}")
     if any(item.is_complex() for item in items):
         raise BadInput("example: complex inputs have no real affine map; split them into real and imaginary parts")
     if any(item.is_nested for item in items):
@@ -268,6 +267,14 @@ def _targets(
     targets = list(traced.outputs)
     if output == "as_is":
         return targets, traced.output_spec, ()
+    if output != "pre_activation":
+        outputs = output_names(traced.output_spec)
+        if output not in outputs:
+            there = f"one of its outputs, {', '.join(map(repr, filter(None, outputs)))}" if any(outputs) else ""
+            raise BadInput(
+                f"output: expected 'as_is', 'pre_activation'{f' or {there}' if there else ''}, got {output!r}"
+            )
+        return [targets[outputs.index(output)]], tree_structure({output: 0}), ()
     finals = [_final(item) for item in targets]
     if not any(finals):
         found = [names[item].text if item in names else type(item).__name__ for item in targets]

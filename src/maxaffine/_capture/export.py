@@ -42,9 +42,16 @@ OUTSIDE = (
     "it computes outside the traced graph (.data, .numpy(), torch.autograd.grad). Cure: write .detach() for .data,"
     " and use tensor operations throughout"
 )
+BIND = (
+    "what is not a tensor is bound in two lines, and Bound(model) is captured:\n"
+    "    class Bound(torch.nn.Sequential):\n"
+    "        def forward(self, x): return self[0](x, True)"
+)
 CHANGES = {"BUFFER_MUTATION": "buffer", "PARAMETER_MUTATION": "parameter"}
 # What PyTorch says, and what it means for the user.
 KNOWN = {
+    "missing a required argument": "it takes more than the example gives ({first}). Cure: give a tuple of tensors; "
+    + BIND,
     "not a known type": "it takes or returns objects of a class that PyTorch cannot look into. Cure: return tensors in"
     " a tuple, a dict or a named tuple, or register the class with torch.export.register_dataclass",
     "is mutated in the forward method": "it changes a tensor of its own while it runs, so one input does not give one"

@@ -59,7 +59,7 @@ def add_command(
     command.add_argument("--json", action="store_true", help="print JSON in place of text")
     add = command.add_argument_group("model").add_argument
     own = ", ".join(models.FACTORIES)
-    forms = "package.module:factory, file.py:factory, or an exported file.pt2"
+    forms = "package.module:factory, file.py:factory(width=64), or an exported file.pt2 or file.onnx"
     does = f"one of ours ({own}), {forms} (default: %(default)s)"
     add("--model", action=_Once, default="cnn", metavar="MODEL", help=does)
     add("--state-dict", type=path, metavar="FILE", help="weights: .safetensors, or .pt and .pth of tensors alone")
@@ -82,8 +82,8 @@ def add_command(
 
 def _add_inside(add: Callable[..., object]) -> None:
     """Add the options on what the network is: how far it goes, and after which normalization."""
-    stops = "pre_activation stops before a final softmax, sigmoid or tanh (default: %(default)s)"
-    add("--output", choices=("as_is", "pre_activation"), default="as_is", help=stops)
+    stops = "pre_activation stops before a final softmax, sigmoid or tanh; or name one of several outputs, e.g. logits"
+    add("--output", metavar="NAME", default="as_is", help=stops)
     add("--until", metavar="NAME", help="stop after this module")
     does = "smooth operators (GELU, attention, norms): refused, their gates held at each input, or by their tangent"
     add("--smooth", choices=("refuse", "frozen", "tangent"), default="refuse", help=does)

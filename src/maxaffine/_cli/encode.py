@@ -19,10 +19,10 @@ from .loading import capture_model, data_options, first_model
 from .printing import DONE, INTERRUPTED, say
 
 EXAMPLES = """examples:
-  maxaffine encode digits --state-dict weights.safetensors --store digits.lance
-  maxaffine encode images/ --size 224 --model my_package.nets:make --state-dict weights.pt --store codes.lance
-  maxaffine encode fashion-mnist --part test --first-id 60000 --state-dict weights.pt --store codes.lance
-  maxaffine encode /mnt/images --model net.py:make --engine ray --address auto --workers 64 --store s3://bucket/codes.lance
+  maxaffine encode cnn digits --state-dict weights.safetensors --store digits.lance
+  maxaffine encode my_package.nets:make images/ --size 224 --state-dict weights.pt --store codes.lance
+  maxaffine encode cnn fashion-mnist --part test --first-id 60000 --state-dict weights.pt --store codes.lance
+  maxaffine encode net.py:make /mnt/images --engine ray --address auto --workers 64 --store s3://bucket/codes.lance
 
 A run that was killed goes on where it was when the same command is given again.
 """
@@ -30,7 +30,7 @@ A run that was killed goes on where it was when the same command is given again.
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
-    command = add_command(commands, "encode", run, "write the codes of a data set into a store", EXAMPLES, ["data"])
+    command = add_command(commands, "encode", run, "write the codes of a data set into a store", EXAMPLES)
     option = command.add_argument
     option("--store", required=True, metavar="PATH", help="folder or address (s3://...), made if it is not there")
     option("--part", choices=("train", "test"), default="train", help="of the data set (default: %(default)s)")
@@ -75,5 +75,5 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _network(arguments: argparse.Namespace, example: Tensor, classes: int) -> SplineNetwork:
     """The network, made anew wherever it is needed: in each worker from the same options."""
-    model = first_model(arguments, example.shape[1:], classes)
+    model = first_model(arguments, example, classes)
     return capture_model(arguments, model, example)

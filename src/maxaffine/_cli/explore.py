@@ -16,7 +16,7 @@ from maxaffine import _report as report
 from maxaffine.errors import BadInput
 
 from .arguments import add_command, add_epochs, add_task, natural, path, positive
-from .loading import epochs_to_train, first_model, is_fresh, read_data, subject_of
+from .loading import epochs_to_train, examples_of, first_model, is_fresh, read_data, subject_of
 from .printing import DONE, progress, say
 
 EXAMPLES = """examples:
@@ -85,8 +85,8 @@ def _files(arguments: argparse.Namespace) -> list[Path]:
         return []
     if arguments.state_dict is not None or arguments.epochs is not None:
         raise BadInput("--checkpoints: they hold the weights; leave --state-dict and --epochs out")
-    if arguments.model.endswith(".pt2"):
-        raise BadInput("--checkpoints: an exported archive holds its own weights; give a factory in its place")
+    if arguments.model.endswith(models.EXPORTED):
+        raise BadInput("--checkpoints: an exported model holds its own weights; give a factory in its place")
     files: list[Path] = []
     for given in arguments.checkpoints:
         found = [given]
@@ -106,14 +106,14 @@ def _read(arguments: argparse.Namespace, data_set: data.DataSet, files: list[Pat
     for file in files:
         progress(f"capturing {file.name} ...")
         arguments.state_dict = file
-        model = first_model(arguments, data_set.input_shape, data_set.classes)
+        model = first_model(arguments, examples_of(data_set), data_set.classes)
         moments[str(file) if file.stem in moments else file.stem] = subject_of(arguments, model, data_set)
     return moments
 
 
 def _train(arguments: argparse.Namespace, data_set: data.DataSet) -> dict[str, report.Subject]:
     """The model; where it is trained here, at several moments of its training."""
-    model = first_model(arguments, data_set.input_shape, data_set.classes)
+    model = first_model(arguments, examples_of(data_set), data_set.classes)
     epochs = epochs_to_train(arguments, data_set)
     moments: dict[str, report.Subject] = {}
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from maxaffine import _data as data
@@ -22,6 +23,7 @@ from .printing import progress, say
 # Epochs are chosen so that training sees about this many examples, within limits.
 EXAMPLES = 50_000
 FEWEST_EPOCHS, MOST_EPOCHS = 5, 40
+COMPARED = 64  # inputs on which a file of a model is compared with what it comes from
 
 
 def data_options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -36,10 +38,11 @@ def read_data(arguments: argparse.Namespace) -> data.DataSet:
     return found
 
 
-def first_model(arguments: argparse.Namespace, input_shape: Sequence[int], classes: int) -> nn.Module:
-    """The model with the weights it has at first: its file's, its factory's, or drawn from the seed."""
+def first_model(arguments: argparse.Namespace, example: Tensor, classes: int) -> nn.Module:
+    """The model for inputs such as these, with the weights it has at first: its file's, its factory's, or drawn."""
+    input_shape = example.shape[1:]
     if arguments.mean is None and arguments.std is None:
-        return _load(arguments, input_shape, classes)
+        return _load(arguments, example, classes)
     if arguments.model.endswith(".pt2"):
         instead = "export models.Normalized(model, mean, std) in its place"
         raise BadInput(f"--mean, --std: they do not apply to an exported archive; {instead}")
@@ -47,10 +50,19 @@ def first_model(arguments: argparse.Namespace, input_shape: Sequence[int], class
     for name, given in (("mean", mean), ("std", std)):
         if len(given) not in (1, input_shape[0]):
             raise BadInput(f"--{name}: {len(given)} numbers, but {input_shape[0]} channels; give one, or one for each")
-    return models.Normalized(_load(arguments, input_shape, classes), mean, std)
+    sizes = (-1, *[1] * (example.ndim - 2))
+    normal = (example - torch.tensor(mean).reshape(sizes)) / torch.tensor(std).reshape(sizes)
+    return models.Normalized(_load(arguments, normal, classes), mean, std)
 
 
-def _load(arguments: argparse.Namespace, input_shape: Sequence[int], classes: int) -> nn.Module:
+def _load(arguments: argparse.Namespace, example: Tensor, classes: int) -> nn.Module:
+    if arguments.model.endswith(".onnx"):
+        # On zeros, where a shape alone is given, nothing would differ.
+        inputs = example if example.any() else torch.randn(example.shape, generator=torch.Generator().manual_seed(0))
+        model = models.load_model(arguments.model, arguments.state_dict, inputs=inputs)
+        say(arguments, str(model.agreement))
+        return model
+    input_shape = example.shape[1:]
     if not _ours(arguments):
         return models.load_model(arguments.model, arguments.state_dict)
     if arguments.state_dict is None:
@@ -61,12 +73,13 @@ def _load(arguments: argparse.Namespace, input_shape: Sequence[int], classes: in
 
 def _train(arguments: argparse.Namespace, data_set: data.DataSet, checkpoint: Path) -> tuple[nn.Module, str]:
     """The model, trained where that is asked for or where it is one of ours without weights, and what to say of it."""
-    model = first_model(arguments, data_set.input_shape, data_set.classes)
+    model = first_model(arguments, examples_of(data_set), data_set.classes)
     fresh = is_fresh(arguments)
     epochs = epochs_to_train(arguments, data_set)
     if epochs == 0:
         drawn = f"drawn at random with seed {arguments.seed}, not trained" if fresh else "as the model was loaded"
-        return model, f"read from {arguments.state_dict.name}" if arguments.state_dict else drawn
+        loaded = getattr(model, "agreement", drawn)  # of an ONNX file: how well it agrees with onnxruntime
+        return model, f"read from {arguments.state_dict.name}" if arguments.state_dict else loaded
     start = time.perf_counter()
     result = models.train(model, data_set.train, epochs=epochs, seed=arguments.seed, checkpoint=checkpoint)
     if result.interrupted:
@@ -90,8 +103,8 @@ def epochs_to_train(arguments: argparse.Namespace, data_set: data.DataSet) -> in
 
 def require_trainable(arguments: argparse.Namespace, data_set: data.DataSet) -> None:
     """Check, before any work is spent, that there is something to train, and something to train it on."""
-    if arguments.model.endswith(".pt2"):
-        raise BadInput("--model: an exported archive cannot be trained; give a factory, or no --epochs")
+    if arguments.model.endswith(models.EXPORTED):
+        raise BadInput("--model: an exported model cannot be trained; give a factory, or no --epochs")
     if lacking := data.without_classes(data_set.class_names):
         raise BadInput(
             f"data: {lacking.replace('the data', data_set.name)}, so there is nothing to train on; pass --labels of two"
@@ -137,6 +150,11 @@ def is_fresh(arguments: argparse.Namespace) -> bool:
 def _ours(arguments: argparse.Namespace) -> bool:
     """Whether the model is one of ours, or a mistyped name of one: no module:factory and no file."""
     return ":" not in arguments.model and not Path(arguments.model).suffix
+
+
+def examples_of(data_set: data.DataSet) -> Tensor:
+    """A few of the data's inputs: what a model is built for, and what a file of one is compared on."""
+    return data_set.test.inputs[:COMPARED]
 
 
 def default_epochs(examples: int) -> int:

@@ -6,6 +6,7 @@ import argparse
 import io
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
 
@@ -33,7 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments, others = parser.parse_known_args(argv)
         if others:
             parser.error(f"unrecognized arguments: {' '.join(others)}; see maxaffine {arguments.command} --help")
-        return arguments.run(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = _tell
+            return arguments.run(arguments)
     except SystemExit as stop:
         return int(stop.code or DONE)
     except KeyboardInterrupt:
@@ -49,6 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"maxaffine: {error}; check the name, the permissions and the free space", file=sys.stderr)
         return FAILED
+
+
+def _tell(message: Warning | str, category: type[Warning], *place: object) -> None:
+    """Print a warning as a line of ours, without the line of code that gave it."""
+    print(f"maxaffine: {message}", file=sys.stderr)
 
 
 def _options(error: MaxAffineError) -> str:

@@ -12,7 +12,7 @@ from maxaffine._capture import all_rules
 from maxaffine._drawing import text_table
 
 from .arguments import add_command, positive, shape
-from .loading import capture_model, data_options, first_model
+from .loading import capture_model, data_options, examples_of, first_model
 from .printing import DONE
 
 EXAMPLES = """examples:
@@ -39,10 +39,10 @@ def run(arguments: argparse.Namespace) -> int:
         return _rules(arguments)
     if arguments.input_shape is None:
         data_set = data.load(arguments.data, **data_options(arguments))
-        example, classes = data_set.test.inputs[:2], data_set.classes
+        example, classes = examples_of(data_set), data_set.classes
     else:
         example, classes = torch.zeros(2, *arguments.input_shape), arguments.classes
-    net = capture_model(arguments, first_model(arguments, example.shape[1:], classes), example)
+    net = capture_model(arguments, first_model(arguments, example, classes), example[:2])
     if arguments.json:
         fields = ("name", "kind", "pieces", "units", "convex", "continuous", "module_path")
         records = [{field: getattr(record, field) for field in fields} for record in net.operators]

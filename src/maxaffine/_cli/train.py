@@ -13,7 +13,7 @@ from maxaffine import _models as models
 from maxaffine.errors import BadInput
 
 from .arguments import add_command, add_epochs, not_negative, path, positive
-from .loading import default_epochs, first_model, read_data, require_trainable
+from .loading import default_epochs, examples_of, first_model, read_data, require_trainable
 from .printing import DONE, INTERRUPTED, say
 
 EXAMPLES = """examples:
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Train."""
     data_set = read_data(arguments)
     require_trainable(arguments, data_set)
-    model = first_model(arguments, data_set.input_shape, data_set.classes)
+    model = first_model(arguments, examples_of(data_set), data_set.classes)
     folder = _folder(arguments.checkpoints)
     done = models.train(
         model,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import struct
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -102,7 +103,11 @@ def image_files(folder: Path, size: int | tuple[int, int] | None, part: str = "t
     target = _target(size)
     names, files = _classes(_parts(folder).get(part, folder))
     paths, labels = zip(*files, strict=True)
-    return ImageFiles(paths, labels, names, max(map(_channels, paths)), target)
+    channels, pages = zip(*map(_glance, paths), strict=True)
+    if several := [path.name for path, count in zip(paths, pages, strict=True) if count > 1]:
+        count = "one image holds" if len(several) == 1 else f"{len(several)} images hold"
+        warnings.warn(f"{folder}: {count} several pages or frames, e.g. {several[0]}; the first is taken", stacklevel=4)
+    return ImageFiles(paths, labels, names, max(channels), target)
 
 
 def _target(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
@@ -152,6 +157,9 @@ def _images(folder: Path) -> list[Path]:
     images = _entries(folder)
     if not images:
         raise DataError(f"{folder}: is empty; put images into it or remove it")
+    # Opening a pipe would wait for whoever writes into it, and a device may never end.
+    if odd := [path for path in images if path.exists() and not (path.is_file() or path.is_dir())]:
+        raise DataError(f"{odd[0]}: is a pipe, a socket or a device, not an image; move it away")
     if subfolders := [path for path in images if path.is_dir()]:
         raise DataError(
             f"{subfolders[0]}: is a folder inside a class folder, which holds images only (train and test are "
@@ -160,9 +168,12 @@ def _images(folder: Path) -> list[Path]:
     return images
 
 
-def _channels(path: Path) -> int:
+def _glance(path: Path) -> tuple[int, int]:
+    """The channels of a picture, and its pages or frames."""
     with open_picture(path, str(path)) as picture:
-        return 3 if picture.mode in _COLOR else 1
+        # Cameras write a preview as a second picture of an MPO file.
+        pages = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
+        return 3 if picture.mode in _COLOR else 1, pages
 
 
 def _pixels(path: Path, channels: int, target: tuple[int, int] | None) -> np.ndarray:

@@ -131,6 +131,8 @@ def _read(name: str | os.PathLike[str], given: dict[str, Any], test_fraction: fl
         close = difflib.get_close_matches(str(name), NAMES, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise DataError(f"{name}: neither a data set ({', '.join(NAMES)}) nor a file or folder; {hint}check it")
+    if not (path.is_file() or path.is_dir()):
+        raise DataError(f"{name}: is a pipe, a socket or a device, which is not read; save it as a file first")
     if path.is_dir() and members(path):
         _allow(given, "a folder of IDX files")
         return _load_idx_folder(path, printable(path.name))

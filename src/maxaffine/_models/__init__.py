@@ -1,6 +1,6 @@
 """Small reference networks, their training, and the safe loading of a user's own model."""
 
 from .checkpoint import SUFFIXES, save_weights
-from .loading import load_model
+from .loading import EXPORTED, load_model
 from .networks import FACTORIES, Normalized, build, cnn, mlp, mobilenet, resnet18
 from .training import Epoch, accuracy, train

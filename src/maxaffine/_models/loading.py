@@ -1,7 +1,9 @@
-"""A user's own model: from a factory and weights, or from an exported archive; never from a pickled module."""
+"""A user's own model: from a factory and weights, or from an exported file; never from a pickled module."""
 
 from __future__ import annotations
 
+import ast
+import copy
 import difflib
 import importlib
 import importlib.util
@@ -11,22 +13,27 @@ import os
 import re
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import nn
 
 from ..errors import BadInput, ModelError
-from .checkpoint import SUFFIXES, read_weights
+from .checkpoint import SUFFIXES, fit, read_weights
+from .nature import nature
+from .onnx_network import load_onnx
 
+EXPORTED = (".pt2", ".onnx")
 _NOT_A_MODEL = (
     "is either a file of weights, which do not say how to build the model: give package.module:factory and this file "
     "as state_dict; or a pickled module, which is refused because unpickling can run any code: save model.state_dict() "
     "alone, or export the model with torch.export.save to a .pt2 file"
 )
+_FORMS = "give package.module:factory, file.py:factory, a .pt2 archive or an .onnx file"
 # torch itself warns against archives (.pt2) from strangers: reading one unpickles some of its members, loads compiled
 # libraries, and evaluates its sizes and guards as Python. The archive of an ordinary network needs none of the former
 # and only arithmetic in the latter, so anything else is refused. This closes the known ways; it is not a sandbox. The
@@ -41,66 +48,103 @@ _EVALUATED = {
     "name": re.compile(r"[\w.]*+"),
 }
 _CURE = "export the model again with torch.export.save, or give a factory and a state_dict"
-_FORMS = "give package.module:factory, file.py:factory, or a .pt2 archive"
 
 
 def load_model(
     source: str | os.PathLike[str], /, state_dict: str | os.PathLike[str] | None = None, **arguments: object
 ) -> nn.Module:
-    """Load a model by naming the function that builds it, with its weights, or as a ``torch.export`` archive.
+    """Load a model by naming the function that builds it, with its weights, or as an exported file.
 
     | ``source`` | what happens |
     | --- | --- |
     | ``package.module:factory`` | the factory is imported (the current folder first) and called |
+    | ``package.module:factory(width=64)`` | the same, with these arguments, which are literals |
+    | ``package.module:network`` | a module that stands there is copied |
     | ``path/file.py:factory`` | the same for a file, whose folder is importable meanwhile |
     | ``*.pt2`` | the archive (exported with a dynamic batch) is loaded, unless something in it is known to run code |
+    | ``*.onnx`` | the graph is read (the extra ``maxaffine[onnx]``), once its outputs agree with onnxruntime's |
 
     Importing a factory runs its module, so name only code that you trust. Weights are never unpickled.
+
+    A checkpoint of Lightning or another trainer is opened where it holds tensors, and prefixes of its names, such as
+    ``module.``, are dropped where all names fit then; a warning says so.
 
     Args:
         source: One of the above.
         state_dict: File of weights for a factory's model, which must fit exactly: ``.safetensors``, or what
-            ``torch.save(model.state_dict())`` wrote.
-        **arguments: Arguments of the factory.
+            ``torch.save(model.state_dict())`` or a trainer wrote.
+        **arguments: Arguments of the factory. Of an ``.onnx`` file: ``output``, the name of the one output that is
+            wanted, and ``inputs``, a batch (N, *in) on which the file is compared with onnxruntime in place of a random
+            one; what came of it is the attribute ``agreement`` of the model.
 
     Returns:
         The model, in eval mode (an archive stays in the mode it was exported in).
 
     Raises:
-        BadInput: An argument does not apply to an archive.
-        ModelError: The model cannot be found, built or loaded safely.
+        BadInput: An argument does not apply to an exported file.
+        ModelError: The model cannot be found, built or loaded safely, or differs from onnxruntime.
 
-    >>> load_model("torch.nn:Linear", in_features=3, out_features=2)
+    >>> load_model("torch.nn:Linear(3, out_features=2)")
     Linear(in_features=3, out_features=2, bias=True)
     """
     text = os.fspath(source)
-    if text.endswith(".pt2"):
-        if state_dict is not None or arguments:
-            given = "state_dict" if state_dict is not None else next(iter(arguments))
-            raise BadInput(f"{given}: does not apply to {text}, an archive that holds code and weights; leave it out")
-        return _load_archive(Path(text).expanduser())
+    if text.endswith(EXPORTED):
+        allowed = ("output", "inputs") if text.endswith(".onnx") else ()
+        given = [*(["state_dict"] if state_dict is not None else []), *(arguments.keys() - set(allowed))]
+        if given:
+            raise BadInput(f"{given[0]}: does not apply to {text}, which holds code and weights; leave it out")
+        path = Path(text).expanduser()
+        return load_onnx(path, **arguments) if text.endswith(".onnx") else _load_archive(path)  # pyright: ignore[reportArgumentType]
     if text.endswith(SUFFIXES):
         raise ModelError(f"{text}: {_NOT_A_MODEL}")
-    module_name, separator, factory_name = text.rpartition(":")
-    if not (separator and module_name and factory_name):
+    # The first colon that a name follows, up to the end or to arguments: these may hold colons, and so may paths.
+    parts = re.fullmatch(r"(.+?):(\w+)(\(.*\))?", text, re.DOTALL)
+    if parts is None:
         raise ModelError(f"{text}: names no model; {_FORMS}")
-    model = _call(text, module_name, factory_name, arguments)
+    model = _call(text, parts[1], parts[2], *_literals(text, parts[3]), arguments)
     if state_dict is not None:
-        _load_strictly(model, Path(state_dict).expanduser(), text)
+        path = Path(state_dict).expanduser()
+        fit(model, read_weights(path), path, text)
     return model.eval()
 
 
-def _call(text: str, module_name: str, factory_name: str, arguments: dict[str, object]) -> nn.Module:
+def _literals(text: str, written: str | None) -> tuple[list[object], dict[str, object]]:
+    """The arguments that are written after a factory, by their places and by their names."""
+    try:
+        call = ast.parse(f"f{written or '()'}", mode="eval").body
+        if not isinstance(call, ast.Call):
+            raise ValueError
+        named = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+        if None in named:
+            raise ValueError
+        return [ast.literal_eval(value) for value in call.args], {str(name): value for name, value in named.items()}
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise ModelError(
+            f"{text}: its arguments are not all literals; write numbers, quoted text, None, True, False, and tuples, "
+            "lists or dicts of them, such as make(width=64, layers=(3, 4))"
+        ) from error
+
+
+def _call(
+    text: str, module_name: str, name: str, places: list[object], written: dict[str, object], given: dict[str, object]
+) -> nn.Module:
+    arguments = {**written, **given}
     is_file = module_name.endswith(".py")
     folder = Path(module_name).expanduser().resolve().parent if is_file else Path.cwd()
     # Importable until the model is built: a factory may import its neighbors when it is called.
     with _importable(folder):
-        module = _import(module_name, is_file)
-        factory = _factory(module, module_name, factory_name)
+        found = _find(_import(module_name, is_file), module_name, name)
+        if isinstance(found, nn.Module):
+            if places or arguments:
+                raise ModelError(f"{text}: {name} is a module already, which takes no arguments; leave them out")
+            return copy.deepcopy(found)
         try:
-            model = factory(**arguments)
+            model = found(*places, **arguments)
         except (Exception, SystemExit) as error:
-            raise ModelError(f"{text}: calling it failed ({_words(error)}); check its arguments {arguments}") from error
+            given_words = ", ".join([*map(repr, places), *(f"{key}={value!r}" for key, value in arguments.items())])
+            raise ModelError(
+                f"{text}: calling it failed ({_words(error)}); check its arguments {given_words or '(none)'}"
+            ) from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"{text}: returned a {type(model).__name__}, not an nn.Module; let it return the model")
     return model
@@ -131,27 +175,17 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
-def _factory(module: ModuleType, module_name: str, factory_name: str) -> Callable[..., object]:
-    factory = getattr(module, factory_name, None)
-    if factory is None:
-        close = difflib.get_close_matches(factory_name, dir(module), n=1)
+def _find(module: ModuleType, module_name: str, name: str) -> Any:
+    found = getattr(module, name, None)
+    if found is None:
+        close = difflib.get_close_matches(name, dir(module), n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        raise ModelError(f"{module_name}: has no {factory_name!r}; {hint}check the name after the colon")
-    if isinstance(factory, nn.Module) or not callable(factory):
+        raise ModelError(f"{module_name}: has no {name!r}; {hint}check the name after the colon")
+    if not callable(found):
         raise ModelError(
-            f"{module_name}:{factory_name}: is a {type(factory).__name__}, not a factory; write a function that "
-            "returns the model"
+            f"{module_name}:{name}: is a {type(found).__name__}, not a factory; write a function that returns the model"
         )
-    return factory
-
-
-def _load_strictly(model: nn.Module, path: Path, text: str) -> None:
-    try:
-        model.load_state_dict(read_weights(path), strict=True)
-    except RuntimeError as error:
-        raise ModelError(
-            f"{path}: does not fit the model of {text} ({error}); check the factory's arguments"
-        ) from error
+    return found
 
 
 @contextmanager
@@ -179,7 +213,8 @@ def _load_archive(path: Path) -> nn.Module:
     except ModelError:
         raise
     except Exception as error:  # what torch raises on a foreign or damaged archive is not one family
-        raise ModelError(f"{path}: unreadable as a torch.export archive ({error}); {_CURE}") from error
+        found = nature(path) or f"unreadable as a torch.export archive ({error}); {_CURE}"
+        raise ModelError(f"{path}: {found}") from error
 
 
 def _refuse_code(content: bytes, path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import TreeSpec, tree_structure, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_flatten_with_path, tree_structure, tree_unflatten
 
 from maxaffine._codes import FINGERPRINT, SMOOTH, Codes
 from maxaffine._drawing import html_table, text_table
@@ -65,6 +65,15 @@ class Ending:
 
 # The columns of the table of operators; only a smooth network has the last.
 COLUMNS = ("operator", "kind", "units", "pieces", "convex", "continuous", "held at the input")
+
+
+def output_names(spec: TreeSpec) -> list[str]:
+    """The name of every output: keys, fields and places on the way to it, with dots; empty for the only one."""
+    paths, _ = tree_flatten_with_path(tree_unflatten(list(range(spec.num_leaves)), spec))
+    words = (
+        [getattr(step, "key", getattr(step, "name", getattr(step, "idx", ""))) for step in path] for path, _ in paths
+    )
+    return [".".join(map(str, steps)) for steps in words]
 
 
 @dataclass(eq=False, repr=False)
@@ -429,7 +438,11 @@ class Network:
             return self.places[until]
         count = len(self.graph.outputs)
         if output is None and count > 1:
-            raise BadInput(f"output: the network has {count} outputs; choose one of 0..{count - 1}, or name until=")
+            names = [name for name in output_names(self.output_spec) if not name.isdigit()]
+            called = f" ({', '.join(names)})" if names else ""
+            raise BadInput(
+                f"output: the network has {count} outputs{called}; choose one of 0..{count - 1}, or name until="
+            )
         if output is not None and not 0 <= output < count:
             raise BadInput(f"output: the network has {count} outputs; got {output}")
         return self.graph.outputs[output or 0]

@@ -9,17 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten, tree_leaves
 
 from maxaffine._network.copying import FAILURES, copy_module
-from maxaffine._network.network import Network
+from maxaffine._network.network import Network, output_names
 from maxaffine._untouched import keep_attributes
 from maxaffine.errors import BadInput
 
 Rerun = Callable[[tuple[Tensor, ...]], list[Tensor]]
 
 
-def run_on_copies(model: nn.Module, tensors: tuple[Tensor, ...], names: tuple[str, ...] = ()) -> list[Any]:
+def run_on_copies(
+    model: nn.Module,
+    tensors: tuple[Tensor, ...],
+    names: tuple[str, ...] = (),
+    leaves: Callable[[Any], list[Any]] = tree_leaves,
+) -> list[Any]:
     """Run a module on copies of its inputs and of its buffers, and leave the random state as it was."""
     # It holds the module that was captured, and takes no copies of buffers.
     inner = model.module if isinstance(model, nn.DataParallel) else model
@@ -29,7 +34,7 @@ def run_on_copies(model: nn.Module, tensors: tuple[Tensor, ...], names: tuple[st
     devices = sorted({item.device.index or 0 for item in tensors if item.device.type == "cuda"})
     with torch.random.fork_rng(devices), foreign():
         named = dict(zip(names, inputs, strict=True)) if names else {}
-        return tree_leaves(functional_call(inner, buffers, () if named else inputs, named))
+        return leaves(functional_call(inner, buffers, () if named else inputs, named))
 
 
 @contextlib.contextmanager
@@ -46,30 +51,41 @@ def foreign() -> Iterator[None]:
 def rerun(net: Network, model: nn.Module) -> Rerun:
     """The function that runs the module as it was captured, from input tensors to output tensors."""
     names = net.inputs.names if net.inputs.keyword else ()
+    kept = output_names(net.output_spec)
+
+    def leaves(found: Any) -> list[Any]:
+        values, spec = tree_flatten(found)
+        if len(values) == len(kept):
+            return values
+        # One output of several was captured, by its name.
+        named = dict(zip(output_names(spec), values, strict=True))
+        return [named[name] for name in kept] if named.keys() >= {*kept} else values
 
     def call(tensors: tuple[Tensor, ...]) -> list[Tensor]:
         try:
-            leaves = _run(model, tensors, names)
+            values = _run(model, tensors, names, leaves)
         except Exception as error:
             cause = (str(error).strip().splitlines() or [""])[0]
             raise BadInput(
                 f"model: it failed on x ({type(error).__name__}: {cause}). Cure: check that model(x) runs; capture it"
                 " again if it was moved or converted since"
             ) from error
-        if len(leaves) != len(net.graph.outputs):
+        if len(values) != len(net.graph.outputs):
             raise BadInput(
-                f"model: it returns {len(leaves)} tensors, the network {len(net.graph.outputs)}; capture it without"
+                f"model: it returns {len(values)} tensors, the network {len(net.graph.outputs)}; capture it without"
                 " until= to check it, or check a module that stops at the same place"
             )
-        return leaves
+        return values
 
     return call
 
 
-def _run(model: nn.Module, tensors: tuple[Tensor, ...], names: tuple[str, ...]) -> list[Any]:
+def _run(
+    model: nn.Module, tensors: tuple[Tensor, ...], names: tuple[str, ...], leaves: Callable[[Any], list[Any]]
+) -> list[Any]:
     """From the state that the module is in, on a copy of it, or on itself where it does not stand being copied."""
     with keep_attributes(model):
         try:
-            return run_on_copies(copy_module(model), tensors, names)
+            return run_on_copies(copy_module(model), tensors, names, leaves)
         except FAILURES:
-            return run_on_copies(model, tensors, names)
+            return run_on_copies(model, tensors, names, leaves)

@@ -76,7 +76,7 @@ def _write(path: Path, text: str) -> None:
 def _check_place(place: Path, overwrite: bool) -> None:
     """Check that nothing is lost which nobody said may go."""
     if os.path.lexists(place) and not place.is_dir():
-        raise BadInput(f"out: {place} is a file; name a folder")
+        raise BadInput(f"out: {place} is a file, and a folder is written; name another, such as {place}-page")
     if not place.is_dir() or not any(place.iterdir()):
         return
     if not overwrite:

@@ -97,7 +97,8 @@ def report(
         images: Number of test inputs to explain.
         neighbors: Number of nearest training inputs shown per operator.
         train_limit: At most this many training inputs are encoded and searched.
-        output: ``"as_is"``, or ``"pre_activation"`` to stop before a final softmax, sigmoid or tanh.
+        output: ``"as_is"``, or ``"pre_activation"`` to stop before a final softmax, sigmoid or tanh, or the name of
+            one of several outputs.
         until: Module to stop after; None for the output.
         output_index: Which output, of a model with several.
         task: What it answers (``"classes"``, ``"value"``, ``"values"``, ``"field"``); inferred where it is not given.

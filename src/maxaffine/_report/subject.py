@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
 from maxaffine._capture import SplineNetwork, capture
 from maxaffine._data import DataSet
 from maxaffine._graph import OperatorRecord, Value
-from maxaffine._network import Task
+from maxaffine._network import Task, output_names
 from maxaffine._progress import progress_bar
 from maxaffine._report.facts import Choices
 from maxaffine._report.labels import LabelOrder, label_order
@@ -284,8 +284,11 @@ class Reference(nn.Module):
         """The module's own value at the place asked for."""
         if self.until is not None:
             return self._value_after(self.until, inputs)
-        if self.output != "pre_activation":
+        if self.output == "as_is":
             return self.model(*inputs)
+        if self.output != "pre_activation":
+            values, spec = tree_flatten(self.model(*inputs))
+            return values[output_names(spec).index(self.output)]
         # Capture stops before the last operator that it finds in a graph; here, where there is none, the operator is
         # known by the value that it returned.
         with _FinalCalls() as calls:
