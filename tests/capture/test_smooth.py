@@ -208,7 +208,10 @@ def test_bad_words() -> None:
             {"smooth": "frozen", "carrier": {"mul": "c"}},
             "carrier: 'c' is not a factor of 'mul', which multiplies 'a'",
         ),
-        ({"smooth": "frozen", "carrier": {"mul": "a", "sum": "a"}}, "carrier: no product is called 'sum'"),
+        (
+            {"smooth": "frozen", "carrier": {"mul": "a", "sum": "a"}},
+            "carrier: no product of two values that depend on the input is called 'sum'",
+        ),
     ):
         with pytest.raises(ma.BadInput, match=message):
             ma.capture(model, X, **options)  # pyright: ignore

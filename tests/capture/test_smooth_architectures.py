@@ -94,6 +94,56 @@ def test_no_finite_slope_is_said() -> None:
     assert_close(frozen(x), x)
 
 
+def test_curves_whose_derivative_cancels() -> None:
+    """Sinc near zero, and x log(y) where both are zero."""
+    z = torch.tensor([[0, 1e-300, -1e-305, 1e-10, 0.04, 0.06, 1.5]], dtype=torch.float64)
+    series = -(math.pi**2) / 3 * z
+    for smooth in ("frozen", "tangent"):
+        local = ma.capture(Net(lambda m, u: torch.sinc(u)), z, smooth=smooth).affine_map(z)
+        slopes = torch.as_tensor(local.slopes)[0].diagonal()
+        assert_close(slopes[:4], series[0, :4], rtol=1e-9, atol=1e-307)
+        expected = (torch.cos(math.pi * z) - torch.sinc(z))[0, 4:] / z[0, 4:]
+        assert_close(slopes[4:], expected, rtol=1e-11, atol=0.0)
+        assert_close(local(z), torch.sinc(z), rtol=1e-14, atol=0.0)
+    model = layer(lambda m, u: torch.sinc(m.a(u)) * m.b(u).sigmoid())
+    assert (ma.capture(model, X, smooth="frozen").verify(model, X).slopes or 1) < 1e-13
+    z = z.abs()
+    model = Net(lambda m, u: torch.xlogy(u, u))
+    net = ma.capture(model, z, smooth="frozen")
+    slopes = torch.as_tensor(net.affine_map(z).slopes)[0].diagonal()
+    assert_close(slopes, torch.where(z == 0, 0, z.log())[0], rtol=1e-14, atol=0.0)
+    assert net.verify(model, z).residuals["slopes"] < 1e-14
+
+
+def test_padding_masks_are_inputs() -> None:
+    shut = torch.tensor([[False] * 3 + [True] * 2, [False] * 5, [False] * 4 + [True]])
+    part = nn.TransformerEncoderLayer(16, 4, 24, 0.0, "gelu", batch_first=True)
+    encoder = nn.TransformerEncoder(part, 2, enable_nested_tensor=False)
+    model = Net(lambda m, x, shut: m.e(x, src_key_padding_mask=shut), e=encoder).double().eval()
+    report = ma.capture(model, (TOKENS, shut), smooth="frozen").verify(model, (TOKENS, shut))
+    assert report.residuals["slopes"] < 1e-13 and not report.unchecked
+    attention = nn.MultiheadAttention(16, 4, batch_first=True).double().eval()
+    model = Net(lambda m, x, shut: m.a(x, x, x, key_padding_mask=shut)[0], a=attention)
+    assert ma.capture(model, (TOKENS, shut), smooth="frozen").verify(model, (TOKENS, shut)).slopes
+    nested = Net(lambda m, x, shut: m.e(x, src_key_padding_mask=shut), e=nn.TransformerEncoder(part, 2)).double().eval()
+    with pytest.raises(ma.CaptureError, match="nested tensors.*build it with enable_nested_tensor=False"):
+        ma.capture(nested, (TOKENS, shut), smooth="frozen")
+    with pytest.raises(ma.BadInput, match="give masks as truth values"):
+        ma.capture(model, (TOKENS, torch.zeros(3, 5).double().masked_fill(shut, -math.inf)), smooth="frozen")
+
+
+def test_refusals_name_the_cause() -> None:
+    """Of a matrix that depends on the input, of ids, of a carrier of no product."""
+    system = layer(lambda m, x: torch.linalg.solve(m.a(x).view(-1, 2, 3)[..., :2], x[:, :2]))
+    with pytest.raises(ma.NotPiecewiseAffine, match="it solves with a matrix that depends on the input"):
+        ma.capture(system, X, smooth="frozen")
+    with pytest.raises(ma.BadInput, match=r"`rows = model.get_input_embeddings\(\)\(ids\).detach\(\)` and"):
+        ma.capture(nn.Embedding(4, 3), torch.zeros(2, 3, dtype=torch.long), smooth="frozen")
+    plain = layer(lambda m, x: F.silu(m.a(x)) * m.b(x))
+    with pytest.raises(ma.BadInput, match="on the input is called 'silu'; there are 'mul'"):
+        ma.capture(plain, X, smooth="frozen", carrier={"silu": "a"})
+
+
 @pytest.mark.parametrize("size", [1e-6, 1e-3, 2e4])
 def test_statistics_of_half_precision(size: float) -> None:
     """They are those of single precision: of tiny entries, and where a sum of squares overflows."""
@@ -193,7 +243,7 @@ def test_one_pattern_for_many_products() -> None:
     model = layer(forward)
     net = ma.capture(model, X, smooth="frozen", carrier={"mul*": "self"})
     assert [record.carrier for record in net.held] == ["a", "a#2", "a#3"] and net.verify(model, X).exact
-    with pytest.raises(ma.BadInput, match="carrier: no product is called 'bmm"):
+    with pytest.raises(ma.BadInput, match="carrier: no product of two values that depend on the input is called 'bmm"):
         ma.capture(model, X, smooth="frozen", carrier={"mul*": "self", "bmm*": "self"})
 
 

@@ -97,6 +97,11 @@ def capture(
 def _gates(smooth: str, carrier: Mapping[str, str] | None) -> Gates | None:
     if smooth not in ("refuse", "frozen", "tangent"):
         raise BadInput(f"smooth: expected 'refuse', 'frozen' or 'tangent', got {smooth!r}")
+    if not isinstance(carrier, Mapping | None):
+        raise BadInput(
+            f"carrier: expected a mapping from products to the factor that carries, got {type(carrier).__name__};"
+            " write e.g. {'mul': 'up'}"
+        )
     if carrier and smooth != "frozen":
         raise BadInput(f"carrier: only smooth='frozen' has carriers, and smooth is {smooth!r}; leave carrier= out")
     return None if smooth == "refuse" else Gates(dict(carrier or {}), smooth == "tangent")
@@ -120,7 +125,10 @@ def _spline_form(
         raise
     unknown = sorted(gates.carriers.keys() - gates.used) if gates is not None else []
     if unknown:
-        raise BadInput(f"carrier: no product is called {unknown[0]!r}; the names are those that a refusal gives")
+        met = ", ".join(map(repr, sorted(gates.met)[:8])) if gates is not None and gates.met else "none"
+        raise BadInput(
+            f"carrier: no product of two values that depend on the input is called {unknown[0]!r}; there are {met}"
+        )
     check_state(subject, pair)
     check_single(subject.model, traced, _take(tensors, spec, 1), subject.names)
     if mapped:  # what was compared before is the graph of one sample
@@ -142,7 +150,9 @@ def _input_spec(example: Any, batch_dim: int | tuple[int, ...]) -> InputSpec:
     if not any(item.is_floating_point() for item in items):
         raise BadInput(
             "example: no input is floating point, so there is nothing to be affine in; use .float(), or for"
-            " ids that a table looks up capture what follows the table, with its rows as the example"
+            " ids that a table looks up capture what follows the table, with its rows as the example:"
+            " `rows = model.get_input_embeddings()(ids).detach()` and"
+            " `capture(Wrapper(model), rows)`, whose forward(rows) returns `self.model(inputs_embeds=rows).logits`"
         )
     axes = (batch_dim,) * len(items) if isinstance(batch_dim, int) else tuple(batch_dim)
     if len(axes) != len(items) or any(item.dim() <= axis or axis < 0 for item, axis in zip(items, axes, strict=False)):

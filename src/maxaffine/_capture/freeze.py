@@ -23,6 +23,7 @@ from maxaffine._capture.registry import Rule, SmoothRule, find, find_smooth, ove
 from maxaffine._capture.rules.refused import refuse
 from maxaffine._capture.rules.smooth import UNITS
 from maxaffine._graph import (
+    TANGENT,
     BatchAxis,
     Dependence,
     Graph,
@@ -164,10 +165,15 @@ class Freezer:
         if any(ref.size for ref in call.refs) and not rule.sizes:
             call.refuse(*BATCH_SIZE)
         operator, refusal = self._operator(call, rule, name.text, question)
-        value = run_batch(call, operator, [ref.sample for ref in call.refs], PROBES)
-        outputs = as_tuple(value)
-        # The proof speaks of the operator; that nothing else grows with the number of samples, the traced sizes say.
-        batch = rule.batch(call, [item for item in outputs if isinstance(item, Tensor)])
+        try:
+            value = run_batch(call, operator, [ref.sample for ref in call.refs], PROBES)
+            outputs = as_tuple(value)
+            # The proof speaks of the operator; that nothing else grows with the batch, the traced sizes say.
+            batch = rule.batch(call, [item for item in outputs if isinstance(item, Tensor)])
+        except NotPiecewiseAffine:
+            if refusal:  # a matrix that depends on the samples may fail on some; that it has no map comes first
+                raise NotPiecewiseAffine(*refusal) from None
+            raise
         if not grows(traced[0].shape, batch):
             call.refuse(MIXED, MIXED_CURE)
         refs = [self._new(_dependence(call, operator, item, refusal), item, batch) for item in outputs]
@@ -208,7 +214,9 @@ class Freezer:
             factors = sum(call.depends(name) for name in call.arguments)  # u * u has two of one
             multiplies = self.gates.tangent and factors > 1 and call.target in MULTIPLYING
             operator: Operator | None = None if multiplies else rule.build(call)
-            if multiplies or self.gates.tangent and operator is not None and isinstance(rule, SmoothRule):
+            curved = self.gates.tangent and isinstance(rule, SmoothRule)
+            # A curve may have a tangent of its own, by a derivative that does not cancel.
+            if multiplies or curved and operator is not None and operator.traits.held != TANGENT:
                 operator = Tangent(call.affine(), pieces=2 if call.kind in UNITS else 1)
             if operator is None:
                 ordinary = find(call.target)

@@ -65,11 +65,13 @@ class Gates:
         carriers: What the user said: the factor that carries, by the name of the product or a pattern of it.
         tangent: Whether smooth operators and products enter by their tangent instead.
         used: The names and patterns of products that were met.
+        met: The names of the products in which both factors depend on the input, and about which nothing was said.
     """
 
     carriers: Mapping[str, str]
     tangent: bool = False
     used: set[str] = field(default_factory=set)
+    met: set[str] = field(default_factory=set)
 
     def hold(self, call: Call, name: str, computed_from: Callable[[int, int], bool]) -> tuple[Call, str]:
         """A product with all factors but its carrier held.
@@ -95,6 +97,8 @@ class Gates:
         if pattern:
             return self._chosen(call, name, pattern, names, factors), ""
         first, second = factors
+        if first is not None and second is not None:
+            self.met.add(name)
         if first is None or second is None:
             return call, ""
         if not (first.affine and second.affine):  # where one carries, the other is a gate; else both go on as they are

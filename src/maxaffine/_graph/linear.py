@@ -12,6 +12,7 @@ from torch.nn.functional import fold
 
 from maxaffine._graph.contract import LocalMap, Operator, Sign, Tensors, Traits
 from maxaffine._graph.frozen import Traced, fill
+from maxaffine._graph.overflow import all_finite
 
 aten = torch.ops.aten
 
@@ -204,7 +205,12 @@ class Multiple(Traced):
         factor = next(item for item in fill(self.traced.args, inputs) if item is not whole)
         if whole.shape != value.shape or whole.dtype != value.dtype:  # what broadcasts is summed on the way back
             return self.traced.local(inputs, value)
-        return Scaling(factor if isinstance(factor, Tensor) else value.new_tensor(factor), None)
+        factor = factor if isinstance(factor, Tensor) else value.new_tensor(factor)
+        if all_finite(factor):
+            return Scaling(factor, None)
+        # What a gate makes infinite does not move, as in xlogy(0, 0): its slope is zero, its value an offset.
+        finite = factor.isfinite().expand(value.shape)
+        return Scaling(torch.where(finite, factor, 0), torch.where(finite | value.isnan(), 0, value))
 
 
 @dataclass(frozen=True, eq=False)

@@ -53,8 +53,8 @@ FLAT = frozenset("floor ceil round trunc sign sgn heaviside zeros_like ones_like
 CURVES = frozenset(
     """
     softplus log_sigmoid log_sigmoid_forward log_softmax _log_softmax logsumexp logcumsumexp prod cumprod log log2 log10
-    log1p sin cos tan asin acos atan sinh cosh asinh acosh atanh erfc erfinv exp2 sinc lgamma digamma logaddexp
-    logaddexp2 atan2 hypot xlogy special_xlog1py special_entr special_i0 i0 special_i0e special_i1 special_i1e logit
+    log1p sin cos tan asin acos atan sinh cosh asinh acosh atanh erfc erfinv exp2 lgamma digamma logaddexp
+    logaddexp2 atan2 hypot special_entr special_i0 i0 special_i0e special_i1 special_i1e logit
     special_ndtri special_erfcx special_log_ndtr frac
     """.split()
 )
@@ -404,6 +404,30 @@ def _times(run: Replay, value: Tensor, first: Any, second: Any) -> Tensor:
     return one * two
 
 
+def _xlogy(run: Replay, value: Tensor, first: Any, second: Any) -> Tensor:
+    """The product x log(y), and zero where x is."""
+    return _times_curve(run, first, second, torch.log)
+
+
+def _xlog1py(run: Replay, value: Tensor, first: Any, second: Any) -> Tensor:
+    """The product x log(1 + y), and zero where x is."""
+    return _times_curve(run, first, second, torch.log1p)
+
+
+def _times_curve(run: Replay, first: Any, second: Any, curve: Callable[[Tensor], Tensor]) -> Tensor:
+    one, two = run.product(torch.as_tensor(first), curve(torch.as_tensor(second)))
+    return torch.where(one.detach() == 0, 0, one * torch.where(two.isfinite(), two, 0))
+
+
+def _sinc(run: Replay, value: Tensor, u: Tensor) -> Tensor:
+    """The tangent; near zero by the series of its slope, which cancels there."""
+    here = u.detach()
+    near = here.abs() < 1e-3
+    slope = (torch.cos(math.pi * here) - value) / torch.where(near, 1, here)
+    series = -(math.pi**2) / 3 * here + math.pi**4 / 30 * here**3
+    return value + torch.where(near, series, slope) * (u - here)
+
+
 def _matmul(run: Replay, value: Tensor, first: Tensor, second: Tensor) -> Tensor:
     one, two = run.product(first, second)
     return one @ two
@@ -601,6 +625,9 @@ def _laid_out(run: Replay, value: Tensor, u: Tensor, *_: Any) -> Tensor:
 RULES: dict[str, Callable[..., Tensor]] = {
     "as_strided": _laid_out,
     "exp": _exponential,
+    "sinc": _sinc,
+    "xlogy": _xlogy,
+    "special_xlog1py": _xlog1py,
     "sigmoid": _sigmoid,
     "elu": _elu,
     "pow": _power,

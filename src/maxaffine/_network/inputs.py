@@ -86,4 +86,7 @@ class InputSpec:
         if item.shape[axis] == 0:
             raise BadInput(f"{name}: the batch is empty; give at least one sample")
         if not all_finite(item):
-            raise BadInput(f"{name}: it holds NaN or infinity, where no affine map exists; clean the data")
+            raise BadInput(
+                f"{name}: it holds NaN or infinity, where no affine map exists; clean the data, and give masks as truth"
+                " values"
+            )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -154,7 +155,18 @@ def to_power(call: Call) -> Operator | None:
 )
 def curve(call: Call) -> Operator:
     """Any other smooth curve."""
-    return Tangent(call.affine(), pieces=2 if call.kind in UNITS else 1)
+    curved = call.affine()
+    if call.kind == "sinc":
+        curved = replace(curved, target=sinc)
+    return Tangent(curved, pieces=2 if call.kind in UNITS else 1)
+
+
+def sinc(u: Tensor) -> Tensor:
+    """Sine over argument, by its series near zero: PyTorch's derivative cancels there, and is NaN at 1e-300."""
+    near = u.abs() < 0.05
+    z = torch.where(near, (math.pi * u).square(), 0)
+    series = 1 - z / 6 * (1 - z / 20 * (1 - z / 42 * (1 - z / 72 * (1 - z / 110))))
+    return torch.where(near, series, torch.sinc(torch.where(near, 1, u)))
 
 
 @smooth_rule(
