@@ -184,5 +184,6 @@ def test_rank_correlations_leave_out_parts_that_hold_nothing() -> None:
 
 def test_the_page_shows_the_stored_cells() -> None:
     records, text = finished(RECORDS), PAGE.read_text(encoding="utf-8")
+    assert len(records) == len(cells.cells())
     assert renewed(text, all_tables(records)) == text
     assert renewed(text, all_tables(records[1:])) != text
