@@ -72,15 +72,11 @@ def _share_of_changes(a: PackedCodes, b: PackedCodes) -> torch.Tensor:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Drift(Tabular):
-    """The code distances between E moments of a network, on the same inputs; made by `code_drift`.
+    """The code distances between E moments of a network, on the same inputs; made by `code_drift`."""
 
-    Args:
-        operators: Names of the L operators.
-        distances: (L, E, E) float64 in [0, 1]: at moments e and e', the share of the operator's units that have another
-            code, averaged over the inputs.
-    """
-
-    operators: tuple[str, ...]
+    operators: tuple[str, ...]  # names of the L operators
+    # (L, E, E) float64 in [0, 1]: at moments e and e', the share of the operator's units that have another code,
+    # averaged over the inputs.
     distances: torch.Tensor
 
     @property

@@ -28,47 +28,30 @@ BLOCK, OUTLINED = 0.92, 0.02
 
 @dataclass(frozen=True, eq=False)
 class Occupancy:
-    """The regions of one partition that some inputs occupy.
+    """The regions of one partition that some inputs occupy."""
 
-    Args:
-        ids: Region of each input, (N,) int64, counted from 0 in order of first appearance.
-        regions: Number of occupied regions M.
-        entropy: -sum_m p_m log2 p_m in bits, p_m the share of the inputs in region m; at most log2 N.
-        largest: Inputs in the fullest region.
-        alone: Inputs that have a region of their own.
-        purity: Share of the inputs that belong to the commonest class of their region. A region with one input is
-            pure, so it grows with the number of regions alone. None without labels.
-        pair_purity: Share of the pairs of different inputs in one region that have the same class: the chance that
-            another input of the same region is of the same class, whatever the number of regions. None without labels,
-            or where every input is alone.
-    """
-
-    ids: torch.Tensor
-    regions: int
-    entropy: float
-    largest: int
-    alone: int
+    ids: torch.Tensor  # region of each input, (N,) int64, counted from 0 in order of first appearance
+    regions: int  # number of occupied regions M
+    entropy: float  # -sum_m p_m log2 p_m in bits, p_m the share of the inputs in region m; at most log2 N
+    largest: int  # inputs in the fullest region
+    alone: int  # inputs that have a region of their own
+    # Share of the inputs that belong to the commonest class of their region. A region with one input is pure, so it
+    # grows with the number of regions alone. None without labels.
     purity: float | None
+    # Share of the pairs of different inputs in one region that have the same class: the chance that another input of
+    # the same region is of the same class, whatever the number of regions. None also where every input is alone.
     pair_purity: float | None
 
 
 @dataclass(frozen=True, eq=False)
 class RegionLevel:
-    """One depth of a hierarchy.
+    """One depth of a hierarchy."""
 
-    Args:
-        operator: Name of the operator.
-        units: Its number of units K.
-        pieces: Its pieces R.
-        together: Regions of the operators up to and including this one; they subdivide those of the level before.
-        itself: Regions of this operator alone; two of them may lie in one region of the level before, or the reverse.
-    """
-
-    operator: str
-    units: int
-    pieces: int
-    together: Occupancy
-    itself: Occupancy
+    operator: str  # its name
+    units: int  # its number of units K
+    pieces: int  # its pieces R
+    together: Occupancy  # regions of the operators up to and including this one, which subdivide those before
+    itself: Occupancy  # regions of this operator alone; two may lie in one of the level before, or the reverse
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,20 +27,13 @@ class NearDuplicates(Tabular):
 
     It is 1 for two inputs of one region, and 0 for two that are no nearer to each other than to k others. Dense and
     sparse parts of the data are thus judged alike.
-
-    Attributes:
-        pairs: (M, 2) int64, the earlier input first.
-        distances: (M,) float64, d of each pair.
-        scores: (M,) float64, highest first.
-        inputs: Number of inputs that were compared.
-        left_out: Operators that are not in the distance, because they never switch on the inputs.
     """
 
-    pairs: Tensor
-    distances: Tensor
-    scores: Tensor
-    inputs: int
-    left_out: tuple[str, ...] = ()
+    pairs: Tensor  # (M, 2) int64, the earlier input first
+    distances: Tensor  # (M,) float64, d of each pair
+    scores: Tensor  # (M,) float64, highest first
+    inputs: int  # number of inputs that were compared
+    left_out: tuple[str, ...] = ()  # operators that are not in the distance, as they never switch on the inputs
 
     @property
     def groups(self) -> tuple[tuple[int, ...], ...]:
@@ -76,29 +69,19 @@ class LabelErrors(Tabular):
 
     A class of at most k inputs is too small to judge: its members cannot fill the neighborhood of one of them, so all
     of them would be suspects wherever the class does not lie apart from the others. They are ranked, but no candidates.
-
-    Attributes:
-        scores: (N,) float64 of all inputs; 0 for the only input of a class, which nothing speaks against.
-        labels: (N,) int64 as given.
-        suggested: (N,) int64, the label that most of the neighbors have; among several the lowest.
-        candidates: (M,) int64, the inputs with a score of at least ``threshold`` whose neighbors suggest another
-            label, highest score first, ties by the earlier input.
-        neighbors: (N, k) int64, the nearest at the last operator, nearest first.
-        threshold: From which score on an input is a candidate.
-        operators: At which operators neighbors were looked for.
-        too_small: How many inputs each class has that is too small to judge, by label.
-        left_out: Operators where none were looked for, because they never switch on the inputs.
     """
 
-    scores: Tensor
-    labels: Tensor
-    suggested: Tensor
+    scores: Tensor  # (N,) float64 of all inputs; 0 for the only input of a class, which nothing speaks against
+    labels: Tensor  # (N,) int64 as given
+    suggested: Tensor  # (N,) int64, the label that most of the neighbors have; among several the lowest
+    # (M,) int64, the inputs with a score of at least the threshold whose neighbors suggest another label, highest score
+    # first, ties by the earlier input.
     candidates: Tensor
-    neighbors: Tensor
-    threshold: float
-    operators: tuple[str, ...]
-    too_small: Mapping[int, int]
-    left_out: tuple[str, ...] = ()
+    neighbors: Tensor  # (N, k) int64, the nearest at the last operator, nearest first
+    threshold: float  # from which score on an input is a candidate
+    operators: tuple[str, ...]  # at which operators neighbors were looked for
+    too_small: Mapping[int, int]  # how many inputs each class has that is too small to judge, by label
+    left_out: tuple[str, ...] = ()  # operators where none were looked for, as they never switch on the inputs
 
     def __len__(self) -> int:
         """Return the number of candidates."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -21,34 +21,18 @@ BATCH = 256
 _SHOWN = 5
 
 
-class DepthNeighbors(Tabular, Mapping[str, Neighbors]):
-    """The nearest searched inputs of some queries: a mapping from operator name to `Neighbors`, in running order.
+class DepthNeighbors(Tabular, dict[str, Neighbors]):
+    """The nearest searched inputs of some queries, in the distance of each operator, by its name in running order."""
 
-    Args:
-        by_operator: The nearest in the distance d_l of each operator l.
-        mean: The nearest in the mean of these distances.
-        left_out: Operators that never switch on the searched inputs: none of these is nearer than another there.
-    """
+    def __init__(self, by_operator: Mapping[str, Neighbors], mean: Neighbors, left_out: tuple[str, ...]) -> None:
+        super().__init__(by_operator)
+        self.mean = mean  # the nearest in the mean of these distances
+        self.left_out = left_out  # never switch on the searched inputs: none of these is nearer than another there
 
-    def __init__(self, by_operator: Mapping[str, Neighbors], mean: Neighbors, left_out: Sequence[str] = ()) -> None:
-        self._by_operator = dict(by_operator)
-        self.mean = mean
-        self.left_out = tuple(left_out)
-
-    def __getitem__(self, name: str) -> Neighbors:
-        """Return the nearest at one operator."""
-        if name not in self._by_operator:
-            never = "".join(f"; {note}" for note in note_left_out(self.left_out))
-            raise KeyError(f"no operator {name!r}; searched were {list(self)}{never}")
-        return self._by_operator[name]
-
-    def __iter__(self) -> Iterator[str]:
-        """Return an iterator over the operators' names."""
-        return iter(self._by_operator)
-
-    def __len__(self) -> int:
-        """Return the number of operators."""
-        return len(self._by_operator)
+    def __missing__(self, name: str) -> Neighbors:
+        """Say which operators there are."""
+        never = "".join(f"; {note}" for note in note_left_out(self.left_out))
+        raise KeyError(f"no operator {name!r}; searched were {list(self)}{never}")
 
     def _title(self) -> str:
         queries, k = self.mean.ids.shape

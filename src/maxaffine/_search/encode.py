@@ -36,15 +36,10 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True)
 class Encoded:
-    """What a run of `encode` did.
+    """What a run of `encode` did."""
 
-    Args:
-        rows: Inputs that it encoded.
-        skipped: Inputs whose codes were in the store already.
-    """
-
-    rows: int
-    skipped: int
+    rows: int  # inputs that it encoded
+    skipped: int  # inputs whose codes were in the store already
 
 
 @dataclass(frozen=True, eq=False)

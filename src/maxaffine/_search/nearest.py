@@ -26,17 +26,11 @@ NO_ID = np.iinfo(np.int64).max
 
 @dataclass(frozen=True, eq=False)
 class Neighbors:
-    """The k nearest rows of an index to each of N queries, nearest first, ties by the lower id.
+    """The k nearest rows of an index to each of N queries, nearest first, ties by the lower id."""
 
-    Args:
-        ids: (N, k) int64.
-        distances: (N, k) float64, the code distance.
-        left_out: Operators that are not in the distance, because they never switch on the rows.
-    """
-
-    ids: torch.Tensor
-    distances: torch.Tensor
-    left_out: tuple[str, ...] = ()
+    ids: torch.Tensor  # (N, k) int64
+    distances: torch.Tensor  # (N, k) float64, the code distance
+    left_out: tuple[str, ...] = ()  # operators that are not in the distance, as they never switch on the rows
 
 
 @dataclass(frozen=True, eq=False)
