@@ -4,5 +4,5 @@ from maxaffine._codes.distance import code_distance, code_distance_blocks, opera
 from maxaffine._codes.drift import Drift, code_changes, code_drift
 from maxaffine._codes.hierarchy import Occupancy, RegionHierarchy, RegionLevel, as_classes, region_hierarchy
 from maxaffine._codes.mapping import FINGERPRINT, SMOOTH, Codes
-from maxaffine._codes.metric import RowLayout, RowMetric, load_faiss
+from maxaffine._codes.metric import RowLayout, RowMetric, layouts_of, load_faiss
 from maxaffine._codes.packed import PackedCodes, pack

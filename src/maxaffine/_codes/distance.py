@@ -7,7 +7,6 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -15,7 +14,7 @@ import torch
 
 from maxaffine._chunks import slices
 from maxaffine._codes.mapping import Codes
-from maxaffine._codes.metric import WORD, RowLayout, RowMetric, load_faiss
+from maxaffine._codes.metric import WORD, RowMetric, layouts_of, load_faiss
 from maxaffine._codes.packed import PackedCodes, require_same_operators
 from maxaffine._progress import progress_bar
 from maxaffine.errors import BadInput
@@ -63,17 +62,17 @@ def code_distance(
     Source: the distance between partition encodings of Balestriero and Baraniuk, "A Spline Theory of Deep Networks"
     (ICML 2018) and "Mad Max: Affine Spline Insights into Deep Learning" (arXiv 1805.06576).
     """
-    pairs = _pairs(a, b, weights)
+    a, b, metric, rows = _compare(a, b, weights)
     # Asked beforehand: where memory is promised and then missing, the system ends the process.
-    needed, memory = 8 * pairs.rows * pairs.columns, _memory()
+    needed, memory = 8 * a.batch * b.batch, _memory()
     if needed > memory:
         raise BadInput(
-            f"a, b: the distances of {pairs.rows} x {pairs.columns} pairs take {needed / 2**30:.1f} GiB and the machine"
-            f" has {memory / 2**30:.1f} GiB; iterate over code_distance_blocks(a, b) and keep what you need of each"
+            f"a, b: the distances of {a.batch} x {b.batch} pairs take {needed / 2**30:.1f} GiB and the machine has"
+            f" {memory / 2**30:.1f} GiB; iterate over code_distance_blocks(a, b) and keep what you need of each"
         )
-    result = np.zeros((pairs.rows, pairs.columns))
-    with progress_bar(None, "distances", total=pairs.rows, unit="row") as bar:
-        for _, block in pairs.blocks(pairs.block_rows, result):
+    result = np.zeros((a.batch, b.batch))
+    with progress_bar(None, "distances", total=a.batch, unit="row") as bar:
+        for _, block in _blocks(a, b, metric, rows, result):
             bar.update(len(block))
     return torch.from_numpy(result)
 
@@ -111,47 +110,37 @@ def code_distance_blocks(
     """
     if rows is not None and (isinstance(rows, bool) or not isinstance(rows, int) or rows < 1):
         raise BadInput(f"rows={rows!r}; give the rows of a block, a whole number of at least 1")
-    pairs = _pairs(a, b, weights)
-    return pairs.blocks(rows or pairs.block_rows)
+    a, b, metric, fitting = _compare(a, b, weights)
+    return _blocks(a, b, metric, rows or fitting)
 
 
-@dataclass(frozen=True)
-class _Pairs:
-    """What is to be compared: Na and Nb inputs, and the codes of both sides of every operator that can differ."""
+def _blocks(
+    a: Codes, b: Codes, metric: RowMetric, step: int, out: np.ndarray | None = None
+) -> Iterator[tuple[slice, torch.Tensor]]:
+    """So many rows at a time, and their distances (rows, Nb), in zeros (Na, Nb) where they are given."""
+    words = max((layout.width // WORD for layout in metric.layouts), default=1)
+    columns = list(slices(b.batch, min(_TILE_COLUMNS, _TILE_WORDS // words)))
 
-    rows: int
-    columns: int
-    codes: tuple[tuple[PackedCodes, PackedCodes], ...]
-    metric: RowMetric
-
-    @property
-    def block_rows(self) -> int:
-        return max(1, _BLOCK_NUMBERS // max(1, self.columns))
-
-    def blocks(self, step: int, out: np.ndarray | None = None) -> Iterator[tuple[slice, torch.Tensor]]:
-        """So many rows at a time, and their distances (rows, Nb), in zeros (Na, Nb) where they are given."""
-        words = max((layout.width // WORD for layout in self.metric.layouts), default=1)
-        columns = list(slices(self.columns, min(_TILE_COLUMNS, _TILE_WORDS // words)))
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            for run in slices(self.rows, step):
-                block = np.zeros((run.stop - run.start, self.columns)) if out is None else out[run]
-                tiles = itertools.product(slices(len(block), _TILE_ROWS), columns)
-                # Read to the end, so that an error in a thread is raised here.
-                list(pool.map(partial(self._fill, block, run.start), tiles if self.codes else ()))
-                yield run, torch.from_numpy(block)
-
-    def _fill(self, block: np.ndarray, start: int, tile: tuple[slice, slice]) -> None:
+    def fill(block: np.ndarray, start: int, tile: tuple[slice, slice]) -> None:
         # Only the rows of a tile are laid out for comparison, so that no second copy of all codes exists.
         own = slice(start + tile[0].start, start + tile[0].stop)
-        pairs = list(zip(self.metric.layouts, self.codes, strict=True))
-        rows = [layout.rows(a[own]) for layout, (a, _) in pairs]
-        others = [layout.rows(b[tile[1]]) for layout, (_, b) in pairs]
-        self.metric.distances(self.metric.keys(rows, others), out=block[tile])
+        rows = [layout.rows(a[layout.name][own]) for layout in metric.layouts]
+        others = [layout.rows(b[layout.name][tile[1]]) for layout in metric.layouts]
+        metric.distances(metric.keys(rows, others), out=block[tile])
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        for run in slices(a.batch, step):
+            block = np.zeros((run.stop - run.start, b.batch)) if out is None else out[run]
+            tiles = itertools.product(slices(len(block), _TILE_ROWS), columns)
+            # Read to the end, so that an error in a thread is raised here.
+            list(pool.map(partial(fill, block, run.start), tiles if metric.layouts else ()))
+            yield run, torch.from_numpy(block)
 
 
-def _pairs(
+def _compare(
     a: Codes | PackedCodes, b: Codes | PackedCodes, weights: Mapping[str, float] | Sequence[float] | None
-) -> _Pairs:
+) -> tuple[Codes, Codes, RowMetric, int]:
+    """Both sides as codes of several operators, the distance between them, and how many rows a block has."""
     if not any(isinstance(a, kind) and isinstance(b, kind) for kind in (Codes, PackedCodes)):
         raise BadInput(
             f"a, b: a is {type(a).__name__} and b is {type(b).__name__}; give Codes of both, e.g. net.codes(x), or"
@@ -159,12 +148,10 @@ def _pairs(
         )
     a, b = (codes if isinstance(codes, Codes) else Codes({"codes": codes}) for codes in (a, b))
     require_same_operators(a, b, "b")
-    shares = operator_shares(weights, list(a))
     # An operator without codes adds nothing to either sum; with it the mean would be smaller.
-    kept = [name for name, share in shares.items() if share and a[name].bits_per_sample]
-    layouts = tuple(RowLayout(name, a[name].pieces, a[name].units) for name in kept)
-    metric = RowMetric(layouts, tuple(shares[name] for name in kept), load_faiss())
-    return _Pairs(a.batch, b.batch, tuple((a[name], b[name]) for name in kept), metric)
+    shares = {n: share for n, share in operator_shares(weights, list(a)).items() if share and a[n].bits_per_sample}
+    metric = RowMetric(layouts_of({name: a[name] for name in shares}), tuple(shares.values()), load_faiss())
+    return a, b, metric, max(1, _BLOCK_NUMBERS // max(1, b.batch))
 
 
 def _memory() -> int | float:

@@ -16,7 +16,7 @@ piece, say) would be longer than the planes, up to R / log2 R times: there the p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -49,6 +49,16 @@ class RowLayout:
     def unit_count(self) -> int:
         """Units K."""
         return prod(self.units)
+
+    @property
+    def packed_shape(self) -> tuple[int, int]:
+        """Bit planes of one input in `PackedCodes.packed`, and bytes of one of them."""
+        return (self.pieces - 1).bit_length(), -(-self.unit_count // 8)
+
+    @property
+    def packed_width(self) -> int:
+        """Bytes of one input there."""
+        return prod(self.packed_shape)
 
     @cached_property
     def planes(self) -> int:
@@ -102,6 +112,11 @@ class RowLayout:
 
     def _words(self, rows: np.ndarray) -> np.ndarray:
         return rows.view(np.uint64).reshape(len(rows), self.planes, self.width // (self.planes * WORD))
+
+
+def layouts_of(codes: Mapping[str, PackedCodes]) -> tuple[RowLayout, ...]:
+    """How the rows of each operator of some codes are laid out."""
+    return tuple(RowLayout(name, item.pieces, item.units) for name, item in codes.items())
 
 
 @dataclass(frozen=True)

@@ -7,5 +7,4 @@ from maxaffine._search.distributed import encode_with_ray, search_with_ray
 from maxaffine._search.encode import Encoded, Inputs, encode
 from maxaffine._search.index import CodeIndex
 from maxaffine._search.nearest import Neighbors
-from maxaffine._search.schema import StoredCodes
-from maxaffine._search.store import CodeStore, search_store
+from maxaffine._search.store import CodeStore, StoredCodes, search_store

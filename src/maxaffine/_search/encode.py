@@ -12,8 +12,7 @@ from maxaffine._capture import SplineNetwork
 from maxaffine._chunks import slices
 from maxaffine._progress import progress_bar
 from maxaffine._search.checks import positive
-from maxaffine._search.schema import NO_MARK
-from maxaffine._search.store import CodeStore
+from maxaffine._search.store import NO_MARK, CodeStore
 from maxaffine.errors import BadInput
 
 BATCH_SIZE = 256

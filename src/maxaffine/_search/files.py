@@ -17,7 +17,7 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -72,7 +72,7 @@ def write_index(path: str | os.PathLike[str], index: Saved, progress: bool | Non
             "format": _FORMAT,
             "version": _VERSION,
             "folder": folder.name,
-            "operators": [{"name": x.name, "pieces": x.pieces, "units": x.units} for x in index.layouts],
+            "operators": [asdict(x) for x in index.layouts],
             "metadata": dict(index.metadata),
             "files": sums,
             "approximate": words,

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maxaffine._codes import Codes, PackedCodes, RowLayout, RowMetric, load_faiss, operator_shares
+from maxaffine._codes import Codes, PackedCodes, RowMetric, layouts_of, load_faiss, operator_shares
 from maxaffine._progress import progress_bar
 from maxaffine._search.approximate import SAMPLE, Lists, Places, Recall, settle
 from maxaffine._search.checks import Weights, integers, lay_out, new_ids, positive, require_rows, switching_weights
@@ -50,7 +50,7 @@ class CodeIndex:
     """
 
     def __init__(self, codes: Codes, ids: Tensor | Sequence[int] | None = None) -> None:
-        self._layouts = tuple(RowLayout(name, item.pieces, item.units) for name, item in codes.items())
+        self._layouts = layouts_of(codes)
         self._metadata = dict(codes.metadata)
         self._parts: list[Part] = []
         self._lists: Lists | None = None

@@ -1,14 +1,30 @@
 """Codes on disk or in object storage, written, read and searched by several processes at once.
 
 What makes it safe is Lance's: every change is a new version of the whole, which is there or not, and a reader keeps the
-version that it began with. Ours are the checksums of the rows (`schema`) and the errors that name the store.
+version that it began with. Ours are the checksums of the rows and the errors that name the store. A store has one Arrow
+row per input, one column of bytes per operator, and a checksum for each:
+
+| column | type | content |
+| --- | --- | --- |
+| ``id`` | int64 | the input's number |
+| ``label`` | int64, may be null | its class |
+| ``mark`` | uint32, may be null | by which `encode` notices that the id stands for another input now |
+| ``crc32`` | fixed_size_list<uint32>[L] | per operator a CRC-32 of id, label and the operator's bytes |
+| ``codes_0`` ... | fixed_size_list<uint8>[bytes] | an operator's bit planes, as in `PackedCodes.packed` |
+
+The operators' names, units and pieces and the network's fingerprint are in the schema's metadata. Lance itself does not
+notice a flipped bit, so every row carries its checksums; they cover the id, since whole codes at another input's place
+are damage too.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, astuple, dataclass
 from datetime import timedelta
 from functools import partial
 from math import inf
@@ -20,7 +36,7 @@ import torch
 from torch import Tensor
 
 from maxaffine._capture import SplineNetwork
-from maxaffine._codes import FINGERPRINT, Codes, operator_shares
+from maxaffine._codes import FINGERPRINT, Codes, PackedCodes, RowLayout, layouts_of, operator_shares
 from maxaffine._progress import progress_bar
 from maxaffine._search.checks import (
     Weights,
@@ -33,13 +49,128 @@ from maxaffine._search.checks import (
 )
 from maxaffine._search.index import CodeIndex
 from maxaffine._search.nearest import NO_ID, Best, Neighbors
-from maxaffine._search.schema import NO_LABEL, NO_MARK, StoredCodes, StoreLayout
 from maxaffine.errors import BadInput, DataError, MaxAffineError, first_line
 
+_KEY = b"maxaffine"
+_FORMAT, _VERSION = "maxaffine.store", 2
+NO_LABEL = NO_MARK = -1
 # Bytes that one batch of a scan takes.
 _BATCH_BYTES = 1 << 26
 # Rows that are looked at first for operators that switch.
 _FEW_ROWS = 256
+
+
+@dataclass(frozen=True, eq=False)
+class StoredCodes:
+    """Some rows of a store: ids and labels (n,) int64, -1 where an input has no label, and codes of the n inputs."""
+
+    ids: Tensor
+    labels: Tensor
+    codes: Codes
+
+
+@dataclass(frozen=True)
+class StoreLayout:
+    """What every row of a store holds: the operators, and free strings of the codes."""
+
+    operators: tuple[RowLayout, ...]
+    metadata: Mapping[str, str]
+
+    @classmethod
+    def of(cls, like: Codes | SplineNetwork) -> StoreLayout:
+        """Read the layout off codes, or off the network that will make them."""
+        if isinstance(like, Codes):
+            operators, metadata = layouts_of(like), like.metadata
+        else:
+            records = [record for record in like.operators if record.pieces > 1]
+            operators = tuple(RowLayout(record.name, record.pieces, tuple(record.units)) for record in records)
+            metadata = {FINGERPRINT: like.fingerprint}
+        if not metadata.get(FINGERPRINT):
+            raise BadInput(
+                "codes: they name no network, so they could be mixed with another's; take them from net.codes(x), or"
+                f" give metadata={{{FINGERPRINT!r}: ...}} to Codes"
+            )
+        if not any(operator.packed_width for operator in operators):
+            raise BadInput("like: no operator has a code, as the network is affine; give one with pieces")
+        return cls(operators, dict(metadata))
+
+    def columns(self, names: Collection[str]) -> list[str]:
+        """The columns to read for some operators."""
+        wanted = [i for i, x in enumerate(self.operators) if x.name in names and x.packed_width]
+        return ["id", "label", "crc32", *(f"codes_{i}" for i in wanted)]
+
+    def schema(self) -> Any:
+        """The Arrow schema."""
+        import pyarrow as pa
+
+        fields = [
+            pa.field("id", pa.int64(), False),
+            pa.field("label", pa.int64()),
+            pa.field("mark", pa.uint32()),
+            pa.field("crc32", pa.list_(pa.uint32(), len(self.operators)), False),
+        ]
+        for i, x in enumerate(self.operators):
+            if x.packed_width:
+                fields.append(pa.field(f"codes_{i}", pa.list_(pa.uint8(), x.packed_width), False, {"operator": x.name}))
+        described = {"operators": [asdict(x) for x in self.operators], "metadata": dict(self.metadata)}
+        description = {"format": _FORMAT, "version": _VERSION, **described}
+        return pa.schema(fields, metadata={_KEY: json.dumps(description)})
+
+    @classmethod
+    def from_schema(cls, schema: Any) -> StoreLayout:
+        """Read the layout back."""
+        text = (schema.metadata or {}).get(_KEY)
+        if text is None:
+            raise DataError("it holds no codes: another program wrote it")
+        # Lance vouches for a schema that can be read, but not for what stands in its metadata.
+        try:
+            description = json.loads(text)
+            if description["format"] != _FORMAT:
+                raise DataError(f"it holds {description['format']!r}, not {_FORMAT!r}")
+            if (version := description["version"]) != _VERSION:
+                cure = "upgrade maxaffine" if version > _VERSION else "encode the inputs again"
+                raise DataError(f"its format version is {version}, and this one reads {_VERSION}; {cure}")
+            operators = tuple(RowLayout(x["name"], x["pieces"], tuple(x["units"])) for x in description["operators"])
+            metadata, present = dict(description["metadata"]), {field.name: field.type for field in schema}
+            for i, x in enumerate(operators):
+                if x.packed_width and present[f"codes_{i}"].list_size != x.packed_width:
+                    raise DataError(f"operator {x.name!r} has another width than its units need")
+        except (ValueError, KeyError, TypeError, AttributeError, BadInput) as error:
+            raise DataError(f"its description is damaged ({error!r})") from error
+        return cls(operators, metadata)
+
+    def table(self, ids: np.ndarray, labels: np.ndarray, codes: Codes, marks: np.ndarray | None = None) -> Any:
+        """Codes of n inputs as an Arrow table: ids and labels (n,) int64, marks (n,) uint32 if they have any."""
+        import pyarrow as pa
+
+        rows = [codes[x.name].packed.numpy().reshape(len(ids), -1) for x in self.operators]
+        # The sum of id and label is where that of each operator goes on: codes at another input's place are damage too.
+        heads = _checksums(np.stack([ids, labels], axis=1))
+        sums = np.stack([_checksums(row, heads) for row in rows], axis=1)
+        marked = pa.nulls(len(ids), pa.uint32()) if marks is None else pa.array(marks)
+        columns = [pa.array(ids), pa.array(labels, mask=labels == NO_LABEL), marked]
+        for array in [sums, *(row for row in rows if row.shape[1])]:
+            flat = pa.array(np.ascontiguousarray(array).reshape(-1))
+            columns.append(pa.FixedSizeListArray.from_arrays(flat, array.shape[1]))
+        return pa.table(columns, schema=self.schema())
+
+    def rows(self, batch: Any, names: Collection[str]) -> StoredCodes:
+        """Read the rows of a record batch back, of some operators, and check that they are what was written."""
+        ids, labels = (batch.column(name).fill_null(NO_LABEL).to_numpy().copy() for name in ("id", "label"))
+        sums = _flat(batch.column("crc32")).reshape(len(ids), len(self.operators))
+        heads, operators = _checksums(np.stack([ids, labels], axis=1)), {}
+        for i, x in enumerate(self.operators):
+            if x.name not in names:
+                continue
+            # Each operator has a sum of its own, so that those that are not read need not be there to check the others.
+            rows = _flat(batch.column(f"codes_{i}")) if x.packed_width else np.empty(0, np.uint8)
+            rows = rows.reshape(len(ids), x.packed_width)
+            if bad := ids[_checksums(rows, heads) != sums[:, i]][:5].tolist():
+                raise DataError(f"the rows {bad} of operator {x.name!r} are not what was written")
+            planes = torch.from_numpy(rows).reshape(len(ids), *x.packed_shape)
+            operators[x.name] = PackedCodes(x.pieces, x.units, planes)
+        codes = Codes(operators, len(ids), dict(self.metadata))
+        return StoredCodes(torch.from_numpy(ids), torch.from_numpy(labels), codes)
 
 
 class CodeStore:
@@ -80,7 +211,8 @@ class CodeStore:
         with naming_store(self.path):
             self._dataset = self._lance.dataset(self.path, storage_options=self.storage_options)
             self.layout = StoreLayout.from_schema(self._dataset.schema)
-        self.operators, self.fingerprint = self.layout.names, self.layout.fingerprint
+        self.operators = tuple(operator.name for operator in self.layout.operators)
+        self.fingerprint = self.layout.metadata[FINGERPRINT]
 
     @classmethod
     def create(
@@ -264,11 +396,11 @@ class CodeStore:
             BadInput: For an unknown operator.
             DataError: If a file is no longer there, or something is not as it was written.
         """
-        names = [operators] if isinstance(operators, str) else operators
-        if unknown := [name for name in names or () if name not in self.operators]:
+        given = self.operators if operators is None else operators
+        names = [given] if isinstance(given, str) else given
+        if unknown := [name for name in names if name not in self.operators]:
             raise BadInput(f"operators: unknown {unknown}; the store has {list(self.operators)}")
-        pairs = zip(self.operators, self.layout.widths, strict=True)
-        width = sum(width for name, width in pairs if names is None or name in names)
+        width = sum(operator.packed_width for operator in self.layout.operators if operator.name in names)
         rows = positive("batch_size", batch_size) if batch_size is not None else max(1, _BATCH_BYTES // (width + 32))
         with naming_store(self.path):
             dataset = self._latest()
@@ -325,11 +457,10 @@ class CodeStore:
     def require(self, other: Codes | SplineNetwork | StoreLayout, argument: str) -> None:
         """Refuse, by the argument's name, what is of another network or lacks an operator of the store."""
         layout = other if isinstance(other, StoreLayout) else StoreLayout.of(other)
-        require_same_network({FINGERPRINT: self.fingerprint}, {FINGERPRINT: layout.fingerprint}, argument)
+        require_same_network(self.layout.metadata, layout.metadata, argument)
         if not set(self.layout.operators) <= set(layout.operators):
-            raise BadInput(
-                f"{argument}: operators {layout.operators}, but the store {self.path} holds {self.layout.operators}"
-            )
+            theirs, ours = ([astuple(operator) for operator in x.operators] for x in (layout, self.layout))
+            raise BadInput(f"{argument}: operators {theirs}, but the store {self.path} holds {ours}")
 
     def _latest(self) -> Any:
         self._dataset.checkout_latest()
@@ -404,6 +535,18 @@ def _extend(index: CodeIndex | None, part: StoredCodes, path: str) -> CodeIndex:
         return index
     except BadInput as error:
         raise DataError(f"{path} holds rows of one id ({error})") from error
+
+
+def _flat(column: Any) -> np.ndarray:
+    """The numbers of a column of lists, as an array of our own that may be written to."""
+    return column.flatten().to_numpy(zero_copy_only=False).copy()
+
+
+def _checksums(rows: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
+    """CRC-32 of every row (n, ...), going on from the checksums (n,) of what stands before it."""
+    starts = [0] * len(rows) if before is None else before.tolist()
+    sums = (zlib.crc32(row, start) for row, start in zip(np.ascontiguousarray(rows), starts, strict=True))
+    return np.fromiter(sums, dtype=np.uint32, count=len(rows))
 
 
 def _load_lance() -> Any:
