@@ -203,7 +203,8 @@ def label_errors(
         raise BadInput(f"labels: {int(given.min())} is negative; number the classes from 0")
     nearest = [_others(codes, k, {name: 1.0}, threads, progress).ids for name in names]
     around = given[torch.cat(nearest, dim=1)]
-    suggested = _commonest(around)
+    # Of several labels that are as common, torch takes the lowest on a CPU.
+    suggested = around.mode(dim=1).values
     classes, member, sizes = given.unique(return_inverse=True, return_counts=True)
     # Of the k nearest at an operator no more can share the label than there are others of the class.
     reach = len(names) * (sizes - 1).clamp(max=k)[member]
@@ -250,14 +251,3 @@ def _others(codes: Codes, k: int, shares: Mapping[str, float], threads: int, pro
     # An input is among its own nearest, unless as many others of its region come before it.
     own[:, -1] |= ~own.any(1)
     return Neighbors(found.ids[~own].view(-1, k), found.distances[~own].view(-1, k))
-
-
-def _commonest(labels: Tensor) -> Tensor:
-    """The label (N,) that occurs most often in each row (N, m), the lowest of several."""
-    # In a sorted row, the entry that is farthest from the beginning of its run of equal ones ends the longest run.
-    ordered = labels.sort(dim=1).values
-    begins = torch.ones_like(ordered, dtype=torch.bool)
-    begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    places = torch.arange(ordered.shape[1]).expand_as(ordered)
-    since = places - torch.where(begins, places, 0).cummax(dim=1).values
-    return ordered.gather(1, since.argmax(dim=1, keepdim=True))[:, 0]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from maxaffine._drawing import Spread, html_table, spread_axes, spread_figure
+from maxaffine._drawing import Spread, html_table, spread_axes
 from maxaffine._graph import as_rows
 from maxaffine._network import Network
 from maxaffine._progress import progress_bar
@@ -21,7 +21,6 @@ from maxaffine.errors import BadInput
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 BATCH = 256
 FORMS = (
@@ -141,17 +140,6 @@ class Memorization:
             MaxAffineError: When matplotlib is absent.
         """
         return spread_axes(ax, memorization_spreads(self), "optimum", self._title())
-
-    def figure(self) -> Figure:
-        """Draw the same as a figure of its own, of which pyplot knows nothing.
-
-        Returns:
-            The figure.
-
-        Raises:
-            MaxAffineError: When matplotlib is absent.
-        """
-        return spread_figure(memorization_spreads(self), "optimum", self._title())
 
     def _title(self) -> str:
         if self.test is None:
