@@ -111,7 +111,9 @@ def test_npy_with_and_without_a_file_of_labels(tmp_path):
         (IMAGES[None], LABELS[:1], "5 dimensions"),
         (np.float32(1), LABELS, "0 dimensions"),
         (IMAGES, np.eye(20), "argmax"),
-        (IMAGES, LABELS.astype(float), "not integers"),
+        (IMAGES, LABELS.astype(complex), "not integers"),
+        (IMAGES, np.where(LABELS == 3, np.inf, 0.5), "targets: some are NaN or infinite"),
+        (IMAGES, np.zeros((19, 2)), "targets: 19 for 20 inputs"),
         (IMAGES, np.array(["cat"] * 20), "not integers"),
         (IMAGES, LABELS - 1, "-1 is negative"),
         (IMAGES, LABELS + 10**9, "not a class number"),
@@ -197,3 +199,19 @@ def test_damaged_files_load_or_are_data_errors(tmp_path_factory, data):
         load(path, labels=None if suffix == "npz" else folder / "labels.npy")
     except DataError:
         pass
+
+
+def test_labels_that_are_floats_are_values(tmp_path):
+    wanted = np.stack([np.arange(20) / 4, -np.arange(20.0)], 1)
+    data = load(save(tmp_path / "values.npz", x=FLOATS, y=wanted))
+    assert data.outputs == 2 and data.class_names == ("unlabeled",) and not data.train.labels.any()
+    rows = [torch.cat([getattr(part, name) for part in (data.train, data.test)]) for name in ("inputs", "targets")]
+    for x, y in zip(*rows, strict=True):
+        assert torch.equal(x.flatten(), torch.from_numpy(FLOATS[round(4 * float(y[0]))]).float().flatten())
+        assert y[1] == -4 * y[0]
+    image, target = data.train[0]
+    assert target.shape == (2,) and image.shape == data.input_shape
+    assert data.train.take(slice(1, 3)).targets.equal(data.train.targets[1:3])
+    save(tmp_path / "numbers.npz", x=FLOATS, y=LABELS)
+    assert load(tmp_path / "numbers.npz").outputs == 4
+    assert load(tmp_path / "numbers.npz", task="value").train.targets.dtype is torch.float32

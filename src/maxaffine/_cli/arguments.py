@@ -69,10 +69,15 @@ def add_command(
     if captures:
         _add_inside(add)
     add = command.add_argument_group("data").add_argument
-    forms = "a folder of images (by class, or without labels) or of IDX files, an .npz, .npy or IDX file"
+    forms = "a folder of images (by class, or without labels) or of IDX files, a .csv table, an .npz, .npy or IDX file"
     does = f"{', '.join(data.NAMES)}, {forms} (default: %(default)s)"
     add("--data", action=_Once, default="digits", metavar="DATA", help=does)
     add("--labels", type=path, metavar="FILE", help="labels of an .npy or IDX file")
+    does = "columns of a table that are to be predicted, A,B (default: the last one)"
+    add("--target", metavar="COLUMN", help=does)
+    add("--drop", metavar="COLUMN", help="columns of a table to leave out, A,B")
+    does = "what the outputs are: classes, a value, values, or a field over coordinates (default: inferred)"
+    add("--task", choices=[task.value for task in Task], help=does)
     add("--size", type=positive, metavar="N", help="side to which the images of a folder are resized")
     does = "names of the network's outputs in their order, A,B,C or a file with one on each line: labels go by them"
     add("--class-names", metavar="NAMES", help=does)
@@ -103,12 +108,6 @@ def add_out(command: argparse.ArgumentParser, default: str) -> None:
     does = "folder to write (default: %(default)s)"
     command.add_argument("-o", "--out", type=place, default=default, metavar="DIR", help=does)
     command.add_argument("--overwrite", action="store_true", help="replace the folder, with all that it holds")
-
-
-def add_task(command: argparse.ArgumentParser) -> None:
-    """Add the option of a command whose words depend on what the outputs stand for."""
-    does = "what the outputs are: classes, a value, values, or a field over coordinates (default: inferred)"
-    command.add_argument("--task", choices=[task.value for task in Task], help=does)
 
 
 def path(text: str) -> Path:

@@ -15,7 +15,7 @@ from maxaffine import _search as search
 from maxaffine._capture import SplineNetwork
 
 from .arguments import add_command, natural, positive
-from .loading import capture_model, data_options, first_model
+from .loading import capture_model, data_options, first_model, units_of
 from .printing import DONE, INTERRUPTED, say
 
 EXAMPLES = """examples:
@@ -47,7 +47,8 @@ def add(commands: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Encode."""
     inputs, class_names = data.load_part(arguments.data, arguments.part, **data_options(arguments))
-    make = partial(_network, arguments, inputs.take(slice(0, 2)).inputs, len(class_names))
+    example, units = inputs.take(slice(0, 2)).inputs, units_of(arguments, inputs)
+    make = partial(_network, arguments, example, len(class_names), units)
     net = make()
     # A store is made like the network whose codes it holds, or like codes of some of its operators.
     like = net
@@ -73,7 +74,6 @@ def run(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _network(arguments: argparse.Namespace, example: Tensor, classes: int) -> SplineNetwork:
+def _network(arguments: argparse.Namespace, example: Tensor, outputs: int, units: data.Split | None) -> SplineNetwork:
     """The network, made anew wherever it is needed: in each worker from the same options."""
-    model = first_model(arguments, example, classes)
-    return capture_model(arguments, model, example)
+    return capture_model(arguments, first_model(arguments, example, outputs, units), example)

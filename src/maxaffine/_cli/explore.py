@@ -15,8 +15,8 @@ from maxaffine import _models as models
 from maxaffine import _report as report
 from maxaffine.errors import BadInput
 
-from .arguments import add_command, add_epochs, add_task, natural, path, positive
-from .loading import epochs_to_train, examples_of, first_model, is_fresh, read_data, subject_of
+from .arguments import add_command, add_epochs, natural, path, positive
+from .loading import epochs_to_train, examples_of, first_model, is_fresh, read_data, subject_of, units_of
 from .printing import DONE, progress, say
 
 EXAMPLES = """examples:
@@ -39,7 +39,6 @@ def add(commands: argparse._SubParsersAction) -> None:
     does = "ask a network about pictures and planes, live in a browser"
     command = add_command(commands, "explore", run, does, EXAMPLES)
     add_epochs(command)
-    add_task(command)
     option = command.add_argument
     does = "weights at several moments, in this order; of a folder all files of weights, by name"
     option("--checkpoints", type=path, nargs="+", metavar="FILE", help=does)
@@ -106,14 +105,14 @@ def _read(arguments: argparse.Namespace, data_set: data.DataSet, files: list[Pat
     for file in files:
         progress(f"capturing {file.name} ...")
         arguments.state_dict = file
-        model = first_model(arguments, examples_of(data_set), data_set.classes)
+        model = first_model(arguments, examples_of(data_set), data_set.outputs, units_of(arguments, data_set.train))
         moments[str(file) if file.stem in moments else file.stem] = subject_of(arguments, model, data_set)
     return moments
 
 
 def _train(arguments: argparse.Namespace, data_set: data.DataSet) -> dict[str, report.Subject]:
     """The model; where it is trained here, at several moments of its training."""
-    model = first_model(arguments, examples_of(data_set), data_set.classes)
+    model = first_model(arguments, examples_of(data_set), data_set.outputs, units_of(arguments, data_set.train))
     epochs = epochs_to_train(arguments, data_set)
     moments: dict[str, report.Subject] = {}
 

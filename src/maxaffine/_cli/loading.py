@@ -28,21 +28,28 @@ COMPARED = 64  # inputs on which a file of a model is compared with what it come
 
 def data_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """How the data that the options name is read."""
-    return {name: getattr(arguments, name) for name in ("labels", "size", "channels", "class_names", "seed")}
+    names = ("labels", "size", "channels", "class_names", "target", "drop", "task", "seed")
+    return {name: getattr(arguments, name) for name in names}
 
 
 def read_data(arguments: argparse.Namespace) -> data.DataSet:
     """The data set that the options name; its sizes are said."""
     found = data.load(arguments.data, **data_options(arguments))
     say(arguments, f"{found.name}: {len(found.train)} training and {len(found.test)} test inputs")
+    if found.feature_names:
+        how = "" if arguments.target else " (the last column; --target names another)"
+        what = "values" if found.train.targets is not None else f"{found.classes} classes (--task value: as numbers)"
+        say(arguments, f"target: {', '.join(found.target_names)}{how}, {what}; {len(found.feature_names)} features")
     return found
 
 
-def first_model(arguments: argparse.Namespace, example: Tensor, classes: int) -> nn.Module:
+def first_model(
+    arguments: argparse.Namespace, example: Tensor, outputs: int, units: data.Split | None = None
+) -> nn.Module:
     """The model for inputs such as these, with the weights it has at first: its file's, its factory's, or drawn."""
     input_shape = example.shape[1:]
     if arguments.mean is None and arguments.std is None:
-        return _load(arguments, example, classes)
+        return _load(arguments, example, outputs, units)
     if arguments.model.endswith(".pt2"):
         instead = "export models.Normalized(model, mean, std) in its place"
         raise BadInput(f"--mean, --std: they do not apply to an exported archive; {instead}")
@@ -52,10 +59,17 @@ def first_model(arguments: argparse.Namespace, example: Tensor, classes: int) ->
             raise BadInput(f"--{name}: {len(given)} numbers, but {input_shape[0]} channels; give one, or one for each")
     sizes = (-1, *[1] * (example.ndim - 2))
     normal = (example - torch.tensor(mean).reshape(sizes)) / torch.tensor(std).reshape(sizes)
-    return models.Normalized(_load(arguments, normal, classes), mean, std)
+    return models.Normalized(_load(arguments, normal, outputs, units), mean, std)
 
 
-def _load(arguments: argparse.Namespace, example: Tensor, classes: int) -> nn.Module:
+def units_of(arguments: argparse.Namespace, part: object) -> data.Split | None:
+    """The data by which one of our networks standardizes: where it has units of its own, as tables and values have."""
+    if isinstance(part, data.Split) and (part.targets is not None or data.is_table(Path(arguments.data))):
+        return part
+    return None
+
+
+def _load(arguments: argparse.Namespace, example: Tensor, outputs: int, units: data.Split | None) -> nn.Module:
     if arguments.model.endswith(".onnx"):
         # On zeros, where a shape alone is given, nothing would differ.
         inputs = example if example.any() else torch.randn(example.shape, generator=torch.Generator().manual_seed(0))
@@ -65,15 +79,21 @@ def _load(arguments: argparse.Namespace, example: Tensor, classes: int) -> nn.Mo
     input_shape = example.shape[1:]
     if not _ours(arguments):
         return models.load_model(arguments.model, arguments.state_dict)
+    name, seed = arguments.model, arguments.seed
+    if units is not None:
+        if arguments.state_dict is None:
+            return models.standardized(name, units, outputs, seed).eval()
+        options = {"name": name, "part": units, "outputs": outputs}
+        return models.load_model("maxaffine._models:standardized", arguments.state_dict, **options)
     if arguments.state_dict is None:
-        return models.build(arguments.model, input_shape, classes, seed=arguments.seed).eval()
-    factory = f"maxaffine._models:{arguments.model.replace('-', '_')}"
-    return models.load_model(factory, arguments.state_dict, input_shape=input_shape, classes=classes)
+        return models.build(name, input_shape, outputs, seed=seed).eval()
+    factory = f"maxaffine._models:{name.replace('-', '_')}"
+    return models.load_model(factory, arguments.state_dict, input_shape=input_shape, classes=outputs)
 
 
 def _train(arguments: argparse.Namespace, data_set: data.DataSet, checkpoint: Path) -> tuple[nn.Module, str]:
     """The model, trained where that is asked for or where it is one of ours without weights, and what to say of it."""
-    model = first_model(arguments, examples_of(data_set), data_set.classes)
+    model = first_model(arguments, examples_of(data_set), data_set.outputs, units_of(arguments, data_set.train))
     fresh = is_fresh(arguments)
     epochs = epochs_to_train(arguments, data_set)
     if epochs == 0:
@@ -105,7 +125,7 @@ def require_trainable(arguments: argparse.Namespace, data_set: data.DataSet) -> 
     """Check, before any work is spent, that there is something to train, and something to train it on."""
     if arguments.model.endswith(models.EXPORTED):
         raise BadInput("--model: an exported model cannot be trained; give a factory, or no --epochs")
-    if lacking := data.without_classes(data_set.class_names):
+    if data_set.train.targets is None and (lacking := data.without_classes(data_set.class_names)):
         raise BadInput(
             f"data: {lacking.replace('the data', data_set.name)}, so there is nothing to train on; pass --labels of two"
             " classes or more, or --epochs 0 and a model with weights"

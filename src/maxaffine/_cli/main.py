@@ -19,7 +19,12 @@ COMMANDS = (report, explore, train, neighbors, partition, encode, operators)
 # Refusals speak of capture's arguments, which are options of a command.
 REFUSAL_OPTIONS = "\n  here: --output pre_activation, --until NAME, --smooth frozen"
 # And those of data, and of folders to write, speak of arguments of functions.
-LOAD_OPTIONS = {"channels=": "\n  here: --channels first, --channels last", "size=": "\n  here: --size N"}
+LOAD_OPTIONS = {
+    "channels=": "\n  here: --channels first, --channels last",
+    "size=": "\n  here: --size N",
+    "drop=": "\n  here: --drop COLUMN,COLUMN",
+    "task=": "\n  here: --task classes",
+}
 OVERWRITE = ("pass overwrite=True", "\n  here: --overwrite")
 
 

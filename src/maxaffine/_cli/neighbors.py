@@ -44,6 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         "images": arguments.images,
         "neighbors": arguments.count,
         "train_limit": arguments.train_limit or sys.maxsize,
+        "task": arguments.task,
         "operators": None if arguments.operators is None else tuple(arguments.operators),
     }
     with subject_and_folder(arguments, **chosen) as (subject, folder):

@@ -12,7 +12,7 @@ from maxaffine._capture import all_rules
 from maxaffine._drawing import text_table
 
 from .arguments import add_command, positive, shape
-from .loading import capture_model, data_options, examples_of, first_model
+from .loading import capture_model, data_options, examples_of, first_model, units_of
 from .printing import DONE
 
 EXAMPLES = """examples:
@@ -39,10 +39,10 @@ def run(arguments: argparse.Namespace) -> int:
         return _rules(arguments)
     if arguments.input_shape is None:
         data_set = data.load(arguments.data, **data_options(arguments))
-        example, classes = examples_of(data_set), data_set.classes
+        example, outputs, units = examples_of(data_set), data_set.outputs, units_of(arguments, data_set.train)
     else:
-        example, classes = torch.zeros(2, *arguments.input_shape), arguments.classes
-    net = capture_model(arguments, first_model(arguments, example, classes), example[:2])
+        example, outputs, units = torch.zeros(2, *arguments.input_shape), arguments.classes, None
+    net = capture_model(arguments, first_model(arguments, example, outputs, units), example[:2])
     if arguments.json:
         fields = ("name", "kind", "pieces", "units", "convex", "continuous", "module_path")
         records = [{field: getattr(record, field) for field in fields} for record in net.operators]

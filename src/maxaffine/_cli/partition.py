@@ -17,7 +17,7 @@ from maxaffine._drawing import png
 from maxaffine._partition import PlanePartition, plane
 from maxaffine.errors import BadInput
 
-from .arguments import add_command, add_epochs, add_out, add_task, natural, numbers
+from .arguments import add_command, add_epochs, add_out, natural, numbers
 from .loading import subject_and_folder
 from .printing import DONE, FAILED, INTERRUPTED, progress, say
 
@@ -38,7 +38,6 @@ def add(commands: argparse._SubParsersAction) -> None:
     does = "divide a plane of inputs into the network's regions, exactly"
     command = add_command(commands, "partition", run, does, EXAMPLES)
     add_epochs(command)
-    add_task(command)
     option = command.add_argument
     add_out(command, "maxaffine-partition")
     does = (

@@ -7,7 +7,7 @@ import json
 
 from maxaffine import _report as report
 
-from .arguments import add_command, add_epochs, add_out, add_task, natural, positive
+from .arguments import add_command, add_epochs, add_out, natural, positive
 from .loading import subject_and_folder
 from .printing import DONE, FAILED, progress, say
 
@@ -28,7 +28,6 @@ def add(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     command = add_command(commands, "report", run, "explain a network on one self-contained page", EXAMPLES)
     add_epochs(command)
-    add_task(command)
     option = command.add_argument
     add_out(command, "maxaffine-report")
     option("--images", type=positive, default=6, metavar="N", help="test inputs to explain (default: %(default)s)")

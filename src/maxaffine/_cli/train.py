@@ -1,4 +1,4 @@
-"""``maxaffine train``: weights for a network, also with orthogonal templates."""
+"""``maxaffine train``: weights for a classifier, also with orthogonal templates, or for a network that gives values."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from maxaffine import _models as models
 from maxaffine.errors import BadInput
 
 from .arguments import add_command, add_epochs, not_negative, path, positive
-from .loading import default_epochs, examples_of, first_model, read_data, require_trainable
+from .loading import default_epochs, examples_of, first_model, read_data, require_trainable, units_of
 from .printing import DONE, INTERRUPTED, say
 
 EXAMPLES = """examples:
   maxaffine train                                               a cnn on scikit-learn's digits
   maxaffine train resnet fashion-mnist --epochs 5 -o resnet.safetensors
   maxaffine train cnn images/ --size 32 --orthogonal 1          with nearly orthogonal templates
+  maxaffine train mlp houses.csv --target price                 of values, R2 is printed
   maxaffine train my_package.nets:make mine.npz --state-dict first.pt --epochs 3 --checkpoints epochs/
 
 The weights are the best so far at any time: Ctrl-C ends the training and keeps them.
@@ -28,7 +29,7 @@ The weights are the best so far at any time: Ctrl-C ends the training and keeps 
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
-    command = add_command(commands, "train", run, "train a classifier and keep its weights", EXAMPLES, captures=False)
+    command = add_command(commands, "train", run, "train a network and keep its weights", EXAMPLES, captures=False)
     add_epochs(command)
     option = command.add_argument
     does = "file of the weights: .safetensors, .pt or .pth (default: %(default)s)"
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Train."""
     data_set = read_data(arguments)
     require_trainable(arguments, data_set)
-    model = first_model(arguments, examples_of(data_set), data_set.classes)
+    model = first_model(arguments, examples_of(data_set), data_set.outputs, units_of(arguments, data_set.train))
     folder = _folder(arguments.checkpoints)
     done = models.train(
         model,
@@ -60,20 +61,25 @@ def run(arguments: argparse.Namespace) -> int:
         penalty=learning.OrthogonalTemplates(arguments.orthogonal) if arguments.orthogonal else None,
     )
     try:
-        share = models.accuracy(model, data_set.test)
+        score = (models.accuracy if data_set.train.targets is None else models.r2)(model, data_set.test)
     except KeyboardInterrupt:
         print(f"maxaffine: interrupted; the weights are in {done.checkpoint}", file=sys.stderr)
         return INTERRUPTED
+    name, words = "accuracy", f"test accuracy {score:.2%}"
+    if data_set.train.targets is not None:
+        name, words = "r2", f"test R2 {score:.4f}"
+    # The record of an epoch has one field for both.
+    history = [{key.replace("accuracy", name): value for key, value in asdict(epoch).items()} for epoch in done.history]
     found = {
         "weights": str(done.checkpoint),
         "interrupted": done.interrupted,
         "best_epoch": done.best_epoch,
-        "test_accuracy": share,
-        "history": [asdict(epoch) for epoch in done.history],
+        f"test_{name}": score,
+        "history": history,
     }
     if arguments.json:
         print(json.dumps(found, indent=1))
-    say(arguments, f"test accuracy {share:.2%}\nweights: {done.checkpoint}")
+    say(arguments, f"{words}\nweights: {done.checkpoint}")
     return INTERRUPTED if done.interrupted else DONE
 
 

@@ -27,6 +27,7 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
     Args:
         inputs: (N, C, H, W) float32 images in [0, 1], (N, C, T) float32 signals, or (N, D) float32 tabular rows.
         labels: (N,) int64 class numbers, 0 or more; all 0 where nothing is labeled.
+        targets: (N, K) float32 values to be predicted, K of each input; None where there are none. Labels are then 0.
 
     Raises:
         DataError: The tensors have other shapes, dtypes or lengths, or are empty.
@@ -40,6 +41,7 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
 
     inputs: Tensor
     labels: Tensor
+    targets: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Check what the fields promise."""
@@ -56,14 +58,23 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
             raise DataError(f"inputs: {inputs} holds nothing; give at least one input")
         if int(self.labels.min()) < 0:
             raise DataError(f"labels: {int(self.labels.min())} is negative; number the classes from 0")
+        if (targets := self.targets) is not None:
+            if targets.dtype != torch.float32 or targets.ndim != 2 or not targets.numel():
+                raise DataError(
+                    f"targets: expected (N, K) float32, got {tuple(targets.shape)} {targets.dtype}; cast them"
+                )
+            if len(targets) != len(self.inputs):
+                raise DataError(f"targets: {len(targets)} for {len(self.inputs)} inputs; give a row for each input")
+            if not targets.isfinite().all():
+                raise DataError("targets: some are NaN or infinite in float32; replace them")
 
     def __len__(self) -> int:
         """Return the number of inputs N."""
         return len(self.labels)
 
     def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
-        """Return one input with its label."""
-        return self.inputs[row], self.labels[row]
+        """Return one input with its label, or with its targets where there are some."""
+        return self.inputs[row], (self.labels if self.targets is None else self.targets)[row]
 
     def __repr__(self) -> str:
         """Return the sizes, never the numbers."""
@@ -81,7 +92,8 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
         >>> Split(torch.zeros(3, 2), torch.arange(3)).take(slice(0, 2)).labels
         tensor([0, 1])
         """
-        return Split(self.inputs[indices], self.labels[indices])
+        targets = None if self.targets is None else self.targets[indices]
+        return Split(self.inputs[indices], self.labels[indices], targets)
 
     def marks(self, indices: slice) -> np.ndarray:
         """One number per input by which a changed one is noticed, (n,) uint32: a CRC-32 of its label and numbers."""
@@ -101,9 +113,11 @@ class DataSet:
         class_names: C names; label c is called ``class_names[c]``. A single one where nothing is labeled.
         set_aside: Whether the test part was drawn from one whole when it was read: a network that was trained on all
             of it elsewhere knows these inputs.
+        feature_names: D names, of the columns of a table; empty where they have none.
+        target_names: Names of the K targets, or of the column that the classes come from; empty likewise.
 
     Raises:
-        DataError: The two parts have other shapes, or a label has no name.
+        DataError: The two parts have other shapes, or a label, feature or target has no name.
     """
 
     name: str
@@ -111,6 +125,8 @@ class DataSet:
     test: Split
     class_names: tuple[str, ...]
     set_aside: bool = False
+    feature_names: tuple[str, ...] = ()
+    target_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the parts belong together."""
@@ -126,6 +142,15 @@ class DataSet:
                 f"{self.name}: label {highest} has no name among {self.classes} class names; number the classes from 0 "
                 "and name each"
             )
+        counts = [None if split.targets is None else split.targets.shape[1] for split in (self.train, self.test)]
+        if counts[0] != counts[1]:
+            raise DataError(f"{self.name}: {counts[0]} targets for training, {counts[1]} for testing; make them equal")
+        for what, names, count in (
+            ("features", self.feature_names, self.input_shape[0]),
+            ("targets", self.target_names, counts[0] or 1),
+        ):
+            if names and len(names) != count:
+                raise DataError(f"{self.name}: {len(names)} names for {count} {what}; name each, or none")
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -136,6 +161,11 @@ class DataSet:
     def classes(self) -> int:
         """Number of classes C."""
         return len(self.class_names)
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs that a network for this data has: K targets, or else C classes."""
+        return self.classes if self.train.targets is None else self.train.targets.shape[1]
 
     def ordered(self, class_names: str | os.PathLike[str] | Sequence[str]) -> DataSet:
         """The same data with its classes numbered in the order of a network's outputs.
@@ -159,13 +189,15 @@ class DataSet:
         """
         names = read_names(class_names)
         places = renumbering(self.name, self.class_names, names)
-        train, test = (Split(part.inputs, places[part.labels]) for part in (self.train, self.test))
+        train, test = (replace(part, labels=places[part.labels]) for part in (self.train, self.test))
         return replace(self, train=train, test=test, class_names=names)
 
     def __repr__(self) -> str:
         """Return the sizes, never the numbers."""
         sizes = f"train {len(self.train)}, test {len(self.test)}"
-        return f"DataSet({self.name!r}, input_shape={self.input_shape}, {sizes}, {self.classes} classes)"
+        said = f"{self.classes} classes" if self.train.targets is None else f"{self.outputs} targets"
+        said = f"{said}: {', '.join(self.target_names)}" if self.target_names else said
+        return f"DataSet({self.name!r}, input_shape={self.input_shape}, {sizes}, {said})"
 
 
 def without_classes(class_names: Sequence[str]) -> str:

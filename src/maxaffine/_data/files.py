@@ -9,6 +9,7 @@ import re
 import struct
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from io import BufferedIOBase
 from pathlib import Path
 
@@ -35,7 +36,7 @@ _MEMBER = re.compile(r"(?P<part>train|t10k|test)-(?P<what>images|labels)[-.]idx\
 _CHUNK = 1 << 22
 
 
-def load_npz(path: Path, channels: str | None, test_fraction: float, seed: int) -> DataSet:
+def load_npz(path: Path, channels: str | None, test_fraction: float, seed: int, values: bool = False) -> DataSet:
     """Read a .npz file with the keys that `load` documents."""
     found = _read(path)
     if isinstance(found, np.ndarray):
@@ -47,7 +48,7 @@ def load_npz(path: Path, channels: str | None, test_fraction: float, seed: int) 
         raise DataError(f"{path}: {others[0]} is not a numpy array; write the file with np.savez")
 
     def part(keys: tuple[str, str]) -> Split:
-        return as_split(arrays[keys[0]], arrays.get(keys[1]), f"{path} ({' and '.join(keys)})", channels)
+        return split_of(arrays[keys[0]], arrays.get(keys[1]), f"{path} ({' and '.join(keys)})", channels, values)
 
     name = printable(path.stem)
     for inputs, labels in _WHOLE:
@@ -64,11 +65,13 @@ def load_npz(path: Path, channels: str | None, test_fraction: float, seed: int) 
     raise DataError(f"{path}: its keys are {sorted(found)}; {_KEYS}")
 
 
-def load_array(path: Path, labels: Path | None, channels: str | None, test_fraction: float, seed: int) -> DataSet:
+def load_array(
+    path: Path, labels: Path | None, channels: str | None, test_fraction: float, seed: int, values: bool = False
+) -> DataSet:
     """Read the inputs from one .npy or IDX file and the labels, where there are any, from another."""
     inputs, numbers = _read_array(path), None if labels is None else _read_array(labels)
-    whole = as_split(inputs, numbers, str(path) if labels is None else f"{path} with {labels}", channels)
-    names = UNLABELED if labels is None else number_names(whole)
+    whole = split_of(inputs, numbers, str(path) if labels is None else f"{path} with {labels}", channels, values)
+    names = UNLABELED if labels is None or whole.targets is not None else number_names(whole)
     return split_by_class(printable(path.stem), whole, names, test_fraction, seed)
 
 
@@ -76,7 +79,7 @@ def _class_names(arrays: Mapping[str, np.ndarray], path: Path, labels: str, *spl
     """The names in the file; else numbers, where there are labels."""
     names = arrays.get("class_names")
     if names is None:
-        return number_names(*splits) if labels in arrays else UNLABELED
+        return number_names(*splits) if labels in arrays and splits[0].targets is None else UNLABELED
     if names.ndim != 1 or names.dtype.kind != "U":
         raise DataError(f"{path}: class_names is {names.shape} of {names.dtype}; store a one-dimensional array of str")
     return tuple(map(str, names))
@@ -153,7 +156,7 @@ def _header(stream: BufferedIOBase, path: str | os.PathLike[str]) -> tuple[np.dt
     if len(first) < 4 or first[:2] != b"\0\0" or first[2] not in _ELEMENTS or not 1 <= first[3] <= 8:
         raise DataError(
             f"{path}: not an IDX file (it begins with {first.hex(' ') or 'nothing'}, not with 00 00, an element "
-            "type and a number of dimensions); known files are IDX (plain or .gz), .npz and .npy"
+            "type and a number of dimensions); known files are IDX (plain or .gz), .npz, .npy, .csv and .tsv"
         )
     sizes = stream.read(4 * first[3])
     if len(sizes) < 4 * first[3]:
@@ -166,6 +169,23 @@ def as_split(inputs: np.ndarray, labels: np.ndarray | None, where: str, channels
     try:
         values = _as_inputs(inputs, channels)
         return Split(values, torch.zeros(len(values), dtype=torch.int64) if labels is None else _as_labels(labels))
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
+
+
+def split_of(
+    inputs: np.ndarray, labels: np.ndarray | None, where: str, channels: str | None = None, values: bool = False
+) -> Split:
+    """The same, where labels that are floats, or are said to be values, are targets."""
+    if labels is None or labels.dtype.kind not in ("fiub" if values else "f"):
+        return as_split(inputs, labels, where, channels)
+    bare = as_split(inputs, None, where, channels)
+    if labels.ndim == 2 and labels.shape[1] > 1 and (labels.max(1) == 1).all() and (labels.sum(1) == 1).all():
+        as_split(inputs, labels, where, channels)  # one-hot rows are classes, which it refuses with the cure
+    rows = labels[:, None] if labels.ndim == 1 else labels
+    try:
+        with np.errstate(over="ignore"):
+            return replace(bare, targets=torch.from_numpy(rows.astype(np.float32)))
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
 

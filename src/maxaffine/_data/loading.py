@@ -20,12 +20,14 @@ from ..errors import BadInput, DataError
 from .dataset import DataSet, Split, printable, read_names, split_by_class
 from .files import as_float32, as_split, load_array, load_npz, members, number_names, read_idx
 from .images import ImageFiles, image_files, load_images, open_picture, pixels_of
+from .tables import is_table, load_table, split_names
 
 MOST_BYTES = 16 * 2**20
 MOST_PIXELS = 32 * 10**6
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _NPY_START = b"\x93NUMPY"
 NAMES = ("digits", "fashion-mnist")
+TASKS = ("classes", "value", "values", "field")
 _DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 _GARMENTS = "T-shirt/top, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, Ankle boot"
 
@@ -38,10 +40,13 @@ def load(
     size: int | tuple[int, int] | None = None,
     channels: str | None = None,
     class_names: str | os.PathLike[str] | Sequence[str] | None = None,
+    target: str | Sequence[str] | None = None,
+    drop: str | Sequence[str] | None = None,
+    task: str | None = None,
     test_fraction: float = 0.2,
     seed: int = 0,
 ) -> DataSet:
-    """Load a data set by its name or from files: images in [0, 1] with class numbers.
+    """Load a data set by its name or from files: images in [0, 1] or rows of numbers, with class numbers or values.
 
     | ``name_or_path`` | what is read |
     | --- | --- |
@@ -53,6 +58,14 @@ def load(
     | ``*.npz`` | ``inputs`` and ``labels`` (or ``x``, ``y``); or ``train_inputs``, ``train_labels``, ``test_inputs``, \
 ``test_labels`` (or ``x_train``, ``y_train``, ``x_test``, ``y_test``); optionally ``class_names`` |
     | ``*.npy`` or one IDX file | the inputs; `labels` names the file of their labels |
+    | ``*.csv``, ``*.tsv`` | a table: a line of column names, then a line for each row, between commas, semicolons \
+(numbers then may have decimal commas) or tabs |
+
+    Of a table every column but the `target` is a feature, as it is: a number in every row. Nothing is imputed or
+    encoded; missing values, text and dates are refused by line and column, and `drop` leaves columns out. A target of
+    text is classes by name, and one of numbers is values, unless they are whole and few: at most 20 different ones in
+    rows ten times as many, or two. `task` says which it is where that rule is wrong. Labels of arrays that are floats
+    are values too, (N,) or (N, K).
 
     In arrays uint8 is divided by 255 and uint16 by 65535; images of floats must be in [0, 1] already. Arrays of
     (N, H, W) get one channel, unless `channels` is given, which makes them signals (N, C, T); arrays of (N, D) stay
@@ -69,11 +82,16 @@ def load(
             and IDX files are: ``first`` or ``last``.
         class_names: Names of a network's outputs, in their order, where that is another one than the data's: see
             `DataSet.ordered`.
+        target: Column of a table that is to be predicted, by name; several for several values (a sequence, or a text
+            with commas). The last one by default.
+        drop: Columns of a table to leave out, likewise.
+        task: What is to be predicted: ``classes``, or ``value`` (``values``, ``field``); by default as the rule says.
         test_fraction: Share of each class that is set aside for testing, when the source has no test part.
         seed: Seed of that split; the same seed gives the same split.
 
     Returns:
-        The data set: inputs (N, C, H, W), (N, C, T) or (N, D) float32, labels (N,) int64, for training and for testing.
+        The data set: inputs (N, C, H, W), (N, C, T) or (N, D) float32, labels (N,) int64 or targets (N, K) float32, for
+        training and for testing.
 
     Raises:
         BadInput: An option has a wrong value or does not apply to this source.
@@ -85,11 +103,13 @@ def load(
     """
     if channels not in (None, "first", "last"):
         raise BadInput(f"channels: {channels!r} is neither 'first' nor 'last'; choose one, or None")
+    if task not in (None, *TASKS):
+        raise BadInput(f"task: {task!r} is not a task; choose one of {', '.join(TASKS)}")
     # Read first: a mistyped name must not cost the reading of the data.
     names = None if class_names is None else read_names(class_names)
-    given = {"folder": folder, "labels": labels, "size": size, "channels": channels}
+    given = {"folder": folder, "labels": labels, "size": size, "channels": channels, "target": target, "drop": drop}
     with _naming(name_or_path):
-        data = _read(name_or_path, given, test_fraction, seed)
+        data = _read(name_or_path, given, task, test_fraction, seed)
     return data if names is None else data.ordered(names)
 
 
@@ -102,23 +122,29 @@ def load_part(
     channels: str | None = None,
     class_names: str | os.PathLike[str] | Sequence[str] | None = None,
     seed: int = 0,
+    **table: Any,
 ) -> tuple[Split | ImageFiles, tuple[str, ...]]:
-    """One part of what `load` reads, train or test, with the names of its classes; options as for `load`."""
+    """One part of what `load` reads, train or test, with the names of its classes or targets; options as for `load`."""
     if part not in ("train", "test"):
         raise BadInput(f"part: {part!r} is neither 'train' nor 'test'; choose one")
     with _naming(name_or_path):
         path = _path(name_or_path)
         # Images of a folder stay on disk until they are taken; a folder without parts is taken as a whole.
         if name_or_path not in NAMES and path.is_dir() and not members(path):
-            _allow({"labels": labels, "channels": channels}, "a folder of images")
+            columns = {name: table.get(name) for name in ("target", "drop")}
+            _allow({"labels": labels, "channels": channels} | columns, "a folder of images")
             files = image_files(path, size, part)
             files = files if class_names is None else files.ordered(class_names)
             return files, files.class_names
-    whole = load(name_or_path, labels=labels, size=size, channels=channels, class_names=class_names, seed=seed)
-    return (whole.train if part == "train" else whole.test), whole.class_names
+    whole = load(name_or_path, labels=labels, size=size, channels=channels, class_names=class_names, seed=seed, **table)
+    chosen = whole.train if part == "train" else whole.test
+    # A name for every output of a network for this data.
+    return chosen, whole.class_names if chosen.targets is None else ("",) * whole.outputs
 
 
-def _read(name: str | os.PathLike[str], given: dict[str, Any], test_fraction: float, seed: int) -> DataSet:
+def _read(
+    name: str | os.PathLike[str], given: dict[str, Any], task: str | None, test_fraction: float, seed: int
+) -> DataSet:
     """Find out what a name stands for, refuse the options that do not apply to it, and read it."""
     if name == "digits":
         _allow(given, "digits")
@@ -139,11 +165,17 @@ def _read(name: str | os.PathLike[str], given: dict[str, Any], test_fraction: fl
     if path.is_dir():
         _allow(given, "a folder of images", "size")
         return load_images(path, given["size"], test_fraction, seed)
+    if is_table(path):
+        _allow(given, "a table", "target", "drop")
+        columns = split_names(given["target"]), split_names(given["drop"])
+        return load_table(path, *columns, task, test_fraction, seed)
+    valued = task not in (None, "classes")
     if path.suffix == ".npz":
         _allow(given, "a .npz file", "channels")
-        return load_npz(path, given["channels"], test_fraction, seed)
+        return load_npz(path, given["channels"], test_fraction, seed, valued)
     _allow(given, "a .npy or IDX file", "labels", "channels")
-    return load_array(path, _path(given["labels"]) if given["labels"] else None, given["channels"], test_fraction, seed)
+    labels = _path(given["labels"]) if given["labels"] else None
+    return load_array(path, labels, given["channels"], test_fraction, seed, valued)
 
 
 def _path(name: str | os.PathLike[str]) -> Path:

@@ -1,4 +1,4 @@
-"""Training of a classifier, reproducible and interruptible, and how well it does."""
+"""Training of classifiers and of networks that give values, reproducible and interruptible, and how well they do."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Penalty = Callable[[nn.Module, Tensor], Tensor]
 
 @runtime_checkable
 class LabeledData(Protocol):
-    """What is trained on: `maxaffine.data.Split`, or anything else with the same two fields."""
+    """What is trained on: `maxaffine.data.Split`, or anything else with these fields, and with ``targets`` or not."""
 
     @property
     def inputs(self) -> Tensor:
@@ -44,8 +44,10 @@ class Epoch:
     """What one pass over the training data came to."""
 
     number: int  # counted from 1
-    loss: float  # mean cross-entropy over the pass, while the weights were changing
-    accuracy: float  # share of right answers in the same pass, in [0, 1]
+    # Over the pass, while the weights were changing: mean cross-entropy, or of values the mean squared error, each in
+    # units of its variance; share of right answers in [0, 1], or of values R2.
+    loss: float
+    accuracy: float
     validation_accuracy: float | None  # the same on the validation data after the pass; None without such data
     seconds: float  # duration, validation included
 
@@ -79,6 +81,8 @@ def train(
 ) -> TrainingResult:
     """Minimize the mean cross-entropy of a classifier with Adam, and leave it in eval mode with its best weights.
 
+    Where the data has targets, it is the mean squared error, of each target in units of its variance.
+
     The step size falls from `lr` to zero along half a cosine. The order of the batches and all else that is random
     follow from `seed`; the caller's generators stay as they were. On the CPU the same model, data, seed and number of
     threads give the same weights.
@@ -87,7 +91,8 @@ def train(
     keeps the weights it has at that moment.
 
     Args:
-        model: From inputs (N, *input_shape) to logits (N, C), without a softmax; trained in place, moved to `device`.
+        model: From inputs (N, *input_shape) to logits (N, C), without a softmax, or to values (N, K); trained in place,
+            moved to `device`.
         split: Training data.
         epochs: Passes over the training data.
         batch_size: Inputs per step.
@@ -160,6 +165,38 @@ def accuracy(model: nn.Module, split: LabeledData, batch_size: int = 512) -> flo
     return right / len(split.labels)
 
 
+@torch.no_grad()
+def r2(model: nn.Module, split: LabeledData, batch_size: int = 512) -> float:
+    """R2 of a network that gives values, the mean over its K outputs, in eval mode; the model's mode is kept.
+
+    R2 = 1 - sum (f(x) - t)^2 / sum (t - mean t)^2: 1 where every target t is met, 0 for what the mean alone explains.
+
+    Args:
+        model: From inputs (N, *input_shape) to values (N, K).
+        split: The data, with targets (N, K).
+        batch_size: Inputs handled together.
+
+    Returns:
+        At most 1; NaN where a target is constant.
+
+    Raises:
+        BadInput: The data has no targets.
+
+    >>> from types import SimpleNamespace
+    >>> x = torch.tensor([[0.0], [1.0], [2.0]])
+    >>> r2(nn.Identity(), SimpleNamespace(inputs=x, labels=torch.zeros(3), targets=x))
+    1.0
+    """
+    targets: Tensor | None = getattr(split, "targets", None)
+    if targets is None:
+        raise BadInput("split: it has labels and no targets; use accuracy")
+    with evaluating(model):
+        found = torch.cat([model(_like_weights(part, model)).cpu() for part in split.inputs.split(batch_size)])
+    wanted = targets.cpu().double()
+    errors, spread = (found.double() - wanted).square().sum(0), (wanted - wanted.mean(0)).square().sum(0)
+    return float(torch.where(spread > 0, 1 - errors / spread, torch.nan).mean())
+
+
 @dataclass
 class _Best:
     """The best weights so far, in memory and, where asked for, in a file."""
@@ -167,7 +204,7 @@ class _Best:
     model: nn.Module
     path: Path | None
     number: int | None = None
-    score: tuple[float, float] = (-1.0, -math.inf)
+    score: tuple[float, float] = (-math.inf, -math.inf)
     state: dict[str, Tensor] = field(default_factory=dict)
     saved: bool = False
 
@@ -201,6 +238,8 @@ def _epochs(
 ) -> Iterator[Epoch]:
     optimizer = torch.optim.Adam([weight for weight in model.parameters() if weight.requires_grad], lr=lr)
     count = len(split.labels)
+    targets: Tensor | None = getattr(split, "targets", None)
+    scale = None if targets is None else torch.where((s := targets.std(0, correction=0)) > 0, s, 1)
     steps = epochs * len(_batches(torch.arange(count), batch_size))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
     with progress_bar(progress, "training", total=steps, unit="batch") as bar:
@@ -211,24 +250,30 @@ def _epochs(
             loss_sum, right = 0.0, 0.0
             for rows in _batches(torch.randperm(count), batch_size):
                 inputs = _like_weights(split.inputs[rows], model)
-                labels = split.labels[rows].to(inputs.device)
-                logits = model(inputs)
-                loss = F.cross_entropy(logits, labels)
+                outputs = model(inputs)
+                if targets is None or scale is None:
+                    labels = split.labels[rows].to(inputs.device)
+                    loss = F.cross_entropy(outputs, labels)
+                    score = (outputs.detach().argmax(1) == labels).sum()
+                else:
+                    loss = ((outputs - targets[rows].to(outputs)) / scale.to(outputs)).square().mean()
+                    score = (1 - loss.detach()) * len(rows)
                 optimizer.zero_grad()
                 (loss if penalty is None else loss + penalty(model, inputs)).backward()
                 optimizer.step()
                 schedule.step()
                 # Kept as tensors: reading a number would make an accelerator wait for every batch.
                 loss_sum = loss_sum + loss.detach() * len(rows)
-                right = right + (logits.detach().argmax(1) == labels).sum()
+                right = right + score
                 bar.update()
             mean, share = float(loss_sum) / count, float(right) / count
             if not math.isfinite(mean):
                 raise ModelError(
                     f"epoch {number}: the loss is {mean}; lower lr, or look for extreme values in the data"
                 )
-            checked = None if validation is None else accuracy(model, validation)
-            bar.set_postfix(loss=f"{mean:.4f}", accuracy=f"{share if checked is None else checked:.4f}")
+            checked = None if validation is None else (accuracy if targets is None else r2)(model, validation)
+            name = "accuracy" if targets is None else "R2"
+            bar.set_postfix({"loss": f"{mean:.4f}", name: f"{share if checked is None else checked:.4f}"})
             yield Epoch(number, mean, share, checked, time.perf_counter() - start)
 
 
@@ -280,8 +325,14 @@ def _check_data(model: nn.Module, data: LabeledData, argument: str) -> None:
         raise BadInput(
             f"{argument}: the model does not take inputs of shape {shape} ({error}); build it for them"
         ) from error
+    targets: Tensor | None = getattr(data, "targets", None)
+    if targets is not None and not (isinstance(logits, Tensor) and logits.shape == (1, targets.shape[1])):
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise BadInput(
+            f"model: it gives {found} for one input, not (1, {targets.shape[1]}) values; change its last layer"
+        )
     classes = int(data.labels.max()) + 1
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] < classes:
+    if targets is None and (not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] < classes):
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise BadInput(
             f"model: it gives {found} for one input, not (1, C) logits with C >= {classes}; change its last layer"

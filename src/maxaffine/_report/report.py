@@ -86,8 +86,9 @@ def report(
 
     Args:
         model: A piecewise-affine module in evaluation mode, from inputs (N, *input_shape), or its captured network.
-        data: A data set; or inputs (N, *input_shape) with labels (N,), as a pair; or inputs alone, for a network that
-            is no classifier. Of the last two a fifth (of each class) is set aside as test inputs.
+        data: A data set; or inputs (N, *input_shape) as a pair with whole labels (N,), which are classes, or floats
+            (N,) or (N, K), which are values to be predicted; or inputs alone, for a network that is no classifier. Of
+            the last two a fifth (of each class) is set aside as test inputs.
         path: The folder to write; it appears once all is in it.
         overwrite: Whether a folder that is there is replaced, with all that it holds.
         name: What to call the network; by default as its class is called.
@@ -154,7 +155,9 @@ def _data_set(data: Any, seed: int) -> DataSet:
     else:
         y = _tensor(labels)
         if y.is_floating_point():
-            raise BadInput(f"data: its labels are {y.dtype}, not class numbers; give the inputs of a regressor alone")
+            targets = y.float().flatten(1) if y.ndim > 1 else y.float().reshape(-1, 1)
+            whole = Split(x.float(), torch.zeros(len(x), dtype=torch.int64), targets)
+            return split_by_class("the data", whole, ("unlabeled",), TEST_FRACTION, seed)
         class_names = tuple(map(str, range(int(y.max()) + 1))) if y.numel() else ()
     return split_by_class("the data", Split(x.float(), y.long()), class_names, TEST_FRACTION, seed)
 
