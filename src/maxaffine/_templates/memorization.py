@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from maxaffine._drawing import Spread, html_table, spread_axes
+from maxaffine._drawing import Spread, html_table, spread_axes, spread_figure
 from maxaffine._graph import as_rows
 from maxaffine._network import Network
 from maxaffine._progress import progress_bar
@@ -21,6 +21,7 @@ from maxaffine.errors import BadInput
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 BATCH = 256
 FORMS = (
@@ -140,6 +141,10 @@ class Memorization:
             MaxAffineError: When matplotlib is absent.
         """
         return spread_axes(ax, memorization_spreads(self), "optimum", self._title())
+
+    def figure(self) -> Figure:
+        """Draw the same as a figure of its own, of which pyplot knows nothing."""
+        return spread_figure(memorization_spreads(self), "optimum", self._title())
 
     def _title(self) -> str:
         if self.test is None:
