@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,27 @@ from tests.zoo.networks import Net, mlp
 class Two(NamedTuple):
     values: Tensor
     sizes: Tensor
+
+
+X = vectors(2)[:, :2]
+# Every call that asks about one of several outputs, as something to compare.
+NAMED: dict[str, Callable[[ma.SplineNetwork, Any], Any]] = {
+    "affine_map": lambda net, output: net.affine_map(X, output=output).slopes,
+    "shares": lambda net, output: net.shares(X, "b", output=output),
+    "task": lambda net, output: net.task(output).value,
+    "templates": lambda net, output: net.templates(X, output=output).inner,
+    "memorization": lambda net, output: (
+        ma.templates.memorization(net, (X, torch.tensor([0, 1])), (X, torch.tensor([0, 1])), output=output).train.own
+    ),
+    "bias_free": lambda net, output: str(ma.templates.bias_free(net, X, output=output)),
+    "line": lambda net, output: ma.partition.line(net, X[:1], X[1:], output=output).ends,
+    "integrated_gradients": lambda net, output: (
+        ma.partition.integrated_gradients(net, X[:1], output=output).attributions
+    ),
+    "plane": lambda net, output: ma.partition.plane(net, extent=1.0, output=output).values,
+    "region": lambda net, output: ma.partition.region(net, X[:1], output=output).ball[1],
+    "regions": lambda net, output: ma.partition.regions(net, (-0.1, 0.1), output=output).volumes,
+}
 
 
 @cache
@@ -62,6 +85,17 @@ class TestOutputs:
         for wrong in (2, -1):
             with pytest.raises(ma.BadInput, match=f"output: the network has 2 outputs; got {wrong}"):
                 net.affine_map(x, output=wrong)
+
+    @pytest.mark.parametrize("call", NAMED.values(), ids=NAMED)
+    def test_one_is_chosen_by_its_name_in_every_call(self, call: Callable[[ma.SplineNetwork, Any], Any]) -> None:
+        torch.manual_seed(0)
+        module = Net(lambda m, x: {"size": m.a(x).abs(), "logits": m.b(x).abs()}, a=nn.Linear(2, 2), b=nn.Linear(2, 3))
+        net = ma.capture(module.double(), X)
+        named, numbered = call(net, "logits"), call(net, 1)
+        assert type(named) is type(numbered) and np.array_equal(named, numbered)
+        for wrong in ("logit", "", "1", 2):
+            with pytest.raises(ma.BadInput, match=r"output: the network has 2 outputs \(size, logits\); got"):
+                call(net, wrong)
 
     @pytest.mark.parametrize("name", ["logits", "aux.sizes"])
     def test_one_is_chosen_by_its_name(self, name: str) -> None:

@@ -279,7 +279,7 @@ BAD: list[tuple[str, Callable[[ma.SplineNetwork, Tensor], object]]] = [
     ("names: the output has 5 units", lambda net, x: net.templates(x, names=["a"])),
     ("until: no operator or module is called 'nine'", lambda net, x: net.templates(x, until="nine")),
     (
-        "output: there is no output 3; choose another. There are: output=0",
+        "output: the network has 1 outputs; got 3. There are: output=0",
         lambda net, x: net.templates(x, output=3),
     ),
     ("output: it chooses among", lambda net, x: net.templates(x, until="5", output=0)),
@@ -323,7 +323,9 @@ def test_several_outputs_are_listed() -> None:
     x = torch.randn(2, 4)
     net = ma.capture(Two().eval(), x)
     listed = r"There are: output=0 of shape \(3,\), output=1 of shape \(2,\); rows of units inside: until='head' of 3"
-    with pytest.raises(ma.BadInput, match="output: the network has 3 outputs; choose one with output=. " + listed):
+    with pytest.raises(
+        ma.BadInput, match="output: the network has 3 outputs; choose one of 0..2, or name until=. " + listed
+    ):
         net.templates(x)
     with pytest.raises(
         ma.BadInput, match="output: output 2 is not a piecewise-affine function of the input; choose another. " + listed

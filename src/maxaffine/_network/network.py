@@ -167,7 +167,7 @@ class Network:
         x: Any,
         outputs: Sequence[int] | Tensor | None = None,
         until: str | None = None,
-        output: int | None = None,
+        output: int | str | None = None,
         **options: Any,
     ) -> AffineMap:
         """The affine map f(x) = A[x] x + b[x] at each input of a batch.
@@ -176,7 +176,7 @@ class Network:
             x: The inputs, as at capture.
             outputs: Flat numbers of the units to keep, e.g. ``[3, 7]``; all by default.
             until: Name of an operator or module to stop after, e.g. ``"layer3.0.relu"``; the output by default.
-            output: Which output, for a network with several.
+            output: Which output, by number or name, for a network with several.
             options: ``chunk_bytes``, see :class:`AffineMap`.
 
         Returns:
@@ -193,7 +193,7 @@ class Network:
         return AffineMap(graph, self.inputs.tensors(x), outputs, names=names, **options)
 
     def shares(
-        self, x: Any, operator: str, outputs: Sequence[int] | None = None, *, output: int | None = None
+        self, x: Any, operator: str, outputs: Sequence[int] | None = None, *, output: int | str | None = None
     ) -> Tensor:
         """What each unit of an operator inside adds to each output, exactly: share = u * v.
 
@@ -206,7 +206,7 @@ class Network:
             x: The inputs, as at capture.
             operator: Name of the operator or module whose value is looked at, e.g. ``"blocks.5.attention"``.
             outputs: Flat numbers of the outputs; all by default.
-            output: Which output, for a network with several.
+            output: Which output, by number or name, for a network with several.
 
         Returns:
             (N, K, *units of the operator).
@@ -312,7 +312,7 @@ class Network:
         spec = replace(self.inputs, dtypes=dtypes)
         return replace(self, graph=graph, inputs=spec)
 
-    def task(self, output: int | None = None, labels: int | None = None) -> Task:
+    def task(self, output: int | str | None = None, labels: int | None = None) -> Task:
         """What an output answers: a class, a value, several values, or a field over coordinates.
 
         What was said at capture holds. Otherwise a row of two or more outputs is taken for classes, unless a sigmoid or
@@ -320,7 +320,7 @@ class Network:
         at a point of 2 or 3 coordinates for a field. Labels, where there is data, say more: see ``labels``.
 
         Args:
-            output: Which output, for a network with several.
+            output: Which output, by number or name, for a network with several.
             labels: Number of classes of the data that it is asked about, below 2 where that has no labels: as many as
                 outputs (or 2, of a single output) are its classes, and without labels there are none.
 
@@ -339,11 +339,11 @@ class Network:
             >>> ma.capture(torch.nn.Linear(4, 1), torch.zeros(1, 4)).task().value
             'value'
         """
-        number, place = self.target(None, output), output or 0
+        place = self.output_place(output)
         if self.tasks:
             return self.tasks[place]
         ending = self.endings[place] if self.endings else None
-        units = self.graph.values[number].units
+        units = self.graph.values[self.graph.outputs[place]].units
         return infer_task(units, self._is_point, "" if ending is None else ending.name, labels)
 
     def task_at(self, number: int) -> Task:
@@ -373,13 +373,12 @@ class Network:
         pairs = zip(given, values, strict=True)
         return replace(self, tasks=tuple(as_task(task, value.units, self._is_point) for task, value in pairs))
 
-    def with_labels(self, labels: int, task: Task | str | None = None, output: int | None = None) -> Self:
+    def with_labels(self, labels: int, task: Task | str | None = None, output: int | str | None = None) -> Self:
         """The same network beside data of so many classes (below 2: no labels), with what it answers said for good."""
         # What one output answers may be given, the others' is inferred, from the labels too.
         tasks: list[Task | str] = [self.task(place, labels) for place in range(len(self.graph.outputs))]
         if task is not None:
-            self.target(None, output)  # refuses what is not there
-            tasks[output or 0] = task
+            tasks[self.output_place(output)] = task
         return self.with_task(*tasks)
 
     @property
@@ -428,7 +427,7 @@ class Network:
         alone = {"names": ("x",), "keyword": False, "units": (value.units,), "dtypes": (value.dtype,)}
         return replace(self.inputs, batch_dims=(axis.dim,), **alone)
 
-    def target(self, until: str | None, output: int | None, argument: str = "until") -> int:
+    def target(self, until: str | None, output: int | str | None, argument: str = "until") -> int:
         """The number, in the graph, of the value to stop at; messages call ``until`` by the name of `argument`."""
         if until is not None:
             if until not in self.places:
@@ -436,16 +435,22 @@ class Network:
                     f"{argument}: no operator or module is called {until!r}; there are {sorted(self.places)}"
                 )
             return self.places[until]
-        count = len(self.graph.outputs)
+        return self.graph.outputs[self.output_place(output)]
+
+    def output_place(self, output: int | str | None) -> int:
+        """Where an output stands among those of the network: its number or name, or None for the only one."""
+        count, names = len(self.graph.outputs), output_names(self.output_spec)
+        if isinstance(output, str) and output in names:
+            return names.index(output)
+        words = [name for name in names if name and not name.isdigit()]
+        called = f" ({', '.join(words)})" if words else ""
         if output is None and count > 1:
-            names = [name for name in output_names(self.output_spec) if not name.isdigit()]
-            called = f" ({', '.join(names)})" if names else ""
             raise BadInput(
                 f"output: the network has {count} outputs{called}; choose one of 0..{count - 1}, or name until="
             )
-        if output is not None and not 0 <= output < count:
-            raise BadInput(f"output: the network has {count} outputs; got {output}")
-        return self.graph.outputs[output or 0]
+        if isinstance(output, str) or (output is not None and not 0 <= output < count):
+            raise BadInput(f"output: the network has {count} outputs{called}; got {output!r}")
+        return output or 0
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled: what it was made of, without what was computed from it since."""

@@ -39,14 +39,14 @@ class BiasReport:
         return f"{why} at these {self.samples} inputs, where f(x) = A[x] x; that it is so elsewhere is not proved"
 
 
-def bias_free(net: Network, x: Any, until: str | None = None, *, output: int | None = None) -> BiasReport:
+def bias_free(net: Network, x: Any, until: str | None = None, *, output: int | str | None = None) -> BiasReport:
     """Say whether a network has no offsets, so that f(x) = A[x] x and its templates alone make its logits.
 
     Args:
         net: The captured network.
         x: The inputs to look at, as at capture.
         until: Operator or module to stop after; the network's output by default.
-        output: Which output, for a network with several.
+        output: Which output, by number or name, for a network with several.
 
     Returns:
         The report: proved everywhere, true at these inputs, and which operators stand in the way.

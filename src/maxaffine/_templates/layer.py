@@ -97,21 +97,19 @@ class Layer:
         return self.net if self.until is None else self.net.part(until=self.until)
 
 
-def find_layer(net: Network, until: str | None, output: int | None) -> Layer:
+def find_layer(net: Network, until: str | None, output: int | str | None) -> Layer:
     """Find the layer that some arguments name: an operator or module, or an output of the network."""
     if not isinstance(net, Network):
         raise BadInput(
             f"net: expected a captured network, got {type(net).__name__}; capture it: maxaffine.capture(model, x)"
         )
     graph = net.graph if until is None else net.part(until=until).graph
-    count = len(graph.outputs)
     if until is not None and output is not None:
         raise BadInput("output: it chooses among the network's own outputs; leave it out where until= is given")
-    if output is None and count > 1:
-        raise BadInput(f"output: the network has {count} outputs; choose one with output=. {candidates(net)}")
-    if output is not None and not 0 <= output < count:
-        raise BadInput(f"output: there is no output {output}; choose another. {candidates(net)}")
-    place = output or 0
+    try:
+        place = 0 if until is not None else net.output_place(output)
+    except BadInput as error:
+        raise BadInput(f"{error}. {candidates(net)}") from None
     value = _value(graph, place)
     if value.batch is None or value.dependence is not Dependence.AFFINE:
         name = f"until: {until!r}" if until is not None else f"output: output {place}"
@@ -119,7 +117,7 @@ def find_layer(net: Network, until: str | None, output: int | None) -> Layer:
     return Layer(net, until, place, value.units)
 
 
-def find_classifier(net: Network, until: str | None, output: int | None) -> Layer:
+def find_classifier(net: Network, until: str | None, output: int | str | None) -> Layer:
     """Find the layer that gives one logit per class, its units (C,) with C >= 2."""
     layer = find_layer(net, until, output)
     if len(layer.units) != 1:

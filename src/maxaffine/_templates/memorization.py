@@ -205,7 +205,7 @@ def memorization(
     test: Any = None,
     *,
     until: str | None = None,
-    output: int | None = None,
+    output: int | str | None = None,
     batch_size: int = BATCH,
     progress: bool | None = None,
 ) -> Memorization:
@@ -222,7 +222,7 @@ def memorization(
             the fields ``inputs`` and ``labels``, such as ``maxaffine.data.load("digits").train``.
         test: Unseen data, likewise, labeled in the same way (at random for a network trained on random labels).
         until: Operator or module that gives the logits; the network's output by default.
-        output: Which output, for a network with several.
+        output: Which output, by number or name, for a network with several.
         batch_size: Inputs handled together; a loader has batches of its own.
         progress: Whether to show a bar; by default when it takes over two seconds.
 

@@ -32,7 +32,7 @@ def templates(  # noqa: D417 - net is the network whose method it is
     classes: Unit | Sequence[Unit] | Tensor | np.ndarray | None = None,
     until: str | None = None,
     *,
-    output: int | None = None,
+    output: int | str | None = None,
     top: int | None = None,
     names: Names | None = None,
     progress: bool | None = None,
@@ -46,7 +46,7 @@ def templates(  # noqa: D417 - net is the network whose method it is
         x: The inputs, as at capture.
         classes: Numbers or names of the classes, or flat numbers of the units; all by default.
         until: Operator or module whose units are looked at; the network's output by default.
-        output: Which output, for a network with several.
+        output: Which output, by number or name, for a network with several.
         top: Keep only the units that are among the ``top`` largest at some input.
         names: Names of the units, in order or by number.
         progress: Whether to show a bar; by default when it takes over two seconds.

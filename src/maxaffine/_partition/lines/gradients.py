@@ -73,7 +73,7 @@ def integrated_gradients(
     *,
     outputs: Sequence[int] | Tensor | None = None,
     until: str | None = None,
-    output: int | None = None,
+    output: int | str | None = None,
     progress: bool | None = None,
     **options: Any,
 ) -> IntegratedGradients:
@@ -88,7 +88,7 @@ def integrated_gradients(
         baseline: x0, likewise; zeros by default.
         outputs: Flat numbers of the outputs to attribute; all by default.
         until: Name of an operator or module to stop after.
-        output: Which output, for a network with several.
+        output: Which output, by number or name, for a network with several.
         progress: Whether to show a progress bar; by default when it takes over two seconds.
         options: ``tolerance`` and ``memory`` of :func:`line`.
 

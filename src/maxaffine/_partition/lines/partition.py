@@ -290,7 +290,7 @@ class LinePartition:
         target = self.target
         points = target.segment.points(t)
         inputs = tuple(x.to(d) for x, d in zip(points, target.captured.inputs.dtypes, strict=True))
-        place = target.output or 0
+        place = target.captured.output_place(target.output)
         value = rerun(target.captured, model)(inputs)[place]
         if not all_finite(value):
             refuse_overflow(target.captured.graph.part([target.number]), inputs)
@@ -326,7 +326,7 @@ def line(
     *,
     outputs: Sequence[int] | Tensor | None = None,
     until: str | None = None,
-    output: int | None = None,
+    output: int | str | None = None,
     tolerance: float = TOLERANCE,
     memory: int = MEMORY,
     max_pieces: int | None = None,
@@ -344,7 +344,7 @@ def line(
         x1: Another.
         outputs: Flat numbers of the units of the output to keep; all by default.
         until: Name of an operator or module to stop after; breakpoints of what follows it are left out.
-        output: Which output, for a network with several.
+        output: Which output, by number or name, for a network with several.
         tolerance: Breakpoints closer than this in t are one; values below it, relative to the largest of their
             operator's inputs, count as zero.
         memory: About how many bytes the values of one block of pieces may take; the rest is queued, depth first.

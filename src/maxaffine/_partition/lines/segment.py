@@ -74,7 +74,7 @@ class Target:
         segment: Segment,
         outputs: Sequence[int] | Tensor | None,
         until: str | None,
-        output: int | None,
+        output: int | str | None,
     ) -> None:
         self.captured = captured
         self.segment = segment
@@ -85,7 +85,7 @@ class Target:
         amap = segment.net.affine_map(segment.batch(middle), outputs=outputs, until=until, output=output)
         self.outputs = None if outputs is None else torch.as_tensor(outputs)
         self.out_shape = amap.out_shape
-        self.number = segment.net.places[until] if until is not None else segment.net.graph.outputs[output or 0]
+        self.number = segment.net.target(until, output)
         value = self.graph.values[self.number]
         if value.dependence is not Dependence.AFFINE:
             raise BadInput("output: it is piecewise constant (a comparison, an index); name another with until=")

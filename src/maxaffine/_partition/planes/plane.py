@@ -33,7 +33,7 @@ def plane(
     points: Any = None,
     extent: Any = None,
     until: str | None = None,
-    output: int | None = None,
+    output: int | str | None = None,
     tolerance: float = TOLERANCE,
     memory: int = MEMORY,
     keep_values: bool | None = None,
@@ -59,7 +59,7 @@ def plane(
         extent: What to partition, in coordinates: r for [-r, r]^2, (left, right, bottom, top), or the corners (n, 2) of
             a convex polygon. By default the rectangle around the anchors with a margin, or [-1, 1]^2.
         until: Name of an operator or module to stop after; the boundaries of what follows it are left out.
-        output: Which output, for a network with several.
+        output: Which output, by number or name, for a network with several.
         tolerance: Points closer than this, relative to the polygon, may become one vertex; units this small beside
             their largest value on the polygon count as zero at a vertex.
         memory: About how many bytes the values of one block of cells may take; other blocks wait, depth first.

@@ -85,7 +85,7 @@ def new_task(
     points: Any = None,
     extent: Any = None,
     until: str | None = None,
-    output: int | None = None,
+    output: int | str | None = None,
     tolerance: float = TOLERANCE,
     memory: int = MEMORY,
     keep_values: bool | None = None,

@@ -83,7 +83,7 @@ def regions(
     bounds: Any,
     *,
     until: str | None = None,
-    output: int | None = None,
+    output: int | str | None = None,
     max_regions: int = 20_000,
     progress: bool | None = None,
 ) -> Regions:
@@ -96,7 +96,7 @@ def regions(
         net: The network. One captured in another type is computed in float64.
         bounds: (low, high), numbers or one per feature.
         until: Name of an operator or module after which boundaries do not count.
-        output: Which output, for a network with several.
+        output: Which output, by number or name, for a network with several.
         max_regions: Refuse to go beyond this many.
         progress: Whether to show a progress bar; by default when it takes over two seconds.
 

@@ -64,13 +64,13 @@ class Space:
     """The input space of a network in float64, up to one output: all its floating-point inputs as one vector."""
 
     def __init__(
-        self, net: SplineNetwork, like: tuple[Tensor, ...], until: str | None, output: int | None, limit: int
+        self, net: SplineNetwork, like: tuple[Tensor, ...], until: str | None, output: int | str | None, limit: int
     ) -> None:
         self.net = net = net.double()
         self.like = like  # one input, which gives those that are not floating point their values
         self.options = {"until": until, "output": output}
         net.affine_map(net.inputs.nest(like), **self.options)  # refuses unknown names
-        self.graph = net.graph.part([net.places[until] if until else net.graph.outputs[output or 0]])
+        self.graph = net.graph.part([net.target(until, output)])
         self.steps = [s for s in self.graph.steps if s.records and s.records[0].pieces > 1]
         self.operators = tuple(step.records[0].name for step in self.steps)
         self.sizes = [item.numel() if item.is_floating_point() else 0 for item in like]
