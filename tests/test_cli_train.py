@@ -91,8 +91,8 @@ def test_ctrl_c_keeps_the_best_weights_so_far(tmp_path: Path, monkeypatch: pytes
         (["mlp", "-o", "w.onnx"], "ends in none of"),
         (["mlp", "--lr", "nan"], "not a number of at least 0"),
         (["mlp", "--orthogonal", "-1"], "not a number of at least 0"),
-        (["mlp", "--model", "cnn"], "MODEL is given twice: mlp and cnn"),
-        (["mlp", "digits", "--data", "digits"], "DATA is given twice"),
+        (["mlp", "--model", "cnn"], "argument --model: not allowed with argument MODEL"),
+        (["mlp", "digits", "--data", "digits"], "argument --data: not allowed with argument DATA"),
     ],
 )
 def test_bad_input(words: list[str], complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,35 +1,27 @@
-"""The options that commands share, and the types of their values."""
+"""The options of the commands and the types of their values, and where a command's words go.
+
+Findings go to stdout, unless JSON has it to itself, and progress to a terminal.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from maxaffine import _data as data
 from maxaffine import _models as models
 from maxaffine._network import Task
 
+DONE, FAILED, INTERRUPTED = 0, 1, 130
+
 Run = Callable[[argparse.Namespace], int]
-
-
-class _Once(argparse.Action):
-    """An argument given by its place or as an option, but not twice."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: object,
-        option_string: str | None = None,
-    ) -> None:
-        given = vars(namespace).setdefault("given", {})
-        if self.dest in given:
-            parser.error(f"{self.metavar} is given twice: {given[self.dest]} and {values}")
-        given[self.dest] = values
-        setattr(namespace, self.dest, values)
+Add = Callable[..., None]
 
 
 def add_command(
@@ -38,10 +30,12 @@ def add_command(
     run: Run,
     does: str,
     examples: str,
-    places: Sequence[str] = ("model", "data"),  # options that can also be given without their names
+    *,
     captures: bool = True,  # and so takes the options on what the network is
-) -> argparse.ArgumentParser:
-    """A command with the options on model and data that every command has."""
+    trains: bool = True,  # a network that has no weights yet
+    out: str = "",  # the folder that it writes
+) -> Add:
+    """A command with the options that others have too; the result adds one of its own."""
     command = commands.add_parser(
         name,
         help=does,
@@ -50,64 +44,74 @@ def add_command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    command.set_defaults(run=run)
-    for place in places:
-        does = f"the same as --{place}"
-        command.add_argument(
-            place, action=_Once, nargs="?", default=argparse.SUPPRESS, metavar=place.upper(), help=does
-        )
-    command.add_argument("--json", action="store_true", help="print JSON in place of text")
-    add = command.add_argument_group("model").add_argument
-    own = ", ".join(models.FACTORIES)
-    forms = "package.module:factory, file.py:factory(width=64), or an exported file.pt2 or file.onnx"
-    does = f"one of ours ({own}), {forms} (default: %(default)s)"
-    add("--model", action=_Once, default="cnn", metavar="MODEL", help=does)
-    add("--state-dict", type=path, metavar="FILE", help="weights: .safetensors, or .pt and .pth of tensors alone")
-    does = "of first weights, training and split (default: %(default)s)"
-    add("--seed", type=natural, default=0, metavar="N", help=does)
+    # Model and data not as defaults of their arguments: argparse takes a value that is the default for none given.
+    command.set_defaults(run=run, model="cnn", data="digits")
     command.set_defaults(output="as_is", until=None, mean=None, std=None, smooth="refuse")
-    if captures:
-        _add_inside(add)
-    add = command.add_argument_group("data").add_argument
-    forms = "a folder of images (by class, or without labels) or of IDX files, a .csv table, an .npz, .npy or IDX file"
-    does = f"{', '.join(data.NAMES)}, {forms} (default: %(default)s)"
-    add("--data", action=_Once, default="digits", metavar="DATA", help=does)
-    add("--labels", type=path, metavar="FILE", help="labels of an .npy or IDX file")
-    does = "columns of a table that are to be predicted, A,B (default: the last one)"
-    add("--target", metavar="COLUMN", help=does)
-    add("--drop", metavar="COLUMN", help="columns of a table to leave out, A,B")
-    does = "what the outputs are: classes, a value, values, or a field over coordinates (default: inferred)"
-    add("--task", choices=[task.value for task in Task], help=does)
-    add("--size", type=positive, metavar="N", help="side to which the images of a folder are resized")
-    does = "names of the network's outputs in their order, A,B,C or a file with one on each line: labels go by them"
-    add("--class-names", metavar="NAMES", help=does)
-    add("--channels", choices=("first", "last"), help="where arrays of images or signals keep their channels")
-    return command
+    option = _adder(command)
+    option("--json", "print JSON in place of text", action="store_true")
+    _add_model(command.add_argument_group("model"), captures)
+    _add_data(command.add_argument_group("data"))
+    if trains:
+        option("--epochs", "passes of training (0: none; default: by the size of the data)", natural)
+    if out:
+        option("-o --out", "folder to write", place, out, "DIR")
+        option("--overwrite", "replace the folder, with all that it holds", action="store_true")
+    return option
 
 
-def _add_inside(add: Callable[..., object]) -> None:
-    """Add the options on what the network is: how far it goes, and after which normalization."""
-    stops = "pre_activation stops before a final softmax, sigmoid or tanh; or name one of several outputs, e.g. logits"
-    add("--output", metavar="NAME", default="as_is", help=stops)
-    add("--until", metavar="NAME", help="stop after this module")
+def _adder(group: argparse._ActionsContainer) -> Add:
+    """The function that adds an option, whose words say its default where they do not say it already."""
+
+    def add(names: str, does: str, type: Any = None, default: Any = None, metavar: str = "", **how: Any) -> None:
+        # A flag takes no value.
+        value = {} if "action" in how else {"type": type, "default": default, "metavar": metavar or METAVARS.get(type)}
+        known = "" if default is None or "default: " in does else " (default: %(default)s)"
+        group.add_argument(*names.split(), help=does + known, **value, **how)
+
+    return add
+
+
+def _add_place(group: argparse._ArgumentGroup, name: str, does: str) -> None:
+    """Add an argument that is given by its place or as an option, but not in both ways."""
+    either = group.add_mutually_exclusive_group()
+    unset: dict[str, Any] = {"default": argparse.SUPPRESS, "metavar": name.upper()}
+    either.add_argument(name, nargs="?", help=f"the same as --{name}", **unset)
+    either.add_argument(f"--{name}", help=does, **unset)
+
+
+def _add_model(group: argparse._ArgumentGroup, captures: bool) -> None:
+    """Add the options on the model, how far the network goes in it, and after which normalization."""
+    option, own = _adder(group), ", ".join(models.FACTORIES)
+    forms = "package.module:factory, file.py:factory(width=64), or an exported file.pt2 or file.onnx"
+    _add_place(group, "model", f"one of ours ({own}), {forms} (default: cnn)")
+    option("--state-dict", "weights: .safetensors, or .pt and .pth of tensors alone", path)
+    option("--seed", "of first weights, training and split", natural, 0)
+    if not captures:
+        return
+    does = "pre_activation stops before a final softmax, sigmoid or tanh; or name one of several outputs, e.g. logits"
+    option("--output", does, None, "as_is", "NAME")
+    option("--until", "stop after this module", metavar="NAME")
     does = "smooth operators (GELU, attention, norms): refused, their gates held at each input, or by their tangent"
-    add("--smooth", choices=("refuse", "frozen", "tangent"), default="refuse", help=does)
+    option("--smooth", does, None, "refuse", choices=("refuse", "frozen", "tangent"))
     does = "what the network takes is (x - mean) / std: a number, or one per channel (default: 0)"
-    add("--mean", type=numbers, metavar="M,M,M", help=does)
-    add("--std", type=numbers, metavar="S,S,S", help="see --mean (default: 1)")
+    option("--mean", does, numbers, metavar="M,M,M")
+    option("--std", "see --mean (default: 1)", numbers, metavar="S,S,S")
 
 
-def add_epochs(command: argparse.ArgumentParser) -> None:
-    """Add the option of a command that trains a network which has no weights yet."""
-    does = "passes of training (0: none; default: by the size of the data)"
-    command.add_argument("--epochs", type=natural, metavar="N", help=does)
-
-
-def add_out(command: argparse.ArgumentParser, default: str) -> None:
-    """Add the options of a command that writes a folder."""
-    does = "folder to write (default: %(default)s)"
-    command.add_argument("-o", "--out", type=place, default=default, metavar="DIR", help=does)
-    command.add_argument("--overwrite", action="store_true", help="replace the folder, with all that it holds")
+def _add_data(group: argparse._ArgumentGroup) -> None:
+    """Add the options on the data, and what the network is to make of them."""
+    option = _adder(group)
+    forms = "a folder of images (by class, or without labels) or of IDX files, a .csv table, an .npz, .npy or IDX file"
+    _add_place(group, "data", f"{', '.join(data.NAMES)}, {forms} (default: digits)")
+    option("--labels", "labels of an .npy or IDX file", path)
+    option("--target", "columns of a table that are to be predicted, A,B (default: the last one)", metavar="COLUMN")
+    option("--drop", "columns of a table to leave out, A,B", metavar="COLUMN")
+    does = "what the outputs are: classes, a value, values, or a field over coordinates (default: inferred)"
+    option("--task", does, choices=[task.value for task in Task])
+    option("--size", "side to which the images of a folder are resized", positive)
+    does = "names of the network's outputs in their order, A,B,C or a file with one on each line: labels go by them"
+    option("--class-names", does, metavar="NAMES")
+    option("--channels", "where arrays of images or signals keep their channels", choices=("first", "last"))
 
 
 def path(text: str) -> Path:
@@ -159,3 +163,24 @@ def numbers(text: str) -> tuple[float, ...]:
 def shape(text: str) -> tuple[int, ...]:
     """Read the shape of one input."""
     return tuple(positive(size) for size in text.split(","))
+
+
+# What the help writes in place of a value.
+METAVARS = {natural: "N", positive: "N", path: "FILE"}
+
+
+def say(arguments: argparse.Namespace, text: str) -> None:
+    """Print one finding on stdout, which belongs to the JSON alone where that is asked for."""
+    if not arguments.json:
+        print(text, flush=True)
+
+
+def answer(arguments: argparse.Namespace, found: object, text: str) -> None:
+    """Print what a command comes to: as JSON where that is asked for, else in words."""
+    print(json.dumps(found, indent=1) if arguments.json else text, flush=True)
+
+
+def progress(text: str) -> None:
+    """Print what is being done, on a terminal only."""
+    if sys.stderr.isatty():
+        print(text, file=sys.stderr)

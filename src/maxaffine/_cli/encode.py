@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from functools import partial
 
@@ -14,9 +13,8 @@ from maxaffine import _data as data
 from maxaffine import _search as search
 from maxaffine._capture import SplineNetwork
 
-from .arguments import add_command, natural, positive
+from .arguments import DONE, INTERRUPTED, add_command, answer, natural, positive
 from .loading import capture_model, data_options, first_model, units_of
-from .printing import DONE, INTERRUPTED, say
 
 EXAMPLES = """examples:
   maxaffine encode cnn digits --state-dict weights.safetensors --store digits.lance
@@ -30,18 +28,18 @@ A run that was killed goes on where it was when the same command is given again.
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
-    command = add_command(commands, "encode", run, "write the codes of a data set into a store", EXAMPLES)
-    option = command.add_argument
-    option("--store", required=True, metavar="PATH", help="folder or address (s3://...), made if it is not there")
-    option("--part", choices=("train", "test"), default="train", help="of the data set (default: %(default)s)")
-    option("--operators", metavar="A,B", help="names of those to store (default: all; see maxaffine operators)")
-    option("--batch-size", type=positive, default=256, metavar="N", help="inputs at once (default: %(default)s)")
-    option("--first-id", type=natural, default=0, metavar="N", help="id of the first input (default: %(default)s)")
-    option("--threads", type=positive, default=1, metavar="N", help="of each worker (default: %(default)s)")
-    does = "here in this process, or ray on several, also of other machines (default: %(default)s)"
-    option("--engine", choices=("here", "ray"), default="here", help=does)
-    option("--workers", type=positive, default=2, metavar="N", help="of the engine ray (default: %(default)s)")
-    option("--address", metavar="ADDRESS", help="of a Ray cluster, e.g. auto; a local Ray is started otherwise")
+    does = "write the codes of a data set into a store"
+    option = add_command(commands, "encode", run, does, EXAMPLES, trains=False)
+    option("--store", "folder or address (s3://...), made if it is not there", metavar="PATH", required=True)
+    option("--part", "of the data set", None, "train", choices=("train", "test"))
+    option("--operators", "names of those to store (default: all; see maxaffine operators)", metavar="A,B")
+    option("--batch-size", "inputs at once", positive, 256)
+    option("--first-id", "id of the first input", natural, 0)
+    option("--threads", "of each worker", positive, 1)
+    does = "here in this process, or ray on several, also of other machines"
+    option("--engine", does, None, "here", choices=("here", "ray"))
+    option("--workers", "of the engine ray", positive, 2)
+    option("--address", "of a Ray cluster, e.g. auto; a local Ray is started otherwise", metavar="ADDRESS")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -67,10 +65,9 @@ def run(arguments: argparse.Namespace) -> int:
         text = f"maxaffine: interrupted; {len(store)} rows are in {store.path}, and the same command goes on from there"
         print(text, file=sys.stderr)
         return INTERRUPTED
-    if arguments.json:
-        found = {"store": store.path, "encoded": done.rows, "skipped": done.skipped, "fingerprint": store.fingerprint}
-        print(json.dumps(found | {"rows": len(store), "operators": list(store.operators)}, indent=1))
-    say(arguments, f"encoded {done.rows} inputs, {done.skipped} were there: {store}")
+    found = {"store": store.path, "encoded": done.rows, "skipped": done.skipped, "fingerprint": store.fingerprint}
+    found |= {"rows": len(store), "operators": list(store.operators)}
+    answer(arguments, found, f"encoded {done.rows} inputs, {done.skipped} were there: {store}")
     return DONE
 
 

@@ -15,9 +15,8 @@ from maxaffine import _models as models
 from maxaffine import _report as report
 from maxaffine.errors import BadInput
 
-from .arguments import add_command, add_epochs, natural, path, positive
-from .loading import epochs_to_train, examples_of, first_model, is_fresh, read_data, subject_of, units_of
-from .printing import DONE, progress, say
+from .arguments import DONE, add_command, natural, path, positive, progress, say
+from .loading import epochs_to_train, is_fresh, model_for, read_data, subject_of
 
 EXAMPLES = """examples:
   maxaffine explore                                             a cnn on scikit-learn's digits, epoch by epoch
@@ -37,17 +36,13 @@ PATIENCE = 3.0
 def add(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     does = "ask a network about pictures and planes, live in a browser"
-    command = add_command(commands, "explore", run, does, EXAMPLES)
-    add_epochs(command)
-    option = command.add_argument
+    option = add_command(commands, "explore", run, does, EXAMPLES)
     does = "weights at several moments, in this order; of a folder all files of weights, by name"
-    option("--checkpoints", type=path, nargs="+", metavar="FILE", help=does)
-    option("--port", type=natural, default=0, metavar="N", help="where to listen (default: a free one)")
-    option("--open", action="store_true", help="open it in the browser")
-    does = "training inputs to search for neighbors (default: %(default)s)"
-    option("--train-limit", type=positive, default=explore.TRAIN_LIMIT, metavar="N", help=does)
-    does = "which output, of a dict or tuple (default: the only one)"
-    option("--output-index", type=natural, metavar="I", help=does)
+    option("--checkpoints", does, path, nargs="+")
+    option("--port", "where to listen (default: a free one)", natural, 0)
+    option("--open", "open it in the browser", action="store_true")
+    option("--train-limit", "training inputs to search for neighbors", positive, explore.TRAIN_LIMIT)
+    option("--output-index", "which output, of a dict or tuple (default: the only one)", natural, metavar="I")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -105,14 +100,14 @@ def _read(arguments: argparse.Namespace, data_set: data.DataSet, files: list[Pat
     for file in files:
         progress(f"capturing {file.name} ...")
         arguments.state_dict = file
-        model = first_model(arguments, examples_of(data_set), data_set.outputs, units_of(arguments, data_set.train))
+        model = model_for(arguments, data_set)
         moments[str(file) if file.stem in moments else file.stem] = subject_of(arguments, model, data_set)
     return moments
 
 
 def _train(arguments: argparse.Namespace, data_set: data.DataSet) -> dict[str, report.Subject]:
     """The model; where it is trained here, at several moments of its training."""
-    model = first_model(arguments, examples_of(data_set), data_set.outputs, units_of(arguments, data_set.train))
+    model = model_for(arguments, data_set)
     epochs = epochs_to_train(arguments, data_set)
     moments: dict[str, report.Subject] = {}
 

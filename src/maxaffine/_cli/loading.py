@@ -18,7 +18,7 @@ from maxaffine import _report as report
 from maxaffine._capture import SplineNetwork, capture
 from maxaffine.errors import BadInput
 
-from .printing import progress, say
+from .arguments import progress, say
 
 # Epochs are chosen so that training sees about this many examples, within limits.
 EXAMPLES = 50_000
@@ -62,6 +62,12 @@ def first_model(
     return models.Normalized(_load(arguments, normal, outputs, units), mean, std)
 
 
+def model_for(arguments: argparse.Namespace, data_set: data.DataSet) -> nn.Module:
+    """The model for the inputs of a data set, a few of which a file of one is compared on."""
+    examples, units = data_set.test.inputs[:COMPARED], units_of(arguments, data_set.train)
+    return first_model(arguments, examples, data_set.outputs, units)
+
+
 def units_of(arguments: argparse.Namespace, part: object) -> data.Split | None:
     """The data by which one of our networks standardizes: where it has units of its own, as tables and values have."""
     if isinstance(part, data.Split) and (part.targets is not None or data.is_table(Path(arguments.data))):
@@ -93,7 +99,7 @@ def _load(arguments: argparse.Namespace, example: Tensor, outputs: int, units: d
 
 def _train(arguments: argparse.Namespace, data_set: data.DataSet, checkpoint: Path) -> tuple[nn.Module, str]:
     """The model, trained where that is asked for or where it is one of ours without weights, and what to say of it."""
-    model = first_model(arguments, examples_of(data_set), data_set.outputs, units_of(arguments, data_set.train))
+    model = model_for(arguments, data_set)
     fresh = is_fresh(arguments)
     epochs = epochs_to_train(arguments, data_set)
     if epochs == 0:
@@ -170,11 +176,6 @@ def is_fresh(arguments: argparse.Namespace) -> bool:
 def _ours(arguments: argparse.Namespace) -> bool:
     """Whether the model is one of ours, or a mistyped name of one: no module:factory and no file."""
     return ":" not in arguments.model and not Path(arguments.model).suffix
-
-
-def examples_of(data_set: data.DataSet) -> Tensor:
-    """A few of the data's inputs: what a model is built for, and what a file of one is compared on."""
-    return data_set.test.inputs[:COMPARED]
 
 
 def default_epochs(examples: int) -> int:

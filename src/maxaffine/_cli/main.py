@@ -13,7 +13,7 @@ from importlib.metadata import version
 from maxaffine.errors import DataError, MaxAffineError, NotPiecewiseAffine
 
 from . import encode, explore, neighbors, operators, partition, report, train
-from .printing import DONE, FAILED, INTERRUPTED
+from .arguments import DONE, FAILED, INTERRUPTED
 
 COMMANDS = (report, explore, train, neighbors, partition, encode, operators)
 # Refusals speak of capture's arguments, which are options of a command.

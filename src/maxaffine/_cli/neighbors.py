@@ -7,9 +7,8 @@ import sys
 
 from maxaffine import _report as report
 
-from .arguments import add_command, add_epochs, add_out, natural, positive
+from .arguments import DONE, add_command, natural, positive, progress, say
 from .loading import subject_and_folder
-from .printing import DONE, progress, say
 
 EXAMPLES = """examples:
   maxaffine neighbors                                           six digits, and what a cnn takes for the same
@@ -17,25 +16,19 @@ EXAMPLES = """examples:
   maxaffine neighbors my_package.nets:make images/ --size 32 --state-dict weights.safetensors
   maxaffine neighbors --audit --json                            near-duplicates and label-error candidates, too
 """
-DOES = "find the training inputs that a network treats like some test inputs"
 
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
-    command = add_command(commands, "neighbors", run, DOES, EXAMPLES)
-    add_epochs(command)
-    option = command.add_argument
-    add_out(command, "maxaffine-neighbors")
-    option("--query", type=natural, nargs="+", metavar="I", help="numbers of test inputs (default: evenly spaced ones)")
-    does = "how many test inputs, where none is named (default: %(default)s)"
-    option("--images", type=positive, default=6, metavar="N", help=does)
-    does = "nearest training inputs of each (default: %(default)s)"
-    option("--count", type=positive, default=6, metavar="K", help=does)
+    does = "find the training inputs that a network treats like some test inputs"
+    option = add_command(commands, "neighbors", run, does, EXAMPLES, out="maxaffine-neighbors")
+    option("--query", "numbers of test inputs (default: evenly spaced ones)", natural, metavar="I", nargs="+")
+    option("--images", "how many test inputs, where none is named", positive, 6)
+    option("--count", "nearest training inputs of each", positive, 6, "K")
     does = "where to compare (default: at most six, evenly spaced; see maxaffine operators)"
-    option("--operators", nargs="+", metavar="NAME", help=does)
-    option("--train-limit", type=positive, metavar="N", help="training inputs to search (default: all)")
-    does = "look also for near-duplicates and label errors among the training inputs"
-    option("--audit", action="store_true", help=does)
+    option("--operators", does, metavar="NAME", nargs="+")
+    option("--train-limit", "training inputs to search (default: all)", positive)
+    option("--audit", "look also for near-duplicates and label errors among the training inputs", action="store_true")
 
 
 def run(arguments: argparse.Namespace) -> int:

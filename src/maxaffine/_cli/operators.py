@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 import torch
 
@@ -11,9 +10,8 @@ from maxaffine import _data as data
 from maxaffine._capture import all_rules
 from maxaffine._drawing import text_table
 
-from .arguments import add_command, positive, shape
-from .loading import capture_model, data_options, examples_of, first_model, units_of
-from .printing import DONE
+from .arguments import DONE, add_command, answer, positive, shape
+from .loading import capture_model, data_options, first_model, model_for
 
 EXAMPLES = """examples:
   maxaffine operators                                           the cnn for digits
@@ -25,12 +23,10 @@ EXAMPLES = """examples:
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
-    command = add_command(commands, "operators", run, "list the operators of a network", EXAMPLES)
-    option = command.add_argument
-    option("--rules", action="store_true", help="list instead every operator that capture has a rule for")
-    option("--input-shape", type=shape, metavar="C,H,W", help="shape of one input, in place of a data set's")
-    does = "outputs of one of our networks, with --input-shape"
-    option("--classes", type=positive, default=10, metavar="C", help=does)
+    option = add_command(commands, "operators", run, "list the operators of a network", EXAMPLES, trains=False)
+    option("--rules", "list instead every operator that capture has a rule for", action="store_true")
+    option("--input-shape", "shape of one input, in place of a data set's", shape, metavar="C,H,W")
+    option("--classes", "outputs of one of our networks, with --input-shape", positive, 10, "C")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -39,23 +35,18 @@ def run(arguments: argparse.Namespace) -> int:
         return _rules(arguments)
     if arguments.input_shape is None:
         data_set = data.load(arguments.data, **data_options(arguments))
-        example, outputs, units = examples_of(data_set), data_set.outputs, units_of(arguments, data_set.train)
+        model, example = model_for(arguments, data_set), data_set.test.inputs
     else:
-        example, outputs, units = torch.zeros(2, *arguments.input_shape), arguments.classes, None
-    net = capture_model(arguments, first_model(arguments, example, outputs, units), example[:2])
-    if arguments.json:
-        fields = ("name", "kind", "pieces", "units", "convex", "continuous", "module_path")
-        records = [{field: getattr(record, field) for field in fields} for record in net.operators]
-        print(json.dumps({"convex": net.convex, "operators": records}, indent=1))
-    else:
-        print(net)
+        example = torch.zeros(2, *arguments.input_shape)
+        model = first_model(arguments, example, arguments.classes)
+    net = capture_model(arguments, model, example[:2])
+    fields = ("name", "kind", "pieces", "units", "convex", "continuous", "module_path")
+    records = [{field: getattr(record, field) for field in fields} for record in net.operators]
+    answer(arguments, {"convex": net.convex, "operators": records}, str(net))
     return DONE
 
 
 def _rules(arguments: argparse.Namespace) -> int:
     rows = sorted({(str(target), rule.build.__module__.rpartition(".")[2]) for target, rule in all_rules().items()})
-    if arguments.json:
-        print(json.dumps([{"operator": operator, "rule": family} for operator, family in rows], indent=1))
-    else:
-        print(text_table(rows))
+    answer(arguments, [{"operator": operator, "rule": family} for operator, family in rows], text_table(rows))
     return DONE

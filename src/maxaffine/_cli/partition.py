@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,8 @@ from maxaffine._drawing import png
 from maxaffine._partition import PlanePartition, plane
 from maxaffine.errors import BadInput
 
-from .arguments import add_command, add_epochs, add_out, natural, numbers
+from .arguments import DONE, FAILED, INTERRUPTED, add_command, answer, natural, numbers, progress, say
 from .loading import subject_and_folder
-from .printing import DONE, FAILED, INTERRUPTED, progress, say
 
 EXAMPLES = """examples:
   maxaffine partition                                           the cnn for digits, through three test digits
@@ -36,26 +34,22 @@ MARGIN = 0.25
 def add(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     does = "divide a plane of inputs into the network's regions, exactly"
-    command = add_command(commands, "partition", run, does, EXAMPLES)
-    add_epochs(command)
-    option = command.add_argument
-    add_out(command, "maxaffine-partition")
+    option = add_command(commands, "partition", run, does, EXAMPLES, out="maxaffine-partition")
     does = (
         "test inputs that span the plane (default: the first three of different classes; of a network that takes two"
         " numbers, no anchors: the plane of all inputs)"
     )
-    option("--anchors", type=three, metavar="I,J,K", help=does)
-    option("--origin", type=numbers, metavar="X,...", help="in place of anchors, one input, all its numbers")
-    option("--basis", type=numbers, metavar="X,...", help="and two directions, the numbers of one, then of the other")
+    option("--anchors", does, three, metavar="I,J,K")
+    option("--origin", "in place of anchors, one input, all its numbers", numbers, metavar="X,...")
+    option("--basis", "and two directions, the numbers of one, then of the other", numbers, metavar="X,...")
     does = "further inputs that are known to lie in the plane, the numbers of one after the other"
-    option("--points", type=numbers, metavar="X,...", help=does)
+    option("--points", does, numbers, metavar="X,...")
     does = (
         "what to partition, r for -r,r,-r,r: distances from the first anchor towards the second, or multiples of the"
         " directions (default: around the anchors, or the test inputs where the plane is all inputs; else -1,1,-1,1)"
     )
-    option("--extent", type=rectangle, metavar="LEFT,RIGHT,BOTTOM,TOP", help=does)
-    does = "which output, of a dict or tuple (default: the only one)"
-    option("--output-index", type=natural, metavar="I", help=does)
+    option("--extent", does, rectangle, metavar="LEFT,RIGHT,BOTTOM,TOP")
+    option("--output-index", "which output, of a dict or tuple (default: the only one)", natural, metavar="I")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -72,11 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
         say(arguments, f"check against the network: {checked}")
         progress("drawing ...")
         files = _write(found, folder, subject)
-    if arguments.json:
-        facts = {"task": found.task.value, "exact": checked.exact, "complete": found.complete}
-        print(json.dumps({"files": [str(out / name) for name in files]} | report.plain(found) | facts, indent=1))
-    else:
-        print("\n".join(f"wrote {out / name}" for name in files))
+    facts = {"task": found.task.value, "exact": checked.exact, "complete": found.complete}
+    facts = {"files": [str(out / name) for name in files]} | report.plain(found) | facts
+    answer(arguments, facts, "\n".join(f"wrote {out / name}" for name in files))
     return INTERRUPTED if not found.complete else DONE if checked.exact else FAILED
 
 

@@ -7,9 +7,8 @@ import json
 
 from maxaffine import _report as report
 
-from .arguments import add_command, add_epochs, add_out, natural, positive
+from .arguments import DONE, FAILED, add_command, answer, natural, positive, progress, say
 from .loading import subject_and_folder
-from .printing import DONE, FAILED, progress, say
 
 EXAMPLES = """examples:
   maxaffine report                                          a cnn on scikit-learn's digits, in a minute
@@ -26,17 +25,12 @@ DIR gets report.html, the page, and figures/, every figure as PNG and SVG with i
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
-    command = add_command(commands, "report", run, "explain a network on one self-contained page", EXAMPLES)
-    add_epochs(command)
-    option = command.add_argument
-    add_out(command, "maxaffine-report")
-    option("--images", type=positive, default=6, metavar="N", help="test inputs to explain (default: %(default)s)")
-    does = "nearest training inputs to show (default: %(default)s)"
-    option("--neighbors", type=positive, default=6, metavar="K", help=does)
-    does = "training inputs to search (default: %(default)s)"
-    option("--train-limit", type=positive, default=5000, metavar="N", help=does)
-    does = "which output, of a dict or tuple (default: %(default)s)"
-    option("--output-index", type=natural, default=0, metavar="I", help=does)
+    does = "explain a network on one self-contained page"
+    option = add_command(commands, "report", run, does, EXAMPLES, out="maxaffine-report")
+    option("--images", "test inputs to explain", positive, 6)
+    option("--neighbors", "nearest training inputs to show", positive, 6, "K")
+    option("--train-limit", "training inputs to search", positive, 5000)
+    option("--output-index", "which output, of a dict or tuple", natural, 0, "I")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -49,8 +43,5 @@ def run(arguments: argparse.Namespace) -> int:
         progress("drawing ...")
         report.write(contents, folder)
     page = arguments.out / report.PAGE
-    if arguments.json:
-        print(json.dumps({"page": str(page)} | json.loads(report.as_json(contents)), indent=1))
-    else:
-        print(f"report: {page}")
+    answer(arguments, {"page": str(page)} | json.loads(report.as_json(contents)), f"report: {page}")
     return DONE if contents.exact else FAILED

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -12,9 +11,8 @@ from maxaffine import _learning as learning
 from maxaffine import _models as models
 from maxaffine.errors import BadInput
 
-from .arguments import add_command, add_epochs, not_negative, path, positive
-from .loading import default_epochs, examples_of, first_model, read_data, require_trainable, units_of
-from .printing import DONE, INTERRUPTED, say
+from .arguments import DONE, INTERRUPTED, add_command, answer, not_negative, path, positive
+from .loading import default_epochs, model_for, read_data, require_trainable
 
 EXAMPLES = """examples:
   maxaffine train                                               a cnn on scikit-learn's digits
@@ -29,23 +27,20 @@ The weights are the best so far at any time: Ctrl-C ends the training and keeps 
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
-    command = add_command(commands, "train", run, "train a network and keep its weights", EXAMPLES, captures=False)
-    add_epochs(command)
-    option = command.add_argument
-    does = "file of the weights: .safetensors, .pt or .pth (default: %(default)s)"
-    option("-o", "--out", type=path, default=Path("weights.safetensors"), metavar="FILE", help=does)
-    option("--checkpoints", type=path, metavar="DIR", help="keep the weights of every epoch here")
-    option("--batch-size", type=positive, default=128, metavar="N", help="inputs per step (default: %(default)s)")
-    option("--lr", type=not_negative, default=2e-3, metavar="X", help="largest step size (default: %(default)s)")
+    option = add_command(commands, "train", run, "train a network and keep its weights", EXAMPLES, captures=False)
+    option("-o --out", "file of the weights: .safetensors, .pt or .pth", path, Path("weights.safetensors"))
+    option("--checkpoints", "keep the weights of every epoch here", path, metavar="DIR")
+    option("--batch-size", "inputs per step", positive, 128)
+    option("--lr", "largest step size", not_negative, 2e-3, "X")
     does = "weight of the penalty for templates that are not orthogonal (default: %(default)s, none)"
-    option("--orthogonal", type=not_negative, default=0.0, metavar="X", help=does)
+    option("--orthogonal", does, not_negative, 0.0, "X")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train."""
     data_set = read_data(arguments)
     require_trainable(arguments, data_set)
-    model = first_model(arguments, examples_of(data_set), data_set.outputs, units_of(arguments, data_set.train))
+    model = model_for(arguments, data_set)
     folder = _folder(arguments.checkpoints)
     done = models.train(
         model,
@@ -77,9 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         f"test_{name}": score,
         "history": history,
     }
-    if arguments.json:
-        print(json.dumps(found, indent=1))
-    say(arguments, f"{words}\nweights: {done.checkpoint}")
+    answer(arguments, found, f"{words}\nweights: {done.checkpoint}")
     return INTERRUPTED if done.interrupted else DONE
 
 
