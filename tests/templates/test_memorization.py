@@ -148,7 +148,7 @@ def test_the_score_is_what_does_not_carry_over() -> None:
     worst = ma.templates.memorization(NET, (X, least_matched), test=(X, Y))
     assert math.isnan(worst.score) and math.isnan(worst.standard_error)
     assert worst.reason.startswith("the templates do not fit the training inputs (mean alignment -")
-    assert f"cannot be told, {worst.reason}" in worst.plot().get_title().replace("\n", " ")
+    assert f"cannot be told: {worst.reason}" in worst.plot().get_title().replace("\n", " ")
 
 
 def _alignment(mean: float, spread: float, count: int) -> Alignment:
@@ -231,7 +231,9 @@ def test_zero_templates_and_zero_inputs_count_as_no_match() -> None:
 
 def test_words() -> None:
     found = ma.templates.memorization(NET, (X, Y), test=(X, Y))
-    assert "optimum: own 1.000, others -1.000, ratio 0.333" in repr(found) and "score" in repr(found)
+    titles, *rows = [line.split() for line in repr(found).splitlines()[1:]]
+    assert titles == ["inputs", "own", "others", "ratio", "alignment", "accuracy"] and len(rows) == 3
+    assert rows[-1] == ["optimum", "1.000", "−1.000", "0.333", "1.000", "1.000"] and "score" in repr(found)
     assert "optimum" in found._repr_html_() and found._repr_html_().count("<tr>") == 4
     assert "score" not in repr(ma.templates.memorization(NET, (X, Y)))
 

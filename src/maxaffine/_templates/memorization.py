@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from maxaffine._drawing import Spread, html_table, spread_axes, spread_figure
+from maxaffine._drawing import Spread, Tabular, spread_axes, spread_figure
 from maxaffine._graph import as_rows
 from maxaffine._network import Network
 from maxaffine._progress import progress_bar
@@ -79,7 +79,7 @@ class Alignment:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Memorization:
+class Memorization(Tabular):
     """How far a network's templates fit its training data, and how much of that does not carry over to unseen data.
 
     Attributes:
@@ -140,18 +140,19 @@ class Memorization:
         Raises:
             MaxAffineError: When matplotlib is absent.
         """
-        return spread_axes(ax, memorization_spreads(self), "optimum", self._title())
+        return spread_axes(ax, memorization_spreads(self), "optimum", self._heading())
 
     def figure(self) -> Figure:
         """Draw the same as a figure of its own, of which pyplot knows nothing."""
-        return spread_figure(memorization_spreads(self), "optimum", self._title())
+        return spread_figure(memorization_spreads(self), "optimum", self._heading())
 
-    def _title(self) -> str:
-        if self.test is None:
-            return ""
-        if self.reason:
-            return f"memorized share: cannot be told, {self.reason}"
-        return f"memorized share of the alignment: {self.score:.3f} ± {self.standard_error:.3f}"
+    @property
+    def _parts(self) -> dict[str, Alignment]:
+        """The alignment at the training data and, where there are any, at unseen data."""
+        return {"training": self.train} | ({} if self.test is None else {"test": self.test})
+
+    def _heading(self) -> str:
+        return "" if self.test is None else f"memorized share of the alignment: {self._words()}"
 
     def _means(self) -> tuple[float, float]:
         if self.test is None:
@@ -168,24 +169,19 @@ class Memorization:
     def _words(self) -> str:
         return f"cannot be told: {self.reason}" if self.reason else f"{self.score:.3f} ± {self.standard_error:.3f}"
 
-    def __repr__(self) -> str:
-        lines = [f"  training {self.train!r}"]
-        if self.test is not None:
-            lines += [f"  test     {self.test!r}", f"  score {self._words()}"]
-        optimum = ", ".join(f"{name} {value:.3f}" for name, value in self.train.optimum.items())
-        return "\n".join(["Memorization", *lines, f"  optimum: {optimum}"])
+    def _title(self) -> str:
+        return "Memorization" if self.test is None else f"Memorization: score {self._words()}"
 
-    def _repr_html_(self) -> str:
-        parts = {"training": self.train} if self.test is None else {"training": self.train, "test": self.test}
-        rows = [(name, *_cells(part.summary)) for name, part in parts.items()]
-        rows.append(("optimum", *_cells(self.train.optimum)))
-        score = "" if self.test is None else f": score {self._words()}"
-        return f"<p><b>Memorization</b>{score}</p>{html_table([('', *self.train.summary), *rows])}"
+    def _table(self) -> list[tuple[str, ...]]:
+        rows = [
+            (name, f"{len(part)}{'' if part.complete else ' (interrupted)'}", *_cells(part.summary))
+            for name, part in self._parts.items()
+        ]
+        return [("", "inputs", *self.train.summary), *rows, ("optimum", "", *_cells(self.train.optimum))]
 
 
 def memorization_spreads(found: Memorization) -> list[Spread]:
     """How each measure spreads over training and test inputs, its optimum marked: the panels of the figure."""
-    parts = {"training": found.train} if found.test is None else {"training": found.train, "test": found.test}
     optimum = found.train.optimum
     panels = [
         ("own template", "cos(x, A_y)", "own", optimum["own"]),
@@ -194,7 +190,7 @@ def memorization_spreads(found: Memorization) -> list[Spread]:
         ("all templates", "alignment with the optimum", "alignments", optimum["alignment"]),
     ]
     return [
-        Spread(title, label, {name: array(getattr(part, field)) for name, part in parts.items()}, mark)
+        Spread(title, label, {name: array(getattr(part, field)) for name, part in found._parts.items()}, mark)
         for title, label, field, mark in panels
     ]
 
