@@ -246,7 +246,8 @@ def region(
         net: The network. One captured in another type is computed in float64.
         x: One input, as at capture (a batch of one; also in float64).
         until: Name of an operator or module after which boundaries do not count.
-        output: Which output, by number or name, for a network with several; boundaries that it does not need do not count.
+        output: Which output, by number or name, for a network with several; boundaries that it does not need do not
+            count.
         bounds: (low, high), numbers or one per feature: a box that bounds the region as well.
         limit: The most numbers that the slopes of all units may take together.
 
