@@ -31,6 +31,14 @@ def test_architecture_page_lists_every_room() -> None:
     assert {room if room == "errors" else f"_{room}" for room in _rooms().allowed} <= table
 
 
+def test_every_file_that_the_page_sends_a_reader_to_is_there() -> None:
+    table = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").split("## Where to change what")[1]
+    package = ROOT / "src" / "maxaffine"
+    paths = re.findall(r"`((?:_|tests/|docs/)[\w/.]*(?:/|\.py|\.js|\.j2|\.md|\.html))`", table.split("## Symbols")[0])
+    missing = [path for path in paths if not (package / path).exists() and not (ROOT / path).exists()]
+    assert len(paths) > 30 and not missing
+
+
 def test_order_is_read_from_the_page() -> None:
     rooms = Rooms.from_markdown(ORDER)
     assert rooms.allowed["codes"] == {"errors", "files", "spline", "graph"}
