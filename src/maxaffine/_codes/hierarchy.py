@@ -143,7 +143,6 @@ class RegionHierarchy:
         return json.dumps({"batch": self.batch, "levels": levels}, allow_nan=False)
 
     def __repr__(self) -> str:
-        """Return a table: every level together with those before, and by itself."""
         tables = (f"{heading}\n{text_table(rows, '  ')}" for heading, rows in self._tables())
         return "\n".join([self._title(), *tables])
 

@@ -256,7 +256,6 @@ class Codes(Tabular, Mapping[str, PackedCodes]):
         return self._operators[name]
 
     def __iter__(self) -> Iterator[str]:
-        """Return an iterator over the operators' names."""
         return iter(self._operators)
 
     def __len__(self) -> int:

@@ -113,7 +113,6 @@ class PackedCodes:
         return (self.packed == other.packed).flatten(1).all(1)
 
     def __len__(self) -> int:
-        """Return the number of inputs."""
         return self.packed.shape[0]
 
     def __getitem__(self, rows: Rows) -> PackedCodes:
@@ -129,7 +128,6 @@ class PackedCodes:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        """Return the shape of the codes, not their content."""
         return f"PackedCodes(batch={len(self)}, units={self.units}, pieces={self.pieces}, bits={self.bits})"
 
 

@@ -81,7 +81,6 @@ class CodeDrift:
         return code_drift(self.moments, progress)
 
     def __repr__(self) -> str:
-        """Return what has been recorded."""
         return f"CodeDrift({len(self.moments)} moments recorded)"
 
 

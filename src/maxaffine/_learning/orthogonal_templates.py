@@ -129,7 +129,6 @@ class OrthogonalTemplates:
         return self._measure(rows).mean()
 
     def __repr__(self) -> str:
-        """Return the arguments."""
         return f"OrthogonalTemplates({self.weight}, on={self.on!r}, compare={self.compare!r}, layer={self.layer!r})"
 
     def __getstate__(self) -> dict[str, Any]:

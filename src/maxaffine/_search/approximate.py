@@ -66,7 +66,6 @@ class Recall:
         return cls(p, min(low, p), max(high, p), n, k, probes, lists, candidates)
 
     def __str__(self) -> str:
-        """Say it in one line."""
         return (
             f"recall@{self.k} {self.value:.3f} (95%: {self.low:.3f} to {self.high:.3f}, {self.queries} queries),"
             f" {self.probes} of {self.lists} lists, {self.candidates} candidates"

@@ -220,17 +220,14 @@ def label_errors(
 
 def _judges(codes: Codes, operators: str | Sequence[str] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The operators that judge labels, and those that would but never switch on the inputs."""
+    wanted = [operators] if isinstance(operators, str) else list(codes if operators is None else operators)
+    if unknown := [name for name in wanted if name not in codes]:
+        raise BadInput(f"operators: unknown {unknown}; the codes have {list(codes)}")
+    if not wanted:
+        raise BadInput("operators: none is named; name at least one")
     never = codes.unswitched
-    if operators is None:
-        switching = [name for name in codes if name not in never]
-        names, left_out = switching[len(switching) // 2 :], never
-    else:
-        wanted = [operators] if isinstance(operators, str) else list(operators)
-        if unknown := [name for name in wanted if name not in codes]:
-            raise BadInput(f"operators: unknown {unknown}; the codes have {list(codes)}")
-        if not wanted:
-            raise BadInput("operators: none is named; name at least one")
-        names, left_out = ([name for name in wanted if (name in never) == out] for out in (False, True))
+    switching, left_out = ([name for name in wanted if (name in never) == out] for out in (False, True))
+    names = switching[len(switching) // 2 :] if operators is None else switching
     if not names:
         raise BadInput(
             f"operators: none of {list(left_out)} ever switches on these inputs, so that none of them is nearer than"

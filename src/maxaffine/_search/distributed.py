@@ -95,14 +95,13 @@ def encode_with_ray(
         # Several tasks for each worker and commit, so that none waits long for the slowest.
         together = min(len(batches), max(1, commit_rows // batch_size))
         tasks = [batches[run] for run in slices(len(batches), -(-together // (8 * workers)))]
-        files, rows = [], 0
+        files: list[Any] = []
         for found in pool.map_unordered(lambda encoder, task: encoder.encode.remote(task), tasks):
             files += found
-            rows += sum(file.num_rows for file in found)
             bar.update(sum(file.num_rows for file in found))
-            if rows >= commit_rows:
+            if sum(file.num_rows for file in files) >= commit_rows:
                 store.commit(files)
-                files, rows = [], 0
+                files = []
         store.commit(files)
     return Encoded(left, total - left)
 

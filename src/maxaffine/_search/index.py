@@ -93,11 +93,9 @@ class CodeIndex:
         return sum(rows.nbytes for part in self._parts for rows in part.rows)
 
     def __len__(self) -> int:
-        """Return the number of rows."""
         return sum(part.alive for part in self._parts)
 
     def __repr__(self) -> str:
-        """Return the sizes."""
         approximate = "" if self.recall is None else f", approximately: {self.recall}"
         return f"CodeIndex({len(self)} rows, operators {list(self.operators)}, {self.nbytes} bytes{approximate})"
 

@@ -261,7 +261,6 @@ class CodeStore:
             return self._latest().count_rows()
 
     def __repr__(self) -> str:
-        """Return the sizes."""
         return f"CodeStore({self.path!r}, {len(self)} rows, operators {list(self.operators)})"
 
     def append(

@@ -49,7 +49,6 @@ class Alignment:
     complete: bool = True  # false when Ctrl-C ended it early
 
     def __len__(self) -> int:
-        """Number of inputs N."""
         return len(self.labels)
 
     @property

@@ -186,7 +186,6 @@ class Templates:
     offset_terms: Callable[[Tensor], Tensor]
 
     def __len__(self) -> int:
-        """Number of inputs N."""
         return len(self.values)
 
     @property
