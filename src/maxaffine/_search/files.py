@@ -15,9 +15,9 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -40,27 +40,22 @@ _BLOCK = 1 << 24
 _CURE = "build the index again and write it with CodeIndex.save"
 
 
-@dataclass(frozen=True, eq=False)
-class Saved:
-    """The content of an index; no lists where it is not prepared for approximate search, or faiss is absent."""
-
-    layouts: Sequence[RowLayout]
-    parts: Sequence[Part]
-    metadata: Mapping[str, str]
-    lists: Lists | None
+# What an index consists of: no lists where it is not prepared for approximate search, or faiss is absent.
+Content = tuple[tuple[RowLayout, ...], list[Part], dict[str, str], Lists | None]
 
 
-def write_index(path: str | os.PathLike[str], index: Saved, progress: bool | None) -> None:
+def write_index(path: str | os.PathLike[str], content: Content, progress: bool | None) -> None:
     """Write an index, completely or not at all: what was there before stays until all of it is on disk."""
     path = Path(path)
     if path.suffix != SUFFIX:
         raise BadInput(f"path: {str(path)!r} ends in {path.suffix!r}; end it in {SUFFIX}")
-    words, arrays = (None, {}) if index.lists is None else index.lists.state()
+    layouts, parts, metadata, lists = content
+    words, arrays = (None, {}) if lists is None else lists.state()
     before, folder = _current(path), path / uuid4().hex
-    files: dict[str, Sequence[np.ndarray]] = {"ids": [part.ids for part in index.parts] or [np.empty(0, np.int64)]}
-    for i, layout in enumerate(index.layouts):
-        files[f"rows_{i}"] = [part.rows[i] for part in index.parts] or [np.empty((0, layout.width), np.uint8)]
-    kept = [part.kept for part in index.parts] or [None]
+    files: dict[str, Sequence[np.ndarray]] = {"ids": [part.ids for part in parts] or [np.empty(0, np.int64)]}
+    for i, layout in enumerate(layouts):
+        files[f"rows_{i}"] = [part.rows[i] for part in parts] or [np.empty((0, layout.width), np.uint8)]
+    kept = [part.kept for part in parts] or [None]
     total = sum(array.nbytes for pieces in files.values() for array in pieces)
     try:
         path.mkdir(exist_ok=True)
@@ -72,8 +67,8 @@ def write_index(path: str | os.PathLike[str], index: Saved, progress: bool | Non
             "format": _FORMAT,
             "version": _VERSION,
             "folder": folder.name,
-            "operators": [asdict(x) for x in index.layouts],
-            "metadata": dict(index.metadata),
+            "operators": [asdict(layout) for layout in layouts],
+            "metadata": metadata,
             "files": sums,
             "approximate": words,
         }
@@ -110,7 +105,7 @@ def _write(path: Path, pieces: Sequence[np.ndarray], kept: Sequence[np.ndarray |
     return path.stat().st_size, _sum(np.memmap(path, np.uint8, "r"))
 
 
-def read_index(path: str | os.PathLike[str], memory_map: bool) -> Saved:
+def read_index(path: str | os.PathLike[str], memory_map: bool) -> Content:
     """Read what `write_index` wrote; with a memory map the rows stay on disk, and only their size is compared."""
     path = Path(path)
     try:
@@ -125,7 +120,7 @@ def read_index(path: str | os.PathLike[str], memory_map: bool) -> Saved:
         raise DataError(f"{path} is damaged, or is not an index: {error!r}; {_CURE}") from error
 
 
-def _parse(path: Path, text: str, memory_map: bool) -> Saved:
+def _parse(path: Path, text: str, memory_map: bool) -> Content:
     content = json.loads(text)
     description = content["index"]
     if description["format"] != _FORMAT:
@@ -146,7 +141,7 @@ def _parse(path: Path, text: str, memory_map: bool) -> Saved:
         raise ValueError("the rows have another shape than the operators' units need")
     words, faiss = description["approximate"], load_faiss()
     lists = None if faiss is None or words is None else Lists.restore(faiss, words, arrays)
-    return Saved(layouts, [part] if len(part) else [], description["metadata"], lists)
+    return layouts, [part] if len(part) else [], description["metadata"], lists
 
 
 def _current(path: Path) -> str | None:

@@ -15,7 +15,7 @@ from maxaffine._codes import Codes, PackedCodes, RowMetric, layouts_of, load_fai
 from maxaffine._progress import progress_bar
 from maxaffine._search.approximate import SAMPLE, Lists, Places, Recall, settle
 from maxaffine._search.checks import Weights, integers, lay_out, new_ids, positive, require_rows, switching_weights
-from maxaffine._search.files import Saved, read_index, write_index
+from maxaffine._search.files import read_index, write_index
 from maxaffine._search.nearest import Neighbors, Part, nearest, never_switches
 from maxaffine.errors import BadInput
 
@@ -276,7 +276,7 @@ class CodeIndex:
             path: Ends in ``.codeindex``. The index that was there before is replaced once the new one is on disk.
             progress: As for `search`.
         """
-        write_index(path, Saved(self._layouts, self._parts, self._metadata, self._lists), progress)
+        write_index(path, (self._layouts, self._parts, self._metadata, self._lists), progress)
 
     @classmethod
     def load(cls, path: str | PathLike[str], *, memory_map: bool = False) -> Self:
@@ -291,9 +291,8 @@ class CodeIndex:
             The index, prepared as it was (without faiss for exact search alone). Rows added to a memory-mapped one are
             kept in memory, its files never change.
         """
-        saved, index = read_index(path, memory_map), cls.__new__(cls)
-        index._layouts, index._parts = tuple(saved.layouts), list(saved.parts)
-        index._metadata, index._lists = dict(saved.metadata), saved.lists
+        index = cls.__new__(cls)
+        index._layouts, index._parts, index._metadata, index._lists = read_index(path, memory_map)
         index._where = index._unswitched = None
         return index
 
