@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maxaffine._spline.centroids import quantizer
+from maxaffine._spline.centroids import is_decided, quantizer
 from maxaffine._spline.checks import check_finite, check_rows, check_spline
-from maxaffine._spline.rounding import is_decided
 from maxaffine.errors import BadInput, ShapeMismatch
 
 # The cells of a whole layer are written out up to this many; beyond, only those asked for.
