@@ -13,7 +13,7 @@ from torch import nn
 import maxaffine as ma
 from tests.operator_table import ROWS
 from tests.operator_table.excluded import EXCLUDED, TORCH, public_names
-from tests.operator_table.outcome import check_exact, evidence, outcome
+from tests.operator_table.outcome import ASKS, check_exact, check_frozen, evidence, outcome, with_carriers
 from tests.operator_table.page import cells_of, explained, line, named, page
 from tests.operator_table.row import VECTOR, Row, function, layer
 
@@ -47,6 +47,28 @@ def test_refused(row: Row) -> None:
     shown = evidence(row)
     assert bool(shown) != bool(row.though_affine), shown or "nothing shows that no affine map exists: capture it"
     _assert_written(row)
+
+
+@pytest.mark.parametrize("row", [row for row in PRESENT if row.exact], ids=str)
+def test_nothing_is_held_in_what_is_exact(row: Row) -> None:
+    net = outcome(row, "frozen")
+    assert isinstance(net, ma.SplineNetwork), f"refused: {net}"
+    assert not net.held and net.piecewise_affine
+
+
+@pytest.mark.parametrize("row", [row for row in PRESENT if not row.exact], ids=str)
+def test_frozen(row: Row) -> None:
+    """Captured with its gates held, and exact at the input; captured once it is said what carries; or refused."""
+    answer = outcome(row, "frozen")
+    if isinstance(answer, ma.SplineNetwork):
+        assert answer.held
+    elif ASKS.search(str(answer)):
+        answer = with_carriers(row, answer)
+    else:
+        reason, cure = explained(answer)
+        assert reason and cure and "no rule says" not in reason
+        return
+    check_frozen(row, answer)
 
 
 def _assert_written(row: Row) -> None:
@@ -86,6 +108,14 @@ def test_an_outdated_page_is_caught() -> None:
     row = layer("LeakyReLU", VECTOR, 0.2, True)
     assert line(cells_of(row)) in PAGE.read_text(encoding="utf-8")
     assert line(cells_of(row)).replace("| 2 |", "| 3 |") not in PAGE.read_text(encoding="utf-8")
+
+
+def test_a_wrong_gate_is_caught() -> None:
+    """A network whose gates are held fails for a module of another curve."""
+    net = outcome(layer("GELU", VECTOR), "frozen")
+    assert isinstance(net, ma.SplineNetwork)
+    with pytest.raises(ma.ExactnessError):
+        check_frozen(layer("SiLU", VECTOR), net)
 
 
 def test_a_wrong_claim_is_caught() -> None:

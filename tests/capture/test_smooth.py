@@ -245,6 +245,41 @@ def test_without_smooth_operators_nothing_changes() -> None:
     assert net.piecewise_affine and not net.held and net.fingerprint == same.fingerprint
 
 
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda m, x: m.a(x) * (m.b(x) > 0),
+        lambda m, x: m.a(x) / (m.b(x) > 0).sum(-1, keepdim=True).clamp(min=1),
+        lambda m, x: F.scaled_dot_product_attention(torch.eye(5).double().expand(len(x), 5, 5), m.c, m.a(x)[:, None]),
+    ],
+)
+def test_what_is_constant_in_a_region_is_not_held(forward: Callable) -> None:
+    model = Net(forward, a=nn.Linear(6, 5), b=nn.Linear(6, 5), c=torch.randn(1, 5)).double()
+    net = ma.capture(model, X, smooth="frozen")
+    assert net.piecewise_affine and net.verify(model, X).slopes is None
+
+
+def test_a_region_with_curved_faces_is_held() -> None:
+    model = Net(lambda m, x: m.a(x) * (torch.special.bessel_j0(m.a(x)) > 0.5), a=nn.Linear(6, 5)).double()
+    net = ma.capture(model, X, smooth="frozen")
+    assert not net.piecewise_affine and net.verify(model, X).exact
+
+
+def test_a_dividend_that_asks_is_no_gate() -> None:
+    model = Net(lambda m, x: m.a(x) * m.b(x) / (1 + m.a(x).square()), a=nn.Linear(6, 5), b=nn.Linear(6, 5)).double()
+    with pytest.raises(ma.NotPiecewiseAffine, match=r"multiplies 'a' and 'b'"):
+        ma.capture(model, X, smooth="frozen")
+    net = ma.capture(model, X, smooth="frozen", carrier={"mul": "b"})
+    assert net.verify(model, X).exact
+    assert (net.held[-1].held, net.held[-1].carrier) == ("carrier / gate*", "mul")
+
+
+def test_the_square_of_a_value() -> None:
+    """Both factors of the product are one tensor."""
+    first = linear(6, 6)
+    check(Net(lambda m, x: (lambda u: u * u)(m.a(x)), a=first), lambda x: first(x) * first(x).detach(), X)
+
+
 class Block(nn.Module):
     """Attention with a causal mask and rotated, normalized queries, and a gated unit: a transformer of today."""
 

@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 import maxaffine as ma
+from maxaffine._graph import TANGENT, OperatorRecord
 from tests.operator_table import SECTIONS
 from tests.operator_table.excluded import EXCLUDED, TORCH
-from tests.operator_table.outcome import outcome
+from tests.operator_table.outcome import ASKS, outcome
 from tests.operator_table.row import Row
 
 HEAD = """\
@@ -20,6 +21,11 @@ uses are captured exactly, {refused} are refused.
 
 *Exact* means: at random inputs in double precision, A x + b is the untouched module's output and A is its Jacobian,
 entry by entry. *Refused* means: `capture` raises an error that says why and what to do; nothing is ever approximated.
+Of what is refused, the last column says what `smooth="frozen"` makes of it ([smooth networks](smooth-networks.md)):
+what is held at the input, `u*` or `gate*`, and what is carried, `u`; *tangent* where a curve has no gate of its own; or
+that it is refused there too. Each line is tested: A x + b is the module's output at random inputs, and A what the
+module gives with its gates detached. Nothing is held in what is captured exactly: its map is the same.
+
 An operator without a line of its own here (`torch.maximum`, `torch.sort`, `torch.einsum`, ...) is captured by the same
 rules; an operator of your own needs a [rule](howto-rule.md).
 
@@ -31,7 +37,7 @@ This page is written by `make docs-operators`; the tests check that it is up to 
 """
 
 AFFINE = ("operator", "options", "pieces", "convex", "continuous")
-REFUSED = ("operator", "options", "why", "what to do")
+REFUSED = ("operator", "options", "why", "what to do", 'with `smooth="frozen"`')
 
 
 def page(cells: Callable[[Row], Sequence[str]] | None = None) -> str:
@@ -67,7 +73,36 @@ def cells_of(row: Row) -> tuple[str, ...]:
         return (*named(row), str(pieces), _yes(answer.convex), _yes(continuous))
     reason, cure = explained(answer)
     limit = f" (a known limit: {row.though_affine})" if row.though_affine else ""
-    return (*named(row), reason + limit, cure)
+    return (*named(row), reason + limit, cure, _frozen(row, reason))
+
+
+def _frozen(row: Row, reason: str) -> str:
+    """What is held of a row, or why it is refused where gates are held too."""
+    answer = outcome(row, "frozen")
+    if not isinstance(answer, ma.SplineNetwork):
+        why, _ = explained(answer)
+        asks = ASKS.search(why)
+        return (
+            f"asks which carries, {asks[1]} or {asks[2]}" if asks else "refused" + (f": {why}" if why != reason else "")
+        )
+    # Each formula once; of several, each after its operator's name.
+    found = dict.fromkeys((record.kind, _formula(record)) for record in answer.held)
+    return "; ".join(formula if len(found) == 1 else f"{kind} {formula}" for kind, formula in found)
+
+
+def _formula(record: OperatorRecord) -> str:
+    """What is held of an operator; the factors of a product by what computes them, x where it is the input."""
+    if record.held == TANGENT:
+        return "tangent"
+    formula = record.held
+    if "carrier" in formula:
+        # Without the modules and the numbers in their names; by their place in the call where both are one.
+        carrier, *gates = (
+            re.sub(r".*\((\w+)\)$|(?:\w+\.)+|#\d+", r"\1", word).replace("the input", "x")
+            for word in (record.carrier, *record.gates)
+        )
+        formula = formula.replace("gate*", "* ".join(gates) + "*").replace("carrier", carrier)
+    return f"`{formula}`".replace("|", "\\|")
 
 
 def named(row: Row) -> tuple[str, str]:

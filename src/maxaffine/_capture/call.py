@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from maxaffine._graph import Affine, Dependence, Sign, Slot, Value
+from maxaffine._graph import CARRYING, Affine, Dependence, Sign, Slot, Value
 from maxaffine.errors import NotPiecewiseAffine
 
 PLACES = ("indices", "index")  # arguments that say where entries are, in the schemas of operators
@@ -28,6 +28,8 @@ class Ref:
     gating: float = 0.0  # how much of a gate it is, from 0 to 1, where a product of two has to choose (see gates.py)
     name: str = ""  # what computes it, in messages
     origin: int | None = None  # the number of what it is a reshaping of; its own by default
+    bent: bool = False  # whether it is computed from a held value: where it is constant, no flat faces bound
+    asks: bool = False  # whether it would carry if it were said which factor of a product does
 
     @property
     def affine(self) -> bool:
@@ -125,12 +127,16 @@ class Call:
         """This call, with some of its arguments held at the input of the network: the gates of a smooth network.
 
         Args:
-            names: Of the arguments; what does not depend on the input stays as it is.
+            names: Of the arguments; what is constant in regions stays as it is.
 
         Returns:
             The call, whose rule sees arguments that do not depend on the input.
         """
-        held = {name: _map_refs(lambda ref: replace(ref, held=not ref.size), self[name]) for name in names}
+
+        def at_input(ref: Ref) -> Ref:
+            return replace(ref, held=ref.value.dependence in CARRYING or ref.bent)
+
+        held = {name: _map_refs(at_input, self[name]) for name in names}
         return replace(self, arguments=self.arguments | held)
 
     def refuse(self, reason: str, cure: str) -> NoReturn:

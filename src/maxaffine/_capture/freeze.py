@@ -178,10 +178,7 @@ class Freezer:
             call.refuse(MIXED, MIXED_CURE)
         refs = [self._new(_dependence(call, operator, item, refusal), item, batch) for item in outputs]
         if self.gates is not None:
-            shaped = call.active[0] if call.active and call.kind in RESHAPED else None
-            called, origin = (shaped.name, origin_of(shaped)) if shaped else (name.text, None)
-            rank = gating(call, operator)
-            refs = [replace(ref, gating=rank, name=called, origin=origin) for ref in refs]
+            refs = _rank(refs, call, operator, name, question)
         depends = bool(call.active) or refs[0].value.dependence is Dependence.HELD
         records = (_record(call, operator, name, refs[0].value.units),) if depends else ()
         inputs, numbers = (tuple(ref.number for ref in group) for group in (call.refs, refs))
@@ -279,6 +276,16 @@ class Freezer:
         return ref.number
 
 
+def _rank(refs: list[Ref], call: Call, operator: Operator, name: Name, question: str) -> list[Ref]:
+    """The values of a call, with what a product that they meet later asks of its factors."""
+    shaped = call.active[0] if call.active and call.kind in RESHAPED else None
+    called, origin = (shaped.name, origin_of(shaped)) if shaped else (name.text, None)
+    rank = gating(call, operator)
+    bent = any(ref.bent or ref.value.dependence is Dependence.HELD for ref in call.refs)
+    asks = bool(question) or not call.active and any(ref.asks for ref in call.refs)
+    return [replace(ref, gating=rank, name=called, origin=origin, bent=bent, asks=asks) for ref in refs]
+
+
 def _identity(item: Any) -> Any:  # of a module, so that networks can be pickled
     return item
 
@@ -360,7 +367,7 @@ def _record(call: Call, operator: Operator, name: Name, units: tuple[int, ...]) 
     gates = tuple(_word(call, ref) for ref in call.refs if ref.held)
     formula = traits.held or (ATTENTION if call.kind == "scaled_dot_product_attention" and gates else "")
     if gates and traits.active and not formula:
-        formula = "gate* carrier"
+        formula = "carrier / gate*" if call.kind == "div" else "gate* carrier"
     carrier = next((_word(call, ref) for ref in call.active), "") if formula else ""
     return OperatorRecord(
         name=name.text,

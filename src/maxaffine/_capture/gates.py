@@ -119,7 +119,8 @@ class Gates:
     def _lead(self, call: Call) -> Call:
         leader, *others = LED[call.target]
         ref = _ref(call, leader)
-        if ref is not None and ref.affine:
+        # A dividend that waits for an answer is not a gate: it leads on to the product that asks, which is refused.
+        if ref is not None and (ref.affine or ref.asks):
             return call if self.tangent else call.hold(*others)
         return call.hold(leader) if call.active and call.target is not ATTEND else call
 

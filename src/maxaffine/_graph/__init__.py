@@ -6,7 +6,7 @@ from maxaffine._graph.curvature import Curvature, curvatures
 from maxaffine._graph.frozen import Affine, FrozenFunction, Held, Signature, Slot, Traced, as_tuple, fill
 from maxaffine._graph.fusion import fuse
 from maxaffine._graph.gates import TANGENT, Attention, Gated, GatedMap, Normalization, Tangent
-from maxaffine._graph.graph import BatchAxis, Dependence, Graph, Step, Value, as_rows
+from maxaffine._graph.graph import CARRYING, BatchAxis, Dependence, Graph, Step, Value, as_rows
 from maxaffine._graph.linear import ChannelAffine, Convolution, MatrixProduct, Multiple, Permutation, Reshape, Sum
 from maxaffine._graph.linearization import Linearization, undisturbed
 from maxaffine._graph.naming import loaded_target, saved_target

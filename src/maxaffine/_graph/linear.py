@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import fold
 
 from maxaffine._graph.contract import LocalMap, Operator, Sign, Tensors, Traits
-from maxaffine._graph.frozen import Traced, fill
+from maxaffine._graph.frozen import Slot, Traced, fill
 from maxaffine._graph.overflow import all_finite
 
 aten = torch.ops.aten
@@ -202,7 +202,8 @@ class Multiple(Traced):
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         (carrier,) = self.traced.active
         whole = inputs[carrier]
-        factor = next(item for item in fill(self.traced.args, inputs) if item is not whole)
+        # By its place, for in u * u both factors are one tensor.
+        factor = fill(next(item for item in self.traced.args if item != Slot(carrier)), inputs)
         if whole.shape != value.shape or whole.dtype != value.dtype:  # what broadcasts is summed on the way back
             return self.traced.local(inputs, value)
         factor = factor if isinstance(factor, Tensor) else value.new_tensor(factor)
