@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from maxaffine._data import load
 from maxaffine.errors import DataError
+from tests.tables import targets_of
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 3, 6, 5), dtype=np.uint8)
 FLOATS = IMAGES / 255.0
@@ -211,7 +212,7 @@ def test_labels_that_are_floats_are_values(tmp_path):
         assert y[1] == -4 * y[0]
     image, target = data.train[0]
     assert target.shape == (2,) and image.shape == data.input_shape
-    assert data.train.take(slice(1, 3)).targets.equal(data.train.targets[1:3])
+    assert targets_of(data.train.take(slice(1, 3))).equal(targets_of(data.train)[1:3])
     save(tmp_path / "numbers.npz", x=FLOATS, y=LABELS)
     assert load(tmp_path / "numbers.npz").outputs == 4
-    assert load(tmp_path / "numbers.npz", task="value").train.targets.dtype is torch.float32
+    assert targets_of(load(tmp_path / "numbers.npz", task="value").train).dtype is torch.float32

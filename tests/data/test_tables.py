@@ -13,6 +13,7 @@ from sklearn.datasets import load_diabetes, load_wine
 
 from maxaffine._data import DataSet, load, load_part, tables
 from maxaffine.errors import BadInput, DataError
+from tests.tables import targets_of, write_bunch
 
 HOUSES = "rooms,age,price\n" + "".join(f"{i % 7},{i / 4},{1000 + i / 8}\n" for i in range(40))
 
@@ -44,7 +45,7 @@ def test_a_table_of_values(tmp_path):
     data = load(_write(tmp_path, HOUSES))
     assert (data.feature_names, data.target_names) == (("rooms", "age"), ("price",))
     assert data.set_aside and len(data.test) == 8 and data.outputs == 1 and data.class_names == ("unlabeled",)
-    assert data.train.targets.shape == (32, 1) and _same(data, HOUSES)
+    assert targets_of(data.train).shape == (32, 1) and _same(data, HOUSES)
     assert repr(data).endswith("train 32, test 8, 1 targets: price)")
     assert load(tmp_path / "houses.csv", target="age").feature_names == ("rooms", "price")
 
@@ -53,9 +54,9 @@ def test_several_targets_and_columns_left_out(tmp_path):
     text = "id,a,b,day,c\n" + "".join(f"x{i},{i},{i * i},2020-01-0{i % 9 + 1},{i / 3}\n" for i in range(30))
     data = load(_write(tmp_path, text), target=["c", "a"], drop="id, day")
     assert (data.feature_names, data.target_names, data.outputs) == (("b",), ("c", "a"), 2)
-    assert torch.equal(data.train.inputs[:, 0], data.train.targets[:, 1] ** 2)
+    assert torch.equal(data.train.inputs[:, 0], targets_of(data.train)[:, 1] ** 2)
     part, names = load_part(tmp_path / "houses.csv", target="c,a", drop="id,day")
-    assert len(names) == 2 and torch.equal(part.targets, data.train.targets)
+    assert len(names) == 2 and torch.equal(targets_of(part), targets_of(data.train))
 
 
 @pytest.mark.parametrize(
@@ -83,12 +84,11 @@ def test_blocks_hide_nothing(tmp_path, monkeypatch):
 
 
 def test_whole_numbers_are_classes_where_they_are_few(tmp_path):
-    frame = load_wine(as_frame=True).frame
-    frame.to_csv(tmp_path / "wine.csv", index=False)
+    write_bunch(tmp_path / "wine.csv", load_wine())
     data = load(tmp_path / "wine.csv")
     assert data.class_names == ("0", "1", "2") and data.train.targets is None and data.target_names == ("target",)
     assert load(tmp_path / "wine.csv", task="value").train.targets is not None
-    load_diabetes(as_frame=True, scaled=False).frame.astype({"target": int}).to_csv(tmp_path / "d.csv", index=False)
+    write_bunch(tmp_path / "d.csv", load_diabetes(scaled=False), lambda y: int(y))
     assert load(tmp_path / "d.csv").train.targets is not None  # 214 different ones
     assert load(tmp_path / "d.csv", target="sex").outputs == 1  # written as 1.0 and 2.0
     assert load(tmp_path / "d.csv", target="sex", task="classes").class_names == ("1.0", "2.0")
@@ -175,9 +175,10 @@ def test_options_that_do_not_fit(tmp_path, options, words):
 
 
 def test_other_sources_have_no_columns(tmp_path):
-    for options in ({"target": "a"}, {"drop": "a"}):
-        with pytest.raises(BadInput, match="does not apply to digits"):
-            load("digits", **options)
+    with pytest.raises(BadInput, match="target: does not apply to digits"):
+        load("digits", target="a")
+    with pytest.raises(BadInput, match="drop: does not apply to digits"):
+        load("digits", drop="a")
 
 
 def test_text_that_is_not_utf_8(tmp_path):

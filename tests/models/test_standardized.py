@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from sklearn.metrics import r2_score
@@ -13,6 +11,7 @@ from maxaffine import BadInput, capture
 from maxaffine._data import Split
 from maxaffine._models import Normalized, build, r2, save_weights, standardized, train
 from maxaffine._models.loading import load_model
+from tests.tables import targets_of
 
 
 def _part(rows: int = 50, targets: int = 2) -> Split:
@@ -27,7 +26,7 @@ def test_what_a_standardized_network_computes(tmp_path):
     part = _part()
     model = standardized("mlp", part, 2, seed=1).eval()
     inner = build("mlp", (3,), 2, seed=1, widths=(64, 64)).double()
-    x, y = part.inputs.double(), part.targets.double()
+    x, y = part.inputs.double(), targets_of(part).double()
     mean, std = x.mean(0), x.std(0, correction=0)
     std[2] = 1
     wanted = inner((x - mean) / std) * y.std(0, correction=0) + y.mean(0)
@@ -46,25 +45,25 @@ def test_classes_and_pictures():
     assert type(rows) is Normalized and rows(_part().inputs).shape == (50, 2)
     pictures = Split(torch.rand(6, 1, 8, 8), torch.zeros(6, dtype=torch.int64), torch.rand(6, 1))
     model = standardized("cnn", pictures, 1, seed=0).eval()
-    assert model.mean.tolist() == [0.0] and model(pictures.inputs).shape == (6, 1)
+    assert dict(model.named_buffers())["mean"].tolist() == [0.0] and model(pictures.inputs).shape == (6, 1)
 
 
 def test_r2_against_scikit_learn():
-    part, torch_model = _part(), nn.Sequential(nn.Linear(3, 2))
+    part, torch_model = _part(), nn.Linear(3, 2)
     with torch.no_grad():
-        torch_model[0].weight.copy_(torch.tensor([[0.0, 9.0, 0.0], [0.1, 0.0, 0.0]]))
-    wanted = r2_score(part.targets.numpy(), torch_model(part.inputs).detach().numpy())
+        torch_model.weight.copy_(torch.tensor([[0.0, 9.0, 0.0], [0.1, 0.0, 0.0]]))
+    wanted = r2_score(targets_of(part).numpy(), torch_model(part.inputs).detach().numpy())
     assert r2(torch_model, part, batch_size=7) == pytest.approx(wanted, rel=1e-5)
     with pytest.raises(BadInput, match="it has labels and no targets; use accuracy"):
-        r2(torch_model, SimpleNamespace(inputs=part.inputs, labels=part.labels))
+        r2(torch_model, Split(part.inputs, part.labels))
 
 
 def test_training_on_values_is_that_of_the_errors_in_units_of_their_variance():
     """Against one step of Adam written out: its first step is lr times the sign of the gradient."""
     part, layer = _part(8), nn.Linear(3, 2)
     before = layer.weight.detach().clone()
-    scale = part.targets.std(0, correction=0)
-    loss = ((layer(part.inputs) - part.targets) / scale).square().mean()
+    scale = targets_of(part).std(0, correction=0)
+    loss = ((layer(part.inputs) - targets_of(part)) / scale).square().mean()
     (gradient,) = torch.autograd.grad(loss, [layer.weight])
     (epoch,) = train(layer, part, epochs=1, lr=0.01).history
     torch.testing.assert_close(layer.weight, before - 0.01 * gradient.sign(), rtol=0, atol=1e-5)

@@ -135,7 +135,7 @@ def teller(plain: DataSet) -> nn.Sequential:
 
 
 def _accuracy(network: nn.Module, data: DataSet, fresh: bool = False) -> Accuracy:
-    found, _ = _choose(find_subject(network, data, Choices(), fresh=fresh), Choices())
+    found, _, _ = _choose(find_subject(network, data, Choices(), fresh=fresh), Choices())
     assert found is not None
     return found
 

@@ -16,7 +16,7 @@ EXAMPLES = """examples:
   maxaffine report mlp images/ --size 32                    a folder of images by class
   maxaffine report my_package.nets:make digits --state-dict weights.safetensors --output pre_activation
   maxaffine report my_package.nets:make images/ --size 224 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
-  maxaffine report my_package.nets:regressor rows.npz --task value
+  maxaffine report mlp houses.csv --target price            a table: its last column is predicted by default
   maxaffine report exported.pt2 signals.npz --channels first -o pages/signals --json
 
 DIR gets report.html, the page, and figures/, every figure as PNG and SVG with its numbers as JSON.

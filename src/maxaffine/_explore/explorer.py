@@ -28,7 +28,7 @@ class Explorer:
         self.names, self.subjects = tuple(moments), tuple(moments.values())
         self.subject = self.subjects[-1]
         self.order = _order(self.subject)  # of the labels, if the last network answers far better in another one
-        self.shelf = Shelf(self.subject.data, self.subject.labeled)
+        self.shelf = Shelf(self.subject)
         self.near = Near(self.subjects, train_limit)
         self.planes = Planes(self.subjects, most_cells)
 
@@ -39,6 +39,7 @@ class Explorer:
             "model": subject.name,
             "data": subject.data.name,
             "input_shape": list(subject.data.input_shape),
+            "features": list(subject.data.feature_names),
             "kind": kind_of(subject.data.input_shape).value,
             "sizes": {"test": len(subject.data.test), "train": len(subject.data.train)},
             "labels": list(subject.data.class_names) if subject.labeled else [],

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from maxaffine._data import DataSet, read_input
+from maxaffine._data import read_input
 from maxaffine._drawing import input_pixels, png_of
+from maxaffine._report import Subject
 from maxaffine.errors import BadInput
 
 PARTS = ("test", "train")
@@ -34,9 +35,9 @@ class Picked:
 class Shelf:
     """Inputs by reference."""
 
-    def __init__(self, data: DataSet, labeled: bool) -> None:
-        self._data = data
-        self._labeled = labeled
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        self._data = subject.data
         self._own: OrderedDict[int, Picked] = OrderedDict()
         self._next = 0
         self._lock = threading.Lock()
@@ -53,8 +54,10 @@ class Shelf:
         elif part in PARTS:
             split = self._data.test if part == "test" else self._data.train
             if 0 <= number < len(split):
-                label = int(split.labels[number]) if self._labeled else None
-                return Picked(ref, f"{part} {number}", split.inputs[number], label)
+                label = int(split.labels[number]) if self._subject.labeled else None
+                targets = self._subject.targets_in_words(split, number)
+                name = f"{part} {number}" + (f", target {targets}" if targets else "")
+                return Picked(ref, name, split.inputs[number], label)
         raise BadInput(f"image: there is no {ref[:NAME_LETTERS]!r}; pick another one")
 
     def upload(self, content: bytes, name: str) -> Picked:
@@ -87,4 +90,4 @@ class Shelf:
 
     def thumbnail(self, ref: str) -> bytes:
         """A small PNG of an input: a picture, or bars."""
-        return png_of(input_pixels(self.pick(ref).tensor.numpy()), THUMBNAIL)
+        return png_of(input_pixels(self._subject.picture_of(self.pick(ref).tensor)), THUMBNAIL)

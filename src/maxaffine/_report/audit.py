@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from maxaffine._report.neighbors import Searched, fingerprints
-from maxaffine._report.subject import Subject, as_array
+from maxaffine._report.subject import Subject
 from maxaffine._search import label_errors, near_duplicates
 
 # Pairs and suspects whose pictures are shown.
@@ -103,7 +103,7 @@ def audit_of(searched: Searched, subject: Subject) -> Audit:
         )
     drawn = {number for pair in pairs[:DRAWN] for number in (pair.first, pair.second)}
     drawn |= {number for one in suspects[:DRAWN] for number in (one.index, *(near for near, _ in one.neighbors))}
-    pictures = {number: as_array(data.train.inputs[number]) for number in sorted(drawn)}
+    pictures = {number: subject.picture_of(data.train.inputs[number]) for number in sorted(drawn)}
     return Audit(len(numbers), int(crowded.sum()), pairs, suspects, operators, threshold, pictures, judges, too_small)
 
 

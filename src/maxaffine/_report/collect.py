@@ -13,6 +13,7 @@ from maxaffine._report.facts import Accuracy, Choices, LeftOut, Neighborhoods
 from maxaffine._report.neighbors import neighbors_among, searched_inputs
 from maxaffine._report.sections.answers import answers_of, choose_inputs
 from maxaffine._report.sections.cut import cut_of
+from maxaffine._report.sections.fit import Fit, fit_of
 from maxaffine._report.sections.hints import hints_of
 from maxaffine._report.sections.memory import memory_of
 from maxaffine._report.sections.origin import checks_of, origin_of
@@ -37,7 +38,7 @@ def assemble(subject: Subject) -> Contents:
             bar.update()
             return found
 
-        accuracy, chosen = step("test set", lambda: _choose(subject, choices))
+        accuracy, fit, chosen = step("test set", lambda: _choose(subject, choices))
         checks = step("check", lambda: checks_of(subject, chosen, choices))
         answers = step("templates", lambda: tuple(answers_of(subject, chosen, choices.classes)))
         memory = step("memorization", lambda: memory_of(subject, choices))
@@ -57,22 +58,23 @@ def assemble(subject: Subject) -> Contents:
         neighbors=neighbors,
         audit=audit,
         cut=cut,
+        fit=fit,
     )
     return replace(whole, hints=hints_of(whole))
 
 
-def _choose(subject: Subject, choices: Choices) -> tuple[Accuracy | None, list[int]]:
-    """How many test inputs are answered correctly, and which of them are explained."""
+def _choose(subject: Subject, choices: Choices) -> tuple[Accuracy | None, Fit | LeftOut | None, list[int]]:
+    """How many test inputs are answered correctly, or how well targets are predicted, and which to explain."""
     labels = subject.data.test.labels
     if not subject.classifies:
-        return None, choose_inputs(None, labels, choices.images)
+        return None, *fit_of(subject, ANSWER_WORK, choices)
     # A network too large for the whole test set is judged by a part of it, which holds what is explained.
     asked = spread_evenly(len(labels), max(choices.images, subject.affordable(ANSWER_WORK, len(labels))))
     answers = subject.ask(subject.test[asked])
     right = answers == labels[asked]
     chosen = asked[choose_inputs(right, labels[asked], choices.images)]
     accuracy = Accuracy(float(right.double().mean()), len(asked), subject.order(answers, asked))
-    return accuracy, chosen.tolist()
+    return accuracy, None, chosen.tolist()
 
 
 def _alike(subject: Subject, chosen: list[int], choices: Choices) -> tuple[Neighborhoods | LeftOut, Audit | LeftOut]:

@@ -10,6 +10,7 @@ from maxaffine._report.audit import Audit
 from maxaffine._report.facts import Accuracy, Check, Choices, Hint, LeftOut, Neighborhoods, Origin
 from maxaffine._report.sections.answers import Answer
 from maxaffine._report.sections.cut import Cut
+from maxaffine._report.sections.fit import Fit
 from maxaffine._report.subject import Meaning, title_of
 from maxaffine._templates import Memorization
 
@@ -32,6 +33,7 @@ class Contents:
     audit: Audit | LeftOut
     cut: Cut | LeftOut
     hints: tuple[Hint, ...] = ()
+    fit: Fit | LeftOut | None = None  # None where no targets are given, or the outputs are no values
 
     @property
     def held(self) -> tuple[OperatorRecord, ...]:

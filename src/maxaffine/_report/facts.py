@@ -68,6 +68,9 @@ class Origin:
     versions: Mapping[str, str]
     # The test inputs were set aside when the data was read, and the network was not trained since: it may know them.
     doubtful_test: bool = False
+    # Of the columns of a table; and of the values to be predicted, where the data has some.
+    feature_names: tuple[str, ...] = ()
+    target_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

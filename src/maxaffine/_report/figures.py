@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from maxaffine._drawing import (
 from maxaffine._partition import PlanePartition
 from maxaffine._report.facts import Neighborhood, Neighborhoods
 from maxaffine._report.sections.answers import Answer
+from maxaffine._report.sections.fit import Fit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,14 +32,16 @@ if TYPE_CHECKING:
 
 ODD = "#b2182b"
 # Okabe and Ito's, which color-blind readers can tell apart too.
-BAR = "#0072B2"
+BAR, TRAINING = "#0072B2", "#E69F00"
+BARS = (BAR, TRAINING, "#009E73", "#CC79A7")
 LEGEND_STEPS = 129
 # Of the composed figures, in inches.
 GAP, MARGIN, LINE = 0.15, 0.15, 0.15
 THUMBNAIL, NAMES = 0.85, 1.5
-BAR_HEIGHT, BARS_WIDTH = 0.24, 6.4
+BAR_HEIGHT, BARS_WIDTH, NARROW = 0.24, 6.4, 4.6
 # Of a partitioned plane: inches of one panel, and outputs that are values with a panel each.
 SIDE, MOST_VALUES = 3.6, 3
+MOST_DOTS = 400
 
 # Number of a training input (or of the query), caption, and whether the caption is a warning.
 Example = tuple[int, str, bool]
@@ -91,19 +94,47 @@ def offsets_figure(answer: Answer, titles: Mapping[str, str]) -> Figure:
 
 def bars_figure(names: Sequence[str], series: Mapping[str, Sequence[int | float]], label: str, title: str) -> Figure:
     """Draw numbers as bars from a line at zero, the first at the top."""
-    several = len(series) > 1
-    step = BAR_HEIGHT * (0.6 + 0.4 * len(series))
-    figure = new_figure(BARS_WIDTH, 0.9 + step * len(names), constrained=True)
+    figure = new_figure(BARS_WIDTH, 0.9 + _bars_step(series) * len(names), constrained=True)
     # After the figure, which says what to install where matplotlib is absent.
     from matplotlib import colormaps
 
-    ax = figure.subplots()
+    colors = [colormaps["cividis"](place / len(series)) for place in range(len(series))]
+    _draw_bars(figure.subplots(), names, series, label, title, colors if len(series) > 1 else [BAR])
+    _name_series(figure, series)
+    return figure
+
+
+def stacked_bars_figure(
+    names: Sequence[str], panels: Sequence[Mapping[str, Sequence[float]]], label: str, titles: Sequence[str]
+) -> Figure:
+    """Draw several such panels one below the other, each in its own scale, in colors for light and dark pages."""
+    heights = [0.5 + _bars_step(series) * len(names) for series in panels]
+    figure = new_figure(NARROW, 0.4 + sum(heights), constrained=True)
+    axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for ax, series, title in zip(axes, panels, titles, strict=True):
+        _draw_bars(ax, names, series, label, title, BARS)
+    _name_series(figure, panels[0])
+    return figure
+
+
+def _bars_step(series: Mapping[str, Sequence[int | float]]) -> float:
+    """Inches for the bars of one name."""
+    return BAR_HEIGHT * (0.6 + 0.4 * len(series))
+
+
+def _draw_bars(
+    ax: Axes,
+    names: Sequence[str],
+    series: Mapping[str, Sequence[int | float]],
+    label: str,
+    title: str,
+    colors: Sequence[Any],
+) -> None:
     # The bars of one name stand around its tick, together 0.8 of the way to the next name's.
     thick = 0.8 / len(series)
     for place, (name, values) in enumerate(series.items()):
-        color = colormaps["cividis"](place / len(series)) if several else BAR
         rows = np.arange(len(names)) + (place - (len(series) - 1) / 2) * thick
-        ax.barh(rows, values, thick * 0.92, color=color, label=f" {short(name, 24)}")
+        ax.barh(rows, values, thick * 0.92, color=colors[place % len(colors)], label=f" {short(name, 24)}")
     ax.axvline(0, color="black", linewidth=0.7)
     ax.set_yticks(range(len(names)), [short(name, 34) for name in names], parse_math=False)
     ax.invert_yaxis()
@@ -111,10 +142,35 @@ def bars_figure(names: Sequence[str], series: Mapping[str, Sequence[int | float]
     ax.tick_params(labelsize=8)
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_title(title, fontsize=10, loc="left", parse_math=False)
-    if several:
+
+
+def _name_series(figure: Figure, series: Mapping[str, Sequence[int | float]]) -> None:
+    """The legend, where there are several."""
+    if len(series) > 1:
         legend = figure.legend(fontsize=8, loc="outside lower center", ncols=min(4, len(series)), frameon=False)
         for text in legend.get_texts():
             text.set_parse_math(False)
+
+
+def predicted_figure(fit: Fit) -> Figure:
+    """Draw predicted against actual values, a panel for each output; on the line from corner to corner they agree."""
+    shown = range(min(len(fit.names), MOST_VALUES))
+    figure = new_figure(len(shown) * SIDE, SIDE, constrained=True)
+    for unit, ax in zip(shown, figure.subplots(1, len(shown), squeeze=False)[0], strict=True):
+        pairs = {part: (fit.targets[part][:, unit], fit.values[part][:, unit]) for part in fit.targets}
+        ends = [extreme([extreme(one) for pair in pairs.values() for one in pair]) for extreme in (np.min, np.max)]
+        ax.plot(ends, ends, color="black", linewidth=0.7)
+        for (part, pair), color in zip(pairs.items(), (TRAINING, BAR), strict=True):
+            # A page has no room for a hundred thousand dots; evenly spaced ones look the same.
+            x, y = (one[:: max(1, len(one) // MOST_DOTS)] for one in pair)
+            ax.plot(x, y, "o", color=color, markersize=3, alpha=0.6, markeredgewidth=0, label=part)
+        ax.set_title(short(fit.names[unit], 34), fontsize=10, loc="left", parse_math=False)
+        ax.set_xlabel("actual", fontsize=9)
+        ax.set_ylabel("predicted", fontsize=9)
+        ax.tick_params(labelsize=8)
+        ax.spines[["top", "right"]].set_visible(False)
+    handles = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*handles, fontsize=8, loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 

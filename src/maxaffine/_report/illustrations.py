@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -16,10 +16,12 @@ from maxaffine._report import figures
 from maxaffine._report.audit import Audit, audit_rows
 from maxaffine._report.contents import Contents
 from maxaffine._report.facts import Neighborhoods
+from maxaffine._report.features import features_figure, features_of
 from maxaffine._report.lookup import Lookup
 from maxaffine._report.results import alignment_arrays, plain
 from maxaffine._report.sections.answers import Answer
 from maxaffine._report.sections.cut import Cut
+from maxaffine._report.sections.fit import Fit
 from maxaffine._report.subject import Meaning
 from maxaffine._templates import Memorization
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 OPERATORS, MEMORIZATION, SHARES, PLANE = "operators", "memorization", "class-shares", "plane"
+PREDICTED = "predicted"
 TWICE, WRONG = "near-duplicates", "label-errors"
 
 
@@ -65,14 +68,19 @@ def _network(contents: Contents) -> Iterator[Illustration]:
         title = "piecewise-affine operators"
         draw = partial(figures.bars_figure, list(units), {"units": list(units.values())}, "units", title)
         yield Illustration(OPERATORS, draw, plain(contents.operators))
+    if isinstance(fit := contents.fit, Fit):
+        parts = {part: {"targets": plain(fit.targets[part]), "values": plain(fit.values[part])} for part in fit.targets}
+        yield Illustration(PREDICTED, partial(figures.predicted_figure, fit), plain(fit) | parts)
     for answer in contents.answers:
-        yield from _answer(answer, contents.titles)
+        yield from _answer(answer, contents.titles, contents.origin.feature_names)
     if isinstance(found := contents.memory, Memorization):
         yield Illustration(MEMORIZATION, found.figure, plain(found) | {"inputs": alignment_arrays(found)})
 
 
-def _answer(answer: Answer, titles: Mapping[str, str]) -> Iterator[Illustration]:
+def _answer(answer: Answer, titles: Mapping[str, str], features: Sequence[str]) -> Iterator[Illustration]:
     name, draw = figure_name("templates", answer.index), partial(figures.answer_figure, answer)
+    if features:
+        draw = partial(features_figure, answer, features_of(answer, features))
     yield Illustration(name, draw, plain(_as_shown(answer), arrays=True))
     if answer.splits[0].contributions:
         numbers = {

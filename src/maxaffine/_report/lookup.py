@@ -42,13 +42,15 @@ def look_up(subject: Subject, queries: Sequence[int] | None = None, audit: bool 
 def lookup_text(lookup: Lookup) -> str:
     """Write a lookup as tables."""
     found = lookup.neighbors
+    what = ", ".join(lookup.origin.target_names) or "class"
     lines = [
         f"{lookup.origin.model}: {lookup.origin.weights}",
-        f"nearest of {found.encoded:,} training inputs: number, class, distance",
+        f"nearest of {found.encoded:,} training inputs: number, {what}, distance",
         *([found.left_out_words] if found.left_out else []),
     ]
     for query in found.queries:
-        lines += ["", f"test input {query.index}, class {query.label} (≠: another class)"]
+        other = "" if lookup.origin.target_names else " (≠: another class)"
+        lines += ["", f"test input {query.index}, {what} {query.label}{other}"]
         lines.append(text_table([(name, *map(_cell, layer)) for name, layer in query.layers], "  "))
     if found.shares:
         lines += ["", f"share of the {found.count} nearest with the query's class, over {found.probes} test inputs"]

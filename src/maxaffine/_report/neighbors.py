@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from maxaffine._codes import Codes
 from maxaffine._data import DataSet
 from maxaffine._report.facts import Choices, LeftOut, Neighbor, Neighborhood, Neighborhoods
-from maxaffine._report.subject import Subject, as_array, spread_evenly, title_of
+from maxaffine._report.subject import Subject, spread_evenly, title_of
 from maxaffine._search import Neighbors, neighbors
 from maxaffine.errors import BadInput
 
@@ -92,7 +92,7 @@ def neighbors_among(searched: Searched, subject: Subject, chosen: Sequence[int],
         together=int((found.mean.distances[: len(probes), 0] == 0).sum()),
         twins=_twins(found.mean, searched.numbers, probes, data),
         queries=queries,
-        inputs={index: as_array(subject.train[index]) for index in sorted(shown)},
+        inputs={index: subject.picture_of(subject.train[index]) for index in sorted(shown)},
         left_out=searched.left_out,
     )
 
@@ -145,11 +145,16 @@ def _chance(labels: Tensor, wanted: Tensor) -> float:
 
 
 def _query(row: int, index: int, found: Mapping[str, Neighbors], numbers: Tensor, subject: Subject) -> Neighborhood:
-    names, label = subject.data.class_names, int(subject.data.test.labels[index])
+    names, label, train = subject.data.class_names, int(subject.data.test.labels[index]), subject.data.train
     layers = []
     for title, near in found.items():
         nearest = numbers[near.ids[row]]
         labels = subject.data.train.labels[nearest].tolist()
         rows = zip(nearest.tolist(), labels, near.distances[row].tolist(), strict=True)
-        layers.append((title, tuple(Neighbor(number, names[own], own == label, far) for number, own, far in rows)))
-    return Neighborhood(index, as_array(subject.test[index]), names[label], tuple(layers))
+        called = (
+            Neighbor(number, subject.targets_in_words(train, number) or names[own], own == label, far)
+            for number, own, far in rows
+        )
+        layers.append((title, tuple(called)))
+    called = subject.targets_in_words(subject.data.test, index) or names[label]
+    return Neighborhood(index, subject.picture_of(subject.test[index]), called, tuple(layers))

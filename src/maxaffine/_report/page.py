@@ -14,11 +14,13 @@ from maxaffine._report import figures
 from maxaffine._report.audit import DRAWN, Audit, audit_rows
 from maxaffine._report.contents import Contents
 from maxaffine._report.facts import Neighborhoods
+from maxaffine._report.features import features_figure, features_of, margin_figure, slopes_in_words
 from maxaffine._report.illustrations import figure_name
 from maxaffine._report.layout import data_uri, inline_svg, lay_out, percent
 from maxaffine._report.lookup import Lookup
 from maxaffine._report.plane_page import plane_content
 from maxaffine._report.sections.cut import Cut
+from maxaffine._report.sections.fit import Fit
 from maxaffine._report.sections.hints import ERRORS
 from maxaffine._report.subject import SIDES, Meaning
 from maxaffine._templates import Memorization, memorization_spreads
@@ -60,7 +62,8 @@ def _plane(contents: Contents, cut: Cut) -> dict[str, Any]:
             return SIDES[number]
         return contents.origin.class_names[number] if contents.meaning is not Meaning.SCORES else f"output {number}"
 
-    return plane_content(cut.partition, name, TEMPLATE_BYTES, [f"test input {index}" for index in cut.anchors])
+    anchors = [f"test input {index}" for index in cut.anchors]
+    return plane_content(cut.partition, name, TEMPLATE_BYTES, anchors, contents.origin.feature_names)
 
 
 def _alike(it: Contents | Lookup, pictures: _Pictures) -> dict[str, Any]:
@@ -70,6 +73,8 @@ def _alike(it: Contents | Lookup, pictures: _Pictures) -> dict[str, Any]:
         "it": it,
         "sections": (),
         "labeled": len(it.origin.class_names) > 1,
+        "targets": it.origin.target_names,
+        "features": it.origin.feature_names,
         "valued": it.meaning.valued,
         "unlabeled": without_classes(it.origin.class_names),
         "near": it.neighbors if isinstance(it.neighbors, Neighborhoods) else None,
@@ -86,8 +91,20 @@ def _everything(it: Contents, pictures: _Pictures) -> dict[str, Any]:
     cut = it.cut if isinstance(it.cut, Cut) else None
     memory = it.memory if isinstance(it.memory, Memorization) else None
     shape = it.origin.input_shape
+    fit, names = it.fit if isinstance(it.fit, Fit) else None, it.origin.feature_names
     return {
-        "sections": SECTIONS,
+        # Where there are targets, how well they are predicted is asked after whether the form is exact.
+        "sections": SECTIONS if it.fit is None else (*SECTIONS[:2], "fit", *SECTIONS[2:]),
+        "fit": fit,
+        "predicted": pictures.drawing(figures.predicted_figure(fit), "Predicted against actual values") if fit else "",
+        "features_of": lambda answer: features_of(answer, names),
+        "slopes_in_words": slopes_in_words,
+        "features_figure": lambda answer, rows: pictures.drawing(
+            features_figure(answer, rows), f"What each feature of test input {answer.index} adds"
+        ),
+        "margin_figure": lambda answer: pictures.drawing(
+            margin_figure(answer, names), f"What each feature of test input {answer.index} adds to the margin"
+        ),
         "title": lambda name: it.titles.get(name, name),
         "competes": it.meaning in (Meaning.CLASSES, Meaning.SCORES),
         "memory": memory,
@@ -144,6 +161,10 @@ class _Pictures:
             (spread.title, self._svg(spread_figure([spread], "optimum"), words.format(spread)))
             for spread in memorization_spreads(memory)
         ]
+
+    def drawing(self, figure: Figure | None, alt: str) -> str:
+        """A figure with axes; nothing of none."""
+        return "" if figure is None else self._svg(figure, alt)
 
     def _picture(self, png: bytes, alt: str) -> str:
         kind = ' class="pixels"' if self.pixelated else ""

@@ -43,7 +43,11 @@ def plane_page(
 
 
 def plane_content(
-    partition: PlanePartition, name: Callable[[int], str], template_bytes: int, anchors: Sequence[str] = ()
+    partition: PlanePartition,
+    name: Callable[[int], str],
+    template_bytes: int,
+    anchors: Sequence[str] = (),
+    features: Sequence[str] = (),
 ) -> dict[str, Any]:
     """How a plane is colored, for the words around its picture, and the ``data`` of the script that draws it."""
     drawn = DrawnPlane.of(partition)
@@ -65,6 +69,8 @@ def plane_content(
         "templates": None if colored == "norm" else _templates(drawn, name, template_bytes),
         "start": _start(drawn),
     }
+    if features:
+        data["features"] = list(features)
     return {
         "colored": {"norm": "slope"}.get(colored, colored),
         "several": prod(partition.graph.values[partition.number].units) > 1,

@@ -17,12 +17,17 @@ from maxaffine._report.audit import Audit
 from maxaffine._report.contents import Contents
 from maxaffine._report.facts import Neighborhoods
 from maxaffine._report.lookup import Lookup
+from maxaffine._report.sections.fit import fit_lines
 from maxaffine._templates import Alignment, Memorization
 
 
 def as_json(contents: Contents | Lookup) -> str:
     """Every number of a report or a lookup as JSON: records by field, less arrays; what is not finite is text."""
     found = plain(contents)
+    # What only tables and targets have is there with them.
+    for record, name in ((found["origin"], "feature_names"), (found["origin"], "target_names"), (found, "fit")):
+        if not record.get(name):
+            record.pop(name, None)
     if isinstance(contents, Contents):
         found["exact"] = contents.exact
         if contents.meaning.valued:
@@ -45,13 +50,14 @@ def _drop_classes(found: dict[str, Any]) -> None:
 def as_text(contents: Contents) -> str:
     """Sum up a report in a few lines: weights, accuracy, size, what is memorized, what is left out, exactness."""
     lines = [f"{contents.origin.model}: {contents.origin.weights}"]
+    doubt = ", set aside here: was it trained on them?" if contents.origin.doubtful_test else ""
     if (accuracy := contents.accuracy) is not None:
         if accuracy.order is not None:
             # First, since no class that is named is right until this is.
             lines.insert(0, f"{accuracy.order.finding} {accuracy.order.cure}")
         part = "" if accuracy.inputs == contents.origin.test_size else f" (of {accuracy.inputs:,} test inputs)"
-        doubt = ", set aside here: was it trained on them?" if contents.origin.doubtful_test else ""
         lines.append(f"test accuracy: {accuracy.share:.2%}{part}{doubt}")
+    lines += fit_lines(contents.fit, doubt)
     if contents.meaning.valued:
         inferred = "" if contents.choices.task else " (inferred; --task overrides it)"
         lines.append(f"outputs: {contents.meaning.value}{inferred}")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
+from itertools import zip_longest
 from math import prod
 from typing import Any
 
@@ -16,12 +17,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
 from maxaffine._capture import SplineNetwork, capture
-from maxaffine._data import DataSet
+from maxaffine._data import DataSet, Split
 from maxaffine._graph import OperatorRecord, Value
 from maxaffine._network import Task, output_names
 from maxaffine._progress import progress_bar
 from maxaffine._report.facts import Choices
 from maxaffine._report.labels import LabelOrder, label_order
+from maxaffine._report.layout import short
 from maxaffine.errors import BadInput
 
 # About how many numbers the operators may hold at once.
@@ -130,6 +132,26 @@ class Subject:
         # Numbers rather than seconds: the same report on a faster machine has the same contents.
         return int(min(wanted, budget // self.work))
 
+    def targets_in_words(self, split: Split, index: int) -> str:
+        """The targets of an input of the training or test part, with names where there are several; "" without."""
+        if split.targets is None:
+            return ""
+        values = [short(value) for value in split.targets[index].tolist()]
+        names = self.data.target_names if len(values) > 1 else ()
+        return ", ".join(f"{name} {value}" for name, value in zip_longest(names, values, fillvalue="")).strip()
+
+    def picture_of(self, x: Tensor) -> np.ndarray:
+        """An input as it is drawn in small: of a table, how many standard deviations each column is from its mean."""
+        if not self.data.feature_names:
+            return as_array(x)
+        mean, deviation = self._columns
+        return (as_array(x) - mean) / deviation
+
+    @cached_property
+    def _columns(self) -> tuple[np.ndarray, np.ndarray]:
+        columns = as_array(self.data.train.inputs)
+        return columns.mean(0), np.where(np.ptp(columns, 0) > 0, columns.std(0), 1)
+
     @cached_property
     def names(self) -> tuple[str, ...]:
         """A name for every output."""
@@ -148,8 +170,11 @@ class Subject:
             return self.data.class_names[unit]
         if self.meaning is Meaning.SIGN:
             return f"{self.data.class_names[1]} (against {self.data.class_names[0]})"
+        data, count = self.data, prod(self.units)
+        if self.meaning.valued and data.train.targets is not None and len(data.target_names) == count:
+            return data.target_names[unit]
         kind = "value" if self.meaning.valued and len(self.units) < 2 else "output"
-        if prod(self.units) == 1:
+        if count == 1:
             return f"the {kind}"
         place = ", ".join(str(int(number)) for number in np.unravel_index(unit, self.units))
         return f"{kind} {place if len(self.units) == 1 else f'({place})'}"
@@ -236,9 +261,17 @@ def find_subject(
 
 
 def _without_labels(data: DataSet) -> DataSet:
-    """The data of a network that gives one value: whole numbers beside its inputs are not classes."""
-    train, test = (replace(split, labels=torch.zeros_like(split.labels)) for split in (data.train, data.test))
-    return replace(data, train=train, test=test, class_names=("unlabeled",))
+    """The data of a network that gives one value: whole numbers beside its inputs are targets, and not classes."""
+    try:
+        numbers = torch.tensor([[float(name)] for name in data.class_names])
+    except ValueError:
+        numbers = None
+    # Names that are text are neither.
+    parts = []
+    for split in (data.train, data.test):
+        targets = split.targets if split.targets is not None or numbers is None else numbers[split.labels]
+        parts.append(replace(split, labels=torch.zeros_like(split.labels), targets=targets))
+    return replace(data, train=parts[0], test=parts[1], class_names=("unlabeled",))
 
 
 def like_model(inputs: Tensor, model: nn.Module) -> Tensor:

@@ -1,7 +1,7 @@
 // What one input is answered, and why: outputs, templates, the split of the offset, and its neighbors by depth.
 
 import { get, sleep } from "./api.js";
-import { make, numbers, tile, told } from "./drawn/draw.js";
+import { make, nameFeatures, numbers, tile, told } from "./drawn/draw.js";
 import { card } from "./gallery.js";
 
 const $ = (id) => document.getElementById(id);
@@ -16,6 +16,7 @@ export function operatorName(name) {
 
 export function begin(subject) {
   about = subject;
+  nameFeatures(about.features);
   if (!about.classes.length) $("why-title").textContent = about.outputs.length > 1 ? "Why these values?" : "Why this value?";
 }
 

@@ -55,6 +55,12 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+// What the entries of an input are called, where it is a row of a table.
+let features = [];
+export function nameFeatures(names) {
+  features = names;
+}
+
 // A canvas of {shape, values} with its words; signed ones get the scale of their colors below. kind: picture, lines or bars.
 export function tile(found, kind, { signed = true, title = "", small = false } = {}) {
   const canvas = make("canvas", { role: "img" });
@@ -131,7 +137,7 @@ function plot(canvas, found, signed, end) {
   tips(canvas, (x) => {
     const place = Math.min(length - 1, Math.floor(x * length));
     const here = Array.from({ length: channels }, (_, channel) => told(found.values[channel * length + place], 4));
-    return `number ${place}: ${here.join(", ")}`;
+    return `${features[place] ?? `number ${place}`}: ${here.join(", ")}`;
   });
   return { context, at, channels, length, width };
 }

@@ -1,12 +1,13 @@
 // Planes on a page that holds all their cells, and what is said of each.
 
 import { Cells, decoded } from "./cells.js";
-import { make, tile, told } from "./draw.js";
+import { make, nameFeatures, tile, told } from "./draw.js";
 
 for (const root of document.querySelectorAll(".plane")) {
   const it = JSON.parse(root.querySelector("script").textContent);
   const [canvas, aside] = [root.querySelector("canvas"), root.querySelector("aside")];
   const picture = decoded(it.picture);
+  nameFeatures(it.features ?? []);
   const bytes = it.templates && Uint8Array.from(atob(it.templates.data), (letter) => letter.charCodeAt(0));
   const cells = new Cells(canvas, { choose, name: (number) => it.names[number] });
 

@@ -9,6 +9,7 @@ from maxaffine._report.contents import Contents
 from maxaffine._report.facts import Hint, Neighborhoods
 from maxaffine._report.neighbors import INPUT, MEAN
 from maxaffine._report.sections.cut import Cut
+from maxaffine._report.sections.fit import fit_hints
 from maxaffine._templates import Memorization
 
 NAMED = 5
@@ -23,6 +24,7 @@ def hints_of(contents: Contents) -> tuple[Hint, ...]:
         [
             *_exactness(contents),
             *_order(contents),
+            *fit_hints(contents.fit),
             *(_data(contents.audit) if isinstance(contents.audit, Audit) else ()),
             *(_twins(contents.neighbors) if isinstance(contents.neighbors, Neighborhoods) else ()),
             *(_memory(contents.memory) if isinstance(contents.memory, Memorization) else ()),

@@ -35,6 +35,8 @@ def origin_of(subject: Subject) -> Origin:
         class_names=data.class_names,
         versions={"maxaffine": version("maxaffine"), "torch": torch.__version__, "Python": platform.python_version()},
         doubtful_test=data.set_aside and not subject.fresh,
+        feature_names=data.feature_names,
+        target_names=() if data.train.targets is None else data.target_names or ("the target",) * data.outputs,
     )
 
 
