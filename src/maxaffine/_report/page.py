@@ -76,7 +76,7 @@ def _alike(it: Contents | Lookup, pictures: _Pictures) -> dict[str, Any]:
         "targets": it.origin.target_names,
         "features": it.origin.feature_names,
         "valued": it.meaning.valued,
-        "unlabeled": without_classes(it.origin.class_names),
+        "unlabeled": "the targets are values" if it.origin.target_names else without_classes(it.origin.class_names),
         "near": it.neighbors if isinstance(it.neighbors, Neighborhoods) else None,
         "audit": audit,
         "examples": audit_rows(audit) if audit else {},

@@ -92,8 +92,8 @@ def fit_lines(fit: Fit | LeftOut | None, doubt: str) -> list[str]:
         return []
     pairs = zip(fit.measures[::2], fit.tests, strict=True)
     return [
-        f"{test.name}: R2 {test.r2:.3f} on test inputs (RMSE {test.rmse:.4g}, deviation {test.deviation:.4g}){doubt}, "
-        f"{train.r2:.3f} on training inputs"
+        f"{test.name}: R2 {train.r2:.3f} on training inputs, {test.r2:.3f} on test inputs (RMSE {test.rmse:.4g},"
+        f" deviation {test.deviation:.4g}){doubt}"
         for train, test in pairs
     ]
 
