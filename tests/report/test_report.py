@@ -120,5 +120,11 @@ def test_a_smooth_network_says_what_is_held(data: DataSet, tmp_path: Path) -> No
     html = found.page.read_text(encoding="utf-8")
     assert found.exact and "not the Jacobian" in html and "bends only where" not in html
     assert isinstance(found.contents.cut, LeftOut) and "2 of them smooth" in repr(found)
+    (answer,) = found.contents.answers
+    shown = capture(smooth, data.test.inputs[:2], smooth="frozen")
+    units = [split.unit for split in answer.splits]
+    (apart,) = shown.jacobian_distance(data.test.inputs[answer.index : answer.index + 1], units).tolist()
+    assert found.contents.apart == (pytest.approx(apart, rel=1e-4),) and f"is {apart:.0%} of |J|" in html
     tangent = report(smooth, data, tmp_path / "tangent", images=1, smooth="tangent")
+    assert tangent.contents.apart == ()
     assert tangent.exact and "A is\nthe Jacobian" in tangent.page.read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from maxaffine._graph.contract import LocalMap, Operator, OperatorRecord, Sign, 
 from maxaffine._graph.curvature import Curvature, curvatures
 from maxaffine._graph.frozen import Affine, FrozenFunction, Held, Signature, Slot, Traced, as_tuple, fill
 from maxaffine._graph.fusion import fuse
-from maxaffine._graph.gates import TANGENT, Attention, Gated, GatedMap, Normalization, Tangent
+from maxaffine._graph.gates import TANGENT, Attention, Gated, GatedMap, Normalization, Tangent, without_gates
 from maxaffine._graph.graph import CARRYING, BatchAxis, Dependence, Graph, Step, Value, as_rows
 from maxaffine._graph.linear import ChannelAffine, Convolution, MatrixProduct, Multiple, Permutation, Reshape, Sum
 from maxaffine._graph.linearization import Linearization, undisturbed

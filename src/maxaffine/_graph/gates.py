@@ -9,15 +9,16 @@ the Jacobian there and b = f - J x.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from maxaffine._graph.contract import LocalMap, Sign, Tensors, Traits
+from maxaffine._graph.contract import LocalMap, Operator, Sign, Tensors, Traits
 from maxaffine._graph.frozen import Affine, FrozenFunction, Signature, Traced, as_tuple, fill, pulled
+from maxaffine._graph.graph import CARRYING, Dependence, Graph
 from maxaffine._graph.linear import Scaling
 from maxaffine._graph.overflow import all_finite
 from maxaffine.errors import BadInput
@@ -230,30 +231,74 @@ def check_slope(kind: str, slopes: Tensor) -> Tensor:
     return slopes
 
 
+@dataclass(frozen=True, eq=False)
+class Unheld(Operator):
+    """An operator in which all that depends on the input moves, by its tangent: what its gates were is forgotten."""
+
+    operator: Operator
+    active: tuple[int, ...]
+
+    @property
+    def kind(self) -> str:
+        return self.operator.traits.kind
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(self.kind, self.active, convex=False, held=TANGENT)
+
+    def __call__(self, *inputs: Any) -> Any:
+        return self.operator(*inputs)
+
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
+        return TangentMap(self, inputs, as_tuple(value)[0])
+
+
+def without_gates(graph: Graph) -> Graph:
+    """The same graph with nothing held, for its Jacobian: the rows A^T u of its map are those of J."""
+    # What was held moves too, and so does what led to gates alone and may have no affine map. What bends by pieces, or
+    # is a tangent already, keeps its own local map, which says what happens at a kink.
+    moving = {
+        number
+        for number, value in graph.values.items()
+        if value.dependence in CARRYING and value.dtype is not None and value.dtype.is_floating_point
+    }
+    values = {n: replace(v, dependence=Dependence.AFFINE) if n in moving else v for n, v in graph.values.items()}
+    steps = []
+    for step in graph.steps:
+        if moving.isdisjoint(step.outputs):  # codes, sizes, constants
+            steps.append(step)
+            continue
+        active = tuple(place for place, number in enumerate(step.inputs) if number in moving)
+        held = step.held or step.operator.traits.held not in ("", TANGENT) or set(active) != set(step.active)
+        operator = Unheld(step.operator, active) if held and active else step.operator
+        steps.append(replace(step, operator=operator, active=operator.traits.active, held=(), refusal=()))
+    return replace(graph, values=values, steps=tuple(steps))
+
+
 class TangentMap(LocalMap):
-    """The tangent of an operator's first output, by PyTorch's own derivative of it.
+    """The tangent of an operator, by PyTorch's own derivative; pushed, and with its offset, of its first output.
 
     What is infinite, as a mask makes it, does not move: its slopes are zero.
     """
 
-    def __init__(self, traced: Affine, inputs: Sequence[Any], value: Tensor) -> None:
+    def __init__(self, traced: Affine | Unheld, inputs: Sequence[Any], value: Tensor) -> None:
         self.traced = traced
         self.inputs = list(inputs)
         self.active = traced.active
         self.value = value
 
-    def _graph(self) -> tuple[tuple[Tensor, ...], Tensor]:
-        """The operator's active inputs as leaves, and its value as a function of them."""
+    def _graph(self) -> tuple[tuple[Tensor, ...], tuple[Any, ...]]:
+        """The operator's active inputs as leaves, and its outputs as functions of them."""
         filled = list(self.inputs)
         for position in self.active:
             filled[position] = filled[position].detach().requires_grad_()
-        return tuple(filled[position] for position in self.active), as_tuple(self.traced(*filled))[0]
+        return tuple(filled[position] for position in self.active), as_tuple(self.traced(*filled))
 
     def mv(self, tangents: Sequence[Tensor]) -> Tensors:
         # J v is the derivative of u -> J^T u, which is linear, along v: no forward derivative need exist.
         with torch.enable_grad():
             with sdpa_kernel(SDPBackend.MATH):  # the only attention that has a second derivative
-                leaves, value = self._graph()
+                leaves, (value, *_) = self._graph()
             dual = torch.ones_like(value, requires_grad=True)  # at zero PyTorch has no derivative of some
             transposed = torch.autograd.grad(value, leaves, dual, create_graph=True)
             moved = tuple(_where_finite(leaf, t) for leaf, t in zip(leaves, tangents, strict=True))
@@ -262,9 +307,16 @@ class TangentMap(LocalMap):
 
     def rmv(self, cotangents: Sequence[Any]) -> Tensors:
         with torch.enable_grad():
-            leaves, value = self._graph()
-        rows = pulled([value], leaves, [_where_finite(value, cotangents[0])])
-        pairs = zip(leaves, rows, strict=True)
+            leaves, values = self._graph()
+        asked = [
+            (value, _where_finite(value, rows))
+            for value, rows in zip(values, cotangents, strict=False)
+            if rows is not None and value.requires_grad
+        ]
+        if not asked:
+            return (None,) * len(leaves)
+        outputs, rows = zip(*asked, strict=True)
+        pairs = zip(leaves, pulled(outputs, leaves, rows), strict=True)
         return tuple(
             row if row is None else check_slope(self.traced.kind, _where_finite(leaf, row)) for leaf, row in pairs
         )

@@ -22,12 +22,14 @@ from maxaffine._graph import (
     Graph,
     Linearization,
     OperatorRecord,
+    as_rows,
     curvatures,
     fuse,
     in_float64,
     loaded_target,
     saved_target,
     undisturbed,
+    without_gates,
 )
 from maxaffine._maps import AffineMap
 from maxaffine._network.fingerprint import fingerprint
@@ -191,6 +193,56 @@ class Network:
         graph = self.graph.part([target]) if fused.missing() else fused
         names = self.inputs.names if self.inputs.keyword else ()
         return AffineMap(graph, self.inputs.tensors(x), outputs, names=names, **options)
+
+    def jacobian_distance(
+        self,
+        x: Any,
+        outputs: Sequence[int] | Tensor | None = None,
+        until: str | None = None,
+        output: int | None = None,
+        **options: Any,
+    ) -> Tensor:
+        """How far A[x] is from the Jacobian J[x] at each input: |A - J| / |J|, in Frobenius norms over the outputs.
+
+        0 means that A says what a small change of x does; 1 that it is as far from J as the zero map. A
+        piecewise-affine network, and one captured with ``smooth="tangent"``, has A = J and 0 exactly. Where gates are
+        held J is found from the same operators with none held: rows of A and of J are built and compared in blocks.
+
+        Args:
+            x: The inputs, as at capture.
+            outputs: Flat numbers of the units whose rows are compared, as of :meth:`affine_map`; all by default.
+            until: Name of an operator or module to stop after; the output by default.
+            output: Which output, for a network with several.
+            options: ``chunk_bytes``, see :class:`AffineMap`.
+
+        Returns:
+            (N,) in double precision; infinite where J is zero and A is not.
+
+        Raises:
+            BadInput: For an unknown name, when one of several outputs must be chosen, or where an operator has no
+                finite slope.
+
+        Example:
+            >>> import torch, maxaffine as ma
+            >>> net = ma.capture(torch.nn.SiLU(), torch.zeros(1, 1), smooth="frozen")
+            >>> x = torch.ones(1, 1)  # A = sigmoid(1), J = A (1 + 1 - A)
+            >>> A = torch.sigmoid(x)
+            >>> torch.allclose(net.jacobian_distance(x).float(), (1 - A) / (2 - A))
+            True
+        """
+        held = self.affine_map(x, outputs, until, output, **options)
+        squares = torch.zeros(2, held.batch, dtype=torch.float64)
+        if not self.gated:
+            return squares[0]
+        graph = without_gates(self.graph).part([self.target(until, output)])
+        moved = AffineMap(graph, self.inputs.tensors(x), outputs, **options)
+        # Both cut their rows by the same sizes, so that the blocks are of the same rows.
+        for rows, own in zip(held.rows(), moved.rows(), strict=True):
+            for a, j in zip(rows, own, strict=True):
+                pair = torch.stack([as_rows(a - j), as_rows(j)])
+                squares += torch.linalg.vector_norm(pair, dim=2, dtype=torch.float64).square().cpu()
+        apart, whole = squares.sqrt()
+        return torch.where(apart == 0, 0, apart / whole)
 
     def shares(
         self, x: Any, operator: str, outputs: Sequence[int] | None = None, *, output: int | str | None = None

@@ -41,6 +41,11 @@ class Contents:
         return tuple(record for record in self.operators if record.held)
 
     @property
+    def apart(self) -> tuple[float, ...]:
+        """How far A is from the Jacobian at the inputs shown, relative to it, in order of size."""
+        return tuple(sorted(answer.apart for answer in self.answers if answer.apart is not None))
+
+    @property
     def exact(self) -> bool:
         """Whether no check found more than rounding: of the maps, of the sums at the inputs shown, of the plane."""
         checked = all(check.report.exact for check in self.checks if check.report is not None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
+from math import inf, isfinite, prod
 
 import numpy as np
 from torch import Tensor
@@ -15,6 +15,7 @@ from maxaffine._network import difference
 from maxaffine._progress import progress_bar
 from maxaffine._report.subject import Meaning, Subject, as_array, spread_evenly
 from maxaffine._templates import Comparison, Templates, templates
+from maxaffine.errors import BadInput
 
 LARGEST_CONTRIBUTIONS = 5
 
@@ -75,6 +76,7 @@ class Answer:
     runner_up: RunnerUp | None  # None where outputs do not compete
     shares: np.ndarray | None  # A x entry by entry, of a network with a single output
     picture: np.ndarray | None  # the whole output, where it is one
+    apart: float | None = None  # |A - J| / |J| over the outputs shown; None without held gates, or without a finite J
 
 
 def choose_inputs(right: Tensor | None, labels: Tensor, count: int) -> list[int]:
@@ -116,7 +118,17 @@ def answers_of(subject: Subject, chosen: list[int], count: int) -> Iterator[Answ
             runner_up=_runner_up(found.runner_up(), x) if subject.competes and len(units) > 1 else None,
             shares=splits[0].template * as_array(x[0]) if own.shape[1] == 1 else None,
             picture=as_array(own[0]).reshape(subject.units) if is_image(subject.units) else None,
+            apart=_distance_to_jacobian(subject, x, units),
         )
+
+
+def _distance_to_jacobian(subject: Subject, x: Tensor, units: list[int]) -> float | None:
+    """How far the rows of A for some outputs are from the Jacobian's, relative to those."""
+    try:
+        found = float(subject.net.jacobian_distance(x, units, output=subject.output)) if subject.net.gated else inf
+    except BadInput:  # a root of zero, whose gate is held and which has no slope
+        return None
+    return found if isfinite(found) else None
 
 
 def _units(subject: Subject, own: Tensor, label: int, count: int) -> list[int]:
