@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
 import socket
+import time
 from pathlib import Path
 
 import numpy as np
@@ -193,7 +195,16 @@ def test_an_endless_upload_is_cut_off(server: Server) -> None:
         ("images", {"part": "nowhere", "start": "0", "count": "3"}, "is none of"),
         ("plane", {"key": "none"}, "not kept"),
         ("plane/cell", {"key": "none", "cell": "0"}, "not kept"),
-        ("plane/view", {"key": "none", "left": "nan", "right": "1", "bottom": "0", "top": "1"}, "left: expected"),
+        ("plane/view", {"key": "none", "left": "nan", "right": "1", "bottom": "0", "top": "1"}, "each side must be"),
+        (
+            "plane/view",
+            {"key": "none", "left": "x", "right": "1", "bottom": "0", "top": "1"},
+            "left: expected a number",
+        ),
+        ("plane/view", {"key": "none", "left": "1", "right": "0", "bottom": "0", "top": "1"}, "span an area"),
+        ("plane/view", {"key": "none", "left": "0", "right": "1", "bottom": "1", "top": "1"}, "span an area"),
+        ("plane/view", {"key": "none", "left": "0", "right": "1e-320", "bottom": "0", "top": "1"}, "span an area"),
+        ("plane/view", {"key": "none", "left": "0", "right": "1e999", "bottom": "0", "top": "1"}, "each side must be"),
     ],
 )
 def test_bad_questions_get_a_message(server: Server, path: str, values: dict, words: str) -> None:
@@ -210,11 +221,75 @@ def test_bad_questions_get_a_message(server: Server, path: str, values: dict, wo
         ({"images": ["test/0", "test/1"], "checkpoint": 0}, "goes through three"),
         ({"images": ["test/0"] * 3, "checkpoint": 0}, "equal"),
         ({"images": ["test/0", "test/1", 2], "checkpoint": 0}, "list of references"),
-        ({"images": ["test/0", "test/1", "test/2"], "checkpoint": 0, "window": [1, 2]}, "left, right"),
-        ({"images": ["test/0", "test/1", "test/2"], "checkpoint": 0, "window": [1, 2, "x", 3]}, "four numbers"),
-        ({"images": ["test/0", "test/1", "test/2"], "checkpoint": 0, "window": [1, 2, 3, 1e300]}, "too large"),
     ],
 )
 def test_bad_planes_get_a_message(server: Server, asked: object, words: str) -> None:
     body = asked if isinstance(asked, str) else json.dumps(asked)
     assert words in server.refused("plane", body=body.encode())
+
+
+@pytest.mark.parametrize(
+    ("window", "words"),
+    [
+        ("[1, 2]", "four numbers"),
+        ("[1, 2, 3, 4, 5]", "four numbers"),
+        ('[1, 2, "x", 3]', "four numbers"),
+        ("[0, true, 0, 1]", "four numbers"),
+        ("[0, null, 0, 1]", "four numbers"),
+        ("[[0, 1], [0, 1]]", "four numbers"),
+        ('{"left": 0}', "four numbers"),
+        ('"0,1,0,1"', "four numbers"),
+        ("3", "four numbers"),
+        ("[0, NaN, 0, 1]", "each side must be"),
+        ("[0, Infinity, 0, 1]", "each side must be"),
+        ("[1, 2, 3, 1e300]", "each side must be"),
+        (f"[1, 2, 3, 1{'0' * 400}]", "each side must be"),
+        ("[1, 0, 0, 1]", "span an area"),
+        ("[0, 1, 1, 0]", "span an area"),
+        ("[0, 0, 0, 1]", "span an area"),
+        ("[0, 1e-320, 0, 1]", "span an area"),
+        ("[1e8, 100000000.00000001, 0, 1]", "span an area"),
+    ],
+)
+def test_impossible_windows_are_refused(server: Server, window: str, words: str) -> None:
+    body = f'{{"images": ["test/0", "test/1", "test/2"], "checkpoint": 0, "window": {window}}}'
+    assert words in server.refused("plane", body=body.encode())
+
+
+def _gone(link: socket.socket) -> bool:
+    """Whether the other side has closed a connection; an answer that waits there is read away."""
+    link.setblocking(False)
+    try:
+        while link.recv(65536):
+            pass
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        pass
+    return True
+
+
+def test_a_client_that_keeps_the_server_waiting_is_dropped(server: Server) -> None:
+    """Raw sockets that send nothing, half a head, a byte of it now and then, or half a body; a slow body is read on."""
+    head = f"Host: 127.0.0.1:{server.port}\r\n".encode()
+    post = f"POST /{server.token}/plane HTTP/1.1\r\n".encode() + head + b"Content-Length: 40\r\n\r\n"
+    get = f"GET /{server.token}/about HTTP/1.1\r\n".encode() + head
+    sent = {"nothing": b"", "half": get, "drip": get, "body": post + b"{", "slow": post, "twice": get + b"\r\nGET /"}
+    links = {name: socket.create_connection(("127.0.0.1", server.port), 30) for name in sent}
+    try:
+        for name, content in sent.items():
+            links[name].sendall(content)
+        for _ in range(14):
+            time.sleep(0.5)
+            with contextlib.suppress(OSError):
+                links["drip"].sendall(b"X")
+            links["slow"].sendall(b" ")
+        assert {name for name, link in links.items() if _gone(link)} == {*sent} - {"slow"}
+        # The slow one still gets its answer: blanks are not JSON.
+        links["slow"].setblocking(True)
+        links["slow"].sendall(b" " * 26)
+        assert links["slow"].recv(65536).split()[1] == b"400"
+    finally:
+        for link in links.values():
+            link.close()
+    assert server.ask("about")["model"]

@@ -10,7 +10,7 @@ from maxaffine._explore.answers import explain
 from maxaffine._explore.near import Near
 from maxaffine._explore.planes import MOST_CELLS, Planes
 from maxaffine._explore.shelf import Picked, Shelf
-from maxaffine._report import LabelOrder, Subject, spread_evenly
+from maxaffine._report import LabelOrder, Subject, Window, spread_evenly
 from maxaffine.errors import BadInput
 
 TRAIN_LIMIT = 5000
@@ -72,13 +72,10 @@ class Explorer:
         """The nearest training inputs by depth, or how far their encoding is."""
         return self.near.answer(self._place(checkpoint), self.shelf.pick(image))
 
-    def divide(self, images: list[str], checkpoint: int, window: list[float] | None) -> dict[str, Any]:
+    def divide(self, images: list[str], checkpoint: int, window: Window | None) -> dict[str, Any]:
         """Begin to divide the plane through three inputs; with none, that of a field's coordinates."""
         anchors = [self.shelf.pick(image) for image in images]
-        if window is not None and len(window) != 4:
-            raise BadInput("window: expected left, right, bottom and top")
-        sides = None if window is None else (window[0], window[1], window[2], window[3])
-        return self.planes.begin(self._place(checkpoint), anchors, sides)
+        return self.planes.begin(self._place(checkpoint), anchors, window)
 
     def keep_center(self, key: str, cell: int) -> dict[str, Any]:
         """Keep the input at the center of a cell, so that it can be picked."""

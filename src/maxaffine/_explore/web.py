@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,8 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).parent / "page"
 MOST_BYTES = 16 * 2**20
-LARGEST_NUMBER = 10**9
+# Of a window: its coordinates, and how narrow it may be beside them.
+LARGEST_NUMBER, NARROWEST = 10**9, 1e-12
 
 
 @dataclass(frozen=True)
@@ -45,17 +45,13 @@ class Call:
 
     def window(self) -> Window:
         """Left, right, bottom and top."""
-        left, right, bottom, top = (self._side(name) for name in ("left", "right", "bottom", "top"))
-        return left, right, bottom, top
+        return _window([self._side(name) for name in ("left", "right", "bottom", "top")])
 
     def _side(self, name: str) -> float:
         try:
-            found = float(self.word(name))
-        except ValueError:
-            found = math.inf
-        if not abs(found) < LARGEST_NUMBER:
-            raise BadInput(f"{name}: expected a number that is not too large")
-        return found
+            return float(self.word(name))
+        except ValueError as error:
+            raise BadInput(f"{name}: expected a number") from error
 
     def json(self) -> Mapping[str, Any]:
         """The body as an object of JSON."""
@@ -114,6 +110,7 @@ def application(explorer: Explorer) -> Starlette:
 
 def _endpoint(answer: Answer) -> Callable[[Request], Any]:
     from starlette.concurrency import run_in_threadpool
+    from starlette.requests import ClientDisconnect
     from starlette.responses import JSONResponse, Response
 
     async def endpoint(request: Request) -> Response:
@@ -124,6 +121,9 @@ def _endpoint(answer: Answer) -> Callable[[Request], Any]:
             # The rest of the body is not read, so the connection cannot be used again.
             words = f"body: more than {MOST_BYTES // 2**20} MiB; make the file smaller"
             return JSONResponse({"error": words}, 413, {"connection": "close"})
+        except ClientDisconnect:
+            # Nobody is left to read an answer.
+            return Response(status_code=400)
         except MaxAffineError as error:
             return JSONResponse({"error": str(error)}, 400)
         return Response(found, media_type="image/png") if isinstance(found, bytes) else JSONResponse(found)
@@ -145,16 +145,27 @@ async def _body(request: Request) -> bytes:
     return b"".join(parts)
 
 
-def _divide(asked: Mapping[str, Any]) -> tuple[list[str], int, list[float] | None]:
+def _divide(asked: Mapping[str, Any]) -> tuple[list[str], int, Window | None]:
     images, checkpoint, window = asked.get("images"), asked.get("checkpoint"), asked.get("window")
     if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
         raise BadInput("images: expected a list of references")
     if not isinstance(checkpoint, int) or isinstance(checkpoint, bool):
         raise BadInput("checkpoint: expected a whole number of at least 0")
-    if window is None:
-        return images, checkpoint, None
-    if not isinstance(window, list) or not all(isinstance(side, int | float) for side in window):
-        raise BadInput("window: expected four numbers")
-    if not all(abs(side) < LARGEST_NUMBER for side in window):
-        raise BadInput("window: it is too large")
-    return images, checkpoint, [float(side) for side in window]
+    return images, checkpoint, None if window is None else _window(window)
+
+
+def _window(sides: Any) -> Window:
+    """Four sides as a window that spans an area, refused where numbers cannot say what lies in it."""
+    # A boolean is an int in Python, but no place on a plane.
+    numbers = isinstance(sides, list) and all(isinstance(x, int | float) and not isinstance(x, bool) for x in sides)
+    if not numbers or len(sides) != 4:
+        raise BadInput("window: expected four numbers: left, right, bottom and top")
+    # NaN is not below anything.
+    if not all(abs(side) < LARGEST_NUMBER for side in sides):
+        raise BadInput(f"window: each side must be a number between ±{LARGEST_NUMBER:.0e}")
+    left, right, bottom, top = map(float, sides)
+    # Narrower, and double precision could not tell its points apart.
+    least = NARROWEST * max(1.0, *(abs(side) for side in sides))
+    if not (right - left > least and top - bottom > least):
+        raise BadInput("window: left, right, bottom and top must span an area, left below right and bottom below top")
+    return left, right, bottom, top
