@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
-SECTIONS = ["network", "exact", "why", "memorized", "same", "space", "next"]
+SECTIONS = ["next", "network", "exact", "why", "memorized", "same", "space"]
 VOID = {"meta", "img", "br"}
 
 

@@ -127,7 +127,10 @@ def test_report_ends_by_naming_the_page(ran: Ran) -> None:
     lines = ran.printed.splitlines()
     assert lines[0] == "digits: 1438 training and 359 test inputs"
     assert lines[1].startswith("mlp: trained here: 2 epochs with seed 0")
-    assert [line.split()[0] for line in lines[3:7]] == ["operators:", "memorization:", "exact", "exact"]
+    assert [line.split()[0] for line in lines[2:5]] == ["exact", "exact", "test"]
+    # What to do follows, and then what nothing is to be done about.
+    assert lines[5].startswith("to do next: ") and lines[-2].startswith("operators: ")
+    assert [line.split()[0] for line in lines].count("memorization:") == 1
     assert lines[-1] == f"report: {ran.out.resolve() / report.PAGE}"
     assert {path.name for path in ran.out.iterdir()} == {
         "report.html",
@@ -144,7 +147,8 @@ def test_page_needs_nothing_else(ran: Ran) -> None:
 
 
 def test_page_shows_the_splits_that_autograd_gives(ran: Ran, trained: nn.Sequential, digits: data.DataSet) -> None:
-    articles = re.findall(r'<article class="card" id="input-(\d+)">(.*?)</article>', ran.page, re.DOTALL)
+    cards = r'<div id="input-(\d+)">(.*?)(?=<details class="card"|</section>)'
+    articles = re.findall(cards, ran.page, re.DOTALL)
     assert len(articles) == 3
     for number, article in articles:
         x = digits.test.inputs[int(number)]

@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from maxaffine._report import Contents, DrawnPlane
 from maxaffine._report.page import render
-from maxaffine._report.sections.cut import Cut
+from maxaffine._report.sections.cut import Cut, Overview
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
+DOTS = """() => {
+  const frame = document.querySelector("svg.overview").getBoundingClientRect();
+  return [...document.querySelectorAll("svg.overview circle")].map(dot => {
+    const box = dot.getBoundingClientRect();
+    const inside = box.left > frame.left && box.right < frame.right && box.top > frame.top && box.bottom < frame.bottom;
+    return inside && document.elementFromPoint((box.left + box.right) / 2, (box.top + box.bottom) / 2) === dot;
+  });
+}"""
+
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; Debian's package is called chromium")
+
+
+@contextmanager
+def _browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        alone = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=alone)
+        yield browser
+        browser.close()
 
 
 def _marked(page: Page) -> int:
@@ -26,9 +50,7 @@ def _marked(page: Page) -> int:
 def test_regions_are_reached_by_the_arrow_keys(contents: Contents, tmp_path: Path) -> None:
     assert isinstance(contents.cut, Cut)
     (tmp_path / "page.html").write_text(render(contents), encoding="utf-8")
-    with sync_playwright() as playwright:
-        alone = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=alone)
+    with _browser() as browser:
         page = browser.new_page()
         wrong: list[str] = []
         page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -61,5 +83,76 @@ def test_regions_are_reached_by_the_arrow_keys(contents: Contents, tmp_path: Pat
         assert page.locator(".plane canvas.cells").screenshot() != before
         page.set_viewport_size({"width": 320, "height": 700})
         assert page.evaluate("document.documentElement.scrollWidth") <= 320
-        browser.close()
     assert wrong == []
+
+
+def test_what_is_folded_opens_by_its_links_and_on_paper(contents: Contents, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text(render(contents), encoding="utf-8")
+    with _browser() as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.goto((tmp_path / "page.html").as_uri())
+        folded = page.locator("details.card:not([open]) > summary > h3")
+        assert folded.count() > 0 and folded.first.is_visible()
+        last = page.locator("article, [id^='input-']").last
+        assert not last.is_visible()
+        page.evaluate(f"location.hash = '{last.get_attribute('id')}'")
+        page.wait_for_timeout(200)
+        assert last.is_visible()
+        page.goto((tmp_path / "page.html").as_uri().replace("page.html", "page.html?"))
+        tall = page.evaluate("document.documentElement.scrollHeight")
+        page.emulate_media(media="print")
+        assert page.locator("[id^='input-']").last.is_visible()
+        assert page.evaluate("document.documentElement.scrollHeight") > 1.5 * tall
+
+
+def test_tables_that_are_cut_say_so_and_scroll_by_the_keys(contents: Contents, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text(render(contents), encoding="utf-8")
+    with _browser() as browser:
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        page.goto((tmp_path / "page.html").as_uri())
+        cut = "[...document.querySelectorAll('.scroll')].filter(it => it.scrollWidth > it.clientWidth)"
+        assert page.evaluate(f"{cut}.length") > 0
+        assert page.evaluate(f"{cut}.every(it => it.tabIndex === 0 && it.getAttribute('aria-label'))")
+        # No table is cut without them.
+        wide = (
+            "[...document.querySelectorAll('main table')].filter(it => it.offsetWidth > it.parentElement.clientWidth)"
+        )
+        assert page.evaluate(f"{wide}.every(it => it.closest('.scroll'))")
+        table = page.locator("[aria-label='Table of the residuals']")
+        table.focus()
+
+        def side(left: bool) -> float:
+            """How light the columns of pixels at one side are, less how light the middle is."""
+            pixels = np.asarray(Image.open(io.BytesIO(table.screenshot())).convert("L")).astype(float)[-12:-6]
+            return float((pixels[:, 5:9] if left else pixels[:, -9:-5]).mean() - np.median(pixels))
+
+        assert side(left=False) < -10 and side(left=True) > -3
+        for _ in range(30):
+            page.keyboard.press("ArrowRight")
+        page.wait_for_timeout(600)
+        assert page.evaluate("document.activeElement.scrollLeft") > 0
+        assert side(left=True) < -10 and side(left=False) > -3
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_three_inputs_are_seen_where_a_part_of_the_plane_is_shown(
+    contents: Contents, tmp_path: Path, width: int
+) -> None:
+    assert isinstance(contents.cut, Cut)
+    corners = np.array([[0.0, 0.0], [2.0, 0.0], [0.5, 1.0]])
+    answers = np.zeros((30, 40), np.int64)
+    answers[:, 20:] = 1
+    seen = Overview((-0.3, 2.3, -0.3, 1.3), np.array([0.9, 0.91, 0.1, 0.11]), corners, answers)
+    cut = dataclasses.replace(contents.cut, share=0.1, overview=seen)
+    (tmp_path / "page.html").write_text(render(dataclasses.replace(contents, cut=cut)), encoding="utf-8")
+    with _browser() as browser:
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        page.goto((tmp_path / "page.html").as_uri())
+        page.locator("svg.overview").scroll_into_view_if_needed()
+        # Each dot lies within the drawing, and nothing over its middle.
+        seen_dots = page.evaluate(DOTS)
+        assert seen_dots == [True, True, True]
+        words = page.locator("svg.overview text").all_text_contents()
+        assert {f"input {number}" for number in cut.anchors} | {"top", "middle"} == set(words)
+    # Where all of the plane is shown, the inputs are marked there.
+    assert 'class="overview"' not in render(dataclasses.replace(contents, cut=dataclasses.replace(cut, overview=None)))

@@ -30,7 +30,7 @@ from tests.pages import SECTIONS, check_page
 from tests.tables import targets_of, write_bunch
 
 SMALL = Choices(images=6, neighbors=3, cells=60, checked=4, checked_double=2, probes=5, memorized=10)
-WITH_FIT = [*SECTIONS[:2], "fit", *SECTIONS[2:]]
+WITH_FIT = [*SECTIONS[:3], "fit", *SECTIONS[3:]]
 
 
 @pytest.fixture(scope="module")

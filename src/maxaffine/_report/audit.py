@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maxaffine._report.neighbors import Searched, fingerprints
+from maxaffine._report.neighbors import BLOCK, NEARLY, Searched, apart, fingerprints, typical_distance
 from maxaffine._report.subject import Subject
 from maxaffine._search import label_errors, near_duplicates
 
@@ -29,6 +29,17 @@ class Pair:
     distance: float  # in code, the mean over the operators
     score: float  # as `NearDuplicates` says, 1 for the same region
     equal: bool  # number by number
+    apart: float  # distance of the inputs themselves, as a share of that of two training inputs drawn at random
+
+    @property
+    def copies(self) -> bool:
+        """Whether the inputs are equal or nearly so, and not only treated alike."""
+        return self.equal or self.apart <= NEARLY
+
+    @property
+    def apart_words(self) -> str:
+        """How far the inputs are apart, in a few words."""
+        return "equal inputs" if self.equal else f"inputs {self.apart:.0%} apart"
 
 
 @dataclass(frozen=True)
@@ -48,7 +59,7 @@ class Audit:
 
     inputs: int
     crowded: int  # inputs that share a region with so many others that this says nothing about copies
-    pairs: tuple[Pair, ...]  # the most alike first
+    pairs: tuple[Pair, ...]  # copies first, and of them the most alike
     suspects: tuple[Suspect, ...]  # the most suspicious first
     # Where the neighbors of suspects were searched; empty without labels, or where the outputs are values, since then
     # neighbors need not share a class. Then the lowest score of a suspect.
@@ -80,8 +91,11 @@ def audit_of(searched: Searched, subject: Subject) -> Audit:
     # Only k neighbors are looked at: sharing a region with as many or more says nothing about copies.
     crowded = torch.bincount(twice.pairs[twice.distances == 0].flatten(), minlength=twice.inputs) >= k
     shown = ~crowded[twice.pairs].any(1) | (twice.distances > 0) | equal
-    rows = zip(*(part[shown].tolist() for part in (twice.pairs, twice.distances, twice.scores, equal)), strict=True)
-    pairs = tuple(Pair(numbers[a], numbers[b], (names[a], names[b]), *rest) for (a, b), *rest in rows)
+    far = _far(data.train.inputs, searched.numbers, twice.pairs[shown])
+    parts = (*(part[shown] for part in (twice.pairs, twice.distances, twice.scores, equal)), far)
+    rows = zip(*(part.tolist() for part in parts), strict=True)
+    found = (Pair(numbers[a], numbers[b], (names[a], names[b]), *rest) for (a, b), *rest in rows)
+    pairs = tuple(sorted(found, key=lambda pair: not pair.copies))
     suspects: tuple[Suspect, ...] = ()
     operators: tuple[str, ...] = ()
     too_small: tuple[tuple[str, int], ...] = ()
@@ -121,11 +135,21 @@ def _equal(inputs: Tensor, pairs: Tensor) -> Tensor:
     return torch.tensor([prints[a] == prints[b] for a, b in pairs.tolist()], dtype=torch.bool)
 
 
+def _far(inputs: Tensor, numbers: Tensor, pairs: Tensor) -> Tensor:
+    """How far the inputs of each pair (M,) are apart, as a share of the typical distance."""
+    if not len(pairs):
+        return torch.zeros(0, dtype=torch.float64)
+    scale = typical_distance(inputs[numbers])
+    # A few at a time: an input may be in many pairs, and all sides of all of them would not fit.
+    sides = (numbers[part] for part in pairs.split(BLOCK))
+    return torch.cat([apart(inputs[side[:, 0]], inputs[side[:, 1]], scale) for side in sides])
+
+
 def audit_rows(audit: Audit) -> dict[str, list[tuple[str, list[tuple[int, str, bool]]]]]:
     """The pictures of an audit, row by row, as `examples_figure` draws them."""
     twice = [
         (
-            f"score {pair.score:.3f}\nd = {pair.distance:.4f}" + ("\nequal inputs" if pair.equal else ""),
+            f"score {pair.score:.3f}\nd = {pair.distance:.4f}\n{pair.apart_words}",
             [_example(pair.first, pair.labels[0]), _example(pair.second, pair.labels[1], len(set(pair.labels)) > 1)],
         )
         for pair in audit.pairs[:DRAWN]
@@ -147,14 +171,16 @@ def _example(number: int, label: str, warning: bool = False) -> tuple[int, str, 
 def audit_lines(audit: Audit) -> list[str]:
     """Write an audit as lines of text."""
     head = f"near-duplicates among {audit.inputs:,} training inputs: {len(audit.pairs)}"
-    lines = ["", head + ("" if not audit.pairs else " (score 1: the same region)")]
+    copies = sum(pair.copies for pair in audit.pairs)
+    words = f", {copies} of them copies (score 1: the same region; apart: of the distance of two drawn at random)"
+    lines = ["", head + (words if audit.pairs else "")]
     if audit.crowded:
         lines.append(f"  ({audit.crowded:,} inputs share their region with so many others that only equal ones count)")
     for pair in audit.pairs[:DRAWN]:
         labels = pair.labels[0] if len(set(pair.labels)) == 1 else " ≠ ".join(pair.labels)
         lines.append(
             f"  {pair.first:>6} {pair.second:>6}  score {pair.score:.3f}  distance {pair.distance:.4f}  {labels}"
-            + (", equal inputs" if pair.equal else "")
+            + f", {pair.apart_words}"
         )
     if not audit.operators:
         return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -44,6 +45,13 @@ class LeftOut:
     reason: str  # in one sentence
 
 
+def share_error(share: float, count: int) -> float:
+    """The standard error of a share of ``count`` independent inputs."""
+    # As if one more input had fallen on either side: a share of none or all of a few inputs is not certain.
+    likely = (share * count + 1) / (count + 2)
+    return math.sqrt(likely * (1 - likely) / max(1, count))
+
+
 @dataclass(frozen=True)
 class Accuracy:
     """How many test inputs are answered correctly."""
@@ -51,6 +59,11 @@ class Accuracy:
     share: float
     inputs: int
     order: LabelOrder | None = None  # in which far more would be right
+
+    @property
+    def standard_error(self) -> float:
+        """Of the share, as of a sample of all inputs there could be."""
+        return share_error(self.share, self.inputs)
 
 
 @dataclass(frozen=True)
@@ -117,7 +130,8 @@ class Neighborhoods:
     shares: tuple[tuple[str, float], ...]
     chance: float
     together: int  # probes that lie in one region with a training input at all operators
-    # Probes that equal a training input, or share their region with less than `count` of them, each with one of these.
+    # Probes that equal a training input, or nearly so and share their region with less than `count` of them, each with
+    # one of these.
     twins: tuple[tuple[int, int], ...]
     queries: tuple[Neighborhood, ...]
     inputs: Mapping[int, np.ndarray]  # the training inputs shown, by number

@@ -42,6 +42,8 @@ BAR_HEIGHT, BARS_WIDTH, NARROW = 0.24, 6.4, 4.6
 # Of a partitioned plane: inches of one panel, and outputs that are values with a panel each.
 SIDE, MOST_VALUES = 3.6, 3
 MOST_DOTS = 400
+# A panel's shorter side beside its longer one, at least.
+NARROWEST = 0.4
 
 # Number of a training input (or of the query), caption, and whether the caption is a warning.
 Example = tuple[int, str, bool]
@@ -181,7 +183,10 @@ def plane_figure(partition: PlanePartition, names: Sequence[str] | None = None) 
     # Outputs that are a picture each are colored by the norm alone, so the first two may be the same.
     colorings = dict.fromkeys((partition.coloring, "norm", "depth"))
     panels = [(coloring, output) for coloring in colorings for output in (values if coloring == "value" else (0,))]
-    figure = new_figure(len(panels) * (SIDE + 0.9), SIDE + 0.9, constrained=True)
+    # In the shape of the plane, or there would be empty bands above and below it.
+    wide, high = np.ptp(partition.cells.points, axis=0).tolist()
+    width, height = (SIDE * max(side / max(wide, high), NARROWEST) for side in (wide, high))
+    figure = new_figure(len(panels) * (width + 0.9), height + 0.9, constrained=True)
     for ax, (coloring, output) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         partition.plot(ax, coloring, output=output, names=names)
     return figure

@@ -18,6 +18,8 @@ from maxaffine._search import Neighbors, neighbors
 from maxaffine.errors import BadInput
 
 BLOCK = 256
+# Inputs are nearly equal up to this share of the typical distance of two training inputs.
+NEARLY = 0.1
 INPUT = "the input itself"
 MEAN = "mean of these"
 AFFINE = "The network has no piecewise-affine operator, so it treats all inputs alike: one affine map for all of them."
@@ -108,10 +110,11 @@ def _shares(nearest: Mapping[str, Tensor], labels: Tensor, wanted: Tensor) -> tu
 
 
 def _twins(mean: Neighbors, numbers: Tensor, probes: Tensor, data: DataSet) -> tuple[tuple[int, int], ...]:
-    """Test and training inputs that are equal, or have one region almost to themselves."""
+    """Test and training inputs that are equal, or nearly so and with one region almost to themselves."""
     # Reversed, so that of equal training inputs the first one is named.
     training = zip(fingerprints(data.train.inputs[numbers]), numbers.tolist(), strict=True)
     equal = dict(reversed(list(training)))
+    scale = typical_distance(data.train.inputs[numbers])
     pairs = []
     for row, (probe, own) in enumerate(zip(probes.tolist(), fingerprints(data.test.inputs[probes]), strict=True)):
         # Zero is a shared region at every operator; where the farthest of the K found shares it too, there may be many.
@@ -119,8 +122,26 @@ def _twins(mean: Neighbors, numbers: Tensor, probes: Tensor, data: DataSet) -> t
         if own in equal:
             pairs.append((probe, equal[own]))
         elif distances[0] == 0 < distances[-1]:
-            pairs.append((probe, int(numbers[mean.ids[row, 0]])))
+            # A region may be large: only inputs that are close in it may be copies.
+            near = int(numbers[mean.ids[row, 0]])
+            if float(apart(data.test.inputs[[probe]], data.train.inputs[[near]], scale)) <= NEARLY:
+                pairs.append((probe, near))
     return tuple(pairs)
+
+
+def typical_distance(inputs: Tensor) -> Tensor:
+    """What to divide a difference of inputs by, entry by entry, so that its norm is 1 for two drawn at random."""
+    # E |x - x'|^2 = 2 (E |x|^2 - |E x|^2), twice the sum of the variances. The columns of a table have units of their
+    # own, so that each is measured by its own spread.
+    variances = inputs.flatten(1).var(0, correction=0).double()
+    scale = (2 * (len(variances) * variances if inputs.dim() == 2 else variances.sum().expand_as(variances))).sqrt()
+    # Where all inputs are equal, they are not apart.
+    return torch.where(scale > 0, scale, 1.0)
+
+
+def apart(first: Tensor, second: Tensor, scale: Tensor) -> Tensor:
+    """How far inputs (N, *shape) are from others, one by one, as a share of the typical distance."""
+    return ((first.double() - second.double()).flatten(1) / scale).norm(dim=1)
 
 
 def fingerprints(inputs: Tensor) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,12 @@ from maxaffine._report.features import features_figure, features_of, margin_figu
 from maxaffine._report.illustrations import figure_name
 from maxaffine._report.layout import data_uri, inline_svg, lay_out, percent
 from maxaffine._report.lookup import Lookup
+from maxaffine._report.neighbors import NEARLY
+from maxaffine._report.overview import overview_svg
 from maxaffine._report.plane_page import plane_content
 from maxaffine._report.sections.cut import Cut
 from maxaffine._report.sections.fit import Fit
-from maxaffine._report.sections.hints import ERRORS
+from maxaffine._report.sections.memory import much_memorized
 from maxaffine._report.subject import SIDES, Meaning
 from maxaffine._templates import Memorization, memorization_spreads
 from maxaffine.errors import MaxAffineError
@@ -30,7 +33,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TEMPLATE, NEIGHBORS = "report.html.j2", "neighbors.html.j2"
-SECTIONS = ("network", "exact", "why", "memorized", "same", "space", "next")
+SECTIONS = ("next", "network", "exact", "why", "memorized", "same", "space")
+OPENED = 2  # cards of inputs that are not folded
 MOST_BYTES = 9_500_000
 # Longest side of a picture, and of a thumbnail; the next where a page is too large.
 SIZES = ((448, 64), (192, 48), (96, 32), (48, 24))
@@ -55,6 +59,13 @@ def render(contents: Contents | Lookup) -> str:
 
 
 def _plane(contents: Contents, cut: Cut) -> dict[str, Any]:
+    name, anchors = _answer_name(contents, cut), [f"test input {index}" for index in cut.anchors]
+    return plane_content(cut.partition, name, TEMPLATE_BYTES, anchors, contents.origin.feature_names)
+
+
+def _answer_name(contents: Contents, cut: Cut) -> Callable[[int], str]:
+    """What to call an answer, or a value, by its number."""
+
     def name(number: int) -> str:
         if contents.meaning.valued:
             return cut.values[number].name if cut.values else f"output {number}"
@@ -62,13 +73,13 @@ def _plane(contents: Contents, cut: Cut) -> dict[str, Any]:
             return SIDES[number]
         return contents.origin.class_names[number] if contents.meaning is not Meaning.SCORES else f"output {number}"
 
-    anchors = [f"test input {index}" for index in cut.anchors]
-    return plane_content(cut.partition, name, TEMPLATE_BYTES, anchors, contents.origin.feature_names)
+    return name
 
 
 def _alike(it: Contents | Lookup, pictures: _Pictures) -> dict[str, Any]:
     """What the section on neighbors is filled with."""
     audit = it.audit if isinstance(it.audit, Audit) else None
+    near = it.neighbors if isinstance(it.neighbors, Neighborhoods) else None
     return {
         "it": it,
         "sections": (),
@@ -77,10 +88,14 @@ def _alike(it: Contents | Lookup, pictures: _Pictures) -> dict[str, Any]:
         "features": it.origin.feature_names,
         "valued": it.meaning.valued,
         "unlabeled": "the targets are values" if it.origin.target_names else without_classes(it.origin.class_names),
-        "near": it.neighbors if isinstance(it.neighbors, Neighborhoods) else None,
+        "near": near,
+        "queries": near.queries if near else (),
+        "opened": len(near.queries) if near else 0,
         "audit": audit,
         "examples": audit_rows(audit) if audit else {},
         "drawn": DRAWN,
+        "copies": sum(pair.copies for pair in audit.pairs) if audit else 0,
+        "nearly": NEARLY,
         "pictures": pictures,
         "figure_name": figure_name,
     }
@@ -91,10 +106,18 @@ def _everything(it: Contents, pictures: _Pictures) -> dict[str, Any]:
     cut = it.cut if isinstance(it.cut, Cut) else None
     memory = it.memory if isinstance(it.memory, Memorization) else None
     shape = it.origin.input_shape
+    # Mistakes first: they are what a reader can do something about.
     fit, names = it.fit if isinstance(it.fit, Fit) else None, it.origin.feature_names
+    wrong = set(fit.worst) if fit else {answer.index for answer in it.answers if answer.right is False}
+    answers = sorted(it.answers, key=lambda answer: answer.index not in wrong)
+    places = {answer.index: place for place, answer in enumerate(answers)}
+    queries = it.neighbors.queries if isinstance(it.neighbors, Neighborhoods) else ()
     return {
+        "answers": answers,
+        "queries": sorted(queries, key=lambda query: places.get(query.index, len(places))),
+        "opened": OPENED,
         # Where there are targets, how well they are predicted is asked after whether the form is exact.
-        "sections": SECTIONS if it.fit is None else (*SECTIONS[:2], "fit", *SECTIONS[2:]),
+        "sections": SECTIONS if it.fit is None else (*SECTIONS[:3], "fit", *SECTIONS[3:]),
         "fit": fit,
         "predicted": pictures.drawing(figures.predicted_figure(fit), "Predicted against actual values") if fit else "",
         "features_of": lambda answer: features_of(answer, names),
@@ -109,9 +132,10 @@ def _everything(it: Contents, pictures: _Pictures) -> dict[str, Any]:
         "competes": it.meaning in (Meaning.CLASSES, Meaning.SCORES),
         "memory": memory,
         "scored": memory is not None and isfinite(memory.score),
-        "told": memory is not None and memory.score > ERRORS * memory.standard_error,
+        "told": memory is not None and much_memorized(memory),
         "cut": cut,
-        "areas": ", ".join(f"{name} {percent(share)}" for name, share in cut.areas[:5]) if cut else "",
+        "overview": pictures.overview(it, cut) if cut else "",
+        "areas": ", ".join(f"{name}: {percent(share)}" for name, share in cut.areas[:5]) if cut else "",
         "lines": kind_of(shape) is Kind.LINES,
         "channels": shape[0] if len(shape) == 3 else 1,
         "scale": lambda answer: scale_end([split.template for split in answer.splits]),  # all of them share it
@@ -165,6 +189,11 @@ class _Pictures:
     def drawing(self, figure: Figure | None, alt: str) -> str:
         """A figure with axes; nothing of none."""
         return "" if figure is None else self._svg(figure, alt)
+
+    def overview(self, contents: Contents, cut: Cut) -> str:
+        """The whole plane where only a part is divided, or nothing."""
+        inputs = {answer.index: answer.input for answer in contents.answers}
+        return overview_svg(cut, inputs, _answer_name(contents, cut), self.pictured)
 
     def _picture(self, png: bytes, alt: str) -> str:
         kind = ' class="pixels"' if self.pixelated else ""

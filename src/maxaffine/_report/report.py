@@ -56,8 +56,7 @@ class Report:
 
     def _repr_html_(self) -> str:
         lines = [line.partition(": ") for line in repr(self).splitlines()]
-        hints = [("to try next", "", f"{hint.finding} {hint.advice}") for hint in self.contents.hints]
-        return html_table([("", self.contents.origin.data), *((name, words) for name, _, words in [*lines, *hints])])
+        return html_table([("", self.contents.origin.data), *((name, words) for name, _, words in lines)])
 
 
 def report(

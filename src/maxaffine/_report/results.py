@@ -20,6 +20,9 @@ from maxaffine._report.lookup import Lookup
 from maxaffine._report.sections.fit import fit_lines
 from maxaffine._templates import Alignment, Memorization
 
+# What a line about something to do begins with.
+NEXT = "to do next"
+
 
 def as_json(contents: Contents | Lookup) -> str:
     """Every number of a report or a lookup as JSON: records by field, less arrays; what is not finite is text."""
@@ -48,29 +51,35 @@ def _drop_classes(found: dict[str, Any]) -> None:
 
 
 def as_text(contents: Contents) -> str:
-    """Sum up a report in a few lines: weights, accuracy, size, what is memorized, what is left out, exactness."""
+    """Sum up a report in a few lines, in the order of what follows from them for the user."""
+    checks = [str(check.report or f"not checked in {check.dtype}: {check.reason}") for check in contents.checks]
     lines = [f"{contents.origin.model}: {contents.origin.weights}"]
     doubt = ", set aside here: was it trained on them?" if contents.origin.doubtful_test else ""
+    # No number can be relied on until the checks hold, and no class that is named is right until the order is.
+    lines = [*lines, *checks] if contents.exact else [*checks, *lines]
     if (accuracy := contents.accuracy) is not None:
         if accuracy.order is not None:
-            # First, since no class that is named is right until this is.
             lines.insert(0, f"{accuracy.order.finding} {accuracy.order.cure}")
         part = "" if accuracy.inputs == contents.origin.test_size else f" (of {accuracy.inputs:,} test inputs)"
-        lines.append(f"test accuracy: {accuracy.share:.2%}{part}{doubt}")
+        accuracy_words = f"{accuracy.share:.2%} (± {accuracy.standard_error:.2%})"
+        lines.append(f"test accuracy: {accuracy_words}{part}{doubt}")
     lines += fit_lines(contents.fit, doubt)
+    told = {accuracy.order.finding} if accuracy is not None and accuracy.order is not None else set()
+    lines += [f"{NEXT}: {hint.finding} {hint.advice}" for hint in contents.hints if hint.finding not in told]
+    if not contents.hints:
+        lines.append(f"{NEXT}: nothing")
+    if isinstance(contents.memory, Memorization):
+        lines.append(f"memorization: {_memory_text(contents.memory)}")
+    if isinstance(contents.audit, Audit) and contents.audit.too_small:
+        lines.append(f"labels: {contents.audit.too_small_words}")
+    if isinstance(contents.neighbors, Neighborhoods) and contents.neighbors.left_out:
+        lines.append(f"neighbors: {contents.neighbors.left_out_words}")
     if contents.meaning.valued:
         inferred = "" if contents.choices.task else " (inferred; --task overrides it)"
         lines.append(f"outputs: {contents.meaning.value}{inferred}")
     pieced = f"{len(contents.piecewise)} of them piecewise affine with {contents.piecewise_units:,} units"
     smooth = f"{len(contents.held)} of them smooth, their gates held at each input: no regions"
     lines.append(f"operators: {len(contents.operators)}, {smooth if contents.held else pieced}")
-    if isinstance(contents.memory, Memorization):
-        lines.append(f"memorization: {_memory_text(contents.memory)}")
-    if isinstance(contents.neighbors, Neighborhoods) and contents.neighbors.left_out:
-        lines.append(f"neighbors: {contents.neighbors.left_out_words}")
-    if isinstance(contents.audit, Audit) and contents.audit.too_small:
-        lines.append(f"labels: {contents.audit.too_small_words}")
-    lines += [str(check.report or f"not checked in {check.dtype}: {check.reason}") for check in contents.checks]
     return "\n".join(lines)
 
 

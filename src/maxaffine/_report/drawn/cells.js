@@ -267,7 +267,7 @@ export class Cells {
     return rows.map(([color, name, words]) => {
       const swatch = make("i", { class: "swatch" });
       swatch.style.background = color;
-      return make("li", {}, swatch, `${name} `, make("small", {}, words));
+      return make("li", {}, swatch, words ? `${name}: ` : name, make("small", {}, words));
     });
   }
 

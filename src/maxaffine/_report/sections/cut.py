@@ -20,6 +20,8 @@ from maxaffine.errors import BadInput, MaxAffineError
 
 # Numbers that may be computed for the vertices of the plane, and for the lines between the inputs and for the check.
 WORK, CHECK_WORK = 3e9, 1e9
+# Likewise for a picture of the whole plane, of so many points.
+OVERVIEW_WORK, OVERVIEW, FEWEST_POINTS = 2e8, 14_400, 400
 FEWEST_CELLS = 20
 FEWEST_PIECES, MOST_PIECES = 8, 2**16
 SAMPLES = 512
@@ -51,6 +53,18 @@ class Reach:
 
 
 @dataclass(frozen=True, eq=False)
+class Overview:
+    """The whole rectangle around three inputs, of which a part is divided exactly."""
+
+    window: tuple[float, float, float, float]  # left, right, bottom, top
+    part: np.ndarray  # likewise, (4,)
+    corners: np.ndarray  # (3, 2) where the inputs lie
+    # (H, W) the answers, or the first value, at points evenly spaced, from the top left; None where outputs are
+    # pictures or cost too much.
+    answers: np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False)
 class Cut:
     """The regions of a network on a plane through three test inputs, or of the coordinates of a field."""
 
@@ -68,6 +82,7 @@ class Cut:
     areas: tuple[tuple[str, float], ...]  # share of the area by answer, the largest first; none of values
     values: tuple[Reach, ...]  # of values that are a row
     height: float | None = None  # the third coordinate all over the plane, of a field over three
+    overview: Overview | None = None  # of the plane through three inputs, where only a part is divided
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +133,28 @@ def cut_of(subject: Subject, chosen: list[int], choices: Choices) -> Cut | LeftO
         areas=_areas(subject, found),
         values=tuple(_ranges(subject, found)),
         height=place.height,
+        overview=_overview(subject, place, found) if place.anchors and share < 1 else None,
     )
+
+
+def _overview(subject: Subject, place: _Place, found: PlanePartition) -> Overview:
+    """Ask the module itself at points evenly spaced over the whole rectangle."""
+    (left, bottom), (right, top) = place.low, place.high
+    (low_x, low_y), (high_x, high_y) = found.cells.points.min(0), found.cells.points.max(0)
+    count = subject.affordable(OVERVIEW_WORK, OVERVIEW)
+    answers = None
+    if len(subject.units) < 2 and count >= FEWEST_POINTS:
+        wide = max(1, round(math.sqrt(count * (right - left) / (top - bottom))))
+        high = max(1, count // wide)
+        # The middles of the pixels of a picture, whose first row is the top one.
+        across = torch.from_numpy(left + (np.arange(wide) + 0.5) * ((right - left) / wide))
+        down = torch.from_numpy(top - (np.arange(high) + 0.5) * ((top - bottom) / high))
+        points = torch.cartesian_prod(down, across).flip(1)
+        asked = (subject.own(subject.like(found.frame.points(part)[0])) for part in points.split(subject.at_once))
+        values = torch.cat([own[:, 0].double() if subject.meaning.valued else subject.answers(own) for own in asked])
+        answers = values.cpu().numpy().reshape(high, wide)
+    window = float(left), float(right), float(bottom), float(top)
+    return Overview(window, np.array([low_x, high_x, low_y, high_y]), place.corners, answers)
 
 
 def _input_plane(subject: Subject, chosen: list[int]) -> _Place:

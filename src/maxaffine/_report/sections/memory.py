@@ -12,6 +12,8 @@ from maxaffine._templates import Memorization, memorization
 # Numbers that may be computed to pull templates back: about a minute.
 WORK = 4e9
 FEWEST = 20
+# A share of memorization calls for something where it is above this by as many standard errors.
+LITTLE, ERRORS = 0.05, 2.0
 
 
 def memory_of(subject: Subject, choices: Choices) -> Memorization | LeftOut:
@@ -43,6 +45,12 @@ def memory_of(subject: Subject, choices: Choices) -> Memorization | LeftOut:
     if found.test is None or not (found.train.complete and found.test.complete):
         raise KeyboardInterrupt
     return found
+
+
+def much_memorized(found: Memorization) -> bool:
+    """Whether the score is more than little even at the lower end of what it may be."""
+    # NaN, where the score cannot be told, is not above anything.
+    return found.score - ERRORS * found.standard_error > LITTLE
 
 
 def _part(inputs: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
