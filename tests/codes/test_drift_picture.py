@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -39,6 +40,9 @@ def test_lines_are_the_distances() -> None:
     assert math.isnan(values(drift.plot(to="next"))[1][0])
     with pytest.raises(BadInput, match="to: 'first' is neither 'last' nor 'next'"):
         drift.plot(to="first")
+    axes = drift.plot(cmap="magma", linewidth=0.4, size=3.0)
+    assert axes.figure.get_size_inches()[0] == 3 and {line.get_linewidth() for line in axes.get_lines()} == {0.4}
+    assert axes.get_lines()[0].get_color() == colormaps["magma"](0.0) != drift.plot().get_lines()[0].get_color()
 
 
 def test_axes_of_the_callers_are_drawn_in() -> None:

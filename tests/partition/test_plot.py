@@ -57,6 +57,60 @@ def test_axes_given_or_new(name: str, tmp_path: Path) -> None:
     assert given.has_data() and [len(given.lines), len(given.patches)] == [len(own.lines), len(own.patches)]
 
 
+@pytest.mark.parametrize("name", RESULTS)
+def test_new_figures_have_the_size_that_is_asked_for(name: str) -> None:
+    result = RESULTS[name]()
+    width, height = result.plot(size=2.5).figure.get_size_inches()
+    assert width == 2.5 and 0 < height <= 2.5
+    for size in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ma.BadInput, match="size: .* is not a width in inches"):
+            result.plot(size=size)
+
+
+@pytest.mark.parametrize("name", ["line", "history", "region", "regions"])
+def test_lines_are_as_wide_as_is_asked_for(name: str) -> None:
+    drawn = RESULTS[name]().plot(linewidth=2.25)
+    widths = {item.get_linewidth() for item in (*drawn.lines, *drawn.patches)}
+    assert 2.25 in widths and not {0.5, 1.2} & widths
+
+
+@pytest.mark.parametrize("name", ["line", "regions"])
+def test_color_maps_are_those_that_are_asked_for(name: str) -> None:
+    result = RESULTS[name]()
+    drawn = result.plot(cmap="magma")
+    parts = drawn.patches if name == "regions" else drawn.lines[:-1]
+    shown = [part.get_facecolor() if name == "regions" else part.get_color() for part in parts]
+    expected = colormaps["magma"](np.linspace(0, 1, len(parts)))
+    np.testing.assert_allclose([color[:3] for color in shown], expected[:, :3])
+    with pytest.raises(ma.BadInput, match="cmap: 'no such' is not a color map"):
+        result.plot(cmap="no such")
+
+
+def test_a_few_large_attributions_do_not_take_all_colors() -> None:
+    torch.manual_seed(0)
+    net = ma.capture(
+        nn.Sequential(nn.Flatten(), nn.Linear(400, 2), nn.ReLU()).double(), torch.zeros(1, 20, 20).double()
+    )
+    x = torch.rand(1, 20, 20, dtype=torch.float64)
+    x[0, 3, 4] = 1e6
+    found = partition.integrated_gradients(net, x)
+    clipped, whole = (found.plot(share=share).images[0].get_array() for share in (0.995, 1.0))
+    # All but the largest one are white where the colors end there.
+    assert (np.asarray(whole) > 240).all(-1).sum() == 399 and (np.asarray(clipped) > 240).all(-1).sum() < 200
+    with pytest.raises(ma.BadInput, match="share: 0.0 is not in"):
+        found.plot(share=0.0)
+
+
+def test_a_new_figure_has_the_shape_of_the_plane() -> None:
+    for extent, size in (
+        ((0.0, 4.0, 0.0, 2.0), (4.0, 2.0)),
+        ((0.0, 1.0, 0.0, 2.0), (2.0, 4.0)),
+        ((0, 9, 0, 1), (4, 1.6)),
+    ):
+        plane = partition.plane(NET, origin=ZERO, basis=AXES, extent=extent)
+        assert plane.plot(size=4.0).figure.get_size_inches() == pytest.approx(size)
+
+
 def test_a_line_is_drawn_through_the_ends_of_its_pieces() -> None:
     found = partition.line(NET, *ENDS)
     curves = found.plot(outputs=[2, 0]).lines

@@ -166,3 +166,30 @@ def test_axes_of_the_callers_are_drawn_in() -> None:
 def test_channels_of_a_table_are_refused() -> None:
     with pytest.raises(ma.BadInput, match=r"inputs of shape \(13,\) have no channels"):
         _templates(13).plot(channels="each")
+
+
+def test_colors_and_size_that_are_asked_for() -> None:
+    result = _templates(1, 6, 6)
+    assert isinstance(result.slopes, torch.Tensor)
+    template = result.slopes[0, 2].double().numpy()
+    amap, layers = (
+        result.affine_map,
+        layer_templates(ma.capture(nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), *_x()), *_x()),
+    )
+    for found, options in ((result, {"units": [2]}), (amap, {"units": [2]}), (result.runner_up(), {}), (layers, {})):
+        drawn = found.plot(cmap="PuOr", size=3.0, share=1.0, **options)
+        assert drawn.figure.get_size_inches()[0] == 3
+        plain = found.plot(share=1.0, **options)
+        signed, before = (np.asarray(one.child_axes[1].images[0].get_array()) for one in (drawn, plain))
+        assert not np.array_equal(signed, before)
+        if options:
+            expected = template_pixels(template, float(np.abs(template).max()), "PuOr")
+            assert np.array_equal(signed, expected)
+        with pytest.raises(ma.BadInput, match="cmap: 'no such' is not a color map"):
+            found.plot(cmap="no such")
+        with pytest.raises(ma.BadInput, match="size: 0.0 is not a width"):
+            found.plot(size=0.0)
+
+
+def _x() -> tuple[torch.Tensor]:
+    return (torch.rand(2, 1, 6, 6),)

@@ -14,12 +14,13 @@ import torch
 from maxaffine._chunks import slices
 from maxaffine._codes.mapping import Codes
 from maxaffine._codes.packed import PackedCodes, require_same_batch, require_same_operators
-from maxaffine._drawing import Tabular, axes_for
+from maxaffine._drawing import Tabular, axes_for, color_map
 from maxaffine._progress import progress_bar
 from maxaffine.errors import BadInput
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
 
 # Operators named in the legend up to this many; the others are drawn without a name.
 NAMED = 12
@@ -103,7 +104,15 @@ class Drift(Tabular):
         first = (far * torch.arange(1, self.moments + 1)).amax(dim=1)
         return dict(zip(self.operators, first.tolist(), strict=True))
 
-    def plot(self, ax: Axes | None = None, *, to: str = "last") -> Axes:
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        to: str = "last",
+        cmap: str | Colormap | None = None,
+        linewidth: float = 1.2,
+        size: float = 6.5,
+    ) -> Axes:
         """Draw, operator by operator, how far the codes of each moment are from those of the last or of the next one.
 
         The operators run from dark at the input to bright at the output. The axis is logarithmic, so a distance of 0 is
@@ -112,6 +121,9 @@ class Drift(Tabular):
         Args:
             ax: What to draw in; None makes a figure of pyplot.
             to: ``"last"`` or ``"next"``.
+            cmap: A color map of matplotlib for the operators, of which the last tenth is left out; viridis by default.
+            linewidth: Of the curves, in points.
+            size: Width of a new figure in inches.
 
         Returns:
             The axes.
@@ -122,9 +134,7 @@ class Drift(Tabular):
         """
         if to not in ("last", "next"):
             raise BadInput(f"to: {to!r} is neither 'last' nor 'next'; choose one")
-        ax = axes_for(ax, 6.5, 3.6, sheet=False)
-        from matplotlib import colormaps
-
+        ax, colors = axes_for(ax, 6.5, 3.6, sheet=False, size=size), color_map(cmap, "viridis")
         # The last moment is at distance 0 from itself.
         found = self.steps if to == "next" else self.to_last[:, :-1]
         count = len(self.operators)
@@ -132,9 +142,9 @@ class Drift(Tabular):
         for place, (name, distances) in enumerate(zip(self.operators, found, strict=True)):
             # A space, for a name that begins with an underscore would be hidden from the legend.
             label = f" {name}" if named is None or place in named else None
-            color = colormaps["viridis"](0.9 * place / max(1, count - 1))
+            color = colors(0.9 * place / max(1, count - 1))
             shown = torch.where(distances > 0, distances, torch.nan)
-            ax.plot(range(self.moments - 1), shown.tolist(), color=color, marker=".", linewidth=1.2, label=label)
+            ax.plot(range(self.moments - 1), shown.tolist(), color=color, marker=".", linewidth=linewidth, label=label)
         ax.set_yscale("log")
         ax.set_title("to the last moment" if to == "last" else "to the next moment", fontsize=10)
         ax.set_xlabel("moment")

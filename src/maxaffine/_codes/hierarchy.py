@@ -90,7 +90,14 @@ class RegionHierarchy:
         found, counts = pairs.unique(dim=0, return_counts=True)
         return torch.cat([found, counts[:, None]], dim=1)
 
-    def plot(self, ax: Axes | None = None, *, class_names: Sequence[str] | None = None, columns: int = 8) -> Axes:
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        class_names: Sequence[str] | None = None,
+        columns: int = 8,
+        size: float | None = None,
+    ) -> Axes:
         """Draw how the regions of deeper operators subdivide those of earlier ones, as nested blocks, left to right.
 
         Every column holds all inputs in the same order, a block per region of the operators so far, as high as the
@@ -100,6 +107,7 @@ class RegionHierarchy:
             ax: What to draw in; None makes a figure of pyplot.
             class_names: Names of the classes 0, 1, ...; their numbers by default.
             columns: Depths to show at most; evenly spaced ones, the first and the last among them.
+            size: Width of a new figure in inches; by default what its columns take.
 
         Returns:
             The axes: a unit across is a column, a unit down an inch of a figure that is made for them.
@@ -115,7 +123,7 @@ class RegionHierarchy:
         classes = None if self.labels is None else self.labels.numpy()
         order = _order(self.levels, classes)
         width = LEFT + (len(depths) + (classes is not None)) * COLUMN + (KEY if names else 0.2)
-        ax = axes_for(ax, width, HEAD + HEIGHT + FOOT)
+        ax = axes_for(ax, width, HEAD + HEIGHT + FOOT, size=size)
         ax.set_xlim(-LEFT / COLUMN, (width - LEFT) / COLUMN)
         ax.set_ylim(HEIGHT + FOOT, -HEAD)
         for place, depth in enumerate(depths):

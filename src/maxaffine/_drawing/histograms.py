@@ -44,10 +44,12 @@ def spread_figure(panels: Sequence[Spread], mark: str, title: str = "") -> Figur
     return figure
 
 
-def spread_axes(ax: Axes | None, panels: Sequence[Spread], mark: str, title: str = "") -> Axes:
+def spread_axes(
+    ax: Axes | None, panels: Sequence[Spread], mark: str, title: str = "", width: float | None = None
+) -> Axes:
     """Draw the same into axes (those of a new figure where there are none), as axes inside of them."""
     size = _size(panels, title)
-    ax = axes_for(ax, *size)
+    ax = axes_for(ax, *size, size=width)
     axes = _draw_row(ax.inset_axes, size, panels, mark)
     ax.legend(*axes[0].get_legend_handles_labels(), loc="lower center", **_style(panels))
     ax.set_title(title, fontsize=9, y=1, pad=-14)

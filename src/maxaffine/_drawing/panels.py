@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from maxaffine._drawing.pixels import NEGATIVE, NEUTRAL, POSITIVE, SIGNED, input_pixels, template_pixels
+from maxaffine._drawing.pixels import NEGATIVE, NEUTRAL, POSITIVE, SIGNED, color_map, input_pixels, template_pixels
 from maxaffine._drawing.shapes import Kind, kind_of, shown
 from maxaffine._drawing.sheet import axes_for, new_figure
 from maxaffine.errors import BadInput
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 SIDE, GAP, MARGIN, LINE = 1.75, 0.2, 0.15, 0.15
@@ -46,11 +47,18 @@ def panel_figure(
     return figure
 
 
-def panel_axes(ax: Axes | None, rows: Sequence[Sequence[Panel]], share: float = SHARE, common: bool = False) -> Axes:
+def panel_axes(
+    ax: Axes | None,
+    rows: Sequence[Sequence[Panel]],
+    share: float = SHARE,
+    common: bool = False,
+    cmap: str | Colormap | None = None,
+    size: float | None = None,
+) -> Axes:
     """Draw the same into axes (those of a new figure where there are none), as axes inside of them."""
     layout = _Layout.of(rows)
-    ax = axes_for(ax, *layout.size)
-    _draw_rows(ax.inset_axes, layout, rows, share, common, None)
+    ax = axes_for(ax, *layout.size, size=size)
+    _draw_rows(ax.inset_axes, layout, rows, share, common, None, cmap)
     return ax
 
 
@@ -90,10 +98,10 @@ def _draw_rows(
     share: float,
     common: bool,
     scale: float | None,
+    cmap: str | Colormap | None = None,
 ) -> None:
     """Draw every panel in axes that are added at its place."""
-    if not 0 < share <= 1:
-        raise BadInput(f"share: {share} is not in (0, 1]; 1 lets the colors end at the largest value")
+    _check_share(share)
     everything = [panel for row in rows for panel in row]
     for place, row in enumerate(rows):
         signed = [panel.array for panel in (everything if common else row) if panel.role == "signed"]
@@ -101,12 +109,17 @@ def _draw_rows(
         for column, panel in enumerate(row):
             ax = add(layout.at(place, column, layout.width))
             ends = scale_end([panel.array], share) if panel.role == "alone" else row_scale
-            _draw(ax, panel, layout.kind, ends)
+            _draw(ax, panel, layout.kind, ends, cmap)
             ax.set_title(panel.words, fontsize=7, loc="left", pad=3, linespacing=1.15, parse_math=False)
             if layout.kind is Kind.LINES and column == len(row) - 1:
                 _name_lines(ax)
         if layout.kind is Kind.PICTURE and any(panel.role == "signed" for panel in row):
-            _draw_scale(add(layout.at(place, len(row), 0.1)), row_scale)
+            _draw_scale(add(layout.at(place, len(row), 0.1)), row_scale, cmap)
+
+
+def _check_share(share: float) -> None:
+    if not 0 < share <= 1:
+        raise BadInput(f"share: {share} is not in (0, 1]; 1 lets the colors end at the largest value")
 
 
 def scale_end(arrays: Sequence[np.ndarray], share: float = SHARE) -> float:
@@ -121,17 +134,18 @@ def scale_end(arrays: Sequence[np.ndarray], share: float = SHARE) -> float:
     return float(end) or float(joined.max()) or 1.0
 
 
-def draw_panel(ax: Axes, panel: Panel) -> None:
+def draw_panel(ax: Axes, panel: Panel, share: float = SHARE, cmap: str | Colormap | None = None) -> None:
     """Draw one panel on axes of their own, in its own scale."""
-    _draw(ax, panel, kind_of(panel.array.shape), scale_end([panel.array]))
+    _check_share(share)
+    _draw(ax, panel, kind_of(panel.array.shape), scale_end([panel.array], share), cmap)
     ax.set_title(panel.words, fontsize=9, parse_math=False)
 
 
-def _draw(ax: Axes, panel: Panel, kind: Kind, end: float) -> None:
+def _draw(ax: Axes, panel: Panel, kind: Kind, end: float, cmap: str | Colormap | None = None) -> None:
     from matplotlib.ticker import MaxNLocator
 
     if kind is Kind.PICTURE:
-        pixels = input_pixels(panel.array) if panel.role == "input" else template_pixels(panel.array, end)
+        pixels = input_pixels(panel.array) if panel.role == "input" else template_pixels(panel.array, end, cmap)
         ax.imshow(pixels, interpolation="nearest")
         ax.set_axis_off()
         if panel.role == "alone":
@@ -162,8 +176,8 @@ def _name_lines(ax: Axes) -> None:
         ax.legend(handles=lines, fontsize=5.5, frameon=False, borderpad=0, handlelength=1, **place)
 
 
-def _draw_scale(ax: Axes, end: float) -> None:
-    ax.imshow(np.linspace(1, -1, 129)[:, None], cmap=SIGNED, aspect="auto", extent=(0, 1, -1, 1))
+def _draw_scale(ax: Axes, end: float, cmap: str | Colormap | None = None) -> None:
+    ax.imshow(np.linspace(1, -1, 129)[:, None], cmap=color_map(cmap, SIGNED), aspect="auto", extent=(0, 1, -1, 1))
     ax.set_xticks([])
     ax.yaxis.tick_right()
     ax.set_yticks([-1, 0, 1], [f"−{end:.2g}", "0", f"{end:.2g}"])

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from maxaffine._drawing.shapes import is_image, shown
+from maxaffine.errors import BadInput
+
+if TYPE_CHECKING:
+    from matplotlib.colors import Colormap
 
 # Diverging, symmetric about white, and told apart by readers with any common color blindness (ColorBrewer).
 SIGNED = "RdBu_r"
@@ -20,17 +25,27 @@ def input_pixels(array: np.ndarray) -> np.ndarray:
     return _colors(array) if is_image(array.shape) else _bars(array, float(np.abs(array).max()), NEUTRAL, NEUTRAL)
 
 
-def template_pixels(array: np.ndarray, scale: float) -> np.ndarray:
+def template_pixels(array: np.ndarray, scale: float, cmap: str | Colormap | None = None) -> np.ndarray:
     """A template as pixels likewise, in colors (or bars) from ``-scale`` to ``scale``; channels are summed."""
-    return signed_pixels(shown(array), scale) if is_image(array.shape) else _bars(array, scale, NEGATIVE, POSITIVE)
+    return (
+        signed_pixels(shown(array), scale, cmap) if is_image(array.shape) else _bars(array, scale, NEGATIVE, POSITIVE)
+    )
 
 
-def signed_pixels(values: np.ndarray, scale: float) -> np.ndarray:
-    """Numbers (H, W) in the diverging colors from ``-scale`` to ``scale``, (H, W, 3) bytes."""
+def signed_pixels(values: np.ndarray, scale: float, cmap: str | Colormap | None = None) -> np.ndarray:
+    """Numbers (H, W) in the diverging colors (or others) from ``-scale`` to ``scale``, (H, W, 3) bytes."""
+    colors = np.asarray(color_map(cmap, SIGNED)(0.5 + 0.5 * values / (scale or 1.0), bytes=True))
+    return colors[..., :3]
+
+
+def color_map(cmap: str | Colormap | None, default: str) -> Colormap:
+    """The color map that was asked for, or the default one."""
     from matplotlib import colormaps
 
-    colors = np.asarray(colormaps[SIGNED](0.5 + 0.5 * values / (scale or 1.0), bytes=True))
-    return colors[..., :3]
+    try:
+        return colormaps.get_cmap(cmap or default)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"cmap: {cmap!r} is not a color map of matplotlib; name one, such as {default!r}") from error
 
 
 def png_of(pixels: np.ndarray, largest: int | None = None) -> bytes:

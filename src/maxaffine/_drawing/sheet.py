@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib.util
 import io
 from collections.abc import Sequence
+from math import inf
 from typing import TYPE_CHECKING
 
-from maxaffine.errors import MaxAffineError
+from maxaffine.errors import BadInput, MaxAffineError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,9 +47,13 @@ def whole_sheet(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, ax
 
 
-def axes_for(ax: Axes | None, width: float, height: float, sheet: bool = True) -> Axes:
-    """The axes that a result draws itself in: the caller's, or those of a new figure of pyplot."""
+def axes_for(ax: Axes | None, width: float, height: float, sheet: bool = True, size: float | None = None) -> Axes:
+    """The axes that a result draws itself in: the caller's, or those of a new figure, ``size`` inches wide."""
     require("a figure")
+    if size is not None:
+        if not 0 < size < inf:
+            raise BadInput(f"size: {size} is not a width in inches; give a number above 0")
+        width, height = size, height * size / width
     # Pyplot, unlike the figures of pages, shows the figure in a notebook.
     from matplotlib import pyplot
 

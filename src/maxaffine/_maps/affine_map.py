@@ -19,6 +19,7 @@ from maxaffine.errors import BadInput, MaxAffineError, ShapeMismatch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
 
 CHUNK_BYTES = 4 * 2**20
 # The blocks of the batch leave room for this many rows, so that what is done per sample is shared by them.
@@ -227,7 +228,17 @@ class AffineMap:
         operator: Any = LinearOperator  # whose constructor chooses a class by what it is given
         return operator(shape, matvec=matvec, rmatvec=rmatvec, dtype=np.float64)
 
-    def plot(self, sample: int = 0, units: Sequence[int] | None = None, input: int = 0, ax: Axes | None = None) -> Axes:
+    def plot(
+        self,
+        sample: int = 0,
+        units: Sequence[int] | None = None,
+        input: int = 0,
+        ax: Axes | None = None,
+        *,
+        share: float = 0.995,
+        cmap: str | Colormap | None = None,
+        size: float | None = None,
+    ) -> Axes:
         """Draw one input beside rows of A[x], as signed maps: what outputs are matched against. A is never built.
 
         Args:
@@ -235,6 +246,9 @@ class AffineMap:
             units: Places of the outputs among those kept; the first three by default.
             input: Which floating-point input, where there are several.
             ax: What to draw in; None makes a figure of pyplot.
+            share: Share of all values that lie within its colors, so that a few steep ones do not take them all.
+            cmap: A diverging color map of matplotlib instead of blue over white to red, for pictures.
+            size: Width of a new figure in inches; by default what its panels take.
 
         Returns:
             The axes, whose ``child_axes`` are the panels.
@@ -256,7 +270,7 @@ class AffineMap:
             one_hot[sample, place] = 1
             slopes = as_tuple(self.rmv(one_hot.reshape(self.batch, *self.out_shape)))[input][sample]
             row.append(Panel(slopes.double().numpy(force=True), f"output {place}"))
-        return panel_axes(ax, [row])
+        return panel_axes(ax, [row], share, cmap=cmap, size=size)
 
     def _sample(self, sample: int) -> int:
         """A sample counted from either end, as one from the beginning."""

@@ -60,9 +60,9 @@ class LocalComplexity:
         """The total's mean over the samples."""
         return float(self.total.double().mean())
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the mean number of units of every operator, with the range over the samples, on axes or new ones."""
-        ax = axes_for(ax, 6.0, 3.6, sheet=False)
+    def plot(self, ax: Axes | None = None, *, size: float = 6.0) -> Axes:
+        """Draw the mean number of units of every operator, and the range over samples; ``size``: inches of width."""
+        ax = axes_for(ax, 6.0, 3.6, sheet=False, size=size)
         counts = torch.stack(list(self.per_operator.values())).double().cpu()
         mean = counts.mean(1)
         ranges = torch.stack([mean - counts.amin(1), counts.amax(1) - mean])
@@ -348,14 +348,23 @@ class ComplexityHistory:
             return [item.mean for item in self.records[name]]
         return [float(item.per_operator[operator].double().mean()) for item in self.records[name]]
 
-    def plot(self, ax: Axes | None = None, *, xlabel: str = "epoch", log: bool = False) -> Axes:
-        """Draw one curve per batch of samples over the moments, which may stand on a logarithmic axis."""
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        xlabel: str = "epoch",
+        log: bool = False,
+        linewidth: float = 1.5,
+        size: float = 6.0,
+    ) -> Axes:
+        """Draw a curve per batch of samples over the moments, log scaled or not; ``size``: inches of width."""
         if not self.moments:
             raise BadInput("nothing was recorded; call the history after every epoch, e.g. train(after_epoch=history)")
-        ax = axes_for(ax, 6.0, 3.6, sheet=False)
+        ax = axes_for(ax, 6.0, 3.6, sheet=False, size=size)
         for place, name in enumerate(self.records):
             color, mark = COLORS[place % len(COLORS)], MARKS[place % len(MARKS)]
-            ax.plot(self.moments, self.means(name), label=name, markersize=3, color=color, marker=mark)
+            style = {"color": color, "marker": mark, "markersize": 3, "linewidth": linewidth}
+            ax.plot(self.moments, self.means(name), label=name, **style)
         ax.set_xlabel(xlabel)
         ax.set_ylabel(f"units changing within {self.radius:g} of a sample")
         if log:
@@ -381,9 +390,9 @@ class CrossedRegions:
     def __len__(self) -> int:
         return len(self.breakpoints)
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw how many boundaries lie between two samples over how far apart they are, on axes or new ones."""
-        ax = axes_for(ax, 6.0, 3.6, sheet=False)
+    def plot(self, ax: Axes | None = None, *, size: float = 6.0) -> Axes:
+        """Draw how many boundaries lie between two samples over their distance; ``size``: inches of width."""
+        ax = axes_for(ax, 6.0, 3.6, sheet=False, size=size)
         ax.scatter(self.lengths.cpu(), self.breakpoints.cpu(), s=12, color="#0072B2")
         ax.set_xlabel("distance of the pair")
         ax.set_ylabel("boundaries between")

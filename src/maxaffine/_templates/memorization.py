@@ -127,11 +127,12 @@ class Memorization(Tabular):
             return f"{inputs} spread too far (a standard error of {self._error():.0%})"
         return ""
 
-    def plot(self, ax: Axes | None = None) -> Axes:
+    def plot(self, ax: Axes | None = None, *, size: float | None = None) -> Axes:
         """Draw how the cosines, the lengths' ratio and the alignment spread over the inputs, with their optimum.
 
         Args:
             ax: What to draw in; None makes a figure of pyplot.
+            size: Width of a new figure in inches; by default what its panels take.
 
         Returns:
             The axes, whose ``child_axes`` are the panels.
@@ -139,7 +140,7 @@ class Memorization(Tabular):
         Raises:
             MaxAffineError: When matplotlib is absent.
         """
-        return spread_axes(ax, memorization_spreads(self), "optimum", self._heading())
+        return spread_axes(ax, memorization_spreads(self), "optimum", self._heading(), size)
 
     def figure(self) -> Figure:
         """Draw the same as a figure of its own, of which pyplot knows nothing."""

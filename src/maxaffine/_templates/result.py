@@ -22,6 +22,7 @@ from maxaffine.errors import BadInput, ExactnessError, MaxAffineError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
 
 LARGEST = 3
 COLORS = ("red", "green", "blue")
@@ -78,8 +79,33 @@ class Comparison:
         # On c = d it is 0, also where the two templates are equal and the quotient would be 0 / 0.
         return torch.where(self.margins == 0, 0.0, self.margins.abs() / self.norms)
 
-    def plot(self, sample: int = 0, input: int = 0, share: float = 0.995, ax: Axes | None = None) -> Axes:
-        """Draw the input, both templates, their difference, and what each entry of the input adds to the margin."""
+    def plot(
+        self,
+        sample: int = 0,
+        input: int = 0,
+        share: float = 0.995,
+        ax: Axes | None = None,
+        *,
+        cmap: str | Colormap | None = None,
+        size: float | None = None,
+    ) -> Axes:
+        """Draw the input, both templates, their difference, and what each entry of the input adds to the margin.
+
+        Args:
+            sample: Number of the sample.
+            input: Which floating-point input, where there are several.
+            share: Share of a row's values that lie within its colors, so that a few steep ones do not take them all.
+            cmap: A diverging color map of matplotlib instead of blue over white to red, for pictures.
+            size: Width of a new figure in inches; by default what its panels take.
+            ax: What to draw in; None makes a figure of pyplot.
+
+        Returns:
+            The axes, whose ``child_axes`` are the panels.
+
+        Raises:
+            BadInput: When the input has no plain picture, or there is no such sample or input.
+            MaxAffineError: When matplotlib is absent.
+        """
         n = check_place(sample, len(self.winners), "sample")
         place = check_place(input, len(self.inputs), "input")
         c, d = self.winners[n], self.losers[n]
@@ -92,7 +118,7 @@ class Comparison:
             Panel(array(difference), f"{c} − {d}\n⟨A, x⟩ + b = {margin}", "alone"),
             Panel(array(difference * self.inputs[place][n]), "each entry's share\nof ⟨A, x⟩", "alone"),
         ]
-        return panel_axes(ax, [row], share)
+        return panel_axes(ax, [row], share, cmap=cmap, size=size)
 
     @property
     def _differences(self) -> tuple[Tensor, ...]:
@@ -119,9 +145,15 @@ class Positions:
     names: tuple[str, ...]  # names of the units, (K,)
 
     def plot(
-        self, sample: int = 0, unit: int = 0, positions: Sequence[str] | None = None, *, ax: Axes | None = None
+        self,
+        sample: int = 0,
+        unit: int = 0,
+        positions: Sequence[str] | None = None,
+        *,
+        ax: Axes | None = None,
+        size: float | None = None,
     ) -> Axes:
-        """Draw the parts of one output as signed bars, the offset last; `positions` names them, e.g. by the tokens."""
+        """Draw the parts of one output as signed bars, the offset last; `positions` names them, `size` is in inches."""
         count = self.parts.shape[-1]
         words = [str(place) for place in range(count)] if positions is None else list(positions)
         if len(words) != count:
@@ -130,7 +162,7 @@ class Positions:
             raise BadInput(
                 f"sample, unit: there is no unit {unit} of sample {sample}; there are {self.parts.shape[:2]}"
             )
-        axes = axes_for(ax, max(4.0, 0.28 * count), 2.8, sheet=False)
+        axes = axes_for(ax, max(4.0, 0.28 * count), 2.8, sheet=False, size=size)
         heights = [*self.parts[sample, unit].tolist(), float(self.offsets[sample, unit])]
         axes.bar(range(count + 1), heights, color=["C3" if height < 0 else "C0" for height in heights])
         axes.set_xticks(range(count + 1), [*words, "b"])
@@ -286,6 +318,8 @@ class Templates:
         input: int = 0,
         channels: str = "sum",
         share: float = 0.995,
+        cmap: str | Colormap | None = None,
+        size: float | None = None,
         ax: Axes | None = None,
     ) -> Axes:
         """Draw inputs beside their templates, as signed maps in colors symmetric about zero.
@@ -296,7 +330,9 @@ class Templates:
                 first three where they are values.
             input: Which floating-point input, where there are several.
             channels: ``"sum"`` shows a template's response to a gray change; ``"each"`` has a row for every channel.
-            share: Share of a row's values that lie within its colors.
+            share: Share of a row's values that lie within its colors, so that a few steep ones do not take them all.
+            cmap: A diverging color map of matplotlib instead of blue over white to red, for pictures.
+            size: Width of a new figure in inches; by default what its panels take.
             ax: What to draw in; None makes a figure of pyplot.
 
         Returns:
@@ -306,7 +342,7 @@ class Templates:
             BadInput: When the input has no plain picture, or there is no such sample, unit or input.
             MaxAffineError: When matplotlib is absent.
         """
-        return panel_axes(ax, self._rows(samples, units, input, channels), share, common=channels == "each")
+        return panel_axes(ax, self._rows(samples, units, input, channels), share, channels == "each", cmap, size)
 
     def _rows(self, samples: Any, units: Any = None, input: int = 0, channels: str = "sum") -> list[list[Panel]]:
         """The panels of some samples, as in `plot`."""

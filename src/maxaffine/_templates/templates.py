@@ -19,6 +19,7 @@ from maxaffine.errors import BadInput, ExactnessError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
 
 MOST_LAYERS = 8
 
@@ -165,12 +166,22 @@ def _check(layer: Layer, x: Any, units: Sequence[int], parts: tuple[Tensor, Tens
 class LayerTemplates(dict[str, Templates]):
     """Templates by layer name, in running order."""
 
-    def plot(self, sample: int = 0, share: float = 0.995, ax: Axes | None = None) -> Axes:
+    def plot(
+        self,
+        sample: int = 0,
+        share: float = 0.995,
+        ax: Axes | None = None,
+        *,
+        cmap: str | Colormap | None = None,
+        size: float | None = None,
+    ) -> Axes:
         """Draw one input and, in a row for each layer, the templates of its largest units; each row has its own scale.
 
         Args:
             sample: Which sample of the batch.
-            share: Share of a row's values that lie within its colors.
+            share: Share of a row's values that lie within its colors, so that a few steep ones do not take them all.
+            cmap: A diverging color map of matplotlib instead of blue over white to red, for pictures.
+            size: Width of a new figure in inches; by default what its panels take.
             ax: What to draw in; None makes a figure of pyplot.
 
         Returns:
@@ -185,7 +196,7 @@ class LayerTemplates(dict[str, Templates]):
         for name, found in self.items():
             row = found.panels(number, found.largest(number), 0)
             rows.append([Panel(row[0].array, f"layer {short(name, 24)}\n(input x)", "input"), *row[1:]])
-        return panel_axes(ax, rows, share)
+        return panel_axes(ax, rows, share, cmap=cmap, size=size)
 
     def __repr__(self) -> str:
         rows = "\n".join(f"  {name}: {len(item.units)} units" for name, item in self.items())

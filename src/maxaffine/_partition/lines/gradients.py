@@ -26,6 +26,7 @@ from maxaffine.errors import BadInput
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
 
 JUMP = 1e-9  # relative to the largest output
 
@@ -51,14 +52,39 @@ class IntegratedGradients:
     def _items(self) -> tuple[Tensor, ...]:
         return self.attributions if isinstance(self.attributions, tuple) else (self.attributions,)
 
-    def plot(self, ax: Axes | None = None, output: int = 0, item: int = 0) -> Axes:
-        """Draw the attributions of one output to one floating-point input: a signed picture, lines or bars."""
+    def plot(
+        self,
+        ax: Axes | None = None,
+        output: int = 0,
+        item: int = 0,
+        *,
+        share: float = 0.995,
+        cmap: str | Colormap | None = None,
+        size: float = 4.5,
+    ) -> Axes:
+        """Draw the attributions of one output to one floating-point input: a signed picture, lines or bars.
+
+        Args:
+            ax: Where to draw; axes of a new figure by default.
+            output: Number of the output among those attributed.
+            item: Which floating-point input, where there are several.
+            share: Share of a picture's values that lie within its colors, so that a few do not take them all.
+            cmap: A diverging color map of matplotlib instead of blue over white to red.
+            size: Side of a new figure in inches.
+
+        Returns:
+            The axes.
+
+        Raises:
+            BadInput: When there is no such output or input, or it has no plain picture.
+            MaxAffineError: When matplotlib is absent.
+        """
         count = self.difference.numel()
         if not 0 <= output < count or not 0 <= item < len(self._items):
             raise BadInput(f"output: there are {count} outputs and {len(self._items)} inputs, got {output} and {item}")
         rows = self._items[item].unsqueeze(0).flatten(0, self.difference.dim())
-        ax = axes_for(ax, 4.5, 4.5, sheet=False)
-        draw_panel(ax, Panel(rows[output].cpu().numpy(), f"attributions of output {output}"))
+        ax = axes_for(ax, 4.5, 4.5, sheet=False, size=size)
+        draw_panel(ax, Panel(rows[output].cpu().numpy(), f"attributions of output {output}"), share, cmap)
         return ax
 
     def __repr__(self) -> str:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from maxaffine._capture import SplineNetwork
 from maxaffine._codes import Codes
-from maxaffine._drawing import CLASSES, axes_for
+from maxaffine._drawing import CLASSES, axes_for, color_map
 from maxaffine._graph import all_finite, as_rows, refuse_overflow
 from maxaffine._maps import AffineMap
 from maxaffine._network import (
@@ -40,6 +40,7 @@ from maxaffine.errors import BadInput, ExactnessError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
 
 TOLERANCE = 1e-12
 MEMORY = 256 * 2**20
@@ -214,19 +215,43 @@ class LinePartition:
         reached = [t[:-1][(left - level).abs() <= limit], t[1:][(right - level).abs() <= limit]]
         return torch.cat([t[piece] + fraction * self.lengths[piece], *reached]).unique()
 
-    def plot(self, ax: Axes | None = None, outputs: Sequence[int] | None = None) -> Axes:
-        """Draw outputs, by flat number (the first ten by default), along the segment, breakpoints marked below."""
+    def plot(
+        self,
+        ax: Axes | None = None,
+        outputs: Sequence[int] | None = None,
+        *,
+        cmap: str | Colormap | None = None,
+        linewidth: float = 1.2,
+        size: float = 6.0,
+    ) -> Axes:
+        """Draw outputs along the segment, breakpoints marked below.
+
+        Args:
+            ax: Where to draw; axes of a new figure by default.
+            outputs: Flat numbers of the outputs; the first ten by default.
+            cmap: A color map of matplotlib for the outputs, instead of one color after another.
+            linewidth: Of the curves, in points.
+            size: Width of a new figure in inches.
+
+        Returns:
+            The axes.
+
+        Raises:
+            BadInput: When there is no such output.
+            MaxAffineError: When matplotlib is absent.
+        """
         starts, ends = (as_rows(item).cpu() for item in (self.starts, self.ends))
         count = starts.shape[1]
         shown = range(min(count, len(CLASSES))) if outputs is None else outputs
         if not set(shown) <= set(range(count)):
             raise BadInput(f"outputs: numbers run from 0 to {count - 1}, got {list(shown)}")
-        ax, t = axes_for(ax, 6.0, 3.6, sheet=False), self.breakpoints.cpu()
+        ax, t = axes_for(ax, 6.0, 3.6, sheet=False, size=size), self.breakpoints.cpu()
         # Both ends of every piece, so that a jump is drawn as one.
         places, values = t.repeat_interleave(2)[1:-1], torch.stack([starts, ends], 1).flatten(0, 1)
         for place, number in enumerate(shown):
-            color = CLASSES[place % len(CLASSES)]
-            ax.plot(places, values[:, number], color=color, linewidth=1.2, label=f"output {number}")
+            every = place / max(1, len(shown) - 1)
+            color = CLASSES[place % len(CLASSES)] if cmap is None else color_map(cmap, "viridis")(every)
+            ax.plot(places, values[:, number], color=color, linewidth=linewidth, label=f"output {number}")
         ax.plot(t, torch.zeros(len(t)), "|", color="gray", markersize=8, transform=ax.get_xaxis_transform())
         ax.set_xlabel("t, from x0 at 0 to x1 at 1")
         ax.set_title(f"{self.pieces} pieces", fontsize=9)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from maxaffine._drawing import CLASSES, draw_strokes, fill_polygons, input_pixels
+from maxaffine._drawing import CLASSES, axes_for, draw_strokes, fill_polygons, input_pixels
 from maxaffine._partition.planes.boundary import Contours, Segments
 from maxaffine._partition.planes.complex.cells import Complex
 
@@ -24,6 +24,7 @@ LIGHTER = 0.35
 # Edges are hairlines where there are many of them.
 THICK, THIN, MANY = 0.45, 0.12, 3000
 SHADES = 256
+NARROWEST = 0.4  # the shorter side of a new figure beside its longer one, at least
 # The few cells with the steepest and the flattest maps share the colors at the ends, or one of them would leave a
 # single color to all others.
 QUANTILES = 0.01, 0.99
@@ -48,6 +49,14 @@ class Style:
     def pixels(self, cells: Complex) -> bool:
         """Whether cells and edges become pixels in a vector file: more of them than this weigh megabytes."""
         return len(cells.counts) > MANY if self.rasterized is None else self.rasterized
+
+
+def axes_around(cells: Complex, ax: Axes | None, size: float) -> Axes:
+    """Axes that are given, or those of a new figure."""
+    # In the shape of the plane, or there would be empty bands beside it.
+    wide, high = np.ptp(cells.points, axis=0).tolist()
+    tall = min(max(high / wide, NARROWEST), 1 / NARROWEST)
+    return axes_for(ax, 1.0, tall, sheet=False, size=size / max(1.0, tall))
 
 
 def draw_classes(ax: Axes, cells: Complex, classes: np.ndarray, called: Callable[[int], str], style: Style) -> None:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from maxaffine._codes import Codes
-from maxaffine._drawing import Kind, axes_for, kind_of, short
+from maxaffine._drawing import Kind, kind_of, short
 from maxaffine._graph import Graph, as_rows
 from maxaffine._maps import AffineMap
 from maxaffine._network import Task, difference, relative_error, require_classes, rerun, size, terms, without_infinities
@@ -317,7 +317,7 @@ class PlanePartition:
             linewidth: Width of the cells' edges in points; 0 draws none. Hairlines where there are many, by default.
             rasterized: Whether cells and edges become pixels in a PDF or SVG; by default where there are more than
                 3,000, of which vectors would weigh megabytes.
-            size: Side of a new figure in inches.
+            size: Longer side of a new figure in inches.
 
         Returns:
             The axes. The norms at the ends of ``"norm"``, a hundredth of the area on either side, share a color.
@@ -329,7 +329,7 @@ class PlanePartition:
         coloring = coloring or self.coloring
         if coloring not in COLORINGS:
             raise BadInput(f"coloring: expected one of {', '.join(COLORINGS)}, got {coloring!r}")
-        called, ax = self.name_answers(names), axes_for(ax, size, size, sheet=False)
+        called, ax = self.name_answers(names), drawing.axes_around(self.cells, ax, size)
         style = drawing.Style(cmap, linewidth, rasterized)
         contours = self.contours(output) if coloring == "value" else None
         if contours is not None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from maxaffine._capture import SplineNetwork
 from maxaffine._codes import Codes
-from maxaffine._drawing import CLASSES, axes_for
+from maxaffine._drawing import CLASSES, axes_for, color_map
 from maxaffine._maps import AffineMap
 from maxaffine._partition.inputs import require_network
 from maxaffine._partition.space.halfspaces import Halfspaces, Space, box, sides
@@ -29,6 +29,7 @@ from maxaffine.errors import BadInput, PartitionError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
 
 DIMENSIONS = 5
 CURE = "boundaries may nearly coincide; shift the box a little"
@@ -62,14 +63,36 @@ class Regions:
         """The affine map of every region, lazy; options as of :meth:`maxaffine.SplineNetwork.affine_map`."""
         return self.space.net.affine_map(self.space.batch(self.points.numpy()), **(self.space.options | options))
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw regions of two dimensions as polygons, on axes or new ones."""
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        cmap: str | Colormap | None = None,
+        linewidth: float = 0.5,
+        size: float = 4.5,
+    ) -> Axes:
+        """Draw regions of two dimensions as polygons.
+
+        Args:
+            ax: Where to draw; axes of a new figure by default.
+            cmap: A color map of matplotlib for the regions by number, instead of one color after another.
+            linewidth: Of the boundaries, in points; 0 draws none.
+            size: Side of a new figure in inches.
+
+        Returns:
+            The axes.
+
+        Raises:
+            BadInput: Of more or fewer dimensions.
+            MaxAffineError: When matplotlib is absent.
+        """
         if self.points.shape[1] != 2:
             raise BadInput(f"plot: {self.points.shape[1]} dimensions, not 2; draw a plane instead: partition.plane")
-        ax = axes_for(ax, 4.5, 4.5, sheet=False)
+        ax = axes_for(ax, 4.5, 4.5, sheet=False, size=size)
         for number, places in enumerate(self.corners):
-            color = CLASSES[number % len(CLASSES)]
-            ax.fill(*ring(places.numpy()).T, facecolor=color, alpha=0.5, edgecolor="#333333", linewidth=0.5)
+            every = number / max(1, len(self) - 1)
+            color = CLASSES[number % len(CLASSES)] if cmap is None else color_map(cmap, "viridis")(every)
+            ax.fill(*ring(places.numpy()).T, facecolor=color, alpha=0.5, edgecolor="#333333", linewidth=linewidth)
         ax.set_aspect("equal")
         ax.set_title(f"{len(self)} regions", fontsize=9)
         return ax

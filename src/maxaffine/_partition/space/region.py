@@ -192,11 +192,27 @@ class Region:
         """The network's affine map on the region; options as of :meth:`maxaffine.SplineNetwork.affine_map`."""
         return self.space.net.affine_map(self.inputs(self.x[None]), **(self.space.options | options))
 
-    def plot(self, ax: Axes | None = None, radius: float | None = None) -> Axes:
-        """Draw a region of two dimensions and x in it, up to a radius around x (by default most of what is bounded)."""
+    def plot(
+        self, ax: Axes | None = None, radius: float | None = None, *, linewidth: float = 1.2, size: float = 4.5
+    ) -> Axes:
+        """Draw a region of two dimensions and x in it.
+
+        Args:
+            ax: Where to draw; axes of a new figure by default.
+            radius: How far around x; by default most of what is bounded.
+            linewidth: Of the boundaries, in points; 0 draws none.
+            size: Side of a new figure in inches.
+
+        Returns:
+            The axes.
+
+        Raises:
+            BadInput: Of more or fewer dimensions.
+            MaxAffineError: When matplotlib is absent.
+        """
         if len(self.x) != 2:
             raise BadInput(f"plot: {len(self.x)} dimensions, not 2; draw a plane instead: partition.plane")
-        ax, inside = axes_for(ax, 4.5, 4.5, sheet=False), self._inside
+        ax, inside = axes_for(ax, 4.5, 4.5, sheet=False, size=size), self._inside
         sizes = [size for size in (self.ball[1], self.distance) if 0 < size < np.inf]
         reach = radius or (4 * sizes[0] if sizes else 1.0)
         # The region may be unbounded: what is seen of it is not.
@@ -206,7 +222,7 @@ class Region:
         ax.fill(*ring(places).T, facecolor=CLASSES[1], alpha=0.5)
         for side in on[: len(self.halfspaces)]:
             if len(side) == 2:
-                ax.plot(*places[side].T, color="#333333", linewidth=1.2)
+                ax.plot(*places[side].T, color="#333333", linewidth=linewidth)
         ax.plot(*self.x.numpy(), "o", color="white", markeredgecolor="black", markersize=5)
         ax.set_aspect("equal")
         return ax
