@@ -15,7 +15,7 @@ from maxaffine._data import DataSet, Split
 from maxaffine._report import Choices, Contents, as_text, look_up, lookup_text
 from maxaffine._report.audit import Audit, _judges, audit_lines, audit_of
 from maxaffine._report.facts import LeftOut, Neighborhoods
-from maxaffine._report.neighbors import INPUT, MEAN, neighbors_among, searched_inputs
+from maxaffine._report.neighbors import INPUT, MEAN, NEARLY, apart, neighbors_among, searched_inputs, typical_distance
 from maxaffine._report.page import render
 from maxaffine._report.subject import find_subject, spread_evenly
 from maxaffine.errors import BadInput
@@ -210,3 +210,17 @@ def test_spaced(length: int, count: int) -> None:
     assert places == sorted(places)
     assert places[0] == 0
     assert count == 1 or places[-1] == length - 1
+
+
+@pytest.mark.parametrize("shape", [(4,), (1, 2, 3)])
+def test_two_inputs_drawn_at_random_are_one_apart(shape: tuple[int, ...]) -> None:
+    inputs = torch.randn(400, *shape, generator=torch.Generator().manual_seed(0))
+    if len(shape) == 1:
+        # The columns of a table have units of their own.
+        inputs = inputs * torch.tensor([1e-3, 1.0, 1e4, 0.0])
+    scale = typical_distance(inputs)
+    squares = torch.stack([apart(inputs, inputs.roll(by, 0), scale).square() for by in range(400)])
+    assert float(squares.mean()) == pytest.approx(0.75 if len(shape) == 1 else 1.0, rel=1e-6)
+    nearly = inputs.clone()
+    nearly[:, 0] *= 1.01
+    assert (apart(inputs, nearly, scale) < NEARLY).all() and (apart(inputs, inputs, scale) == 0).all()
