@@ -140,6 +140,7 @@ def padded(m: Any, x: Tensor) -> Tensor:
 
 SHAPE = (
     Contract("shape.reshape", reshaped, (STEPS,)),
+    Contract("shape.permute", each(lambda x: x.permute(0, 2, 1), lambda x: x.transpose(2, 1).flatten(1)), (STEPS,)),
     Contract("shape.move", each(lambda x: moved(x[:, 0, :3, :4]), rearranged), (IMAGE,)),
     Contract("shape.slice_scatter", written),
     Contract("shape.copy", lambda m, x: torch.zeros_like(x).copy_(x) + 1),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,11 @@ def test_a_smooth_network_says_what_is_held(data: DataSet, tmp_path: Path) -> No
     html = found.page.read_text(encoding="utf-8")
     assert found.exact and "not the Jacobian" in html and "bends only where" not in html
     assert isinstance(found.contents.cut, LeftOut) and "2 of them smooth" in repr(found)
+    # Every residual stands under its name: that of the slopes is there for smooth networks alone.
+    table = html.split('aria-label="Table of the residuals"')[1].split("</table>")[0]
+    head, *rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in table.split("<tr>")[1:]]
+    assert head[3:] == ["Output", "A x + b", "Parts of b", "A", "A, gates detached", "Alone", "Bound"]
+    assert len(rows) == len(found.contents.checks) and {len(row) for row in rows} == {len(head)}
     (answer,) = found.contents.answers
     shown = capture(smooth, data.test.inputs[:2], smooth="frozen")
     units = [split.unit for split in answer.splits]
