@@ -6,6 +6,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import maxaffine as ma
@@ -47,6 +49,10 @@ def study(images: Path, weights: Path, name: str) -> Row:
     quality = f"{ma.models.accuracy(model, data.test):.1%} of garments right"
     chosen = [int((data.test.labels == label).nonzero()[0]) for label in SHOWN]
     draw(model, data.test.inputs[chosen], list(data.class_names), images / f"smooth-{name}.png")
+    if name == "vit":
+        draw_patches(
+            model, data.test.inputs[chosen[::3]], list(data.class_names), images / f"smooth-{name}-patches.png"
+        )
     return measure(TITLES[name], model, data.test.inputs[:8], quality)
 
 
@@ -60,6 +66,7 @@ def draw(model: nn.Module, x: Tensor, names: list[str], file: Path) -> None:
         file: The picture.
     """
     found = ma.capture(model, x, smooth="frozen").templates(x, names=names)
+    patches = found.by_patch(PATCH).parts
     jacobian = only(ma.capture(model, x, smooth="tangent").affine_map(x).slopes)
     lefts = [10 + place * (SIDE + GAP) for place in range(4)]
     row = SIDE + 50
@@ -67,13 +74,32 @@ def draw(model: nn.Module, x: Tensor, names: list[str], file: Path) -> None:
     for place, image in enumerate(x):
         best = int(found.values[place].argmax())
         template = only(found.slopes)[place, best, 0]
-        shares = (template * image[0]).unflatten(0, (-1, PATCH)).unflatten(2, (-1, PATCH)).sum((1, 3))
         top = 26 + place * row
         sheet.picture(lefts[0], top, SIDE, (1 - image.movedim(0, -1).expand(-1, -1, 3)).numpy(), names[best])
         sheet.signed(lefts[1], top, SIDE, template, "its template A")
         sheet.signed(lefts[2], top, SIDE, jacobian[place, best, 0], "the Jacobian J")
-        sheet.signed(lefts[3], top, SIDE, shares, "shares of ⟨A, x⟩", shown=1)
+        sheet.signed(lefts[3], top, SIDE, patches[place, best], "shares of ⟨A, x⟩", shown=1)
         ranked = found.values[place].topk(3).indices.tolist()
         splits = [(names[c], float(found.inner[place, c]), float(found.offsets[place, c])) for c in ranked]
         sheet.logits(lefts[3] + SIDE + GAP + 70, top, 130, SIDE, splits)
     sheet.save(file)
+
+
+def draw_patches(model: nn.Module, x: Tensor, names: list[str], file: Path) -> None:
+    """Draw, over each image, what its patches add to the two largest logits.
+
+    Args:
+        model: The network.
+        x: Images (N, 1, H, W).
+        names: The classes.
+        file: The picture.
+    """
+    patches = ma.capture(model, x, smooth="frozen").templates(x, names=names).by_patch(PATCH)
+    ranked = patches.values.topk(2).indices.tolist()
+    shown = [(sample, unit) for sample, units in enumerate(ranked) for unit in units]
+    figure = Figure(figsize=(2.6 * len(shown), 2.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    for ax, (sample, unit) in zip(figure.subplots(1, len(shown)), shown, strict=True):
+        patches.plot(sample, unit, ax=ax)
+        ax.title.set_fontsize(8)
+    figure.savefig(file, dpi=100)

@@ -476,6 +476,9 @@ def test_positions_are_drawn() -> None:
     assert [bar.get_height() for bar in axes.containers[0]] == [*found.parts[1, 1].tolist(), float(found.offsets[1, 1])]
     assert [word.get_text() for word in axes.get_xticklabels()] == ["one", "two", "three", "four", "five", "b"]
     assert "position" in found._repr_html_()
-    for arguments, message in (((0, 0, ["one"]), "positions: 1 for the 5"), ((9,), "there is no unit 0 of sample 9")):
+    for arguments, message in (
+        ((0, 0, ["one"]), "positions: 1 for the 5"),
+        ((9,), "sample: 9 is not one of the 3 places"),
+    ):
         with pytest.raises(ma.BadInput, match=message):
             found.plot(*arguments)  # pyright: ignore

@@ -17,7 +17,7 @@ from examples.smooth_networks import byte, images, signals
 from examples.smooth_networks.measuring import HEAD, kept, measure
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "smooth-networks.md"
-PICTURES = ("smooth-vit", "smooth-convnext", "smooth-byte", "smooth-lstm")
+PICTURES = ("smooth-vit", "smooth-vit-patches", "smooth-convnext", "smooth-byte", "smooth-lstm")
 
 
 def test_the_page_shows_every_network_exact_and_far_from_its_jacobian() -> None:
@@ -48,6 +48,11 @@ def draw_images(file: Path) -> None:
     images.draw(model, torch.rand(2, 1, 28, 28), [f"class {c}" for c in range(10)], file)
 
 
+def draw_patches(file: Path) -> None:
+    model = ma.models.build("vit", (1, 28, 28), 10, seed=0, blocks=1, width=16).eval()
+    images.draw_patches(model, torch.rand(2, 1, 28, 28), [f"class {c}" for c in range(10)], file)
+
+
 def draw_bytes(file: Path) -> None:
     byte.draw(small_gpt(), torch.randint(256, (2, byte.CONTEXT)), file)
 
@@ -56,12 +61,12 @@ def draw_signals(file: Path) -> None:
     signals.draw(signals.Lstm().eval(), signals.chirps(4, seed=0), file)
 
 
-@pytest.mark.parametrize("draw", [draw_images, draw_bytes, draw_signals])
+@pytest.mark.parametrize("draw", [draw_images, draw_patches, draw_bytes, draw_signals])
 def test_pictures_are_drawn(draw: Callable[[Path], None], tmp_path: Path) -> None:
     torch.manual_seed(0)
     draw(tmp_path / "drawn.png")
     with Image.open(tmp_path / "drawn.png") as picture:
-        assert min(picture.size) > 300 and len(set(picture.convert("L").tobytes())) > 50
+        assert min(picture.size) > 250 and len(set(picture.convert("L").tobytes())) > 50
 
 
 def test_a_byte_depends_on_those_before_it_alone() -> None:

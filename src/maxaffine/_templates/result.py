@@ -1,4 +1,4 @@
-"""Templates: the rows of A[x] for some units, what they make of each input, of two units, and of each position."""
+"""Templates: the rows of A[x] for some units, what they make of each input, of two units, and of parts of the input."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maxaffine._drawing import Panel, axes_for, html_table, panel_axes, panel_figure, png, short
+from maxaffine._drawing import Panel, html_table, panel_axes, panel_figure, png, short
 from maxaffine._graph import as_rows, as_tuple
 from maxaffine._maps import AffineMap, OffsetContributions
 from maxaffine._network import Task, difference, require_classes, without_infinities
 from maxaffine._progress import progress_bar
+from maxaffine._templates.parts import Patches, Positions, check_place, patch_size, sum_patches
 from maxaffine.errors import BadInput, ExactnessError, MaxAffineError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 LARGEST = 3
 COLORS = ("red", "green", "blue")
-SAMPLES, UNITS, POSITIONS = 4, 5, 12  # of the tables
+SAMPLES, UNITS = 4, 5  # of the table
 HELD_BYTES = 64 * 2**20  # up to this size all templates are built at once and kept
 HEADER = ("sample", "unit", "value", "<A, x>", "b", "|A|", "cos(A, x)")
 
@@ -132,52 +133,6 @@ class Comparison:
             for n, (c, d) in enumerate(zip(self.winners, self.losers, strict=True))
         ]
         return "\n".join([f"Comparison of {len(lines)} inputs: <A_c - A_d, x> + b_c - b_d = {margin}", *lines])
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Positions:
-    """f_c(x) = sum_i <A[x]_{c,i}, x_i> + b[x]_c over the positions i of an input; made by `Templates.by_position`."""
-
-    parts: Tensor  # <A_{c,i}, x_i>, (N, K, P) in double precision
-    offsets: Tensor  # b_c, (N, K)
-    contributions: OffsetContributions  # the split of b over the operators
-    values: Tensor  # the network's own values, (N, K)
-    names: tuple[str, ...]  # names of the units, (K,)
-
-    def plot(
-        self,
-        sample: int = 0,
-        unit: int = 0,
-        positions: Sequence[str] | None = None,
-        *,
-        ax: Axes | None = None,
-        size: float | None = None,
-    ) -> Axes:
-        """Draw the parts of one output as signed bars, the offset last; `positions` names them, `size` is in inches."""
-        count = self.parts.shape[-1]
-        words = [str(place) for place in range(count)] if positions is None else list(positions)
-        if len(words) != count:
-            raise BadInput(f"positions: {len(words)} for the {count} of the input; give one for each")
-        if not (0 <= sample < len(self.parts) and 0 <= unit < len(self.names)):
-            raise BadInput(
-                f"sample, unit: there is no unit {unit} of sample {sample}; there are {self.parts.shape[:2]}"
-            )
-        axes = axes_for(ax, max(4.0, 0.28 * count), 2.8, sheet=False, size=size)
-        heights = [*self.parts[sample, unit].tolist(), float(self.offsets[sample, unit])]
-        axes.bar(range(count + 1), heights, color=["C3" if height < 0 else "C0" for height in heights])
-        axes.set_xticks(range(count + 1), [*words, "b"])
-        axes.axhline(0, color="0.3", linewidth=0.8)
-        axes.set_title(f"{short(self.names[unit], 40)}: {sum(heights):.3g}")
-        return axes
-
-    def __repr__(self) -> str:
-        return f"Positions: {self.parts.shape[-1]} of {len(self.names)} units at {len(self.parts)} inputs, and b"
-
-    def _repr_html_(self) -> str:
-        order = self.parts[0, 0].abs().argsort(descending=True)[:POSITIONS].tolist()
-        rows = "".join(f"<tr><td>{place}</td><td>{float(self.parts[0, 0, place]):.4g}</td></tr>" for place in order)
-        head = f"<p>{escape(repr(self))}; the largest of {escape(self.names[0])} at the first input:</p>"
-        return f"{head}<table><tr><th>position</th><th>⟨A, x⟩</th></tr>{rows}</table>"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -376,25 +331,52 @@ class Templates:
             BadInput: When the input has no such axis.
             ExactnessError: When the parts and b miss the network's own value by more than rounding explains.
         """
-        part = check_place(input, len(self.inputs), "input")
-        x = self.inputs[part]
+        x = self.inputs[check_place(input, len(self.inputs), "input")]
         if not -(x.dim() - 1) <= axis < x.dim() - 1:
             raise BadInput(f"axis: an input of shape {tuple(x.shape[1:])} has the axes 0..{x.dim() - 2}, got {axis}")
-        place, front, found = 2 + axis % (x.dim() - 1), double(x).unsqueeze(1), []
-        for block in blocks(self.affine_map, self.inputs, None):
-            products = (double(block[part]) * front).movedim(place, 2)
-            found.append(products.reshape(*products.shape[:3], -1).sum(3))
+        place = 2 + axis % (x.dim() - 1)
+        parts = self._sum_parts(input, lambda products: products.movedim(place, 2).flatten(3).sum(3))
+        return Positions(parts, self.offsets, self.contributions, self.values, self.names)
+
+    def by_patch(self, size: int | Sequence[int], *, input: int = 0) -> Patches:
+        """Each output as an exact sum over patches of a picture, or segments of a signal: sum_p <A_{c,p}, x_p>.
+
+        Args:
+            size: Of a patch: (h, w) of pictures (C, H, W) or (H, W), (l,) of signals (C, L) or (L,), in general one
+                number for each of the last axes, over whose others (the channels) all is summed. One whole number is
+                the side of a square, or the length of a segment. What does not divide leaves smaller patches at the
+                end.
+            input: Which floating-point input, where there are several: the others' share is in none of the parts.
+
+        Returns:
+            The parts (N, K, H/h, W/w), or (N, K, L/l), rounded up, with b and its split over the operators; they draw
+            themselves over the picture.
+
+        Raises:
+            BadInput: When patches of that size do not fit.
+            ExactnessError: When the parts and b miss the network's own value by more than rounding explains.
+        """
+        x = self.inputs[check_place(input, len(self.inputs), "input")]
+        sizes = patch_size(size, tuple(x.shape[1:]))
+        parts = self._sum_parts(input, lambda products: sum_patches(products, sizes))
+        return Patches(parts, self.offsets, self.contributions, self.values, self.names, sizes, x)
+
+    def _sum_parts(self, input: int, group: Callable[[Tensor], Tensor]) -> Tensor:
+        """The entries of A_c times those of x, (N, K, *in), grouped into sums; block by block, and checked."""
+        front = double(self.inputs[input]).unsqueeze(1)
+        found = [group(double(block[input]) * front) for block in blocks(self.affine_map, self.inputs, None)]
         parts = torch.cat(found, dim=1)
         # Without rounding the parts of all inputs add up to <A, x>.
         if len(self.inputs) == 1:
-            gap = (parts.sum(2) - self.inner).abs()
-            sizes = parts.abs().sum(2) + self.offsets.abs()
+            flat = parts.flatten(2)
+            gap = (flat.sum(2) - self.inner).abs()
+            sizes = flat.abs().sum(2) + self.offsets.abs()
             if not bool((gap <= self.rounding * sizes).all()):
                 raise ExactnessError(
                     f"net: the parts miss <A, x> by up to {float(gap.max()):.3g}, which rounding does not explain. This"
                     " is a fault of maxaffine: please report it with the model"
                 )
-        return Positions(parts, self.offsets, self.contributions, self.values, self.names)
+        return parts
 
     def largest(self, sample: int, count: int = LARGEST) -> list[int]:
         """Places of the largest units of a sample, in order; of values, which do not compete, the first ones."""
@@ -492,13 +474,6 @@ def _channels(row: Sequence[Panel]) -> list[list[Panel]]:
         [Panel(panel.array[number], f"{panel.words}\n{name}", panel.role) for panel in row]
         for number, name in enumerate(names)
     ]
-
-
-def check_place(place: int, count: int, argument: str) -> int:
-    """A place among ``count``, counted from either end, as one from the beginning."""
-    if not -count <= place < count:
-        raise BadInput(f"{argument}: {place} is not one of the {count} places; the first is 0")
-    return place % count
 
 
 def array(tensor: Tensor) -> np.ndarray:

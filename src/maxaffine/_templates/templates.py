@@ -14,7 +14,8 @@ from maxaffine._drawing import Panel, panel_axes, short
 from maxaffine._network import Network, largest, without_infinities
 from maxaffine._progress import progress_bar
 from maxaffine._templates.layer import Layer, find_layer
-from maxaffine._templates.result import Templates, check_place, double, measure, residuals, several
+from maxaffine._templates.parts import check_place
+from maxaffine._templates.result import Templates, double, measure, residuals, several
 from maxaffine.errors import BadInput, ExactnessError
 
 if TYPE_CHECKING:
