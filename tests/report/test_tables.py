@@ -24,7 +24,7 @@ from maxaffine._report import Choices, Contents, LeftOut, assemble
 from maxaffine._report.features import SHOWN, features_of, slopes_in_words
 from maxaffine._report.illustrations import illustrations
 from maxaffine._report.page import render
-from maxaffine._report.sections.fit import Fit
+from maxaffine._report.sections.fit import Fit, Measure, fit_hints
 from maxaffine._report.subject import Meaning, find_subject
 from tests.pages import SECTIONS, check_page
 from tests.tables import targets_of, write_bunch
@@ -62,6 +62,35 @@ def test_r2_and_errors_against_scikit_learn(values: tuple[nn.Module, DataSet, Co
         assert one.r2 == pytest.approx(r2_score(wanted, got), abs=1e-5) and one.inputs == len(wanted)
         assert one.rmse == pytest.approx(root_mean_squared_error(wanted, got), rel=1e-5)
         assert one.deviation == pytest.approx(wanted.std(), rel=1e-5)
+
+
+def test_the_uncertainty_of_r2_is_how_far_other_draws_of_the_inputs_take_it(
+    values: tuple[nn.Module, DataSet, Contents],
+) -> None:
+    fit = values[2].fit
+    assert isinstance(fit, Fit)
+    residuals, spread = fit.values["test"] - fit.targets["test"], fit.targets["test"].var(0)
+    draws = np.random.default_rng(0).integers(len(residuals), size=(2000, len(residuals)))
+    expected = ((residuals**2)[draws].mean(1) / spread).std(0)
+    np.testing.assert_allclose([one.uncertainty for one in fit.tests], expected, rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("train_r2", "test_r2", "uncertainty", "asks"),
+    [
+        (0.95, 0.6, 0.05, "0.60 ± 0.05 on test inputs, and 0.95 on those that it was trained on"),
+        (0.95, 0.6, 0.3, ""),
+        (0.65, 0.6, 0.001, ""),
+        (0.02, 0.01, 0.01, "hardly better than always giving the mean"),
+        (0.02, 0.01, 0.2, ""),
+        (float("nan"), 0.01, 0.01, ""),
+    ],
+)
+def test_what_may_be_chance_asks_for_nothing(train_r2: float, test_r2: float, uncertainty: float, asks: str) -> None:
+    trained = Measure("y", "training", 90, train_r2, 1.0, 2.0, 0.0)
+    tested = Measure("y", "test", 9, test_r2, 1.0, 2.0, uncertainty)
+    hints = list(fit_hints(Fit(("y",), (trained, tested), {}, {}, {}, (), 1.0)))
+    assert len(hints) == bool(asks) and all(asks in hint.finding for hint in hints)
 
 
 def test_the_worst_inputs_are_explained_last(values: tuple[nn.Module, DataSet, Contents]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import isfinite, nan, sqrt
+from math import hypot, isfinite, nan, sqrt
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ class Measure:
     r2: float  # NaN where the target is constant
     rmse: float
     deviation: float  # standard deviation of the target, the RMSE of its mean
+    uncertainty: float  # standard error of R2, from how the squared errors differ from input to input
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +83,10 @@ def fit_of(subject: Subject, budget: float, choices: Choices) -> tuple[Fit | Lef
 
 
 def _measure(name: str, part: str, values: np.ndarray, targets: np.ndarray) -> Measure:
-    error, variance = float(((values - targets) ** 2).mean()), float(targets.var())
-    return Measure(name, part, len(targets), 1 - error / variance if variance else nan, sqrt(error), sqrt(variance))
+    errors, variance = (values - targets) ** 2, float(targets.var())
+    error, spread = float(errors.mean()), float(errors.std()) / sqrt(len(errors))
+    r2, uncertainty = (1 - error / variance, spread / variance) if variance else (nan, nan)
+    return Measure(name, part, len(targets), r2, sqrt(error), sqrt(variance), uncertainty)
 
 
 def fit_lines(fit: Fit | LeftOut | None, doubt: str) -> list[str]:
@@ -105,15 +108,18 @@ def fit_hints(fit: Fit | LeftOut | None) -> Iterator[Hint]:
     for train, test in zip(fit.measures[::2], fit.tests, strict=True):
         if not (isfinite(train.r2) and isfinite(test.r2)):
             continue
-        if train.r2 - test.r2 > LOST:
+        lost, doubt = train.r2 - test.r2, 2 * hypot(train.uncertainty, test.uncertainty)
+        found = f"R² of {test.name} is {test.r2:.2f} ± {test.uncertainty:.2f} on test inputs"
+        # What may be chance asks for nothing.
+        if lost > max(LOST, doubt):
             yield Hint(
-                f"R² of {test.name} is {train.r2:.2f} on training and {test.r2:.2f} on test inputs.",
-                "Train once more with fewer epochs, a narrower network or weight decay, and compare R² on test inputs.",
+                f"{found}, and {train.r2:.2f} on those that it was trained on, which it fits in part by heart.",
+                "Go by the former. Try more training inputs or fewer epochs first, and compare R² on test inputs.",
                 "fit",
             )
-        elif test.r2 < LOST:
+        elif test.r2 + 2 * test.uncertainty < LOST:
             yield Hint(
-                f"R² of {test.name} is {test.r2:.2f} on test inputs: hardly better than always giving the mean.",
+                f"{found}: hardly better than always giving the mean.",
                 "See whether the features say anything about it, and whether it was trained long enough.",
                 "fit",
             )
