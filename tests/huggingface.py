@@ -68,7 +68,8 @@ class Case:
         model = cls(cls.config_class(**self.settings)).get_submodule(self.part)
         for norm in model.modules():  # running statistics as of a network that was trained
             if isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None:
-                nn.init.normal_(norm.running_mean, 0, 0.1), nn.init.uniform_(norm.running_var, 0.5, 1.5)
+                nn.init.normal_(norm.running_mean, 0, 0.1)
+                nn.init.uniform_(norm.running_var, 0.5, 1.5)
         return Part(model, self.argument, self.output, self.options).to(dtype).eval(), torch.randn(*self.shape).to(
             dtype
         )

@@ -119,7 +119,8 @@ def test_layers(name: str) -> None:
 )
 def test_norms_of_channels(layer: nn.Module, groups: int) -> None:
     first, last = nn.Conv2d(3, 4, 3).double(), linear(100, 3)
-    nn.init.normal_(layer.get_parameter("weight")), nn.init.normal_(layer.get_parameter("bias"))
+    nn.init.normal_(layer.get_parameter("weight"))
+    nn.init.normal_(layer.get_parameter("bias"))
     layer = layer.double()
 
     def detached(x: Tensor) -> Tensor:

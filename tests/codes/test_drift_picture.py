@@ -41,7 +41,8 @@ def test_lines_are_the_distances() -> None:
     with pytest.raises(BadInput, match="to: 'first' is neither 'last' nor 'next'"):
         drift.plot(to="first")
     axes = drift.plot(cmap="magma", linewidth=0.4, size=3.0)
-    assert axes.figure.get_size_inches()[0] == 3 and {line.get_linewidth() for line in axes.get_lines()} == {0.4}
+    sheet: Any = axes.figure
+    assert sheet.get_size_inches()[0] == 3 and {line.get_linewidth() for line in axes.get_lines()} == {0.4}
     assert axes.get_lines()[0].get_color() == colormaps["magma"](0.0) != drift.plot().get_lines()[0].get_color()
 
 

@@ -15,7 +15,7 @@ def test_every_plot_takes_axes_and_a_size() -> None:
         if "__main__" not in module.name:
             for found in vars(importlib.import_module(module.name)).values():
                 if inspect.isclass(found) and found.__module__.startswith("maxaffine") and "plot" in vars(found):
-                    plots[found.__qualname__] = inspect.signature(found.plot).parameters
+                    plots[found.__qualname__] = inspect.signature(vars(found)["plot"]).parameters
     assert len(plots) >= 16 and {"PlanePartition", "Templates", "Drift"} <= set(plots)
     lacking = {name for name, parameters in plots.items() if not {"ax", "size"} <= set(parameters)}
     assert lacking == set()

@@ -113,14 +113,14 @@ def test_a_plane_that_is_cancelled_keeps_the_middle_that_is_done(
     go_on = threading.Event()
     with monkeypatch.context() as patched:
         patched.setattr(explorer.planes, "_exactly", lambda *given: go_on.wait(30.0) and cancelled_later(*given))
-        begun = explorer.divide(IMAGES, 0, [-1.0, 3.0, -1.0, 3.0])
+        begun = explorer.divide(IMAGES, 0, (-1.0, 3.0, -1.0, 3.0))
         go_on.set()
         state = _wait(begun, explorer)
     assert state["state"] == "cancelled" and "not divided to the end" in state["note"] and "1/64" in state["note"]
     net, anchors = trained.nets[0], trained.data.test.inputs[[0, 3, 7]]
     assert state["regions"] == ma.partition.plane(net, anchors, extent=state["window"], progress=False).regions
     assert explorer.planes.cell(begun["key"], 0)["cell"] == 0
-    again = _wait(explorer.divide(IMAGES, 0, [-1.0, 3.0, -1.0, 3.0]), explorer)
+    again = _wait(explorer.divide(IMAGES, 0, (-1.0, 3.0, -1.0, 3.0)), explorer)
     assert again["state"] == "done" and again["note"] == ""
 
 

@@ -108,7 +108,8 @@ def test_a_new_figure_has_the_shape_of_the_plane() -> None:
         ((0, 9, 0, 1), (4, 1.6)),
     ):
         plane = partition.plane(NET, origin=ZERO, basis=AXES, extent=extent)
-        assert plane.plot(size=4.0).figure.get_size_inches() == pytest.approx(size)
+        figure: Any = plane.plot(size=4.0).figure
+        assert figure.get_size_inches() == pytest.approx(size)
 
 
 def test_a_line_is_drawn_through_the_ends_of_its_pieces() -> None:

@@ -176,7 +176,13 @@ def test_colors_and_size_that_are_asked_for() -> None:
         result.affine_map,
         layer_templates(ma.capture(nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), *_x()), *_x()),
     )
-    for found, options in ((result, {"units": [2]}), (amap, {"units": [2]}), (result.runner_up(), {}), (layers, {})):
+    cases: list[tuple[Any, dict[str, Any]]] = [
+        (result, {"units": [2]}),
+        (amap, {"units": [2]}),
+        (result.runner_up(), {}),
+        (layers, {}),
+    ]
+    for found, options in cases:
         drawn = found.plot(cmap="PuOr", size=3.0, share=1.0, **options)
         assert drawn.figure.get_size_inches()[0] == 3
         plain = found.plot(share=1.0, **options)
