@@ -70,7 +70,7 @@ def test_metadata_of_the_installed_package() -> None:
     assert metadata["License-Expression"] == "MIT"
     assert metadata["Description-Content-Type"] == "text/markdown"
     (script,) = importlib.metadata.entry_points(group="console_scripts", name="maxaffine")
-    assert script.value == "maxaffine._cli:main" and callable(script.load())
+    assert script.value == "maxaffine_command:main" and callable(script.load())
     assert (Path(maxaffine.__file__).parent / "py.typed").exists()
 
 

@@ -29,10 +29,10 @@ class Terminal(io.StringIO):
 def test_where_a_bar_is_shown(
     progress: bool | None, terminal: bool, notebook: bool, shown: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if notebook:
-        monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
-    else:
-        monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    # Packages of notebooks that are imported do not make one: its shell has a kernel.
+    shell = types.SimpleNamespace(**{"kernel": None} if notebook else {})
+    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
     stream = Terminal() if terminal else io.StringIO()
     bar = progress_bar(progress, "work", total=2, file=stream)
     assert bar.disable is not shown

@@ -280,10 +280,8 @@ def _targets(
     if output != "pre_activation":
         outputs = output_names(traced.output_spec)
         if output not in outputs:
-            there = f"one of its outputs, {', '.join(map(repr, filter(None, outputs)))}" if any(outputs) else ""
-            raise BadInput(
-                f"output: expected 'as_is', 'pre_activation'{f' or {there}' if there else ''}, got {output!r}"
-            )
+            there = f", or one of its outputs, {', '.join(map(repr, filter(None, outputs)))}" if any(outputs) else ""
+            raise BadInput(f"output: expected 'as_is' or 'pre_activation'{there}, got {output!r}")
         return [targets[outputs.index(output)]], tree_structure({output: 0}), ()
     finals = [_final(item) for item in targets]
     if not any(finals):

@@ -50,8 +50,8 @@ BIND = (
 CHANGES = {"BUFFER_MUTATION": "buffer", "PARAMETER_MUTATION": "parameter"}
 # What PyTorch says, and what it means for the user.
 KNOWN = {
-    "missing a required argument": "it takes more than the example gives ({first}). Cure: give a tuple of tensors; "
-    + BIND,
+    "missing a required argument": "it takes more than the example gives ({first}). Cure: give a tuple of tensors, or a"
+    " dict of them by the names that forward gives its arguments; " + BIND,
     "not a known type": "it takes or returns objects of a class that PyTorch cannot look into. Cure: return tensors in"
     " a tuple, a dict or a named tuple, or register the class with torch.export.register_dataclass",
     "is mutated in the forward method": "it changes a tensor of its own while it runs, so one input does not give one"
