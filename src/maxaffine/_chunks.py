@@ -1,7 +1,5 @@
 """The one way in which rooms cut long work into pieces that fit in memory."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 

@@ -1,7 +1,5 @@
 """Files that hold either what they held before or all that is new, and the sum by which damage is noticed."""
 
-from __future__ import annotations
-
 import os
 import zlib
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The one way in which rooms show progress."""
 
-from __future__ import annotations
-
 import sys
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A module that is the same after it was run: a forward pass may count, keep or append."""
 
-from __future__ import annotations
-
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator

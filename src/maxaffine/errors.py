@@ -3,8 +3,6 @@
 Each message names the argument, the cause and the cure.
 """
 
-from __future__ import annotations
-
 __all__ = [
     "BadInput",
     "CaptureError",

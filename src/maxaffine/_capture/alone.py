@@ -1,7 +1,5 @@
 """Single samples: whether the samples of a batch have together what each has alone, and where outputs keep them."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from math import prod

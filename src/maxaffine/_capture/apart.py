@@ -1,7 +1,5 @@
 """A module exported with its operators taken apart: in one trace, where nobody else sees what is written in place."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import threading

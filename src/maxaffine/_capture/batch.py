@@ -4,8 +4,6 @@ An affine map per sample exists only if no sample's output depends on another sa
 proofs; each returns where the output keeps its samples, or refuses.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import permutations

@@ -1,7 +1,5 @@
 """capture: any nn.Module and an example in, its exact spline form out, or a refusal."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast

@@ -4,8 +4,6 @@ PyTorch's own message says what its tracer was about when it gave up: often the 
 does not know, in the middle of an operator that the user knows by another name. What was called says more.
 """
 
-from __future__ import annotations
-
 import importlib
 import re
 import sys

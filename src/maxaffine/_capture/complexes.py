@@ -6,8 +6,6 @@ them must be affine over the complex numbers, conjugate, or take the real or the
 over the real numbers.
 """
 
-from __future__ import annotations
-
 import operator as python_operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

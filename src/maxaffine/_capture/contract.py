@@ -1,7 +1,5 @@
 """The contract that the rule of an operator must keep, as one check."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Which operators are taken apart into simpler ones before capture, and how."""
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Callable
 from functools import lru_cache, partial

@@ -1,7 +1,5 @@
 """The user's module as a functional graph of ATen operators, traced by torch.export; the module is left as it was."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import importlib

@@ -1,7 +1,5 @@
 """A layer as one max-affine spline: all of its pieces, not only those that win at an input."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from math import prod

@@ -1,7 +1,5 @@
 """A traced graph, node by node, into a frozen graph of operators: what depends on the input, and how."""
 
-from __future__ import annotations
-
 import operator as python_operator
 import sys
 from collections.abc import Sequence

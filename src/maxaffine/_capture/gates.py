@@ -7,8 +7,6 @@ the inputs of a selective state-space model do, unless that other is a gate by i
 much of a gate ask the user, whose choice is recorded.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase

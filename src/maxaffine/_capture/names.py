@@ -1,7 +1,5 @@
 """Names for operators: the path of the module that called them, so that a user finds them again."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The registry: which rule turns which traced operator into an operator of the graph."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast

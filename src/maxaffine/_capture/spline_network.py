@@ -1,7 +1,5 @@
 """SplineNetwork, the user's object: what `capture` gives, and what a user asks of it, as methods."""
 
-from __future__ import annotations
-
 from maxaffine._network import Network, verify
 from maxaffine._templates import templates
 

@@ -1,7 +1,5 @@
 """State: whether one input gives one output, call after call."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import random

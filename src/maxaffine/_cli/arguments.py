@@ -3,8 +3,6 @@
 Findings go to stdout, unless JSON has it to itself, and progress to a terminal.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import math

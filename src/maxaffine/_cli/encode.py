@@ -1,7 +1,5 @@
 """``maxaffine encode``: the codes of a data set into a store."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from functools import partial

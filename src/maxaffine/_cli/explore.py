@@ -1,7 +1,5 @@
 """``maxaffine explore``: a page on this machine on which a network is asked about pictures, at once and exactly."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

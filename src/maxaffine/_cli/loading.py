@@ -1,7 +1,5 @@
 """What the options name: the data set, the model with its weights, trained or not, and its captured network."""
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Parse, run one command, set the exit code."""
 
-from __future__ import annotations
-
 import argparse
 import io
 import os

@@ -1,7 +1,5 @@
 """``maxaffine neighbors``: which training inputs a network treats like a test input, at every depth."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 

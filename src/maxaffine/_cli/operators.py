@@ -1,7 +1,5 @@
 """``maxaffine operators``: what a network is made of, and what capture knows."""
 
-from __future__ import annotations
-
 import argparse
 
 import torch

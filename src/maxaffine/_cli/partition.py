@@ -1,7 +1,5 @@
 """``maxaffine partition``: every region of a network on a plane: through three inputs, or of its only two numbers."""
 
-from __future__ import annotations
-
 import argparse
 import math
 from pathlib import Path

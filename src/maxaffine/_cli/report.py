@@ -1,7 +1,5 @@
 """``maxaffine report``: train or load a network, and explain it on one page."""
 
-from __future__ import annotations
-
 import argparse
 import json
 

@@ -1,7 +1,5 @@
 """``maxaffine train``: weights for a classifier, also with orthogonal templates, or for a network that gives values."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from dataclasses import asdict

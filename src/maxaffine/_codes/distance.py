@@ -1,7 +1,5 @@
 """The distance between signals that the codes define, exact and in bounded memory."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import os

@@ -5,8 +5,6 @@ names, pieces and units, free metadata) and a CRC-32 over the header and all the
 codes.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Mapping

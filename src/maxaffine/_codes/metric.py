@@ -14,8 +14,6 @@ R words at equal Hamming distance need at least R - 1 bits each, so from five pi
 piece, say) would be longer than the planes, up to R / log2 R times: there the planes are compared as they are.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Arrays of any usual convention, from .npz, .npy and IDX files (the format of MNIST); nothing is ever unpickled."""
 
-from __future__ import annotations
-
 import gzip
 import math
 import os

@@ -1,7 +1,5 @@
 """The door of the room: find out what a name or a path stands for, or the bytes of a stranger, and read it."""
 
-from __future__ import annotations
-
 import difflib
 import io
 import os

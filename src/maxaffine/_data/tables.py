@@ -1,7 +1,5 @@
 """Tables in text files (.csv, .tsv), a line for each row: read exactly or refused by line and column."""
 
-from __future__ import annotations
-
 import csv
 import difflib
 import io

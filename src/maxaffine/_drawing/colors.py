@@ -1,5 +1,3 @@
 """The colors of classes, told apart by readers with any common color blindness (Tol's muted scheme)."""
 
-from __future__ import annotations
-
 CLASSES = ("#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddcc77", "#cc6677", "#882255", "#aa4499", "#bbbbbb")

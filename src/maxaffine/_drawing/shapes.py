@@ -1,7 +1,5 @@
 """Which inputs are pictures, lines or bars, and what is shown of their channels."""
 
-from __future__ import annotations
-
 from enum import Enum
 
 import numpy as np

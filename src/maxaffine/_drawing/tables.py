@@ -1,7 +1,5 @@
 """Rows of words as a table, for a terminal and for a notebook."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterable, Sequence
 from html import escape

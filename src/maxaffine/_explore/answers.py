@@ -1,7 +1,5 @@
 """Why a network answers as it does: its outputs, the templates of the first two of them, and where b comes from."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import Tensor

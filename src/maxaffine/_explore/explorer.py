@@ -1,7 +1,5 @@
 """Everything the page can ask, as methods from plain values to what JSON can hold."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

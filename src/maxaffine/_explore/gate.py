@@ -1,7 +1,5 @@
 """Who may ask: only this machine, only by the address with the secret word, and never a foreign page."""
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Work that goes on while the page is used: in a thread, with progress, and ended when nobody waits for it any more."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar

@@ -1,7 +1,5 @@
 """Which training inputs a network treats like a given one, by depth; they are encoded once, in the background."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Planes through three inputs, or of a field: divided in the background, drawn by the page, asked about by cell."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The inputs that can be picked, by short references: those of the data set, uploads, and points of planes."""
 
-from __future__ import annotations
-
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass

@@ -8,8 +8,6 @@ where another entry takes its place.
 All of it is affine in the operator's inputs, so that between two points where they are known, zeros are found exactly.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

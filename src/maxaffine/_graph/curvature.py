@@ -1,7 +1,5 @@
 """The input-convexity certificate: which values are provably convex in the network's input."""
 
-from __future__ import annotations
-
 from enum import Enum
 
 from maxaffine._graph.contract import Operator, Sign

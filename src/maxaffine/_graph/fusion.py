@@ -4,8 +4,6 @@ A batch-norm folds into the convolution before it; an activation folds into the 
 winners' slopes matter. The value, the codes and the split of the offsets stay those of the two operators.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -6,8 +6,6 @@ at x and nowhere else: there are no regions, and it is not the Jacobian, which a
 the Jacobian there and b = f - J x.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any

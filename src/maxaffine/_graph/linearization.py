@@ -1,7 +1,5 @@
 """The affine map that a graph is at given inputs: tangents forward, cotangents backward, and its offsets."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from math import prod

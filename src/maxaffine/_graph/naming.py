@@ -1,7 +1,5 @@
 """Traced operators by name: PyTorch's own objects for them cannot be pickled."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Where inf or NaN comes from, in a network that was given finite numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import copysign, isinf, isnan

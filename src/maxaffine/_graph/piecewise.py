@@ -1,7 +1,5 @@
 """Piecewise-affine operators that act entry by entry: a scalar function with knots, and a choice between tensors."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce

@@ -1,7 +1,5 @@
 """The same graph in float64: every parameter, constant and conversion on the way."""
 
-from __future__ import annotations
-
 from copy import copy
 from dataclasses import fields, is_dataclass, replace
 from typing import Any

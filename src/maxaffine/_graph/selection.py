@@ -1,7 +1,5 @@
 """Piecewise-affine operators that select entries: max-pooling, and max, min, sort, top-k, median over an axis."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod

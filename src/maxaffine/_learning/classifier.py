@@ -1,7 +1,5 @@
 """Finding the layer that makes a classifier's outputs, by what computed them and not by where it stands."""
 
-from __future__ import annotations
-
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping

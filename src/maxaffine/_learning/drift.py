@@ -1,7 +1,5 @@
 """Recording, while a network is being trained, how the codes of fixed inputs change: how soon they settle."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The hard form: a classifier whose rows are orthogonal at every step, by construction."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

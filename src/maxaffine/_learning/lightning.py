@@ -1,7 +1,5 @@
 """The penalty as a Lightning callback (extra ``lightning``); the only module of the library that imports Lightning."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any

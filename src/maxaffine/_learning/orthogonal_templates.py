@@ -1,7 +1,5 @@
 """The penalty that pushes the templates of different classes towards orthogonality."""
 
-from __future__ import annotations
-
 import math
 import weakref
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Weights to and from files: never half written, never unpickled beyond tensors."""
 
-from __future__ import annotations
-
 import errno
 import io
 import os

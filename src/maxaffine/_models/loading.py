@@ -1,7 +1,5 @@
 """A user's own model: from a factory and weights, or from an exported file; never from a pickled module."""
 
-from __future__ import annotations
-
 import ast
 import copy
 import difflib

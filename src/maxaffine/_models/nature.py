@@ -1,7 +1,5 @@
 """What a file is that is not what it was taken for."""
 
-from __future__ import annotations
-
 import pickletools
 import zipfile
 from pathlib import Path

@@ -3,8 +3,6 @@
 All but the smooth ``vit`` and ``convnext`` are piecewise affine in eval mode.
 """
 
-from __future__ import annotations
-
 import difflib
 import inspect
 import math

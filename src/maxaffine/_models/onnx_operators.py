@@ -5,8 +5,6 @@ What a graph computes from the shapes of its values, such as the target of a Res
 when the graph is traced for any number of samples, where a tensor of shapes would fix that number, or hide it.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 import operator

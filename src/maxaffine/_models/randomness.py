@@ -1,7 +1,5 @@
 """Seeded randomness that leaves the caller's generators as they were."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """Reference networks for data in units of its own, as the columns of a table: standardized inside of the network."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """Training of classifiers and of networks that give values, reproducible and interruptible, and how well they do."""
 
-from __future__ import annotations
-
 import math
 import os
 import time

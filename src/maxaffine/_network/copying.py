@@ -1,7 +1,5 @@
 """A copy of a user's module, to run and to trace while the module itself stays free, and what differs between two."""
 
-from __future__ import annotations
-
 import copy
 import functools
 import pickle

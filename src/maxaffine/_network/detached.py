@@ -7,8 +7,6 @@ The network is asked for one thing only, what it *says* it carries (`net.held`),
 that both depend on the input.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar

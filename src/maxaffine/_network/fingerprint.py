@@ -1,7 +1,5 @@
 """A name for a frozen graph that changes with everything that its codes depend on."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass

@@ -1,7 +1,5 @@
 """What a network takes: how its inputs are nested, and the checks that every call makes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

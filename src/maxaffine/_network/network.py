@@ -1,7 +1,5 @@
 """Network: a captured network, as the graph of affine and piecewise-affine operators that it is."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property

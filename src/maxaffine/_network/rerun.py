@@ -1,7 +1,5 @@
 """The user's untouched module, run again: on copies, what it keeps and the random state left as they were."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """How far apart two results may be: the size of a difference, of what rounding explains of it, and of its terms."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from math import prod

@@ -4,8 +4,6 @@ The same numbers mean different things: the largest of ten logits is an answer, 
 nothing. So it is settled here, once per output of a network, and templates, partitions, report and explorer read it.
 """
 
-from __future__ import annotations
-
 from enum import Enum
 from math import prod
 

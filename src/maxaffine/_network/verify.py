@@ -1,7 +1,5 @@
 """The exactness check: the spline form against the user's untouched module."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

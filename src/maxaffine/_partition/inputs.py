@@ -1,7 +1,5 @@
 """What every partition asks of a network before it starts: inputs in float64, and boundaries that it can follow."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import Tensor, float64

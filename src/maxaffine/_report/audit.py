@@ -1,7 +1,5 @@
 """What the codes say about a training set: inputs that occur twice, and labels that may be wrong."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

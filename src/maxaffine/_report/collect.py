@@ -1,7 +1,5 @@
 """Assemble the numbers of a report: one section after another, each by plain calls to the other rooms."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar

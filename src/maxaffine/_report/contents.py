@@ -1,7 +1,5 @@
 """Everything that a report says, as one object."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import prod
 

@@ -1,7 +1,5 @@
 """Rectangles of planes: around points, and around the coordinates that a field is a function of."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

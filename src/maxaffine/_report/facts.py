@@ -1,7 +1,5 @@
 """What a report looks at, and the frozen records that several of its sections and commands share."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

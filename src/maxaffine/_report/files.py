@@ -1,7 +1,5 @@
 """Reports on disk: a folder that appears as a whole or not at all."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

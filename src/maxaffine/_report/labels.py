@@ -1,7 +1,5 @@
 """Whether the labels of the data are in another order than the outputs of the network."""
 
-from __future__ import annotations
-
 import math
 import shlex
 from collections.abc import Sequence

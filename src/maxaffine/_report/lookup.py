@@ -1,7 +1,5 @@
 """What a network treats alike: neighbors of test inputs, and what they say about the training set."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The nearest training inputs of some test inputs, in the code distance of each operator."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The whole plane around a part of it that a page shows exactly: sampled answers, the three inputs, and the part."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from html import escape
 

@@ -1,7 +1,5 @@
 """A partitioned plane to move the mouse over: one self-contained piece of HTML, or a page of its own."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Callable, Sequence
 from math import ceil, isfinite, prod

@@ -1,7 +1,5 @@
 """A report on a network in one call: captured, collected and written."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The numbers of a report as JSON and in a few lines of text, without its pictures."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping

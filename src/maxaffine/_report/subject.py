@@ -1,7 +1,5 @@
 """What a page is about: one output of a captured network, the untouched module beside it, and the data."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum

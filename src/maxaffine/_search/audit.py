@@ -1,7 +1,5 @@
 """What the codes of a data set tell about it: inputs that are there twice, and labels that may be wrong."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

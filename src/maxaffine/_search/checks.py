@@ -1,7 +1,5 @@
 """Checks that every part of the room makes of ids, counts and the network that codes come from."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The nearest inputs at every depth of a network."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The same work on many machines: Ray's actors that hold the network, and one search task per file of the store."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -9,8 +9,6 @@ A new index is written under a number of its own. It takes the place of the one 
 is replaced by the one that names it, so that at any moment the folder holds one whole index.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """CodeIndex: the nearest inputs in code distance, exactly, or approximately with the recall that was measured."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from math import isqrt
 from os import PathLike

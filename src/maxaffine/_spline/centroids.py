@@ -1,7 +1,5 @@
 """The link to K-means: the slopes and offsets whose codes are the nearest centroids, and what rounding can change."""
 
-from __future__ import annotations
-
 from math import inf
 
 import torch

@@ -1,7 +1,5 @@
 """Checks of tensor arguments that the whole room shares."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """The max-affine spline operator: value, codes, local affine map, soft inference and cells."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod

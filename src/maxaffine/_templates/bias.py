@@ -1,7 +1,5 @@
 """Networks without offsets: f(x) = A[x] x."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any

@@ -1,7 +1,5 @@
 """The layer whose units are looked at: the network's output, or what an operator or module inside it gives."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod

@@ -1,7 +1,5 @@
 """Piecewise-affine activations: scalar functions with knots, applied entry by entry."""
 
-from __future__ import annotations
-
 from math import inf
 
 import torch

@@ -1,7 +1,5 @@
 """Sums, and products with a factor that does not depend on the input."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

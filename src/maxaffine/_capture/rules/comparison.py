@@ -1,7 +1,5 @@
 """Comparisons of dependent values: constant within a region, with a code of their own."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from maxaffine._capture.batch import along, pointwise

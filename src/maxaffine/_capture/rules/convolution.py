@@ -1,7 +1,5 @@
 """Convolutions, plain and transposed, grouped and dilated."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Reading and writing entries at given places."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import prod

@@ -1,7 +1,5 @@
 """Batch-norm in evaluation mode, which is affine; every other normalization is refused."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Max-pooling and its inverse, by given indices."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from math import prod

@@ -1,7 +1,5 @@
 """Operators that are known not to be piecewise affine, each with its reason and a cure."""
 
-from __future__ import annotations
-
 from typing import NoReturn
 
 from maxaffine._capture.call import Call

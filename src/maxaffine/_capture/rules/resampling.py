@@ -1,7 +1,5 @@
 """Average pooling and interpolation: fixed linear combinations of neighboring entries."""
 
-from __future__ import annotations
-
 import torch
 
 from maxaffine._capture.call import Call

@@ -1,7 +1,5 @@
 """The largest, smallest, middle or ordered entries: each unit selects one entry of its input."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import prod

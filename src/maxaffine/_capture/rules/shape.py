@@ -1,7 +1,5 @@
 """Changes of shape, order and type: the same entries elsewhere."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch

@@ -5,8 +5,6 @@ their own, and below -1, where the ratio cancels, their tangent. Norms hold thei
 log-softmax are energies: their tangent has the probabilities for slopes and the entropy for an offset.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Systems of linear equations: linear in the right-hand side, for a matrix that is constant within a region."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 

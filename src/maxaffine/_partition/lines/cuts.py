@@ -6,8 +6,6 @@ crosses zero, where the largest of several is overtaken, where two of several ch
 harm: a cut at which no code changes is dropped in the end.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -4,8 +4,6 @@ A network may take several tensors and give several, of any layout; a line needs
 hide is how places t from 0 to 1 become batches of inputs, and which numbers of the outputs are asked for.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property

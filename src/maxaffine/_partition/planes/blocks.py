@@ -10,8 +10,6 @@ since both were cut out of one complex that had it. The edges on which two block
 each remembers the whole edge, and which of its own edges are pieces of it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil

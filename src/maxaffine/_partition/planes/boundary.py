@@ -11,8 +11,6 @@ along its rim (Gauss). On a cell f is affine: its mean on a side is that of the 
 so the integral is the area times it. Nothing is run again.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 

@@ -9,8 +9,6 @@ apart. Random points find the first, by codes that are no cell's or another's; c
 as no two may be the same. Where rounding decides a code, close to an edge or in a thin cell, nothing is said.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -8,8 +8,6 @@ cells along a boundary that passes through the vertex. How small is small follow
 of.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from math import isinf
 

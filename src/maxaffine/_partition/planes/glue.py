@@ -6,8 +6,6 @@ becomes a corner of the cell on the far side too. Away from borders nothing has 
 same to the last bit.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

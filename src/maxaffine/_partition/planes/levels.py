@@ -6,8 +6,6 @@ cross a cut. A value is a table with a row per vertex, whatever its layout in th
 dividing are then the same for all of them.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod

@@ -4,8 +4,6 @@ A point lies in a convex cell where it is on the left of all its sides, and its 
 lies inside. Bins are about half as many as cells, so that a point is tried against a few cells and not a million.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from maxaffine._chunks import slices

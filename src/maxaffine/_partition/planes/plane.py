@@ -6,8 +6,6 @@ memory of one. The folder is also the record of what is done: the same call goes
 about a tile says on which way it was reached.
 """
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import replace
 from os import PathLike

@@ -5,8 +5,6 @@ asked there is answered by linear programs; in up to six, Qhull lists corners, a
 exact systems of equations do. Distances are seen from a point inside, whose slack is the distance to every boundary.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from importlib import import_module
 from itertools import combinations

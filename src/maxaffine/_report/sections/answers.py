@@ -1,7 +1,5 @@
 """Why a network answered so: its templates at some test inputs, where the offsets come from, and the runner-up."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf, isfinite, prod

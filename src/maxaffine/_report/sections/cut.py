@@ -1,7 +1,5 @@
 """How a network cuts the space around three inputs, or the coordinates of a field: every region of a plane of it."""
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """How well a network that gives values predicts the targets: R2 and errors on both parts, in the targets' own units."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import hypot, isfinite, nan, sqrt

@@ -1,7 +1,5 @@
 """What to do next: what the numbers of the other sections mean for the user, each with the place of its numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 from maxaffine._report.audit import Audit

@@ -1,7 +1,5 @@
 """Whether a network has memorized its training data."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from maxaffine._data import without_classes

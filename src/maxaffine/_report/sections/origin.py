@@ -1,7 +1,5 @@
 """What the network is made of, and whether its spline form is exact."""
 
-from __future__ import annotations
-
 import copy
 import platform
 import warnings

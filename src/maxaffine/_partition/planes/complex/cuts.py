@@ -5,8 +5,6 @@ the same vertices in the same order, whatever rounding did: neighbors cannot dis
 cells, which read off their chords from the cuts, second.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -10,8 +10,6 @@ maximum are equal, though a third wins on a part of them. Taking an edge out is 
 around the united cell goes from edge to edge as before, and passes over what is dropped.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
