@@ -22,6 +22,7 @@ OPTIONAL = frozenset(
         "lance",
         "lightning",
         "matplotlib",
+        "mpl_toolkits",
         "onnx",
         "onnxruntime",
         "PIL",

@@ -1,0 +1,227 @@
+"""The density of a generator at samples, and its entropy.
+
+Where g is injective, p(x) = p_z(z) / vol(z) at the one z with g(z) = x; otherwise the sum over all such z. On a region
+the only candidate is A^+ (x - b), which counts when the network itself takes it to x.
+"""
+
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maxaffine._chunks import slices
+from maxaffine._generators.prior import Prior, seeded
+from maxaffine._generators.slopes import Generator, Head, generator, in_float64
+from maxaffine._generators.spectrum import log_volumes, require_volume, singular_values
+from maxaffine._partition import regions
+from maxaffine.errors import BadInput
+
+ENUMERATED = 3  # latents up to which all regions are looked through
+STEPS = 50  # from region to region, of one sample
+TOLERANCE = 1e-8  # how near to x, beside the size of x, the network has to take a preimage
+CANDIDATES = 2**22  # latents that are tried together, counted in numbers of samples
+
+
+@dataclass(frozen=True, eq=False)
+class Density:
+    """The density of a generator's samples; from :func:`density`."""
+
+    log_density: Tensor  # (N,) minus infinity where a sample has no preimage; infinite where it has a continuum
+    counts: Tensor  # (N,) how many preimages were found
+    preimages: tuple[Tensor, ...]  # (count, *latent) of every sample
+    exhaustive: bool  # whether they are all; if not, the density is a lower bound unless g is injective
+
+    @property
+    def injective(self) -> bool:
+        """Whether no sample was found to have two preimages."""
+        return bool((self.counts <= 1).all())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Log densities and counts as lists."""
+        return {"log_density": self.log_density.tolist(), "counts": self.counts.tolist(), "exhaustive": self.exhaustive}
+
+    def __repr__(self) -> str:
+        found = "all preimages" if self.exhaustive else "one preimage each: a lower bound unless g is injective"
+        return f"Density: {len(self.counts)} samples, {int((self.counts == 0).sum())} off the image ({found})"
+
+
+def density(
+    net: object,
+    x: Tensor,
+    prior: Any,
+    *,
+    bounds: Any = None,
+    start: Tensor | None = None,
+    output: int | str | None = None,
+    progress: bool | None = None,
+) -> Density:
+    """The density of samples x under the generator, with respect to volume on its image.
+
+    Up to three latents, with ``bounds``, all regions in the box are enumerated, and all preimages found: log p(x) is
+    the logarithm of the sum of p_z(z) / vol(z) over them. Otherwise one preimage is sought from ``start``, from region
+    to region by each one's pseudo-inverse: p(x) then is exact if g is injective, and a lower bound if not. In float64.
+
+    Args:
+        net: The generator, captured, piecewise affine, with at most as many latents as numbers in a sample.
+        x: Samples (N, *out), as the captured network gives them, so without an activation that was left out.
+        prior: Of latents, with a density.
+        bounds: (low, high), numbers or one per latent: the box that holds the prior's mass, whose regions are
+            enumerated.
+        start: (N, *latent) where to begin in place of bounds, such as an encoder's answer.
+        output: Which output, by number or name, for a network with several.
+        progress: Whether to show a progress bar; by default when it takes over two seconds.
+
+    Returns:
+        The densities, with the preimages.
+
+    Raises:
+        BadInput: Without bounds and start; for more than three latents with bounds; and as of
+            :func:`maxaffine.generators.log_volume` and :func:`maxaffine.generators.sample`.
+        NotPiecewiseAffine: For a smooth generator, which has no regions to look through.
+
+    Example:
+        >>> import torch, maxaffine as ma
+        >>> net = ma.capture(torch.nn.Linear(1, 2), torch.zeros(1, 1))
+        >>> prior = torch.distributions.Uniform(-torch.ones(1).double(), torch.ones(1).double())
+        >>> z = torch.zeros(1, 1).double()
+        >>> found = ma.generators.density(net, net.double()(z), prior, bounds=(-1, 1))
+        >>> torch.allclose(
+        ...     found.log_density.exp() * ma.generators.log_volume(net.double(), z).exp(), torch.tensor(0.5).double()
+        ... )
+        True
+    """
+    g = in_float64(generator(net, output))
+    require_volume(g)
+    g.net.require_regions("densities")
+    rows = x.double().reshape(len(x), -1)
+    if rows.shape[1] != g.numbers:
+        raise BadInput(f"x: samples of {rows.shape[1]} numbers, and the generator's have {g.numbers}")
+    if (bounds is None) == (start is None):
+        raise BadInput("bounds: give the box (low, high) of latents to look through, or start= latents to begin at")
+    if bounds is not None and g.latents > ENUMERATED:
+        raise BadInput(f"bounds: {g.latents} latents have too many regions to look through; give start= instead")
+    found = _enumerate(g, rows, bounds, output, progress) if start is None else _follow(g, rows, start)
+    given = Prior(prior, g)
+    logs = [_log_sum(g, z, given) for z in found]
+    counts = torch.tensor([len(z) for z in found])
+    return Density(torch.stack(logs), counts, tuple(found), start is None)
+
+
+def _log_sum(g: Generator, z: Tensor, prior: Prior) -> Tensor:
+    """The logarithm of the sum of p_z / vol over preimages."""
+    if not len(z):
+        return torch.tensor(-inf, dtype=torch.float64)
+    volumes = torch.cat([log_volumes(singular_values(s), g.numbers) for s in g.slopes(z, False, "")])
+    return (prior.log_density(z) - volumes).logsumexp(0)
+
+
+def _enumerate(
+    g: Generator, rows: Tensor, bounds: Any, output: int | str | None, progress: bool | None
+) -> list[Tensor]:
+    """All preimages of every sample, from the regions in a box."""
+    found = regions(g.net, bounds, output=output, progress=progress)
+    amap = found.affine_map()
+    slopes = torch.as_tensor(amap.slopes).reshape(len(found), -1, g.latents)
+    offsets = amap.offsets.flatten(1)
+    inverse = torch.linalg.pinv(slopes)
+    low, high = (torch.as_tensor(end, dtype=torch.float64).expand(g.latents) for end in bounds)
+    margin = TOLERANCE * (high - low)
+    preimages: list[Tensor] = []
+    for part in slices(len(rows), CANDIDATES // max(1, len(found) * g.numbers)):
+        z = torch.einsum("fsd,nfd->nfs", inverse, rows[part, None] - offsets)
+        inside = ((z >= low - margin) & (z <= high + margin)).all(2)
+        # What solves a region's equations may lie in another; that the network takes it to x is what counts, and is
+        # judged by its own output there. At a boundary two regions give the same latent.
+        near = (torch.einsum("fds,nfs->nfd", slopes, z) + offsets - rows[part, None]).norm(dim=2)
+        inside &= near <= TOLERANCE * (1 + rows[part].norm(dim=1, keepdim=True))
+        for own, kept, x in zip(z, inside, rows[part], strict=True):
+            preimages.append(_distinct(_reaching(g, own[kept].clamp(low, high), x), margin))
+    return preimages
+
+
+def _reaching(g: Generator, z: Tensor, x: Tensor) -> Tensor:
+    """Those of some latents (n, S) that the network takes to x, as (n, *latent)."""
+    shaped = z.reshape(len(z), *g.net.inputs.units[0])
+    if not len(z):
+        return shaped
+    return shaped[(g(shaped).reshape(len(z), -1) - x).norm(dim=1) <= 10 * TOLERANCE * (1 + x.norm())]
+
+
+def _distinct(z: Tensor, margin: Tensor) -> Tensor:
+    """Latents without those that are another one up to rounding."""
+    flat, kept = z.flatten(1), []
+    for place, own in enumerate(flat):
+        if not any(bool(((flat[other] - own).abs() <= margin).all()) for other in kept):
+            kept.append(place)
+    return z[kept]
+
+
+def _follow(g: Generator, rows: Tensor, start: Tensor) -> list[Tensor]:
+    """One preimage of every sample, by solving region after region; none where no region holds its solution."""
+    z = start.double().reshape(len(rows), *g.net.inputs.units[0])
+    for _ in range(STEPS):
+        gap = rows - g(z).reshape(len(z), -1)
+        if bool((gap.norm(dim=1) <= TOLERANCE * (1 + rows.norm(dim=1))).all()):
+            break
+        step = torch.cat([torch.linalg.pinv(slopes) for slopes in g.slopes(z, False, "")]) @ gap[:, :, None]
+        z = z + step.reshape(z.shape)
+    return [_reaching(g, own.reshape(1, -1), x) for own, x in zip(z, rows, strict=True)]
+
+
+@dataclass(frozen=True)
+class Entropy:
+    """The differential entropy of a generator's samples, in nats; from :func:`entropy`."""
+
+    value: float  # h(z) + E log vol(z)
+    error: float  # one standard error of the mean over draws; 0 where it is a finite sum
+    samples: int  # draws of the prior; 0 where there were none
+
+    def __repr__(self) -> str:
+        spread = f" +- {self.error:.2g}" if self.error else ""
+        return f"Entropy: {self.value:.6g}{spread} nats (an upper bound unless the generator is injective)"
+
+
+def entropy(
+    net: object,
+    prior: Any,
+    n: int = 10_000,
+    seed: int = 0,
+    *,
+    output: int | str | None = None,
+    head: Head = None,
+    progress: bool | None = None,
+) -> Entropy:
+    """The differential entropy of g(z): h(z) + E log vol(z), by draws of the prior.
+
+    It is the entropy of the samples with respect to volume on the image if g is injective; if several latents give one
+    sample it is an upper bound, since putting them together loses information. Two latents have it without draws:
+    :meth:`maxaffine.generators.Manifold.entropy`.
+
+    Args:
+        net: The generator, as of :func:`maxaffine.generators.spectrum`.
+        prior: Of latents, with a density.
+        n: Number of draws.
+        seed: For the draws; torch's random state stays as it was.
+        output: Which output, by number or name, for a network with several.
+        head: An elementwise function after the last piece, as of :func:`maxaffine.generators.spectrum`.
+        progress: Whether to show a progress bar; by default when it takes over two seconds.
+
+    Returns:
+        The entropy with its standard error; minus infinity where volumes are 0.
+
+    Raises:
+        BadInput: As of :func:`maxaffine.generators.sample`.
+    """
+    g = generator(net, output, head)
+    require_volume(g)
+    given = Prior(prior, g)
+    with seeded(g, seed):
+        z = given.draw(n)
+    parts = [log_volumes(singular_values(slopes), g.numbers) for slopes in g.slopes(z, progress, "volume")]
+    volumes, known = torch.cat(parts), given.entropy
+    # Without a formula h(z) is the mean of -log p, and the two means are of the same draws.
+    terms = volumes if known is not None else volumes - given.log_density(z)
+    value, spread = float(terms.mean()), float(terms.std()) / n**0.5
+    return Entropy(value + (known or 0.0), spread, n)
