@@ -1,7 +1,7 @@
 """The frozen graph of affine and piecewise-affine operators: run it, read its codes, and give its local affine map."""
 
 from maxaffine._graph.boundaries import Boundaries, Comparisons, Contest, Duels, Knots, Order, Pair
-from maxaffine._graph.contract import LocalMap, Operator, OperatorRecord, Sign, Traits
+from maxaffine._graph.contract import Columns, LocalMap, Operator, OperatorRecord, Sign, Traits
 from maxaffine._graph.curvature import Curvature, curvatures
 from maxaffine._graph.frozen import Affine, FrozenFunction, Held, Signature, Slot, Traced, as_tuple, fill
 from maxaffine._graph.fusion import fuse

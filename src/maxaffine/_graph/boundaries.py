@@ -125,6 +125,7 @@ class Contest(Boundaries):
         order: What of their order decides.
         axis: The axis of the first output along which units share a group.
         some: The same as ``entries``, (k, m), of the k units at given places alone: of many windows few change.
+        picks: Whether a unit's value is the entry that wins, and nothing else.
     """
 
     entries: Callable[[Tensor], Tensor]
@@ -132,6 +133,7 @@ class Contest(Boundaries):
     order: Order = Order.LARGEST
     axis: int | None = None
     some: Callable[[Tensor, tuple[Tensor, ...]], Tensor] | None = None
+    picks: bool = False
 
     def scores(self, x: Tensor) -> Tensor:
         """The entries of every group, of which the largest wins."""
@@ -144,6 +146,9 @@ class Contest(Boundaries):
     def codes(self, inputs: Sequence[Any], limit: float = 0.0) -> Tensor | None:
         if self.order is not Order.LARGEST:
             return None
+        return self.winners(self.scores(inputs[0]), limit)
+
+    def winners(self, scores: Tensor, limit: float) -> Tensor:
+        """The place of the largest of scores (..., m)."""
         # Of all that come within the limit of the largest the first is found, so the lowest wins a tie.
-        scores = self.scores(inputs[0])
         return (scores >= scores.amax(-1, keepdim=True) - limit).byte().argmax(-1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -84,6 +84,21 @@ class Traits:
     held: str = ""
 
 
+@dataclass(frozen=True)
+class Columns:
+    """Some columns of a matrix, entry by entry, those that are zero left out.
+
+    Attributes:
+        column: (n,) number of the column among those that were asked for.
+        row: (n,) flat number of the output's entry.
+        value: (n,) the entry of the matrix.
+    """
+
+    column: Tensor
+    row: Tensor
+    value: Tensor
+
+
 class LocalMap(ABC):
     """The affine map y = A x + b that one operator is at one batch of inputs.
 
@@ -112,6 +127,11 @@ class LocalMap(ABC):
         """The offset b of the first output, one broadcastable tensor (or None for zero) per record of the step."""
         return (None,)
 
+    def columns(self, units: Tensor) -> Columns | None:
+        """The columns of A that belong to some entries of the only active input; None where they are not at hand."""
+        # Only asked where samples lie along the first axis of input and output, and A is the same for all of them.
+        return None
+
 
 class Operator(ABC):
     """One frozen operator of a graph: affine, or piecewise affine with a code per unit."""
@@ -136,6 +156,11 @@ class Operator(ABC):
     @abstractmethod
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         """The affine map that the operator is at these inputs."""
+
+    def restricted(self, units: Tensor, shape: Sequence[int]) -> Callable[[Tensor], Tensor] | None:
+        """The operator on some entries of samples of a shape, rows (N, k) to rows (N, k); None if it mixes entries."""
+        # Only asked where samples lie along the first axis; units are flat numbers in a sample.
+        return None
 
     def signs(self) -> tuple[Sign, ...]:
         """The sign of the slopes with respect to each active input, over all pieces."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import fold
 
-from maxaffine._graph.contract import LocalMap, Operator, Sign, Tensors, Traits
+from maxaffine._graph.contract import Columns, LocalMap, Operator, Sign, Tensors, Traits
 from maxaffine._graph.frozen import Slot, Traced, fill
 from maxaffine._graph.overflow import all_finite
 
@@ -115,6 +116,35 @@ class ConvolutionMap(LocalMap):
         )[0]
         return (gradient.unflatten(0, rows.shape[:2]),)
 
+    def columns(self, units: Tensor) -> Columns:
+        operator, groups = self.operator, self.operator.groups
+        like = torch.empty((1, *self.shape[1:]), dtype=operator.weight.dtype, device="meta")
+        sizes = aten.convolution.default(like, operator.weight.to("meta"), None, *operator._geometry()).shape[1:]
+        channel, *coordinates = torch.unravel_index(units, self.shape[1:])
+        # Axis by axis, where an entry goes by each place of the kernel, (entries, places of the kernel).
+        place, good = units.new_zeros(len(units), 1), torch.ones(len(units), 1, dtype=torch.bool, device=units.device)
+        for axis, at in enumerate(coordinates):
+            stride, size = operator.stride[axis], sizes[1 + axis]
+            taps = operator.dilation[axis] * torch.arange(operator.weight.shape[2 + axis], device=units.device)
+            if operator.transposed:
+                to, whole = at[:, None] * stride - operator.padding[axis] + taps, True
+            else:
+                ahead = at[:, None] + operator.padding[axis] - taps
+                to, whole = ahead.div(stride, rounding_mode="floor"), ahead % stride == 0
+            inside = whole & (to >= 0) & (to < size)
+            place = (place[:, :, None] * size + to[:, None]).flatten(1)
+            good = (good[:, :, None] & inside[:, None]).flatten(1)
+        column, tap = torch.nonzero(good, as_tuple=True)
+        # The weights of each channel of the input, (C, channels out of its group, places of the kernel).
+        weight = operator.weight.flatten(2)
+        if not operator.transposed:
+            weight = weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+        first = channel[column] // (self.shape[1] // groups) * weight.shape[1]
+        row = (first[:, None] + torch.arange(weight.shape[1], device=units.device)) * prod(sizes[1:])
+        row = row + place[column, tap][:, None]
+        value = weight[channel[column], :, tap]
+        return Columns(column[:, None].expand(row.shape).flatten(), row.flatten(), value.flatten())
+
     def offsets(self) -> Tensors:
         bias = self.operator.bias
         return (None if bias is None else bias.view(-1, *self.operator.channel_shape()),)
@@ -139,6 +169,12 @@ class MatrixProduct(Traced, LocalMap):
 
     def rmv(self, cotangents: Sequence[Any]) -> Tensors:
         return (cotangents[0] @ self.weight.mT,)
+
+    def columns(self, units: Tensor) -> Columns:
+        width, count = self.weight.shape
+        row = (units // width * count)[:, None] + torch.arange(count, device=units.device)
+        column = torch.arange(len(units), device=units.device)[:, None].expand(row.shape)
+        return Columns(column.flatten(), row.flatten(), self.weight[units % width].flatten())
 
     def offsets(self) -> Tensors:
         return (self.bias,)

@@ -1,7 +1,7 @@
 """Piecewise-affine operators that act entry by entry: a scalar function with knots, and a choice between tensors."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import pairwise
 from typing import Any
@@ -123,6 +123,21 @@ class Elementwise(Traced):
 
     def boundaries(self) -> Boundaries:
         return Knots(self.spline.knots, self.spline.reached)
+
+    def restricted(self, units: Tensor, shape: Sequence[int]) -> Callable[[Tensor], Tensor]:
+        # A slope of each channel is one of each entry, of which those that are asked for are taken.
+        slopes = tuple(
+            slope.expand(1, *shape).flatten()[units] if isinstance(slope, Tensor) and slope.dim() else slope
+            for slope in self.spline.slopes
+        )
+        spline = replace(self.spline, slopes=slopes)
+
+        def function(x: Tensor) -> Tensor:
+            codes = spline.codes(x)
+            value, shift = scale_by(x, spline.scale(codes, x.dtype)), spline.shift(codes, x.dtype)
+            return value if shift is None else value + shift
+
+        return function
 
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         return ElementwiseMap(self.spline, self.spline.codes(inputs[0]), inputs[0].dtype)

@@ -51,7 +51,7 @@ class AxisSelection(Traced):
 
     def boundaries(self) -> Boundaries:
         shared = self.axes[0] if self.order is Order.SORTED else None
-        return Contest(self._entries, self.factor, self.order, shared)
+        return Contest(self._entries, self.factor, self.order, shared, picks=self.order is Order.LARGEST)
 
     def _entries(self, x: Tensor) -> Tensor:
         """The entries of every unit's group, as the boundaries want them."""
@@ -116,7 +116,7 @@ class MaxPool(Traced):
         return found.sub_(first.to(dtype))
 
     def boundaries(self) -> Boundaries:
-        return Contest(self._entries, some=self._entries_at)
+        return Contest(self._entries, some=self._entries_at, picks=True)
 
     def _entries(self, x: Tensor) -> Tensor:
         index, inside = self._windows(x.shape[-len(self.window) :])

@@ -12,189 +12,23 @@ middle and the slope, which the network's affine map pushes on.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
 
 from maxaffine._chunks import slices
-from maxaffine._graph import BatchAxis, Dependence, Graph, Knots, Step, Value, as_rows, as_tuple
-from maxaffine._network import size, without_infinities
+from maxaffine._graph import Graph, Step, as_rows
 from maxaffine._partition.inputs import known_boundaries, refusal
 from maxaffine._partition.lines.cuts import cuts
 from maxaffine._partition.lines.segment import Segment
+from maxaffine._partition.lines.strip import AnyStrip, Strip
+from maxaffine._partition.lines.track import Track, scale
+from maxaffine._partition.lines.watch import Watch
 
 TEMPORARIES = 8  # tensors as large as the largest value that one step holds at a time
-
-
-@dataclass(frozen=True)
-class Strip:
-    """All values that later steps read, on the pieces between ``t``; samples first."""
-
-    # A continuous network needs its values at the vertices alone: a vertex shared by two pieces is one row. A network
-    # that jumps has one row per piece, the value at the middle, and its slope along the line.
-    t: Tensor  # (pieces + 1,) vertices, increasing
-    values: dict[int, Tensor]  # by number, (pieces + 1, *units) at the vertices, or (pieces, *units) at the middles
-    slopes: dict[int, Tensor] | None  # by number, (pieces, *units) d value / dt; None for a continuous network
-
-    @property
-    def rows(self) -> int:
-        """Samples in a batch of these values."""
-        return len(self.t) - (self.slopes is not None)
-
-    def side(self, number: int, which: int) -> Tensor:
-        """A value's limits at the left (-1), the middle (0) or the right (1) of every piece: (pieces, *units)."""
-        value = self.values[number]
-        if self.slopes is None:
-            return (value[:-1] + value[1:]) / 2 if which == 0 else value[:-1] if which < 0 else value[1:]
-        if which == 0 or number not in self.slopes:
-            return value
-        half = _rows((self.t[1:] - self.t[:-1]) / 2, value)
-        return value + which * half * self.slopes[number]
-
-    def refined(self, t: Tensor) -> Strip:
-        """The same on finer pieces: vertices ``t`` within the range of this strip, its own among them."""
-        if torch.equal(t, self.t):
-            return self
-        if self.slopes is None:
-            # The last vertex starts no piece: it lies at the end of the last one.
-            place = (torch.searchsorted(self.t, t, right=True) - 1).clamp(max=len(self.t) - 2)
-            weight = (t - self.t[place]) / (self.t[place + 1] - self.t[place])
-            return replace(self, t=t, values={n: _between(v, place, weight) for n, v in self.values.items()})
-        middles = (t[:-1] + t[1:]) / 2
-        place = torch.searchsorted(self.t, middles, right=True) - 1
-        ahead = middles - (self.t[place] + self.t[place + 1]) / 2
-        slopes = {number: slope[place] for number, slope in self.slopes.items()}
-        values = {number: value[place] for number, value in self.values.items()}
-        values |= {n: values[n] + _rows(ahead, slope) * slope for n, slope in slopes.items()}
-        return Strip(t, values, slopes)
-
-
-def _rows(per_row: Tensor, like: Tensor) -> Tensor:
-    """A number per row, shaped to be multiplied with the rows of another tensor."""
-    return per_row.view(-1, *([1] * (like.dim() - 1)))
-
-
-def _between(value: Tensor, place: Tensor, weight: Tensor) -> Tensor:
-    """Values between the vertices at places and the next."""
-    low = value[place]
-    found = torch.lerp(low, value[place + 1], _rows(weight, value))
-    if found.sum().isnan():  # a constant of infinity
-        found = torch.where(low.isinf(), low, found)
-    return found
-
-
-class Track:
-    """A graph in float64 followed along a line: which values are kept, and how one step is taken."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        # A value is held until the last step that reads it; those that move with no input, not at all.
-        self.last_use = {number: place for place, step in enumerate(graph.steps) for number in step.inputs}
-        self.last_use |= dict.fromkeys(graph.outputs, len(graph.steps))
-        self.held_steps = [s for s in graph.steps if not self._dependent(s)]
-        read = {n for step in graph.steps for n in step.inputs} | set(graph.outputs)
-        # A step may jump itself, or read what is constant in each region, as an index is, and so jumps between them.
-        jumps = any(not record.continuous for step in graph.steps for record in step.records)
-        regions = any(graph.values[number].dependence is Dependence.REGION for number in read - set(graph.inputs))
-        self.continuous = not jumps and not regions
-
-    def _dependent(self, step: Step) -> bool:
-        return any(n is not None and self.graph.values[n].dependence is not Dependence.CONSTANT for n in step.outputs)
-
-    def start(self, t: Tensor, points: tuple[Tensor, ...], direction: tuple[Tensor, ...]) -> Strip:
-        """The strip of the network's inputs: at the vertices, or at the middles with their slopes."""
-        values, slopes = (
-            {n: self.axis(n).to_front(x) for n, x in zip(self.graph.inputs, tensors, strict=True)}
-            for tensors in (points, direction)
-        )
-        moving = {number: slope for number, slope in slopes.items() if slope.is_floating_point()}
-        return Strip(t, values, None if self.continuous else moving)
-
-    def axis(self, number: int) -> BatchAxis:
-        """Where a value keeps its samples."""
-        return self.graph.values[number].batch or BatchAxis()
-
-    def placed(self, number: int, front: Tensor) -> Tensor:
-        """A value (rows, *units) in its own layout."""
-        value = self.graph.values[number]
-        return self.axis(number).from_front(front, _layout(value, front.shape[0]))
-
-    def held(self, rows: int) -> dict[int, Any]:
-        """Values that depend on the number of samples alone."""
-        found: dict[int, Any] = {}
-        for step in self.held_steps:
-            for number in step.inputs:
-                value = self.graph.values[number]
-                if number not in found:  # only its size is read
-                    found[number] = torch.zeros((), dtype=value.dtype).expand(_layout(value, rows))
-            step.run(found)
-        return found
-
-    def arguments(self, step: Step, strip: Strip, held: dict[int, Any], which: int | None = None) -> list[Any]:
-        """A step's inputs in their own layout: its rows, or a side of every piece (see :meth:`Strip.side`)."""
-        moving = [number for number in step.inputs if number in strip.values]
-        fronts = {number: strip.values[number] if which is None else strip.side(number, which) for number in moving}
-        return [self.placed(number, fronts[number]) if number in fronts else held[number] for number in step.inputs]
-
-    def take(self, place: int, strip: Strip, held: dict[int, Any], tolerance: float) -> Strip:
-        """The values after one step; those that no later step reads are dropped."""
-        # Values at vertices that are within the tolerance of a knot are put on it: what is zero stays exactly zero, so
-        # that ties after it (in a max-pooling of relus) remain ties.
-        step = self.graph.steps[place]
-        if not self._dependent(step):
-            return strip
-        values, slopes = dict(strip.values), None if strip.slopes is None else dict(strip.slopes)
-        inputs = self.arguments(step, strip, held)
-        boundaries = step.operator.boundaries()
-        if slopes is None and isinstance(boundaries, Knots):
-            inputs = [_on_knots(inputs[0], boundaries.knots, tolerance * scale(inputs)), *inputs[1:]]
-        value = step.operator(*inputs)
-        for number, item in zip(step.outputs, as_tuple(value), strict=False):
-            if number is not None:
-                values[number] = self.axis(number).to_front(item)
-        if slopes is not None and step.active:
-            # On its piece the operator is affine, so its map takes slopes along the line to slopes along the line.
-            at = [step.inputs[position] for position in step.active]
-            known = strip.slopes or {}
-            tangents = [self.placed(n, known[n] if n in known else torch.zeros_like(strip.values[n])) for n in at]
-            moved = step.operator.local(inputs, value).mv(tangents)
-            for number, item in zip(step.outputs, moved, strict=False):
-                if number is not None and item is not None:
-                    slopes[number] = self.axis(number).to_front(item)
-        for number in {*step.inputs, *step.outputs} - {None}:
-            if self.last_use.get(number, -1) <= place:
-                for table in (values, slopes or {}):
-                    table.pop(number, None)
-        return Strip(strip.t, values, slopes)
-
-
-def _on_knots(x: Tensor, knots: tuple[float, ...], limit: float) -> Tensor:
-    """Entries with those within a limit of a knot put on it."""
-    for knot in knots:  # of zero, which nearly all knots are, hardshrink does it in one pass
-        near = (x - knot).abs() <= limit if knot else None
-        x = torch.nn.functional.hardshrink(x, limit) if near is None else torch.where(near, knot, x)
-    return x
-
-
-def scale(*sides: list[Any]) -> float:
-    """The largest finite magnitude among an operator's inputs."""
-    found = 0.0
-    for item in (item for side in sides for item in side):
-        if isinstance(item, Tensor) and item.is_floating_point() and item.numel():
-            largest = float(item.abs().max())
-            # A mask's infinities say nothing about the rounding of what is beside them.
-            found = max(found, size(without_infinities(item)) if largest == float("inf") else largest)
-    return found
-
-
-def _layout(value: Value, rows: int) -> list[int]:
-    """The shape of a value with so many samples, in its own layout."""
-    axis = value.batch or BatchAxis()
-    folded = (axis.outer > 1) + (axis.inner > 1)
-    before, after = value.units[: axis.dim], value.units[axis.dim + folded :]
-    return [*before, axis.outer * rows * axis.inner, *after]
+LEAN = 512  # pieces of a stretch on which few units bend: with more of them, more do
 
 
 @dataclass(frozen=True)
@@ -214,9 +48,14 @@ class _Task:
     """Pieces that still have to run from a step on; ``parent`` is shared by neighbors until they do."""
 
     place: int
-    parent: Strip
+    parent: AnyStrip
     t: Tensor
     cut: bool
+
+    def split(self, place: int, strip: AnyStrip, t: Tensor, pieces: int, cut: bool) -> list[_Task]:
+        """Vertices of a strip in tasks of so many pieces: neighbors have the vertex between them in common."""
+        parts = slices(len(t) - 1, pieces)
+        return [_Task(place, strip, t[part.start : part.stop + 1], cut) for part in parts]
 
 
 class Walk:
@@ -228,16 +67,22 @@ class Walk:
         # Vertices closer than this are one, and values below it, relative to the largest of their operator's inputs,
         # count as zero.
         self.tolerance = tolerance
-        self.rows = max(2, memory // (8 * TEMPORARIES * graph.largest_value()))
+        self.entries = memory // (8 * TEMPORARIES)
         places = [p for p, s in enumerate(graph.steps) if s.records and s.records[0].pieces > 1]
         self.operators = {place: number for number, place in enumerate(places)}
+        self._widest = [1] * (len(graph.steps) + 1)  # entries of the largest value from a step on
+        for place in reversed(range(len(graph.steps))):
+            step = graph.steps[place]
+            numbers = [n for n in (*step.inputs, *step.outputs) if n is not None and n in graph.values]
+            sizes = [prod(graph.values[n].units) for n in numbers]
+            self._widest[place] = max([self._widest[place + 1], *sizes])
         self._last: dict[int, Tensor] = {}  # the codes of the last piece seen, by step
         # Where units change, their operators and their numbers, which wait for the block that they belong to.
         none = torch.empty(0, dtype=torch.long, device=segment.start[0].device)
         self._changes: list[tuple[Tensor, ...]] = [(none.double(), none, none)]
 
     def blocks(self) -> Iterator[Block]:
-        """Finished pieces from t = 0 to t = 1, at most ``rows`` at a time."""
+        """Finished pieces from t = 0 to t = 1, some at a time."""
         t = torch.tensor([0.0, 1.0], dtype=torch.float64, device=self.segment.start[0].device)
         at = t if self.track.continuous else t.mean(0, keepdim=True)
         strip = self.track.start(t, self.segment.points(at), self.segment.direction(len(at)))
@@ -245,47 +90,57 @@ class Walk:
         while tasks:
             task = tasks.pop()
             found = self._run(task)
-            if isinstance(found, Strip):
+            if not isinstance(found, list):
                 yield self._finish(found)
             else:
                 tasks.extend(reversed(found))
 
-    def _run(self, task: _Task) -> Strip | list[_Task]:
-        """Run to the end, or up to a step whose cuts make too many pieces for one block."""
+    def _run(self, task: _Task) -> AnyStrip | list[_Task]:
+        """Run to the end, or up to a step that has too many pieces for one block."""
         # Only now are the values at the task's vertices interpolated: until then neighbors share those of their parent.
         strip, cut = task.parent.refined(task.t), task.cut
-        held, pairs = self._hold_values(strip)
         for place in range(task.place, len(self.track.graph.steps)):
             step = self.track.graph.steps[place]
+            if not self.track.dependent(step):
+                continue
+            watch = self.track.watch(place, strip, self.tolerance) if place in self.operators else None
+            bends = None if place in self.operators else self.track.bends(place, strip)
+            if self.track.opens(place, strip, watch, bends):
+                most = max(2, self.entries // self._widest[place])
+                if strip.pieces > most:
+                    return task.split(place, strip, strip.t, most, cut)
+            else:
+                most = self._lean(strip)
             if place in self.operators:
                 if not cut:  # a task that was split off has been cut by its first step already
-                    t = self._subdivide(step, strip, pairs)
-                    grew = len(t) > len(strip.t)
-                    if len(t) - 1 > self.rows and grew:  # neighbors have the vertex between them in common
-                        parts = slices(len(t) - 1, self.rows)
-                        return [_Task(place, strip, t[part.start : part.stop + 1], True) for part in parts]
-                    if grew:
+                    t = self._subdivide(step, strip, watch)
+                    if len(t) > len(strip.t):
+                        if len(t) - 1 > most:
+                            return task.split(place, strip, t, most, True)
                         strip = strip.refined(t)
-                        held, pairs = self._hold_values(strip)
-                self._record(place, step, strip, pairs)
-                cut = False
-            strip = self.track.take(place, strip, held, self.tolerance)
+                self._record(place, step, strip, watch)
+            cut = False
+            strip = self.track.take(place, strip, watch, bends, self.tolerance)
         return strip
 
-    def _hold_values(self, strip: Strip) -> tuple[dict[int, Any], dict[int, Any]]:
-        """Values that depend on the batch size alone, for the strip's rows and for its pieces."""
-        held = self.track.held(strip.rows)
-        return held, held if strip.slopes is not None else self.track.held(len(strip.t) - 1)
+    def _lean(self, strip: AnyStrip) -> int:
+        """How many pieces a strip may have of which few units bend."""
+        if not isinstance(strip, Strip):
+            return LEAN
+        return max(2, min(LEAN, self.entries // max([1, *(value.width for value in strip.values.values())])))
 
-    def _subdivide(self, step: Step, strip: Strip, pairs: dict[int, Any]) -> Tensor:
+    def _subdivide(self, step: Step, strip: AnyStrip, watch: Watch | None) -> Tensor:
         """The strip's vertices and those at which the operator's units change their pieces."""
-        left, right = (self.track.arguments(step, strip, pairs, side) for side in (-1, 1))
-        pieces = len(strip.t) - 1
-        number = step.result
-        units = self.track.graph.values[number].units
-        owner = torch.arange(pieces, device=strip.t.device).view(-1, *([1] * len(units))).expand(pieces, *units)
-        owner = self.track.placed(number, owner)
-        found = cuts(step, (left, right), owner, self.tolerance * scale(left, right))
+        if watch is not None and isinstance(strip, Strip):
+            course = strip.values[step.inputs[0]]
+            found = watch.cuts(watch.read(course, strip.share), self.tolerance * course.size)
+        else:
+            left, right = (self.track.arguments(step, strip, side) for side in (-1, 1))
+            number = step.result
+            units = self.track.graph.values[number].units
+            owner = torch.arange(strip.pieces, device=strip.t.device).view(-1, *([1] * len(units)))
+            owner = self.track.placed(number, owner.expand(strip.pieces, *units))
+            found = cuts(step, (left, right), owner, self.tolerance * scale(left, right))
         piece = torch.cat([item[0] for item in found]) if found else torch.empty(0, dtype=torch.long)
         if not len(piece):
             return strip.t
@@ -298,23 +153,44 @@ class Walk:
         apart[1:] = new[1:] - new[:-1] > self.tolerance
         return torch.cat([strip.t, new[apart]]).sort().values
 
-    def _record(self, place: int, step: Step, strip: Strip, pairs: dict[int, Any]) -> None:
+    def _record(self, place: int, step: Step, strip: AnyStrip, watch: Watch | None) -> None:
         """Note every unit whose code differs between neighboring pieces."""
-        inputs = self.track.arguments(step, strip, pairs, 0)
+        if watch is not None and isinstance(strip, Strip):
+            first, codes, units = self._watched(step, strip, watch)
+        else:
+            codes = self._codes(step, self.track.arguments(step, strip, 0))
+            codes = as_rows(self.track.axis(step.result).to_front(codes))
+            first, units = codes[0], torch.arange(codes.shape[1], device=codes.device)
+        piece, which = torch.nonzero(codes[1:] != codes[:-1], as_tuple=True)
+        jumped = torch.nonzero(first != self._last.get(place, first))[:, 0]
+        self._last[place] = first.clone().index_copy_(0, units, codes[-1].to(first.dtype))
+        at = torch.cat([strip.t[:1].expand(len(jumped)), strip.t[piece + 1]])
+        unit = torch.cat([jumped, units[which]])
+        if len(unit):
+            self._changes.append((at, torch.full_like(unit, self.operators[place]), unit))
+
+    def _watched(self, step: Step, strip: Strip, watch: Watch) -> tuple[Tensor, Tensor, Tensor]:
+        """All codes on the first piece, and on every piece those of the watched units, with their numbers."""
+        course = strip.values[step.inputs[0]]
+        read = watch.read(course, strip.share)
         # In the middle of a piece values too small to trust count as on the boundary.
-        codes = known_boundaries(step).codes(inputs, self.tolerance * scale(inputs))
+        codes = watch.codes((read[1:] + read[:-1]) / 2, self.tolerance * course.size)
+        # The others have one code from end to end, so it may be read off anywhere on the straight line between them.
+        middle = (course.ends[:1] + course.ends[1:]) / 2
+        first = as_rows(self._codes(step, [self.track.placed(step.inputs[0], middle)], course.size))[0]
+        return first.index_copy(0, watch.units, codes[0].to(first.dtype)), codes, watch.units
+
+    def _codes(self, step: Step, inputs: list, size: float | None = None) -> Tensor:
+        """All codes at a batch of inputs."""
+        limit = self.tolerance * (scale(inputs) if size is None else size)
+        codes = known_boundaries(step).codes(inputs, limit)
         if codes is None:  # they do not follow from the boundaries
             codes = step.operator.codes(inputs, step.operator(*inputs))
         if codes is None:
             raise refusal(step, "it has pieces and no codes", "let its method codes() give them")
-        codes = as_rows(self.track.axis(step.result).to_front(codes))
-        before = torch.cat([self._last.get(place, codes[:1]), codes[:-1]])
-        piece, unit = torch.nonzero(codes != before, as_tuple=True)
-        self._last[place] = codes[-1:].clone()
-        if len(piece):
-            self._changes.append((strip.t[piece], torch.full_like(unit, self.operators[place]), unit))
+        return codes
 
-    def _finish(self, strip: Strip) -> Block:
+    def _finish(self, strip: AnyStrip) -> Block:
         """The pieces as they are handed on, with the changes of units at their vertices but the last."""
         # What changes at the last vertex belongs to the next block, whose first it is. So do changes further right: an
         # earlier step has noted them for all pieces that it had before it, of which this block is a part.

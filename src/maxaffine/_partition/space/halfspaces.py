@@ -21,7 +21,7 @@ from torch import Tensor
 from maxaffine._capture import SplineNetwork
 from maxaffine._graph import BatchAxis, Comparisons, Dependence, Linearization, Order, Step, as_rows
 from maxaffine._partition.inputs import known_boundaries, refusal
-from maxaffine._partition.lines.walk import Track
+from maxaffine._partition.lines.track import Track
 from maxaffine.errors import BadInput
 
 FLAT = 1e-13  # a margin with a slope this small, relative to the largest of its operator, is constant

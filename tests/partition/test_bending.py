@@ -1,0 +1,218 @@
+"""Lines along which few units bend: only those are kept at every vertex, and the result is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+import maxaffine as ma
+from maxaffine._graph import Columns, Convolution, MatrixProduct
+from maxaffine._graph.linear import ConvolutionMap
+from maxaffine._partition import line
+from maxaffine._partition.lines import walk
+from maxaffine._partition.lines.bending import Picks
+from maxaffine._partition.lines.strip import Course, Strip
+from tests.partition.test_lines import assert_exact
+from tests.zoo.networks import Net
+
+F64 = torch.float64
+CONVOLUTIONS = [
+    {"kernel_size": 3},
+    {"kernel_size": 3, "stride": 2, "padding": 1},
+    {"kernel_size": (3, 2), "dilation": (2, 1), "padding": (2, 0), "groups": 2},
+    {"kernel_size": 3, "groups": 4, "stride": 2},
+]
+
+
+def _matrix(columns: Columns | None, count: int, outputs: int) -> Tensor:
+    assert columns is not None
+    assert len(torch.stack([columns.column, columns.row]).unique(dim=1)[0]) == len(columns.row)  # none twice
+    found = torch.zeros(count, outputs, dtype=F64)
+    found[columns.column, columns.row] = columns.value
+    return found
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("arguments", CONVOLUTIONS, ids=str)
+def test_columns_of_a_convolution(arguments: dict[str, Any], transposed: bool) -> None:
+    layer = (nn.ConvTranspose2d if transposed else nn.Conv2d)(4, 8, bias=False, **arguments).double()
+    x, units = torch.randn(1, 4, 7, 6, dtype=F64), torch.tensor([0, 5, 50, 100, 167])
+    net = ma.capture(layer, x)
+    (operator,) = [step.operator for step in net.graph.steps if isinstance(step.operator, Convolution)]
+    unit_vectors = torch.zeros(5, 168, dtype=F64).scatter_(1, units[:, None], 1.0).view(5, 4, 7, 6)
+    expected = layer(unit_vectors).detach().flatten(1)
+    assert_close(_matrix(operator.local([x], None).columns(units), 5, expected.shape[1]), expected)
+
+
+def test_columns_of_a_matrix_product() -> None:
+    layer, units = nn.Linear(4, 3).double(), torch.tensor([1, 4, 11])
+    net = ma.capture(layer, torch.zeros(1, 3, 4, dtype=F64))
+    (operator,) = [step.operator for step in net.graph.steps if isinstance(step.operator, MatrixProduct)]
+    unit_vectors = torch.zeros(3, 12, dtype=F64).scatter_(1, units[:, None], 1.0).view(3, 3, 4)
+    expected = (unit_vectors @ layer.weight.mT).detach().flatten(1)
+    assert_close(_matrix(operator.local([], None).columns(units), 3, 9), expected)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [nn.ReLU(), nn.ReLU6(), nn.LeakyReLU(0.2), nn.PReLU(3), nn.Hardtanh(-0.5, 0.25), nn.Softshrink(0.3)],
+    ids=str,
+)
+def test_an_operator_on_some_entries(layer: nn.Module) -> None:
+    x, units = 4 * torch.randn(9, 3, 5, dtype=F64), torch.tensor([0, 4, 7, 14])
+    if isinstance(layer, nn.PReLU):
+        nn.init.uniform_(layer.weight)
+    net = ma.capture(layer.double(), x[:1])
+    (step,) = [step for step in net.graph.steps if step.records and step.records[0].pieces > 1]
+    function = step.operator.restricted(units, (3, 5))
+    assert function is not None
+    assert_close(function(x.flatten(1)[:, units]), layer(x).detach().flatten(1)[:, units])
+
+
+@pytest.mark.parametrize(
+    ("function", "known"),
+    [
+        (lambda x: 3 * x.flatten(1).flip(1), True),
+        (lambda x: nn.functional.pad(x, (1, 2))[:, ::2], True),
+        (lambda x: x.mean(2), False),
+        (lambda x: x[:, :1] + 1e-9 * x[:, 1:2], False),
+    ],
+)
+def test_only_maps_that_move_single_entries_are_recognized(function: Callable[[Tensor], Tensor], known: bool) -> None:
+    probes = Picks.probes(12, torch.device("cpu"))
+    picks = Picks.recognized(function(probes.view(3, 3, 4)).flatten(1), probes[2])
+    assert (picks is not None) == known
+    if picks is not None:
+        bent = torch.tensor([2, 3, 9])
+        x = torch.zeros(5, 12, dtype=F64)
+        x[:, bent] = torch.randn(5, 3, dtype=F64)
+        bend = picks.bend(bent, 12)
+        expected = torch.zeros_like(function(x.view(5, 3, 4)).flatten(1))
+        expected[:, bend.units] = bend.move(x[:, bent])
+        assert_close(expected, function(x.view(5, 3, 4)).flatten(1))
+
+
+def _course() -> tuple[Course, Tensor, Strip]:
+    """A value of which two of five units bend, all its rows, and a strip of it."""
+    t, bent = torch.tensor([0.2, 0.3, 0.6, 0.8], dtype=F64), torch.tensor([1, 3])
+    ends = torch.randn(2, 5, dtype=F64)
+    rows = torch.lerp(ends[0], ends[1], ((t - 0.2) / 0.6)[:, None])
+    rows[1:-1, bent] += torch.randn(2, 2, dtype=F64)
+    course = Course(ends, bent, rows[:, bent])
+    return course, rows, Strip(t, {0: course})
+
+
+def test_a_course_is_read_opened_and_refined() -> None:
+    course, rows, strip = _course()
+    units = torch.tensor([0, 1, 4, 3])
+    assert_close(course.at(units, strip.share), rows[:, units])
+    assert_close(course.opened(strip.share).rows, rows)
+    assert_close(torch.stack(course.extremes), torch.stack(rows.aminmax(dim=0)))
+    part = strip.refined(torch.tensor([0.3, 0.45, 0.6], dtype=F64))
+    assert_close(part.front(0), torch.stack([rows[1], (rows[1] + rows[2]) / 2, rows[2]]))
+    bent = part.values[0].bent
+    assert bent is not None and len(bent) == 0  # straight between two neighbors
+    whole = strip.refined(torch.tensor([0.2, 0.3, 0.45, 0.6, 0.8], dtype=F64))
+    assert_close(whole.front(0)[[0, 1, 3, 4]], rows)
+    assert_close(whole.front(0)[2], (rows[1] + rows[2]) / 2)
+
+
+class Branches(nn.Module):
+    """A skip connection, a concatenation, windows that overlap, slopes per channel and a clamp."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(1, 6, 3, padding=1)
+        self.norm = nn.BatchNorm1d(6)
+        self.slopes = nn.PReLU(6)
+        self.second = nn.Conv1d(6, 6, 3, padding=1, groups=2)
+        self.third = nn.Conv1d(12, 3, 3, stride=2)
+        self.last = nn.Linear(15, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.slopes(self.norm(self.first(x)))
+        x = x + self.second(x).relu()
+        x = torch.cat([nn.functional.max_pool1d(x, 3, 1, 1), x.clamp(-0.4, 0.9)], 1)
+        x = nn.functional.pad(self.third(x), (1, 0)).relu().flip(2)
+        return self.last(x[:, :, 1:6].flatten(1))
+
+
+def _branches() -> tuple[nn.Module, Tensor, Tensor]:
+    torch.manual_seed(2)
+    module = Branches().double().eval()
+    a, b = torch.randn(2, 1, 24, dtype=F64).split(1)
+    return module, a, b
+
+
+@pytest.mark.parametrize("pieces", [5, 20, 512])
+def test_branches_against_the_codes(pieces: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, a, b = _branches()
+    monkeypatch.setattr(walk, "LEAN", pieces)
+    found = line(net := ma.capture(module, a), a, b)
+    assert found.pieces > 100
+    assert_exact(found, net, module, (a,), (b,), samples=400)
+
+
+def test_stretches_of_any_length_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, a, b = _branches()
+    net = ma.capture(module, a)
+    whole = line(net, a, b)
+    for pieces in (3, 17):
+        monkeypatch.setattr(walk, "LEAN", pieces)
+        found = line(net, a, b)
+        assert_close(found.breakpoints, whole.breakpoints, rtol=0, atol=1e-12)
+        assert torch.equal(found.crossings.unit, whole.crossings.unit)
+        assert torch.equal(found.crossings.operator, whole.crossings.operator)
+        assert_close(found.ends, whole.ends)
+
+
+def _wide() -> tuple[nn.Module, Tensor, Tensor]:
+    """A network whose first layer is wide, so that few of its units bend on a stretch."""
+    torch.manual_seed(0)
+    layers = nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 2, 5), nn.Flatten(), nn.Linear(968, 3)
+    a, b = torch.randn(2, 1, 54, 54, dtype=F64).split(1)
+    return nn.Sequential(*layers).double(), a, b
+
+
+def test_an_early_convolution_runs_at_the_ends_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, a, b = _wide()
+    net, rows = ma.capture(module, a), []
+    call = Convolution.__call__
+
+    def counted(self: Convolution, *inputs: Any) -> Any:
+        rows.append(len(inputs[0]))
+        return call(self, *inputs)
+
+    monkeypatch.setattr(Convolution, "__call__", counted)
+    monkeypatch.setattr(walk, "LEAN", 64)
+    found = line(net, a, b, max_pieces=300)
+    assert found.pieces >= 300 and max(rows) == 2 and sum(rows) < 60
+    monkeypatch.undo()
+    assert found.verify(module).exact
+
+
+def test_wrong_columns_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, a, b = _wide()
+    true = ConvolutionMap.columns
+    monkeypatch.setattr(walk, "LEAN", 64)
+    monkeypatch.setattr(ConvolutionMap, "columns", lambda self, units: _scaled(true(self, units)))
+    with pytest.raises(ma.ExactnessError, match="NOT exact"):
+        line(ma.capture(module, a), a, b, max_pieces=300).verify(module)
+
+
+def _scaled(columns: Columns | None) -> Columns:
+    assert columns is not None
+    return replace(columns, value=columns.value * (1 + 1e-6))
+
+
+def test_an_infinite_mask_among_straight_units() -> None:
+    layer, mask = nn.Linear(6, 8).double(), torch.arange(8) % 3 == 0
+    module = Net(lambda m, x: m.a(x).relu().masked_fill(m.mask, -torch.inf).amax(1, keepdim=True), a=layer, mask=mask)
+    a, b = (3 * torch.randn(2, 6, dtype=F64)).split(1)
+    line(ma.capture(module, a), a, b).verify(module)
