@@ -89,6 +89,22 @@ def test_two_pieces_are_a_bit() -> None:
     assert codes.tolist() == [False, False, False, True, True]
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("knot", [0.0, 0.1, -1 / 3, 1e-45, 1e300, torch.inf])
+def test_codes_are_as_torch_compares(knot: float, dtype: torch.dtype) -> None:
+    """Also of the neighbors of the knot as its type rounds it, of strided numbers and of those with a gradient."""
+    at = torch.tensor(knot, dtype=dtype)
+    near = [torch.nextafter(at, torch.tensor(to, dtype=dtype)) for to in (-torch.inf, torch.inf)]
+    rows = torch.stack([*near, at, -at, torch.zeros_like(at), torch.ones_like(at)]).repeat(3, 1).requires_grad_()
+    for x in (rows, rows.T, rows[:, ::2], rows[0, 0]):
+        for reached in (False, True):
+            above = x >= knot if reached else x > knot
+            two = ScalarSpline((knot,), (0.0, 1.0), (0.0, 0.0), (reached,))
+            three = ScalarSpline((knot, knot), (0.0, 1.0, 2.0), (0.0, 0.0, 0.0), (reached, False))
+            assert torch.equal(two.codes(x), above)
+            assert torch.equal(three.codes(x), above.to(torch.uint8) + (x > knot))
+
+
 RECTIFIERS: dict[str, Activation] = {
     "relu": F.relu,
     "clamp": lambda x: x.clamp(min=0),

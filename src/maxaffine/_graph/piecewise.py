@@ -6,6 +6,7 @@ from functools import reduce
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +14,18 @@ from maxaffine._graph.boundaries import Boundaries, Contest, Duels, Knots, Pair
 from maxaffine._graph.contract import LocalMap, Sign, Tensors, Traits
 from maxaffine._graph.frozen import FrozenFunction, Traced, as_tuple, fill
 from maxaffine._graph.linear import laid_out_as
+
+FLOAT32 = torch.finfo(torch.float32).max
+
+
+def _above(x: Tensor, knot: float, reached: bool) -> Tensor:
+    """Which entries are above a knot, or at it where that is reached."""
+    # NumPy compares several times as fast as PyTorch, and like it rounds the knot to the type of the entries; a knot
+    # beyond that type it warns of.
+    if not x.is_cpu or x.dtype not in (torch.float32, torch.float64) or abs(knot) > FLOAT32:
+        return x >= knot if reached else x > knot
+    entries = x.numpy(force=True)
+    return torch.from_numpy(np.asarray(entries >= knot if reached else entries > knot))
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +49,9 @@ class ScalarSpline:
         """The piece of every entry: bool for two pieces, uint8 for more."""
         reached = self.reached or (False,) * len(self.knots)
         x = self._operand(x)
-        above = [x >= knot if at else x > knot for knot, at in zip(self.knots, reached, strict=True)]
-        return above[0] if len(above) == 1 else reduce(torch.add, above[1:], above[0].to(torch.uint8))
+        above = [_above(x, knot, at) for knot, at in zip(self.knots, reached, strict=True)]
+        # The bytes of truth values are 0 and 1: they are counted where they lie.
+        return above[0] if len(above) == 1 else reduce(Tensor.add_, (mask.view(torch.uint8) for mask in above))
 
     def _operand(self, x: Tensor) -> Tensor:
         """The numbers that are compared with the knots: in their own type, to which PyTorch rounds the knots."""
