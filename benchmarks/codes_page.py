@@ -21,8 +21,8 @@ SEARCH = f"""
 The {search.K} nearest of all rows to each of {search.QUERIES} queries. Rows and queries are noisy copies of 1,000
 prototypes (15% of the bits flipped). All contestants get the same bits, padded with zeros to whole 8-byte words; the
 exact ones find the same distances. The approximate ones have as many lists: ours is prepared with its defaults, faiss'
-IVF keeps all bits and probes as many lists (a power of two) as it needs for the recall that ours reports. Recall is on
-the queries of this table; in the last column what `CodeIndex.prepare` says of it, measured on rows of the index. By one
+IVF keeps all bits and probes as many lists (a power of two) as it needs for the recall that ours has. Recall is on the
+queries of this table; in the last column what `CodeIndex.prepare` says of it, measured on rows of the index. By one
 operator of two pieces ours is faiss' IVF and what a call from Python adds, 0.2 to 0.4 ms for any number of queries:
 at 100 queries a call it took 1.2 to 1.6 times as long as faiss. They cluster with other seeds, by which recall at
 equal probes differs by up to four points, and so then do the probes that they need.
