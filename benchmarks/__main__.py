@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import distance, learning, lines, page, planes, search, services, slopes, smooth
+from . import distance, learning, lines, page, planes, regions, search, services, slopes, smooth
 from .networks import OUTPUTS, SUBJECTS
 
 TABLES: dict[str, Callable[[list[str], int], Any]] = {
@@ -21,6 +21,7 @@ TABLES: dict[str, Callable[[list[str], int], Any]] = {
     "learning": lambda networks, rounds: [learning.learning(network, rounds) for network in networks],
     "line": lambda networks, rounds: lines.lines(rounds),
     "planes": lambda networks, rounds: planes.planes(rounds),
+    "regions": lambda networks, rounds: regions.compare(rounds),
     "growth": lambda networks, rounds: planes.growth(),
     "capture": lambda networks, rounds: [services.capture(network, 3) for network in networks],
     "smooth": lambda networks, rounds: smooth.compare(rounds),

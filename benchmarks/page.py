@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from . import learning, lines, plane_peers
+from . import learning, lines, plane_peers, regions
 from .codes_page import codes_section, distance_section, encode_section, search_section
 from .markdown import number, table
 from .measure import MEMORY_LIMIT
@@ -69,6 +69,13 @@ program, which copies all signs and values with every unit (run in float64, from
 names); both find vertices and edges alone, of fully connected networks. relucent searches the cells that meet the
 square, without its check at the end; affinitree builds its tree on the square; these two are ended after
 {plane_peers.PEER_SECONDS} CPU s. All find the same number of regions where the table does not say otherwise.
+"""
+
+REGIONS = """
+## All regions of a box
+
+MLPs of 2 to 5 inputs with torch's default initialization, on (-1, 1), in float64: `partition.regions`, its neighbors
+and the check that every side has one included, beside affinitree's tree of the network on the box.
 """
 
 GROWTH = """
@@ -206,6 +213,21 @@ def _peer(row: dict[str, Any], peer: str, seconds: float) -> str:
     return f"{number(row[peer]['cpu'] / seconds)}{other}"
 
 
+def regions_section(results: list[dict[str, Any]]) -> str:
+    """All regions of a box, and a tree of linear programs over them."""
+    rows = []
+    for row in results:
+        if "failure" in row:
+            rows.append([row["title"], row["failure"], "", ""])
+            continue
+        ours, theirs = (row["regions"][who] for who in (OURS, regions.PEER))
+        other = "" if ours == theirs else f" ({theirs:,} regions)"
+        rows.append([row["title"], f"{ours:,}", number(median(row["cpu"][OURS])), f"{number(row['ratio'])}{other}"])
+    versions = {row["version"] for row in results if "version" in row}
+    head = ["", "regions", f"{OURS}, CPU s", f"{' '.join([regions.PEER, *versions])}, x {OURS}"]
+    return f"{REGIONS}\n{table(head, rows)}"
+
+
 def growth_section(results: list[dict[str, Any]]) -> str:
     """How the cost of planes grows with regions and units."""
     rows = []
@@ -274,6 +296,7 @@ def page(measured: dict[str, Any], outputs: int) -> str:
         "learning": learning_section,
         "line": line_section,
         "planes": planes_section,
+        "regions": regions_section,
         "growth": growth_section,
         "capture": capture_section,
         "smooth": smooth_section,

@@ -85,16 +85,21 @@ def _relucent(network: nn.Sequential, low: Tensor, high: Tensor) -> Callable[[],
 
 
 def _affinitree(network: nn.Sequential, low: Tensor, high: Tensor) -> Callable[[], int]:
-    """Its decision tree of the network on the square; terminals are the regions of the path that leads to each."""
+    _limit_time()
+    return tree(network, low, high)
+
+
+def tree(network: nn.Sequential, low: Tensor, high: Tensor) -> Callable[[], int]:
+    """Affinitree's decision tree of a network on a box; terminals are the regions of the path that leads to each."""
     affinitree: Any = importlib.import_module("affinitree")
+    size = len(low)
 
     def work() -> int:
-        box = affinitree.Polytope.hyperrectangle(2, list(zip(low.tolist(), high.tolist(), strict=True)))
-        square = affinitree.AffTree.from_poly(box, affinitree.AffFunc.identity(2), None)
-        tree = affinitree.builder.from_layers(affinitree.extract_pytorch_architecture(2, network), square, None)
-        return tree.num_terminals()
+        sides = affinitree.Polytope.hyperrectangle(size, list(zip(low.tolist(), high.tolist(), strict=True)))
+        box = affinitree.AffTree.from_poly(sides, affinitree.AffFunc.identity(size), None)
+        layers = affinitree.extract_pytorch_architecture(size, network)
+        return affinitree.builder.from_layers(layers, box, None).num_terminals()
 
-    _limit_time()
     return work
 
 

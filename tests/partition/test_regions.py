@@ -1,24 +1,21 @@
-"""Regions in full space: against brute force, counts of arrangements, sampled codes, and a second algorithm."""
+"""The region of an input in full space: against brute force, sampled codes, and a second algorithm."""
 
 from __future__ import annotations
 
 import sys
-from math import comb, factorial
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import spatial
 from torch import Tensor, nn
 from torch.testing import assert_close
 
 import maxaffine as ma
-from maxaffine._partition import region, regions
-from maxaffine._partition.space import polytope
-from maxaffine._partition.space.polytope import corners, essential, largest_ball, nearest, volume
-from tests.oracles import count_regions
+from maxaffine._partition import region
+from maxaffine._partition.space.cells import Cells, clipped
+from maxaffine._partition.space.polytope import essential, largest_ball, nearest
 from tests.random_networks import RandomCase, random_cases
 from tests.zoo import ZOO, Case
 from tests.zoo.captured import captured
@@ -95,8 +92,8 @@ def test_essential_halfspaces_by_two_algorithms(size: int) -> None:
     normals = np.concatenate([normals, np.eye(size), -np.eye(size), normals[:5]])
     slack = np.concatenate([slack, np.full(2 * size, 2.0), slack[:5]])  # the last five twice
     found = essential(normals, slack)
-    _, on = corners(normals, slack)
-    hull = {n for n, places in enumerate(on) if len(places) >= size}
+    places = clipped(Cells.box(np.full(size, -9.0), np.full(size, 9.0)), normals, slack).places
+    hull = set(np.flatnonzero((np.abs(places @ normals.T - slack) < 1e-9).sum(0) >= size).tolist())
     first = {n if n < 60 + 2 * size else n - 60 - 2 * size for n in hull}
     assert {int(n) if n < 60 + 2 * size else int(n) - 60 - 2 * size for n in found} == first
 
@@ -180,16 +177,13 @@ def test_neighbors_are_mutual_and_flip_one_unit() -> None:
         assert other.contains(neighbor.place[None], 1e-7).item()
 
 
-def test_inconsistencies_name_their_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inconsistencies_name_their_place() -> None:
     net = ma.capture(mlp(2, 5, 3), torch.zeros(1, 2, dtype=F64))
     found = region(net, torch.full((1, 2), 0.3, dtype=F64), bounds=(-1, 1))
     inner = next(n for n, facet in enumerate(found.facets) if facet.units[0][0] != "bounds")
     with pytest.raises(ma.PartitionError, match="should change") as caught:
         found.beyond(inner, found.x.numpy(), 1e-3)  # x is no place on the facet
     assert caught.value.place == tuple(found.x.tolist())
-    monkeypatch.setattr("maxaffine._partition.space.enumeration.volume", lambda places, on: 0.1)
-    with pytest.raises(ma.PartitionError, match=r"(?s)volumes.*cure: .*shift the box") as caught:
-        regions(net, (-1, 1))
 
 
 def test_nearest_decision_against_sampling() -> None:
@@ -218,106 +212,6 @@ def test_nearest_decision_against_sampling() -> None:
     assert seen >= 3
 
 
-@pytest.mark.parametrize(("features", "units"), [(1, 7), (2, 9), (3, 7), (4, 6)])
-def test_counts_of_arrangements(features: int, units: int) -> None:
-    """K hyperplanes in general position cut D dimensions into sum of K over 0..D regions."""
-    torch.manual_seed(features)
-    module = nn.Sequential(nn.Linear(features, units), nn.ReLU()).double()
-    net = ma.capture(module, torch.zeros(1, features, dtype=F64))
-    found = regions(net, (-1e4, 1e4))
-    assert len(found) == sum(comb(units, k) for k in range(features + 1))
-
-
-class TestPolytopesThatQhullGivesUp:
-    @pytest.fixture
-    def without_qhull(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def failing(*arguments: object) -> None:
-            raise spatial.QhullError("QH6271 qhull topology error")
-
-        monkeypatch.setattr(spatial, "HalfspaceIntersection", failing)
-        monkeypatch.setattr(spatial, "ConvexHull", failing)
-
-    def test_the_same_regions_without_it(self, without_qhull: None) -> None:
-        """Against linear programs alone, which know neither corners nor volumes."""
-        module = mlp(3, 4, 4, 1)
-        found = regions(ma.capture(module, torch.zeros(1, 3, dtype=F64)), (-1, 1))
-        assert len(found) == count_regions(module, -1.0, 1.0)
-        assert float(found.volumes.sum()) == pytest.approx(8.0, rel=1e-12)
-
-    def test_corners_that_coincide_up_to_rounding(self) -> None:
-        """A box in five dimensions where Qhull failed in the volume of a region; counted by linear programs."""
-        torch.manual_seed(0)
-        sizes = [(5, 10), (10, 10), (10, 1)]
-        layers: list[nn.Module] = [nn.Linear(a, b, dtype=F64) for a, b in sizes]
-        module = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
-        middle = np.array([-0.3, -0.3, 0.5, 0.5, 0.0])
-        found = regions(ma.capture(module, torch.zeros(1, 5, dtype=F64)), (middle - 0.3, middle + 0.3))
-        assert len(found) == 102
-        assert float(found.volumes.sum()) == pytest.approx(0.6**5, rel=1e-12)
-
-    @pytest.mark.parametrize("size", [2, 3, 4, 5])
-    @pytest.mark.parametrize("qhull", [True, False])
-    def test_corners_where_many_sides_meet(self, size: int, qhull: bool, request: pytest.FixtureRequest) -> None:
-        """A cross-polytope: 2^D sides, 2^(D-1) of them at each of 2 D corners, its volume 2^D / D!."""
-        if not qhull:
-            request.getfixturevalue("without_qhull")
-        signs = np.stack(np.meshgrid(*[[-1.0, 1.0]] * size), -1).reshape(-1, size)
-        beside = np.full(size, (1 - 1e-7) / size)  # seen from a place close to one side
-        normals = signs / np.sqrt(size)
-        places, on = corners(normals, (1 - signs @ beside) / np.sqrt(size))
-        assert sorted(np.round(places + beside, 9).tolist()) == sorted(
-            [*np.eye(size).tolist(), *(-np.eye(size)).tolist()]
-        )
-        assert [len(numbers) for numbers in on] == [size] * 2**size
-        assert volume(places, on) == pytest.approx(2**size / factorial(size), rel=1e-9)
-
-    def test_a_side_too_many_is_noticed(self, without_qhull: None, monkeypatch: pytest.MonkeyPatch) -> None:
-        whole = polytope.essential
-        monkeypatch.setattr(polytope, "essential", lambda normals, slack: whole(normals, slack)[1:])
-        with pytest.raises((ma.PartitionError, ValueError)):
-            regions(ma.capture(mlp(2, 3, 1), torch.zeros(1, 2, dtype=F64)), (-1, 1))
-
-    def test_nothing_between_two_boundaries(self) -> None:
-        normals = np.concatenate([np.eye(2), -np.eye(2)])
-        with pytest.raises(ma.PartitionError, match="holds no ball larger than 5e-10"):
-            corners(normals, np.array([1.0, 5e-10, 1.0, 5e-10]))
-
-
-def test_all_regions_against_sampling() -> None:
-    net = ma.capture(mlp(2, 10, 10, 2), torch.zeros(1, 2, dtype=F64))
-    found = regions(net, (-2, 3))
-    points = 5 * torch.rand(20_000, 2, dtype=F64) - 2
-    both = ma.Codes.concat([found.codes, net.codes(points)]).region_ids()
-    assert int(both[: len(found)].max()) + 1 == len(found)
-    assert int(both.max()) + 1 == len(found)
-    seen = torch.bincount(both[len(found) :], minlength=len(found))[both[: len(found)]] / len(points) * 25.0
-    assert (found.volumes[seen == 0] < 0.02).all()
-    assert_close(seen.double(), found.volumes, atol=0.15, rtol=0)
-    flips = (found.codes["1"].unpack() != 0).long(), (found.codes["3"].unpack() != 0).long()
-    a, b = found.neighbors.T
-    assert sum((code[a] != code[b]).sum(1) for code in flips).eq(1).all()  # type: ignore[union-attr]
-    assert_close(found.affine_map().value, net(found.points))
-
-
-def test_max_pool_and_kinks_of_three_pieces() -> None:
-    class Mixed(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return torch.cat([nn.functional.relu6(3 * x), x.amax(1, keepdim=True)], 1)
-
-    net = ma.capture(Mixed(), torch.zeros(1, 2, dtype=F64))
-    # three strips each way, and the diagonal splits the three squares on it
-    assert len(regions(net, (-4, 5))) == 9 + 3
-
-
-def test_boundaries_along_the_sides_of_the_box() -> None:
-    layer = nn.Linear(2, 4).double()
-    with torch.no_grad():
-        layer.weight.copy_(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
-        layer.bias.copy_(torch.tensor([-2.0, -2.0, 2.0, 0.0]))
-    found = regions(ma.capture(nn.Sequential(layer, nn.ReLU()), torch.zeros(1, 2, dtype=F64)), (-2, 2))
-    assert found.volumes.tolist() == pytest.approx([8.0, 8.0])
-
-
 def test_medians_are_refused_by_name() -> None:
     class Median(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -333,18 +227,11 @@ def test_too_large_is_refused() -> None:
     x = torch.zeros(1, 6, dtype=F64)
     with pytest.raises(ma.BadInput, match="above limit=10"):
         region(net, x, limit=10)
-    with pytest.raises(ma.BadInput, match="up to 5 dimensions"):
-        regions(net, (-1, 1))
-    small = ma.capture(mlp(2, 12, 3), torch.zeros(1, 2, dtype=F64))
-    with pytest.raises(ma.BadInput, match="max_regions"):
-        regions(small, (-9, 9), max_regions=3)
 
 
 @pytest.mark.parametrize("bounds", [3, (1, -1), (0, float("inf")), ([0, 0, 0], 1), "ab"])
 def test_bad_bounds(bounds) -> None:
     net = ma.capture(nn.ReLU(), torch.zeros(1, 2))
-    with pytest.raises((ma.BadInput, ValueError)):
-        regions(net, bounds)
     with pytest.raises((ma.BadInput, ValueError)):
         region(net, torch.zeros(1, 2), bounds=bounds)
 
@@ -362,12 +249,9 @@ def test_x_on_a_boundary() -> None:
 def test_without_scipy_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     net = ma.capture(mlp(2, 6, 2), torch.zeros(1, 2, dtype=F64))
     found = region(net, torch.ones(1, 2, dtype=F64))
-    for name in ("scipy.optimize", "scipy.spatial"):
-        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
     message = r"need scipy, which is absent; pip install 'maxaffine\[partition\]'"
     for name in ("ball", "essential", "facets"):
         with pytest.raises(ma.MaxAffineError, match=message):
             getattr(found, name)
-    with pytest.raises(ma.MaxAffineError, match=message):
-        regions(net, (-1.0, 1.0))
     assert found.distance > 0

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from maxaffine._capture import SplineNetwork
-from maxaffine._graph import BatchAxis, Comparisons, Dependence, Linearization, Order, Step, as_rows
+from maxaffine._graph import BatchAxis, Comparisons, Contest, Dependence, Linearization, Order, Step, as_rows
 from maxaffine._partition.inputs import known_boundaries, refusal
 from maxaffine._partition.lines.track import Track
 from maxaffine.errors import BadInput
@@ -76,8 +76,8 @@ class Space:
         self.sizes = [item.numel() if item.is_floating_point() else 0 for item in like]
         self.features = sum(self.sizes)
         self._track = Track(self.graph)
-        read = {number for step in self.steps for number in step.inputs}
-        self._read = [n for n in sorted(read) if self.graph.values[n].dependence is Dependence.AFFINE]
+        self.continuous = self._track.continuous
+        self._read = self.moving(self.steps)
         entries = self.features * sum(prod(self.graph.values[n].units) for n in self._read)
         if entries > limit:
             raise BadInput(
@@ -115,32 +115,51 @@ class Space:
         owners = np.searchsorted(starts[:-1], places, side="right") - 1
         return [(self.operators[k], int(place - starts[k])) for place, k in zip(places, owners, strict=True)]
 
+    def axis(self, step: Step) -> BatchAxis:
+        """Where the first output of a step keeps the points."""
+        return self._track.axis(step.result)
+
+    def moving(self, steps: Sequence[Step]) -> list[int]:
+        """The numbers of what steps read that moves with the input."""
+        read = sorted({number for step in steps for number in step.inputs})
+        return [number for number in read if self.graph.values[number].dependence is Dependence.AFFINE]
+
+    def moved(self, numbers: list[int], rows: np.ndarray, moves: np.ndarray) -> dict[int, Any]:
+        """Values at rows + moves (points, in_features) on the affine maps of the rows, in their own layout."""
+        part = self.net.graph.part(numbers)
+        at = Linearization(part, self.inputs(rows))
+        ahead = at.push(self.inputs(moves), offset=False)
+        # Those that depend on the number of points alone are read as well.
+        values = self._track.held(len(rows))
+        return values | {n: a + b for n, a, b in zip(part.outputs, at.outputs, ahead, strict=True)}
+
+    def inputs_of(self, step: Step, values: dict[int, Any]) -> list[Any]:
+        """What a step reads, of values by number."""
+        if any(n not in values for n in step.inputs):
+            raise BadInput(
+                f"net: {step.records[0].name} compares values that are constant in each region, which has no"
+                " halfspace of its own; compare the affine values directly"
+            )
+        return [values[n] for n in step.inputs]
+
     def halfspaces(self, y: np.ndarray) -> Halfspaces:
         """The region of a point (in_features,)."""
         nothing = np.zeros(0, dtype=int)
         parts = [(np.zeros((0, self.features)), np.zeros(0), nothing, nothing)]
         if self._read:
             # Everything that operators read, at y and one unit along every axis, on the affine map of y.
-            rows = np.concatenate([np.zeros((1, self.features)), np.eye(self.features)])
-            part = self.net.graph.part(self._read)
-            at = Linearization(part, self.inputs(np.repeat(y[None], len(rows), 0)))
-            moved = at.push(self.inputs(rows), offset=False)
-            values = self._track.held(len(rows))
-            values |= {n: a + b for n, a, b in zip(part.outputs, at.outputs, moved, strict=True)}
+            moves = np.concatenate([np.zeros((1, self.features)), np.eye(self.features)])
+            values = self.moved(self._read, np.repeat(y[None], len(moves), 0), moves)
             parts += [self._halfspaces(number, step, values, y) for number, step in enumerate(self.steps)]
         normals, bounds, operator, unit = map(np.concatenate, zip(*parts, strict=True))
         return Halfspaces(normals, bounds, operator, unit, self.operators)
 
     def _halfspaces(self, number: int, step: Step, values: dict[int, Any], y: np.ndarray) -> tuple[np.ndarray, ...]:
         """Normals, bounds, operator and unit of one operator's halfspaces."""
-        if any(n not in values for n in step.inputs):
-            raise BadInput(
-                f"net: {step.records[0].name} compares values that are constant in each region, which has no"
-                " halfspace of its own; compare the affine values directly"
-            )
+        inputs = self.inputs_of(step, values)
         shape = self.graph.values[step.result].units
         units = torch.arange(prod(shape)).view(1, *shape).expand(self.features + 1, *shape)
-        found = margins(step, [values[n] for n in step.inputs], units, self._track.axis(step.result))
+        found = margins(step, inputs, units, self.axis(step))
         at, unit = (torch.cat(items, -1).cpu() for items in zip(*found, strict=True))
         value, slopes = at[0].numpy(), (at[1:] - at[:1]).T.numpy()
         # value + slopes (y' - y) >= 0, divided by the length of the slopes. A function that does not move within the
@@ -164,20 +183,26 @@ def margins(step: Step, inputs: Sequence[Any], units: Tensor, axis: BatchAxis) -
     if isinstance(boundaries, Comparisons):
         yield from _pair_margins(boundaries, inputs, units, axis)
         return
+    lines, kept = contest(step, boundaries, inputs, axis)
+    if boundaries.order is Order.LARGEST:
+        yield _winner_margins(lines, units[0].reshape(-1, 1))
+    else:
+        yield _order_margins(lines, units[0].movedim((boundaries.axis or 0) - 1, -1).reshape(-1, kept))
+
+
+def contest(step: Step, boundaries: Contest, inputs: Sequence[Any], axis: BatchAxis) -> tuple[Tensor, int]:
+    """The entries (points, groups, m) of the groups in which a step selects, and how many of each, largest first."""
     if axis != BatchAxis():
         reason = "it keeps its samples in another axis than the first"
         raise refusal(step, reason, "capture with the batch first")
     scores = boundaries.scores(inputs[0].double())
     lines = scores.reshape(len(scores), -1, scores.shape[-1])
     if boundaries.order is Order.LARGEST:
-        yield _winner_margins(lines, units[0].reshape(-1, 1))
-    elif boundaries.order is Order.SORTED and boundaries.axis is not None:
-        numbers = units[0].movedim(boundaries.axis - 1, -1)
-        yield _order_margins(lines, numbers.reshape(-1, numbers.shape[-1]))
-    else:
-        reason = "the inputs that share a code are not a convex set: which entries lie below the chosen one may vary"
-        cure = "use partition.line, or sort the entries and pick one by its place"
-        raise refusal(step, reason, cure)
+        return lines, 1
+    if boundaries.order is Order.SORTED and boundaries.axis is not None:
+        return lines, step.records[0].units[boundaries.axis - 1]
+    reason = "the inputs that share a code are not a convex set: which entries lie below the chosen one may vary"
+    raise refusal(step, reason, "use partition.line, or sort the entries and pick one by its place")
 
 
 def _pair_margins(boundaries: Comparisons, inputs: Sequence[Any], units: Tensor, axis: BatchAxis) -> Iterator[Margins]:

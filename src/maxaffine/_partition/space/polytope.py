@@ -1,28 +1,21 @@
 """Polytopes given by halfspaces: which of them matter, the largest ball inside, and the nearest point of a part.
 
 Thousands of halfspaces bound a region, and a few dozen matter. In high dimensions corners are out of reach, so what is
-asked there is answered by linear programs; in up to six, Qhull lists corners, and where rounding defeats it, small
-exact systems of equations do. Distances are seen from a point inside, whose slack is the distance to every boundary.
+asked there is answered by linear programs. Distances are seen from a point inside, whose slack is the distance to every
+boundary.
 """
 
-from collections.abc import Iterator
 from importlib import import_module
-from itertools import combinations
-from math import factorial
 from typing import Any
 
 import numpy as np
 
 from maxaffine._progress import progress_bar
-from maxaffine.errors import BadInput, MaxAffineError, PartitionError
+from maxaffine.errors import BadInput, MaxAffineError
 
 SAME = 1e-9  # boundaries closer than this, on unit normals, are one
 RAYS_PER_HALFSPACE = 4
 FAR = 1e6
-POSED = 1e-7  # sides whose normals span less than this meet in no certain place
-MERGED = 1e-8  # corners closer than this are one
-AT_ONCE = 2**16
-THIN = "boundaries nearly coincide; shift the box a little"
 
 
 def scipy(part: str) -> Any:
@@ -142,86 +135,7 @@ def nearest(normals: np.ndarray, slack: np.ndarray, plane: np.ndarray, gap: floa
     return step * unit if outside > -1e-6 else None
 
 
-def corners(normals: np.ndarray, slack: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The corners of a bounded polytope in up to six dimensions or so, and for every halfspace those that lie on it."""
-    # By Qhull, from the middle of the largest ball inside: seen from a point close to a side, that side would outweigh
-    # all others. Where Qhull gives up, or one of its corners breaks a halfspace, by intersecting every few halfspaces.
-    if normals.shape[1] == 1:
-        ends = np.array([[(slack[normals[:, 0] > 0]).min()], [-(slack[normals[:, 0] < 0]).min()]])
-        return ends, [np.flatnonzero(near) for near in _incident(ends, normals, slack).T]
-    middle, radius = largest_ball(normals, slack)
-    if radius <= SAME:
-        raise PartitionError(f"a region holds no ball larger than {max(radius, 0.0):.2g}", cure=THIN)
-    room = slack - normals @ middle
-    try:
-        found = scipy("spatial").HalfspaceIntersection(np.column_stack([normals, -room]), np.zeros(len(middle)))
-        places, sides = found.intersections, set(np.concatenate([np.asarray(f) for f in found.dual_facets]).tolist())
-    except scipy("spatial").QhullError:
-        places, sides = np.zeros((0, len(middle))), set()
-    on = _incident(places, normals, room)
-    sound = len(places) and (places @ normals.T <= room + SAME * (1 + room)).all() and on.sum(1).min() >= len(middle)
-    if not sound:
-        sides = set(essential(normals, room).tolist())
-        places = _intersections(normals, room, sorted(sides))
-        on = _incident(places, normals, room)
-    # Where more sides than dimensions meet, Qhull names one corner several times, a rounding apart.
-    kept = np.sort(np.unique(on, axis=0, return_index=True)[1])
-    places, on = places[kept], on[kept]
-    empty = np.zeros(0, dtype=int)
-    return places + middle, [np.flatnonzero(on[:, n]) if n in sides else empty for n in range(len(slack))]
-
-
-def _incident(places: np.ndarray, normals: np.ndarray, slack: np.ndarray) -> np.ndarray:
-    """Which places lie on the boundaries of which halfspaces, (places, halfspaces)."""
-    return np.abs(places @ normals.T - slack) <= SAME * (1 + slack)
-
-
-def _intersections(normals: np.ndarray, slack: np.ndarray, sides: list[int]) -> np.ndarray:
-    """The corners as the feasible places where as many sides as there are dimensions meet, the best posed first."""
-    size = normals.shape[1]
-    found = np.zeros((0, size))
-    chosen = np.array(list(combinations(sides, size)))
-    volumes = np.abs(np.linalg.det(normals[chosen]))
-    chosen = chosen[np.argsort(-volumes)][: int((volumes > POSED).sum())]
-    for part in np.array_split(chosen, len(chosen) // AT_ONCE + 1):
-        places = np.linalg.solve(normals[part], slack[part][..., None])[..., 0]
-        for place in places[(places @ normals.T <= slack + SAME * (1 + slack)).all(1)]:
-            # More sides than dimensions may meet in one corner, which then is found several times.
-            if not (np.abs(found - place) <= MERGED * (1 + np.abs(place))).all(1).any():
-                found = np.concatenate([found, place[None]])
-    return found
-
-
 def ring(places: np.ndarray) -> np.ndarray:
     """The corners (n, 2) of a polygon, counter-clockwise."""
     away = places - places.mean(0)
     return places[np.argsort(np.arctan2(away[:, 1], away[:, 0]))]
-
-
-def volume(places: np.ndarray, on: list[np.ndarray]) -> float:
-    """The volume of a polytope with corners at places; for every halfspace the numbers of the corners on it."""
-    # By Qhull or, where it gives up, the sum over simplices: each face is cut into pyramids over its own sides, with
-    # their tip in its first corner.
-    if places.shape[1] == 1:
-        return float(np.ptp(places))
-    try:
-        return float(scipy("spatial").ConvexHull(places).volume)
-    except scipy("spatial").QhullError:
-        sides = {frozenset(numbers.tolist()) for numbers in on if len(numbers)}
-        simplices = np.array(list(_simplices(frozenset(range(len(places))), sides, places.shape[1])))
-        edges = places[simplices[:, 1:]] - places[simplices[:, :1]]
-        return float(np.abs(np.linalg.det(edges)).sum() / factorial(places.shape[1]))
-
-
-def _simplices(face: frozenset[int], sides: set[frozenset[int]], size: int) -> Iterator[tuple[int, ...]]:
-    """The corners of simplices that fill a face of ``size`` dimensions, given which corners lie on which sides."""
-    if len(face) == size + 1:
-        yield tuple(face)
-        return
-    tip = min(face)
-    parts = {face & side for side in sides} - {face}
-    for part in parts:
-        # The sides of a face are its largest parts; those through the tip make flat pyramids.
-        if tip not in part and not any(part < other for other in parts):
-            for rest in _simplices(part, sides, size - 1):
-                yield tip, *rest

@@ -21,8 +21,9 @@ from maxaffine._drawing import CLASSES, axes_for
 from maxaffine._maps import AffineMap
 from maxaffine._network import require_classes
 from maxaffine._partition.inputs import one_input
+from maxaffine._partition.space.cells import Cells, clipped
 from maxaffine._partition.space.halfspaces import Halfspaces, Space, box, sides
-from maxaffine._partition.space.polytope import SAME, corners, essential, largest_ball, nearest, ring
+from maxaffine._partition.space.polytope import SAME, essential, largest_ball, nearest, ring
 from maxaffine.errors import BadInput, PartitionError
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Facet:
     bound: float
     units: tuple[tuple[str, int], ...]  # those that change there: (operator, flat unit); ("bounds", side) for the box
     distance: float  # from x
+    neighbor: int | None = None  # of :class:`Regions`: the number of the region beyond
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,13 +218,13 @@ class Region:
         sizes = [size for size in (self.ball[1], self.distance) if 0 < size < np.inf]
         reach = radius or (4 * sizes[0] if sizes else 1.0)
         # The region may be unbounded: what is seen of it is not.
-        seen = self.halfspaces.joined(box(inside - reach, inside + reach))
-        places, on = corners(seen.normals, seen.slack(inside))
-        places += inside
-        ax.fill(*ring(places).T, facecolor=CLASSES[1], alpha=0.5)
-        for side in on[: len(self.halfspaces)]:
-            if len(side) == 2:
-                ax.plot(*places[side].T, color="#333333", linewidth=linewidth)
+        seen = clipped(Cells.box(inside - reach, inside + reach), self.halfspaces.normals, self.halfspaces.bounds)
+        places = ring(seen.places)
+        ax.fill(*places.T, facecolor=CLASSES[1], alpha=0.5)
+        for side in zip(places, np.roll(places, -1, axis=0), strict=True):
+            ends = np.stack(side)
+            if (np.abs(ends @ self.halfspaces.normals.T - self.halfspaces.bounds) <= SAME * reach).all(0).any():
+                ax.plot(*ends.T, color="#333333", linewidth=linewidth)
         ax.plot(*self.x.numpy(), "o", color="white", markeredgecolor="black", markersize=5)
         ax.set_aspect("equal")
         return ax
