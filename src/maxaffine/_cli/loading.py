@@ -77,9 +77,7 @@ def _load(arguments: argparse.Namespace, example: Tensor, outputs: int, units: d
     if arguments.model.endswith(".onnx"):
         # On zeros, where a shape alone is given, nothing would differ.
         inputs = example if example.any() else torch.randn(example.shape, generator=torch.Generator().manual_seed(0))
-        model = models.load_model(arguments.model, arguments.state_dict, inputs=inputs)
-        say(arguments, str(model.agreement))
-        return model
+        return models.load_model(arguments.model, arguments.state_dict, inputs=inputs)
     input_shape = example.shape[1:]
     if not _ours(arguments):
         return models.load_model(arguments.model, arguments.state_dict)
@@ -137,7 +135,9 @@ def require_trainable(arguments: argparse.Namespace, data_set: data.DataSet) -> 
 
 
 def capture_model(arguments: argparse.Namespace, model: nn.Module, example: Tensor) -> SplineNetwork:
-    """The spline form of the model as far as the options ask for it."""
+    """The spline form of the model as far as the options ask for it; of an ONNX file its agreement is said."""
+    if agreement := getattr(model, "agreement", ""):
+        say(arguments, f"{_name(arguments)}: {agreement}")
     example = report.like_model(example, model)
     return capture(model, example, until=arguments.until, output=arguments.output, smooth=arguments.smooth)
 
@@ -152,7 +152,7 @@ def subject_and_folder(arguments: argparse.Namespace, **choices: Any) -> Iterato
         model, weights = _train(arguments, data_set, folder / report.WEIGHTS)
         progress("capturing ...")
         chosen = report.Choices(output=arguments.output, until=arguments.until, smooth=arguments.smooth, **choices)
-        yield report.find_subject(model, data_set, chosen, arguments.model, weights, fresh=is_fresh(arguments)), folder
+        yield report.find_subject(model, data_set, chosen, _name(arguments), weights, fresh=is_fresh(arguments)), folder
 
 
 def subject_of(
@@ -162,8 +162,12 @@ def subject_of(
     # The captured network alone, since the module may go on training.
     net = capture_model(arguments, model, data_set.test.inputs[:2])
     choices = report.Choices(output_index=arguments.output_index, task=arguments.task)
-    name = arguments.model.replace("\\", "/").rsplit("/", 1)[-1]
-    return report.find_subject(net, data_set, choices, name, fresh=fresh)
+    return report.find_subject(net, data_set, choices, _name(arguments), fresh=fresh)
+
+
+def _name(arguments: argparse.Namespace) -> str:
+    """What to call the model: of a file, without its folder."""
+    return arguments.model.replace("\\", "/").rsplit("/", 1)[-1]
 
 
 def is_fresh(arguments: argparse.Namespace) -> bool:

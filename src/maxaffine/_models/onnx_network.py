@@ -86,6 +86,7 @@ class OnnxNetwork(nn.Module):
         self.opset = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), 1)
         self.results: list[list[str]] = []
         self.fixed: int | None = None  # the only number of samples that the graph takes
+        self.shape: tuple[int, ...] | None = None  # of one sample, where those given have another one
         self._read(graph)
 
     def _read(self, graph: onnx.GraphProto) -> None:
@@ -143,6 +144,7 @@ class OnnxNetwork(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Any:
         """The output, or a dict of several by their names, for inputs in the file's order."""
+        inputs = inputs if self.shape is None else (inputs[0].flatten(1).unflatten(1, self.shape),)
         if self.fixed is not None and len(inputs[0]) != self.fixed:
             parts = [self._run(row) for row in zip(*(x.split(self.fixed) for x in inputs), strict=True)]
             found = {name: torch.cat([part[name] for part in parts]) for name in self.wanted}
@@ -253,8 +255,10 @@ def load_onnx(path: Path, output: str | None = None, inputs: Tensor | Sequence[T
     if given is None and any(size is None for shape in network.inputs.values() for size in shape[1:]):
         raise BadInput(f"inputs: {path.name} leaves its shapes open; give a batch of inputs to compare on")
     given = network.random_inputs() if given is None else given
-    _check_shapes(network, given)
-    network.agreement = _agreement(network, _session(path, onnxruntime), [x[:MOST_CHECKED] for x in given])
+    taken = _fit_shapes(network, given)
+    network.agreement = _agreement(network, _session(path, onnxruntime), [x[:MOST_CHECKED] for x in taken])
+    if network.shape is not None:
+        network.agreement += f"; inputs of shape {tuple(given[0].shape[1:])} are read as {network.shape}"
     return network
 
 
@@ -289,19 +293,31 @@ def _session(path: Path, onnxruntime: Any) -> onnxruntime.InferenceSession:
         ) from error
 
 
-def _check_shapes(network: OnnxNetwork, inputs: Sequence[Tensor]) -> None:
+def _fit_shapes(network: OnnxNetwork, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+    """The inputs as the file declares them, once it is clear how; the network then takes them as they were given."""
     if len(inputs) != len(network.inputs):
         names = ", ".join(network.inputs)
         raise BadInput(f"model: {network.name} takes {len(network.inputs)} inputs ({names}), not {len(inputs)}")
-    for (name, shape), given in zip(network.inputs.items(), inputs, strict=True):
-        fits = len(shape) == given.ndim and all(
-            size in (None, own) for size, own in zip(shape[1:], given.shape[1:], strict=True)
-        )
-        if not fits:
+    for (name, declared), given in zip(network.inputs.items(), inputs, strict=True):
+        wanted, own = tuple(declared[1:]), tuple(given.shape[1:])
+        if len(wanted) == len(own) and all(size in (None, n) for size, n in zip(wanted, own, strict=True)):
+            continue
+        if len(inputs) > 1 or None in wanted or not _same_order(wanted, own):
             raise BadInput(
-                f"model: {network.name} takes inputs {name!r} of shape {tuple(shape[1:])}, not "
-                f"{tuple(given.shape[1:])}; bring the data in that shape (.npz or .npy)"
+                f"model: {network.name} takes inputs {name!r} of shape {wanted}, not {own}; bring the data in that "
+                "shape (.npz or .npy)"
             )
+        network.shape = wanted
+        return [given.flatten(1).unflatten(1, wanted)]
+    return inputs
+
+
+def _same_order(one: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether two shapes hold the same numbers in one order only: but for axes of size 1, or rows of one gray image."""
+    # Several channels in a row may lie one after the other or pixel by pixel, so that they are not taken for either.
+    flat, whole = sorted((one, other), key=lambda shape: sum(size != 1 for size in shape))
+    few, many = ([size for size in shape if size != 1] for shape in (flat, whole))
+    return few == many or (len(few) == 1 and len(many) == 2 and whole[0] == 1 and prod(few) == prod(many))
 
 
 @torch.no_grad()
@@ -349,7 +365,7 @@ def _agreement(network: OnnxNetwork, session: onnxruntime.InferenceSession, inpu
     words = f"differ from onnxruntime's by at most {farthest:.1e}, on {count} inputs, with outputs up to {largest:.2g}"
     if not farthest <= allowed:
         raise ModelError(f"{network.name}: its outputs {words}; rounding explains {allowed:.1e}; {REPORT}")
-    return f"{network.name}, opset {network.opset}: outputs {words}"
+    return f"opset {network.opset}: outputs {words}"
 
 
 REPORT = "so it is not read as it is meant: load the model from PyTorch instead, and report the file"
