@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maxaffine._data import load
-from maxaffine.errors import DataError
+from maxaffine.errors import BadInput, DataError
 from tests.tables import targets_of
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 3, 6, 5), dtype=np.uint8)
@@ -27,6 +27,23 @@ def test_npz_without_a_test_part_is_split(tmp_path, keys):
     assert data.input_shape == (3, 6, 5)
     assert (len(data.train), len(data.test)) == (16, 4)
     assert data.test.labels.tolist().count(2) == 1
+
+
+def test_the_target_of_npz_may_be_any_of_its_arrays(tmp_path):
+    ages = np.arange(20.0)
+    path = save(tmp_path / "whole.npz", inputs=FLOATS, labels=LABELS, Age=ages, both=np.stack([ages, -ages], 1))
+    data = load(path, target="Age")
+    assert data.train.targets is not None and data.target_names == ("Age",) and data.outputs == 1
+    assert sorted(data.train.targets.flatten().tolist() + data.test.targets.flatten().tolist()) == ages.tolist()
+    assert load(path, target="both").outputs == 2 and load(path, target="both").target_names == ()
+    parts = {"x_train": FLOATS, "x_test": FLOATS[:5], "kind_train": LABELS, "kind_test": LABELS[:5]}
+    assert load(save(tmp_path / "parts.npz", **parts), target="kind").test.labels.tolist() == [0, 1, 2, 3, 0]
+    parts = {"train_inputs": FLOATS, "test_inputs": FLOATS[:5], "train_kind": LABELS, "test_kind": LABELS[:5]}
+    assert load(save(tmp_path / "others.npz", **parts), target="kind").classes == 4
+    with pytest.raises(DataError, match=r"target: there is no array 'size'; its keys are \['Age', 'both'"):
+        load(path, target="size")
+    with pytest.raises(BadInput, match="target: Age, both are several arrays; give one"):
+        load(path, target="Age,both")
 
 
 @pytest.mark.parametrize(

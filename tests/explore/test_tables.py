@@ -28,4 +28,9 @@ def test_rows_have_names_and_targets() -> None:
     # The area would be the only bar to be seen.
     standard = (x[3].double() - x.double().mean(0)) / x.double().std(0, correction=0)
     assert found.shelf.thumbnail("test/3") == png_of(input_pixels(standard.numpy()), 96)
+    while not (near := found.neighbors("test/3", 0)).get("rows"):
+        assert near["state"] != "failed"
+    # The part is both, and nearest in the inputs is the input itself, with its target.
+    assert near["rows"][0]["near"][0]["image"] == "train/3"
+    assert [one["targets"] for one in near["rows"][0]["near"]][0] == "3"
     found.close()

@@ -102,7 +102,11 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
     forms = "a folder of images (by class, or without labels) or of IDX files, a .csv table, an .npz, .npy or IDX file"
     _add_place(group, "data", f"{', '.join(data.NAMES)}, {forms} (default: digits)")
     option("--labels", "labels of an .npy or IDX file", path)
-    option("--target", "columns of a table that are to be predicted, A,B (default: the last one)", metavar="COLUMN")
+    option(
+        "--target",
+        "columns of a table to predict, A,B (default: the last), or an array of an .npz",
+        metavar="COLUMN",
+    )
     option("--drop", "columns of a table to leave out, A,B", metavar="COLUMN")
     does = "what the outputs are: classes, a value, values, or a field over coordinates (default: inferred)"
     option("--task", does, choices=[task.value for task in Task])

@@ -124,7 +124,7 @@ def _different(data_set: data.DataSet) -> tuple[int, ...]:
 
 
 def _write(found: PlanePartition, folder: Path, subject: report.Subject) -> list[str]:
-    names = subject.data.class_names if subject.classifies else None
+    names = subject.data.class_names if subject.classifies else subject.names if subject.meaning.valued else None
     np.savez_compressed(folder / report.ARRAYS, allow_pickle=False, **found.to_numpy())
     files = [report.ARRAYS]
     if found.regions <= MOST_DRAWN:

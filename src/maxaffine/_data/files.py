@@ -34,7 +34,14 @@ _MEMBER = re.compile(r"(?P<part>train|t10k|test)-(?P<what>images|labels)[-.]idx\
 _CHUNK = 1 << 22
 
 
-def load_npz(path: Path, channels: str | None, test_fraction: float, seed: int, values: bool = False) -> DataSet:
+def load_npz(
+    path: Path,
+    channels: str | None,
+    test_fraction: float,
+    seed: int,
+    values: bool = False,
+    target: str | None = None,  # the key that stands in place of labels or y
+) -> DataSet:
     """Read a .npz file with the keys that `load` documents."""
     found = _read(path)
     if isinstance(found, np.ndarray):
@@ -45,21 +52,31 @@ def load_npz(path: Path, channels: str | None, test_fraction: float, seed: int, 
     if others := [key for key, array in found.items() if not isinstance(array, np.ndarray)]:
         raise DataError(f"{path}: {others[0]} is not a numpy array; write the file with np.savez")
 
-    def part(keys: tuple[str, str]) -> Split:
-        return split_of(arrays[keys[0]], arrays.get(keys[1]), f"{path} ({' and '.join(keys)})", channels, values)
+    def key(usual: str) -> str:
+        return usual if target is None else re.sub(r"labels|\by\b|\by(?=_)", lambda _: target.lower(), usual)
+
+    def part(inputs: str, labels: str) -> Split:
+        if target is not None and labels not in arrays:
+            raise DataError(f"{path}: target: there is no array {labels!r}; its keys are {sorted(found)}")
+        return split_of(arrays[inputs], arrays.get(labels), f"{path} ({inputs} and {labels})", channels, values)
+
+    def named(data: DataSet) -> DataSet:
+        return (
+            replace(data, target_names=(target,)) if target is not None and data.outputs in (1, data.classes) else data
+        )
 
     name = printable(path.stem)
     for inputs, labels in _WHOLE:
         if inputs in arrays:
-            whole = part((inputs, labels))
-            return split_by_class(name, whole, _class_names(arrays, path, labels, whole), test_fraction, seed)
+            whole, labels = part(inputs, key(labels)), key(labels)
+            return named(split_by_class(name, whole, _class_names(arrays, path, labels, whole), test_fraction, seed))
     for train_keys, test_keys in _PARTS:
         if {train_keys[0], test_keys[0]} <= arrays.keys():
-            labels = (train_keys[1], test_keys[1])
+            labels = (key(train_keys[1]), key(test_keys[1]))
             if sum(key in arrays for key in labels) == 1:
                 raise DataError(f"{path}: only one of {labels[0]} and {labels[1]} is there; give both, or none")
-            train, test = part(train_keys), part(test_keys)
-            return DataSet(name, train, test, _class_names(arrays, path, labels[0], train, test))
+            train, test = (part(keys[0], label) for keys, label in zip((train_keys, test_keys), labels, strict=True))
+            return named(DataSet(name, train, test, _class_names(arrays, path, labels[0], train, test)))
     raise DataError(f"{path}: its keys are {sorted(found)}; {_KEYS}")
 
 

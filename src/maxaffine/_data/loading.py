@@ -81,7 +81,7 @@ def load(
         class_names: Names of a network's outputs, in their order, where that is another one than the data's: see
             `DataSet.ordered`.
         target: Column of a table that is to be predicted, by name; several for several values (a sequence, or a text
-            with commas). The last one by default.
+            with commas). The last one by default. Of an .npz file the array in place of ``labels`` or ``y``.
         drop: Columns of a table to leave out, likewise.
         task: What is to be predicted: ``classes``, or ``value`` (``values``, ``field``); by default as the rule says.
         test_fraction: Share of each class that is set aside for testing, when the source has no test part.
@@ -169,8 +169,11 @@ def _read(
         return load_table(path, *columns, task, test_fraction, seed)
     valued = task not in (None, "classes")
     if path.suffix == ".npz":
-        _allow(given, "a .npz file", "channels")
-        return load_npz(path, given["channels"], test_fraction, seed, valued)
+        _allow(given, "a .npz file", "channels", "target")
+        keys = split_names(given["target"])
+        if len(keys) > 1:
+            raise BadInput(f"target: {', '.join(keys)} are several arrays; give one, (N,) or (N, K)")
+        return load_npz(path, given["channels"], test_fraction, seed, valued, keys[0] if keys else None)
     _allow(given, "a .npy or IDX file", "labels", "channels")
     labels = _path(given["labels"]) if given["labels"] else None
     return load_array(path, labels, given["channels"], test_fraction, seed, valued)

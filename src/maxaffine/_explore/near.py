@@ -91,5 +91,6 @@ class Near:
             ref = f"train/{index}"
             if ref != picked.ref:
                 label = int(labels[index]) if self._labeled else None
-                near.append({"image": ref, "label": label, "distance": number(distance)})
+                targets = self._subjects[-1].targets_in_words(self._data.train, index)
+                near.append({"image": ref, "label": label, "targets": targets, "distance": number(distance)})
         return near[:NEAREST]

@@ -118,7 +118,7 @@ async function neighbors(image, checkpoint, predicted, number) {
       $("near-rows").dataset.shown = `${image} ${checkpoint}`;
       return;
     }
-    $("near-hint").textContent = `Encoding ${searched} training inputs: ${Math.round(100 * found.share)} %`;
+    $("near-hint").textContent = `Encoding ${searched} training inputs: ${Math.round(100 * found.share)}%`;
     await sleep(250);
   }
 }
@@ -126,10 +126,10 @@ async function neighbors(image, checkpoint, predicted, number) {
 function depth({ operator, near }, predicted) {
   const same = near.filter(({ label }) => label === predicted).length;
   const title = operator === null ? "the inputs themselves" : operatorName(operator);
-  const cards = near.map(({ image, label, distance }) => {
+  const cards = near.map(({ image, label, targets, distance }) => {
     const link = card({ image, label, name: image.replace("train/", "training ") }, told(distance, 2));
     if (label !== null && label === predicted && about.classifies) link.classList.add("same");
-    if (label !== null) link.prepend(make("b", {}, about.labels[label]));
+    if (targets || label !== null) link.prepend(make("b", {}, targets || about.labels[label]));
     return link;
   });
   const share = about.classifies

@@ -40,7 +40,7 @@ class Style:
     linewidth: float | None = None
     rasterized: bool | None = None
 
-    def colors(self, default: str, count: int) -> np.ndarray:
+    def colors(self, count: int, default: str | None = None) -> np.ndarray:
         """(count, 4) colors, evenly spaced on the color map."""
         from matplotlib import colormaps
 
@@ -66,7 +66,7 @@ def draw_classes(ax: Axes, cells: Complex, classes: np.ndarray, called: Callable
     present = np.unique(classes)
     count = int(present.max()) + 1
     every = to_rgba_array([CLASSES[number % len(CLASSES)] for number in range(count)])
-    palette = (1 - LIGHTER) * every + LIGHTER if style.cmap is None else style.colors("", count)
+    palette = (1 - LIGHTER) * every + LIGHTER if style.cmap is None else style.colors(count)
     _fill(ax, cells, classes, palette, style)
     areas = cells.areas
     for number in present.tolist():
@@ -84,7 +84,7 @@ def draw_classes(ax: Axes, cells: Complex, classes: np.ndarray, called: Callable
 def draw_bands(ax: Axes, cells: Complex, found: Contours, style: Style) -> None:
     """Bands of one output between its level sets."""
     count = len(found.levels) + 1
-    palette = style.colors("viridis", count)
+    palette = style.colors(count, "viridis")
     _fill(ax, cells, found.numbers, palette, style)
     ends = [found.low, *found.levels, found.high] if count > 1 else [found.low]
     places = [number - 0.5 if count > 1 else 0.0 for number in range(len(ends))]
@@ -98,7 +98,7 @@ def draw_norms(ax: Axes, cells: Complex, norms: np.ndarray, style: Style) -> Non
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap, Normalize
 
-    palette = style.colors("viridis", SHADES)
+    palette = style.colors(SHADES, "viridis")
     low, high = _quantiles(norms, cells.areas)
     scale = Normalize(low, high if high > low else low + 1, clip=True)
     _fill(ax, cells, (scale(norms) * (SHADES - 1)).round().astype(int), palette, style)
@@ -111,7 +111,7 @@ def draw_norms(ax: Axes, cells: Complex, norms: np.ndarray, style: Style) -> Non
 def draw_depths(ax: Axes, cells: Complex, depths: np.ndarray, operators: Sequence[str], style: Style) -> None:
     """Cells by the operator that cut them last; -1 for none."""
     count = len(operators) + 1
-    palette = style.colors("cividis", count)
+    palette = style.colors(count, "cividis")
     _fill(ax, cells, depths + 1, palette, style)
     bar = _bar(ax, palette)
     shown = np.unique(np.linspace(0, count - 1, min(count, 12)).round().astype(int))
