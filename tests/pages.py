@@ -6,6 +6,8 @@ import re
 from html.parser import HTMLParser
 
 SECTIONS = ["next", "network", "exact", "why", "memorized", "same", "space"]
+# Of a network that gives values.
+VALUED = [name for name in SECTIONS if name != "memorized"]
 VOID = {"meta", "img", "br"}
 
 

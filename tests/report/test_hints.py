@@ -59,8 +59,9 @@ def test_nothing_is_said_where_nothing_is_asked_for(calm: Contents) -> None:
 
 def test_labels_and_copies(calm: Contents) -> None:
     assert isinstance(calm.audit, Audit)
-    apart = Pair(1, 2, ("a", "a"), 0.02, 0.7, False, 0.3), Pair(1, 6, ("a", "b"), 0.0, 1.0, False, 0.11)
-    pairs = (Pair(3, 9, ("a", "b"), 0.0, 1.0, True, 0.0), Pair(4, 5, ("a", "a"), 0.02, 0.7, False, 0.05), *apart)
+    apart = Pair(1, 2, ("a", "a"), 0.02, 0.7, False, 0.3, False), Pair(1, 6, ("a", "b"), 0.0, 1.0, False, 0.11, False)
+    copies = Pair(3, 9, ("a", "b"), 0.0, 1.0, True, 0.0, True), Pair(4, 5, ("a", "a"), 0.02, 0.7, False, 0.05, True)
+    pairs = (*copies, *apart)
     suspect = Suspect(7, "a", "b", 1.0, ((1, "b"),))
     clash, wrong, twice = _first(calm, audit=dataclasses.replace(calm.audit, pairs=pairs, suspects=(suspect,)))
     assert "1 pair of training inputs" in clash.finding and clash.advice == "Correct the labels of 3 and 9 (a / b)."
@@ -144,7 +145,7 @@ def test_what_follows_most_comes_first(calm: Contents) -> None:
     order = label_order((labels + 1) % 3, labels, calm.origin.class_names)
     first, *others = calm.answers
     bad = ExactnessReport(0.5, 1.0, 0.0, 0.0, 1e-6, 64, torch.float32)
-    pairs = (Pair(4, 5, ("a", "a"), 0.02, 0.7, True, 0.0),)
+    pairs = (Pair(4, 5, ("a", "a"), 0.02, 0.7, True, 0.0, True),)
     found = dataclasses.replace(
         calm,
         checks=(Check("float32", bad),),

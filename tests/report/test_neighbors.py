@@ -15,7 +15,16 @@ from maxaffine._data import DataSet, Split
 from maxaffine._report import Choices, Contents, as_text, look_up, lookup_text
 from maxaffine._report.audit import Audit, _judges, audit_lines, audit_of
 from maxaffine._report.facts import LeftOut, Neighborhoods
-from maxaffine._report.neighbors import INPUT, MEAN, NEARLY, apart, neighbors_among, searched_inputs, typical_distance
+from maxaffine._report.neighbors import (
+    INPUT,
+    MEAN,
+    NEARLY,
+    apart,
+    nearly_equal,
+    neighbors_among,
+    searched_inputs,
+    typical_distance,
+)
 from maxaffine._report.page import render
 from maxaffine._report.subject import find_subject, spread_evenly
 from maxaffine.errors import BadInput
@@ -224,3 +233,16 @@ def test_two_inputs_drawn_at_random_are_one_apart(shape: tuple[int, ...]) -> Non
     nearly = inputs.clone()
     nearly[:, 0] *= 1.01
     assert (apart(inputs, nearly, scale) < NEARLY).all() and (apart(inputs, inputs, scale) == 0).all()
+
+
+def test_nearly_equal_is_nearer_than_chance_brings_any_two() -> None:
+    generator = torch.Generator().manual_seed(0)
+    few = torch.rand(1200, 4, generator=generator)
+    limit, scale = nearly_equal(few, typical_distance(few)), typical_distance(few)
+    # Of four columns many pairs are as near as that share by chance, and none within the limit.
+    apart_ = torch.pdist(few.double() / scale)
+    assert (apart_ < NEARLY).sum() > 5 and 0 < limit < NEARLY and not (apart_ < limit).any()
+    many = torch.rand(1200, 64, generator=generator)
+    assert nearly_equal(many, typical_distance(many)) == NEARLY
+    # Too few to tell, and all equal.
+    assert nearly_equal(few[:10], scale) == nearly_equal(few[:1].expand(50, -1), scale) == NEARLY

@@ -18,7 +18,7 @@ from maxaffine._cli import main
 from maxaffine._data import DataSet, load
 from maxaffine._report import FIGURES, PAGE, RESULTS, LeftOut, Report, files, report
 from maxaffine.errors import BadInput, DataError, NotPiecewiseAffine
-from tests.pages import check_page
+from tests.pages import VALUED, check_page
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_arrays_are_data(model: nn.Module, data: DataSet, tmp_path: Path) -> Non
     assert origin.doubtful_test and origin.model == "Sequential" and pair.contents.accuracy is not None
     alone = report(model, x, tmp_path / "alone", images=1)
     assert alone.contents.meaning.valued and alone.contents.accuracy is None
-    check_page(alone.page.read_text(encoding="utf-8"))
+    check_page(alone.page.read_text(encoding="utf-8"), VALUED)
 
 
 @pytest.mark.usefixtures("undrawn")

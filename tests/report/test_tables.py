@@ -26,11 +26,11 @@ from maxaffine._report.illustrations import illustrations
 from maxaffine._report.page import render
 from maxaffine._report.sections.fit import Fit, Measure, fit_hints
 from maxaffine._report.subject import Meaning, find_subject
-from tests.pages import SECTIONS, check_page
+from tests.pages import VALUED, check_page
 from tests.tables import targets_of, write_bunch
 
 SMALL = Choices(images=6, neighbors=3, cells=60, checked=4, checked_double=2, probes=5, memorized=10)
-WITH_FIT = [*SECTIONS[:3], "fit", *SECTIONS[3:]]
+WITH_FIT = [*VALUED[:3], "fit", *VALUED[3:]]
 
 
 @pytest.fixture(scope="module")

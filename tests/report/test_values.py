@@ -71,7 +71,7 @@ def test_reports_on_values_speak_of_no_classes(
     found = _assembled(_network(inputs, outputs), _rows(x, torch.arange(30) % max(1, labels), names), task=task)
     assert found.meaning is meaning and found.exact and found.accuracy is None
     page = render(found)
-    for key in ("network", "why", "memorized", "same", "space", "next"):
+    for key in ("network", "why", "same", "space", "next"):
         assert not CLASS_WORDS.search(_section(page, key)), key
     kept = json.loads(report.as_json(found))
     for part in (kept, kept["origin"], kept["choices"], *kept["answers"], kept["cut"]):

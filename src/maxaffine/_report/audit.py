@@ -1,18 +1,20 @@
 """What the codes say about a training set: inputs that occur twice, and labels that may be wrong."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from maxaffine._report.neighbors import BLOCK, NEARLY, Searched, apart, fingerprints, typical_distance
+from maxaffine._report.neighbors import BLOCK, Searched, apart, fingerprints, nearly_equal, typical_distance
 from maxaffine._report.subject import Subject
 from maxaffine._search import label_errors, near_duplicates
 
 # Pairs and suspects whose pictures are shown.
 DRAWN = 10
+# What their figures are called.
+TWICE, ALIKE, WRONG = "near-duplicates", "treated-alike", "label-errors"
 # Neighbors that the scores of the audit count.
 JUDGES, FEWEST_JUDGES = 10, 3
 
@@ -28,11 +30,12 @@ class Pair:
     score: float  # as `NearDuplicates` says, 1 for the same region
     equal: bool  # number by number
     apart: float  # distance of the inputs themselves, as a share of that of two training inputs drawn at random
+    copies: bool  # whether the inputs are equal or nearly so, and not only treated alike
 
     @property
-    def copies(self) -> bool:
-        """Whether the inputs are equal or nearly so, and not only treated alike."""
-        return self.equal or self.apart <= NEARLY
+    def clashing(self) -> bool:
+        """Whether their labels differ."""
+        return len(set(self.labels)) > 1
 
     @property
     def apart_words(self) -> str:
@@ -64,6 +67,7 @@ class Audit:
     operators: tuple[str, ...]
     threshold: float
     pictures: Mapping[int, np.ndarray]  # the inputs of the first pairs and suspects, by number
+    nearly: float  # up to how far apart inputs are nearly equal, as `Pair.apart` counts
     judges: int = 0  # neighbors that each score counts
     too_small: tuple[tuple[str, int], ...] = ()  # classes of at most so many inputs, which cannot be judged
 
@@ -89,10 +93,15 @@ def audit_of(searched: Searched, subject: Subject) -> Audit:
     # Only k neighbors are looked at: sharing a region with as many or more says nothing about copies.
     crowded = torch.bincount(twice.pairs[twice.distances == 0].flatten(), minlength=twice.inputs) >= k
     shown = ~crowded[twice.pairs].any(1) | (twice.distances > 0) | equal
-    far = _far(data.train.inputs, searched.numbers, twice.pairs[shown])
+    scale = typical_distance(data.train.inputs[searched.numbers])
+    far = _far(data.train.inputs, searched.numbers, twice.pairs[shown], scale)
+    nearly = nearly_equal(data.train.inputs[searched.numbers], scale)
     parts = (*(part[shown] for part in (twice.pairs, twice.distances, twice.scores, equal)), far)
     rows = zip(*(part.tolist() for part in parts), strict=True)
-    found = (Pair(numbers[a], numbers[b], (names[a], names[b]), *rest) for (a, b), *rest in rows)
+    found = (
+        Pair(numbers[a], numbers[b], (names[a], names[b]), d, score, same, away, same or away <= nearly)
+        for (a, b), d, score, same, away in rows
+    )
     pairs = tuple(sorted(found, key=lambda pair: not pair.copies))
     suspects: tuple[Suspect, ...] = ()
     operators: tuple[str, ...] = ()
@@ -113,10 +122,17 @@ def audit_of(searched: Searched, subject: Subject) -> Audit:
             )
             for i in errors.candidates.tolist()
         )
-    drawn = {number for pair in pairs[:DRAWN] for number in (pair.first, pair.second)}
+    drawn = {number for pair in _shown(pairs) for number in (pair.first, pair.second)}
     drawn |= {number for one in suspects[:DRAWN] for number in (one.index, *(near for near, _ in one.neighbors))}
     pictures = {number: subject.picture_of(data.train.inputs[number]) for number in sorted(drawn)}
-    return Audit(len(numbers), int(crowded.sum()), pairs, suspects, operators, threshold, pictures, judges, too_small)
+    crowds = int(crowded.sum())
+    return Audit(len(numbers), crowds, pairs, suspects, operators, threshold, pictures, nearly, judges, too_small)
+
+
+def _shown(pairs: Sequence[Pair]) -> list[Pair]:
+    """The pairs that are drawn: the first copies, and the first of the others."""
+    copies, others = ([pair for pair in pairs if pair.copies == kind] for kind in (True, False))
+    return copies[:DRAWN] + others[:DRAWN]
 
 
 def _judges(labels: Tensor) -> int:
@@ -133,11 +149,10 @@ def _equal(inputs: Tensor, pairs: Tensor) -> Tensor:
     return torch.tensor([prints[a] == prints[b] for a, b in pairs.tolist()], dtype=torch.bool)
 
 
-def _far(inputs: Tensor, numbers: Tensor, pairs: Tensor) -> Tensor:
+def _far(inputs: Tensor, numbers: Tensor, pairs: Tensor, scale: Tensor) -> Tensor:
     """How far the inputs of each pair (M,) are apart, as a share of the typical distance."""
     if not len(pairs):
         return torch.zeros(0, dtype=torch.float64)
-    scale = typical_distance(inputs[numbers])
     # A few at a time: an input may be in many pairs, and all sides of all of them would not fit.
     sides = (numbers[part] for part in pairs.split(BLOCK))
     return torch.cat([apart(inputs[side[:, 0]], inputs[side[:, 1]], scale) for side in sides])
@@ -145,13 +160,17 @@ def _far(inputs: Tensor, numbers: Tensor, pairs: Tensor) -> Tensor:
 
 def audit_rows(audit: Audit) -> dict[str, list[tuple[str, list[tuple[int, str, bool]]]]]:
     """The pictures of an audit, row by row, as `examples_figure` draws them."""
-    twice = [
-        (
-            f"score {pair.score:.3f}\nd = {pair.distance:.4f}\n{pair.apart_words}",
-            [_example(pair.first, pair.labels[0]), _example(pair.second, pair.labels[1], len(set(pair.labels)) > 1)],
-        )
-        for pair in audit.pairs[:DRAWN]
-    ]
+    twice, alike = (
+        [
+            (
+                f"score {pair.score:.3f}\nd = {pair.distance:.4f}\n{pair.apart_words}",
+                [_example(pair.first, pair.labels[0]), _example(pair.second, pair.labels[1], pair.clashing)],
+            )
+            for pair in _shown(audit.pairs)
+            if pair.copies == kind
+        ]
+        for kind in (True, False)
+    )
     wrong = [
         (
             f"score {one.score:.3f}\nlabeled {one.label}\nneighbors say\n{one.suggested}",
@@ -159,7 +178,7 @@ def audit_rows(audit: Audit) -> dict[str, list[tuple[str, list[tuple[int, str, b
         )
         for one in audit.suspects[:DRAWN]
     ]
-    return {name: rows for name, rows in (("near-duplicates", twice), ("label-errors", wrong)) if rows}
+    return {name: rows for name, rows in ((TWICE, twice), (ALIKE, alike), (WRONG, wrong)) if rows}
 
 
 def _example(number: int, label: str, warning: bool = False) -> tuple[int, str, bool]:
@@ -175,7 +194,7 @@ def audit_lines(audit: Audit) -> list[str]:
     if audit.crowded:
         lines.append(f"  ({audit.crowded:,} inputs share their region with so many others that only equal ones count)")
     for pair in audit.pairs[:DRAWN]:
-        labels = pair.labels[0] if len(set(pair.labels)) == 1 else " ≠ ".join(pair.labels)
+        labels = " ≠ ".join(pair.labels) if pair.clashing else pair.labels[0]
         lines.append(
             f"  {pair.first:>6} {pair.second:>6}  score {pair.score:.3f}  distance {pair.distance:.4f}  {labels}"
             + f", {pair.apart_words}"

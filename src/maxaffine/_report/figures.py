@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 
 ODD = "#b2182b"
 # Okabe and Ito's, which color-blind readers can tell apart too.
-BAR, TRAINING = "#0072B2", "#E69F00"
-BARS = (BAR, TRAINING, "#009E73", "#CC79A7")
+BAR = "#0072B2"
+BARS = (BAR, "#E69F00", "#009E73", "#CC79A7")
+# Of dots, which are small: seen on light and on dark pages.
+TRAINING, TEST = "#7f8a94", "#D55E00"
 LEGEND_STEPS = 129
 # Of the composed figures, in inches.
 GAP, MARGIN, LINE = 0.15, 0.15, 0.15
@@ -162,10 +164,10 @@ def predicted_figure(fit: Fit) -> Figure:
         pairs = {part: (fit.targets[part][:, unit], fit.values[part][:, unit]) for part in fit.targets}
         ends = [extreme([extreme(one) for pair in pairs.values() for one in pair]) for extreme in (np.min, np.max)]
         ax.plot(ends, ends, color="black", linewidth=0.7)
-        for (part, pair), color in zip(pairs.items(), (TRAINING, BAR), strict=True):
+        for (part, pair), color in zip(pairs.items(), (TRAINING, TEST), strict=True):
             # A page has no room for a hundred thousand dots; evenly spaced ones look the same.
             x, y = (one[:: max(1, len(one) // MOST_DOTS)] for one in pair)
-            ax.plot(x, y, "o", color=color, markersize=3, alpha=0.6, markeredgewidth=0, label=part)
+            ax.plot(x, y, "o", color=color, markersize=3.5, alpha=0.8, markeredgewidth=0, label=part)
         ax.set_title(short(fit.names[unit], 34), fontsize=10, loc="left", parse_math=False)
         ax.set_xlabel("actual", fontsize=9)
         ax.set_ylabel("predicted", fontsize=9)

@@ -13,7 +13,7 @@ import numpy as np
 from maxaffine._drawing import shown
 from maxaffine._partition import PlanePartition
 from maxaffine._report import figures
-from maxaffine._report.audit import Audit, audit_rows
+from maxaffine._report.audit import ALIKE, TWICE, WRONG, Audit, audit_rows
 from maxaffine._report.contents import Contents
 from maxaffine._report.facts import Neighborhoods
 from maxaffine._report.features import features_figure, features_of
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 OPERATORS, MEMORIZATION, SHARES, PLANE = "operators", "memorization", "class-shares", "plane"
 PREDICTED = "predicted"
-TWICE, WRONG = "near-duplicates", "label-errors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +48,8 @@ def illustrations(contents: Contents | Lookup) -> Iterator[Illustration]:
     if isinstance(near := contents.neighbors, Neighborhoods):
         yield from _neighbors(near)
     if isinstance(audit := contents.audit, Audit):
-        numbers = {TWICE: plain(audit.pairs), WRONG: plain(audit.suspects)}
+        copies, others = ([pair for pair in audit.pairs if pair.copies == kind] for kind in (True, False))
+        numbers = {TWICE: plain(copies), ALIKE: plain(others), WRONG: plain(audit.suspects)}
         for name, rows in audit_rows(audit).items():
             yield Illustration(name, partial(figures.examples_figure, rows, audit.pictures), numbers[name])
     if isinstance(contents, Contents) and isinstance(contents.cut, Cut):

@@ -6,9 +6,9 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from html import escape
-from math import isfinite
+from math import floor, inf, isfinite, log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,8 +73,14 @@ def number(value: float, digits: int = 3) -> str:
     """A number with some digits after the point: −0.250, and 0.000 without a sign."""
     if not isfinite(value):
         return "∞" if value > 0 else "–"
-    text = f"{value:.{digits}f}"
-    return text.replace("-", MINUS) if float(text) else f"{0:.{digits}f}"
+    text = f"{value:,.{digits}f}"
+    return text.replace("-", MINUS) if float(text.replace(",", "")) else f"{0:.{digits}f}"
+
+
+def digits_for(values: Iterable[float], lead: float = 0.0) -> int:
+    """Digits after the point that tell values apart: three of the largest, and two of a lead of one over another."""
+    sizes = ((max(map(abs, values)), 3), (abs(lead), 2))
+    return max([0, *(min(9, digits - 1 - floor(log10(size))) for size, digits in sizes if 0 < size < inf)])
 
 
 def short(value: int | float) -> str:
@@ -96,7 +102,7 @@ def residual(value: float) -> str:
 def percent(value: float) -> str:
     """A share in percent; a tiny one is not called zero."""
     share = 100 * value
-    return (f"{share:.1g} %" if 0 < abs(share) < 0.05 else f"{share:.1f} %").replace("-", MINUS)
+    return (f"{share:.1g}%" if 0 < abs(share) < 0.05 else f"{share:.1f}%").replace("-", MINUS)
 
 
 def shape(units: tuple[int, ...]) -> str:

@@ -1,6 +1,7 @@
 """The nearest training inputs of some test inputs, in the code distance of each operator."""
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,8 +17,9 @@ from maxaffine._search import Neighbors, neighbors
 from maxaffine.errors import BadInput
 
 BLOCK = 256
-# Inputs are nearly equal up to this share of the typical distance of two training inputs.
-NEARLY = 0.1
+# Inputs are nearly equal up to this share of the typical distance of two training inputs, or less where chance brings
+# some of them that near: in so many cases. It is told from the pairs of at most so many of them.
+NEARLY, CHANCE, SAMPLED = 0.1, 0.05, 400
 INPUT = "the input itself"
 MEAN = "mean of these"
 AFFINE = "The network has no piecewise-affine operator, so it treats all inputs alike: one affine map for all of them."
@@ -113,6 +115,7 @@ def _twins(mean: Neighbors, numbers: Tensor, probes: Tensor, data: DataSet) -> t
     training = zip(fingerprints(data.train.inputs[numbers]), numbers.tolist(), strict=True)
     equal = dict(reversed(list(training)))
     scale = typical_distance(data.train.inputs[numbers])
+    limit = nearly_equal(data.train.inputs[numbers], scale)
     pairs = []
     for row, (probe, own) in enumerate(zip(probes.tolist(), fingerprints(data.test.inputs[probes]), strict=True)):
         # Zero is a shared region at every operator; where the farthest of the K found shares it too, there may be many.
@@ -122,7 +125,7 @@ def _twins(mean: Neighbors, numbers: Tensor, probes: Tensor, data: DataSet) -> t
         elif distances[0] == 0 < distances[-1]:
             # A region may be large: only inputs that are close in it may be copies.
             near = int(numbers[mean.ids[row, 0]])
-            if float(apart(data.test.inputs[[probe]], data.train.inputs[[near]], scale)) <= NEARLY:
+            if float(apart(data.test.inputs[[probe]], data.train.inputs[[near]], scale)) <= limit:
                 pairs.append((probe, near))
     return tuple(pairs)
 
@@ -135,6 +138,21 @@ def typical_distance(inputs: Tensor) -> Tensor:
     scale = (2 * (len(variances) * variances if inputs.dim() == 2 else variances.sum().expand_as(variances))).sqrt()
     # Where all inputs are equal, they are not apart.
     return torch.where(scale > 0, scale, 1.0)
+
+
+def nearly_equal(inputs: Tensor, scale: Tensor) -> float:
+    """Up to which share of the typical distance inputs are nearly equal, rather than near by chance."""
+    # In d dimensions the share of pairs within r grows as r^d. Where 1% and 5% of the pairs lie says d, and so the r
+    # within which so few of all pairs are to be expected; few columns and many rows make it small.
+    sample = inputs[spread_evenly(len(inputs), SAMPLED)].double().flatten(1) / scale
+    if len(sample) < 20:
+        return NEARLY
+    near, far = torch.pdist(sample).quantile(torch.tensor([0.01, 0.05], dtype=torch.float64)).tolist()
+    if not 0 < near < far:
+        return NEARLY if near == far else 0.0
+    dimensions = math.log(5) / math.log(far / near)
+    expected = 0.01 * len(inputs) * (len(inputs) - 1) / 2
+    return min(NEARLY, near * (CHANCE / expected) ** (1 / dimensions))
 
 
 def apart(first: Tensor, second: Tensor, scale: Tensor) -> Tensor:

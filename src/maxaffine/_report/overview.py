@@ -10,7 +10,7 @@ from maxaffine._report.figures import input_panel
 from maxaffine._report.layout import data_uri
 from maxaffine._report.sections.cut import Cut, Overview
 
-WIDTH, THUMBNAIL, AWAY, TEXT, ROOM = 320, 40, 34, 12, 62
+WIDTH, THUMBNAIL, AWAY, TEXT, ROOM = 320, 40, 34, 12, 84
 # As the script colors the exact cells: classes mixed with white, and no name where there is hardly any area.
 LIGHTER, NAMED = 0.35, 0.02
 SHARP, SMALLEST = 0.15, 14

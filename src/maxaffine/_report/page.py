@@ -12,16 +12,16 @@ import numpy as np
 from maxaffine._data import without_classes
 from maxaffine._drawing import Kind, Panel, kind_of, panel_figure, scale_end, spread_figure
 from maxaffine._report import figures
-from maxaffine._report.audit import DRAWN, Audit, audit_rows
+from maxaffine._report.audit import ALIKE, DRAWN, TWICE, WRONG, Audit, audit_rows
 from maxaffine._report.contents import Contents
 from maxaffine._report.facts import Neighborhoods
 from maxaffine._report.features import features_figure, features_of, margin_figure, slopes_in_words
 from maxaffine._report.illustrations import figure_name
-from maxaffine._report.layout import data_uri, inline_svg, lay_out, percent
+from maxaffine._report.layout import data_uri, digits_for, inline_svg, lay_out, percent
 from maxaffine._report.lookup import Lookup
-from maxaffine._report.neighbors import NEARLY
 from maxaffine._report.overview import overview_svg
 from maxaffine._report.plane_page import plane_content
+from maxaffine._report.sections.answers import Answer
 from maxaffine._report.sections.cut import Cut
 from maxaffine._report.sections.fit import Fit
 from maxaffine._report.sections.memory import much_memorized
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TEMPLATE, NEIGHBORS = "report.html.j2", "neighbors.html.j2"
-SECTIONS = ("next", "network", "exact", "why", "memorized", "same", "space")
+SECTIONS = ("next", "network", "exact", "fit", "why", "memorized", "same", "space")
 OPENED = 2  # cards of inputs that are not folded
+CARDS = {TWICE: "Near-duplicates", ALIKE: "Pairs treated almost alike", WRONG: "Labels to look at"}
 MOST_BYTES = 9_500_000
 # Longest side of a picture, and of a thumbnail; the next where a page is too large.
 SIZES = ((448, 64), (192, 48), (96, 32), (48, 24))
@@ -94,11 +95,23 @@ def _alike(it: Contents | Lookup, pictures: _Pictures) -> dict[str, Any]:
         "audit": audit,
         "examples": audit_rows(audit) if audit else {},
         "drawn": DRAWN,
+        "cards": CARDS,
         "copies": sum(pair.copies for pair in audit.pairs) if audit else 0,
-        "nearly": NEARLY,
         "pictures": pictures,
         "figure_name": figure_name,
     }
+
+
+def _sections(it: Contents) -> tuple[str, ...]:
+    """The sections that there are: predictions are judged where there are targets, memorization where classes are."""
+    missing = [*(["fit"] if it.fit is None else []), *(["memorized"] if it.meaning.valued else [])]
+    return tuple(name for name in SECTIONS if name not in missing)
+
+
+def _digits_of(answer: Answer) -> int:
+    """Digits after the point that tell the outputs of one answer apart."""
+    lead = 0.0 if answer.runner_up is None else answer.runner_up.margin
+    return digits_for([number for split in answer.splits for number in (split.inner, split.offset, split.value)], lead)
 
 
 def _everything(it: Contents, pictures: _Pictures) -> dict[str, Any]:
@@ -116,8 +129,8 @@ def _everything(it: Contents, pictures: _Pictures) -> dict[str, Any]:
         "answers": answers,
         "queries": sorted(queries, key=lambda query: places.get(query.index, len(places))),
         "opened": OPENED,
-        # Where there are targets, how well they are predicted is asked after whether the form is exact.
-        "sections": SECTIONS if it.fit is None else (*SECTIONS[:3], "fit", *SECTIONS[3:]),
+        "sections": _sections(it),
+        "digits_of": _digits_of,
         "fit": fit,
         "predicted": pictures.drawing(figures.predicted_figure(fit), "Predicted against actual values") if fit else "",
         "features_of": lambda answer: features_of(answer, names),

@@ -106,7 +106,7 @@ async function divide(window = null) {
 function follow({ state, share, words }) {
   $("progress").hidden = state !== "running";
   $("progress").firstElementChild.value = share;
-  $("progress").querySelector("output").textContent = `${Math.round(100 * share)} %, ${words || "starting"}`;
+  $("progress").querySelector("output").textContent = `${Math.round(100 * share)}%, ${words || "starting"}`;
 }
 
 // A quarter of the area, about the middle, is the way on from a plane with too many regions.

@@ -262,7 +262,7 @@ export class Cells {
   // What the colors mean: an element each, with the share of the area of an answer.
   legend(operatorName = (name) => name) {
     const rows = this.coloring === "answer"
-      ? this.shares.map(([number, share]) => [this.colorOf(number), this.name(number), `${Number((100 * share).toPrecision(2))} %`])
+      ? this.shares.map(([number, share]) => [this.colorOf(number), this.name(number), `${Number((100 * share).toPrecision(2))}%`])
       : this.operators.map((name, place) => [this.colorOf(place), operatorName(name), ""]);
     return rows.map(([color, name, words]) => {
       const swatch = make("i", { class: "swatch" });

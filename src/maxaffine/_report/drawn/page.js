@@ -24,7 +24,7 @@ for (const root of document.querySelectorAll(".plane")) {
     const line = (name, value) => make("tr", {}, make("th", { scope: "row" }, name), make("td", { class: "n" }, value));
     const facts = [
       ...outputs.map(([name, value]) => line(name, String(value).replace("-", "−"))),
-      line("share of the area", `${told(100 * area, 2)} %`),
+      line("share of the area", `${told(100 * area, 2)}%`),
       line("deepest cut", depth < 0 ? "none" : it.plane.operators[depth]),
     ];
     const units = it.coded.map(([name, total], place) => line(name, `${codes[place]} of ${total}`));

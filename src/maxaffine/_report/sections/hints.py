@@ -74,7 +74,7 @@ def _doubt(contents: Contents) -> Iterator[Hint]:
 
 
 def _labels(audit: Audit) -> Iterator[Hint]:
-    clashing = [pair for pair in audit.pairs if pair.copies and len(set(pair.labels)) > 1]
+    clashing = [pair for pair in audit.pairs if pair.copies and pair.clashing]
     if clashing:
         pairs = (f"{pair.first} and {pair.second} ({' / '.join(pair.labels)})" for pair in clashing)
         yield Hint(
@@ -154,7 +154,7 @@ def _boundary(contents: Contents) -> Iterator[Hint]:
 
 
 def _copies(audit: Audit) -> Iterator[Hint]:
-    if twice := [pair for pair in audit.pairs if pair.copies and len(set(pair.labels)) == 1]:
+    if twice := [pair for pair in audit.pairs if pair.copies and not pair.clashing]:
         yield Hint(
             f"{_count(len(twice), 'pair')} of {audit.inputs:,} training inputs are copies, equal (in"
             f" {sum(pair.equal for pair in twice)}) or at most {max(pair.apart for pair in twice):.1%} of the usual"
