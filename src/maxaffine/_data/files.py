@@ -61,9 +61,8 @@ def load_npz(
         return split_of(arrays[inputs], arrays.get(labels), f"{path} ({inputs} and {labels})", channels, values)
 
     def named(data: DataSet) -> DataSet:
-        return (
-            replace(data, target_names=(target,)) if target is not None and data.outputs in (1, data.classes) else data
-        )
+        one = target is not None and (data.train.targets is None or data.outputs == 1)
+        return replace(data, target_names=(target,)) if one else data
 
     name = printable(path.stem)
     for inputs, labels in _WHOLE:

@@ -302,13 +302,14 @@ def _fit_shapes(network: OnnxNetwork, inputs: Sequence[Tensor]) -> Sequence[Tens
         wanted, own = tuple(declared[1:]), tuple(given.shape[1:])
         if len(wanted) == len(own) and all(size in (None, n) for size, n in zip(wanted, own, strict=True)):
             continue
-        if len(inputs) > 1 or None in wanted or not _same_order(wanted, own):
+        fixed = tuple(size for size in wanted if size is not None)
+        if len(inputs) > 1 or fixed != wanted or not _same_order(fixed, own):
             raise BadInput(
                 f"model: {network.name} takes inputs {name!r} of shape {wanted}, not {own}; bring the data in that "
                 "shape (.npz or .npy)"
             )
-        network.shape = wanted
-        return [given.flatten(1).unflatten(1, wanted)]
+        network.shape = fixed
+        return [given.flatten(1).unflatten(1, fixed)]
     return inputs
 
 

@@ -40,7 +40,7 @@ class Style:
     linewidth: float | None = None
     rasterized: bool | None = None
 
-    def colors(self, count: int, default: str | None = None) -> np.ndarray:
+    def colors(self, count: int, default: str = "viridis") -> np.ndarray:
         """(count, 4) colors, evenly spaced on the color map."""
         from matplotlib import colormaps
 
@@ -84,7 +84,7 @@ def draw_classes(ax: Axes, cells: Complex, classes: np.ndarray, called: Callable
 def draw_bands(ax: Axes, cells: Complex, found: Contours, style: Style) -> None:
     """Bands of one output between its level sets."""
     count = len(found.levels) + 1
-    palette = style.colors(count, "viridis")
+    palette = style.colors(count)
     _fill(ax, cells, found.numbers, palette, style)
     ends = [found.low, *found.levels, found.high] if count > 1 else [found.low]
     places = [number - 0.5 if count > 1 else 0.0 for number in range(len(ends))]
@@ -98,7 +98,7 @@ def draw_norms(ax: Axes, cells: Complex, norms: np.ndarray, style: Style) -> Non
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap, Normalize
 
-    palette = style.colors(SHADES, "viridis")
+    palette = style.colors(SHADES)
     low, high = _quantiles(norms, cells.areas)
     scale = Normalize(low, high if high > low else low + 1, clip=True)
     _fill(ax, cells, (scale(norms) * (SHADES - 1)).round().astype(int), palette, style)
