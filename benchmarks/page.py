@@ -261,7 +261,8 @@ def smooth_section(results: list[dict[str, Any]]) -> str:
     text = (
         "\n## Slopes of smooth networks, gates held\n\nTen outputs of 16 images, all pixels, float32, beside what a"
         " user would write: the same weights in a module whose statistics, GELU gates and attention weights are"
-        " detached, and one `autograd.grad` for each output. CPU seconds at the median; the ratio is of rounds.\n\n"
+        " detached, and one `autograd.grad` for each output. CPU seconds at the median; the ratio is of"
+        " rounds; MiB above what the process held before, the median of three processes.\n\n"
     )
     rows = []
     for row in results:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -175,3 +175,33 @@ def test_several_rows_are_rows_one_by_one() -> None:
                 for whole, one in zip(together, local.rmv([rows[row : row + 1], *rest]), strict=True):
                     assert whole is not None and one is not None
                     assert_close(whole[row : row + 1], one, rtol=1e-12, atol=1e-12)
+
+
+C = torch.randn(3, 4, dtype=torch.float64)
+MOVES: dict[str, Callable[[Tensor], Tensor]] = {
+    "constant second": lambda x: x + C,
+    "constant first": lambda x: 2 + x,
+    "twice a constant less": lambda x: torch.sub(x, C, alpha=2),
+    "from a constant": lambda x: torch.sub(C, x, alpha=2),
+    "spread by a constant": lambda x: x[:, :1] + C,
+    "both the same": lambda x: x - x,
+    "another type": lambda x: x + C.float(),
+    "minus infinity beside a maximum": lambda x: (x + torch.tensor([0, -torch.inf, 0, 0])).amax(-1),
+    "mean": lambda x: x.mean(-1),
+    "mean of two axes": lambda x: x.mean((1, -1), keepdim=True),
+    "sum": lambda x: x.sum(-2),
+    "place": lambda x: x[:, 1],
+    "last place": lambda x: x[..., -1],
+    "pool to one": lambda x: F.adaptive_avg_pool2d(x, 1),
+    "pool along one axis": lambda x: F.adaptive_avg_pool1d(x, 1),
+    "pool to two": lambda x: F.adaptive_avg_pool1d(x, 2),
+}
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_moves_have_the_slopes_that_pytorch_gives(name: str) -> None:
+    module = Net(lambda _, x: MOVES[name](x)).eval()
+    x = torch.randn(2, 3, 4, dtype=torch.float64)
+    found = torch.as_tensor(ma.capture(module, x).affine_map(x).slopes)
+    jacobian = torch.as_tensor(torch.autograd.functional.jacobian(lambda y: MOVES[name](y).sum(0), x))
+    assert_close(found, jacobian.movedim(-3, 0), rtol=1e-14, atol=1e-14)

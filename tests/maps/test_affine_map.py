@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import maxaffine as ma
-from maxaffine._graph import as_tuple
+from maxaffine._graph import Graph, Linearization, as_tuple
 from tests import oracles
 from tests.blocks import blocks, only
 from tests.zoo.networks import Net, mlp, randomize
@@ -91,6 +92,35 @@ def test_a_tiny_chunk_gives_the_rows_in_blocks() -> None:
     _, net = convnet()
     sizes = [only(block).shape[1] for block in net.affine_map(images(2), chunk_bytes=1000).rows()]
     assert len(sizes) > 1 and sum(sizes) == 4 * 2 * 2
+
+
+def blocks_of(curve: type[nn.Module], width: int, chunk_bytes: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many samples are worked on at once, of 100, in a network of 20 layers."""
+    module = nn.Sequential(*(layer for _ in range(20) for layer in (nn.Linear(width, width), curve()))).double().eval()
+    found: list[int] = []
+
+    class Spied(Linearization):
+        def __init__(self, graph: Graph, inputs: Sequence[Tensor]) -> None:
+            found.append(len(inputs[0]))
+            super().__init__(graph, inputs)
+
+    x = torch.zeros(100, width, dtype=torch.float64)
+    net = ma.capture(module, x[:2], smooth="frozen")
+    with monkeypatch.context() as patched:
+        patched.setattr("maxaffine._maps.affine_map.Linearization", Spied)
+        _ = net.affine_map(x, [0], chunk_bytes=chunk_bytes).slopes
+    return found
+
+
+def test_gates_that_are_held_leave_room_for_fewer_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces, gates = (blocks_of(curve, 250, 2**20, monkeypatch) for curve in (nn.ReLU, nn.GELU))
+    # Four rows of 250 numbers are 8 kB; gates of 20 times 250 numbers count half as much again as the 40 kB they are.
+    assert pieces == [100]
+    assert max(gates) <= 2**20 / (8000 + 1.5 * 40_000) and sum(gates) == 100 and len(gates) == 7
+
+
+def test_many_small_gates_are_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert blocks_of(nn.GELU, 2, 2**14, monkeypatch) == [100]
 
 
 @pytest.mark.parametrize("outputs", [[0], [15, 0, 7], torch.tensor([3, 3]), range(4), (2,)])

@@ -7,7 +7,17 @@ from maxaffine._graph.frozen import Affine, FrozenFunction, Held, Signature, Slo
 from maxaffine._graph.fusion import fuse
 from maxaffine._graph.gates import TANGENT, Attention, Gated, GatedMap, Normalization, Tangent, without_gates
 from maxaffine._graph.graph import CARRYING, BatchAxis, Dependence, Graph, Step, Value, as_rows
-from maxaffine._graph.linear import ChannelAffine, Convolution, MatrixProduct, Multiple, Permutation, Reshape, Sum
+from maxaffine._graph.linear import (
+    ChannelAffine,
+    Convolution,
+    MatrixProduct,
+    Multiple,
+    Permutation,
+    Reshape,
+    Shift,
+    Sum,
+    Transposable,
+)
 from maxaffine._graph.linearization import Linearization, undisturbed
 from maxaffine._graph.naming import loaded_target, saved_target
 from maxaffine._graph.overflow import all_finite, refuse_overflow

@@ -179,6 +179,18 @@ class Traced(Operator):
 
 
 @dataclass(frozen=True, eq=False)
+class TracedAffine(Traced):
+    """An affine operator with an own map, otherwise what it was traced as."""
+
+    @property
+    def traits(self) -> Traits:
+        return self.traced.traits
+
+    def signs(self) -> tuple[Sign, ...]:
+        return self.traced.signs()
+
+
+@dataclass(frozen=True, eq=False)
 class Held(Affine):
     """A traced operator whose value does not vary with the input inside a region: arithmetic on shapes and codes."""
 

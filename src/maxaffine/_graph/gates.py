@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from maxaffine._graph.contract import LocalMap, Operator, Sign, Tensors, Traits
-from maxaffine._graph.frozen import Affine, FrozenFunction, Signature, Traced, as_tuple, fill, pulled
+from maxaffine._graph.contract import LocalMap, Operator, Tensors, Traits
+from maxaffine._graph.frozen import Affine, FrozenFunction, Signature, Traced, TracedAffine, as_tuple, fill, pulled
 from maxaffine._graph.graph import CARRYING, Dependence, Graph
 from maxaffine._graph.linear import Scaling
 from maxaffine._graph.overflow import all_finite
@@ -148,12 +148,8 @@ class Normalization(LocalMap):
 
 
 @dataclass(frozen=True, eq=False)
-class Attention(Traced):
+class Attention(TracedAffine):
     """Scaled dot-product attention with its weights held: means of the values."""
-
-    @property
-    def traits(self) -> Traits:
-        return self.traced.traits
 
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
@@ -172,9 +168,6 @@ class Attention(Traced):
             scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype is torch.bool else scores + mask
         weights = torch.softmax(scores, -1)
         return WeightedMeans(torch.where(scores.amax(-1, keepdim=True).isinf(), 0, weights))
-
-    def signs(self) -> tuple[Sign, ...]:
-        return self.traced.signs()
 
 
 MOST_WEIGHTS = 2**26  # of an attention, beyond which they are not written out

@@ -215,3 +215,9 @@ class Graph:
         numbers = {n for step in self.steps for n in (*step.inputs, *step.outputs) if n is not None}
         sizes = [prod(self.values[n].units) for n in numbers if self.values[n].dependence is Dependence.AFFINE]
         return max([1, *sizes])
+
+    def gates(self) -> int:
+        """Entries per sample, about, that its local maps hold at the input; none where it is piecewise affine."""
+        held = [step.held or (step.active if step.operator.traits.held else ()) for step in self.steps]
+        pairs = zip(self.steps, held, strict=True)
+        return sum(prod(self.values[step.inputs[place]].units) for step, places in pairs for place in places)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import fold
 
 from maxaffine._graph.contract import Columns, LocalMap, Operator, Sign, Tensors, Traits
-from maxaffine._graph.frozen import Slot, Traced, fill
+from maxaffine._graph.frozen import Slot, Traced, TracedAffine, fill
 from maxaffine._graph.overflow import all_finite
 
 aten = torch.ops.aten
@@ -225,15 +225,8 @@ class Scaling(LocalMap):
 
 
 @dataclass(frozen=True, eq=False)
-class Multiple(Traced):
+class Multiple(TracedAffine):
     """A factor that does not depend on the input, or is held there, times what does."""
-
-    @property
-    def traits(self) -> Traits:
-        return self.traced.traits
-
-    def signs(self) -> tuple[Sign, ...]:
-        return self.traced.signs()
 
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         (carrier,) = self.traced.active
@@ -291,6 +284,62 @@ class Sum(Traced, LocalMap):
 
     def rmv(self, cotangents: Sequence[Any]) -> Tensors:
         return cotangents[0], self._times(cotangents[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Shift(TracedAffine):
+    """y = x + c, c constant or held."""
+
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
+        (moving,) = self.traced.active
+        offset = self.traced(*(item if place != moving else item.new_zeros(()) for place, item in enumerate(inputs)))
+        # What broadcasts is summed on the way back; what a mask makes infinite does not move.
+        plain = inputs[moving].shape == value.shape and inputs[moving].dtype == value.dtype and all_finite(offset)
+        return ShiftMap(offset) if plain else self.traced.local(inputs, value)
+
+
+class ShiftMap(LocalMap):
+    """y = x + c."""
+
+    def __init__(self, offset: Tensor) -> None:
+        self.offset = offset
+
+    def mv(self, tangents: Sequence[Tensor]) -> Tensors:
+        return (tangents[0],)
+
+    def rmv(self, cotangents: Sequence[Any]) -> Tensors:
+        return (cotangents[0],)
+
+    def offsets(self) -> Tensors:
+        return (self.offset,)
+
+
+@dataclass(frozen=True, eq=False)
+class Transposable(TracedAffine):
+    """A linear operator whose transpose is written down, which spares differentiating it row by row.
+
+    Attributes:
+        transpose: Rows of cotangents (R, *output) and the input's shape to (R, *input).
+    """
+
+    transpose: Callable[[Tensor, torch.Size], Tensor]
+
+    def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
+        return TransposableMap(self, inputs[0].shape)
+
+
+class TransposableMap(LocalMap):
+    """The linear map of an operator whose transpose is written down."""
+
+    def __init__(self, operator: Transposable, shape: torch.Size) -> None:
+        self.operator = operator
+        self.shape = shape
+
+    def mv(self, tangents: Sequence[Tensor]) -> Tensors:
+        return (self.operator(tangents[0]),)
+
+    def rmv(self, cotangents: Sequence[Any]) -> Tensors:
+        return (self.operator.transpose(cotangents[0], self.shape),)
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 4 * 2**20
 # The blocks of the batch leave room for this many rows, so that what is done per sample is shared by them.
 ROWS_PER_SAMPLE = 4
+# A held gate stays while all rows pass, and is made of values as large: in blocks where it weighs this much, peaks are
+# half of PyTorch's own and times alike (benchmarks, "Slopes of smooth networks").
+GATE_WEIGHT = 1.5
+STEP_BYTES = 2**14  # with less for each step a block is all overhead, as of a recurrent network's many small gates
 RESULT_CHUNKS = 16
 
 
@@ -38,7 +42,8 @@ class AffineMap:
         graph: The frozen graph with one output; fused pairs make it faster (`fuse`).
         inputs: One tensor per graph input, as the network takes them.
         outputs: Flat numbers of the units of one sample's output to keep; all by default.
-        chunk_bytes: About how large one intermediate tensor may be; the batch and the rows of A are cut to fit.
+        chunk_bytes: About how large one intermediate tensor may be, with the gates that are held beside it; the batch
+            and the rows of A are cut to fit.
         names: Names of the inputs, where points may be given as a dict.
 
     Raises:
@@ -309,14 +314,27 @@ class AffineMap:
 
     @cached_property
     def _samples_at_once(self) -> int:
-        per_sample = self._graph.largest_value() * self._inputs[0].element_size()
-        return min(self.batch, max(1, self._chunk_bytes // max(ROWS_PER_SAMPLE * per_sample, 1)))
+        """As many samples as leave room for some rows, in blocks of equal size."""
+        rows = ROWS_PER_SAMPLE * self._per_row
+        room = max(self._chunk_bytes, STEP_BYTES * len(self._graph.steps))
+        return _even(self.batch, min(self._chunk_bytes / rows, room / (rows + self._gates)))
 
     def _rows_at_once(self, count: int) -> int:
         """As many rows as fit beside the samples, in blocks of equal size."""
-        per_row = self._graph.largest_value() * self._inputs[0].element_size() * self._samples_at_once
-        most = max(1, min(count, self._chunk_bytes // max(per_row, 1)))
-        return ceil(count / ceil(count / most)) if count else 1
+        samples, gates = self._samples_at_once, self._samples_at_once * self._gates
+        # Where the gates leave little, rows may take as much as they do: passing fewer would cost time and save little.
+        room = min(self._chunk_bytes, max(self._chunk_bytes - gates, gates / GATE_WEIGHT))
+        return _even(count, room / (samples * self._per_row))
+
+    @cached_property
+    def _per_row(self) -> int:
+        """Bytes of the largest value of one sample."""
+        return self._graph.largest_value() * self._inputs[0].element_size()
+
+    @cached_property
+    def _gates(self) -> float:
+        """Bytes that count for what one sample's local maps hold."""
+        return GATE_WEIGHT * self._graph.gates() * self._inputs[0].element_size()
 
     def _blocks(self) -> Iterator[_Block]:
         """The batch block by block; a single block is kept, several are made anew on each pass."""
@@ -449,6 +467,11 @@ def _check_outputs(outputs: Sequence[int] | Tensor, count: int) -> Tensor:
     if int(chosen.min()) < 0 or int(chosen.max()) >= count:
         raise BadInput(f"outputs: unit numbers must lie in 0..{count - 1}, got {chosen.tolist()}")
     return chosen
+
+
+def _even(count: int, most: float) -> int:
+    """The size of equal blocks, none above the most (but one), in which a number is cut."""
+    return ceil(count / ceil(count / max(1, min(count, int(most))))) if count else 1
 
 
 def memory(device: torch.device) -> int | None:

@@ -1,12 +1,16 @@
 """Sums, and products with a factor that does not depend on the input."""
 
+from collections.abc import Sequence
+from functools import partial
+from math import prod
+
 import torch
 from torch import Tensor
 
 from maxaffine._capture.batch import MIXED, MIXED_CURE, along, pointwise
 from maxaffine._capture.call import Call, Ref
 from maxaffine._capture.registry import overloads, rule
-from maxaffine._graph import Attention, MatrixProduct, Multiple, Operator, Sign, Sum
+from maxaffine._graph import Attention, MatrixProduct, Multiple, Operator, Shift, Sign, Sum, Transposable
 
 aten = torch.ops.aten
 
@@ -32,7 +36,9 @@ def add(call: Call) -> Operator:
         if first.shape == second.shape and first.dtype == second.dtype:
             return Sum(call.affine(homogeneous=True), factor)
     # Slopes are 1 in the first term and the factor in the second.
-    if factor >= 0 or not call.depends("other"):
+    if call.depends("self") != call.depends("other") and (factor == 1 or call.depends("self")):  # x - x is none
+        return Shift(call.affine(sign=Sign.NONNEGATIVE))
+    if factor >= 0:
         return call.affine(sign=Sign.NONNEGATIVE)
     return call.affine(sign=Sign.MIXED if call.depends("self") else Sign.NONPOSITIVE)
 
@@ -80,7 +86,18 @@ def power(call: Call) -> Operator:
 @rule(*overloads("mean.dim sum.dim_IntList"), batch=along("dim"))
 def mean(call: Call) -> Operator:
     """Sum or mean over axes."""
-    return call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)
+    summed = call.affine(homogeneous=True, sign=Sign.NONNEGATIVE)
+    if call["dtype"]:
+        return summed
+    return Transposable(summed, partial(spread, axes=tuple(call["dim"] or ()), mean=call.kind == "mean"))
+
+
+def spread(rows: Tensor, shape: torch.Size, axes: Sequence[int], mean: bool = True) -> Tensor:
+    """The transpose of a mean or sum over axes: every entry has its share of what is asked of the whole."""
+    gone = {axis % len(shape) for axis in axes}
+    kept = [1 if axis in gone else size for axis, size in enumerate(shape)]
+    share = rows / prod(shape[axis] for axis in gone) if mean else rows
+    return share.reshape(len(rows), *kept).expand(-1, *shape)
 
 
 @rule(*overloads("mean sum max min median"))

@@ -1,10 +1,13 @@
 """Average pooling and interpolation: fixed linear combinations of neighboring entries."""
 
+from functools import partial
+
 import torch
 
 from maxaffine._capture.call import Call
 from maxaffine._capture.registry import overloads, rule
-from maxaffine._graph import Operator, Sign
+from maxaffine._capture.rules.arithmetic import spread
+from maxaffine._graph import Operator, Sign, Transposable
 
 POOLS = """
     avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d
@@ -27,6 +30,9 @@ def _both(names: str) -> str:
 @rule(*overloads(POOLS + _both(MEANS)))
 def average(call: Call) -> Operator:
     """Weighted means with non-negative weights, unless the divisor that is given is negative."""
+    if call.kind.startswith("adaptive") and set(call["output_size"]) == {1}:
+        whole = tuple(range(-len(call["output_size"]), 0))
+        return Transposable(call.affine(homogeneous=True, sign=Sign.NONNEGATIVE), partial(spread, axes=whole))
     negative = (call.arguments.get("divisor_override") or 1) < 0
     return call.affine(homogeneous=True, sign=Sign.NONPOSITIVE if negative else Sign.NONNEGATIVE)
 

@@ -1,6 +1,7 @@
 """Changes of shape, order and type: the same entries elsewhere."""
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -8,7 +9,7 @@ from torch import Tensor
 from maxaffine._capture.batch import pointwise
 from maxaffine._capture.call import Call
 from maxaffine._capture.registry import overloads, rule
-from maxaffine._graph import Comparison, Operator, Permutation, Reshape, Sign
+from maxaffine._graph import Comparison, Operator, Permutation, Reshape, Sign, Transposable
 
 aten = torch.ops.aten
 
@@ -36,7 +37,17 @@ def permute(call: Call) -> Operator:
 def move(call: Call) -> Operator:
     """Entries copied, moved, left out or added up."""
     # Constants that are mixed in, as cat and scatter do, are the offset.
-    return call.affine(homogeneous=call.joint, sign=Sign.NONNEGATIVE)
+    moved = call.affine(homogeneous=call.joint, sign=Sign.NONNEGATIVE)
+    if call.kind == "select" and isinstance(call["index"], int):
+        return Transposable(moved, partial(put_back, dim=call["dim"], place=call["index"]))
+    return moved
+
+
+def put_back(rows: Tensor, shape: torch.Size, dim: int, place: int) -> Tensor:
+    """The transpose of a choice: zero beside the place."""
+    whole = rows.new_zeros(len(rows), *shape)
+    whole.select(dim % len(shape) + 1, place).copy_(rows)
+    return whole
 
 
 @rule(*overloads("slice_scatter"), sizes=True)
