@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,7 @@ from torch.testing import assert_close
 import maxaffine as ma
 from maxaffine._partition import integrated_gradients, line
 from maxaffine._partition.lines.gradients import along
+from maxaffine._partition.lines.means import mean_slopes, parts_of
 from tests.zoo import ZOO, Case
 from tests.zoo.captured import captured
 from tests.zoo.networks import Net
@@ -73,7 +76,8 @@ def test_chunks_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     x = 5 * torch.randn(1, 4, dtype=F64)
     net = ma.capture(module, x)
     whole = integrated_gradients(net, x)
-    monkeypatch.setattr("maxaffine._partition.lines.segment.POINT_BYTES", 1)
+    monkeypatch.setattr("maxaffine._partition.lines.means.BLOCK_BYTES", 1)
+    monkeypatch.setattr("maxaffine._partition.lines.means.ROWS", 1)
     assert_close(integrated_gradients(net, x, progress=False).attributions, whole.attributions)
 
 
@@ -83,8 +87,8 @@ def test_a_wrong_gradient_is_noticed() -> None:
     other = nn.Sequential(nn.Linear(4, 30), nn.ReLU(), nn.Linear(30, 2)).double()
     x = torch.randn(1, 4, dtype=F64)
     parts = line(ma.capture(module, x), torch.zeros(1, 4, dtype=F64), x)
-    parts.target.segment = line(ma.capture(other, x), torch.zeros(1, 4, dtype=F64), x).target.segment
-    assert along(parts).completeness > 1e-3
+    target = line(ma.capture(other, x), torch.zeros(1, 4, dtype=F64), x).target
+    assert along(replace(parts, target=target)).completeness > 1e-3
 
 
 def test_jumps_and_unfinished_lines_are_refused() -> None:
@@ -116,16 +120,63 @@ def test_nothing_to_attribute() -> None:
     ("x", "baseline", "said"),
     [
         (torch.zeros(0, 4), None, "^x: the batch is empty; give at least one sample"),
-        (torch.zeros(3, 4), None, r"^x: it holds 3 samples; give one, e.g. x\[:1\]"),
         (torch.zeros(1, 4), torch.zeros(0, 4), "^baseline: the batch is empty; give at least one sample"),
-        (torch.zeros(1, 4), torch.zeros(2, 4), r"^baseline: it holds 2 samples; give one, e.g. baseline\[:1\]"),
+        (torch.zeros(1, 4), torch.zeros(2, 4), "^baseline: it holds 2 samples, and x 1; .*as background="),
+        (torch.zeros(3, 4), torch.zeros(2, 4), "^baseline: it holds 2 samples, and x 3; .*one for each"),
         (torch.zeros(1, 4), torch.zeros(1, 3), "^baseline: .*shape"),
     ],
 )
-def test_other_numbers_of_samples_than_one(x: Tensor, baseline: Tensor | None, said: str) -> None:
+def test_numbers_of_samples_that_do_not_fit(x: Tensor, baseline: Tensor | None, said: str) -> None:
     net = ma.capture(nn.Linear(4, 2), torch.zeros(1, 4))
     with pytest.raises(ma.BadInput, match=said):
         integrated_gradients(net, x, baseline)
+
+
+def _small() -> tuple[nn.Module, Tensor, Tensor]:
+    """A network with two hidden layers, three inputs and four others."""
+    torch.manual_seed(4)
+    module = nn.Sequential(nn.Linear(5, 24), nn.ReLU(), nn.Linear(24, 16), nn.LeakyReLU(), nn.Linear(16, 3)).double()
+    return module, 3 * torch.randn(3, 5, dtype=F64), 3 * torch.randn(4, 5, dtype=F64)
+
+
+@pytest.mark.parametrize("baselines", [0, 1, 3])
+def test_several_inputs_at_once_give_what_each_gives(baselines: int) -> None:
+    module, x, others = _small()
+    net, baseline = ma.capture(module, x), others[:baselines] if baselines else None
+    found = integrated_gradients(net, x, baseline)
+    assert isinstance(found.attributions, Tensor)
+    assert found.attributions.shape == (3, 3, 5) and found.samples == 3 and found.exact
+    for place in range(3):
+        own = None if baseline is None else baseline[place if baselines == 3 else 0][None]
+        alone = integrated_gradients(net, x[place : place + 1], own)
+        assert_close(found.attributions[place], alone.attributions)
+        assert_close(found.difference[place], alone.difference)
+    assert found.plot(sample=2, output=1) is not None
+    with pytest.raises(ma.BadInput, match="sample: there are 3, got 3"):
+        found.plot(sample=3)
+
+
+def test_expected_gradients_are_the_mean_and_complete() -> None:
+    module, x, others = _small()
+    net = ma.capture(module, x)
+    found = integrated_gradients(net, x, background=others, outputs=[2, 0])
+    assert isinstance(found.attributions, Tensor)
+    assert found.attributions.shape == (3, 2, 5)
+    expected = (module(x) - module(others).mean(0)).detach()[:, [2, 0]]
+    assert_close(found.difference, expected, rtol=1e-12, atol=1e-12)
+    assert_close(found.attributions.sum(-1), expected, rtol=1e-10, atol=1e-10)
+    ways = [integrated_gradients(net, x[:1], other[None], outputs=[2, 0]) for other in others]
+    items = [way.attributions for way in ways if isinstance(way.attributions, Tensor)]
+    assert_close(found.attributions[0], torch.stack(items).mean(0))
+    # The approximation, whose samples of t fall anywhere, comes near it.
+    near = torch.stack([riemann(module, x[:1], other[None], 20_000) for other in others]).mean(0)
+    zero = integrated_gradients(net, x[:1], background=others, outputs=[0]).attributions
+    assert isinstance(zero, Tensor)
+    assert float((near - zero[0]).abs().max()) < 1e-2
+    with pytest.raises(ma.BadInput, match="background: it takes the place of baseline"):
+        integrated_gradients(net, x, others[:1], background=others)
+    with pytest.raises(ma.BadInput, match="^background: .*shape"):
+        integrated_gradients(net, x, background=others[:, :4])
 
 
 def test_infinite_outputs_have_no_difference() -> None:
@@ -136,3 +187,30 @@ def test_infinite_outputs_have_no_difference() -> None:
         integrated_gradients(net, x)
     found = integrated_gradients(net, x, outputs=[1])
     assert_close(found.attributions, module.get_parameter("a.weight").detach()[1:] * x)
+
+
+@pytest.mark.parametrize("block", [1, 2**12, 2**24])
+def test_means_by_parts_are_those_of_all_maps(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network in parts, a skip connection among them: the slopes of every piece, weighted by its length."""
+    torch.manual_seed(3)
+    layers = nn.ModuleList([nn.Linear(6, 20), nn.Linear(20, 20), nn.Linear(20, 12), nn.Linear(12, 4)])
+
+    class Skipping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = layers
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.layers[0](x).relu()
+            x = (x + self.layers[1](x).relu()).clamp(max=1.5)
+            return self.layers[3](nn.functional.leaky_relu(self.layers[2](x)))
+
+    module = Skipping().double()
+    a, b = (3 * torch.randn(2, 6, dtype=F64)).split(1)
+    parts = line(ma.capture(module, a), a, b)
+    before, after = parts_of(parts.target.graph, whole=False)
+    assert before is not None and [part.operators for part in after] == [0, 1, 3, 4]
+    monkeypatch.setattr("maxaffine._partition.lines.means.BLOCK_BYTES", block)
+    slopes = parts.affine_map().slopes
+    assert isinstance(slopes, Tensor)
+    assert_close(mean_slopes(parts, False)[0], torch.tensordot(parts.lengths, slopes, 1))

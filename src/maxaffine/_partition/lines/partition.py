@@ -96,6 +96,11 @@ class Crossings:
         counts = torch.bincount(self.operator, minlength=len(self.operators))
         return dict(zip(self.operators, counts.tolist(), strict=True))
 
+    def last_operators(self, pieces: int) -> Tensor:
+        """(pieces,) number of the last operator that changes where each piece begins, -1 where none does."""
+        none = torch.full((pieces + 1,), -1, device=self.operator.device)
+        return none.scatter_reduce(0, self.breakpoint, self.operator, "amax")[:-1]
+
     def at(self, breakpoint: int) -> list[tuple[str, int]]:
         """The units that change at one breakpoint: (operator, flat unit)."""
         here = self.breakpoint == breakpoint
