@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import distance, learning, lines, page, planes, regions, search, services, slopes, smooth
+from . import distance, learning, lines, page, planes, regions, search, services, slopes, smooth, spectra
 from .networks import OUTPUTS, SUBJECTS
 
 TABLES: dict[str, Callable[[list[str], int], Any]] = {
@@ -25,6 +25,7 @@ TABLES: dict[str, Callable[[list[str], int], Any]] = {
     "growth": lambda networks, rounds: planes.growth(),
     "capture": lambda networks, rounds: [services.capture(network, 3) for network in networks],
     "smooth": lambda networks, rounds: smooth.compare(rounds),
+    "spectra": lambda networks, rounds: spectra.compare(rounds),
     "import": lambda networks, rounds: services.import_seconds(7),
 }
 

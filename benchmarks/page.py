@@ -272,6 +272,23 @@ def smooth_section(results: list[dict[str, Any]]) -> str:
     return text + table(["", "detached s", "held s", "ratio", "detached MiB", "held MiB", "apart"], rows)
 
 
+def spectra_section(results: list[dict[str, Any]]) -> str:
+    """Singular values of generators beside Jacobians of torch.func."""
+    text = (
+        "\n## Spectra of generators\n\nAll singular values of A at each latent, float32, beside `torch.linalg.svdvals`"
+        " of `torch.func` Jacobians (`vmap(jacfwd)`). CPU milliseconds of each latent at the median; ratios are of"
+        " rounds. The floor is one pass of tangents for each latent dimension, which the Jacobians alone take.\n\n"
+    )
+    rows = []
+    for row in results:
+        cells = [f"{row[key]:.3g}" for key in ("jacobians ms", "peer ms", "ours ms")]
+        cells += [f"{row[key]:.2f}" for key in ("of peer", "of jacobians")]
+        cells += [f"{row[key]:.0f}" for key in ("peer MiB", "ours MiB")] + [f"{row['error']:.0e}"]
+        rows.append([row["title"], *cells])
+    heads = ("Jacobians ms", "torch.func ms", "ours ms", "ratio", "of Jacobians alone", "torch.func MiB", "ours MiB")
+    return text + table(["", *heads, "apart"], rows)
+
+
 def import_section(result: dict[str, Any]) -> str:
     """Seconds of the import."""
     low, high = min(result["wall"]), max(result["wall"])
@@ -301,6 +318,7 @@ def page(measured: dict[str, Any], outputs: int) -> str:
         "growth": growth_section,
         "capture": capture_section,
         "smooth": smooth_section,
+        "spectra": spectra_section,
         "import": import_section,
     }
     text = INTRODUCTION.format(limit=MEMORY_LIMIT // 2**30)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SHADES = 256
 SHARE = 0.01  # of the latent area at either end that shares a color
-PICTURES = 6  # along either side of the sheet of samples
+PICTURES = 6  # side by side on the sheet of samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,12 +141,13 @@ class Manifold:
         fill_polygons(ax, cells.points, cells.corners, cells.starts, shades, palette)
         left, bottom = cells.points.min(0)
         right, top = cells.points.max(0)
-        ax.set(xlim=(left, right), ylim=(bottom, top), aspect="equal", xlabel="latent 1", ylabel="latent 2")
+        word = "latent" if self.plane.frame.anchors is None else "coordinate"
+        ax.set(xlim=(left, right), ylim=(bottom, top), aspect="equal", xlabel=f"{word} 1", ylabel=f"{word} 2")
         ax.set_title(f"log volume, {low:.2f} to {high:.2f} ({self.plane.regions:,} regions)", fontsize=9)
         if pictures:
             inset = ax.inset_axes((1.08, 0, 1, 1))
             inset.imshow(self._sheet(left, right, bottom, top), extent=(left, right, bottom, top), aspect="auto")
-            inset.set_title("what it generates at these latents", fontsize=9)
+            inset.set_title("what it generates there", fontsize=9)
             inset.set(xticks=[], yticks=[])
         return ax
 
@@ -158,7 +159,7 @@ class Manifold:
         from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
         cells, logs = self.plane.cells, self.log_volumes.numpy()
-        corners = self.g(self.plane.vertices.reshape(-1, *self.g.net.inputs.units[0])).reshape(-1, 3).numpy()
+        corners = self.plane.values.numpy()
         low, high = _ends(logs, cells.areas)
         colors = color_map(cmap, "viridis")((logs - low) / (high - low))
         polygons = np.split(corners[cells.corners], cells.starts[1:-1])
@@ -169,13 +170,13 @@ class Manifold:
 
     def _sheet(self, left: float, right: float, bottom: float, top: float) -> np.ndarray:
         """One picture of samples on a grid of latents, the first row on top."""
+        counts = PICTURES, min(max(round(PICTURES * (top - bottom) / (right - left)), 1), 2 * PICTURES)
         across, down = (
-            a + (b - a) * (torch.arange(PICTURES, dtype=torch.float64) + 0.5) / PICTURES
-            for a, b in ((left, right), (top, bottom))
+            a + (b - a) * (torch.arange(count, dtype=torch.float64) + 0.5) / count
+            for a, b, count in ((left, right, counts[0]), (top, bottom, counts[1]))
         )
-        grid = torch.stack([across.repeat(PICTURES), down.repeat_interleave(PICTURES)], 1)
-        made = self.g(grid.reshape(-1, *self.g.net.inputs.units[0])).numpy()
-        tiles = [input_pixels(picture) for picture in made]
+        grid = torch.stack([across.repeat(counts[1]), down.repeat_interleave(PICTURES)], 1)
+        tiles = [input_pixels(picture) for picture in self.plane.at(grid).reshape(-1, *self.g.units).numpy()]
         rows = [np.concatenate(tiles[part], axis=1) for part in slices(len(tiles), PICTURES)]
         return np.concatenate(rows, axis=0)
 
@@ -216,16 +217,21 @@ def manifold(
         raise BadInput(f"net: {g.latents} latents, not 2; sample(net, ...) and entropy(net, ...) take any number")
     require_volume(g)
     shape = g.net.inputs.units[0]
-    axes = torch.eye(2, dtype=torch.float64).reshape(2, *shape)
     found = plane(
         g.net,
         origin=torch.zeros(1, *shape, dtype=torch.float64),
-        basis=axes,
+        basis=torch.eye(2, dtype=torch.float64).reshape(2, *shape),
         extent=1.0 if extent is None else extent,
         output=output,
         progress=progress,
         **options,
     )
+    return manifold_of(found)
+
+
+def manifold_of(found: PlanePartition) -> Manifold:
+    """The image of latents whose plane is divided already, in coordinates that keep areas."""
+    g = generator(found.frame.net, found.frame.net.graph.outputs.index(found.number))
     size = max(1, BLOCK_BYTES // (16 * g.numbers))
     parts = []
     for cells in torch.arange(found.regions).split(size):

@@ -12,6 +12,7 @@ from maxaffine._report.neighbors import neighbors_among, searched_inputs
 from maxaffine._report.sections.answers import answers_of, choose_inputs
 from maxaffine._report.sections.cut import cut_of
 from maxaffine._report.sections.fit import Fit, fit_of
+from maxaffine._report.sections.generated import generated_of
 from maxaffine._report.sections.hints import hints_of
 from maxaffine._report.sections.memory import memory_of
 from maxaffine._report.sections.origin import checks_of, origin_of
@@ -28,7 +29,7 @@ def assemble(subject: Subject) -> Contents:
     """Check a network against its module, and collect every number that a report shows; no miss is raised."""
     # What a section may compute is bounded: a report on a large network takes minutes, and says what would take more.
     choices = subject.choices
-    with progress_bar(None, "report", total=6, unit="section") as bar:
+    with progress_bar(None, "report", total=7, unit="section") as bar:
 
         def step(does: str, find: Callable[[], _Found]) -> _Found:
             bar.set_description(f"report: {does}")
@@ -42,6 +43,7 @@ def assemble(subject: Subject) -> Contents:
         memory = step("memorization", lambda: memory_of(subject, choices))
         neighbors, audit = step("neighbors", lambda: _alike(subject, chosen, choices))
         cut = step("plane", lambda: cut_of(subject, chosen, choices))
+        generated = step("samples", lambda: generated_of(subject, cut))
     whole = Contents(
         origin=origin_of(subject),
         choices=choices,
@@ -57,6 +59,7 @@ def assemble(subject: Subject) -> Contents:
         audit=audit,
         cut=cut,
         fit=fit,
+        generated=generated,
     )
     return replace(whole, hints=hints_of(whole))
 

@@ -9,6 +9,7 @@ from maxaffine._report.facts import Accuracy, Check, Choices, Hint, LeftOut, Nei
 from maxaffine._report.sections.answers import Answer
 from maxaffine._report.sections.cut import Cut
 from maxaffine._report.sections.fit import Fit
+from maxaffine._report.sections.generated import Generated
 from maxaffine._report.subject import Meaning, title_of
 from maxaffine._templates import Memorization
 
@@ -32,6 +33,7 @@ class Contents:
     cut: Cut | LeftOut
     hints: tuple[Hint, ...] = ()
     fit: Fit | LeftOut | None = None  # None where no targets are given, or the outputs are no values
+    generated: Generated | LeftOut | None = None  # None where the outputs are no pictures
 
     @property
     def held(self) -> tuple[OperatorRecord, ...]:

@@ -21,10 +21,12 @@ from maxaffine._drawing import (
     template_pixels,
     whole_sheet,
 )
+from maxaffine._generators import Manifold
 from maxaffine._partition import PlanePartition
 from maxaffine._report.facts import Neighborhood, Neighborhoods
 from maxaffine._report.sections.answers import Answer
 from maxaffine._report.sections.fit import Fit
+from maxaffine._report.sections.generated import Generated
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -229,3 +231,34 @@ def _place(ax: Axes, array: np.ndarray, left: float, top: float) -> None:
     pixels = input_pixels(array)
     height, width = (THUMBNAIL * length / max(pixels.shape[:2]) for length in pixels.shape[:2])
     ax.imshow(pixels, extent=(left, left + width, top + height, top), aspect="auto")
+
+
+def stretch_figure(found: Generated) -> Figure:
+    """Draw a generator's singular values by number, median and range, and how log volumes spread."""
+    figure = new_figure(BARS_WIDTH, 2.8, constrained=True)
+    left, right = figure.subplots(1, 2)
+    places, values = np.arange(1, found.spectrum.shape[1] + 1), np.maximum(found.spectrum, np.finfo(float).tiny)
+    left.fill_between(places, values.min(0), values.max(0), color=BAR, alpha=0.2)
+    left.plot(places, np.median(values, 0), color=BAR, marker=".")
+    left.set(yscale="log", xlabel="number", title="singular values")
+    finite = found.volumes[np.isfinite(found.volumes)]
+    right.hist(finite, bins=20, color=BAR)
+    right.set(xlabel="log volume", ylabel="latents", title="volume of a unit of latents")
+    for ax in (left, right):
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def samples_figure(found: Generated) -> Figure:
+    """Draw the samples of the smallest and of the largest volume, in two rows."""
+    rows = []
+    for words, samples in (("most typical", found.typical), ("least typical", found.unusual)):
+        rows.append([Panel(item, words if place == 0 else "", "input") for place, item in enumerate(samples)])
+    return panel_figure(rows)
+
+
+def surface_figure(found: Manifold) -> Figure:
+    """Draw the latent plane in colors of log volume, beside what is generated there."""
+    figure = new_figure(9.0, 4.2, constrained=True)
+    found.plot(figure.subplots())
+    return figure

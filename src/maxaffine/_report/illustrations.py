@@ -22,6 +22,7 @@ from maxaffine._report.results import alignment_arrays, plain
 from maxaffine._report.sections.answers import Answer
 from maxaffine._report.sections.cut import Cut
 from maxaffine._report.sections.fit import Fit
+from maxaffine._report.sections.generated import Generated
 from maxaffine._report.subject import Meaning
 from maxaffine._templates import Memorization
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 OPERATORS, MEMORIZATION, SHARES, PLANE = "operators", "memorization", "class-shares", "plane"
 PREDICTED = "predicted"
+STRETCH, SAMPLES, SURFACE = "stretch", "samples", "latent-plane"
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +73,13 @@ def _network(contents: Contents) -> Iterator[Illustration]:
     if isinstance(fit := contents.fit, Fit):
         parts = {part: {"targets": plain(fit.targets[part]), "values": plain(fit.values[part])} for part in fit.targets}
         yield Illustration(PREDICTED, partial(figures.predicted_figure, fit), plain(fit) | parts)
+    if isinstance(made := contents.generated, Generated):
+        numbers = plain(made) | {"spectrum": plain(made.spectrum), "volumes": plain(made.volumes)}
+        yield Illustration(STRETCH, partial(figures.stretch_figure, made), numbers)
+        yield Illustration(SAMPLES, partial(figures.samples_figure, made), plain(made))
+        if made.surface is not None:
+            volumes = {"log_volumes": plain(made.surface.log_volumes.numpy())}
+            yield Illustration(SURFACE, partial(figures.surface_figure, made.surface), plain(made.surface) | volumes)
     for answer in contents.answers:
         yield from _answer(answer, contents.titles, contents.origin.feature_names)
     if isinstance(found := contents.memory, Memorization):

@@ -24,6 +24,7 @@ from maxaffine._report.plane_page import plane_content
 from maxaffine._report.sections.answers import Answer
 from maxaffine._report.sections.cut import Cut
 from maxaffine._report.sections.fit import Fit
+from maxaffine._report.sections.generated import Generated
 from maxaffine._report.sections.memory import much_memorized
 from maxaffine._report.subject import SIDES, Meaning
 from maxaffine._templates import Memorization, memorization_spreads
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TEMPLATE, NEIGHBORS = "report.html.j2", "neighbors.html.j2"
-SECTIONS = ("next", "network", "exact", "fit", "why", "memorized", "same", "space")
+SECTIONS = ("next", "network", "exact", "fit", "generated", "why", "memorized", "same", "space")
 OPENED = 2  # cards of inputs that are not folded
 CARDS = {TWICE: "Near-duplicates", ALIKE: "Pairs treated almost alike", WRONG: "Labels to look at"}
 MOST_BYTES = 9_500_000
@@ -104,8 +105,8 @@ def _alike(it: Contents | Lookup, pictures: _Pictures) -> dict[str, Any]:
 
 def _sections(it: Contents) -> tuple[str, ...]:
     """The sections that there are: predictions are judged where there are targets, memorization where classes are."""
-    missing = [*(["fit"] if it.fit is None else []), *(["memorized"] if it.meaning.valued else [])]
-    return tuple(name for name in SECTIONS if name not in missing)
+    missing = {"fit": it.fit is None, "generated": it.generated is None, "memorized": it.meaning.valued}
+    return tuple(name for name in SECTIONS if not missing.get(name))
 
 
 def _digits_of(answer: Answer) -> int:
@@ -131,6 +132,7 @@ def _everything(it: Contents, pictures: _Pictures) -> dict[str, Any]:
         "opened": OPENED,
         "sections": _sections(it),
         "digits_of": _digits_of,
+        **_generated(it, pictures),
         "fit": fit,
         "predicted": pictures.drawing(figures.predicted_figure(fit), "Predicted against actual values") if fit else "",
         "features_of": lambda answer: features_of(answer, names),
@@ -154,6 +156,20 @@ def _everything(it: Contents, pictures: _Pictures) -> dict[str, Any]:
         "scale": lambda answer: scale_end([split.template for split in answer.splits]),  # all of them share it
         "legend": data_uri(figures.legend_panel()),
         "histograms": pictures.histograms(memory) if memory else (),
+    }
+
+
+def _generated(it: Contents, pictures: _Pictures) -> dict[str, Any]:
+    """What the section of a generator is filled with."""
+    made = it.generated if isinstance(it.generated, Generated) else None
+    if made is None:
+        return {"made": None}
+    surface = None if made.surface is None else figures.surface_figure(made.surface)
+    return {
+        "made": made,
+        "stretch": pictures.drawing(figures.stretch_figure(made), "Singular values, and log volumes"),
+        "samples": pictures.drawing(figures.samples_figure(made), "The most and the least typical samples"),
+        "surface": pictures.drawing(surface, "The latent plane by log volume, and samples on a grid"),
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from maxaffine._generators import Manifold
 from maxaffine._partition import PlanePartition
 from maxaffine._report.audit import Audit
 from maxaffine._report.contents import Contents
@@ -25,8 +26,10 @@ NEXT = "to do next"
 def as_json(contents: Contents | Lookup) -> str:
     """Every number of a report or a lookup as JSON: records by field, less arrays; what is not finite is text."""
     found = plain(contents)
-    # What only tables and targets have is there with them.
-    for record, name in ((found["origin"], "feature_names"), (found["origin"], "target_names"), (found, "fit")):
+    # What only tables, targets and generators have is there with them.
+    origin = found["origin"]
+    optional = ((origin, "feature_names"), (origin, "target_names"), (found, "fit"), (found, "generated"))
+    for record, name in optional:
         if not record.get(name):
             record.pop(name, None)
     if isinstance(contents, Contents):
@@ -85,6 +88,9 @@ def plain(item: Any, arrays: bool = False) -> Any:
     """Records as what JSON can hold; arrays, where they are kept, as nested lists of six digits."""
     if isinstance(item, Memorization):
         return _memorization(item)
+    if isinstance(item, Manifold):
+        entropy = item.entropy.value
+        return {"regions": item.plane.regions, "area": item.area, "entropy": entropy, "imbalance": item.imbalance}
     if isinstance(item, PlanePartition):
         area = float(item.areas.sum())
         return {"regions": item.regions, "vertices": len(item.vertices), "edges": len(item.edges), "area": area}
