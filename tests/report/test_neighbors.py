@@ -244,5 +244,7 @@ def test_nearly_equal_is_nearer_than_chance_brings_any_two() -> None:
     assert (apart_ < NEARLY).sum() > 5 and 0 < limit < NEARLY and not (apart_ < limit).any()
     many = torch.rand(1200, 64, generator=generator)
     assert nearly_equal(many, typical_distance(many)) == NEARLY
-    # Too few to tell, and all equal.
-    assert nearly_equal(few[:10], scale) == nearly_equal(few[:1].expand(50, -1), scale) == NEARLY
+    # Copies of all do not make it smaller, which are found then; too few to tell; all equal.
+    twice = torch.cat([many, many + 1e-3])
+    assert nearly_equal(twice, typical_distance(twice)) == nearly_equal(few[:10], scale) == NEARLY
+    assert nearly_equal(few[:1].expand(50, -1), scale) == 0

@@ -18,8 +18,8 @@ from maxaffine.errors import BadInput
 
 BLOCK = 256
 # Inputs are nearly equal up to this share of the typical distance of two training inputs, or less where chance brings
-# some of them that near: in so many cases. It is told from the pairs of at most so many of them.
-NEARLY, CHANCE, SAMPLED = 0.1, 0.05, 400
+# some of them that near: in so many cases. It is told from some of them among at most so many numbers.
+NEARLY, CHANCE, SAMPLED, HELD = 0.1, 0.05, 400, 2**24
 INPUT = "the input itself"
 MEAN = "mean of these"
 AFFINE = "The network has no piecewise-affine operator, so it treats all inputs alike: one affine map for all of them."
@@ -142,17 +142,19 @@ def typical_distance(inputs: Tensor) -> Tensor:
 
 def nearly_equal(inputs: Tensor, scale: Tensor) -> float:
     """Up to which share of the typical distance inputs are nearly equal, rather than near by chance."""
-    # In d dimensions the share of pairs within r grows as r^d. Where 1% and 5% of the pairs lie says d, and so the r
-    # within which so few of all pairs are to be expected; few columns and many rows make it small.
-    sample = inputs[spread_evenly(len(inputs), SAMPLED)].double().flatten(1) / scale
-    if len(sample) < 20:
+    # In d dimensions an input has others within r in a number that grows as r^d. How far the 5th and the 10th nearest
+    # are says d, and so within which r so few of all pairs are to be expected: small where columns are few.
+    # Copies, of which an input has fewer, change neither.
+    among = inputs[spread_evenly(len(inputs), HELD // scale.numel())].double().flatten(1) / scale
+    if len(among) < 20:
         return NEARLY
-    near, far = torch.pdist(sample).quantile(torch.tensor([0.01, 0.05], dtype=torch.float64)).tolist()
+    distances = torch.cdist(among[spread_evenly(len(among), SAMPLED)], among).sort(1).values
+    near, far = distances[:, [5, 10]].median(0).values.tolist()  # the first is an input itself
     if not 0 < near < far:
-        return NEARLY if near == far else 0.0
-    dimensions = math.log(5) / math.log(far / near)
-    expected = 0.01 * len(inputs) * (len(inputs) - 1) / 2
-    return min(NEARLY, near * (CHANCE / expected) ** (1 / dimensions))
+        return min(NEARLY, near)
+    dimensions = math.log(2) / math.log(far / near)
+    pairs_within_near = 5 * len(inputs) ** 2 / (2 * len(among))
+    return min(NEARLY, near * (CHANCE / pairs_within_near) ** (1 / dimensions))
 
 
 def apart(first: Tensor, second: Tensor, scale: Tensor) -> Tensor:
