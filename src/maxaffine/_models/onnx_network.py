@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,7 +93,7 @@ class OnnxNetwork(nn.Module):
         constants: dict[str, Any] = {item.name: _tensor(item) for item in graph.initializer}
         used = {name for node in graph.node for name in node.input} | {*self.wanted}
         shared: dict[str, nn.Parameter] = {}
-        for place, node in enumerate(graph.node):
+        for place, node in enumerate(self._unfolded(graph.node, constants, used)):
             call = _call(node, self.opset)
             if call.kind == "Constant":
                 constants[node.output[0]] = _constant(call)
@@ -115,6 +115,24 @@ class OnnxNetwork(nn.Module):
             self.add_module(self._title(call, place), OnnxNode(call, sources))
             self.results.append(list(node.output))
         self.constants = {name: constants[name] for name in self.wanted if name in constants}
+
+    def _unfolded(
+        self, nodes: Iterable[onnx.NodeProto], constants: dict[str, Any], used: set[str]
+    ) -> Iterator[onnx.NodeProto]:
+        """The nodes one after the other; in place of an If whose condition is known by then, those of its branch."""
+        from onnx import helper
+
+        for node in nodes:
+            if node.op_type != "If" or node.input[0] not in constants:
+                yield node
+                continue
+            chosen = "then_branch" if constants[node.input[0]].item() else "else_branch"
+            branch = next(item.g for item in node.attribute if item.name == chosen)
+            constants.update({item.name: _tensor(item) for item in branch.initializer})
+            used.update(name for inner in branch.node for name in inner.input)
+            yield from self._unfolded(branch.node, constants, used)
+            for inner, outer in zip(branch.output, node.output, strict=True):
+                yield helper.make_node("Identity", [inner.name], [outer])
 
     def _source(
         self, call: Call, slot: int, name: str, constants: dict[str, Any], shared: dict[str, nn.Parameter]

@@ -116,11 +116,6 @@ def run(call: Call, values: Sequence[Value]) -> Value:
 # --- operators on tensors and on numbers ------------------------------------------------------------------------------
 
 
-def _plain(function: Callable[[Tensor], Tensor]) -> Callable[[Call, Tensor], Tensor]:
-    """One function of one tensor."""
-    return lambda call, x: function(x)
-
-
 def _single(function: Callable[..., Tensor], alone: Callable[[Any], Any]) -> Callable[[Call, Value], Value]:
     """Of a tensor, or of each of some numbers: Python's, among them the symbolic sizes of a traced graph."""
     return lambda call, x: as_numbers(np.frompyfunc(alone, 1, 1)(x)) if is_numbers(x) else function(x)
@@ -160,12 +155,6 @@ def _divide(a: Tensor, b: Tensor) -> Tensor:
     return torch.div(a, b, rounding_mode="trunc") if whole else a / b
 
 
-def _mod(call: Call, a: Value, b: Value) -> Value:
-    if is_numbers(a):
-        return as_numbers(np.frompyfunc(operator.mod, 2, 1)(a, b))
-    return torch.fmod(a, b) if call.get("fmod") else torch.remainder(a, b)
-
-
 def _where(call: Call, condition: Value, a: Value, b: Value) -> Value:
     if is_numbers(condition):
         return as_numbers(np.frompyfunc(lambda c, x, y: x if c else y, 3, 1)(condition, a, b))
@@ -186,17 +175,6 @@ def _clip(call: Call, x: Tensor, low: Value = None, high: Value = None) -> Tenso
     low = call.get("min") if low is None else low.item()
     high = call.get("max") if high is None else high.item()
     return x if low is None and high is None else x.clamp(low, high)
-
-
-def _selu(call: Call, x: Tensor) -> Tensor:
-    # The defaults, which old files round.
-    alpha, gamma = call.get("alpha", 1.67326319217681884765625), call.get("gamma", 1.05070102214813232421875)
-    return gamma * F.elu(x, alpha)
-
-
-def _swish(call: Call, x: Tensor) -> Tensor:
-    alpha = call.get("alpha", 1.0)
-    return F.silu(x) if alpha == 1 else x * torch.sigmoid(alpha * x)
 
 
 def _softmax(call: Call, x: Tensor) -> Tensor:
@@ -340,13 +318,14 @@ def _average_pool(call: Call, x: Tensor) -> Tensor:
 
 
 def _layer_norm(call: Call, x: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
-    shape = x.shape[call.get("axis", -1) :]
-    return F.layer_norm(x, shape, scale.expand(shape), None if bias is None else bias.expand(shape), _epsilon(call))
+    shape, eps = x.shape[call.get("axis", -1) :], call.get("epsilon", 1e-5)
+    if call.kind == "RMSNormalization":
+        return F.rms_norm(x, shape, scale.expand(shape), eps)
+    return F.layer_norm(x, shape, scale.expand(shape), None if bias is None else bias.expand(shape), eps)
 
 
-def _rms_norm(call: Call, x: Tensor, scale: Tensor) -> Tensor:
-    shape = x.shape[call.get("axis", -1) :]
-    return F.rms_norm(x, shape, scale.expand(shape), _epsilon(call))
+def _instance_norm(call: Call, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    return F.instance_norm(x, weight=scale, bias=bias, eps=call.get("epsilon", 1e-5))
 
 
 def _group_norm(call: Call, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
@@ -354,19 +333,13 @@ def _group_norm(call: Call, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
     if call.version < 21:  # one scale for each group
         each = x.shape[1] // groups
         scale, bias = scale.repeat_interleave(each), bias.repeat_interleave(each)
-    return F.group_norm(x, groups, scale, bias, _epsilon(call))
-
-
-def _epsilon(call: Call) -> float:
-    return call.get("epsilon", 1e-5)
+    return F.group_norm(x, groups, scale, bias, call.get("epsilon", 1e-5))
 
 
 def _lrn(call: Call, x: Tensor) -> Tensor:
-    size, numbers = call.get("size"), (call.get("alpha", 1e-4), call.get("beta", 0.75), call.get("bias", 1.0))
-    if size % 2:
-        return F.local_response_norm(x, size, *numbers)
+    numbers = call.get("size"), call.get("alpha", 1e-4), call.get("beta", 0.75), call.get("bias", 1.0)
     # Of an even window ONNX has the longer half after the channel, and PyTorch before it.
-    return F.local_response_norm(x.flip(1), size, *numbers).flip(1)
+    return F.local_response_norm(x, *numbers) if numbers[0] % 2 else F.local_response_norm(x.flip(1), *numbers).flip(1)
 
 
 # --- reductions -------------------------------------------------------------------------------------------------------
@@ -396,10 +369,10 @@ def _reduce(call: Call, x: Value, axes: Value = None) -> Value:
     axes = call.get("axes") if axes is None else axes.tolist()
     keep = bool(call.get("keepdims", 1))
     if is_numbers(x):
-        if call.kind not in ("ReduceProd", "ReduceSum", "ReduceMax", "ReduceMin"):
+        known = {"ReduceProd": operator.mul, "ReduceSum": operator.add, "ReduceMax": max, "ReduceMin": min}
+        if call.kind not in known:
             raise call.refusal("it reduces sizes in an uncommon way")
-        step = {"ReduceProd": operator.mul, "ReduceSum": operator.add, "ReduceMax": max, "ReduceMin": min}[call.kind]
-        total = functools.reduce(step, x.flatten().tolist())
+        total = functools.reduce(known[call.kind], x.flatten().tolist())
         return as_numbers([total] if keep else total)
     if not axes and call.get("noop_with_empty_axes"):
         return x
@@ -414,18 +387,6 @@ def _arg(call: Call, x: Tensor) -> Tensor:
 
 
 # --- shapes -----------------------------------------------------------------------------------------------------------
-
-
-def _shape(call: Call, x: Value) -> Value:
-    return as_numbers(list(x.shape)[call.get("start", 0) : call.get("end")])
-
-
-def _size(call: Call, x: Value) -> Value:
-    return as_numbers(math.prod(x.shape))
-
-
-def _identity(call: Call, x: Value) -> Value:
-    return x
 
 
 def _cast(call: Call, x: Value, like: Value = None) -> Value:
@@ -557,15 +518,6 @@ def _constant_of_shape(call: Call, shape: Value) -> Value:
     return torch.full(sizes, value, dtype=call.get("dtype", torch.float32))
 
 
-def _range(call: Call, start: Value, limit: Value, delta: Value) -> Value:
-    return as_numbers(list(np.arange(start.item(), limit.item(), delta.item()).tolist()))
-
-
-def _trilu(call: Call, x: Tensor, diagonal: Value = None) -> Tensor:
-    function = torch.triu if call.get("upper", 1) else torch.tril
-    return function(x, 0 if diagonal is None else int(diagonal.item()))
-
-
 def _pad(call: Call, x: Tensor, pads: Value = None, value: Value = None, axes: Value = None) -> Tensor:
     given = list(call.get("pads") or call.get("paddings")) if pads is None else pads.tolist()
     fill = call.get("value", 0.0) if value is None else value.item()
@@ -640,7 +592,7 @@ def _resampling(call: Call, before: int, after: int, scale: float, coordinates: 
         "asymmetric": grid / scale,
         "half_pixel": half,
         "pytorch_half_pixel": half if after > 1 else np.zeros(after),
-        "align_corners": grid * (before - 1) / max(scale * before - 1, 1),
+        "align_corners": grid * (before - 1) / max(after - 1, 1),
         "half_pixel_symmetric": before / 2 * (1 - after / (scale * before)) + half,
     }.get(coordinates)
     if places is None or mode not in ("nearest", "linear", "bilinear", "cubic"):
@@ -671,17 +623,8 @@ def _cubic(t: np.ndarray, a: float) -> np.ndarray:
 # --- recurrent: one step for each point of time -----------------------------------------------------------------------
 
 
-def _recurrent(
-    call: Call,
-    x: Tensor,
-    weight: Tensor,
-    recurrence: Tensor,
-    bias: Tensor | None = None,
-    lengths: Value = None,
-    hidden: Tensor | None = None,
-    memory: Tensor | None = None,
-    peephole: Tensor | None = None,
-) -> Value:
+def _recurrent(call: Call, x: Tensor, weight: Tensor, recurrence: Tensor, *others: Value) -> Value:
+    bias, lengths, hidden, memory, peephole = (*others, *[None] * 5)[:5]
     directions, size = recurrence.shape[0], recurrence.shape[-1]
     usual = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}[call.kind]
     chosen = [name.capitalize() for name in call.get("activations") or usual * directions]
@@ -734,70 +677,43 @@ def _gru(call: Call, given: Tensor, known: Tensor, state: Tensor, recurrence: Te
 
 # --- the table --------------------------------------------------------------------------------------------------------
 
-# Those that take numbers as operands too.
+# Those that take numbers as operands too: of Python's numbers, among them symbolic sizes, and of tensors.
 _ON_NUMBERS: dict[str, Callable[..., Value]] = {
-    "Neg": _single(torch.neg, operator.neg),
-    "Not": _single(torch.logical_not, operator.not_),
-    "Floor": _single(torch.floor, math.floor),
-    "Ceil": _single(torch.ceil, math.ceil),
-    "Sqrt": _single(torch.sqrt, math.sqrt),
-    "Add": _pair(torch.add, operator.add),
-    "Sub": _pair(torch.sub, operator.sub),
-    "Mul": _pair(torch.mul, operator.mul),
-    "Div": _pair(_divide, _quotient),
-    "Equal": _pair(torch.eq, operator.eq),
-    "Less": _pair(torch.lt, operator.lt),
-    "LessOrEqual": _pair(torch.le, operator.le),
-    "Greater": _pair(torch.gt, operator.gt),
+    **{"Neg": _single(torch.neg, operator.neg), "Not": _single(torch.logical_not, operator.not_)},
+    **{"Floor": _single(torch.floor, math.floor), "Ceil": _single(torch.ceil, math.ceil)},
+    **{"Sqrt": _single(torch.sqrt, math.sqrt), "Sum": _several(torch.add, operator.add)},
+    **{"Max": _several(torch.maximum, max), "Min": _several(torch.minimum, min)},
+    **{"Add": _pair(torch.add, operator.add), "Sub": _pair(torch.sub, operator.sub)},
+    **{"Mul": _pair(torch.mul, operator.mul), "Div": _pair(_divide, _quotient)},
+    **{"Equal": _pair(torch.eq, operator.eq), "Less": _pair(torch.lt, operator.lt)},
+    **{"LessOrEqual": _pair(torch.le, operator.le), "Greater": _pair(torch.gt, operator.gt)},
     "GreaterOrEqual": _pair(torch.ge, operator.ge),
     "And": _pair(torch.logical_and, lambda a, b: bool(a and b)),
     "Or": _pair(torch.logical_or, lambda a, b: bool(a or b)),
-    "Max": _several(torch.maximum, max),
-    "Min": _several(torch.minimum, min),
-    "Sum": _several(torch.add, operator.add),
+    "Mod": lambda call, a, b: _pair(torch.fmod if call.get("fmod") else torch.remainder, operator.mod)(call, a, b),
+    "Shape": lambda call, x: as_numbers(list(x.shape)[call.get("start", 0) : call.get("end")]),
+    "Size": lambda call, x: as_numbers(math.prod(x.shape)),
+    **dict.fromkeys(("Identity", "StopGradient"), lambda call, x: x),
+    "Range": lambda call, *ends: as_numbers(np.arange(*(end.item() for end in ends))),
     **dict.fromkeys(_REDUCTIONS, _reduce),
-    "Mod": _mod,
-    "Where": _where,
-    "Shape": _shape,
-    "Size": _size,
-    "Identity": _identity,
-    "StopGradient": _identity,
-    "Cast": _cast,
-    "CastLike": _cast,
-    "Reshape": _reshape,
-    "Transpose": _transpose,
-    "Squeeze": _squeeze,
-    "Unsqueeze": _unsqueeze,
-    "Concat": _concat,
-    "Split": _split,
-    "Slice": _slice,
-    "Gather": _gather,
-    "Expand": _expand,
-    "ConstantOfShape": _constant_of_shape,
-    "Range": _range,
+    **{"Where": _where, "Cast": _cast, "CastLike": _cast, "Reshape": _reshape, "Transpose": _transpose},
+    **{"Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Concat": _concat, "Split": _split, "Slice": _slice},
+    **{"Gather": _gather, "Expand": _expand, "ConstantOfShape": _constant_of_shape},
 }
 AWARE = frozenset(_ON_NUMBERS)
+# One function of one tensor, and nothing else to it.
+_PLAIN: dict[str, Callable[[Tensor], Tensor]] = {
+    **{"Relu": F.relu, "Sigmoid": torch.sigmoid, "Tanh": torch.tanh, "Exp": torch.exp, "Log": torch.log},
+    **{"Erf": torch.erf, "Abs": torch.abs, "Sign": torch.sign, "Round": torch.round, "Reciprocal": torch.reciprocal},
+    **{"Sin": torch.sin, "Cos": torch.cos, "HardSwish": F.hardswish, "Softplus": F.softplus},
+    **{"Softsign": F.softsign, "Mish": F.mish},
+    "GlobalAveragePool": lambda x: x.mean(tuple(range(2, x.ndim)), keepdim=True),
+    "GlobalMaxPool": lambda x: x.amax(tuple(range(2, x.ndim)), keepdim=True),
+}
 OPERATORS: Mapping[str, Callable[..., Value]] = MappingProxyType(
     {
         **_ON_NUMBERS,
-        "Relu": _plain(F.relu),
-        "Sigmoid": _plain(torch.sigmoid),
-        "Tanh": _plain(torch.tanh),
-        "Exp": _plain(torch.exp),
-        "Log": _plain(torch.log),
-        "Erf": _plain(torch.erf),
-        "Abs": _plain(torch.abs),
-        "Sign": _plain(torch.sign),
-        "Round": _plain(torch.round),
-        "Reciprocal": _plain(torch.reciprocal),
-        "Sin": _plain(torch.sin),
-        "Cos": _plain(torch.cos),
-        "HardSwish": _plain(F.hardswish),
-        "Softplus": _plain(F.softplus),
-        "Softsign": _plain(F.softsign),
-        "Mish": _plain(F.mish),
-        "GlobalAveragePool": _plain(lambda x: x.mean(tuple(range(2, x.ndim)), keepdim=True)),
-        "GlobalMaxPool": _plain(lambda x: x.amax(tuple(range(2, x.ndim)), keepdim=True)),
+        **{kind: (lambda call, x, function=function: function(x)) for kind, function in _PLAIN.items()},
         "Mean": lambda call, *values: functools.reduce(torch.add, values) / len(values),
         "Pow": lambda call, x, exponent: (
             x ** (exponent.item() if is_numbers(exponent) and exponent.size == 1 else as_tensor(exponent, x))
@@ -807,41 +723,22 @@ OPERATORS: Mapping[str, Callable[..., Value]] = MappingProxyType(
         "ThresholdedRelu": lambda call, x: F.threshold(x, call.get("alpha", 1.0), 0.0),
         "Elu": lambda call, x: F.elu(x, call.get("alpha", 1.0)),
         "Celu": lambda call, x: F.celu(x, call.get("alpha", 1.0)),
+        # The defaults, which old files round.
+        "Selu": lambda call, x: call.get("gamma", 1.0507010221481323) * F.elu(x, call.get("alpha", 1.6732631921768188)),
+        "Swish": lambda call, x: F.silu(x) if (alpha := call.get("alpha", 1.0)) == 1 else x * torch.sigmoid(alpha * x),
         "Gelu": lambda call, x: F.gelu(x, approximate=call.get("approximate", "none")),
         "MatMul": lambda call, a, b: torch.matmul(a, b),
         "Einsum": lambda call, *values: torch.einsum(call.get("equation"), *values),
-        "InstanceNormalization": lambda call, x, scale, bias: F.instance_norm(
-            x, weight=scale, bias=bias, eps=_epsilon(call)
-        ),
         "Tile": lambda call, x, repeats: x.repeat(repeats.tolist()),
-        "PRelu": _prelu,
-        "Clip": _clip,
-        "Selu": _selu,
-        "Swish": _swish,
-        "Softmax": _softmax,
-        "LogSoftmax": _softmax,
-        "Dropout": _dropout,
-        "Gemm": _gemm,
-        "Conv": _conv,
-        "ConvTranspose": _conv_transpose,
-        "BatchNormalization": _batch_norm,
-        "MaxPool": _max_pool,
-        "AveragePool": _average_pool,
-        "LayerNormalization": _layer_norm,
-        "RMSNormalization": _rms_norm,
-        "GroupNormalization": _group_norm,
-        "LRN": _lrn,
-        "ArgMax": _arg,
-        "ArgMin": _arg,
-        "Flatten": _flatten,
-        "Trilu": _trilu,
-        "Pad": _pad,
-        "DepthToSpace": _depth_space,
-        "SpaceToDepth": _depth_space,
-        "Upsample": _upsample,
-        "Resize": _resize,
-        "RNN": _recurrent,
-        "GRU": _recurrent,
-        "LSTM": _recurrent,
+        "Trilu": lambda call, x, diagonal=None: (torch.triu if call.get("upper", 1) else torch.tril)(
+            x, 0 if diagonal is None else int(diagonal.item())
+        ),
+        **{"PRelu": _prelu, "Clip": _clip, "Softmax": _softmax, "LogSoftmax": _softmax, "Dropout": _dropout},
+        **{"Gemm": _gemm, "Conv": _conv, "ConvTranspose": _conv_transpose, "MaxPool": _max_pool},
+        **{"AveragePool": _average_pool, "BatchNormalization": _batch_norm, "InstanceNormalization": _instance_norm},
+        **{"LayerNormalization": _layer_norm, "RMSNormalization": _layer_norm, "GroupNormalization": _group_norm},
+        **{"LRN": _lrn, "ArgMax": _arg, "ArgMin": _arg, "Flatten": _flatten, "Pad": _pad, "Upsample": _upsample},
+        **{"DepthToSpace": _depth_space, "SpaceToDepth": _depth_space, "Resize": _resize},
+        **dict.fromkeys(("RNN", "GRU", "LSTM"), _recurrent),
     }
 )
