@@ -170,7 +170,7 @@ class Graph:
             step = step if inputs is None else self._measure_at(step, starts[0])
             wanted = tuple(n if n in needed and n not in starts else None for n in step.outputs)
             if any(number is not None for number in wanted):
-                kept.append(replace(step, outputs=wanted))
+                kept.append(step if wanted == step.outputs else replace(step, outputs=wanted))
                 needed.update(step.inputs)
         return Graph(self.values, tuple(reversed(kept)), starts, tuple(outputs))
 

@@ -72,9 +72,8 @@ class Task:
 
     def _rows(self, tensors: Sequence[Tensor]) -> Rows:
         """Inputs as the first level takes them."""
-        graph = self.frame.net.graph
-        numbers = graph.part([self.number]).inputs
-        return {n: graph.values[n].to_rows(item) for n, item in zip(numbers, tensors, strict=True)}
+        graph = self.levels[0].graph
+        return {n: graph.values[n].to_rows(item) for n, item in zip(graph.inputs, tensors, strict=True)}
 
 
 def new_task(
@@ -116,13 +115,12 @@ def _frame(net: SplineNetwork, anchors: Any, origin: Any, basis: Any, points: An
     if given and ((anchors is None) == (origin is None) or (origin is None) != (basis is None)):
         raise BadInput("anchors: give either three anchors, or origin and basis")
     if anchors is not None:
-        frame = plane_through(net, anchors)
+        inputs = stack_inputs(net, anchors, "anchors")
+        frame = plane_through(net, inputs)
     else:
         frame = plane_along(net, origin, basis) if given else input_plane(net)
-    if frame.anchors is None:
-        t, inputs = np.zeros((1, 2)), frame.origin
-    else:
-        t, inputs = frame.anchors.numpy(), stack_inputs(net, anchors, "anchors")
+        inputs = frame.origin
+    t = np.zeros((1, 2)) if frame.anchors is None else frame.anchors.numpy()
     if points is not None:
         further = stack_inputs(net, points, "points")
         places = frame.coordinates(frame.net.inputs.nest(further))
@@ -168,9 +166,8 @@ class Frame:
         return torch.cat([as_rows(item.movedim(dim, 0)) for item, dim in pairs if item.is_floating_point()], 1)
 
 
-def plane_through(net: SplineNetwork, anchors: Any) -> Frame:
+def plane_through(net: SplineNetwork, tensors: Sequence[Tensor]) -> Frame:
     """The plane through three inputs; coordinates are distances in input space, from the first towards the second."""
-    tensors = stack_inputs(net, anchors, "anchors")
     dims = net.inputs.batch_dims
     if tensors[0].shape[dims[0]] != 3:
         raise BadInput(f"anchors: a plane goes through three inputs, got {tensors[0].shape[dims[0]]}")
