@@ -3,6 +3,7 @@
 from maxaffine._partition import (
     ComplexityHistory,
     LinePartition,
+    NearestDecision,
     PlanePartition,
     PlaneTiles,
     Region,
@@ -11,6 +12,7 @@ from maxaffine._partition import (
     integrated_gradients,
     line,
     local_complexity,
+    nearest_decision,
     plane,
     plane_complexity,
     region,
@@ -21,6 +23,7 @@ from maxaffine._partition import (
 __all__ = [
     "ComplexityHistory",
     "LinePartition",
+    "NearestDecision",
     "PlanePartition",
     "PlaneTiles",
     "Region",
@@ -29,6 +32,7 @@ __all__ = [
     "integrated_gradients",
     "line",
     "local_complexity",
+    "nearest_decision",
     "plane",
     "plane_complexity",
     "region",
