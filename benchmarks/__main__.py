@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import distance, learning, lines, page, planes, regions, search, services, slopes, smooth, spectra
+from . import decisions, distance, learning, lines, page, planes, regions, search, services, slopes, smooth, spectra
 from .networks import OUTPUTS, SUBJECTS
 
 TABLES: dict[str, Callable[[list[str], int], Any]] = {
@@ -20,6 +20,7 @@ TABLES: dict[str, Callable[[list[str], int], Any]] = {
     "search": lambda networks, rounds: search.compare(rounds),
     "learning": lambda networks, rounds: [learning.learning(network, rounds) for network in networks],
     "line": lambda networks, rounds: lines.lines(rounds),
+    "decisions": lambda networks, rounds: decisions.decisions(),
     "planes": lambda networks, rounds: planes.planes(rounds),
     "regions": lambda networks, rounds: regions.compare(rounds),
     "growth": lambda networks, rounds: planes.growth(),

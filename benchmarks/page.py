@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from . import learning, lines, plane_peers, regions
+from . import decisions, learning, lines, plane_peers, regions
 from .codes_page import codes_section, distance_section, encode_section, search_section
 from .markdown import number, table
 from .measure import MEMORY_LIMIT
@@ -56,6 +56,15 @@ Between two normal inputs, in float64. The floor of a line is the module's own f
 result. Exact integrated gradients hold the line and the gradient of one output on every piece; captum's
 `IntegratedGradients` (rule of middles) takes the first power of two of steps whose completeness error, relative to the
 larger output, is within the bound there and at the doubled number.
+"""
+
+DECISIONS = """
+## The nearest other decision
+
+The smallest change of any pixel (norm infinity, pixels from 0 to 1) that changes the class, of the first {images}
+digits that each network gets right; the time limit is {limit} s of wall clock. "above the bound" is the largest
+distance over the proved lower bound, less one. PGD is {starts} random starts of {steps} steps down the margin, the
+radius found by {turns} bisections; "too far" is its largest radius over the distance found, less one.
 """
 
 PLANES = f"""
@@ -186,6 +195,30 @@ def line_section(results: list[dict[str, Any]]) -> str:
     return f"{LINES}\n{table([*head, f'captum at {lines.MOST_STEPS} steps'], rows)}"
 
 
+def decision_section(results: list[dict[str, Any]]) -> str:
+    """Exact distances, and how far away an attack finds another class."""
+    text = DECISIONS.format(
+        images=decisions.IMAGES,
+        limit=decisions.TIME_LIMIT,
+        starts=decisions.STARTS,
+        steps=decisions.STEPS,
+        turns=decisions.BISECTIONS,
+    )
+    rows = []
+    for row in results:
+        if "failure" in row:
+            rows.append([row["title"], row["failure"], *[""] * 7])
+            continue
+        above = max(a / b - 1 for a, b in zip(row["distance"], row["lower"], strict=True))
+        over = max(a / b - 1 for a, b in zip(row["pgd"], row["distance"], strict=True))
+        cells = [f"{row['accuracy']:.3f}", f"{sum(row['proved'])} of {len(row['proved'])}"]
+        cells += [f"{sum(row['distance']) / len(row['distance']):.4f}", f"{above:.0e}"]
+        cells += [number(sum(row["seconds"]) / len(row["seconds"])), number(max(row["seconds"])), f"{over:.0%}"]
+        rows.append([row["title"], *cells, number(sum(row["pgd seconds"]) / len(row["pgd seconds"]))])
+    head = ["", "accuracy", "proved", "mean distance", "above the bound", "mean CPU s", "most CPU s"]
+    return f"{text}\n{table([*head, 'PGD too far by up to', 'PGD CPU s'], rows)}"
+
+
 def planes_section(results: list[dict[str, Any]]) -> str:
     """Exact planes over their floor, and every peer over them."""
     rows = []
@@ -313,6 +346,7 @@ def page(measured: dict[str, Any], outputs: int) -> str:
         "search": search_section,
         "learning": learning_section,
         "line": line_section,
+        "decisions": decision_section,
         "planes": planes_section,
         "regions": regions_section,
         "growth": growth_section,
