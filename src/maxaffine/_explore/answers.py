@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
+from maxaffine._drawing import is_image
 from maxaffine._explore.shelf import Picked
 from maxaffine._graph import as_tuple
 from maxaffine._report import Subject, array, number
@@ -28,6 +29,7 @@ def explain(subject: Subject, picked: Picked) -> dict[str, Any]:
         "input": array(x[0]),
         "predicted": predicted if classes else None,
         "outputs": largest(subject, values),
+        "picture": picture(subject, values),
         "count": len(values),
         "templates": [_template(found, place) for place in order],
         "difference": _difference(found) if classes and count > 1 else None,
@@ -43,6 +45,14 @@ def largest(subject: Subject, values: Tensor) -> list[dict[str, Any]]:
     order = values.argsort(descending=True, stable=True).tolist() if subject.answer_names else range(len(values))
     top = order[:SHOWN_OUTPUTS]
     return [{"unit": unit, "name": subject.names[unit], "value": number(values[unit])} for unit in top]
+
+
+def picture(subject: Subject, values: Tensor) -> dict[str, Any] | None:
+    """An output (C,) that is a picture, from its least value, 0, to its largest, 1; None of any other."""
+    if not is_image(subject.units):
+        return None
+    reach = float(values.max() - values.min()) or 1.0
+    return array(((values - values.min()) / reach).reshape(subject.units))
 
 
 def _template(found: Templates, place: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from maxaffine._drawing import kind_of
+from maxaffine._drawing import is_image, kind_of
 from maxaffine._explore.answers import explain
 from maxaffine._explore.near import Near
 from maxaffine._explore.planes import MOST_CELLS, Planes
@@ -45,6 +45,7 @@ class Explorer:
             "classifies": subject.classifies,
             "order": "" if self.order is None else f"{self.order.finding} {self.order.cure}",
             "outputs": list(subject.names),
+            "pictured": is_image(subject.units),
             "classes": list(subject.answer_names),
             "checkpoints": list(self.names),
             "operators": [
@@ -97,10 +98,10 @@ def _check(moments: Mapping[str, Subject]) -> None:
     first = next(iter(moments.values()))
     kind_of(first.data.input_shape)
     for name, subject in moments.items():
-        if len(subject.units) != 1 or subject.units != first.units:
+        if not (len(subject.units) == 1 or is_image(subject.units)) or subject.units != first.units:
             raise BadInput(
-                f"{name}: gives {subject.units} for each input, but the explorer shows vectors of outputs, as many at"
-                " every checkpoint; stop after a layer that gives one with --until, or choose an output"
+                f"{name}: gives {subject.units} for each input, but the explorer shows vectors or pictures, of one"
+                " shape at every checkpoint; stop after a layer that gives one with --until, or choose an output"
             )
 
 

@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maxaffine._explore.answers import largest
+from maxaffine._drawing import is_image
+from maxaffine._explore.answers import largest, picture
 from maxaffine._explore.jobs import Desk, Ended, Job, Tell
 from maxaffine._explore.shelf import Picked
+from maxaffine._generators import log_volume
 from maxaffine._graph import as_tuple
 from maxaffine._partition import PlanePartition, plane
 from maxaffine._report import DrawnPlane, Meaning, Subject, Window, around, array, coordinate_plane, number
@@ -93,6 +95,8 @@ class Planes:
             "area": number(found.areas[cell]),
             "input": array(x),
             "outputs": largest(self._subject, values),
+            "picture": picture(self._subject, values),
+            "log_volume": self._log_volume(found, x),
             "count": len(values),
             "unit": row,
             "template": array(template),
@@ -101,6 +105,13 @@ class Planes:
             "codes": _codes(found, cell),
             "sides": self._sides(shown, cell),
         }
+
+    def _log_volume(self, found: PlanePartition, x: Tensor) -> float | None:
+        """How a generator of pictures stretches a latent; None of other networks, or where it is minus infinity."""
+        units, output = self._subject.units, self._subject.output
+        if not is_image(units) or x.numel() > math.prod(units):
+            return None
+        return number(log_volume(found.frame.net, x[None], output=output)[0])
 
     def center(self, key: str, cell: int) -> Tensor:
         """The input at the center of a cell, (*input_shape) float64."""

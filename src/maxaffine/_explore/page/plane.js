@@ -4,7 +4,7 @@ import { get, post, remove, sleep, thumbnail } from "./api.js";
 import { Cells } from "./drawn/cells.js";
 import { make, numbers, tile, told } from "./drawn/draw.js";
 import { dropped, picked, show as showGallery } from "./gallery.js";
-import { operatorName } from "./why.js";
+import { made, operatorName } from "./why.js";
 
 const $ = (id) => document.getElementById(id);
 const slots = [null, null, null];
@@ -22,7 +22,7 @@ export function begin(subject, failed) {
   });
   $("zoom-in").addEventListener("click", () => cells.zoom(1.5));
   $("zoom-out").addEventListener("click", () => cells.zoom(1 / 1.5));
-  if (!classes()) $("coloring").options[0].textContent = `by ${about.outputs[0]}`;
+  if (!classes()) $("coloring").options[0].textContent = about.pictured ? "by steepness" : `by ${about.outputs[0]}`;
   $("whole").addEventListener("click", () => cells.whole());
   $("window").addEventListener("click", () => divide(cells.view()));
 }
@@ -153,19 +153,27 @@ async function choose(number) {
 function tell(found) {
   const keep = make("button", { type: "button", click: () => keepCenter(found.cell) }, "Explain this point");
   const output = about.outputs[found.unit];
+  const said = about.pictured ? "" : classes() ? groupName(found.group) : `${output} ${told(found.outputs[0].value, 4)}`;
+  // The entries of a picture say nothing alone: in place of the template of one, all of them.
+  const [right, words] = about.pictured ? [made(found, "what it gives there"), stretch(found)]
+    : [tile(numbers(found.template), about.kind, { title: `template of ${output}, the same all over the cell`, small: true }), sum(found)];
   $("cell").replaceChildren(
-    make("div", { class: "head" }, make("h3", {}, `Cell ${found.cell}: `, make("strong", {}, classes() ? groupName(found.group) : `${output} ${told(found.outputs[0].value, 4)}`)), keep),
+    make("div", { class: "head" }, make("h3", {}, `Cell ${found.cell}${said && ": "}`, make("strong", {}, said)), keep),
     make("div", { class: "pair" },
-      tile(numbers(found.input), about.kind, { signed: false, title: "at its center", small: true }),
-      tile(numbers(found.template), about.kind, { title: `template of ${output}, the same all over the cell`, small: true })),
-    make("p", {}, `⟨A, x⟩ + b = ${told(found.inner, 5)} ${found.offset < 0 ? "−" : "+"} ${told(Math.abs(found.offset), 4)} = `,
-      make("b", {}, told(found.inner + found.offset, 5)), " at the center"),
+      tile(numbers(found.input), about.kind, { signed: false, title: "at its center", small: true }), right),
+    words,
     make("h4", {}, "Codes: units on each piece"), codes(found.codes),
     make("h4", {}, "Its sides are boundaries of"), sides(found.sides),
   );
   $("cell").dataset.cell = found.cell;
   cells.outline(found.sides.map(({ ends }) => ends), found.center);
 }
+
+const sum = (found) => make("p", {}, `⟨A, x⟩ + b = ${told(found.inner, 5)} ${found.offset < 0 ? "−" : "+"} ${told(Math.abs(found.offset), 4)} = `,
+  make("b", {}, told(found.inner + found.offset, 5)), " at the center");
+
+const stretch = (found) => found.log_volume === null ? "" : make("p", {}, "A small volume of inputs becomes one ",
+  make("b", {}, told(Math.exp(found.log_volume), 4)), " times as large, the same all over the cell");
 
 function codes(rows) {
   return make("table", {}, ...rows.map(({ operator, units, pieces, counts }) => {

@@ -8,6 +8,9 @@ const $ = (id) => document.getElementById(id);
 const MOST_OPERATORS = 12;
 let about, asked = 0;
 
+// The output, where it is a picture.
+export const made = (found, title) => tile(numbers(found.picture), "picture", { signed: false, title, small: true });
+
 // An operator's name with its kind: "relu layer1.0.relu".
 export function operatorName(name) {
   const kind = about.operators.find((record) => record.name === name)?.kind;
@@ -25,7 +28,8 @@ export async function show(image, checkpoint) {
   const number = ++asked;
   const found = await get("explain", { image, checkpoint });
   if (number !== asked) return;
-  $("verdict").replaceChildren(tile(numbers(found.input), about.kind, { signed: false, title: found.name }), verdict(found));
+  $("verdict").replaceChildren(tile(numbers(found.input), about.kind, { signed: false, title: found.name }),
+    found.picture ? made(found, "what it gives") : verdict(found));
   $("templates").replaceChildren(...templates(found));
   $("sums").replaceChildren(sums(found));
   $("bias").lastElementChild.replaceChildren(...bias(found));
