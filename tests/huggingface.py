@@ -338,8 +338,13 @@ a product has two factors with equal claims. The seconds are those of the captur
 
 - Mixtures of experts in their default form, which sorts the tokens of all samples by expert. The table has them with
   `experts_implementation="batched_mm"` in their configuration.
-- Padding masks of two axes (N, T): transformers numbers the batch to make four of them. Give four, (N, 1, T, T), true
-  where a token may look.
+- RWKV before its first run, at which it rescales its own weights. Call `model(...)` once before the capture.
+
+## Padding
+
+A mask of padding (N, T), one where there is a token, is an input of the module like any other:
+`ma.capture(model, (embeddings, attention_mask), smooth="frozen")` where `model(x, mask)` calls
+`self.bert(inputs_embeds=x, attention_mask=mask)`. It is held with the gates, and every batch brings its own.
 
 ## Token ids
 

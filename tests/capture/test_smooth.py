@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torch.testing import assert_close
 
 import maxaffine as ma
 from maxaffine.operators import Call
+from tests.blocks import only
 from tests.zoo.networks import Net
 
 torch.manual_seed(0)
@@ -444,6 +446,47 @@ def test_masks_that_count_over_the_batch() -> None:
     for limit in (1, 3, 5, 100):  # beyond three samples the trace itself shows nothing
         with pytest.raises(ma.MaxAffineError, match="arange|other outputs than each of them alone"):
             ma.capture(Net(lambda m, x, limit=limit: by_place(m, x, limit)), X, smooth="frozen")
+
+
+def padded(block: Any, x: Tensor, mask: Tensor, rows: Callable[[int], Tensor]) -> Tensor:
+    """Attention beside a mask of padding, read by numbers of the samples as transformers does."""
+    places = torch.arange(x.shape[1])[None, None, None]
+    seen = mask.bool()[rows(x.shape[0])[:, None, None, None], places].expand(-1, 1, x.shape[1], -1)
+    q, k, v = (layer(x)[:, None] for layer in (block.q, block.k, block.v))
+    return x + F.scaled_dot_product_attention(q, k, v, seen)[:, 0]
+
+
+@pytest.mark.parametrize("smooth", ["frozen", "tangent"])
+def test_masks_of_padding_that_number_the_batch(smooth: str) -> None:
+    model = Net(
+        lambda m, x, mask: padded(m, x, mask, torch.arange), q=linear(16, 16), k=linear(16, 16), v=linear(16, 16)
+    )
+    x, mask = torch.randn(3, 5, 16, dtype=torch.float64), torch.ones(3, 5, dtype=torch.int64)
+    net = ma.capture(model, (x, mask), smooth=smooth)
+    mask[1, 3:], mask[2, :2] = 0, 0  # another than at capture
+    assert net.verify(model, (x, mask))
+    whole = only(net.affine_map((x, mask)).slopes)
+    for sample, length in ((0, slice(None)), (1, slice(3)), (2, slice(2, None))):
+        short = (x[sample : sample + 1, length], mask[sample : sample + 1, length])
+        # Without what is padded, the same network gives the same templates.
+        alone = only(ma.capture(model, short, smooth=smooth).affine_map(short).slopes)[0]
+        assert_close(whole[sample, length, :, length], alone, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        lambda n: (torch.arange(n) + 1) % n,
+        lambda n: torch.arange(n).flip(0),
+        lambda n: torch.arange(n).clamp(max=2),  # of three samples each has its own
+        lambda n: torch.arange(n) - n,
+    ],
+)
+def test_masks_of_another_sample_are_refused(rows: Callable[[int], Tensor]) -> None:
+    parts = {name: linear(16, 16) for name in "qkv"}
+    model = Net(lambda m, x, mask: padded(m, x, mask, rows), **parts)
+    with pytest.raises(ma.NotPiecewiseAffine, match="arange|batch|samples"):
+        ma.capture(model, (torch.randn(3, 5, 16).double(), torch.ones(3, 5, dtype=torch.int64)), smooth="frozen")
 
 
 def test_positions_and_heads() -> None:

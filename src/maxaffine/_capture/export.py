@@ -193,7 +193,8 @@ def _freeze(program: ExportedProgram, owner: nn.Module) -> Traced:
         raise NotPiecewiseAffine(
             _operator(next(node for node in graph.nodes if node.name == changed[0].arg.name)),
             f"the module changes its {kind} {name!r} while it runs, so one input does not give one output",
-            f"call model.eval() before capture; a module that changes a {kind} in evaluation mode has no spline form",
+            "call model.eval() before capture, and model(example) once if it does so at its first run alone; a module"
+            f" that changes a {kind} at every run has no spline form",
             name.rpartition(".")[0],
         )
     # Tensors of one place are one. Those of an owner are there already, so no memory is taken for them.

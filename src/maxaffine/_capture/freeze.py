@@ -139,6 +139,7 @@ class Freezer:
         return self._step(call, name, node) if call.refs else call.affine()()
 
     def _step(self, call: Call, name: Name, node: Node) -> Any:
+        call = self._own_rows(call) if call.target is aten.index.Tensor else call
         rule, traced = find(call.target), as_tuple(node.meta["val"])
         if complexes.is_complex(call, traced):
             complexes.check_affine(call)
@@ -244,22 +245,40 @@ class Freezer:
             maker = self.counted.pop(ref.number, None)
             if maker is None or ref.value.batch is None:
                 continue
-            # A causal mask is made of what counts over the batch and yet the same for every sample, which is looked at
-            # for a prime number of samples beyond all numbers that are written where it is made.
-            graph = Graph(self.values, tuple(self.steps), self.inputs, (ref.number,)).part([ref.number])
-            if any(step.records for step in graph.steps):
+            # A causal mask is made of what counts over the batch and yet the same for every sample.
+            if any(bool((front != front[:1]).any()) for front in self._by_sample(ref, ref.value.batch, maker)):
                 refuse(maker)
-            written = [number for number in graph.whole_numbers() if number < MOST_SAMPLES]
-            count = prime(max([MANY, *(number + 1 for number in written)]))
-            firsts = [item.narrow(axis, 0, 1) for item, axis in zip(self.probe, self.batch_axes, strict=True)]
-            inputs = [
-                item.expand(*item.shape[:axis], count, *item.shape[axis + 1 :])
-                for item, axis in zip(firsts, self.batch_axes, strict=True)
-            ]
-            for rows in (ref.sample, graph.run(inputs)[0]):
-                front = ref.value.batch.to_front(rows)
-                if bool((front != front[:1]).any()):
-                    refuse(maker)
+
+    def _by_sample(self, ref: Ref, axis: BatchAxis, maker: Call) -> tuple[Tensor, Tensor]:
+        """What a constant is for each sample of the probe, and of a prime number beyond all that made it."""
+        graph = Graph(self.values, tuple(self.steps), self.inputs, (ref.number,)).part([ref.number])
+        if any(step.records for step in graph.steps):
+            refuse(maker)
+        written = [number for number in graph.whole_numbers() if number < MOST_SAMPLES]
+        count = prime(max([MANY, *(number + 1 for number in written)]))
+        firsts = [item.narrow(place, 0, 1) for item, place in zip(self.probe, self.batch_axes, strict=True)]
+        inputs = [
+            item.expand(*item.shape[:place], count, *item.shape[place + 1 :])
+            for item, place in zip(firsts, self.batch_axes, strict=True)
+        ]
+        return axis.to_front(ref.sample), axis.to_front(graph.run(inputs)[0])
+
+    def _own_rows(self, call: Call) -> Call:
+        """A call that counts the samples to read the row of each, as masks of padding do: of the other axes alone."""
+        whole, (counter, *places) = call["self"], call["indices"]
+        if not all(isinstance(item, Ref) and item.value.batch == BatchAxis() for item in (whole, counter)):
+            return call
+        maker, rank = self.counted.get(counter.number), counter.sample.dim()
+        plain = all(isinstance(item, Tensor) and item.dtype is torch.int64 and item.dim() <= rank for item in places)
+        if maker is None or not plain or not places:
+            return call
+        # Counted are the samples themselves, 0 to N - 1: x[n, places] for sample n is its row of x[:, places].
+        fronts = [front.reshape(len(front), -1).T for front in self._by_sample(counter, BatchAxis(), maker)]
+        shaped = [item.reshape(*[1] * (rank - item.dim()), *item.shape) for item in places]
+        numbered = all(torch.equal(front, torch.arange(front.shape[1]).to(front)[None]) for front in fronts)
+        if not numbered or any(len(item) != 1 for item in shaped):
+            return call
+        return replace(call, arguments=call.arguments | {"indices": [None, *(item[0] for item in shaped)]})
 
     def _number(self, item: Any) -> int:
         """The graph's number of an output; a constant becomes a step of its own."""

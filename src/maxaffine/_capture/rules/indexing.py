@@ -32,6 +32,8 @@ def _constant_index(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
 def _table(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     """Rows of a parameter, as of an embedding, have their samples where the places have them."""
     given = call.arguments.get("indices", [])
+    if given and _beside_samples(call["self"], given):
+        return BatchAxis()
     places = [(axis, item) for axis, item in enumerate(given) if item is not None]
     if isinstance(call["self"], Ref) or len(places) != 1 or not isinstance(places[0][1], Ref):
         return _constant_index(call, outputs)
@@ -40,6 +42,14 @@ def _table(call: Call, outputs: Sequence[Tensor]) -> BatchAxis:
     if batch is None or item.sample.dtype == torch.bool:
         return _constant_index(call, outputs)
     return replace(batch, dim=axis + batch.dim)
+
+
+def _beside_samples(whole: Any, given: Sequence[Any]) -> bool:
+    """Whether constants are the places along axes that follow that of the samples, and nothing moves it."""
+    taken = [axis for axis, item in enumerate(given) if item is not None]
+    along = isinstance(whole, Ref) and whole.value.batch == BatchAxis() and bool(taken) and taken[0] > 0
+    # Tensors with an axis between them put theirs in front of all.
+    return along and taken[-1] - taken[0] == len(taken) - 1 and all(isinstance(given[axis], Tensor) for axis in taken)
 
 
 @rule(*overloads("index.Tensor index_select"), batch=_table)
