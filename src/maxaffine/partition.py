@@ -8,6 +8,7 @@ from maxaffine._partition import (
     PlaneTiles,
     Region,
     Regions,
+    Surface,
     crossed_regions,
     integrated_gradients,
     line,
@@ -18,6 +19,7 @@ from maxaffine._partition import (
     region,
     regions,
     stream_plane,
+    surface,
 )
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "PlaneTiles",
     "Region",
     "Regions",
+    "Surface",
     "crossed_regions",
     "integrated_gradients",
     "line",
@@ -38,4 +41,5 @@ __all__ = [
     "region",
     "regions",
     "stream_plane",
+    "surface",
 ]

@@ -47,7 +47,14 @@ def whole_sheet(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, ax
 
 
-def axes_for(ax: Axes | None, width: float, height: float, sheet: bool = True, size: float | None = None) -> Axes:
+def axes_for(
+    ax: Axes | None,
+    width: float,
+    height: float,
+    sheet: bool = True,
+    size: float | None = None,
+    projection: str | None = None,
+) -> Axes:
     """The axes that a result draws itself in: the caller's, or those of a new figure, ``size`` inches wide."""
     require("a figure")
     if size is not None:
@@ -59,7 +66,7 @@ def axes_for(ax: Axes | None, width: float, height: float, sheet: bool = True, s
 
     if ax is None:
         figure = pyplot.figure(figsize=(width, height), layout=None if sheet else "constrained")
-        ax = figure.add_axes((0, 0, 1, 1)) if sheet else figure.add_subplot()
+        ax = figure.add_axes((0, 0, 1, 1)) if sheet else figure.add_subplot(projection=projection)
     if sheet:
         ax.set_axis_off()
     return ax

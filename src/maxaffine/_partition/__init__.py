@@ -11,3 +11,4 @@ from maxaffine._partition.planes.plane import plane, stream_plane
 from maxaffine._partition.planes.tiles import PlaneTiles
 from maxaffine._partition.space.region import Region, region
 from maxaffine._partition.space.regions import Regions, regions
+from maxaffine._partition.surfaces.surface import Surface, surface

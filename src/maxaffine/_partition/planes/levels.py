@@ -175,7 +175,7 @@ def _check_continuous(graph: Graph) -> None:
         if jumps or any(not _affine(graph, number) for number in varying):
             reason = "it jumps: its value on a boundary depends on the side, so regions have no common corners"
         elif record.pieces > 1 and _sorts(known_boundaries(step)):
-            reason = "its pieces are told apart by the order of many entries, which partitions of a plane do not follow"
+            reason = "its pieces are told apart by the order of many entries, which planes and surfaces do not follow"
         else:
             continue
         cure = "partition the part of the network before it with until=, or replace it by a continuous operator"

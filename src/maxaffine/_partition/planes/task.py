@@ -118,7 +118,7 @@ def _frame(net: SplineNetwork, anchors: Any, origin: Any, basis: Any, points: An
         inputs = stack_inputs(net, anchors, "anchors")
         frame = plane_through(net, inputs)
     else:
-        frame = plane_along(net, origin, basis) if given else input_plane(net)
+        frame = frame_along(net, origin, basis) if given else input_frame(net)
         inputs = frame.origin
     t = np.zeros((1, 2)) if frame.anchors is None else frame.anchors.numpy()
     if points is not None:
@@ -135,11 +135,11 @@ def _frame(net: SplineNetwork, anchors: Any, origin: Any, basis: Any, points: An
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """The plane x(t) = origin + t_1 basis_1 + t_2 basis_2."""
+    """The plane x(t) = origin + t_1 basis_1 + t_2 basis_2, or the space along three directions."""
 
     net: SplineNetwork  # the network, in float64
     origin: tuple[Tensor, ...]  # per input of the network a batch of one
-    basis: tuple[Tensor, ...]  # per input a batch of two; zeros for one that is not floating point
+    basis: tuple[Tensor, ...]  # per input a batch of two (or three); zeros for one that is not floating point
     anchors: Tensor | None = None  # (3, 2) of the inputs that span the plane; None where it was given by directions
 
     def points(self, t: Tensor) -> tuple[Tensor, ...]:
@@ -192,32 +192,34 @@ def plane_through(net: SplineNetwork, tensors: Sequence[Tensor]) -> Frame:
     return Frame(net.double(), origin, basis, corners)
 
 
-def plane_along(net: SplineNetwork, origin: Any, basis: Any) -> Frame:
-    """The plane through one input along two directions, which coordinates count."""
+def frame_along(net: SplineNetwork, origin: Any, basis: Any, dimensions: int = 2) -> Frame:
+    """The plane through one input along two directions, which coordinates count; or the space along three."""
     start, axes = (stack_inputs(net, x, name) for x, name in ((origin, "origin"), (basis, "basis")))
     dims = net.inputs.batch_dims
-    for tensors, name, count in ((start, "origin", 1), (axes, "basis", 2)):
+    for tensors, name, count in ((start, "origin", 1), (axes, "basis", dimensions)):
         if tensors[0].shape[dims[0]] != count:
             raise BadInput(f"{name}: expected a batch of {count}, got {tensors[0].shape[dims[0]]}")
     axes = tuple(item if item.is_floating_point() else torch.zeros_like(item) for item in axes)
-    plane = Frame(net.double(), start, axes)
-    longest, shortest = torch.linalg.svdvals(plane._flat(axes))
-    if not shortest > FLAT * longest:
-        raise BadInput("basis: the two directions are parallel (or zero) and span no plane; choose others")
-    return plane
+    frame = Frame(net.double(), start, axes)
+    lengths = torch.linalg.svdvals(frame._flat(axes))
+    if not lengths[-1] > FLAT * lengths[0]:
+        what = "two directions are parallel (or zero) and span no plane"
+        what = what if dimensions == 2 else "three directions lie in a plane (or one is zero) and span no space"
+        raise BadInput(f"basis: the {what}; choose others")
+    return frame
 
 
-def input_plane(net: SplineNetwork) -> Frame:
-    """The plane of all inputs of a network that takes two numbers: t is the input."""
+def input_frame(net: SplineNetwork, dimensions: int = 2) -> Frame:
+    """The plane, or space, of all inputs of a network that takes two numbers, or three: t is the input."""
     sizes = [prod(units) for units in net.inputs.units]
-    if sum(sizes) != 2 or not all(dtype.is_floating_point for dtype in net.inputs.dtypes):
-        raise BadInput(
-            f"anchors: the network takes inputs of shape {', '.join(map(str, net.inputs.units))}, in which there are"
-            " many planes; give three anchors, or origin and basis"
-        )
-    dims, axes = net.inputs.batch_dims, torch.eye(2, dtype=torch.float64, device=net.inputs.device).split(sizes, 1)
-    triples = zip(axes, net.inputs.units, dims, strict=True)
-    basis = tuple(axis.reshape(2, *units).movedim(0, dim) for axis, units, dim in triples)
+    if sum(sizes) != dimensions or not all(dtype.is_floating_point for dtype in net.inputs.dtypes):
+        shapes = f"the network takes inputs of shape {', '.join(map(str, net.inputs.units))}, in which there are many"
+        if dimensions == 2:
+            raise BadInput(f"anchors: {shapes} planes; give three anchors, or origin and basis")
+        raise BadInput(f"origin: {shapes} spaces of {dimensions} dimensions; give origin and basis")
+    dims, axes = net.inputs.batch_dims, torch.eye(dimensions, dtype=torch.float64, device=net.inputs.device)
+    triples = zip(axes.split(sizes, 1), net.inputs.units, dims, strict=True)
+    basis = tuple(axis.reshape(dimensions, *units).movedim(0, dim) for axis, units, dim in triples)
     origin = tuple(torch.zeros_like(item.narrow(dim, 0, 1)) for item, dim in zip(basis, dims, strict=True))
     return Frame(net.double(), origin, basis)
 

@@ -19,12 +19,13 @@ FAR = 1e6
 
 
 def scipy(part: str) -> Any:
-    """Import a part of scipy, such as ``optimize``, which only polytopes of the input space need."""
+    """Import a part of scipy, such as ``optimize``, which only polytopes and the parts of surfaces need."""
     try:
         return import_module(f"scipy.{part}")
     except ModuleNotFoundError as error:
         raise MaxAffineError(
-            "regions as polytopes of the input space need scipy, which is absent; pip install 'maxaffine[partition]'"
+            "polytopes of the input space, and parts of surfaces, need scipy, which is absent; pip install"
+            " 'maxaffine[partition]'"
         ) from error
 
 

@@ -1,0 +1,1 @@
+"""Level sets of a network in three dimensions, exactly, as meshes of polygons."""

@@ -1,0 +1,287 @@
+"""What a network is just beyond points, in given directions: its affine map there, and what bounds it.
+
+A walk from region to region always stands on a boundary, where codes are ties. What decides them is the step that is
+about to be taken: of everything that is zero at the point, the derivative along the step tells the side. Operators are
+followed one after the other, for a later unit's derivative depends on the sides that earlier ones are on.
+
+A region gets a number, its key: each unit has a random 64-bit word per piece, and the words add up. Flipping one unit
+then changes the key by a known amount, without a look at the others. Two words make 128 bits: that any two of a million
+regions share a key by chance has odds of one to 10^26.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maxaffine._graph import Comparisons, Graph, Linearization
+from maxaffine._partition.planes.levels import Level, Rows, differences, levels
+from maxaffine._partition.planes.task import Frame
+
+NEAR = 1e-12  # of the box, and of an operator's largest value: what is nearer to a boundary counts as on it
+PROBES = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Germs:
+    """The affine maps of regions, one per point, and their sides: margins that are not negative in the region."""
+
+    # A column per comparison of a unit, per entry of a group that could win, and per side of the box (the last six).
+    # What can never be reached, such as the winner's own entry, has an infinite margin and no slope.
+    margins: np.ndarray  # (N, M) at the points
+    slopes: np.ndarray  # (T, N, M) along the tangents
+    near: np.ndarray  # (N, M) margins up to this count as zero
+    above: np.ndarray  # (N, M) bool: the first side of a comparison is larger, an entry wins
+    keys: np.ndarray  # (N, 2) of the regions
+    value: np.ndarray  # (N,) of the output, less the level, at the points
+    gradient: np.ndarray  # (T, N)
+    words: Words
+
+    def __getitem__(self, rows: np.ndarray) -> Germs:
+        """Some of them."""
+        rest = (self.margins, self.near, self.above, self.keys, self.value)
+        margins, near, above, keys, value = (item[rows] for item in rest)
+        return Germs(margins, self.slopes[:, rows], near, above, keys, value, self.gradient[:, rows], self.words)
+
+    def put(self, rows: np.ndarray, others: Germs) -> None:
+        """Replace some of them."""
+        for name in ("margins", "near", "above", "keys", "value"):
+            getattr(self, name)[rows] = getattr(others, name)
+        self.slopes[:, rows], self.gradient[:, rows] = others.slopes, others.gradient
+
+    def change(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """(n, 2) what keys change by where margins become zero."""
+        own = np.where(self.above[rows, columns, None], self.words.pieces[columns], 0)
+        return self.words.ties[columns] - own
+
+    def beyond(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """(n, 2) keys of the regions beyond margins: a comparison turns out otherwise, or another entry wins."""
+        pieces, (first, count) = self.words.pieces, self.words.groups[columns].T
+        places = first[:, None] + np.minimum(np.arange(count.max(initial=1)), count[:, None] - 1)
+        winner = places[np.arange(len(rows)), self.above[rows[:, None], places].argmax(1)]
+        above = self.above[rows, columns]
+        # Of a comparison the group is its own column.
+        own = np.where((above | (count > 1))[:, None], pieces[winner], 0)
+        return self.keys[rows] - own + np.where(above[:, None], 0, pieces[columns])
+
+
+@dataclass(frozen=True, eq=False)
+class Words:
+    """The random words that the keys of regions and corners are sums of."""
+
+    start: np.ndarray  # (2,) of every region: no key is zero but by chance
+    pieces: np.ndarray  # (M, 2) where a comparison finds its first side larger, or an entry wins
+    ties: np.ndarray  # (M, 2) where both sides are equal, or the entry draws level with the winner
+    groups: np.ndarray  # (M, 2) the first of the columns among which an entry wins, and how many they are
+
+
+class Field:
+    """One output of a network, less a level, over a box of coordinates t in three dimensions."""
+
+    def __init__(self, frame: Frame, graph: Graph, output: int, level: float, box: tuple[np.ndarray, np.ndarray]):
+        self.frame, self.output, self.level, self.box = frame, output, level, box
+        self.levels = levels(graph)
+        self.size = float(np.linalg.norm(box[1] - box[0]))
+        self._inputs = {number: graph.values[number] for number in graph.inputs}
+        self._number = graph.outputs[0]
+        random = np.random.default_rng(0)
+        places = random.uniform(*box, (PROBES, 3))
+        # The largest value that each operator compares in the box: what its rounding is measured by.
+        self._scales: list[float] = []
+        self._widths: list[int] = []  # columns of each level
+        rows = self._rows(places)
+        unmoved, moved = self._rows(np.zeros((1, 3))), self._rows(np.eye(3))
+        self._basis = {n: (item - unmoved[n]).double() for n, item in moved.items()}
+        for item in self.levels:
+            rows = item.run(rows)
+            if item.step is not None:
+                sizes, width = _sizes(item, rows)
+                self._scales.append(sizes)
+                self._widths.append(width)
+        self.scale = float((rows[self._number][:, output] - level).abs().max())
+        self.units = sum(self._widths)
+        self.words = self._draw_words(random)
+
+    def _draw_words(self, random: np.random.Generator) -> Words:
+        """Words for all columns."""
+        pieces, ties = random.integers(2**64, size=(2, self.units + 6, 2), dtype=np.uint64)
+        pieces[self.units :] = 0
+        groups = np.stack([np.arange(self.units + 6), np.ones(self.units + 6, dtype=np.int64)], 1)
+        start = 0
+        for level, width in zip(self.levels, self._widths, strict=False):
+            if not isinstance(level.boundaries, Comparisons):
+                # Where entries draw level any of them may be the winner, so each adds what it adds as the winner.
+                columns = slice(start, start + width)
+                ties[columns] = pieces[columns]
+                count = level.windows.shape[1]
+                groups[columns] = np.stack([start + np.arange(width) // count * count, np.full(width, count)], 1)
+            start += width
+        return Words(random.integers(2**64, size=2, dtype=np.uint64), pieces, ties, groups)
+
+    def at(
+        self, points: np.ndarray, directions: np.ndarray, then: np.ndarray | None = None, alone: bool = False
+    ) -> Germs:
+        """The regions just beyond points (N, 3) in directions; slopes along the axes, or the directions alone."""
+        # What does not change along the directions is decided by a step far shorter in others, ``then``.
+        count = len(points)
+        axes = directions[None] if alone else np.eye(3)[:, None]
+        given = [np.ones((count, 1)) if alone else directions, *([] if then is None else [then])]
+        ways = [torch.from_numpy(way.T) for way in given]
+        at = self._rows(points)
+        moved = [
+            {n: (torch.from_numpy(axis) @ rows).expand(count, -1) for n, rows in self._basis.items()} for axis in axes
+        ]
+        margins = torch.empty(count, self.units + 6, dtype=torch.float64)
+        near, above = torch.empty_like(margins), torch.zeros(margins.shape, dtype=torch.bool)
+        slopes = torch.empty(len(axes), *margins.shape, dtype=torch.float64)
+        ahead, start = at, 0
+        for place, level in enumerate(self.levels):
+            graph = level.graph
+            local = Linearization(graph, [graph.values[n].from_rows(ahead[n]) for n in graph.inputs])
+            at, *moved = (
+                _pushed(graph, local, rows, offset)
+                for rows, offset in zip((at, *moved), (True, *[False] * len(moved)), strict=True)
+            )
+            if level.step is None:
+                break
+            columns = slice(start, start + self._widths[place])
+            start = columns.stop
+            found = self._sides(level, self._scales[place], at, moved, ways)
+            margins[:, columns], slopes[:, :, columns] = found.margins, found.slopes
+            near[:, columns], above[:, columns] = found.near, found.above
+            ahead = _ahead(at, moved, ways, self.size, found)
+        self._box_sides(points, axes, margins.numpy(), slopes.numpy())
+        near[:, self.units :] = 2 * NEAR * self.size
+        value = at[self._number][:, self.output].numpy() - self.level
+        gradient = np.stack([item[self._number][:, self.output].numpy() for item in moved])
+        keys = above.numpy().view(np.uint8).astype(np.uint64) @ self.words.pieces + self.words.start
+        return Germs(margins.numpy(), slopes.numpy(), near.numpy(), above.numpy(), keys, value, gradient, self.words)
+
+    def values(self, points: np.ndarray) -> np.ndarray:
+        """(N,) the output less the level at points (N, 3), by running the network."""
+        rows = self._rows(points)
+        for level in self.levels:
+            rows = level.run(rows)
+        return rows[self._number][:, self.output].numpy() - self.level
+
+    def _rows(self, t: np.ndarray) -> Rows:
+        """The network's inputs at coordinates (N, 3)."""
+        found = self.frame.points(torch.from_numpy(np.ascontiguousarray(t)))
+        return {n: value.to_rows(item) for (n, value), item in zip(self._inputs.items(), found, strict=True)}
+
+    def _box_sides(self, points: np.ndarray, axes: np.ndarray, margins: np.ndarray, slopes: np.ndarray) -> None:
+        """Fill the last six columns: the distances to the sides of the box."""
+        low, high = self.box
+        margins[:, self.units : self.units + 3], margins[:, self.units + 3 :] = points - low, high - points
+        slopes[..., self.units : self.units + 3], slopes[..., self.units + 3 :] = axes, -axes
+
+    def _sides(self, level: Level, scale: float, at: Rows, moved: list[Rows], ways: list[Tensor]) -> Sides:
+        """Margins, slopes, thresholds and sides of one operator's columns."""
+        if isinstance(level.boundaries, Comparisons):
+            gap, slopes = _gaps(level, at, moved)
+            near = NEAR * (slopes.square().sum(0).sqrt_().mul_(self.size) + scale)
+            # The first of the value and its rates that is not zero decides; of what stays zero, the lower piece counts.
+            side, found = gap, []
+            for way in ways:
+                found.append(rates(way, slopes))
+                side = torch.where(side.abs() <= near, found[-1] * self.size, side)
+                if not (side.abs() <= near).any():
+                    break
+            above = side > near
+            sign = torch.where(above, 1.0, -1.0)
+            return Sides(gap * sign, slopes.mul_(sign), near, above, [rate.mul_(sign) for rate in found])
+        windows, factor = torch.from_numpy(level.windows), level.boundaries.factor  # type: ignore[union-attr]
+        scores = factor * level.entries(at)[:, windows]
+        slopes = torch.stack([factor * level.entries(rows)[:, windows] for rows in moved])
+        near = NEAR * (slopes.square().sum(0).sqrt().amax(-1, keepdim=True) * self.size + scale)
+        # Of those that tie for the largest the steepest wins, and of these the first.
+        tied = scores >= scores.amax(-1, keepdim=True) - near
+        found = []
+        for way in ways:
+            found.append(rates(way, slopes))
+            best = found[-1].masked_fill(~tied, -torch.inf).amax(-1, keepdim=True)
+            tied &= (found[-1] - best) * self.size >= -near
+        winner = tied.byte().argmax(-1, keepdim=True)
+        # Neither the winner itself nor an entry that stands in for what a window lacks ever takes its place.
+        repeats = (windows[:, :, None] == windows[:, None, :]).tril(-1).any(-1)
+        never = repeats | (windows == windows.expand(scores.shape).gather(-1, winner))
+        margins = (scores.gather(-1, winner) - scores).masked_fill(never, torch.inf)
+        slopes, *found = (
+            (item.gather(-1, winner.expand(*item.shape[:-1], 1)) - item).masked_fill(never, 0)
+            for item in (slopes, *found)
+        )
+        above = torch.zeros_like(never).scatter(-1, winner, True)
+        near = near.expand_as(margins)
+        margins, slopes, near, above = (item.flatten(-2) for item in (margins, slopes, near, above))
+        return Sides(margins, slopes, near, above, [rate.flatten(1) for rate in found])
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """The columns of one operator, as of :class:`Germs`."""
+
+    margins: Tensor  # (N, m)
+    slopes: Tensor  # (T, N, m)
+    near: Tensor  # (N, m)
+    above: Tensor  # (N, m)
+    rates: list[Tensor]  # (N, m) of the margins along the step that decided, and along the shorter one if there was any
+
+
+def rates(way: Tensor, slopes: Tensor | Sequence[Tensor]) -> Tensor:
+    """Rates (N, ...) along steps (T, N), of slopes along the tangents."""
+    shape = (-1, *[1] * (slopes[0].dim() - 1))
+    rate = slopes[0] * way[0].view(shape)
+    for slope, share in zip(slopes[1:], way[1:], strict=True):
+        rate.addcmul_(slope, share.view(shape))
+    return rate
+
+
+def _pushed(graph: Graph, local: Linearization, rows: Rows, offset: bool) -> Rows:
+    """Rows through the affine map of a stretch of the network."""
+    found = local.push([graph.values[n].from_rows(rows[n]) for n in graph.inputs], offset)
+    return {n: graph.values[n].to_rows(item) for n, item in zip(graph.outputs, found, strict=True)}
+
+
+def _gaps(level: Level, at: Rows, moved: Sequence[Rows]) -> tuple[Tensor, Tensor]:
+    """What an operator compares, first less second side: (N, m) at points, and slopes (T, N, m) along tangents."""
+    boundaries, graph = level.boundaries, level.operands
+    value = graph.values[level.step.result]  # type: ignore[union-attr]
+    still = {n: torch.zeros_like(item[:1]) for n, item in at.items()}
+    found = []
+    for rows in (still, at, *moved):
+        inputs = graph.run([graph.values[n].from_rows(rows[n]) for n in graph.inputs])
+        shape = value.from_rows(torch.empty(len(next(iter(rows.values()))), prod(value.units))).shape
+        pairs = boundaries.pairs(inputs)  # type: ignore[union-attr]
+        found.append([value.to_rows(pair.difference().expand(shape)) for pair in pairs])
+    still, gap, *slopes = (torch.cat(parts, 1) if len(parts) != 1 else parts[0] for parts in found)
+    return gap, torch.stack(slopes).sub_(still)
+
+
+def _sizes(level: Level, rows: Rows) -> tuple[float, int]:
+    """The largest value that the operator after a level compares, and how many columns it has."""
+    if isinstance(level.boundaries, Comparisons):
+        found = differences(level, rows)
+        return max(float(size.max()) for _, size in found), sum(gap.shape[1] for gap, _ in found)
+    entries = level.entries(rows)
+    return float(entries[entries.isfinite()].abs().max()), prod(level.windows.shape)
+
+
+def _ahead(at: Rows, moved: list[Rows], ways: list[Tensor], size: float, sides: Sides) -> Rows:
+    """Values a step beyond the points that keeps to the region: there the operator is on its pieces in the region."""
+    margins, found = sides.margins, at
+    for way, rate in zip(ways, sides.rates, strict=False):
+        # Half of the way to the first boundary ahead; what is zero at the points only grows, or stays as it is.
+        reach = torch.where((rate < 0) & (margins > sides.near), margins / -rate, 2 * size)
+        step = reach.amin(1).clamp(max=2 * size) / 2 if reach.shape[1] else reach.new_ones(len(reach))
+        margins = torch.addcmul(margins, rate, step[:, None])
+        moving = {n for n, item in at.items() if item.is_floating_point()}
+        found = {
+            n: item + rates(way * step, [rows[n] for rows in moved]) if n in moving else item
+            for n, item in found.items()
+        }
+    return found

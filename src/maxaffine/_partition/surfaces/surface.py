@@ -1,0 +1,339 @@
+"""The level set of a network in three dimensions, exactly: found, and as an object that answers for it."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass, field
+from math import prod
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from maxaffine._capture import SplineNetwork
+from maxaffine._codes import Codes
+from maxaffine._drawing import axes_for
+from maxaffine._graph import Dependence
+from maxaffine._maps import AffineMap
+from maxaffine._partition.inputs import require_network
+from maxaffine._partition.planes.task import Frame, frame_along, input_frame
+from maxaffine._partition.space.halfspaces import sides
+from maxaffine._partition.space.regions import regions
+from maxaffine._partition.surfaces.files import write_mesh
+from maxaffine._partition.surfaces.germs import Field
+from maxaffine._partition.surfaces.mesh import Mesh, join
+from maxaffine._partition.surfaces.seeds import grid_crossings, region_crossings
+from maxaffine._partition.surfaces.walk import CURE, Walk
+from maxaffine._progress import progress_bar
+from maxaffine.errors import BadInput, PartitionError
+
+if TYPE_CHECKING:
+    from mpl_toolkits.mplot3d import Axes3D
+
+COLOR = "#b9cbe4"
+LINES = 6
+MAX_FACES = 2_000_000
+OFF = 1e-9  # of the output's largest value: a vertex that misses the level by more is wrong
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """The set where an output has a value, as a mesh of convex polygons; made by :func:`surface`.
+
+    Every polygon is a region's share, on which the network is one affine map. ``trimesh.Trimesh(found.vertices,
+    found.triangles)`` takes it as it is. Arrays are of numpy, coordinates those of the network's three inputs, or
+    count the directions of ``basis``.
+
+    Attributes:
+        mesh: Vertices and polygons.
+        level: The value.
+        output: Flat number of the output that has it.
+        complete: Whether the walk came to its end: else edges are open where it was stopped.
+        frame: Where the coordinates lie in input space.
+    """
+
+    mesh: Mesh = field(repr=False)
+    level: float
+    output: int
+    complete: bool
+    frame: Frame = field(repr=False)
+    options: dict[str, Any] = field(repr=False)
+
+    @property
+    def vertices(self) -> np.ndarray:
+        """(V, 3) float64, each where the boundaries of at least two units, or sides of the box, meet."""
+        return self.mesh.vertices
+
+    @property
+    def faces(self) -> list[np.ndarray]:
+        """Vertices of every polygon, counter-clockwise as seen from where the output is larger."""
+        return np.split(self.mesh.corners, self.mesh.starts[1:-1])
+
+    @property
+    def triangles(self) -> np.ndarray:
+        """(T, 3) vertices: the polygons as fans, in their order."""
+        return self.mesh.triangles
+
+    @property
+    def normals(self) -> np.ndarray:
+        """(F, 3) of length one, towards larger outputs."""
+        return self.mesh.normals
+
+    @property
+    def centers(self) -> np.ndarray:
+        """(F, 3) a place inside every polygon: the mean of its corners."""
+        of = self.mesh
+        return np.add.reduceat(of.vertices[of.corners], of.starts[:-1]) / of.counts[:, None]
+
+    @property
+    def areas(self) -> np.ndarray:
+        """(F,) of the polygons."""
+        return self.mesh.areas
+
+    @property
+    def area(self) -> float:
+        """Of the whole surface."""
+        return float(self.areas.sum())
+
+    @property
+    def volume(self) -> float:
+        """Enclosed; negative where the output is larger inside. NaN where the surface is not watertight."""
+        # By Gauss, the sum of the cones from any point over all triangles; from a near one the least is lost.
+        if not self.watertight:
+            return float("nan")
+        a, b, c = (self.vertices[self.triangles[:, k]] - self.vertices.mean(0) for k in range(3))
+        return float((a * np.cross(b, c)).sum() / 6)
+
+    @property
+    def euler(self) -> int:
+        """V - E + F: twice the number of components less their handles, of a watertight surface; 0 of a torus."""
+        return len(self.vertices) - len(self.mesh.edges[1]) + len(self)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(F,) number of the component that each polygon belongs to."""
+        return self.mesh.labels
+
+    @property
+    def components(self) -> int:
+        """Parts that share no edge. Needs scipy."""
+        return int(self.labels.max(initial=-1)) + 1
+
+    @property
+    def watertight(self) -> bool:
+        """Whether every edge belongs to exactly two polygons, which go along it in opposite ways."""
+        return self.mesh.watertight
+
+    @property
+    def rim(self) -> np.ndarray:
+        """(n, 2) vertices at the ends of the edges that belong to one polygon alone: those on the box."""
+        number, count = self.mesh.edges
+        return self.mesh.ends[count[number] == 1]
+
+    def inputs(self, points: np.ndarray) -> Any:
+        """Points (N, 3) in the surface's coordinates as the network takes them, in float64."""
+        return self.frame.net.inputs.nest(self.frame.points(torch.as_tensor(points, dtype=torch.float64)))
+
+    def affine_map(self, **options: Any) -> AffineMap:
+        """The network's affine map on every polygon; options as of :meth:`maxaffine.SplineNetwork.affine_map`."""
+        return self.frame.net.affine_map(self.inputs(self.centers), **(self.options | options))
+
+    def codes(self) -> Codes:
+        """The codes of every polygon's region."""
+        return self.frame.net.codes(self.inputs(self.centers))
+
+    def residual(self, model: nn.Module) -> float:
+        """The largest |f(vertex) - level| of the user's own module, which should be in float64."""
+        with torch.no_grad():
+            value = model(*self.frame.points(torch.from_numpy(self.vertices)))
+        return float((value.reshape(len(self.vertices), -1)[:, self.output] - self.level).abs().max())
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the polygons to a file, ``.ply`` (binary, float64) or ``.obj``."""
+        write_mesh(self.mesh, Path(path).expanduser())
+
+    def to_numpy(self) -> dict[str, np.ndarray]:
+        """All arrays by name, for ``numpy.savez``; polygon k has the vertices corners[starts[k]:starts[k + 1]]."""
+        names = ("vertices", "corners", "starts", "normals", "triangles", "areas", "labels")
+        return {name: getattr(self.mesh, name) for name in names}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures of it."""
+        names = ("level", "output", "complete", "watertight", "components", "euler", "area", "volume")
+        sizes = {"vertices": len(self.vertices), "faces": len(self), "rim": len(self.rim)}
+        return sizes | {name: getattr(self, name) for name in names}
+
+    def plot(self, ax: Axes3D | None = None, *, color: Any = None, linewidth: float = 0.2, size: float = 4.5) -> Axes3D:
+        """Draw the polygons in three dimensions, shaded by the light on them.
+
+        Args:
+            ax: Where to draw, axes with ``projection="3d"``; those of a new figure by default.
+            color: Of the polygons, as matplotlib takes it: one, or one for each.
+            linewidth: Of their edges, in points; 0 draws none.
+            size: Side of a new figure in inches.
+
+        Returns:
+            The axes.
+
+        Raises:
+            MaxAffineError: When matplotlib is absent.
+        """
+        axes: Any = axes_for(ax, 4.5, 4.5, sheet=False, size=size, projection="3d")
+        from mpl_toolkits.mplot3d.art3d import Poly3DCollection
+
+        corners = [self.vertices[face] for face in self.faces]
+        faces = {"facecolors": COLOR if color is None else color, "shade": True}
+        drawn = Poly3DCollection(corners, **faces, edgecolors="#333333", linewidths=linewidth)
+        axes.add_collection3d(drawn)
+        low, high = self.vertices.min(0), self.vertices.max(0)
+        axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
+        axes.set_box_aspect(high - low)
+        return axes
+
+    def __len__(self) -> int:
+        return len(self.mesh.counts)
+
+    def __repr__(self) -> str:
+        closed = "watertight" if self.watertight else f"{len(self.rim)} edges on its rim"
+        stopped = "" if self.complete else ", unfinished"
+        return f"Surface: {len(self)} polygons, {len(self.vertices)} vertices, {closed}{stopped}"
+
+
+def surface(
+    net: SplineNetwork,
+    level: float = 0.0,
+    output: int = 0,
+    *,
+    bounds: Any,
+    origin: Any = None,
+    basis: Any = None,
+    until: str | None = None,
+    lines: int = LINES,
+    exhaustive: bool = False,
+    max_faces: int = MAX_FACES,
+    time_limit: float | None = None,
+    progress: bool | None = None,
+) -> Surface:
+    """The exact set {t in a box of R^3: f(t) = level} of one output, as a mesh of polygons.
+
+    On a region f is affine, so that the level set is a plane there, and its part in the region a convex polygon whose
+    edges lie on the boundaries of units. The walk crosses every edge by changing the units on it, all polygons of a
+    front at once, in float64. Corners are known by the units that are zero there, so vertices are shared exactly, and
+    that nothing is missing between polygons follows from counting: once the walk has ended, every edge inside the box
+    belongs to two.
+
+    Args:
+        net: The network, continuous and of three input numbers, unless ``origin`` and ``basis`` are given. One captured
+            in another type is computed in float64.
+        level: The value.
+        output: Flat number of the output.
+        bounds: (low, high) of the box, numbers or three each, in the surface's coordinates.
+        origin: For a network of more inputs, one input,
+        basis: and three directions, shaped as inputs, which coordinates count: f(t) is f(origin + t_1 basis_1 + t_2
+            basis_2 + t_3 basis_3). To fix features, put their values in ``origin`` and zeros in ``basis``.
+        until: Name of an operator or module whose output is meant.
+        lines: The walk starts from all crossings with ``lines`` squared lines along each axis. What is missed are
+            components that meet none of them: no closed one in which a ball fits whose radius is above 0.71 times the
+            distance between lines, the longest side of the box divided by ``lines``.
+        exhaustive: Start from the corners of all regions in the box instead, so that no component can be missed. For
+            small networks, of three inputs: see :func:`regions`.
+        max_faces: Stop after this many polygons.
+        time_limit: Stop after this many seconds.
+        progress: Whether to show a progress bar; by default when it takes over two seconds.
+
+    Returns:
+        The surface. When stopped, also by Ctrl-C, what was found so far, with a warning: it is not ``complete``.
+
+    Raises:
+        BadInput: For a network of other inputs than three, bounds that are not finite, a level that the output does not
+            reach or has all over a region, and other bad arguments; a smooth network.
+        NotPiecewiseAffine: For an operator that jumps or sorts.
+        PartitionError: When rounding made the result inconsistent; it is always checked.
+
+    Example:
+        >>> import maxaffine as ma
+        >>> class Octahedron(torch.nn.Module):
+        ...     def forward(self, x):
+        ...         return x.abs().sum(1, keepdim=True) - 1
+        >>> found = ma.partition.surface(ma.capture(Octahedron(), torch.zeros(1, 3)), bounds=(-2, 2))
+        >>> found
+        Surface: 8 polygons, 6 vertices, watertight
+        >>> round(found.area, 12), round(found.volume, 12), found.euler
+        (6.928203230276, 1.333333333333, 2)
+
+    Source: level sets by regions, Lei and Jia, "Analytic Marching" (ICML 2020), which walks one polygon after another.
+    """
+    space = _space(net, level, output, bounds, origin, basis, until)
+    if not 1 <= lines <= 256:
+        raise BadInput(f"lines: expected a number from 1 to 256, got {lines}")
+    if exhaustive:
+        if origin is not None:
+            raise BadInput("exhaustive: it lists regions, of networks of three inputs only; raise lines instead")
+        points, directions = region_crossings(space, regions(net, bounds, until=until, progress=progress))
+    else:
+        points, directions = grid_crossings(space, lines)
+    walk = Walk(space)
+    complete = _follow(walk, points, directions, max_faces, time_limit, progress)
+    mesh = join(walk.parts)
+    if complete:
+        mesh.check()
+    _require_level(space, mesh)
+    return Surface(mesh, float(level), output, complete, space.frame, {"until": until})
+
+
+def _space(
+    net: SplineNetwork, level: float, output: int, bounds: Any, origin: Any, basis: Any, until: str | None
+) -> Field:
+    """The output less the level over the box; arguments as of :func:`surface`."""
+    require_network(net)
+    if (origin is None) != (basis is None):
+        raise BadInput("basis: give origin and basis together")
+    frame = input_frame(net, 3) if origin is None else frame_along(net, origin, basis, 3)
+    number = frame.net.target(until, None)
+    value = frame.net.graph.values[number]
+    if value.dependence is not Dependence.AFFINE:
+        raise BadInput("until: its value is piecewise constant (a comparison or an index); name another")
+    if not 0 <= output < prod(value.units):
+        raise BadInput(f"output: numbers run from 0 to {prod(value.units) - 1}, got {output}")
+    if not np.isfinite(level):
+        raise BadInput(f"level: expected a finite number, got {level}")
+    return Field(frame, frame.net.graph.part([number]), output, float(level), sides(bounds, 3))
+
+
+def _require_level(space: Field, mesh: Mesh) -> None:
+    """Refuse a mesh with a vertex off the level set, by running the network there."""
+    off = np.flatnonzero(~(np.abs(space.values(mesh.vertices)) <= OFF * space.scale))
+    if len(off):
+        place = tuple(mesh.vertices[off[0]].tolist())
+        raise PartitionError(f"{len(off)} vertices are off the level set", place, cure=CURE)
+
+
+def _follow(
+    walk: Walk,
+    points: np.ndarray,
+    directions: np.ndarray,
+    max_faces: int,
+    time_limit: float | None,
+    progress: bool | None,
+) -> bool:
+    """Walk until the end, a limit or Ctrl-C; whether it was the end, and a warning where it was not."""
+    end = np.inf if time_limit is None else time.monotonic() + time_limit
+    with progress_bar(progress, "surface", unit="polygon") as bar:
+
+        def stop(faces: int) -> bool:
+            bar.update(faces - bar.n)
+            return faces >= max_faces or time.monotonic() > end
+
+        try:
+            complete = walk.run(points, directions, stop)
+            reason = "max_faces" if walk.faces >= max_faces else "time_limit"
+        except KeyboardInterrupt:
+            complete, reason = False, "an interrupt"
+    if not complete:
+        what = f"{reason} ended the walk: the surface of {walk.faces} polygons is unfinished"
+        warnings.warn(what, UserWarning, stacklevel=3)
+    return complete
