@@ -1,6 +1,6 @@
 """Arrays as pictures (inputs, signed templates in colors symmetric about zero, lines, bars) and words as tables."""
 
-from maxaffine._drawing.colors import CLASSES
+from maxaffine._drawing.colors import CLASSES, LIGHTER, LIGHTER_BANDS
 from maxaffine._drawing.histograms import Spread, spread_axes, spread_figure
 from maxaffine._drawing.mosaic import draw_strokes, fill_polygons
 from maxaffine._drawing.panels import Panel, draw_panel, panel_axes, panel_figure, scale_end

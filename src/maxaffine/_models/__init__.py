@@ -4,4 +4,4 @@ from .checkpoint import SUFFIXES, save_weights
 from .loading import EXPORTED, load_model
 from .networks import FACTORIES, Normalized, build, cnn, mlp, mobilenet, resnet18
 from .standardized import Standardized, standardized
-from .training import Epoch, accuracy, r2, train
+from .training import Epoch, accuracy, explained, r2, train

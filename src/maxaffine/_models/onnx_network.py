@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, count
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,16 +40,14 @@ class OnnxNode(nn.Module):
         super().__init__()
         self.call = call
         self.sources: list[Any] = []  # per input: a name of a value, numbers, or the name of a tensor of its own
-        taken: Counter[str] = Counter()
         for source in sources:
             if not isinstance(source, tuple):
                 self.sources.append(source)
                 continue
             wanted, tensor = source
-            name = _identifier(wanted.rpartition(".")[2]) or "constant"
-            name = f"{name}_" if hasattr(self, name) else name
-            taken[name] += 1
-            name = name if taken[name] == 1 else f"{name}_{taken[name]}"
+            plain = _identifier(wanted.rpartition(".")[2]) or "constant"
+            names = chain([plain], (f"{plain}_{number}" for number in count(2)))
+            name = next(name for name in names if not hasattr(self, name))
             (self.register_parameter if isinstance(tensor, nn.Parameter) else self.register_buffer)(name, tensor)
             self.sources.append((name,))
 
@@ -64,13 +62,7 @@ class OnnxNode(nn.Module):
 
 
 class OnnxNetwork(nn.Module):
-    """The graph of an ONNX file, whose initializers are its parameters.
-
-    Args:
-        model: The file's content.
-        name: What to call it.
-        output: The name of the one output that is wanted; all of them by default, a dict where they are several.
-    """
+    """The graph of an ONNX file, whose initializers are its parameters; of all outputs or the one that is named."""
 
     def __init__(self, model: onnx.ModelProto, name: str, output: str | None = None) -> None:
         super().__init__()

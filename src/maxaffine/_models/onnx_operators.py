@@ -25,21 +25,13 @@ Value = Any  # a Tensor, an array of numbers, or None for an input that is left 
 
 @dataclass(frozen=True)
 class Call:
-    """One node of a graph, without its inputs.
+    """One node of a graph, without its inputs."""
 
-    Args:
-        kind: The operator, e.g. ``Conv``.
-        name: The node's name.
-        version: The version of ONNX's operators, by which attributes and defaults differ.
-        attributes: By name.
-        outputs: How many outputs the node has.
-    """
-
-    kind: str
+    kind: str  # the operator, e.g. Conv
     name: str
-    version: int
+    version: int  # of ONNX's operators, by which attributes and defaults differ
     attributes: dict[str, Any]
-    outputs: int = 1
+    outputs: int = 1  # how many the node has
 
     def get(self, name: str, default: Any = None) -> Any:
         """An attribute, or its default."""

@@ -190,9 +190,15 @@ def r2(model: nn.Module, split: LabeledData, batch_size: int = 512) -> float:
         raise BadInput("split: it has labels and no targets; use accuracy")
     with evaluating(model):
         found = torch.cat([model(_like_weights(part, model)).cpu() for part in split.inputs.split(batch_size)])
-    wanted = targets.cpu().double()
-    errors, spread = (found.double() - wanted).square().sum(0), (wanted - wanted.mean(0)).square().sum(0)
-    return float(torch.where(spread > 0, 1 - errors / spread, torch.nan).mean())
+    return float(explained(found, targets.cpu()).mean())
+
+
+def explained(values: Tensor, targets: Tensor) -> Tensor:
+    """R2 of each of K values (N, K), as `r2` says."""
+    errors, spread = (
+        x.double().square().sum(0) for x in (values.double() - targets, targets - targets.double().mean(0))
+    )
+    return torch.where(spread > 0, 1 - errors / spread, torch.nan)
 
 
 @dataclass

@@ -5,15 +5,14 @@ from html import escape
 
 import numpy as np
 
-from maxaffine._drawing import CLASSES, png_of
+from maxaffine._drawing import CLASSES, LIGHTER, LIGHTER_BANDS, png_of
 from maxaffine._report.figures import input_panel
 from maxaffine._report.layout import data_uri
 from maxaffine._report.sections.cut import Cut, Overview
 
 WIDTH, THUMBNAIL, AWAY, TEXT, ROOM = 320, 40, 34, 12, 84
-# As the script colors the exact cells: classes mixed with white, and no name where there is hardly any area.
-LIGHTER, NAMED = 0.35, 0.02
-SHARP, SMALLEST = 0.15, 14
+# No name stands where there is hardly any area, and the part is never drawn smaller.
+NAMED, SMALLEST = 0.02, 14
 
 
 def overview_svg(cut: Cut, inputs: Mapping[int, np.ndarray], name: Callable[[int], str], pictured: bool) -> str:
@@ -57,7 +56,7 @@ def _colors(answers: np.ndarray) -> np.ndarray:
         from matplotlib import colormaps
 
         low, reach = answers.min(), float(np.ptp(answers)) or 1.0
-        mixed = colormaps["viridis"]((answers - low) / reach)[..., :3] * 255 * (1 - SHARP) + 255 * SHARP
+        mixed = colormaps["viridis"]((answers - low) / reach)[..., :3] * 255 * (1 - LIGHTER_BANDS) + 255 * LIGHTER_BANDS
     return mixed.round().astype(np.uint8)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from maxaffine._drawing import CLASSES, axes_for, draw_strokes, fill_polygons, input_pixels
+from maxaffine._drawing import CLASSES, LIGHTER, axes_for, draw_strokes, fill_polygons, input_pixels
 from maxaffine._partition.planes.boundary import Contours, Segments
 from maxaffine._partition.planes.complex.cells import Complex
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
 
-LIGHTER = 0.35
 # Edges are hairlines where there are many of them.
 THICK, THIN, MANY = 0.45, 0.12, 3000
 SHADES = 256

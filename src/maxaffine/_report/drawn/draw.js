@@ -7,7 +7,7 @@ const SIGNED = ["#053061", "#2166ac", "#4393c3", "#92c5de", "#d1e5f0", "#f7f7f7"
 const CLASSES = ["#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddcc77", "#cc6677", "#882255", "#aa4499",
   "#bbbbbb"].map(rgb);
 const DEPTHS = ["#fde725", "#7ad151", "#22a884", "#2a788e", "#414487", "#440154"].map(rgb);
-const LIGHTER = 0.35;
+const LIGHTER = 0.35, LIGHTER_BANDS = 0.15;
 const LINES = ["#0072B2", "#E69F00", "#009E73", "#CC79A7"];
 const SHARE = 0.995; // of the numbers of a template that lie within its colors
 const PLOT = 168; // height of lines and bars, in pixels
@@ -25,7 +25,7 @@ function along(stops, share) {
 }
 
 export const classColor = (number) => css(mixed(CLASSES[number % CLASSES.length], [255, 255, 255], LIGHTER));
-export const bandColor = (share) => css(mixed(along([...DEPTHS].reverse(), share), [255, 255, 255], 0.15));
+export const bandColor = (share) => css(mixed(along([...DEPTHS].reverse(), share), [255, 255, 255], LIGHTER_BANDS));
 export const depthColor = (share) => css(mixed(along(DEPTHS, share), [255, 255, 255], 0.4));
 
 // Numbers as people read them, with a true minus sign.

@@ -7,6 +7,7 @@ from math import hypot, isfinite, nan, sqrt
 import numpy as np
 import torch
 
+from maxaffine._models import explained
 from maxaffine._progress import progress_bar
 from maxaffine._report.facts import Choices, Hint, LeftOut
 from maxaffine._report.sections.answers import choose_inputs
@@ -82,9 +83,9 @@ def fit_of(subject: Subject, budget: float, choices: Choices) -> tuple[Fit | Lef
 
 def _measure(name: str, part: str, values: np.ndarray, targets: np.ndarray) -> Measure:
     errors, variance = (values - targets) ** 2, float(targets.var())
-    error, spread = float(errors.mean()), float(errors.std()) / sqrt(len(errors))
-    r2, uncertainty = (1 - error / variance, spread / variance) if variance else (nan, nan)
-    return Measure(name, part, len(targets), r2, sqrt(error), sqrt(variance), uncertainty)
+    r2 = float(explained(torch.from_numpy(values), torch.from_numpy(targets)))
+    uncertainty = float(errors.std()) / sqrt(len(errors)) / variance if variance else nan
+    return Measure(name, part, len(targets), r2, sqrt(float(errors.mean())), sqrt(variance), uncertainty)
 
 
 def fit_lines(fit: Fit | LeftOut | None, doubt: str) -> list[str]:
