@@ -3,6 +3,7 @@
 from maxaffine._partition import (
     ComplexityHistory,
     LinePartition,
+    Lipschitz,
     NearestDecision,
     PlanePartition,
     PlaneTiles,
@@ -12,6 +13,7 @@ from maxaffine._partition import (
     crossed_regions,
     integrated_gradients,
     line,
+    lipschitz,
     local_complexity,
     nearest_decision,
     plane,
@@ -25,6 +27,7 @@ from maxaffine._partition import (
 __all__ = [
     "ComplexityHistory",
     "LinePartition",
+    "Lipschitz",
     "NearestDecision",
     "PlanePartition",
     "PlaneTiles",
@@ -34,6 +37,7 @@ __all__ = [
     "crossed_regions",
     "integrated_gradients",
     "line",
+    "lipschitz",
     "local_complexity",
     "nearest_decision",
     "plane",

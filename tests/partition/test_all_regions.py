@@ -365,8 +365,8 @@ def test_the_boundary_against_a_plane() -> None:
 
 
 def test_what_is_too_large_or_unknown_is_refused() -> None:
-    with pytest.raises(ma.BadInput, match="up to 6 dimensions"):
-        regions(captured(mlp(7, 4, 3), 7), (-1, 1))
+    with pytest.raises(ma.BadInput, match="up to 8 dimensions"):
+        regions(captured(mlp(9, 4, 3), 9), (-1, 1))
     small = captured(mlp(2, 12, 3), 2)
     with pytest.raises(ma.BadInput, match="max_regions"):
         regions(small, (-9, 9), max_regions=3)

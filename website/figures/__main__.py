@@ -9,13 +9,14 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from website.figures import hero, logo, theory
+from website.figures import hero, logo, space, theory
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "images"
 DPI = 125
 DRAWN: dict[str, Callable[[], Figure]] = {
     "hero": hero.hero,
     "logo": logo.logo,
+    "regions": space.regions,
     "theory-max-affine": theory.max_affine,
     "theory-affine-map": theory.affine_map,
     "theory-matched-filter": theory.matched_filter,

@@ -9,6 +9,7 @@ from maxaffine._partition.planes.checks import PlaneReport
 from maxaffine._partition.planes.partition import COLORINGS, PlanePartition
 from maxaffine._partition.planes.plane import plane, stream_plane
 from maxaffine._partition.planes.tiles import PlaneTiles
+from maxaffine._partition.space.lipschitz import Lipschitz, lipschitz
 from maxaffine._partition.space.region import Region, region
 from maxaffine._partition.space.regions import Regions, regions
 from maxaffine._partition.surfaces.surface import Surface, surface

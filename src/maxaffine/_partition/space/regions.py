@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
 
-DIMENSIONS = 6
+DIMENSIONS = 8
 CURE = "boundaries may nearly coincide; shift the box a little"
 VOLUME = 1e-9  # how far, relative to the box's, the volumes may be from adding up
 
@@ -210,7 +210,7 @@ def regions(
     max_regions: int = 20_000,
     progress: bool | None = None,
 ) -> Regions:
-    """Every region of a network with up to six input dimensions within a box.
+    """Every region of a network with up to eight input dimensions within a box.
 
     The box is cut at the boundary of one unit after the other, all cells at once. On each cell what a unit compares is
     affine, so that signs at corners decide; a value within rounding of zero is zero, for all cells that share the
@@ -228,7 +228,7 @@ def regions(
         The regions, in no particular order.
 
     Raises:
-        BadInput: For more dimensions than six, more regions than ``max_regions``, or bad bounds.
+        BadInput: For more dimensions than eight, more regions than ``max_regions``, or bad bounds.
         NotPiecewiseAffine: For an operator whose pieces are not convex sets of its inputs (median, k-th value).
         PartitionError: When sides do not match, as where boundaries nearly coincide.
 

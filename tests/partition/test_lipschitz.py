@@ -1,0 +1,214 @@
+"""The Lipschitz constant of a box: known ones, autograd at the witness, two algorithms, and differences of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import maxaffine as ma
+from maxaffine._partition.space import lipschitz as searching
+from maxaffine._partition.space.lipschitz import Lipschitz
+from maxaffine._partition.space.regions import box_of
+from maxaffine._partition.space.slopes import SlopeBounds
+from maxaffine.partition import lipschitz
+from tests.partition.test_all_regions import Of, captured, mlp, whole_numbers
+
+F64 = torch.float64
+INF = float("inf")
+
+
+def slopes_at(module: nn.Module, places: Tensor) -> Tensor:
+    """(places, outputs, inputs) by autograd on the untouched module."""
+    return torch.stack([torch.autograd.functional.jacobian(lambda x: module(x[None])[0], place) for place in places])
+
+
+def norms(slopes: Tensor, norm: float) -> Tensor:
+    return torch.linalg.matrix_norm(slopes, 2) if norm == 2 else slopes.abs().sum(2).amax(1)
+
+
+def check(found: Lipschitz, module: nn.Module, low: float = -1, high: float = 1) -> None:
+    """The witness is in the box and as steep as is said, and nothing sampled is steeper than the upper end."""
+    assert bool(((found.point >= low) & (found.point <= high)).all()) and found.lower <= found.upper
+    at = slopes_at(module, found.point[None])
+    torch.testing.assert_close(at[0], found.slopes, rtol=1e-12, atol=1e-12)
+    assert float(norms(at, found.norm)) == pytest.approx(found.lower, rel=1e-12)
+    generator = torch.Generator().manual_seed(3)
+    a, b = low + (high - low) * torch.rand(2, 2000, len(found.point), dtype=F64, generator=generator)
+    b = torch.where(torch.arange(2000)[:, None] % 2 == 0, b, a + 1e-3 * (b - a))
+    order = 2 if found.norm == 2 else INF
+    change = (module(b) - module(a)).detach()
+    moved, apart = (torch.linalg.vector_norm(item, order, dim=1) for item in (change, b - a))
+    assert float((moved / apart).max()) <= found.upper * (1 + 1e-9)
+
+
+@pytest.fixture
+def boxes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Boxes are divided in few dimensions too."""
+    monkeypatch.setattr(searching, "DIMENSIONS", 0)
+    yield
+
+
+@pytest.mark.parametrize("norm", [2, INF])
+@pytest.mark.parametrize("features", [1, 2, 3])
+def test_regions_and_boxes_find_the_same(features: int, norm: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = mlp(features, 7, 6, 2, seed=features)
+    net = captured(module, features)
+    found = lipschitz(net, (-1, 1), norm)
+    assert found.exact and found.lower == found.upper and found.regions > 1 and found.boxes == 0
+    check(found, module)
+    # by autograd at a point of every region
+    every = norms(slopes_at(module, ma.partition.regions(net, (-1, 1)).points), norm)
+    assert found.lower == pytest.approx(float(every.max()), rel=1e-12)
+    monkeypatch.setattr(searching, "DIMENSIONS", 0)
+    again = lipschitz(net, (-1, 1), norm)
+    assert again.exact and again.boxes > 0 and again.lower == pytest.approx(found.lower, rel=1e-9)
+    check(again, module)
+
+
+FUNCTIONS = {
+    "largest": lambda x: x[:, :6].unflatten(1, (-1, 3)).amax(2),
+    "smallest": lambda x: x[:, :6].unflatten(1, (-1, 3)).amin(2),
+    "clamped": lambda x: x[:, :4].clamp(-0.3, 0.4).abs(),
+    "leaky": lambda x: nn.functional.leaky_relu(x[:, :5], 0.2),
+    "residual": lambda x: (x[:, :4] + x[:, :4].relu().flip(1)).abs(),
+    "pooled": lambda x: nn.functional.max_pool1d(x[:, None, :6].relu(), 2)[:, 0],
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_operator_with_known_slopes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(4)
+    module = Of(FUNCTIONS[name], nn.Linear(2, 6, dtype=F64))
+    module = nn.Sequential(module, nn.LazyLinear(2, dtype=F64))
+    module(torch.zeros(1, 2, dtype=F64))
+    net = captured(module, 2)
+    found = lipschitz(net, (-1, 1))
+    monkeypatch.setattr(searching, "DIMENSIONS", 0)
+    again = lipschitz(net, (-1, 1), time_limit=20)
+    assert again.lower == pytest.approx(found.lower, rel=1e-9) and again.upper == pytest.approx(found.lower, rel=1e-6)
+    check(again, module)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_bounds_hold_all_slopes_of_a_box(seed: int) -> None:
+    """Of random boxes of a network with pooling, skips and clamps: autograd at random points in each."""
+    torch.manual_seed(seed)
+    inner = Of(lambda x: nn.functional.max_pool1d(x[:, None].relu(), 2)[:, 0], nn.Linear(5, 8, dtype=F64))
+    module = nn.Sequential(inner, Of(lambda x: torch.cat([x, x.clamp(-0.2, 0.3)], 1)), nn.Linear(8, 3, dtype=F64))
+    space, _, _ = box_of(captured(module, 5), (-1, 1), None, None, None)
+    bounds = SlopeBounds(space, np.eye(3))
+    random = np.random.default_rng(seed)
+    centers, halves = random.uniform(-1, 1, (20, 5)), 10.0 ** random.uniform(-3, 0, (20, 1)) * random.random((20, 5))
+    last = np.broadcast_to(bounds.pieces - 1, (20, len(bounds.pieces)))
+    found = bounds(centers, halves, np.zeros_like(last), last)
+    for box in range(20):
+        places = torch.as_tensor(centers[box] + halves[box] * random.uniform(-1, 1, (30, 5)))
+        slopes = slopes_at(module, places).numpy()
+        assert (slopes >= found.slopes.low[box] - 1e-12).all() and (slopes <= found.slopes.high[box] + 1e-12).all()
+    assert found.possible.all() and found.open.min() < found.open.max()
+
+
+def test_known_constants() -> None:
+    matrix = torch.tensor([[3.0, 0.0, 4.0], [0.0, -2.0, 1.0]], dtype=F64)
+    linear = nn.Linear(3, 2, dtype=F64)
+    with torch.no_grad():
+        linear.weight.copy_(matrix)
+    net = captured(nn.Sequential(linear), 3)
+    assert lipschitz(net, (-1, 1)).lower == pytest.approx(float(torch.linalg.matrix_norm(matrix, 2)))
+    assert lipschitz(net, (-1, 1), INF).lower == 7
+    assert lipschitz(net, (-1, 1), INF, outputs=1).lower == 3
+    assert lipschitz(net, (-1, 1), INF, outputs=(0, 1)).lower == 8
+    assert lipschitz(net, (-1, 1), outputs=(1, 0)).slopes.tolist() == [[-3.0, -2.0, -3.0]]
+    total = captured(Of(lambda x: x.abs().sum(1, keepdim=True)), 4)
+    assert lipschitz(total, (-1, 1)).lower == pytest.approx(2) and lipschitz(total, (-1, 1), INF).lower == 4
+    # steep only beyond the box
+    beyond = captured(Of(lambda x: 5 * (x - 2).relu() + x), 1)
+    assert lipschitz(beyond, (-1, 1)).lower == 1 and lipschitz(beyond, (-1, 2.5)).lower == 6
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_constant_network(whole: bool, boxes: None) -> None:
+    module = mlp(2, 3, 1)
+    with torch.no_grad():
+        for parameter in module[2].parameters():
+            parameter.zero_()
+    found = lipschitz(captured(module, 2), (-1, 1))
+    assert found.lower == 0 and found.upper <= 1e-12 and found.exact
+
+
+def test_degenerate_weights_by_two_algorithms(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = whole_numbers(mlp(2, 5, 5, 1), 11)
+    net = captured(module, 2)
+    found = lipschitz(net, (-1, 1))
+    check(found, module)
+    monkeypatch.setattr(searching, "DIMENSIONS", 0)
+    again = lipschitz(net, (-1, 1), time_limit=1)
+    assert again.lower <= found.lower * (1 + 1e-9) and found.lower <= again.upper * (1 + 1e-9)
+
+
+def test_an_interval_when_time_is_up() -> None:
+    module = mlp(12, 16, 16, 3)
+    found = lipschitz(captured(module, 12), (-1, 1), time_limit=0.3)
+    assert not found.exact and 0 < found.lower < found.upper < INF and found.regions == 0
+    check(found, module)
+    assert repr(found).startswith("Lipschitz: 0.") and " to " in repr(found)
+    assert found.to_dict()["upper"] == found.upper and found.codes.region_ids().shape[0] == 1
+
+
+def test_too_many_regions_leave_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = mlp(3, 8, 8, 1)
+    monkeypatch.setattr(searching, "REGIONS", 5)
+    found = lipschitz(captured(module, 3), (-1, 1), time_limit=1)
+    assert found.regions == 0 and found.boxes > 0
+    check(found, module)
+
+
+def test_what_was_found_survives_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = SlopeBounds.__call__
+    calls: list[int] = []
+
+    def interrupted(self: SlopeBounds, *arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) > 4:
+            raise KeyboardInterrupt
+        return whole(self, *arguments)
+
+    monkeypatch.setattr(SlopeBounds, "__call__", interrupted)
+    module = mlp(10, 12, 12, 2)
+    found = lipschitz(captured(module, 10), (-1, 1))
+    assert len(calls) == 5 and found.upper < INF
+    check(found, module)
+
+
+def test_bounds_that_are_too_low_are_noticed(monkeypatch: pytest.MonkeyPatch, boxes: None) -> None:
+    whole = searching._Search._most
+    monkeypatch.setattr(searching._Search, "_most", lambda self, slopes: whole(self, slopes) / 4)
+    monkeypatch.setattr(searching._Search, "look", lambda self, places: None)
+    module = mlp(2, 8, 8, 1)
+    with pytest.raises(AssertionError):
+        check(lipschitz(captured(module, 2), (-1, 1), time_limit=0.5), module)
+
+
+def test_bad_arguments() -> None:
+    net = captured(mlp(2, 4, 3), 2)
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"norm": 1}, "norm: 1 is neither 2 nor infinity"),
+        ({"time_limit": 0.0}, "time_limit: expected seconds above 0"),
+        ({"outputs": 3}, "outputs: expected numbers from 0 to 2"),
+        ({"outputs": (1, 1)}, "outputs: expected numbers from 0 to 2, each once"),
+    ]
+    for wrong, words in cases:
+        with pytest.raises(ma.BadInput, match=words):
+            lipschitz(net, (-1, 1), **wrong)
+    with pytest.raises(ma.BadInput, match="bounds: every lower bound must be finite"):
+        lipschitz(net, (-1, INF))
+    with pytest.raises(ma.BadInput, match="net: it jumps"):
+        lipschitz(captured(Of(lambda x: nn.functional.hardshrink(x)), 2), (-1, 1))
+    pairs = captured(Of(lambda x: torch.maximum(x[:, :5], x[:, 5:])), 10)
+    with pytest.raises(ma.NotPiecewiseAffine, match="(?s)how far its slopes reach.*at most eight inputs"):
+        lipschitz(pairs, (-1, 1))
