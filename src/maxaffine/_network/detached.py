@@ -586,6 +586,50 @@ def _deviation(run: Replay, value: Tensor, u: Tensor, dim: Any = None, **named: 
     return _variance(run, value, u, dim, **named) / torch.where(value == 0, 1, value)
 
 
+def _reduced(item: Tensor, reduction: int) -> Tensor:
+    return item.mean() if reduction == 1 else item.sum() if reduction == 2 else item
+
+
+def _squared(run: Replay, value: Tensor, u: Tensor, v: Tensor, reduction: int = 1) -> Tensor:
+    """The difference times itself, held."""
+    return _reduced((u - v).detach() * (u - v), reduction)
+
+
+def _rounded_off(run: Replay, value: Tensor, u: Tensor, v: Tensor, reduction: int = 1, beta: float = 1.0) -> Tensor:
+    """Smooth l1: |d| times |d*|/(2 beta) below beta, |d| - beta/2 from there on."""
+    size = (u - v).abs()
+    at = size.detach()
+    return _reduced(torch.where(at < beta, at * size / (2 * beta), size - beta / 2), reduction)
+
+
+def _huber(run: Replay, value: Tensor, u: Tensor, v: Tensor, reduction: int = 1, delta: float = 1.0) -> Tensor:
+    return delta * _rounded_off(run, value, u, v, reduction, delta)
+
+
+def _soft_margin(run: Replay, value: Tensor, u: Tensor, v: Tensor, reduction: int = 1) -> Tensor:
+    """The tangent of log1p at an exponential."""
+    one, two = run.product(-u, v)
+    return _reduced(_exponential(run, value, one * two).log1p(), reduction)
+
+
+def _multi_margin(
+    run: Replay,
+    value: Tensor,
+    u: Tensor,
+    target: Tensor,
+    p: float | int = 1,
+    margin: float | int = 1,
+    weight: Any = None,
+    reduction: int = 1,
+) -> Tensor:
+    """The mean over the other classes of the margin's rest, of order two times itself, held."""
+    rest = (margin - u.gather(-1, target.unsqueeze(-1)) + u).clamp(min=0)
+    rest = rest.scatter(-1, target.unsqueeze(-1), 0)
+    rest = rest if p == 1 else rest.detach() * rest
+    weighed = rest if weight is None else rest * _fixed(weight)[target].unsqueeze(-1)
+    return _reduced(weighed.mean(-1), reduction)
+
+
 def _lstm(
     run: Replay,
     value: Tensor,
@@ -663,6 +707,12 @@ RULES: dict[str, Callable[..., Tensor]] = {
     "var": _variance,
     "std": _deviation,
     "mkldnn_rnn_layer": _lstm,
+    "norm": _length,
+    "mse_loss": _squared,
+    "smooth_l1_loss": _rounded_off,
+    "huber_loss": _huber,
+    "soft_margin_loss": _soft_margin,
+    "multi_margin_loss": _multi_margin,
 }
 
 
