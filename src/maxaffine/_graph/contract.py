@@ -107,9 +107,11 @@ class LocalMap(ABC):
 
     Attributes:
         fresh: Whether ``rmv`` returns tensors of its own, that alias neither each other nor its arguments.
+        gain: How many times less a product with its matrix takes per entry, in float64, than the operator per product.
     """
 
     fresh: bool = False
+    gain: float = 1.0
 
     @abstractmethod
     def mv(self, tangents: Sequence[Tensor]) -> Tensors:

@@ -17,7 +17,6 @@ from maxaffine._graph import LocalMap
 from maxaffine._partition.lines.strip import Course, Strip, mixed
 
 DENSE = 4  # a value of which more than a quarter bends is kept at every vertex in full
-GAIN = 4  # a matrix product takes so much less time per product than PyTorch's convolutions in float64
 MATRIX = 2**23  # entries of the largest matrix that is kept for a step
 EXACT = 1e-13  # by how much a recognized factor may be off, relative to it
 
@@ -78,7 +77,7 @@ def by_columns(local: LocalMap, bent: Tensor, count: int, outputs: int) -> Bend 
     units = torch.nonzero(reached)[:, 0]
     # The step itself takes about so many products: those of the columns, had all units been asked for.
     products = len(columns.row) * (count / max(1, len(bent)))
-    if len(bent) * len(units) > GAIN * products:
+    if len(bent) * len(units) > local.gain * products:
         return None
     size = len(bent), len(units)
     if len(columns.row) == size[0] * size[1] and bool((columns.row.view(size) == units).all()):
@@ -92,10 +91,10 @@ def by_columns(local: LocalMap, bent: Tensor, count: int, outputs: int) -> Bend 
 
 def full_matrix(local: LocalMap, count: int, outputs: int, device: torch.device) -> Tensor | None:
     """The matrix (inputs, outputs) of a step's map, where a product with it is faster than the step."""
-    if count * outputs > MATRIX:
+    if local.gain <= 1 or count * outputs > MATRIX:
         return None
     columns = local.columns(torch.arange(count, device=device))
-    if columns is None or count * outputs > GAIN * len(columns.row):
+    if columns is None or count * outputs > local.gain * len(columns.row):
         return None
     matrix = columns.value.new_zeros(count, outputs)
     matrix[columns.column, columns.row] = columns.value

@@ -201,7 +201,10 @@ def mixed(ends: Tensor, share: Tensor) -> Tensor:
 
 def _refined(value: Course, place: Tensor, weight: Tensor, share: Tensor | None) -> Course:
     """A course at new vertices between those at places and the next; ``share``, if given, is where it now ends."""
-    rows = _lerp(value.rows[place], value.rows[place + 1], _per_row(weight, value.rows))
+    rows = value.rows[place]
+    # Most vertices are often old ones, at which nothing has to be computed.
+    new = torch.nonzero(weight)[:, 0]
+    rows[new] = _lerp(rows[new], value.rows[place[new] + 1], _per_row(weight[new], rows))
     if value.bent is None:
         return Course.full(rows)
     if share is None:

@@ -109,7 +109,8 @@ class Track:
             numbers = torch.arange(prod(units), dtype=torch.float64, device=strip.t.device).view(1, *units)
             scores = boundaries.scores(numbers)[0].flatten(0, -2)
             self._entries[place] = (boundaries.factor * scores).nan_to_num(posinf=-1, neginf=-1).long()
-        return ContestWatch.of(boundaries, course, self._entries[place])
+        found = ContestWatch.of(boundaries, course, self._entries[place])
+        return None if crowded(found, course) else found
 
     def _plain(self, step: Step) -> bool:
         """Whether samples lie along the first axis of all that moves."""
@@ -184,7 +185,7 @@ class Track:
     def opens(self, place: int, strip: AnyStrip, watch: Watch | None, bends: Bends | None) -> bool:
         """Whether a step needs, or leaves, a value with all of its units at every vertex."""
         if watch is not None and isinstance(strip, Strip):
-            return strip.values[self.graph.steps[place].inputs[0]].bent is None
+            return crowded(watch, strip.values[self.graph.steps[place].inputs[0]])
         if bends is None:
             return True
         count = {n: sum(len(bend.units) for bend, _ in items) for n, items in bends.items()}
@@ -254,6 +255,7 @@ class Track:
         # that ties after it (in a max-pooling of relus) remain ties.
         number, share = step.inputs[0], strip.share
         course = strip.values[number]
+        course = course.opened(share) if crowded(watch, course) else course
         limit, knots = tolerance * course.size, watch.knots.knots
         units = watch.units if course.bent is None else torch.cat([watch.units, course.bent]).unique()
         function = step.operator.restricted(units, self.graph.values[number].units)
@@ -286,6 +288,11 @@ class Track:
                 if number is not None and item is not None:
                     slopes[number] = self.axis(number).to_front(item)
         return JumpStrip(strip.t, self._kept(place, values), self._kept(place, slopes))
+
+
+def crowded(watch: Watch, course: Course) -> bool:
+    """Whether so many units bend, or are watched, that all are better kept at every vertex."""
+    return course.bent is None or (len(watch.units) + len(course.bent)) * DENSE > course.ends[0].numel()
 
 
 def _on_knots(x: Tensor, knots: tuple[float, ...], limit: float) -> Tensor:
