@@ -1,4 +1,4 @@
-"""Exact lines against the least work for them, and exact integrated gradients against captum's approximation."""
+"""Exact lines against a forward pass at every breakpoint, and exact integrated gradients against captum."""
 
 from __future__ import annotations
 

@@ -52,10 +52,10 @@ classifier kept orthogonal, both over the plain step.
 LINES = """
 ## Exact lines and integrated gradients
 
-Between two normal inputs, in float64. The floor of a line is the module's own forward pass at every breakpoint of the
-result. Exact integrated gradients hold the line and the gradient of one output on every piece; captum's
-`IntegratedGradients` (rule of middles) takes the first power of two of steps whose completeness error, relative to the
-larger output, is within the bound there and at the doubled number.
+Between two normal inputs, in float64, beside the module's own forward pass at every breakpoint of the result. Exact
+integrated gradients hold the line and the gradient of one output on every piece; captum's `IntegratedGradients` (rule
+of middles) takes the first power of two of steps whose completeness error, relative to the larger output, is within
+the bound there and at the doubled number.
 """
 
 DECISIONS = """
@@ -177,7 +177,7 @@ def learning_section(results: list[dict[str, Any]]) -> str:
 
 
 def line_section(results: list[dict[str, Any]]) -> str:
-    """Exact lines over their floor, and captum over exact integrated gradients."""
+    """Exact lines over a forward pass at every breakpoint, and captum over exact integrated gradients."""
     rows = []
     for row in results:
         if "failure" in row:
@@ -190,7 +190,7 @@ def line_section(results: list[dict[str, Any]]) -> str:
             over = "" if steps else "over "
             cells.append(f"{over}{steps or lines.MOST_STEPS} steps, {over}{number(row['captum'][tolerance], 2)}")
         rows.append([row["title"], *cells, f"{row['reached']:.0e}"])
-    head = ["", "pieces", "line CPU s", "x floor", "exact IG CPU s", "completeness"]
+    head = ["", "pieces", "line CPU s", "x forward", "exact IG CPU s", "completeness"]
     head += [f"captum to {tolerance}, x exact IG" for tolerance in ("1e-3", "1e-6")]
     return f"{LINES}\n{table([*head, f'captum at {lines.MOST_STEPS} steps'], rows)}"
 
