@@ -75,9 +75,10 @@ rounds; "peak" is the most memory that the process has held (before the partitio
 over that of the module's own forward pass at every final vertex. Edge subdivision is the published neuron-by-neuron
 algorithm (Berzins, ICML 2023), written anew in `benchmarks/subdivision.py`, and leaner there than in its author's
 program, which copies all signs and values with every unit (run in float64, from the folder that `{plane_peers.FOLDER}`
-names); both find vertices and edges alone, of fully connected networks. relucent searches the cells that meet the
-square, without its check at the end; affinitree builds its tree on the square; these two are ended after
-{plane_peers.PEER_SECONDS} CPU s. All find the same number of regions where the table does not say otherwise.
+names); both find vertices and edges alone, of fully connected networks. regioncam, in Rust, computes in float32.
+relucent searches the cells that meet the square, without its check at the end; affinitree builds its tree on the
+square; these two are ended after {plane_peers.PEER_SECONDS} CPU s. All find the same number of regions where the table
+does not say otherwise.
 """
 
 REGIONS = """
@@ -221,17 +222,17 @@ def decision_section(results: list[dict[str, Any]]) -> str:
 
 def planes_section(results: list[dict[str, Any]]) -> str:
     """Exact planes over their floor, and every peer over them."""
-    rows = []
+    rows, peers = [], [peer for peer in plane_peers.PEERS if any(peer in row for row in results)]
     for row in results:
         if "failure" in row:
-            rows.append([row["title"], row["failure"], *[""] * (4 + len(plane_peers.PEERS))])
+            rows.append([row["title"], row["failure"], *[""] * (4 + len(peers))])
             continue
         seconds = min(row["cpu"])
         peak = f"{row['peak_mib']:.0f} ({row['before_mib']:.0f})"
         cells = [f"{row['regions']:,}", f"{row['vertices']:,}", number(seconds), number(seconds / row["floor"]), peak]
-        rows.append([row["title"], *cells, *(_peer(row, peer, seconds) for peer in plane_peers.PEERS)])
+        rows.append([row["title"], *cells, *(_peer(row, peer, seconds) for peer in peers)])
     versions = next((row["versions"] for row in results if "versions" in row), {})
-    names = [f"{peer} {versions.get(peer, '')}".strip() for peer in plane_peers.PEERS]
+    names = [f"{peer} {versions.get(peer, '')}".strip() for peer in peers]
     head = ["", "regions", "vertices", "CPU s", "x floor", "peak MiB", *(f"{name}, x {OURS}" for name in names)]
     return f"{PLANES}\n{table(head, rows)}"
 

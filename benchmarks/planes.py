@@ -18,7 +18,7 @@ import maxaffine as ma
 from maxaffine._partition import PlanePartition
 
 from .measure import Failure, in_fresh_process
-from .plane_peers import PACKAGES, PEERS, SUBDIVISIONS, run_peer
+from .plane_peers import PACKAGES, PEERS, PLANES_ALONE, run_peer
 
 FLOOR_VERTICES = 2000
 
@@ -89,9 +89,9 @@ WHOLE = [0.0, 2.0, 0.0, 2.0]
 PLANES = {
     "MLP 2-16x2-1": Plane(lambda: mlp(2, 16, 16, 1), square, WHOLE, PEERS),
     "MLP 2-32x3-1": Plane(lambda: mlp(2, 32, 32, 32, 1), square, WHOLE, PEERS),
-    "MLP 2-128x3-1": Plane(lambda: mlp(2, 128, 128, 128, 1), square, WHOLE, SUBDIVISIONS),
-    "MLP 2-256x4-1": Plane(lambda: mlp(2, 256, 256, 256, 256, 1), square, WHOLE, SUBDIVISIONS),
-    "MLP 784-256-256-10": Plane(lambda: mlp(784, 256, 256, 10), lambda: torch.rand(3, 784), None, SUBDIVISIONS),
+    "MLP 2-128x3-1": Plane(lambda: mlp(2, 128, 128, 128, 1), square, WHOLE, PLANES_ALONE),
+    "MLP 2-256x4-1": Plane(lambda: mlp(2, 256, 256, 256, 256, 1), square, WHOLE, PLANES_ALONE),
+    "MLP 784-256-256-10": Plane(lambda: mlp(784, 256, 256, 10), lambda: torch.rand(3, 784), None, PLANES_ALONE),
     "residual MLP 2-64x7-1": Plane(Residual, square, WHOLE),
     "CNN 28 px, strided": Plane(lambda: convnet(False), lambda: torch.rand(3, 1, 28, 28), [0.0, 2.0, 0.0, 2.0]),
     "CNN 28 px, max-pooling": Plane(lambda: convnet(True), lambda: torch.rand(3, 1, 28, 28), [0.0, 0.5, 0.0, 0.5]),

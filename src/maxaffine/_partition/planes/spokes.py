@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from torch import Tensor
@@ -33,20 +34,19 @@ class Known:
 
     t: np.ndarray  # (k, 2) their coordinates
     inputs: tuple[Tensor, ...]  # per input of the network a batch of k
-    lines: np.ndarray  # (n, 2, 2) a point and a direction of each line that is drawn through them
+    axes: bool  # whether lines along both axes go through the first
 
-    @classmethod
-    def of(cls, t: np.ndarray, inputs: tuple[Tensor, ...], axes: bool) -> Known:
-        """Points with the lines through every two of them, and along both axes through the first where asked for."""
-        count = len(t)
+    @cached_property
+    def lines(self) -> np.ndarray:
+        """(n, 2, 2) a point and a direction of each line that is drawn: through every two of the points."""
+        t, count = self.t, len(self.t)
         pairs = list(itertools.combinations(range(count), 2))
         if count >= MANY:  # from the first to all, and around: two lines through every point
             pairs = [(a, b) for a, b in pairs if a == 0 or b == a + 1]
-        lines = np.array([(t[a], t[b] - t[a]) for a, b in pairs] + [(t[0], axis) for axis in np.eye(2) if axes])
+        lines = np.array([(t[a], t[b] - t[a]) for a, b in pairs] + [(t[0], axis) for axis in np.eye(2) if self.axes])
         lines = lines[np.hypot(*lines[:, 1].T) > 0]
         # A point is a vertex where two lines cross: one through which a single line passes gets another across it.
-        across = [_across(point, lines) for point in t]
-        return cls(t, inputs, np.concatenate([lines, *across]))
+        return np.concatenate([lines, *(_across(point, lines) for point in t)])
 
 
 def _across(point: np.ndarray, lines: np.ndarray) -> np.ndarray:

@@ -130,7 +130,7 @@ def _frame(net: SplineNetwork, anchors: Any, origin: Any, basis: Any, points: An
                 raise BadInput(f"points: one lies {gap:.2g} off the plane; give inputs that lie in it, in float64")
         t = np.concatenate([t, places.numpy()])
         inputs = [torch.cat(pair, dim) for *pair, dim in zip(inputs, further, net.inputs.batch_dims, strict=True)]
-    return frame, Known.of(t, tuple(inputs), axes=anchors is None)
+    return frame, Known(t, tuple(inputs), axes=anchors is None)
 
 
 @dataclass(frozen=True, eq=False)
