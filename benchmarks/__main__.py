@@ -9,7 +9,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import decisions, distance, learning, lines, page, planes, regions, search, services, slopes, smooth, spectra
+from . import (
+    decisions,
+    distance,
+    learning,
+    lines,
+    page,
+    planes,
+    regions,
+    search,
+    services,
+    slopes,
+    smooth,
+    spectra,
+    surfaces,
+)
 from .networks import OUTPUTS, SUBJECTS
 
 TABLES: dict[str, Callable[[list[str], int], Any]] = {
@@ -23,6 +37,7 @@ TABLES: dict[str, Callable[[list[str], int], Any]] = {
     "decisions": lambda networks, rounds: decisions.decisions(),
     "planes": lambda networks, rounds: planes.planes(rounds),
     "regions": lambda networks, rounds: regions.compare(rounds),
+    "surfaces": lambda networks, rounds: surfaces.surfaces(),
     "growth": lambda networks, rounds: planes.growth(),
     "capture": lambda networks, rounds: [services.capture(network, 3) for network in networks],
     "smooth": lambda networks, rounds: smooth.compare(rounds),

@@ -88,6 +88,15 @@ MLPs of 2 to 5 inputs with torch's default initialization, on (-1, 1), in float6
 and the check that every side has one included, beside affinitree's tree of the network on the box.
 """
 
+SURFACES = """
+## Exact surfaces
+
+The zero level of networks that have learned how far a point is from a torus, in the box (-1, 1), in float64:
+`partition.surface`, and marching cubes (scikit-image), the network run at every node, on the first grid of a list that
+takes as long. CPU seconds are the fewer of two runs. "|f|" is the largest at the vertices, by the module itself; "off"
+is how far the centers of marching cubes' triangles are from the surface, |f| over its slope, the mean and the largest.
+"""
+
 GROWTH = """
 ## Growth of planes
 
@@ -262,6 +271,20 @@ def regions_section(results: list[dict[str, Any]]) -> str:
     return f"{REGIONS}\n{table(head, rows)}"
 
 
+def surfaces_section(results: list[dict[str, Any]]) -> str:
+    """Exact surfaces, and what marching cubes reach in the same time."""
+    rows = []
+    for row in results:
+        if "failure" in row:
+            rows.append([row["title"], row["failure"], *[""] * 7])
+            continue
+        shape = f"{row['polygons']:,}", str(row["euler"]), number(row["seconds"]), number(row["residual"], 2)
+        cubes = f"{row['nodes']}^3", number(row["cubes seconds"]), number(row["mean"], 2), number(row["largest"], 2)
+        rows.append([row["title"], *shape, *cubes])
+    head = ["", "polygons", "Euler", "CPU s", "\\|f\\|", "marching cubes", "CPU s", "off, mean", "off, largest"]
+    return f"{SURFACES}\n{table(head, rows)}"
+
+
 def growth_section(results: list[dict[str, Any]]) -> str:
     """How the cost of planes grows with regions and units."""
     rows = []
@@ -350,6 +373,7 @@ def page(measured: dict[str, Any], outputs: int) -> str:
         "decisions": decision_section,
         "planes": planes_section,
         "regions": regions_section,
+        "surfaces": surfaces_section,
         "growth": growth_section,
         "capture": capture_section,
         "smooth": smooth_section,

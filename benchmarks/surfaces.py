@@ -1,0 +1,94 @@
+"""Exact surfaces of signed distances that were learned here, beside marching cubes in the same time."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from skimage.measure import marching_cubes
+from torch import Tensor, nn
+
+import maxaffine
+from maxaffine import _models as models
+
+from .measure import Failure, in_fresh_process
+
+SIDE, STEPS, NODES, CHUNK = 1.0, 1500, (32, 48, 64, 96, 128, 192, 256), 2**16
+NETWORKS = {
+    "3-16x3-1": partial(models.mlp, (3,), 1, widths=(16,) * 3),
+    "3-32x3-1": partial(models.mlp, (3,), 1, widths=(32,) * 3),
+    "3-32x8-1": partial(models.mlp, (3,), 1, widths=(32,) * 8),
+}
+
+
+def surfaces() -> list[dict[str, Any]]:
+    """One row per network, ready for JSON."""
+    rows = []
+    for title in NETWORKS:
+        found = in_fresh_process(time_surface, title)
+        rows.append({"title": title} | ({"failure": found.reason} if isinstance(found, Failure) else found))
+    return rows
+
+
+def time_surface(title: str) -> dict[str, Any]:
+    """The surface, and marching cubes on the first grid that takes as long, each the faster of two runs."""
+    model = trained(NETWORKS[title])
+    net = maxaffine.capture(model, torch.zeros(1, 3, dtype=torch.float64))
+    seconds, found = timed(lambda: maxaffine.partition.surface(net, bounds=(-SIDE, SIDE), progress=False))
+    row = {"polygons": len(found), "euler": found.euler, "watertight": found.watertight, "seconds": seconds}
+    row |= {"residual": found.residual(model)}
+    for nodes in NODES:
+        taken, (vertices, faces) = timed(partial(cubes, model, nodes))
+        mean, largest = off(model, vertices[faces].mean(1))
+        row |= {"nodes": nodes, "cubes seconds": taken, "triangles": len(faces), "mean": mean, "largest": largest}
+        if taken >= seconds:
+            break
+    return row
+
+
+def trained(factory: Any) -> nn.Module:
+    """A network that has learned how far a point is from a torus."""
+    torch.manual_seed(0)
+    model = factory()
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.02, STEPS)
+    for _ in range(STEPS):
+        points = 2 * torch.rand(512, 3) - 1
+        around = torch.hypot(points[:, 0], points[:, 1]) - 0.6
+        loss = (model(points)[:, 0] - torch.hypot(around, points[:, 2]) + 0.25).abs().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return model.double().eval()
+
+
+def timed(run: Any) -> tuple[float, Any]:
+    """The fewer CPU seconds of two runs, and what the second gave."""
+    taken, found = [], None
+    for _ in range(2):
+        start = time.process_time()
+        found = run()
+        taken.append(time.process_time() - start)
+    return min(taken), found
+
+
+@torch.no_grad()
+def cubes(model: nn.Module, nodes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices and triangles of marching cubes over a grid of nodes."""
+    axis = torch.linspace(-SIDE, SIDE, nodes, dtype=torch.float64)
+    values = torch.cat([model(part)[:, 0] for part in torch.cartesian_prod(axis, axis, axis).split(CHUNK)])
+    vertices, faces, _, _ = marching_cubes(values.reshape(nodes, nodes, nodes).numpy(), 0.0)
+    return vertices.astype(np.float64) * 2 * SIDE / (nodes - 1) - SIDE, faces
+
+
+def off(model: nn.Module, places: np.ndarray) -> tuple[float, float]:
+    """How far places are from the surface, to first order, |f| over its slope: the mean and the largest."""
+    points: Tensor = torch.from_numpy(places).requires_grad_()
+    value = model(points)[:, 0]
+    (slope,) = torch.autograd.grad(value.sum(), points)
+    distance = value.detach().abs() / slope.norm(dim=1)
+    return float(distance.mean()), float(distance.max())
