@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import maxaffine as ma
 from maxaffine._graph import Boundaries, Contest, Duels, FrozenFunction, Knots, LocalMap, Order, Pair, Traits
-from maxaffine._partition import line, local_complexity, plane, region, regions
+from maxaffine._partition import line, local_complexity, nearest_decision, plane, region, regions
 
 registry = importlib.import_module("maxaffine._capture.registry")
 F64 = torch.float64
@@ -200,6 +200,27 @@ def test_local_complexity(networks: tuple[Any, Any, nn.Module]) -> None:
     x = torch.randn(5, 2, dtype=F64)
     found, expected = (local_complexity(net, x, radius=0.5, seed=0) for net in (own, theirs))
     assert torch.equal(found.total, expected.total) and found.total.sum() > 0
+
+
+@every
+def test_nearest_decisions(networks: tuple[Any, Any, nn.Module]) -> None:
+    own, theirs, module = networks
+    points = 20 * torch.rand(400, 2, dtype=F64, generator=torch.Generator().manual_seed(0)) - 10
+    best = module(points).topk(2).values
+    x = points[(best[:, 0] - best[:, 1]).argsort()[10]][None]  # two classes are nearly level
+    found, expected = (nearest_decision(net, x, bounds=(-10, 10), time_limit=20) for net in (own, theirs))
+    assert found.proved and expected.proved and (found.point is None or found.verify(module) > 0)
+    assert found.distance == pytest.approx(expected.distance, rel=1e-6)
+
+
+def test_a_rule_whose_boundaries_are_wrong_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(call: Any) -> Own:
+        return Own(call.affine(), _clip_code, _clip_held, Knots((-0.5, 0.4)), 3, homogeneous=False)
+
+    monkeypatch.setitem(registry._RULES, clip._opoverload, registry.Rule(build, ma.operators.batch.pointwise))
+    module, x = nn.Sequential(nn.Linear(2, 4, dtype=F64), *[Clip()]), torch.full((1, 2), 0.5, dtype=F64)
+    with pytest.raises(ma.NotPiecewiseAffine, match="do not give its values"):
+        nearest_decision(ma.capture(module, x), x, bounds=(-9, 9))
 
 
 @pytest.mark.parametrize("networks", ["highest first"], indirect=True)

@@ -9,6 +9,7 @@ with the losers, min(a, b) = a - max(a - b, 0). So bounds, linear programs and b
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from itertools import permutations
 from math import prod
 from typing import Any
@@ -245,28 +246,25 @@ class _Writer:
         units = self.graph.values[step.result].units
         if boundaries.order is Order.LARGEST:
             return self._knockout(rest).times(np.full(len(rest[0]), float(boundaries.factor)))
-        ranks = self._ranks(step, boundaries, number)
         signs = np.full(len(rest[0]), float(boundaries.factor))
-        found = [entry.times(signs) for entry in self._sorted(rest)]
-        kept = Rows.stack([found[rank] for rank in ranks])
-        axis = boundaries.axis
-        if axis is None:
-            return kept
+        ranked = [entry.times(signs) for entry in self._sorted(rest)]
+        if boundaries.order is Order.RANK or boundaries.axis is None:
+            ranks = self._ranks(step, boundaries, number)
+            chosen = [(ranked[rank], ranks == rank) for rank in np.unique(ranks)]
+            return reduce(Rows.__add__, [rows[where].spread(where) for rows, where in chosen])
         # Ranks stand first, and belong along the axis that units share.
-        order = np.arange(prod(units)).reshape(units[axis - 1], *units[: axis - 1], *units[axis:])
-        return kept[np.moveaxis(order, 0, axis - 1).ravel()]
+        axis = boundaries.axis - 1
+        order = np.arange(prod(units)).reshape(units[axis], *units[:axis], *units[axis + 1 :])
+        return Rows.stack(ranked[: units[axis]])[np.moveaxis(order, 0, axis).ravel()]
 
-    def _ranks(self, step: Step, boundaries: Contest, number: int) -> list[int]:
-        """Which ranks the units of a group are of."""
-        if boundaries.order is Order.SORTED and boundaries.axis is not None:
-            return list(range(self.graph.values[step.result].units[boundaries.axis - 1]))
-        draw = torch.rand(
-            1, sum(self._widths([number])), dtype=torch.float64, generator=torch.Generator().manual_seed(0)
-        )
+    def _ranks(self, step: Step, boundaries: Contest, number: int) -> np.ndarray:
+        """Which rank of its group every unit is of, as entries that differ show."""
+        generator = torch.Generator().manual_seed(0)
+        draw = torch.rand(1, sum(self._widths([number])), dtype=torch.float64, generator=generator)
         placed = self._placed([number], draw)
         value = self.graph.part([step.result], [number]).run(placed)[0]
         ahead = boundaries.scores(placed[0]) > boundaries.factor * value.unsqueeze(-1)
-        return [int(ahead.sum(-1).flatten()[0])]
+        return ahead.sum(-1).flatten().cpu().numpy()
 
     def _knockout(self, entries: list[Rows]) -> Rows:
         """The largest of several rows, two by two."""

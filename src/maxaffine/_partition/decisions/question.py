@@ -11,7 +11,7 @@ import numpy as np
 from maxaffine._partition.decisions.domain import Domain
 from maxaffine._partition.decisions.rows import Program, Rows
 
-HAIR = 1e-10  # how far beyond a tie a witness is taken, relative to the largest logit at x
+HAIR = 1e-12  # how far beyond a tie a witness is taken, relative to the largest logit at x
 
 
 @dataclass(frozen=True, eq=False)
