@@ -73,7 +73,7 @@ docs: $(DOCS) ## this documentation as a site: build/site/index.html; a broken l
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -E -a -W --keep-going -q -b html -c website -d build/doctrees docs build/site
 	@echo "build/site/index.html"
 
-docs-figures: $(DEV) ## draw the pictures of the README and of docs/theory.md again
+docs-figures: $(DEV) ## draw the pictures of the README, docs/theory.md and (with Chromium) of the report again
 	OMP_NUM_THREADS=1 $(BIN)/python -m website.figures
 
 huggingface: $(DEV) ## capture some seventy classes of transformers with random weights: docs/huggingface.md

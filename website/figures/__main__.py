@@ -1,4 +1,4 @@
-"""Draws the pictures of the README and of the page on the theory: `python -m website.figures [NAME ...]`."""
+"""Draws pictures of the README, the theory and the report: `python -m website.figures [NAME ...]`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from website.figures import hero, logo, space, theory
+from website.figures.report_page import CHROMIUM, report_page
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "images"
 DPI = 125
@@ -26,21 +27,27 @@ DRAWN: dict[str, Callable[[], Figure]] = {
 }
 
 
+# Pictures of a page, for which a browser is needed.
+PAGES: dict[str, Callable[[], bytes]] = {"report": report_page}
+
+
 def draw(name: str) -> bytes:
     """Draw one picture.
 
     Args:
-        name: A key of `DRAWN`.
+        name: A key of `DRAWN` or `PAGES`.
 
     Returns:
         A PNG file.
     """
+    if name in PAGES:
+        return PAGES[name]()
     buffer = io.BytesIO()
     DRAWN[name]().savefig(buffer, dpi=DPI)
     return buffer.getvalue()
 
 
 if __name__ == "__main__":
-    for wanted in sys.argv[1:] or DRAWN:
+    for wanted in sys.argv[1:] or [*DRAWN, *(PAGES if CHROMIUM else ())]:
         (FOLDER / f"{wanted}.png").write_bytes(draw(wanted))
         print(f"docs/images/{wanted}.png")
