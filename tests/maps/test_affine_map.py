@@ -387,3 +387,17 @@ def test_rows_are_drawn_beside_the_input() -> None:
     for words, options in bad.items():
         with pytest.raises(ma.BadInput, match=words):
             amap.plot(**options)
+
+
+def test_slopes_and_offsets_of_one_pass_are_those_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 4)).double()
+    x = torch.randn(7, 6).double()
+    net = ma.capture(model, x)
+    apart, together = (net.affine_map(x, [0, 3], chunk_bytes=1) for _ in range(2))
+    together.prepare()
+    assert torch.equal(together.slopes, apart.slopes)
+    monkeypatch.setattr(type(together), "_push", lambda *_, **__: pytest.fail("the blocks were made anew"))
+    kept = together.offsets
+    monkeypatch.undo()
+    assert torch.equal(kept, apart.offsets)

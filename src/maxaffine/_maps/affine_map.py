@@ -60,6 +60,7 @@ class AffineMap:
     ) -> None:
         self._graph = graph
         self._names = tuple(names)
+        self._together = False
         self._inputs = tuple(inputs)
         self._chunk_bytes = chunk_bytes
         self._batch = axis_of(graph, graph.inputs[0])
@@ -94,9 +95,7 @@ class AffineMap:
     @cached_property
     def offsets(self) -> Tensor:
         """b[x], (N, *out): the operators' offsets pushed through what follows them."""
-        # From zero on, what arrives at the output is what the operators have added on the way.
-        zeros = [torch.zeros_like(item) if item.is_floating_point() else item for item in self._inputs]
-        return self._push(zeros, offset=True)
+        return self._push(_origin(self._inputs), offset=True)
 
     @cached_property
     def slopes(self) -> Tensor | tuple[Tensor, ...]:
@@ -112,6 +111,11 @@ class AffineMap:
             if not _is_shortage(error):
                 raise
             raise _too_large(shapes, size, like.device) from error
+
+    def prepare(self) -> None:
+        """Build slopes and offsets in one pass over the blocks of the batch, which otherwise are made for each."""
+        self._together = True
+        _ = self.slopes
 
     def rows(self) -> Iterator[tuple[Tensor, ...]]:
         """The rows of A in blocks that fit in memory: per floating-point input a tensor (N, rows, *in)."""
@@ -364,7 +368,7 @@ class AffineMap:
         """The wanted rows of A: per floating-point input a tensor (N, rows, *in)."""
         if not len(wanted):
             return tuple(self.value.new_zeros(self.batch, 0, *shape) for shape in self.in_shapes)
-        step, whole = self._rows_at_once(len(wanted)), ()
+        step, whole, offsets = self._rows_at_once(len(wanted)), (), []
         for block, samples in zip(self._blocks(), slices(self.batch, self._samples_at_once), strict=True):
             for part in slices(len(wanted), step):
                 rows = tuple(block.rows(wanted[part]))
@@ -374,6 +378,10 @@ class AffineMap:
                 whole = whole or tuple(item.new_empty(self.batch, len(wanted), *item.shape[2:]) for item in rows)
                 for item, own in zip(whole, rows, strict=True):
                     item[samples, part] = own
+            if self._together:
+                offsets.append(block.push(_origin(block.inputs), offset=True))
+        if offsets:
+            vars(self)["offsets"] = self._chosen(torch.cat(offsets))
         return whole
 
     def _columns(self) -> Tensor:
@@ -505,10 +513,16 @@ def axis_of(graph: Graph, number: int) -> BatchAxis:
     return graph.values[number].batch or BatchAxis()
 
 
+def _origin(inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Zero, from where what arrives at the output is what the operators have added on the way: b."""
+    return [torch.zeros_like(item) if item.is_floating_point() else item for item in inputs]
+
+
 class _Block:
     """The affine map of a graph with one output at some inputs."""
 
     def __init__(self, graph: Graph, inputs: Sequence[Tensor]) -> None:
+        self.inputs = inputs
         self._graph = graph
         self._local = Linearization(graph, inputs)
         self._axis = axis_of(graph, graph.outputs[0])

@@ -514,6 +514,7 @@ def gram(affine_map: AffineMap, inputs: tuple[Tensor, ...], progress: bool | Non
 def blocks(affine_map: AffineMap, inputs: tuple[Tensor, ...], progress: bool | None) -> Iterator[tuple[Tensor, ...]]:
     """The rows of A in blocks: per floating-point input a tensor (N, rows, *in)."""
     if _fits(affine_map, inputs):
+        affine_map.prepare()  # whoever asks for rows asks for offsets too
         yield as_tuple(affine_map.slopes)
         return
     with progress_bar(progress, "templates", total=affine_map.out_shape[0], unit="row") as bar:
