@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env demo test test-ends lint typecheck pytest bench docs docs-figures docs-operators huggingface notebooks docs-tutorials study-complexity study-distance study-frozen study-hierarchy study-memorization study-orthogonal check-partition weights clean distclean
+.PHONY: help env demo test test-ends lint typecheck pytest bench docs docs-figures docs-operators huggingface notebooks docs-tutorials study-complexity study-distance study-frozen study-generators study-hierarchy study-memorization study-orthogonal check-partition weights clean distclean
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -58,6 +58,9 @@ study-distance: $(STUDIES) $(WEIGHTS) ## the code distance beside pixels and fea
 
 study-frozen: $(STUDIES) ## what frozen maps, gradients and other attributions say, resumable: docs/frozen-maps.md
 	OMP_NUM_THREADS=1 $(BIN)/python -m studies.frozen
+
+study-generators: $(STUDIES) $(WEIGHTS) ## what sampling by volume changes, resumable: docs/generator-sampling.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m studies.generators
 
 study-hierarchy: $(STUDIES) ## how regions divide by depth and settle in training: docs/code-hierarchy.md
 	OMP_NUM_THREADS=1 $(BIN)/python -m studies.hierarchy

@@ -1,0 +1,1 @@
+"""The study of generators: what sampling by volume changes, and what it does not."""
