@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal, Uniform
+from torch.distributions import (
+    Bernoulli,
+    Categorical,
+    Dirichlet,
+    Distribution,
+    Independent,
+    MixtureSameFamily,
+    Normal,
+    Uniform,
+)
 
 import maxaffine as ma
 from maxaffine import generators
@@ -305,6 +314,17 @@ BAD = [
     ("has no volume of 3", lambda net: generators.log_volume(_capture(nn.Linear(3, 2).double(), 3), torch.zeros(1, 3))),
     ("net: 3 latents, not 2", lambda net: generators.manifold(_capture(nn.Linear(3, 4).double(), 3))),
     ("rate: 1", lambda net: generators.dimension_by_dropout(net, torch.zeros(1, 2).double(), "1", rate=1.0)),
+    ("prior: Bernoulli draws whole", lambda net: generators.entropy(net, Bernoulli(0.5 * torch.ones(2)), 100)),
+    ("prior: Dirichlet has a density", lambda net: generators.entropy(net, Dirichlet(torch.ones(2).double()), 100)),
+    ("rho: nan", lambda net: generators.sample(net, BOX, 5, rho=float("nan"))),
+    ("n: expected a number of at least 2", lambda net: generators.entropy(net, BOX, 1)),
+    ("z: the batch is empty", lambda net: generators.spectrum(net, torch.zeros(0, 2).double())),
+    ("z: dtype", lambda net: generators.log_volume(net, torch.zeros(1, 2))),
+    ("x: expected a batch", lambda net: generators.density(net, torch.zeros(0, 3).double(), BOX, bounds=(-1, 1))),
+    ("start: expected 1 latents", lambda net: generators.density(net, torch.zeros(1, 3), BOX, start=torch.zeros(2, 2))),
+    ("masks: expected", lambda net: generators.dimension_by_dropout(net, torch.zeros(1, 2).double(), "1", masks=0)),
+    ("in running order", lambda net: generators.dimension_by_dropout(net, torch.zeros(1, 2).double(), ["3", "1"])),
+    ("does not depend", lambda net: generators.spectrum(net, torch.zeros(1, 2).double(), head=torch.zeros_like)),
     ("values: 1 for", lambda net: generators.manifold(net).expectation(torch.zeros(1))),
 ]
 
@@ -329,3 +349,115 @@ def test_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(generators.manifold(_capture(Roof(), 2)).surface().collections) == 1
     with pytest.raises(ma.BadInput, match="surface: samples of 64 numbers"):
         generators.manifold(net).surface()
+
+
+class Collapsed(nn.Module):
+    """Of rank 2 where z1 > 0, and of rank 1, up to rounding, elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(2, 1).double(), nn.Linear(1, 3).double()
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.second(self.first(z)) + z[:, :1].relu() * torch.tensor([1.0, 2.0, 3.0]).double()
+
+
+def test_polarity_knows_a_zero_that_rounding_hides() -> None:
+    torch.manual_seed(0)
+    net = _capture(Collapsed(), 2)
+    drawn = generators.sample(net, BOX, 300, rho=0.02)
+    assert bool((drawn.z[:, 0] > 0).all())
+    with pytest.raises(ma.BadInput, match="k: of the first 2 singular values one is 0"):
+        generators.sample(net, BOX, 300, rho=-0.5)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_draws_that_round_onto_the_rim_weigh_as_drawn(kind: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 8)).to(kind)
+    net = ma.capture(model, torch.zeros(2, 2, dtype=kind))
+    drawn = generators.sample(net, Uniform(-torch.ones(2), torch.ones(2)), 200, candidates=20_000)
+    assert np.isfinite(drawn.effective_sample_size) and len(drawn.z.unique(dim=0)) > 150
+
+
+def test_samples_in_float32_have_their_density() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 20))
+    z = torch.rand(20, 2) * 2 - 1
+    net = ma.capture(model, z)
+    found = generators.density(net, net(z), BOX, bounds=(-1, 1))
+    assert bool((found.counts >= 1).all())
+
+
+def test_preimages_of_a_bijection_are_found_from_anywhere() -> None:
+    torch.manual_seed(1)
+    model = nn.Sequential(
+        nn.Linear(4, 4), nn.LeakyReLU(0.1), nn.Linear(4, 4), nn.LeakyReLU(0.1), nn.Linear(4, 4)
+    ).double()
+    net, z = _capture(model, 4), torch.randn(60, 4).double()
+    prior = Normal(torch.zeros(4).double(), 1.0)
+    found = generators.density(net, net(z), prior, start=torch.zeros_like(z))
+    reached = found.counts == 1
+    assert int(reached.sum()) >= 50 and bool(found.log_density[~reached].isnan().all())
+    expected = prior.log_prob(z).sum(1) - generators.log_volume(net, z)
+    assert torch.allclose(found.log_density[reached], expected[reached], atol=1e-7)
+
+
+def test_a_continuum_of_preimages_has_infinite_density() -> None:
+    flat = nn.Linear(2, 3).double()
+    with torch.no_grad():
+        flat.weight.zero_()
+    high = Uniform(torch.ones(2).double(), 2 * torch.ones(2).double())
+    x = flat(torch.ones(1, 2).double()).detach()
+    assert generators.density(_capture(flat, 2), x, high, bounds=(1, 2)).log_density.tolist() == [np.inf]
+    assert generators.density(_capture(flat, 2), x + 1, high, bounds=(1, 2)).log_density.tolist() == [-np.inf]
+
+
+def test_small_samples_are_told_apart() -> None:
+    line = nn.Linear(1, 2, bias=False).double()
+    with torch.no_grad():
+        line.weight.copy_(torch.tensor([[1e-9], [2e-9]]))
+    found = generators.density(
+        _capture(line, 1), torch.tensor([[2e-9, -1e-9]]).double(), Uniform(-torch.ones(1).double(), 1.0), bounds=(-1, 1)
+    )
+    assert found.counts.tolist() == [0]
+
+
+def test_latents_outside_of_the_prior_add_nothing() -> None:
+    net = _capture(nn.Linear(1, 2).double(), 1)
+    found = generators.density(
+        net, net(torch.tensor([[2.0]]).double()), Uniform(-torch.ones(1).double(), 1.0), bounds=(-3, 3)
+    )
+    assert found.counts.tolist() == [1] and found.log_density.tolist() == [-np.inf]
+
+
+def test_repeated_and_zero_values_by_products() -> None:
+    values = torch.linspace(3, 0.1, 40).double()
+    values[:2] = 5
+    model = nn.Linear(40, 40, bias=False).double()
+    with torch.no_grad():
+        model.weight.copy_(values.diag())
+    z = torch.zeros(1, 40).double()
+    assert torch.allclose(generators.spectrum(_capture(model, 40), z, 2), values[None, :2])
+    with torch.no_grad():
+        model.weight.zero_()
+    assert generators.spectrum(_capture(model, 40), z, 2).tolist() == [[0.0, 0.0]]
+
+
+def test_collapsed_pieces_have_no_angle_and_no_share() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 3)).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        for matrix in (parameter for parameter in model.parameters() if parameter.dim() == 2):
+            matrix[:2].copy_(torch.eye(2))
+    found = generators.manifold(_capture(model, 2), 1.0)
+    assert found.plane.regions == 4 and abs(found.area - 1) < 1e-12
+    assert bool(found.angles.isnan().all())
+    assert float(found.expectation(found.log_volumes)) == 0.0
+    assert found.entropy.value == -np.inf
+
+
+def test_straight_errors_have_no_elbow() -> None:
+    for errors in ({1: 8.0, 2: 4.0, 3: 2.0, 4: 1.0}, dict.fromkeys(range(1, 6), 1.0), {i: 2.0**i for i in range(1, 6)}):
+        assert generators.elbow(errors).dimension is None

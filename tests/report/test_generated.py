@@ -52,3 +52,11 @@ def test_held_gates_have_no_volume_and_tangents_do(tmp_path: Path) -> None:
     assert "smooth tangent" in numbers["generated"]["reason"] and "has no volume" in page
     numbers, _ = _report(model, z, tmp_path / "tangent", smooth="tangent")
     assert numbers["generated"]["latents"] == 3
+
+
+def test_a_dead_decoder_is_reported(tmp_path: Path) -> None:
+    model = _decoder(2)
+    with torch.no_grad():
+        next(model.parameters()).zero_()
+    numbers, page = _report(model, torch.randn(30, 2), tmp_path / "dead")
+    assert numbers["generated"]["dimensions"] == [0, 0] and 'id="generated"' in page

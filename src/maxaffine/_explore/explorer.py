@@ -46,6 +46,7 @@ class Explorer:
             "order": "" if self.order is None else f"{self.order.finding} {self.order.cure}",
             "outputs": list(subject.names),
             "pictured": is_image(subject.units),
+            "ending": _ending(subject),
             "classes": list(subject.answer_names),
             "checkpoints": list(self.names),
             "operators": [
@@ -103,6 +104,12 @@ def _check(moments: Mapping[str, Subject]) -> None:
                 f"{name}: gives {subject.units} for each input, but the explorer shows vectors or pictures, of one"
                 " shape at every checkpoint; stop after a layer that gives one with --until, or choose an output"
             )
+
+
+def _ending(subject: Subject) -> str:
+    """The name of the activation that was left out after the output; "" where none was."""
+    ending = subject.net.endings[subject.output] if subject.net.endings else None
+    return "" if ending is None else ending.name
 
 
 def _order(subject: Subject) -> LabelOrder | None:

@@ -5,7 +5,7 @@ the only candidate is A^+ (x - b), which counts when the network itself takes it
 """
 
 from dataclasses import dataclass
-from math import inf
+from math import inf, nan
 from typing import Any
 
 import torch
@@ -14,13 +14,13 @@ from torch import Tensor
 from maxaffine._chunks import slices
 from maxaffine._generators.prior import Prior, seeded
 from maxaffine._generators.slopes import Generator, Head, generator, in_float64
-from maxaffine._generators.spectrum import log_volumes, require_volume, singular_values
+from maxaffine._generators.spectrum import log_volumes, logarithms, require_volume
 from maxaffine._partition import regions
 from maxaffine.errors import BadInput
 
 ENUMERATED = 3  # latents up to which all regions are looked through
-STEPS = 50  # from region to region, of one sample
-TOLERANCE = 1e-8  # how near to x, beside the size of x, the network has to take a preimage
+STEPS, HALVINGS = 200, 30  # from region to region, and of one step
+TOLERANCE = 1e-11  # how near to x, beside the size of x and b, the network has to take a preimage
 CANDIDATES = 2**22  # latents that are tried together, counted in numbers of samples
 
 
@@ -28,7 +28,9 @@ CANDIDATES = 2**22  # latents that are tried together, counted in numbers of sam
 class Density:
     """The density of a generator's samples; from :func:`density`."""
 
-    log_density: Tensor  # (N,) minus infinity where a sample has no preimage; infinite where it has a continuum
+    # (N,) minus infinity where a sample has no preimage, infinite where it has a continuum, and not a number where no
+    # preimage was found though there may be one.
+    log_density: Tensor
     counts: Tensor  # (N,) how many preimages were found
     preimages: tuple[Tensor, ...]  # (count, *latent) of every sample
     exhaustive: bool  # whether they are all; if not, the density is a lower bound unless g is injective
@@ -43,8 +45,11 @@ class Density:
         return {"log_density": self.log_density.tolist(), "counts": self.counts.tolist(), "exhaustive": self.exhaustive}
 
     def __repr__(self) -> str:
-        found = "all preimages" if self.exhaustive else "one preimage each: a lower bound unless g is injective"
-        return f"Density: {len(self.counts)} samples, {int((self.counts == 0).sum())} off the image ({found})"
+        missing = int((self.counts == 0).sum())
+        if self.exhaustive:
+            return f"Density: {len(self.counts)} samples, {missing} off the image of the box (all preimages in it)"
+        kind = "one preimage each: a lower bound unless g is injective"
+        return f"Density: {len(self.counts)} samples, {missing} without a preimage found ({kind})"
 
 
 def density(
@@ -61,7 +66,8 @@ def density(
 
     Up to three latents, with ``bounds``, all regions in the box are enumerated, and all preimages found: log p(x) is
     the logarithm of the sum of p_z(z) / vol(z) over them. Otherwise one preimage is sought from ``start``, from region
-    to region by each one's pseudo-inverse: p(x) then is exact if g is injective, and a lower bound if not. In float64.
+    to region by each one's pseudo-inverse: p(x) then is exact if g is injective, and a lower bound if not; where none
+    is found it is not a number. In float64, up to the rounding of x in its own type.
 
     Args:
         net: The generator, captured, piecewise affine, with at most as many latents as numbers in a sample.
@@ -95,6 +101,8 @@ def density(
     g = in_float64(generator(net, output))
     require_volume(g)
     g.net.require_regions("densities")
+    if not isinstance(x, Tensor) or x.dim() < 2 or not len(x) or not x.is_floating_point() or not x.isfinite().all():
+        raise BadInput("x: expected a batch of samples (N, *out), floating point and finite")
     rows = x.double().reshape(len(x), -1)
     if rows.shape[1] != g.numbers:
         raise BadInput(f"x: samples of {rows.shape[1]} numbers, and the generator's have {g.numbers}")
@@ -102,23 +110,27 @@ def density(
         raise BadInput("bounds: give the box (low, high) of latents to look through, or start= latents to begin at")
     if bounds is not None and g.latents > ENUMERATED:
         raise BadInput(f"bounds: {g.latents} latents have too many regions to look through; give start= instead")
-    found = _enumerate(g, rows, bounds, output, progress) if start is None else _follow(g, rows, start)
-    given = Prior(prior, g)
-    logs = [_log_sum(g, z, given) for z in found]
+    given, tolerance = Prior(prior, g), max(TOLERANCE, 150 * torch.finfo(x.dtype).eps)
+    if start is None:
+        found = _enumerate(g, rows, bounds, output, tolerance, progress)
+    else:
+        found = _follow(g, rows, start, tolerance)
+    logs = [_log_sum(g, z, given, -inf if start is None else nan) for z in found]
     counts = torch.tensor([len(z) for z in found])
     return Density(torch.stack(logs), counts, tuple(found), start is None)
 
 
-def _log_sum(g: Generator, z: Tensor, prior: Prior) -> Tensor:
-    """The logarithm of the sum of p_z / vol over preimages."""
+def _log_sum(g: Generator, z: Tensor, prior: Prior, without: float) -> Tensor:
+    """The logarithm of the sum of p_z / vol over preimages; ``without`` any."""
     if not len(z):
-        return torch.tensor(-inf, dtype=torch.float64)
-    volumes = torch.cat([log_volumes(singular_values(s), g.numbers) for s in g.slopes(z, False, "")])
-    return (prior.log_density(z) - volumes).logsumexp(0)
+        return torch.tensor(without, dtype=torch.float64)
+    density = prior.log_density(z)
+    # Where the prior gives nothing a collapsed piece adds nothing.
+    return torch.where(density > -inf, density - log_volumes(g.slopes(z, False, ""), g), -inf).logsumexp(0)
 
 
 def _enumerate(
-    g: Generator, rows: Tensor, bounds: Any, output: int | str | None, progress: bool | None
+    g: Generator, rows: Tensor, bounds: Any, output: int | str | None, tolerance: float, progress: bool | None
 ) -> list[Tensor]:
     """All preimages of every sample, from the regions in a box."""
     found = regions(g.net, bounds, output=output, progress=progress)
@@ -127,26 +139,44 @@ def _enumerate(
     offsets = amap.offsets.flatten(1)
     inverse = torch.linalg.pinv(slopes)
     low, high = (torch.as_tensor(end, dtype=torch.float64).expand(g.latents) for end in bounds)
-    margin = TOLERANCE * (high - low)
+    margin = 1e3 * tolerance * (high - low)
+    collapsed = (logarithms(torch.linalg.svdvals(slopes), g) == -inf).any(1)
     preimages: list[Tensor] = []
     for part in slices(len(rows), CANDIDATES // max(1, len(found) * g.numbers)):
         z = torch.einsum("fsd,nfd->nfs", inverse, rows[part, None] - offsets)
-        inside = ((z >= low - margin) & (z <= high + margin)).all(2)
         # What solves a region's equations may lie in another; that the network takes it to x is what counts, and is
         # judged by its own output there. At a boundary two regions give the same latent.
         near = (torch.einsum("fds,nfs->nfd", slopes, z) + offsets - rows[part, None]).norm(dim=2)
-        inside &= near <= TOLERANCE * (1 + rows[part].norm(dim=1, keepdim=True))
-        for own, kept, x in zip(z, inside, rows[part], strict=True):
-            preimages.append(_distinct(_reaching(g, own[kept].clamp(low, high), x), margin))
+        near = near <= tolerance * (rows[part].norm(dim=1, keepdim=True) + offsets.norm(dim=1))
+        for own, close, x in zip(z, near, rows[part], strict=True):
+            kept = close & ((own >= low - margin) & (own <= high + margin)).all(1) & ~collapsed
+            candidates = [own[kept].clamp(low, high)]
+            # On a collapsed piece a continuum of latents gives x, of which the pseudo-inverse knows but one.
+            for place in (close & collapsed).nonzero()[:, 0].tolist():
+                candidates.append(_mixture(found.corners[place], slopes[place], x - offsets[place]))
+            preimages.append(_distinct(_reaching(g, torch.cat(candidates), x, 10 * tolerance), margin))
     return preimages
 
 
-def _reaching(g: Generator, z: Tensor, x: Tensor) -> Tensor:
+def _mixture(corners: Tensor, slopes: Tensor, x: Tensor) -> Tensor:
+    """A latent of a region, as a mean of its corners, that its slopes take nearest to x, (1, S)."""
+    from scipy.optimize import nnls
+
+    # Weights that are not negative and sum to one: the sum is one more equation.
+    scale = float(x.norm()) + float((corners @ slopes.T).norm()) or 1.0
+    system = torch.cat([slopes @ corners.T, torch.full((1, len(corners)), scale)])
+    weights, _ = nnls(system.numpy(force=True), torch.cat([x, torch.tensor([scale])]).numpy(force=True))
+    return torch.as_tensor(weights)[None] @ corners
+
+
+def _reaching(g: Generator, z: Tensor, x: Tensor, tolerance: float) -> Tensor:
     """Those of some latents (n, S) that the network takes to x, as (n, *latent)."""
     shaped = z.reshape(len(z), *g.net.inputs.units[0])
     if not len(z):
         return shaped
-    return shaped[(g(shaped).reshape(len(z), -1) - x).norm(dim=1) <= 10 * TOLERANCE * (1 + x.norm())]
+    amap = g.affine_map(shaped)
+    scale = x.norm() + amap.offsets.flatten(1).norm(dim=1)
+    return shaped[(amap.value.flatten(1) - x).norm(dim=1) <= tolerance * scale]
 
 
 def _distinct(z: Tensor, margin: Tensor) -> Tensor:
@@ -158,16 +188,27 @@ def _distinct(z: Tensor, margin: Tensor) -> Tensor:
     return z[kept]
 
 
-def _follow(g: Generator, rows: Tensor, start: Tensor) -> list[Tensor]:
+def _follow(g: Generator, rows: Tensor, start: Tensor, tolerance: float) -> list[Tensor]:
     """One preimage of every sample, by solving region after region; none where no region holds its solution."""
-    z = start.double().reshape(len(rows), *g.net.inputs.units[0])
+    if not isinstance(start, Tensor) or len(start) != len(rows) or start.numel() != len(rows) * g.latents:
+        raise BadInput(f"start: expected {len(rows)} latents of {g.latents} numbers, one for each sample")
+    z = g.checked(start.double().reshape(len(rows), *g.net.inputs.units[0]), "start")
+    gap = rows - g(z).flatten(1)
     for _ in range(STEPS):
-        gap = rows - g(z).reshape(len(z), -1)
-        if bool((gap.norm(dim=1) <= TOLERANCE * (1 + rows.norm(dim=1))).all()):
+        if bool((gap.norm(dim=1) <= tolerance * rows.norm(dim=1)).all()):
             break
         step = torch.cat([torch.linalg.pinv(slopes) for slopes in g.slopes(z, False, "")]) @ gap[:, :, None]
-        z = z + step.reshape(z.shape)
-    return [_reaching(g, own.reshape(1, -1), x) for own, x in zip(z, rows, strict=True)]
+        # A whole step may overshoot its region and go round in circles; along it the gap falls at first.
+        share = torch.ones(len(z), 1, dtype=torch.float64)
+        for _ in range(HALVINGS):
+            ahead = z + (share * step[:, :, 0]).reshape(z.shape)
+            left = rows - g(ahead).flatten(1)
+            worse = left.norm(dim=1) > gap.norm(dim=1) * (1 - 1e-4 * share[:, 0])
+            if not bool(worse.any()):
+                break
+            share = torch.where(worse[:, None], share / 2, share)
+        z, gap = ahead, left
+    return [_reaching(g, own.reshape(1, -1), x, 10 * tolerance) for own, x in zip(z, rows, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -217,11 +258,13 @@ def entropy(
     g = generator(net, output, head)
     require_volume(g)
     given = Prior(prior, g)
+    if isinstance(n, bool) or not isinstance(n, int) or n < 2:
+        raise BadInput(f"n: expected a number of at least 2, got {n!r}")
     with seeded(g, seed):
-        z = given.draw(n)
-    parts = [log_volumes(singular_values(slopes), g.numbers) for slopes in g.slopes(z, progress, "volume")]
-    volumes, known = torch.cat(parts), given.entropy
+        drawn = given.draw(n)
+    volumes, known = log_volumes(g.slopes(given.latents(drawn), progress, "volume"), g), given.entropy
     # Without a formula h(z) is the mean of -log p, and the two means are of the same draws.
-    terms = volumes if known is not None else volumes - given.log_density(z)
-    value, spread = float(terms.mean()), float(terms.std()) / n**0.5
+    terms = volumes if known is not None else volumes - given.log_density(drawn).to(volumes.device)
+    value = float(terms.mean())
+    spread = float(terms.std()) / n**0.5 if value > -inf else 0.0
     return Entropy(value + (known or 0.0), spread, n)

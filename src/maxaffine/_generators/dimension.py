@@ -13,7 +13,7 @@ from torch import Tensor
 from maxaffine._drawing import axes_for
 from maxaffine._generators.prior import seeded
 from maxaffine._generators.slopes import generator
-from maxaffine._generators.spectrum import singular_values
+from maxaffine._generators.spectrum import limits, singular_values
 from maxaffine._progress import progress_bar
 from maxaffine.errors import BadInput
 
@@ -89,7 +89,13 @@ def dimension_by_dropout(
     g = generator(net)
     if not 0 <= rate < 1:
         raise BadInput(f"rate: {rate} is not a probability below 1")
+    if isinstance(masks, bool) or not isinstance(masks, int) or masks < 1:
+        raise BadInput(f"masks: expected a number of at least 1, got {masks!r}")
     names = [operators] if isinstance(operators, str) else list(operators)
+    order = {record.name: place for place, record in enumerate(g.net.operators)}
+    if not names or any(order.get(a, 0) >= order.get(b, len(order)) for a, b in zip(names, names[1:], strict=False)):
+        raise BadInput(f"operators: give one or more, each once, in running order; there are {list(order)}")
+    z = g.checked(z)
     # Between two of the operators the network is one of its own, with the slopes of its own.
     edges = [None, *names, None]
     parts = [g.net.part(after, until) for after, until in zip(edges, edges[1:], strict=False)]
@@ -105,8 +111,7 @@ def dimension_by_dropout(
                     kept = (torch.rand(value.shape[1:], device=z.device) >= rate).to(value) / (1 - rate)
                     value, slopes = value * kept, slopes * kept.reshape(1, -1, 1)
             values = singular_values(slopes)
-            limits = values[:, :1] * max(slopes.shape[1:]) * torch.finfo(values.dtype).eps
-            found.append((values > limits).sum(1))
+            found.append((values > limits(values, g)).sum(1))
     return DropoutDimension(torch.stack(found), rate, g.latents)
 
 
@@ -122,20 +127,21 @@ def _shaped(rows: Tensor, like: Tensor) -> Tensor:
 class Elbow:
     """Where reconstruction errors level off; from :func:`elbow`."""
 
-    dimension: int  # the number of latents at the bend
+    dimension: int | None  # the number of latents at the bend; None where errors do not level off
     errors: Mapping[int, float]  # by number of latents
 
     def plot(self, ax: Axes | None = None, *, size: float = 5.0) -> Axes:
         """Draw errors by number of latents, and the bend; ``size``: inches of width."""
         ax = axes_for(ax, 5.0, 3.2, sheet=False, size=size)
         ax.plot(list(self.errors), list(self.errors.values()), color="#0072B2", marker="o")
-        ax.axvline(self.dimension, color="gray", linestyle=":")
+        if self.dimension is not None:
+            ax.axvline(self.dimension, color="gray", linestyle=":")
         ax.set(yscale="log", xlabel="latents S", ylabel="reconstruction error")
         ax.spines[["top", "right"]].set_visible(False)
         return ax
 
     def __repr__(self) -> str:
-        return f"Elbow: {self.dimension} latents"
+        return "Elbow: none" if self.dimension is None else f"Elbow: {self.dimension} latents"
 
 
 def elbow(errors: Mapping[int, float]) -> Elbow:
@@ -143,7 +149,8 @@ def elbow(errors: Mapping[int, float]) -> Elbow:
 
     The reconstruction error of generators of more and more latents falls until the image has as many dimensions as the
     data's manifold, and is level after. The bend is that of the two straight lines, joined at one of the numbers, which
-    fit the logarithms of the errors best in squares.
+    fit the logarithms of the errors best in squares. There is none where one line fits half as well, or the second is
+    the steeper.
 
     Args:
         errors: Number of latents to reconstruction error, at least four, all above 0.
@@ -166,8 +173,13 @@ def elbow(errors: Mapping[int, float]) -> Elbow:
         raise BadInput("errors: expected at least four numbers of latents, each with an error above 0")
     sizes, logs = np.array(list(known), float), np.log(list(known.values()))
 
-    def misfit(bend: float) -> float:
+    def fit(bend: float) -> tuple[float, float]:
+        """The sum of squares, and by how much the second line is less steep."""
         columns = np.stack([np.ones_like(sizes), sizes, np.maximum(sizes - bend, 0)], 1)
-        return float(((columns @ np.linalg.lstsq(columns, logs, rcond=None)[0] - logs) ** 2).sum())
+        found = np.linalg.lstsq(columns, logs, rcond=None)[0]
+        return float(((columns @ found - logs) ** 2).sum()), float(found[2])
 
-    return Elbow(int(min(sizes[1:-1], key=misfit)), known)
+    straight, _ = fit(sizes[-1])
+    (misfit, flatter), bend = min((fit(bend), bend) for bend in sizes[1:-1])
+    levels_off = flatter > 0 and misfit < straight / 2 and straight > 1e-12 * float(logs @ logs)
+    return Elbow(int(bend) if levels_off else None, known)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import log
+from math import log, nan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from maxaffine._chunks import slices
 from maxaffine._drawing import axes_for, color_map, fill_polygons, input_pixels, is_image
 from maxaffine._generators.density import Entropy
 from maxaffine._generators.slopes import BLOCK_BYTES, Generator, generator, in_float64
-from maxaffine._generators.spectrum import log_volumes, require_volume, singular_values
+from maxaffine._generators.spectrum import log_volumes, require_volume
 from maxaffine._partition import PlanePartition, plane
 from maxaffine.errors import BadInput
 
@@ -52,7 +52,7 @@ class Manifold:
 
     @property
     def area(self) -> float:
-        """The area of the whole surface."""
+        """The area of the whole surface, each sheet counted where it passes twice."""
         return float(self.areas.sum())
 
     def expectation(self, values: Tensor, uniform: str = "image") -> Tensor:
@@ -74,7 +74,10 @@ class Manifold:
         if uniform not in ("image", "latent"):
             raise BadInput(f"uniform: expected 'image' or 'latent', got {uniform!r}")
         weights = self.areas if uniform == "image" else self.plane.areas
-        return torch.tensordot(weights / weights.sum(), values.double(), 1)
+        if not weights.sum() > 0:
+            raise BadInput("uniform: the image has no area, the generator is flat; give uniform='latent'")
+        kept = weights > 0  # a region that is not on the image adds nothing, infinite as it may be
+        return torch.tensordot((weights / weights.sum())[kept], values[kept].double(), 1)
 
     @property
     def entropy(self) -> Entropy:
@@ -84,7 +87,10 @@ class Manifold:
 
     @property
     def imbalance(self) -> float:
-        """Total variation between samples of uniform latents and uniform samples of the surface, in [0, 1)."""
+        """Total variation between samples of uniform latents and uniform samples of the surface, in [0, 1].
+
+        Where the surface passes twice each sheet counts by itself; not a number where it has no area.
+        """
         shares = [part / part.sum() for part in (self.areas, self.plane.areas)]
         return float((shares[0] - shares[1]).abs().sum() / 2)
 
@@ -94,7 +100,8 @@ class Manifold:
 
         sin of it is the norm of P_A - P_A', with P_A = A (A^T A)^-1 A^T: the largest angle between the planes that
         carry the pieces. Across one unit's boundary the slopes differ by a matrix of rank one, so the pieces turn about
-        their common edge and this is the angle of the fold, up to pi / 2.
+        their common edge and this is the angle of the fold, up to pi / 2. Not a number beside a collapsed piece, which
+        lies in no one plane.
         """
         pairs, parts = self.plane.adjacency, []
         per_pair = 64 * self.g.numbers
@@ -105,7 +112,8 @@ class Manifold:
             # What one plane has outside the other has the sine as its norm, to full precision near zero.
             outside = other - one @ (one.transpose(1, 2) @ other)
             parts.append(torch.linalg.matrix_norm(outside, 2).clamp(max=1).asin())
-        return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
+        angles = torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
+        return torch.where(self.log_volumes[pairs].isfinite().all(1), angles, nan)
 
     def plot(
         self,
@@ -185,7 +193,7 @@ class Manifold:
 
 
 def manifold(
-    net: object, extent: Any = None, *, output: int | str | None = None, progress: bool | None = None, **options: Any
+    net: object, extent: Any = None, *, output: int | str | None = None, progress: bool | None = None
 ) -> Manifold:
     """The exact image of a polygon of latents under a generator of two latents: its area, entropy, folds and picture.
 
@@ -195,7 +203,6 @@ def manifold(
             [-1, 1]^2 by default.
         output: Which output, by number or name, for a network with several.
         progress: Whether to show a progress bar; by default when it takes over two seconds.
-        options: ``tolerance`` and ``memory``, as of :func:`maxaffine.partition.plane`.
 
     Returns:
         The surface, region by region. In float64.
@@ -224,7 +231,6 @@ def manifold(
         extent=1.0 if extent is None else extent,
         output=output,
         progress=progress,
-        **options,
     )
     return manifold_of(found)
 
@@ -233,11 +239,9 @@ def manifold_of(found: PlanePartition) -> Manifold:
     """The image of latents whose plane is divided already, in coordinates that keep areas."""
     g = generator(found.frame.net, found.frame.net.graph.outputs.index(found.number))
     size = max(1, BLOCK_BYTES // (16 * g.numbers))
-    parts = []
-    for cells in torch.arange(found.regions).split(size):
-        slopes = found.plane_map(cells)[0]
-        parts.append(log_volumes(singular_values(slopes.reshape(len(cells), -1, 2)), g.numbers))
-    return Manifold(found, torch.cat(parts), g)
+    parts = torch.arange(found.regions).split(size)
+    slopes = (found.plane_map(cells)[0].reshape(len(cells), -1, 2) for cells in parts)
+    return Manifold(found, log_volumes(slopes, g), g)
 
 
 def _ends(logs: np.ndarray, areas: np.ndarray) -> tuple[float, float]:

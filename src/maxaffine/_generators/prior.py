@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import prod
+from math import inf, prod
 from typing import Any
 
 import torch
@@ -11,6 +11,9 @@ from torch.distributions import Distribution, constraints
 
 from maxaffine._generators.slopes import Generator
 from maxaffine.errors import BadInput
+
+# Draws of these sum to one, so that their density is over one number fewer.
+SUMMED = (constraints.simplex, constraints.one_hot)
 
 
 class Prior:
@@ -23,6 +26,12 @@ class Prior:
                 f" Normal(torch.zeros({g.latents}), 1)"
             )
         self.given, self.spec = given, g.net.inputs
+        kind = self._support
+        if kind is not None and (kind.is_discrete or kind in SUMMED):
+            words = "draws whole numbers" if kind.is_discrete else "has a density over fewer numbers than it draws"
+            raise BadInput(
+                f"prior: {type(given).__name__} {words}; give one with a density over all {g.latents} latents"
+            )
         self.shape = (*given.batch_shape, *given.event_shape)
         if prod(self.shape) != g.latents:
             raise BadInput(
@@ -31,21 +40,34 @@ class Prior:
             )
 
     def draw(self, count: int) -> Tensor:
-        """So many latents (count, *latent), as the network takes them."""
-        drawn = self.given.sample(torch.Size((count,)))
-        return drawn.reshape(count, *self.spec.units[0]).to(self.spec.device, self.spec.dtypes[0])
+        """So many draws (count, *shape), as they are."""
+        return self.given.sample(torch.Size((count,)))
+
+    def latents(self, drawn: Tensor) -> Tensor:
+        """Draws as the network takes them, (count, *latent)."""
+        return drawn.reshape(len(drawn), *self.spec.units[0]).to(self.spec.device, self.spec.dtypes[0])
 
     def log_density(self, z: Tensor) -> Tensor:
-        """(N,) in double precision."""
+        """(N,) in double precision, of draws or latents; minus infinity outside of the prior's support."""
+        drawn = z.reshape(len(z), *self.shape).to(self._like)
+        kind = self._support
         try:
-            found = self.given.log_prob(z.reshape(len(z), *self.shape).to(self._like))
+            inside = torch.ones(len(drawn), dtype=torch.bool)
+            if kind is not None:
+                inside = self.given.support.check(drawn).reshape(len(drawn), -1).all(1).cpu()
+            # What lies outside is refused by torch; in its place stands a draw.
+            drawn[~inside] = self._like
+            found = self.given.log_prob(drawn)
+        except ValueError as error:
+            raise BadInput(f"prior: {error}; build it with validate_args=False if that is meant") from error
         except NotImplementedError as error:
             raise BadInput(
                 f"prior: {type(self.given).__name__} has no density (log_prob), by which is divided; give one that has,"
                 " or sample by a polarity, rho="
             ) from error
         # A batch of distributions is of independent numbers, whose densities multiply.
-        return found.reshape(len(z), -1).double().sum(1).to(z.device)
+        sums = found.reshape(len(z), -1).double().sum(1)
+        return torch.where(inside.to(sums.device), sums, -inf).to(z.device)
 
     @property
     def _like(self) -> Tensor:
@@ -63,16 +85,22 @@ class Prior:
     @property
     def bounded(self) -> bool:
         """Whether all draws lie in a bounded set, as far as the distribution says."""
+        support = self._support
+        if not isinstance(support, constraints.interval):
+            return False
+        ends = (torch.as_tensor(end) for end in (support.lower_bound, support.upper_bound))
+        return all(bool(end.isfinite().all()) for end in ends)
+
+    @property
+    def _support(self) -> Any:
+        """Where draws lie, of one number where numbers are independent; None where the distribution does not say."""
         try:
             support: Any = self.given.support
         except NotImplementedError:
-            return False
+            return None
         while hasattr(support, "base_constraint"):
             support = support.base_constraint
-        if isinstance(support, constraints.interval):
-            ends = (torch.as_tensor(end) for end in (support.lower_bound, support.upper_bound))
-            return all(bool(end.isfinite().all()) for end in ends)
-        return support is constraints.simplex
+        return support
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from math import inf
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from maxaffine._chunks import slices
 from maxaffine._drawing import Panel, axes_for, is_image, panel_axes
 from maxaffine._generators.prior import Prior, seeded
 from maxaffine._generators.slopes import Generator, Head, generator
-from maxaffine._generators.spectrum import check_count, log_volumes, require_volume, singular_values
+from maxaffine._generators.spectrum import check_count, logarithms, require_volume, singular_values
 from maxaffine._progress import progress_bar
 from maxaffine.errors import BadInput
 
@@ -116,9 +116,10 @@ def sample(
     """Draw samples evenly over the generator's image, or by polarity, by weighting latents of a prior.
 
     Without ``rho`` the weight of a latent is vol(z) / p(z), and samples fall uniformly on the image of those latents
-    that the prior gives; of a prior without bounds, such as a normal one, the image of all latents has no uniform
-    distribution, so only latents where p(z) is highest, of a share ``mass`` of the prior, are taken. With ``rho`` the
-    weight is (sigma_1 ... sigma_k)^rho; 0 leaves the prior as it is.
+    that the prior gives; where the image passes twice each sheet counts by itself. Of a prior without bounds, such as a
+    normal one, the image usually has no finite volume and so no uniform distribution; only latents where p(z) is
+    highest, of a share ``mass`` of the prior, are taken then. With ``rho`` the weight is (sigma_1 ... sigma_k)^rho; 0
+    leaves the prior as it is.
 
     Args:
         net: The generator, as of :func:`maxaffine.generators.spectrum`.
@@ -159,8 +160,10 @@ def sample(
     if method not in METHODS:
         raise BadInput(f"method: expected one of {METHODS}, got {method!r}")
     for name, number in (("n", n), ("candidates", candidates)):
-        if number is not None and (not isinstance(number, int) or number < 1):
+        if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
             raise BadInput(f"{name}: expected a number of at least 1, got {number!r}")
+    if rho is not None and not isfinite(rho):
+        raise BadInput(f"rho: {rho} is not a finite number; below 0 leans towards modes, above 0 away from them")
     if not 0 < mass <= 1:
         raise BadInput(f"mass: {mass} is not a share; give one above 0, up to 1")
     most = min(g.latents, g.numbers)
@@ -181,18 +184,19 @@ class _Draws:
             require_volume(g)
             if k != g.latents:
                 raise BadInput(f"k: uniform sampling takes all {g.latents} singular values; give rho=, or leave k out")
-            if not prior.bounded:
+            if not prior.bounded and mass < 1:
                 self.floor = float(prior.log_density(prior.draw(PILOT)).quantile(1 - mass))
 
     def weighted(self, count: int, progress: bool | None) -> tuple[Tensor, Tensor]:
         """So many latents (count, *latent), and their log weights (count,) in double precision."""
-        z = self.prior.draw(count)
+        drawn = self.prior.draw(count)
+        z = self.prior.latents(drawn)
         values = torch.cat([singular_values(slopes) for slopes in self.g.slopes(z, progress, "volume")])
+        logs = logarithms(values, self.g)[:, : self.k].sum(1)
         if self.rho is None:
-            density = self.prior.log_density(z)
-            weights = log_volumes(values, self.g.numbers) - density
-            return z, torch.where(density >= self.floor, weights, -inf)
-        logs = values[:, : self.k].double().log().sum(1)
+            # Of the draw as it was: rounded to the network's type it may lie on the rim, where the density is zero.
+            density = self.prior.log_density(drawn).to(logs.device)
+            return z, torch.where((density >= self.floor) & density.isfinite(), logs - density, -inf)
         weights = self.rho * logs if self.rho else torch.zeros_like(logs)
         if bool((weights == inf).any()):
             raise BadInput(

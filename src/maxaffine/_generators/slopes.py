@@ -58,6 +58,7 @@ class Generator:
 
     def slopes(self, z: Tensor, progress: bool | None, does: str) -> Iterator[Tensor]:
         """The Jacobians (n, D, S) of consecutive latents, with the head as a diagonal factor, in blocks."""
+        z = self.checked(z)
         with progress_bar(progress, does, total=len(z), unit="sample") as bar:
             for part in slices(len(z), self.at_once(self.latents)):
                 amap = self.affine_map(z[part])
@@ -66,9 +67,16 @@ class Generator:
                     raise BadInput("net: a generator has one floating-point input; capture one with the others fixed")
                 slopes = slopes.reshape(amap.batch, -1, self.latents)
                 if self.head is not None:
-                    slopes = slopes * derivative(self.head, amap.value).reshape(amap.batch, -1, 1)
+                    slopes = slopes * derivative(self.head, amap.value).to(slopes).reshape(amap.batch, -1, 1)
                 yield slopes
                 bar.update(amap.batch)
+
+    def checked(self, z: Any, name: str = "z") -> Tensor:
+        """Latents that the network takes; errors call them by the name of the argument."""
+        try:
+            return self.net.inputs.tensors(z)[0]
+        except BadInput as error:
+            raise type(error)(f"{name}: {str(error).split(': ', 1)[1]}") from error
 
     def at_once(self, columns: int) -> int:
         """How many samples fit in a block when each has so many columns of slopes."""
@@ -112,11 +120,15 @@ def derivative(head: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
     # Of an elementwise function every product of the Jacobian with v is T v with the same diagonal T; one that mixes
     # numbers, as softmax does, would need another T for another v.
     tilted = torch.linspace(1, 2, value.numel(), dtype=value.dtype, device=value.device).reshape(value.shape).cos()
+    value = value.float() if value.dtype.itemsize < 4 else value
+    tilted = tilted.to(value)
     with torch.enable_grad():
         point = value.detach().requires_grad_()
-        out = head(point)
+        out = head(point * 1)  # a head may write into what it is given
         if out.shape != value.shape:
             raise BadInput(f"head: it turns {tuple(value.shape)} into {tuple(out.shape)}; give an elementwise function")
+        if not out.requires_grad:
+            raise BadInput("head: its output does not depend on what it is given; give a function such as torch.tanh")
         diagonal, product = (
             torch.autograd.grad(out, point, weights, retain_graph=True)[0]
             for weights in (torch.ones_like(value), tilted)

@@ -6,6 +6,7 @@ values of A (D, S). Logarithms are kept throughout: products of a hundred singul
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
@@ -39,7 +40,8 @@ def spectrum(
 
     A has the shape (D, S) and is the Jacobian of g at z. Few of many (k below a tenth of min(D, S)) are found by
     Lanczos iteration from products with A and A^T alone, so that A is never built; their error is about
-    eps sigma_1^2 / sigma_k, while that of all is eps sigma_1.
+    eps sigma_1^2 / sigma_k, while that of all is eps sigma_1, and of values that are equal to the last digit it may
+    miss one.
 
     Args:
         net: The generator, captured; one captured with ``smooth="tangent"`` has the true Jacobian's.
@@ -107,8 +109,7 @@ def log_volume(
     """
     g = generator(net, output, head)
     require_volume(g)
-    parts = [log_volumes(singular_values(slopes), slopes.shape[1]) for slopes in g.slopes(z, progress, "volume")]
-    return torch.cat(parts)
+    return log_volumes(g.slopes(z, progress, "volume"), g)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,9 +174,8 @@ def local_dimension(
     if tolerance is not None and not 0 <= tolerance < 1:
         raise BadInput(f"tolerance: {tolerance} is not a share of the largest singular value; give one in [0, 1)")
     values = torch.cat([singular_values(slopes) for slopes in g.slopes(z, progress, "dimension")])
-    share = max(g.numbers, g.latents) * torch.finfo(values.dtype).eps if tolerance is None else tolerance
-    limits = values[:, 0] * share
-    return LocalDimension((values > limits[:, None]).sum(1), limits, values)
+    least = limits(values, g)[:, 0] if tolerance is None else values[:, 0] * tolerance
+    return LocalDimension((values > least[:, None]).sum(1), least, values)
 
 
 def column_cosines(
@@ -205,6 +205,7 @@ def column_cosines(
 
 def singular_values(slopes: Tensor) -> Tensor:
     """Of slopes (n, D, S), (n, min(D, S)) largest first."""
+    # Of half precision the factors are found in single, which adds nothing to its own rounding.
     wide = slopes if slopes.dtype in (torch.float32, torch.float64) else slopes.float()
     # The triangle of a tall matrix has its singular values and fits in the cache.
     if wide.shape[1] > 2 * wide.shape[2]:
@@ -212,10 +213,19 @@ def singular_values(slopes: Tensor) -> Tensor:
     return torch.linalg.svdvals(wide)
 
 
-def log_volumes(values: Tensor, numbers: int) -> Tensor:
-    """The sum of log singular values (n, S), in double precision; minus infinity where one is zero up to rounding."""
-    limits = values[:, :1] * (max(numbers, values.shape[1]) * torch.finfo(values.dtype).eps)
-    return torch.where(values > limits, values.double().log(), -inf).sum(1)
+def logarithms(values: Tensor, g: Generator) -> Tensor:
+    """Log singular values (n, k), in double precision; minus infinity where one is zero up to rounding."""
+    return torch.where(values > limits(values, g), values.double().log(), -inf)
+
+
+def limits(values: Tensor, g: Generator) -> Tensor:
+    """Below which a singular value counts as zero, (n, 1): max(D, S) eps sigma_1, in the eps of the network's type."""
+    return values[:, :1] * (max(g.numbers, g.latents) * torch.finfo(g.net.inputs.dtypes[0]).eps)
+
+
+def log_volumes(slopes: Iterable[Tensor], g: Generator) -> Tensor:
+    """The sums of the log singular values of blocks of slopes, (N,) in double precision."""
+    return torch.cat([logarithms(singular_values(block), g).sum(1) for block in slopes])
 
 
 def require_volume(g: Generator) -> None:
@@ -229,7 +239,7 @@ def require_volume(g: Generator) -> None:
 
 def check_count(k: int, most: int) -> int:
     """The number of singular values asked for."""
-    if not 1 <= k <= most:
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= most:
         raise BadInput(f"k: there are {most} singular values, min(D, S); give 1..{most}, got {k}")
     return k
 
@@ -238,17 +248,22 @@ def _leading(g: Generator, z: Tensor, count: int, progress: bool | None) -> Tens
     """The largest singular values of each latent's A, from products with A and A^T."""
     try:
         from scipy.sparse import diags
-        from scipy.sparse.linalg import aslinearoperator, svds
+        from scipy.sparse.linalg import ArpackError, aslinearoperator, svds
     except ImportError as error:
         raise MaxAffineError("spectrum of few values needs scipy; pip install 'maxaffine[partition]'") from error
     amap, found = g.affine_map(z), []
     diagonal = None if g.head is None else derivative(g.head, amap.value).reshape(amap.batch, -1).double()
     for sample in progress_bar(progress, "spectrum", iterable=range(amap.batch), unit="sample"):
-        # From the same start each time, so that the same latent gives the same digits.
-        start = np.ones(min(g.numbers, g.latents))
+        # From the same start each time, so that the same latent gives the same digits; a random one, since it must not
+        # be orthogonal to what is sought.
+        start = np.random.default_rng(0).standard_normal(min(g.numbers, g.latents))
         product = amap.to_scipy(sample)
         if diagonal is not None:
             product = aslinearoperator(diags(diagonal[sample].numpy(force=True))) @ product
-        values = np.asarray(svds(product, k=count, v0=start, return_singular_vectors=False))
+        try:
+            values = np.asarray(svds(product, k=count, v0=start, return_singular_vectors=False))
+        except ArpackError:  # no convergence, as of a map that is zero
+            slopes = next(g.slopes(z[sample : sample + 1], False, ""))
+            values = singular_values(slopes)[0, :count].double().numpy(force=True)
         found.append(torch.from_numpy(np.sort(values)[::-1].copy()))
     return torch.stack(found).to(z)

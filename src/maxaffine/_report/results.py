@@ -90,7 +90,8 @@ def plain(item: Any, arrays: bool = False) -> Any:
         return _memorization(item)
     if isinstance(item, Manifold):
         entropy = item.entropy.value
-        return {"regions": item.plane.regions, "area": item.area, "entropy": entropy, "imbalance": item.imbalance}
+        found = {"regions": item.plane.regions, "area": item.area, "entropy": entropy, "imbalance": item.imbalance}
+        return plain(found)
     if isinstance(item, PlanePartition):
         area = float(item.areas.sum())
         return {"regions": item.regions, "vertices": len(item.vertices), "edges": len(item.edges), "area": area}
@@ -103,7 +104,8 @@ def plain(item: Any, arrays: bool = False) -> Any:
     if isinstance(item, tuple | list):
         return [plain(value, arrays) for value in item]
     if isinstance(item, np.ndarray):
-        return np.array([float(f"{value:.6g}") for value in item.ravel().tolist()]).reshape(item.shape).tolist()
+        rounded = np.array([float(f"{value:.6g}") for value in item.ravel().tolist()]).reshape(item.shape).tolist()
+        return rounded if np.isfinite(item).all() else plain(rounded)
     if isinstance(item, Enum):
         return item.value
     if isinstance(item, torch.dtype):

@@ -173,7 +173,7 @@ const sum = (found) => make("p", {}, `⟨A, x⟩ + b = ${told(found.inner, 5)} $
   make("b", {}, told(found.inner + found.offset, 5)), " at the center");
 
 const stretch = (found) => found.log_volume === null ? "" : make("p", {}, "A small volume of inputs becomes one ",
-  make("b", {}, told(Math.exp(found.log_volume), 4)), " times as large, the same all over the cell");
+  make("b", {}, told(Math.exp(found.log_volume), 4)), ` times as large${about.ending && `, before its ${about.ending}`}, the same all over the cell`);
 
 function codes(rows) {
   return make("table", {}, ...rows.map(({ operator, units, pieces, counts }) => {
