@@ -271,8 +271,8 @@ def test_labels_in_another_order_are_said_first(trained: Trained) -> None:
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (nn.Unflatten(1, (2, 3)), "vectors of outputs"),
-        (nn.Sequential(nn.Linear(6, 4), nn.Unflatten(1, (2, 2))), "vectors of outputs"),
+        (nn.Unflatten(1, (1, 1, 2, 3)), "vectors or pictures"),
+        (nn.Sequential(nn.Linear(6, 4), nn.Unflatten(1, (2, 2, 1, 1))), "vectors or pictures"),
     ],
 )
 def test_what_cannot_be_shown_is_refused(model: nn.Module, words: str) -> None:
@@ -287,7 +287,7 @@ def test_subjects_must_belong_together(trained: Trained) -> None:
     with pytest.raises(BadInput, match="none is given"):
         Explorer({})
     two = (ma.capture(nn.Linear(6, outputs), data.test.inputs[:2]) for outputs in (2, 3))
-    with pytest.raises(BadInput, match="as many at every checkpoint"):
+    with pytest.raises(BadInput, match="of one shape at every checkpoint"):
         Explorer({str(place): find_subject(net, data, Choices()) for place, net in enumerate(two)})
 
 
