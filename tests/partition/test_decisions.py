@@ -21,6 +21,8 @@ from maxaffine._partition.decisions import search
 from maxaffine._partition.decisions.bounds import Multipliers, enclose, reach, unknown
 from maxaffine._partition.decisions.domain import Domain
 from maxaffine._partition.decisions.program import program_of
+from maxaffine._partition.decisions.question import Question
+from maxaffine._partition.inputs import seconds
 from tests.zoo import ZOO, Case
 from tests.zoo.captured import captured
 
@@ -284,6 +286,76 @@ def test_counterfactuals_keep_integers_and_fixed_features() -> None:
     assert found.point[0, 3] == 1 and (found.point[0, :2] == found.point[0, :2].round()).all()
 
 
+@pytest.mark.parametrize("norm", [INF, 1])
+@pytest.mark.parametrize("seed", range(6))
+def test_whole_numbers_are_proved_as_by_trying_all(seed: int, norm: float) -> None:
+    model = mlp([3, 6, 5, 3], nn.ReLU(), seed)
+    with torch.no_grad():  # far enough from x that some features must move by several
+        model[-1].bias -= 0.3 * (model[-1].bias + torch.arange(3))  # type: ignore[operator, union-attr]
+    x = torch.tensor([[1.0, -2.0, 0.0]], dtype=F64)
+    grid = torch.cartesian_prod(*[torch.arange(-4, 5, dtype=F64)] * 3)
+    other = model(grid).argmax(1) != model(x).argmax()
+    expected = float(torch.where(other, torch.linalg.vector_norm(grid - x, norm, 1), INF).min())
+    found = ask(model, x, norm=norm, bounds=(-4, 4), integers=[0, 1, 2])
+    assert found.proved and found.distance == expected
+
+
+@pytest.mark.parametrize("norm", [INF, 1])
+@pytest.mark.parametrize(("bias", "expected"), [(-2.5, 3), (-3 - 1e-9, 4), (-3, 3), (-5.5, INF)])
+def test_the_next_whole_number_is_proved(bias: float, expected: float, norm: float) -> None:
+    model, x = nn.Sequential(nn.Linear(1, 1)).double(), torch.zeros(1, 1, dtype=F64)
+    model[0].weight.data.fill_(1), model[0].bias.data.fill_(bias)
+    net = ma.capture(model, x, task="classes")
+    found = ma.partition.nearest_decision(net, x, norm=norm, bounds=(-5, 5), integers=[0])
+    assert found.proved and found.distance == expected
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**20), st.sampled_from([1.0, INF]))
+def test_distances_hold_in_boxes_beside_x(seed: int, norm: float) -> None:
+    random = np.random.default_rng(seed)
+    x, low = random.normal(size=3), random.normal(size=3)
+    domain = Domain(x, low, low + random.random(3), norm)
+    points = low + (domain.high - low) * random.random((2000, 3))
+    slopes, missing = random.normal(size=(8, 3)), random.normal(size=8)
+    reached = (points - x) @ slopes.T >= missing
+    away = np.where(reached, domain.distance(points)[:, None], INF).min(0)
+    found, _ = domain.nearest(slopes, missing)
+    assert (found <= away + 1e-12).all()
+    # As close as a linear program says.
+    for row, need, distance in zip(slopes, missing, found, strict=True):
+        least = nearest([-row], [-need - row @ x], x, norm, domain.low, domain.high)
+        assert least == INF if distance == INF else abs(least - distance) < 1e-6
+    radius = float(np.median(domain.distance(points)))
+    within = domain.within(radius)
+    inside = domain.distance(points) <= radius
+    assert ((points[inside] - x) @ slopes.T <= within.gain(slopes) + 1e-12).all()
+
+
+class Plateau(nn.Module):
+    """Two logits that tie wherever x is not positive."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        r = torch.relu(x)
+        return torch.cat([0 * r, r], 1)
+
+
+@pytest.mark.parametrize("low", [0.0, -1.0, -INF])
+def test_a_tie_on_a_plateau_is_found(low: float) -> None:
+    x = torch.tensor([[0.5]], dtype=F64)
+    found = ask(Plateau(), x, bounds=(low, 1))
+    assert found.proved and found.rival == 0 and abs(found.distance - 0.5) < 1e-9
+    assert found.margin == found.verify(Plateau()) == 0 and "(a tie, proved)" in repr(found)
+    none = ask(Plateau(), x, bounds=(0.125, 1))
+    assert none.proved and none.point is None and none.to_dict()["point"] is none.to_dict()["change"] is None
+
+
+def test_what_stays_undecided_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Question, "witness", lambda *_: None)
+    found = ask(Plateau(), torch.tensor([[0.5]], dtype=F64), bounds=(-1, 1), time_limit=INF)
+    assert not found.proved and found.point is None and abs(found.lower_bound - 0.5) < 1e-9
+
+
 def test_target_names_the_class() -> None:
     model, x = mlp([3, 6, 4], nn.ReLU(), 5), torch.full((1, 3), 0.5, dtype=F64)
     own = int(model(x).argmax())
@@ -408,7 +480,13 @@ BAD: Sequence[tuple[dict[str, object], str]] = [
     ({"integers": [0.5]}, "integers: expected numbers"),
     ({"integers": [0]}, "integers: x itself"),
     ({"target": 7}, "target: x is of class 0"),
-    ({"time_limit": 0}, "time_limit: 0"),
+    ({"time_limit": 0}, "time_limit: expected seconds above 0, got 0"),
+    ({"norm": True}, "norm: it is 1 or infinity"),
+    ({"bounds": (1, 0)}, "bounds: of feature 0, 1 is not at most 0"),
+    ({"bounds": (0, float("nan"))}, "bounds: of feature 0, 0 is not at most nan"),
+    ({"bounds": ("a", 1)}, "bounds: expected numbers"),
+    ({"fixed": "a"}, "fixed: expected numbers"),
+    ({"target": True}, "target: x is of class 0"),
 ]
 
 
@@ -416,6 +494,13 @@ BAD: Sequence[tuple[dict[str, object], str]] = [
 def test_bad_arguments(options: dict[str, object], message: str) -> None:
     with pytest.raises(ma.BadInput, match=message):
         ask(plain([[1, 0], [0, 1]]), torch.tensor([[0.75, 0.25]], dtype=F64), **options)
+
+
+@pytest.mark.parametrize("limit", [None, "1", True, float("nan"), 0])
+def test_time_limits_are_numbers(limit: object) -> None:
+    with pytest.raises(ma.BadInput, match="time_limit: expected seconds above 0, got"):
+        seconds(limit)
+    assert seconds(INF) == INF
 
 
 def test_networks_that_have_no_nearest_decision() -> None:

@@ -199,12 +199,15 @@ def test_bad_arguments() -> None:
     cases: list[tuple[dict[str, Any], str]] = [
         ({"norm": 1}, "norm: 1 is neither 2 nor infinity"),
         ({"time_limit": 0.0}, "time_limit: expected seconds above 0"),
+        ({"norm": True}, "norm: True is neither 2 nor infinity"),
         ({"outputs": 3}, "outputs: expected numbers from 0 to 2"),
         ({"outputs": (1, 1)}, "outputs: expected numbers from 0 to 2, each once"),
     ]
     for wrong, words in cases:
         with pytest.raises(ma.BadInput, match=words):
             lipschitz(net, (-1, 1), **wrong)
+    with pytest.raises(ma.BadInput, match="bounds: expected numbers"):
+        lipschitz(net, (1j, 2))
     with pytest.raises(ma.BadInput, match="bounds: every lower bound must be finite"):
         lipschitz(net, (-1, INF))
     with pytest.raises(ma.BadInput, match="net: it jumps"):

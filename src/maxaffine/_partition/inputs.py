@@ -50,3 +50,10 @@ def refusal(step: Step, reason: str, cure: str) -> NotPiecewiseAffine:
     """The error that a step's operator cannot be followed."""
     record = step.records[0]
     return NotPiecewiseAffine(record.name, reason, cure, record.module_path, record.source)
+
+
+def seconds(time_limit: Any) -> float | int:
+    """A time limit, checked."""
+    if isinstance(time_limit, bool) or not isinstance(time_limit, int | float) or not time_limit > 0:
+        raise BadInput(f"time_limit: expected seconds above 0, got {time_limit!r}; float('inf') sets no limit")
+    return time_limit

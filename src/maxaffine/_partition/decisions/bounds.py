@@ -115,7 +115,7 @@ def enclose(program: Program, domain: Domain, known: Bounds, after: int = 0, dea
     """Closer bounds of the open variables, from a number on, on a domain on which what is known holds."""
     found = replace(known, low=known.low.copy(), high=known.high.copy(), terms=np.zeros(program.size))
     low, high, terms = found.low, found.high, found.terms
-    terms[: program.features] = np.maximum(np.abs(domain.low), np.abs(domain.high))
+    terms[: program.features] = np.abs([domain.low, domain.high, domain.x]).max(0)
     for stage in program.stages:
         # What later stages see of a variable is no larger than its bounds.
         seen = np.fmin(terms, np.maximum(np.abs(low), np.abs(high)))[: stage.width]

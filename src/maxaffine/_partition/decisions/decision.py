@@ -22,7 +22,7 @@ from maxaffine._partition.decisions.program import program_of
 from maxaffine._partition.decisions.question import Question, Witness
 from maxaffine._partition.decisions.rows import Rows
 from maxaffine._partition.decisions.search import Search
-from maxaffine._partition.inputs import one_input
+from maxaffine._partition.inputs import one_input, seconds
 from maxaffine._progress import progress_bar
 from maxaffine.errors import BadInput, ExactnessError
 
@@ -44,7 +44,9 @@ class NearestDecision:
         lower_bound: No input that is allowed and nearer than this is of another class. It is computed from multipliers
             that prove it, rounded outward, in which no tolerance of a solver has a part.
         proved: Whether both are equal up to a relative 1e-6; without a point, whether there is none within the bounds.
-        margin: How far the rival's logit is above the own at the point: a hair, so that rounding does not undo it.
+        margin: How far the rival's logit is above the own at the point: a hair, so that rounding does not undo it;
+            or 0, at a tie beyond which nothing is found, as on a plateau or between whole numbers, where ``argmax``
+            gives the lower class.
         norm: 1 or infinity.
         open_units: Comparisons that the first bounds left open.
         parts: Parts of the inputs that were looked into.
@@ -105,7 +107,11 @@ class NearestDecision:
         names = ("own", "rival", "distance", "lower_bound", "proved", "margin", "norm", "open_units", "parts")
         found = {name: getattr(self, name) for name in names}
         pairs = {"x": self.x, "point": self.point, "change": self.change}
-        return found | {name: [leaf[0].tolist() for leaf in tree_leaves(item)] for name, item in pairs.items()}
+        rows = {
+            name: None if item is None else [leaf[0].tolist() for leaf in tree_leaves(item)]
+            for name, item in pairs.items()
+        }
+        return found | rows
 
     def plot(
         self,
@@ -156,7 +162,9 @@ class NearestDecision:
             if self.proved:
                 return f"{within} no other class is reached within the bounds (proved)"
             return f"{within} no other class was found; none is nearer than {self.lower_bound:.4g}"
-        known = "proved" if self.proved else f"at least {self.lower_bound:.4g}"
+        known = ("a tie, " if self.margin == 0 else "") + (
+            "proved" if self.proved else f"at least {self.lower_bound:.4g}"
+        )
         return f"{within} to {self.rival} at {self._length} ({known})"
 
 
@@ -212,9 +220,7 @@ def nearest_decision(
     2019); bounds by Zhang et al. (CROWN, NeurIPS 2018) and Wang et al. (beta-CROWN, NeurIPS 2021).
     """
     require("nearest_decision", ("scipy",), "partition")
-    if not time_limit > 0:
-        raise BadInput(f"time_limit: {time_limit} is not a number of seconds above 0")
-    deadline = monotonic() + time_limit
+    deadline = monotonic() + seconds(time_limit)
     like = one_input(net, x, "x")
     net, place = net.double(), net.output_place(output)
     number = net.graph.outputs[place]
@@ -265,7 +271,7 @@ class _Asked:
     def question(self, norm: float | int, bounds: Any, fixed: Any, integers: Any, target: int | None) -> Question:
         """The question, its arguments checked."""
         x = self.x
-        if norm not in (1, np.inf):
+        if isinstance(norm, bool) or norm not in (1, np.inf):
             raise BadInput(f"norm: it is 1 or infinity, got {norm!r}; float('inf') is the largest change of a feature")
         low, high = _box(bounds, x)
         held, whole = _features(fixed, len(x), "fixed"), _features(integers, len(x), "integers")
@@ -284,7 +290,7 @@ class _Asked:
         # What a mask has put at infinity is never reached.
         rivals = np.array([c for c in range(len(logits)) if c != own and np.isfinite(program.outputs.offsets[c])], int)
         if target is not None:
-            if target not in rivals:
+            if isinstance(target, bool) or not isinstance(target, int | np.integer) or target not in rivals:
                 raise BadInput(f"target: x is of class {own}, and its rivals are {rivals.tolist()}; got {target!r}")
             rivals = np.array([target])
         if not len(rivals):
@@ -314,10 +320,16 @@ def _box(bounds: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The lower and the upper bound of every feature."""
     if not isinstance(bounds, tuple | list) or len(bounds) != 2:
         raise BadInput(f"bounds: expected (low, high), got {bounds!r}; (-inf, inf) allows every change")
-    sides = [np.asarray(side, dtype=float).reshape(-1) for side in bounds]
+    try:
+        sides = [np.asarray(side, dtype=float).reshape(-1) for side in bounds]
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"bounds: expected numbers, got {bounds!r}") from error
     if any(len(side) not in (1, len(x)) for side in sides):
         raise BadInput(f"bounds: expected one number or {len(x)} for each side, got {[len(s) for s in sides]}")
     low, high = (np.broadcast_to(side, x.shape).copy() for side in sides)
+    if not (low <= high).all():
+        place = int((~(low <= high)).argmax())
+        raise BadInput(f"bounds: of feature {place}, {low[place]:g} is not at most {high[place]:g}; give (low, high)")
     if not ((low <= x) & (x <= high)).all():
         place = int((~((low <= x) & (x <= high))).argmax())
         raise BadInput(
@@ -332,7 +344,10 @@ def _features(given: Any, count: int, name: str) -> np.ndarray:
     found = np.zeros(count, dtype=bool)
     if given is None:
         return found
-    chosen = torch.as_tensor(given).cpu().numpy().reshape(-1)
+    try:
+        chosen = torch.as_tensor(given).cpu().numpy().reshape(-1)
+    except (TypeError, ValueError, RuntimeError):
+        chosen = np.full(1, np.nan)
     if chosen.dtype == bool and len(chosen) == count:
         return chosen
     if (

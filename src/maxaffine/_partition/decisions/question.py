@@ -44,7 +44,7 @@ class Question:
 
     @property
     def hair(self) -> float:
-        """What a witness' margin is at least: more than rounding."""
+        """What a witness' margin is at least but at a tie: more than rounding."""
         return HAIR * self.scale
 
     def allowed(self, points: np.ndarray) -> np.ndarray:
@@ -58,12 +58,14 @@ class Question:
         return self.witness(self.domain.x[None], 0.0)
 
     def witness(self, points: np.ndarray, least: float | None = None) -> Witness | None:
-        """The nearest of some allowed points (points, features) that is of another class, by a margin or a hair."""
+        """The nearest of allowed points (points, features) of another class, by a margin or a hair, or of a tie."""
         logits = self.logits(points)
         margins = logits[:, self.rivals] - logits[:, [self.own]]
         # Between whole numbers nothing lies beyond a tie, so there a tie itself counts.
         least = (0.0 if self.integers.any() else self.hair) if least is None else least
         reached = margins.max(1) >= least
+        if not reached.any():  # a tie with nothing beyond it, as on a plateau, counts as well
+            reached = margins.max(1) >= 0
         if not reached.any():
             return None
         distances = np.where(reached, self.domain.distance(points), np.inf)

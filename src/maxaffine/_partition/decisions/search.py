@@ -80,9 +80,13 @@ class Search:
             while not self.proved:
                 limit = min(2 * self.lower or self.distance / 16, self.distance, whole)
                 limit = self.distance if 1.5 * limit > self.distance else limit
+                before = self.lower, self.distance
                 self._explore(limit, bar)
-                if limit >= whole and self.best is None:
+                if self.best is None and self.lower >= whole * (1 - GAP):
                     self.lower = np.inf
+                # What is left undecided will be so in the next round as well.
+                if self.lower <= before[0] * (1 + GAP) and self.distance >= before[1] * (1 - GAP):
+                    break
         except LateError:
             pass
         self.lower = min(self.lower, self.distance)
@@ -170,6 +174,11 @@ class Search:
             unit = int(np.where(opened, gaps, -1).argmax())
             after = next(stage.stop for stage in self.question.program.stages if stage.stop > unit)
             halves = [(replace(part, bounds=part.bounds.split(unit, sign)), after) for sign in (1, -1)]
+        elif (wide := self.question.integers & (part.domain.low < part.domain.high)).any():
+            # The solver's point is whole but for its tolerance, and no witness: it is told apart from those beside it.
+            place = int(wide.argmax())
+            below = min(np.round(point[place]), part.domain.high[place] - 1)
+            halves = self._below_and_above(part, place, below, below + 1)
         else:  # all is decided, and the solver's point was not good enough: its bound stands
             self._passed = min(self._passed, part.bound)
             return []

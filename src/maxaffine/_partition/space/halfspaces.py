@@ -240,7 +240,10 @@ def sides(bounds: Any, features: int) -> tuple[np.ndarray, np.ndarray]:
     """The lower and the upper corner (features,) of a box, each given as one number or one per feature."""
     if not isinstance(bounds, tuple | list) or len(bounds) != 2:
         raise BadInput(f"bounds: expected (low, high), got {bounds!r}")
-    given = [np.asarray(side, dtype=float).reshape(-1) for side in bounds]
+    try:
+        given = [np.asarray(side, dtype=float).reshape(-1) for side in bounds]
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"bounds: expected numbers, got {bounds!r}") from error
     if any(len(side) not in (1, features) for side in given):
         raise BadInput(f"bounds: expected one number or {features} for each corner, got {[len(s) for s in given]}")
     low, high = (np.broadcast_to(side, (features,)).copy() for side in given)

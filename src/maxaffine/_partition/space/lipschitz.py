@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 from maxaffine._capture import SplineNetwork
 from maxaffine._chunks import slices
 from maxaffine._codes import Codes
+from maxaffine._partition.inputs import seconds
 from maxaffine._partition.space.cells import Cells
 from maxaffine._partition.space.growth import grow
 from maxaffine._partition.space.halfspaces import Space
@@ -99,7 +100,8 @@ def lipschitz(
     magnitudes in a row for infinity. No f(x) - f(y) is larger than L |x - y|, and some come as close as one likes.
 
     In up to eight dimensions all regions are listed, and the constant is exact. In more, or where they are too many for
-    the time, the box is divided, and the interval is what is known when it closes or time is up (or on Ctrl-C).
+    the time, the box is divided, and the interval is what is known when it closes or time is up (or on Ctrl-C). It
+    counts as closed, and ``exact`` as true, once both ends agree to a relative 1e-9; the ends themselves hold as given.
 
     Args:
         net: The network. One captured in another type is computed in float64.
@@ -129,10 +131,9 @@ def lipschitz(
     Source: Jordan and Dimakis 2020, "Exactly computing the local Lipschitz constant of ReLU networks", which solves a
     mixed-integer program instead.
     """
-    if norm not in (2, np.inf):
-        raise BadInput(f"norm: {norm} is neither 2 nor infinity; choose one of them")
-    if not time_limit > 0:
-        raise BadInput(f"time_limit: expected seconds above 0, got {time_limit}")
+    if isinstance(norm, bool) or norm not in (2, np.inf):
+        raise BadInput(f"norm: {norm!r} is neither 2 nor infinity; choose one of them")
+    seconds(time_limit)
     space, low, high = box_of(net, bounds, until, output, None)
     if not space.continuous:
         raise BadInput("net: it jumps, so it has no Lipschitz constant; take a part before the jump with until=")
@@ -149,9 +150,10 @@ def _combined(space: Space, outputs: int | tuple[int, int] | None) -> np.ndarray
     """(rows, outputs) which combinations of outputs are asked for."""
     (number,) = space.graph.outputs
     count = int(np.prod(space.graph.values[number].units))
-    chosen = () if outputs is None else (outputs,) if isinstance(outputs, int) else tuple(outputs)
-    if any(not 0 <= place < count for place in chosen) or outputs is not None and len(set(chosen)) != len(chosen):
-        raise BadInput(f"outputs: expected numbers from 0 to {count - 1}, each once, got {outputs}; or leave it out")
+    chosen = () if outputs is None else tuple(outputs) if isinstance(outputs, tuple | list) else (outputs,)
+    whole = all(isinstance(place, int | np.integer) and not isinstance(place, bool) for place in chosen)
+    if not whole or any(not 0 <= place < count for place in chosen) or len(set(chosen)) != len(chosen):
+        raise BadInput(f"outputs: expected numbers from 0 to {count - 1}, each once, got {outputs!r}; or leave it out")
     if not chosen:
         return np.eye(count)
     rows = np.zeros((1, count))
