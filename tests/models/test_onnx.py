@@ -247,7 +247,7 @@ def test_aligned_corners_of_fewer_points_are_those_of_onnxruntime_and_pytorch(tm
 def test_a_condition_that_is_known_takes_its_branch(tmp_path, way):
     def branch(kind):
         out = helper.make_tensor_value_info(f"{kind}_out", FLOAT, None)
-        held = [onnx.numpy_helper.from_array(np.float32([1.0, -1.0]), f"{kind}_held")]
+        held = [onnx.numpy_helper.from_array(np.array([1.0, -1.0], np.float32), f"{kind}_held")]
         inner = [helper.make_node(kind, ["x", f"{kind}_held"], [f"{kind}_out"])]
         return helper.make_graph(inner, kind, [], [out], held)
 

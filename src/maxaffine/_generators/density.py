@@ -199,7 +199,7 @@ def _follow(g: Generator, rows: Tensor, start: Tensor, tolerance: float) -> list
             break
         step = torch.cat([torch.linalg.pinv(slopes) for slopes in g.slopes(z, False, "")]) @ gap[:, :, None]
         # A whole step may overshoot its region and go round in circles; along it the gap falls at first.
-        share = torch.ones(len(z), 1, dtype=torch.float64)
+        share, ahead, left = torch.ones(len(z), 1, dtype=torch.float64), z, gap
         for _ in range(HALVINGS):
             ahead = z + (share * step[:, :, 0]).reshape(z.shape)
             left = rows - g(ahead).flatten(1)

@@ -50,11 +50,11 @@ class Prior:
     def log_density(self, z: Tensor) -> Tensor:
         """(N,) in double precision, of draws or latents; minus infinity outside of the prior's support."""
         drawn = z.reshape(len(z), *self.shape).to(self._like)
-        kind = self._support
         try:
             inside = torch.ones(len(drawn), dtype=torch.bool)
-            if kind is not None:
-                inside = self.given.support.check(drawn).reshape(len(drawn), -1).all(1).cpu()
+            if self._support is not None:
+                support: Any = self.given.support
+                inside = support.check(drawn).reshape(len(drawn), -1).all(1).cpu()
             # What lies outside is refused by torch; in its place stands a draw.
             drawn[~inside] = self._like
             found = self.given.log_prob(drawn)
