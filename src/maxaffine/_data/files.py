@@ -52,11 +52,11 @@ def load_npz(
     if others := [key for key, array in found.items() if not isinstance(array, np.ndarray)]:
         raise DataError(f"{path}: {others[0]} is not a numpy array; write the file with np.savez")
 
-    name = None if target is None else target.lower()
+    wanted = "" if target is None else target.lower()
 
     def key(usual: str) -> str:
         # A function, for a name may hold what a replacement would read as a reference.
-        return usual if name is None else re.sub(r"labels|\by\b|\by(?=_)", lambda _: name, usual)
+        return usual if target is None else re.sub(r"labels|\by\b|\by(?=_)", lambda _: wanted, usual)
 
     def part(inputs: str, labels: str) -> Split:
         if target is not None and labels not in arrays:
