@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import maxaffine as ma
+from maxaffine._partition.surfaces import surface as surface_file
 from maxaffine._partition.surfaces.mesh import Mesh
 from maxaffine.errors import BadInput, NotPiecewiseAffine, PartitionError
 
@@ -205,13 +207,67 @@ def test_a_component_too_small_for_the_lines_is_found_from_all_regions() -> None
     assert found.volume == pytest.approx(4 / 3 * float((sizes**3).sum()))
 
 
+def _both(net: ma.SplineNetwork, level: float = 0.0, bounds: Any = (-1, 1)) -> ma.partition.Surface:
+    """The surface from lines, after a look that the one from all regions is the same."""
+    # So many lines that no component of these networks is missed.
+    found, every = (ma.partition.surface(net, level, bounds=bounds, lines=20, exhaustive=way) for way in (False, True))
+    assert found.complete and every.complete
+    assert (len(every), len(every.vertices)) == (len(found), len(found.vertices))
+    assert every.area == pytest.approx(found.area, rel=1e-9)
+    assert np.abs(every.vertices).max() <= np.abs(bounds).max() + 1e-12
+    return found
+
+
+WIDTHS = [(3, 1), (3, 3, 1), (3, 8, 1), (3, 5, 4, 1)]
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("widths", WIDTHS, ids=str)
+def test_all_regions_give_what_lines_give_where_it_leaves_the_box(widths: tuple[int, ...], seed: int) -> None:
+    torch.manual_seed(seed)
+    layers = [item for a, b in zip(widths, widths[1:], strict=False) for item in (nn.Linear(a, b), nn.LeakyReLU(0.1))]
+    module = nn.Sequential(*layers[:-1]).double()
+    with torch.no_grad():
+        level = float(module(torch.rand(500, 3).double() * 2 - 1).median())
+    assert len(_both(_captured(module), level).rim)
+
+
+@pytest.mark.parametrize("name", ["leaky output", "difference of relus", "box"])
+def test_all_regions_where_it_lies_on_the_boundary_of_a_unit(name: str) -> None:
+    assert _both(_captured(Formula(SHAPES[name][0])), bounds=(-2, 2)).area == pytest.approx(SHAPES[name][1], rel=1e-9)
+
+
+def test_relus_that_were_wrong_from_all_regions() -> None:
+    for seed, level, area in ((3, 0.3441282797759171, 0.887), (1, 0.5175050251986645, 3.287)):
+        torch.manual_seed(seed)
+        found = _both(_captured(nn.Sequential(nn.Linear(3, 1), nn.ReLU()).double()), level)
+        assert found.area == pytest.approx(area, abs=1e-3)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_only_touches_a_side_of_the_box_is_no_part_of_it(sign: int) -> None:
+    cube = _captured(Formula(lambda x: sign * (x.abs().amax(1) - 0.5)))
+    for bounds in ((-3, 0.5), (-0.5, 3)):
+        assert _both(cube, bounds=bounds).area == pytest.approx(3, rel=1e-9)
+    for level, exhaustive in product((1.0000003, 1.0, 1 - 1e-13, -1.0, -1.0000003), (False, True)):
+        plane = _captured(Formula(lambda x: sign * x[:, 0]))
+        with pytest.raises(BadInput, match="level: the output does not pass through"):
+            ma.partition.surface(plane, level, bounds=(-1, 1), exhaustive=exhaustive)
+
+
+@pytest.mark.parametrize("exhaustive", [False, True])
+def test_a_ridge_at_the_level_is_not_crossed(exhaustive: bool) -> None:
+    with pytest.raises(BadInput, match="level: the output does not pass through"):
+        ma.partition.surface(_captured(Formula(lambda x: -_height(x).abs())), bounds=(-2, 2), exhaustive=exhaustive)
+
+
 def test_what_stops_the_walk_is_said() -> None:
     net = _captured(Formula(_ring))
     with pytest.warns(UserWarning, match="max_faces ended the walk: the surface of .* unfinished"):
         found = ma.partition.surface(net, bounds=(-2, 2), max_faces=10)
     assert not found.complete and not found.watertight and "unfinished" in repr(found)
     with pytest.warns(UserWarning, match="time_limit ended"):
-        ma.partition.surface(net, bounds=(-2, 2), time_limit=0.0)
+        ma.partition.surface(net, bounds=(-2, 2), time_limit=1e-9)
 
 
 def _mesh(found: ma.partition.Surface) -> dict[str, Any]:
@@ -229,6 +285,18 @@ def test_a_broken_mesh_is_not_watertight() -> None:
     turned = np.concatenate([arrays["corners"][2::-1], arrays["corners"][3:]])
     for mesh in (hole, Mesh(**arrays | {"corners": turned})):
         assert found.watertight and not replace(found, mesh=mesh).watertight
+
+
+def test_a_mesh_out_of_the_box_or_with_thin_polygons_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, join = _captured(Formula(_height)), surface_file.join
+    thin = {"corners": np.array([0, 1]), "starts": np.array([0, 2]), "sides": np.array([True, True])}
+    for change, message in (
+        (lambda mesh: replace(mesh, vertices=3 * mesh.vertices), "out of the box"),
+        (lambda mesh: replace(mesh, **thin), "fewer than three corners"),
+    ):
+        monkeypatch.setattr(surface_file, "join", lambda parts, change=change: change(join(parts)))
+        with pytest.raises(PartitionError, match=message):
+            ma.partition.surface(net, bounds=(-2, 2))
 
 
 def test_files_hold_all_of_it(tmp_path: Path) -> None:
@@ -261,10 +329,16 @@ ZERO, AXES = torch.zeros(1, 3, dtype=torch.float64), torch.eye(3, dtype=torch.fl
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"level": 9.0}, "level: the output does not pass through 9"),
     ({"level": math.nan}, "level: expected a finite number"),
+    ({"level": "a"}, "level: expected a finite number, got 'a'"),
+    ({"bounds": (-1e300, 1e300)}, "bounds: beyond 1e.70 areas overflow"),
+    ({"lines": 2.5}, "lines: expected a whole number from 1"),
+    ({"max_faces": 0}, "max_faces: expected a whole number above 0"),
+    ({"time_limit": 0.0}, "time_limit: expected seconds above 0"),
+    ({"time_limit": -3.0}, "time_limit: expected seconds above 0"),
     ({"output": 1}, "output: numbers run from 0 to 0"),
     ({"bounds": (-math.inf, 1)}, "bounds: every lower bound must be finite"),
     ({"bounds": (1, -1)}, "bounds: every lower bound"),
-    ({"lines": 0}, "lines: expected a number from 1"),
+    ({"lines": 0}, "lines: expected a whole number from 1"),
     ({"origin": ZERO}, "basis: give origin and basis together"),
     ({"origin": ZERO, "basis": torch.ones_like(AXES)}, "basis: the three directions lie in a plane"),
     ({"origin": ZERO, "basis": AXES, "exhaustive": True}, "exhaustive: it lists regions"),
@@ -275,7 +349,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
 def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):
         whole: dict[str, Any] = {"bounds": (-2, 2)} | arguments
-        ma.partition.surface(_captured(Formula(_height)), **whole)
+        inspect.unwrap(ma.partition.surface)(_captured(Formula(_height)), **whole)  # types that tests check before
 
 
 def test_networks_that_have_no_such_surface() -> None:

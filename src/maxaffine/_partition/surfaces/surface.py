@@ -6,6 +6,7 @@ import time
 import warnings
 from dataclasses import dataclass, field
 from math import prod
+from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 COLOR = "#b9cbe4"
 LINES = 6
 MAX_FACES = 2_000_000
-OFF = 1e-9  # of the output's largest value: a vertex that misses the level by more is wrong
+OFF = 1e-9  # of the output's largest value, and of the box: a vertex that misses them by more is wrong
+LARGEST = 1e70  # of bounds: areas come from products of four lengths
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,7 +233,8 @@ def surface(
             in another type is computed in float64.
         level: The value.
         output: Flat number of the output.
-        bounds: (low, high) of the box, numbers or three each, in the surface's coordinates.
+        bounds: (low, high) of the box, numbers or three each, in the surface's coordinates. What only touches a side of
+            the box from inside is no part of the surface: the output must pass through the level within the box.
         origin: For a network of more inputs, one input,
         basis: and three directions, shaped as inputs, which coordinates count: f(t) is f(origin + t_1 basis_1 + t_2
             basis_2 + t_3 basis_3). To fix features, put their values in ``origin`` and zeros in ``basis``.
@@ -239,8 +242,8 @@ def surface(
         lines: The walk starts from all crossings with ``lines`` squared lines along each axis. What is missed are
             components that meet none of them: no closed one in which a ball fits whose radius is above 0.71 times the
             distance between lines, the longest side of the box divided by ``lines``.
-        exhaustive: Start from the corners of all regions in the box instead, so that no component can be missed. For
-            small networks, of three inputs: see :func:`regions`.
+        exhaustive: Start in all regions of the box that the level set passes through instead, so that no component can
+            be missed. For small networks, of three inputs: see :func:`regions`.
         max_faces: Stop after this many polygons.
         time_limit: Stop after this many seconds.
         progress: Whether to show a progress bar; by default when it takes over two seconds.
@@ -267,9 +270,15 @@ def surface(
 
     Source: level sets by regions, Lei and Jia, "Analytic Marching" (ICML 2020), which walks one polygon after another.
     """
-    space = _space(net, level, output, bounds, origin, basis, until)
-    if not 1 <= lines <= 256:
-        raise BadInput(f"lines: expected a number from 1 to 256, got {lines}")
+    space = _space(net, _level(level), output, bounds, origin, basis, until)
+    if not (isinstance(lines, Integral) and 1 <= lines <= 256):
+        raise BadInput(
+            f"lines: expected a whole number from 1 to 256, got {lines!r}; give {LINES}, or more for small parts"
+        )
+    if not (isinstance(max_faces, Integral) and max_faces >= 1):
+        raise BadInput(f"max_faces: expected a whole number above 0, got {max_faces!r}; leave it out for {MAX_FACES}")
+    if time_limit is not None and not (isinstance(time_limit, Real) and time_limit > 0):
+        raise BadInput(f"time_limit: expected seconds above 0, got {time_limit!r}; leave it out for no limit")
     if exhaustive:
         if origin is not None:
             raise BadInput("exhaustive: it lists regions, of networks of three inputs only; raise lines instead")
@@ -281,8 +290,9 @@ def surface(
     mesh = join(walk.parts)
     if complete:
         mesh.check()
+    _require_inside(space, mesh)
     _require_level(space, mesh)
-    return Surface(mesh, float(level), output, complete, space.frame, {"until": until})
+    return Surface(mesh, space.level, output, complete, space.frame, {"until": until})
 
 
 def _space(
@@ -299,9 +309,34 @@ def _space(
         raise BadInput("until: its value is piecewise constant (a comparison or an index); name another")
     if not 0 <= output < prod(value.units):
         raise BadInput(f"output: numbers run from 0 to {prod(value.units) - 1}, got {output}")
-    if not np.isfinite(level):
-        raise BadInput(f"level: expected a finite number, got {level}")
-    return Field(frame, frame.net.graph.part([number]), output, float(level), sides(bounds, 3))
+    box = sides(bounds, 3)
+    if not (np.abs(box) <= LARGEST).all():
+        raise BadInput(f"bounds: beyond {LARGEST:g} areas overflow; give a smaller box")
+    return Field(frame, frame.net.graph.part([number]), output, level, box)
+
+
+def _level(level: Any) -> float:
+    """The level as a finite number."""
+    try:
+        found = float(level)
+    except (TypeError, ValueError):
+        found = float("nan")
+    if not np.isfinite(found):
+        raise BadInput(f"level: expected a finite number, got {level!r}; give a value that the output takes")
+    return found
+
+
+def _require_inside(space: Field, mesh: Mesh) -> None:
+    """Refuse a mesh with a vertex out of the box, or a polygon of fewer than three corners."""
+    low, high = space.box
+    out = np.flatnonzero(~(np.maximum(low - mesh.vertices, mesh.vertices - high).max(1) <= OFF * space.size))
+    if len(out):
+        place = tuple(mesh.vertices[out[0]].tolist())
+        raise PartitionError(f"{len(out)} vertices are out of the box", place, cure=CURE)
+    thin = np.flatnonzero(mesh.counts < 3)
+    if len(thin):
+        place = tuple(mesh.vertices[mesh.corners[mesh.starts[thin[0]]]].tolist())
+        raise PartitionError(f"{len(thin)} polygons have fewer than three corners", place, cure=CURE)
 
 
 def _require_level(space: Field, mesh: Mesh) -> None:
