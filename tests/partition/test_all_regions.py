@@ -370,6 +370,8 @@ def test_what_is_too_large_or_unknown_is_refused() -> None:
     small = captured(mlp(2, 12, 3), 2)
     with pytest.raises(ma.BadInput, match="max_regions"):
         regions(small, (-9, 9), max_regions=3)
+    with pytest.raises(ma.BadInput, match="max_regions: expected a whole number from 1 on, got 0"):
+        regions(small, (-9, 9), max_regions=0)
     found = regions(small, (-1, 1))
     with pytest.raises(ma.BadInput, match="number: regions have the numbers 0 to"):
         found.facets(len(found))

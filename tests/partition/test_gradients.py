@@ -132,6 +132,11 @@ def test_numbers_of_samples_that_do_not_fit(x: Tensor, baseline: Tensor | None, 
         integrated_gradients(net, x, baseline)
 
 
+def test_no_memory_at_all_is_refused() -> None:
+    with pytest.raises(ma.BadInput, match="memory: expected a number of bytes, got -1"):
+        integrated_gradients(ma.capture(nn.Linear(4, 2), torch.zeros(1, 4)), torch.ones(1, 4), memory=-1)
+
+
 def _small() -> tuple[nn.Module, Tensor, Tensor]:
     """A network with two hidden layers, three inputs and four others."""
     torch.manual_seed(4)

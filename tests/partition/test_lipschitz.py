@@ -206,6 +206,12 @@ def test_bad_arguments() -> None:
     for wrong, words in cases:
         with pytest.raises(ma.BadInput, match=words):
             lipschitz(net, (-1, 1), **wrong)
+    huge = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)).double()
+    for parameter, size in zip(huge.parameters(), (1e200, 0, 1e108, 0), strict=True):
+        parameter.data.fill_(size)
+    for norm in (2, INF):
+        with pytest.raises(ma.BadInput, match="net: the norm of its slopes overflows"):
+            lipschitz(captured(huge, 2), (0, 0.1), norm)
     with pytest.raises(ma.BadInput, match="bounds: expected numbers"):
         lipschitz(net, (1j, 2))
     with pytest.raises(ma.BadInput, match="bounds: every lower bound must be finite"):

@@ -468,7 +468,10 @@ class Transposed:
 
 
 def _check_outputs(outputs: Sequence[int] | Tensor, count: int) -> Tensor:
-    chosen = torch.as_tensor(outputs)
+    try:
+        chosen = torch.as_tensor(outputs)
+    except (TypeError, ValueError, RuntimeError):
+        chosen = torch.empty(0)
     if chosen.dim() != 1 or chosen.is_floating_point() or chosen.dtype == torch.bool or not len(chosen):
         raise BadInput(f"outputs: expected a non-empty list of unit numbers, got {outputs!r}")
     chosen = chosen.long()

@@ -401,6 +401,8 @@ def line(
         raise BadInput(f"tolerance: expected a number between 0 and 1e-3, got {tolerance}")
     if max_pieces is not None and max_pieces < 1:
         raise BadInput(f"max_pieces: expected at least 1, got {max_pieces}")
+    if memory < 1:
+        raise BadInput(f"memory: expected a number of bytes, got {memory}")
     target = Target(net, segment(net, x0, x1), outputs, until, output)
     walk = Walk(target.graph, target.segment, tolerance, memory)
     names = tuple(target.graph.steps[place].records[0].name for place in walk.operators)

@@ -277,17 +277,22 @@ class _Search:
         for part in slices(len(places), size):
             amap = self.space.net.affine_map(self.space.batch(places[part]), **self.space.options)
             leaves = [leaf.reshape(len(places[part]), self.combined.shape[1], -1) for leaf in tree_leaves(amap.slopes)]
-            slopes = self.combined @ torch.cat(leaves, 2).numpy()
-            steep = self._norms(slopes)
+            with np.errstate(invalid="ignore", over="ignore"):  # it is refused below
+                slopes = self.combined @ torch.cat(leaves, 2).numpy()
+                steep = self._norms(slopes)
+            if not np.isfinite(steep).all():
+                raise BadInput("net: the norm of its slopes overflows torch.float64; scale the data or the weights")
             best = int(steep.argmax())
             if steep[best] > self.lower:
                 self.lower, self.point, self.slopes = float(steep[best]), places[part][best], slopes[best]
 
     def _norms(self, slopes: np.ndarray) -> np.ndarray:
-        """Operator norms of slopes (N, rows, D)."""
+        """Operator norms of slopes (N, rows, D), infinite for what is not finite."""
+        found = np.abs(slopes).sum(2).max(1)
+        finite = np.isfinite(found)
         if self.norm == 2:
-            return np.linalg.norm(slopes, 2, axis=(1, 2))
-        return np.abs(slopes).sum(2).max(1)
+            found[finite] = np.linalg.norm(slopes[finite], 2, axis=(1, 2))
+        return np.where(finite, found, np.inf)
 
     def _most(self, slopes: Interval) -> np.ndarray:
         """Bounds of the norm of all that lies within bounds (N, rows, D)."""

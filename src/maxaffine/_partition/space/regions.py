@@ -100,8 +100,8 @@ class Regions:
         Raises:
             BadInput: For a number of no region.
         """
-        if not 0 <= number < len(self):
-            raise BadInput(f"number: regions have the numbers 0 to {len(self) - 1}, got {number}; choose one of them")
+        if not isinstance(number, int | np.integer) or not 0 <= number < len(self):
+            raise BadInput(f"number: regions have the numbers 0 to {len(self) - 1}, got {number!r}; choose one of them")
         point, found = self.cells.middles[number], []
         own = set(self._sides.of(number).tolist())
         beyond = [(a, b) for pair in self._sides.pairs.tolist() for a, b in (pair, pair[::-1]) if a in own]
@@ -241,6 +241,8 @@ def regions(
     Source: Motzkin, Raiffa, Thompson and Thrall 1953, "The double description method"; for networks, Berzins 2023,
     "Polyhedral complex extraction from ReLU networks using edge subdivision", which keeps edges in place of cells.
     """
+    if not isinstance(max_regions, int | float) or not max_regions >= 1:
+        raise BadInput(f"max_regions: expected a whole number from 1 on, got {max_regions!r}")
     space, low, high = box_of(net, bounds, until, output, DIMENSIONS)
     with progress_bar(progress, "regions", unit="unit") as bar:
         cells = whole = Cells.box(low, high)
