@@ -308,7 +308,10 @@ BAD = [
     ("method: expected one of", lambda net: generators.sample(net, BOX, 5, method="magic")),
     ("k: uniform sampling takes all 2", lambda net: generators.sample(net, BOX, 5, k=1)),
     ("mass: 0", lambda net: generators.sample(net, BOX, 5, mass=0.0)),
-    ("bounds: give the box", lambda net: generators.density(net, torch.zeros(1, 3).double(), BOX)),
+    (
+        "bounds: give the box",
+        lambda net: generators.density(net, torch.zeros(1, 3), BOX, bounds=1, start=torch.zeros(1)),
+    ),
     ("x: samples of 2 numbers", lambda net: generators.density(net, torch.zeros(1, 2), BOX, bounds=(-1, 1))),
     ("volume is 0 at every", lambda net: generators.sample(_capture(CONSTANT, 2), BOX, 5)),
     ("weights at rho=-1 are infinite", lambda net: generators.sample(_capture(CONSTANT, 2), BOX, 5, rho=-1.0)),
@@ -462,3 +465,24 @@ def test_collapsed_pieces_have_no_angle_and_no_share() -> None:
 def test_straight_errors_have_no_elbow() -> None:
     for errors in ({1: 8.0, 2: 4.0, 3: 2.0, 4: 1.0}, dict.fromkeys(range(1, 6), 1.0), {i: 2.0**i for i in range(1, 6)}):
         assert generators.elbow(errors).dimension is None
+
+
+@pytest.mark.parametrize("latents", [2, 5])
+def test_density_needs_neither_prior_nor_box(latents: int) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(latents, 8), nn.LeakyReLU(0.5), nn.Linear(8, 12)).double()
+    net, z = _capture(model, latents), torch.randn(6, latents).double()
+    found = generators.density(net, net(z))
+    expected = Normal(torch.zeros(latents).double(), 1.0).log_prob(z).sum(1) - generators.log_volume(net, z)
+    assert found.exhaustive == (latents == 2) and found.counts.tolist() == [1] * 6
+    assert torch.allclose(found.log_density, expected, atol=1e-8)
+    standard = Independent(Normal(torch.zeros(latents).double(), 1.0), 1)
+    assert generators.entropy(net, n=100).value == pytest.approx(generators.entropy(net, standard, 100).value)
+
+
+def test_the_box_of_a_prior_is_its_support() -> None:
+    net = _capture(Folded(), 2)
+    x = torch.tensor([[0.5, 0.25]]).double()
+    assert generators.density(net, x, BOX).counts.tolist() == [2]
+    with pytest.raises(ma.BadInput, match="bounds: the prior does not say"):
+        generators.density(net, x, _silent())

@@ -19,6 +19,7 @@ from maxaffine._partition import regions
 from maxaffine.errors import BadInput
 
 ENUMERATED = 3  # latents up to which all regions are looked through
+DRAWS = 1000  # of the prior, among which one is chosen to begin at
 STEPS, HALVINGS = 200, 30  # from region to region, and of one step
 TOLERANCE = 1e-11  # how near to x, beside the size of x and b, the network has to take a preimage
 CANDIDATES = 2**22  # latents that are tried together, counted in numbers of samples
@@ -55,7 +56,7 @@ class Density:
 def density(
     net: object,
     x: Tensor,
-    prior: Any,
+    prior: Any = None,
     *,
     bounds: Any = None,
     start: Tensor | None = None,
@@ -64,18 +65,19 @@ def density(
 ) -> Density:
     """The density of samples x under the generator, with respect to volume on its image.
 
-    Up to three latents, with ``bounds``, all regions in the box are enumerated, and all preimages found: log p(x) is
-    the logarithm of the sum of p_z(z) / vol(z) over them. Otherwise one preimage is sought from ``start``, from region
+    Up to three latents all regions in a box are enumerated, and all preimages in it found: log p(x) is the logarithm of
+    the sum of p_z(z) / vol(z) over them. With more, or with ``start``, one preimage is sought from there, from region
     to region by each one's pseudo-inverse: p(x) then is exact if g is injective, and a lower bound if not; where none
     is found it is not a number. In float64, up to the rounding of x in its own type.
 
     Args:
         net: The generator, captured, piecewise affine, with at most as many latents as numbers in a sample.
         x: Samples (N, *out), as the captured network gives them, so without an activation that was left out.
-        prior: Of latents, with a density.
-        bounds: (low, high), numbers or one per latent: the box that holds the prior's mass, whose regions are
-            enumerated.
-        start: (N, *latent) where to begin in place of bounds, such as an encoder's answer.
+        prior: Of latents, with a density; standard normal by default.
+        bounds: (low, high), numbers or one per latent: the box whose regions are enumerated. By default that of the
+            prior, or eight standard deviations about its mean.
+        start: (N, *latent) where to begin instead, such as an encoder's answer; by default, of more than three latents,
+            whichever of 1,000 draws of the prior comes nearest.
         output: Which output, by number or name, for a network with several.
         progress: Whether to show a progress bar; by default when it takes over two seconds.
 
@@ -83,7 +85,7 @@ def density(
         The densities, with the preimages.
 
     Raises:
-        BadInput: Without bounds and start; for more than three latents with bounds; and as of
+        BadInput: For bounds and start together; for more than three latents with bounds; and as of
             :func:`maxaffine.generators.log_volume` and :func:`maxaffine.generators.sample`.
         NotPiecewiseAffine: For a smooth generator, which has no regions to look through.
 
@@ -106,18 +108,19 @@ def density(
     rows = x.double().reshape(len(x), -1)
     if rows.shape[1] != g.numbers:
         raise BadInput(f"x: samples of {rows.shape[1]} numbers, and the generator's have {g.numbers}")
-    if (bounds is None) == (start is None):
+    if bounds is not None and start is not None:
         raise BadInput("bounds: give the box (low, high) of latents to look through, or start= latents to begin at")
     if bounds is not None and g.latents > ENUMERATED:
         raise BadInput(f"bounds: {g.latents} latents have too many regions to look through; give start= instead")
     given, tolerance = Prior(prior, g), max(TOLERANCE, 150 * torch.finfo(x.dtype).eps)
-    if start is None:
-        found = _enumerate(g, rows, bounds, output, tolerance, progress)
+    exhaustive = start is None and g.latents <= ENUMERATED
+    if exhaustive:
+        found = _enumerate(g, rows, given.box if bounds is None else bounds, output, tolerance, progress)
     else:
-        found = _follow(g, rows, start, tolerance)
-    logs = [_log_sum(g, z, given, -inf if start is None else nan) for z in found]
+        found = _follow(g, rows, _nearest(g, rows, given) if start is None else start, tolerance)
+    logs = [_log_sum(g, z, given, -inf if exhaustive else nan) for z in found]
     counts = torch.tensor([len(z) for z in found])
-    return Density(torch.stack(logs), counts, tuple(found), start is None)
+    return Density(torch.stack(logs), counts, tuple(found), exhaustive)
 
 
 def _log_sum(g: Generator, z: Tensor, prior: Prior, without: float) -> Tensor:
@@ -188,6 +191,13 @@ def _distinct(z: Tensor, margin: Tensor) -> Tensor:
     return z[kept]
 
 
+def _nearest(g: Generator, rows: Tensor, prior: Prior) -> Tensor:
+    """Of some draws of the prior, the same each time, the one whose sample is nearest to each row."""
+    with seeded(g, 0):
+        z = prior.latents(prior.draw(DRAWS))
+    return z[torch.cdist(rows, g(z).flatten(1)).argmin(1)]
+
+
 def _follow(g: Generator, rows: Tensor, start: Tensor, tolerance: float) -> list[Tensor]:
     """One preimage of every sample, by solving region after region; none where no region holds its solution."""
     if not isinstance(start, Tensor) or len(start) != len(rows) or start.numel() != len(rows) * g.latents:
@@ -226,7 +236,7 @@ class Entropy:
 
 def entropy(
     net: object,
-    prior: Any,
+    prior: Any = None,
     n: int = 10_000,
     seed: int = 0,
     *,
@@ -242,7 +252,7 @@ def entropy(
 
     Args:
         net: The generator, as of :func:`maxaffine.generators.spectrum`.
-        prior: Of latents, with a density.
+        prior: Of latents, with a density; standard normal by default.
         n: Number of draws.
         seed: For the draws; torch's random state stays as it was.
         output: Which output, by number or name, for a network with several.

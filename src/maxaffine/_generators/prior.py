@@ -7,19 +7,22 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution, Normal, constraints
 
 from maxaffine._generators.slopes import Generator
 from maxaffine.errors import BadInput
 
 # Draws of these sum to one, so that their density is over one number fewer.
 SUMMED = (constraints.simplex, constraints.one_hot)
+DEVIATIONS = 8.0  # beyond which a normal prior leaves less than rounding
 
 
 class Prior:
-    """A distribution of torch as one of latents."""
+    """A distribution of torch as one of latents; of None a standard normal one."""
 
     def __init__(self, given: Any, g: Generator) -> None:
+        if given is None:
+            given = Normal(torch.zeros(g.latents, dtype=torch.float64, device=g.net.inputs.device), 1.0)
         if not isinstance(given, Distribution):
             raise BadInput(
                 f"prior: expected a torch.distributions.Distribution, got {type(given).__name__}; write e.g."
@@ -81,6 +84,21 @@ class Prior:
             return float(self.given.entropy().double().sum())
         except NotImplementedError:
             return None
+
+    @property
+    def box(self) -> tuple[Tensor, Tensor]:
+        """Where latents lie, (S,) low and high: the support, or what is within so many deviations of the mean."""
+        if self.bounded:
+            support = self._support
+            ends = [torch.as_tensor(end) for end in (support.lower_bound, support.upper_bound)]
+        else:
+            try:
+                reach = DEVIATIONS * self.given.stddev
+                ends = [self.given.mean - reach, self.given.mean + reach]
+            except NotImplementedError as error:
+                raise BadInput("bounds: the prior does not say where it lies; give the box (low, high)") from error
+        low, high = (end.double().expand(self.shape).flatten().cpu() for end in ends)
+        return low, high
 
     @property
     def bounded(self) -> bool:
