@@ -303,8 +303,10 @@ def test_whole_numbers_are_proved_as_by_trying_all(seed: int, norm: float) -> No
 @pytest.mark.parametrize("norm", [INF, 1])
 @pytest.mark.parametrize(("bias", "expected"), [(-2.5, 3), (-3 - 1e-9, 4), (-3, 3), (-5.5, INF)])
 def test_the_next_whole_number_is_proved(bias: float, expected: float, norm: float) -> None:
-    model, x = nn.Sequential(nn.Linear(1, 1)).double(), torch.zeros(1, 1, dtype=F64)
-    model[0].weight.data.fill_(1), model[0].bias.data.fill_(bias)
+    model, x = nn.Linear(1, 1).double(), torch.zeros(1, 1, dtype=F64)
+    with torch.no_grad():
+        model.weight.fill_(1)
+        model.bias.fill_(bias)
     net = ma.capture(model, x, task="classes")
     found = ma.partition.nearest_decision(net, x, norm=norm, bounds=(-5, 5), integers=[0])
     assert found.proved and found.distance == expected
