@@ -35,6 +35,7 @@ def test_volumes_are_those_of_the_test_latents(latents: int, tmp_path: Path) -> 
         jacobian = torch.autograd.functional.jacobian(lambda x: model(x[None])[0].flatten(), own)
         volumes.append(float(torch.linalg.svdvals(jacobian).log().sum()))
     assert all(np.min(np.abs(np.array(volumes) - value)) < 1e-4 for value in figure["volumes"])
+    assert f"{latents} of {latents} dimensions" in " ".join(page.split())
     assert 'id="generated"' in page and ("latent-plane.png" in page) == (latents == 2)
     assert (found["surface"] is not None) == (latents == 2)
 
