@@ -10,7 +10,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from maxaffine._files import replacing
+
 DIGITS = 5
+
+
+def rounded(item: Any) -> Any:
+    """A record with its numbers to four digits."""
+    if isinstance(item, dict):
+        return {key: rounded(value) for key, value in item.items()}
+    if isinstance(item, list):
+        return [rounded(value) for value in item]
+    return float(f"{item:.4g}") if isinstance(item, float) else item
+
+
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    """Write the record of a cell that has a file of its own, completely or not at all."""
+    with replacing(path) as fresh:
+        fresh.write_text(json.dumps(record, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
 @contextmanager

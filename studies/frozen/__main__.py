@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from maxaffine._files import replacing
 from studies.page import renew
+from studies.store import rounded, write_record
 
 from .cells import RECIPE, Cell, cells
 from .figures import draw
@@ -64,17 +64,8 @@ def _run(folder: Path, weights: Path, only: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for cell in tqdm(left, unit="cell", disable=None):
         begin = time.process_time()
-        record = _rounded(cell.measure(weights)) | {"cpu_seconds": round(time.process_time() - begin)}
-        with replacing(folder / f"{cell.name}.json") as fresh:
-            fresh.write_text(json.dumps(record, separators=(",", ":")) + "\n", encoding="utf-8")
-
-
-def _rounded(item: Any) -> Any:
-    if isinstance(item, dict):
-        return {key: _rounded(value) for key, value in item.items()}
-    if isinstance(item, list):
-        return [_rounded(value) for value in item]
-    return float(f"{item:.4g}") if isinstance(item, float) else item
+        record = rounded(cell.measure(weights)) | {"cpu_seconds": round(time.process_time() - begin)}
+        write_record(folder / f"{cell.name}.json", record)
 
 
 if __name__ == "__main__":

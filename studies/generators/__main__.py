@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from maxaffine._files import replacing
 from studies.page import renew
+from studies.store import rounded, write_record
 
 from .cells import RECIPE, cells
 from .tables import all_tables
@@ -59,17 +59,8 @@ def _run(records: Path, folder: Path, only: tuple[str, ...]) -> None:
     for cell in tqdm(left, unit="cell", disable=None):
         begin = time.process_time()
         record = {"name": cell.name, "kind": cell.kind, "settings": cell.settings, "recipe": RECIPE}
-        record |= {"found": _rounded(cell.measure()), "cpu_seconds": round(time.process_time() - begin)}
-        with replacing(records / f"{cell.name}.json") as fresh:
-            fresh.write_text(json.dumps(record, separators=(",", ":")) + "\n", encoding="utf-8")
-
-
-def _rounded(item: Any) -> Any:
-    if isinstance(item, dict):
-        return {str(key): _rounded(value) for key, value in item.items()}
-    if isinstance(item, list):
-        return [_rounded(value) for value in item]
-    return float(f"{item:.4g}") if isinstance(item, float) else item
+        record |= {"found": rounded(cell.measure()), "cpu_seconds": round(time.process_time() - begin)}
+        write_record(records / f"{cell.name}.json", record)
 
 
 if __name__ == "__main__":
