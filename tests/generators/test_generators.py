@@ -486,3 +486,8 @@ def test_the_box_of_a_prior_is_its_support() -> None:
     assert generators.density(net, x, BOX).counts.tolist() == [2]
     with pytest.raises(ma.BadInput, match="bounds: the prior does not say"):
         generators.density(net, x, _silent())
+
+
+def test_boundaries_are_drawn_when_asked_for() -> None:
+    found = generators.manifold(_capture(Roof(), 2), 1.0)
+    assert len(found.plot(linewidth=0.5).collections) == len(found.plot().collections) + 1

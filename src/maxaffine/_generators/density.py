@@ -13,7 +13,7 @@ from torch import Tensor
 
 from maxaffine._chunks import slices
 from maxaffine._generators.prior import Prior, seeded
-from maxaffine._generators.slopes import Generator, Head, generator, in_float64
+from maxaffine._generators.slopes import Generator, Head, generator, in_float64, require_number
 from maxaffine._generators.spectrum import log_volumes, logarithms, require_volume
 from maxaffine._partition import regions
 from maxaffine.errors import BadInput
@@ -141,8 +141,7 @@ def _enumerate(
     slopes = torch.as_tensor(amap.slopes).reshape(len(found), -1, g.latents)
     offsets = amap.offsets.flatten(1)
     inverse = torch.linalg.pinv(slopes)
-    low, high = (torch.as_tensor(end, dtype=torch.float64).expand(g.latents) for end in bounds)
-    margin = 1e3 * tolerance * (high - low)
+    margin = 1e3 * tolerance * (found.high - found.low)
     collapsed = (logarithms(torch.linalg.svdvals(slopes), g) == -inf).any(1)
     preimages: list[Tensor] = []
     for part in slices(len(rows), CANDIDATES // max(1, len(found) * g.numbers)):
@@ -152,8 +151,8 @@ def _enumerate(
         near = (torch.einsum("fds,nfs->nfd", slopes, z) + offsets - rows[part, None]).norm(dim=2)
         near = near <= tolerance * (rows[part].norm(dim=1, keepdim=True) + offsets.norm(dim=1))
         for own, close, x in zip(z, near, rows[part], strict=True):
-            kept = close & ((own >= low - margin) & (own <= high + margin)).all(1) & ~collapsed
-            candidates = [own[kept].clamp(low, high)]
+            kept = close & ((own >= found.low - margin) & (own <= found.high + margin)).all(1) & ~collapsed
+            candidates = [own[kept].clamp(found.low, found.high)]
             # On a collapsed piece a continuum of latents gives x, of which the pseudo-inverse knows but one.
             for place in (close & collapsed).nonzero()[:, 0].tolist():
                 candidates.append(_mixture(found.corners[place], slopes[place], x - offsets[place]))
@@ -268,8 +267,7 @@ def entropy(
     g = generator(net, output, head)
     require_volume(g)
     given = Prior(prior, g)
-    if isinstance(n, bool) or not isinstance(n, int) or n < 2:
-        raise BadInput(f"n: expected a number of at least 2, got {n!r}")
+    require_number("n", n, 2)
     with seeded(g, seed):
         drawn = given.draw(n)
     volumes, known = log_volumes(g.slopes(given.latents(drawn), progress, "volume"), g), given.entropy

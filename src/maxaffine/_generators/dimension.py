@@ -12,8 +12,9 @@ from torch import Tensor
 
 from maxaffine._drawing import axes_for
 from maxaffine._generators.prior import seeded
-from maxaffine._generators.slopes import generator
+from maxaffine._generators.slopes import generator, require_number
 from maxaffine._generators.spectrum import limits, singular_values
+from maxaffine._graph import as_rows
 from maxaffine._progress import progress_bar
 from maxaffine.errors import BadInput
 
@@ -89,8 +90,7 @@ def dimension_by_dropout(
     g = generator(net)
     if not 0 <= rate < 1:
         raise BadInput(f"rate: {rate} is not a probability below 1")
-    if isinstance(masks, bool) or not isinstance(masks, int) or masks < 1:
-        raise BadInput(f"masks: expected a number of at least 1, got {masks!r}")
+    require_number("masks", masks, 1)
     names = [operators] if isinstance(operators, str) else list(operators)
     order = {record.name: place for place, record in enumerate(g.net.operators)}
     if not names or any(order.get(a, 0) >= order.get(b, len(order)) for a, b in zip(names, names[1:], strict=False)):
@@ -105,7 +105,7 @@ def dimension_by_dropout(
             value, slopes = z, torch.eye(g.latents, dtype=z.dtype, device=z.device).expand(len(z), -1, -1)
             for place, part in enumerate(parts):
                 amap = part.affine_map(value)
-                slopes = torch.stack([_rows(amap @ _shaped(column, value)) for column in slopes.unbind(2)], 2)
+                slopes = torch.stack([as_rows(amap @ column.reshape(value.shape)) for column in slopes.unbind(2)], 2)
                 value = amap.value
                 if place < len(names):
                     kept = (torch.rand(value.shape[1:], device=z.device) >= rate).to(value) / (1 - rate)
@@ -113,14 +113,6 @@ def dimension_by_dropout(
             values = singular_values(slopes)
             found.append((values > limits(values, g)).sum(1))
     return DropoutDimension(torch.stack(found), rate, g.latents)
-
-
-def _rows(value: Tensor) -> Tensor:
-    return value.reshape(len(value), -1)
-
-
-def _shaped(rows: Tensor, like: Tensor) -> Tensor:
-    return rows.reshape(len(rows), *like.shape[1:])
 
 
 @dataclass(frozen=True, eq=False)

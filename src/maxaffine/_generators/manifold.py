@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from maxaffine._chunks import slices
-from maxaffine._drawing import axes_for, color_map, fill_polygons, input_pixels, is_image
+from maxaffine._drawing import axes_for, color_map, draw_strokes, fill_polygons, input_pixels, is_image
 from maxaffine._generators.density import Entropy
 from maxaffine._generators.slopes import BLOCK_BYTES, Generator, generator, in_float64
 from maxaffine._generators.spectrum import log_volumes, require_volume
@@ -147,6 +147,8 @@ class Manifold:
         palette = color_map(cmap, "viridis")(np.linspace(0, 1, SHADES))
         # Areas of one color need no line between them, so thousands of cells stay one path.
         fill_polygons(ax, cells.points, cells.corners, cells.starts, shades, palette)
+        if linewidth:
+            draw_strokes(ax, cells.points[cells.ends], "white", linewidth)
         left, bottom = cells.points.min(0)
         right, top = cells.points.max(0)
         word = "latent" if self.plane.frame.anchors is None else "coordinate"
@@ -163,7 +165,7 @@ class Manifold:
         """Draw the surface itself, of a generator of three numbers, colored by log volume, in axes of mplot3d."""
         if self.g.numbers != 3:
             raise BadInput(f"surface: samples of {self.g.numbers} numbers, not 3; plot() draws the latent plane")
-        ax = _axes_3d(ax, size)
+        ax = axes_for(ax, size, size, sheet=False, size=size, projection="3d")
         from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
         cells, logs = self.plane.cells, self.log_volumes.numpy()
@@ -254,12 +256,3 @@ def _ends(logs: np.ndarray, areas: np.ndarray) -> tuple[float, float]:
     places = np.searchsorted(below, np.array([SHARE, 1 - SHARE]) * below[-1])
     low, high = logs[finite][order][places]
     return float(low), float(max(high, low + 1e-12 * (1 + abs(low))))
-
-
-def _axes_3d(ax: Any, size: float) -> Any:
-    """The caller's axes of mplot3d, or those of a new figure."""
-    if ax is not None:
-        return ax
-    from matplotlib import pyplot
-
-    return pyplot.figure(figsize=(size, size)).add_subplot(projection="3d")

@@ -21,7 +21,7 @@ from torch import Tensor
 from maxaffine._chunks import slices
 from maxaffine._drawing import Panel, axes_for, is_image, panel_axes
 from maxaffine._generators.prior import Prior, seeded
-from maxaffine._generators.slopes import Generator, Head, generator
+from maxaffine._generators.slopes import Generator, Head, generator, require_number
 from maxaffine._generators.spectrum import check_count, logarithms, require_volume, singular_values
 from maxaffine._progress import progress_bar
 from maxaffine.errors import BadInput
@@ -160,8 +160,8 @@ def sample(
     if method not in METHODS:
         raise BadInput(f"method: expected one of {METHODS}, got {method!r}")
     for name, number in (("n", n), ("candidates", candidates)):
-        if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
-            raise BadInput(f"{name}: expected a number of at least 1, got {number!r}")
+        if number is not None:
+            require_number(name, number, 1)
     if rho is not None and not isfinite(rho):
         raise BadInput(f"rho: {rho} is not a finite number; below 0 leans towards modes, above 0 away from them")
     if not 0 < mass <= 1:

@@ -110,6 +110,12 @@ def generator(net: Any, output: int | str | None = None, head: Head = None) -> G
     return found
 
 
+def require_number(name: str, number: Any, least: int) -> None:
+    """Refuse what is not a whole number of at least so much."""
+    if isinstance(number, bool) or not isinstance(number, int) or number < least:
+        raise BadInput(f"{name}: expected a number of at least {least}, got {number!r}")
+
+
 def in_float64(g: Generator) -> Generator:
     """The same in double precision."""
     return replace(g, net=g.net.double())

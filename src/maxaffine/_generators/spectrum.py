@@ -120,6 +120,11 @@ class LocalDimension:
     tolerances: Tensor  # (N,) below which a singular value counts as zero
     spectrum: Tensor  # (N, min(D, S)) the singular values
 
+    @property
+    def log_volumes(self) -> Tensor:
+        """(N,) sums of the log singular values; minus infinity where one counts as zero."""
+        return torch.where(self.spectrum > self.tolerances[:, None], self.spectrum.double().log(), -inf).sum(1)
+
     def plot(self, ax: Axes | None = None, *, size: float = 5.0) -> Axes:
         """Draw the singular values, median and range over the latents, and the tolerance; ``size``: inches of width."""
         ax = axes_for(ax, 5.0, 3.4, sheet=False, size=size)

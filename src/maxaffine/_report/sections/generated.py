@@ -6,7 +6,7 @@ from math import prod
 import numpy as np
 
 from maxaffine._drawing import is_image
-from maxaffine._generators import Manifold, local_dimension, log_volume, manifold_of
+from maxaffine._generators import Manifold, local_dimension, manifold_of
 from maxaffine._report.facts import LeftOut
 from maxaffine._report.sections.cut import Cut
 from maxaffine._report.subject import Subject, as_array, spread_evenly
@@ -58,7 +58,7 @@ def generated_of(subject: Subject, cut: Cut | LeftOut) -> Generated | LeftOut | 
     z = subject.test[spread_evenly(len(subject.test), count)]
     ending = net.endings[subject.output] if net.endings else None
     found = local_dimension(net, z, output=subject.output, head=ending)
-    volumes = as_array(log_volume(net, z, output=subject.output, head=ending))
+    volumes = as_array(found.log_volumes)
     order = np.argsort(volumes, kind="stable")
     samples = subject.own(z).reshape(len(z), *subject.units)
     samples = as_array(samples if ending is None else ending(samples))
