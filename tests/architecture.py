@@ -31,6 +31,7 @@ OPTIONAL = frozenset(
         "scipy",
         "sklearn",
         "starlette",
+        "torch_pruning",
         "uvicorn",
     }
 )
