@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from studies.intervals import Interval, interval
 from studies.page import table
 
 from .attributions import METHODS
-from .intervals import Interval, interval
 from .networks import NAMES, TITLES
 
 Record = dict[str, Any]

@@ -21,9 +21,9 @@ from studies.frozen.__main__ import PAGE, RECORDS, finished, main
 from studies.frozen.attributions import METHODS, cotangents, frozen, gradient, with_rules
 from studies.frozen.cells import Cell
 from studies.frozen.curves import areas
-from studies.frozen.intervals import interval
 from studies.frozen.networks import Subject, subject
 from studies.frozen.tables import all_tables
+from studies.intervals import interval
 from studies.page import renewed
 
 TINY = ("vit", "swiglu-gpt")
