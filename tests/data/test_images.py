@@ -8,7 +8,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from maxaffine._data import images, load, load_part
-from maxaffine._data.images import image_files
+from maxaffine._data.folders import folder_files
 from maxaffine.errors import BadInput, DataError
 
 
@@ -102,7 +102,7 @@ def test_images_too_large_for_the_memory_are_told(tmp_path, monkeypatch):
         raise MemoryError
 
     two_classes(tmp_path)
-    monkeypatch.setattr(images, "_pixels", refuse)
+    monkeypatch.setattr(images, "pixels_of", refuse)
     with pytest.raises(DataError, match="cannot be read .MemoryError.; check its name, permissions and size"):
         load(tmp_path, size=60_000)
 
@@ -162,7 +162,7 @@ def test_folders_that_are_not_images_by_class(tmp_path):
     (tmp_path / ".hidden").write_text("ignored")
     load(tmp_path)
     (tmp_path / "c").mkdir()
-    with pytest.raises(DataError, match="c: is empty; put images into it"):
+    with pytest.raises(DataError, match="c: is empty; put images or WAV files into it"):
         load(tmp_path)
     (tmp_path / "c" / "deeper").mkdir()
     with pytest.raises(DataError, match="folder inside a class folder"):
@@ -176,7 +176,7 @@ def test_images_without_class_folders_have_no_labels(tmp_path):
     two_classes(tmp_path)
     found = load(tmp_path / "a")
     assert found.class_names == ("unlabeled",) and found.set_aside
-    paths = image_files(tmp_path / "a", None).paths
+    paths = folder_files(tmp_path / "a", {"size": None}).paths
     assert len(found.train) + len(found.test) == len(paths) and {path.parent.name for path in paths} == {"a"}
     (tmp_path / "a" / "notes.txt").write_text("no image")
     with pytest.raises(DataError, match="notes.txt: unreadable as an image"):
@@ -185,7 +185,7 @@ def test_images_without_class_folders_have_no_labels(tmp_path):
 
 def test_images_are_read_one_by_one_by_a_loader_of_torch(tmp_path):
     two_classes(tmp_path)
-    files = image_files(tmp_path, None)
+    files = folder_files(tmp_path, {"size": None})
     batches = list(DataLoader(files, batch_size=3))
     whole = files.take(slice(None))
     assert torch.equal(torch.cat([inputs for inputs, _ in batches]), whole.inputs)
@@ -217,7 +217,7 @@ def test_without_pillow_the_error_says_what_to_install(tmp_path, monkeypatch):
 def test_a_pipe_is_refused_rather_than_waited_for(tmp_path):
     two_classes(tmp_path)
     os.mkfifo(tmp_path / "a" / "pipe.png")
-    with pytest.raises(DataError, match="pipe.png: is a pipe, a socket or a device, not an image; move it away"):
+    with pytest.raises(DataError, match="pipe.png: is a pipe, a socket or a device, not a file; move it away"):
         load(tmp_path)
     with pytest.raises(DataError, match="is a pipe, a socket or a device, which is not read"):
         load(tmp_path / "a" / "pipe.png")

@@ -21,7 +21,7 @@ from maxaffine import SplineNetwork
 from maxaffine import _data as data
 from maxaffine._cli import main
 from maxaffine._codes import Codes
-from maxaffine._data import ImageFiles, Split
+from maxaffine._data import FolderFiles, Split
 from maxaffine._search import (
     CodeStore,
     Encoded,
@@ -208,7 +208,7 @@ def test_image_files_are_what_load_reads(tmp_path: Path) -> None:
     whole = data.load(tmp_path / "parts")
     for part in ("train", "test"):
         files, names = data.load_part(tmp_path / "parts", part)
-        assert isinstance(files, ImageFiles) and names == ("cat", "dog") and len(files) == 24
+        assert isinstance(files, FolderFiles) and names == ("cat", "dog") and len(files) == 24
         read, expected = files.take(slice(3, 17)), getattr(whole, part)
         assert torch.equal(read.inputs, expected.inputs[3:17]) and torch.equal(read.labels, expected.labels[3:17])
     files, _ = data.load_part(_folder(tmp_path / "flat"))

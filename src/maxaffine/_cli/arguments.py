@@ -99,7 +99,10 @@ def _add_model(group: argparse._ArgumentGroup, captures: bool) -> None:
 def _add_data(group: argparse._ArgumentGroup) -> None:
     """Add the options on the data, and what the network is to make of them."""
     option = _adder(group)
-    forms = "a folder of images (by class, or without labels) or of IDX files, a .csv table, an .npz, .npy or IDX file"
+    forms = (
+        "a folder of images or WAV files (by class, or without labels) or of IDX files, a .csv table, an .npz, .npy or"
+        " IDX file"
+    )
     _add_place(group, "data", f"{', '.join(data.NAMES)}, {forms} (default: digits)")
     option("--labels", "labels of an .npy or IDX file", path)
     option(
@@ -113,7 +116,11 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
     option("--size", "side to which the images of a folder are resized", positive)
     does = "names of the network's outputs in their order, A,B,C or a file with one on each line: labels go by them"
     option("--class-names", does, metavar="NAMES")
-    option("--channels", "where arrays of images or signals keep their channels", choices=("first", "last"))
+    option(
+        "--channels",
+        "where arrays of images or signals keep their channels; first for WAV files of several",
+        choices=("first", "last"),
+    )
 
 
 def path(text: str) -> Path:

@@ -6,6 +6,6 @@
 
 from .dataset import DataSet, Split, split_by_class, without_classes
 from .files import read_idx
-from .images import ImageFiles
+from .folders import FolderFiles
 from .loading import NAMES, load, load_part, read_input
 from .tables import is_table

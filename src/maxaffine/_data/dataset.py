@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -115,9 +116,10 @@ class DataSet:
             of it elsewhere knows these inputs.
         feature_names: D names, of the columns of a table; empty where they have none.
         target_names: Names of the K targets, or of the column that the classes come from; empty likewise.
+        rate: Samples per second (Hz) of signals (N, C, T) or (N, T); None where it is not known.
 
     Raises:
-        DataError: The two parts have other shapes, or a label, feature or target has no name.
+        DataError: The two parts have other shapes, or a label, feature or target has no name, or the rate is no rate.
     """
 
     name: str
@@ -127,6 +129,7 @@ class DataSet:
     set_aside: bool = False
     feature_names: tuple[str, ...] = ()
     target_names: tuple[str, ...] = ()
+    rate: int | float | None = None
 
     def __post_init__(self) -> None:
         """Check that the parts belong together."""
@@ -151,6 +154,8 @@ class DataSet:
         ):
             if names and len(names) != count:
                 raise DataError(f"{self.name}: {len(names)} names for {count} {what}; name each, or none")
+        if self.rate is not None and not (0 < self.rate < math.inf and len(self.input_shape) < 3):
+            raise DataError(f"{self.name}: rate {self.rate} is not a number of samples per second of signals (N, C, T)")
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -26,8 +26,8 @@ _PARTS = (
 )
 _KEYS = (
     "expected the keys inputs and labels (or x and y), or train_inputs, train_labels, test_inputs and test_labels "
-    "(or x_train, y_train, x_test and y_test), and optionally class_names, in upper or lower case; the keys of "
-    "labels may be left out"
+    "(or x_train, y_train, x_test and y_test), and optionally class_names and rate, in upper or lower case; the keys "
+    "of labels may be left out"
 )
 _ELEMENTS = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MEMBER = re.compile(r"(?P<part>train|t10k|test)-(?P<what>images|labels)[-.]idx\d-ubyte(\.gz)?")
@@ -65,7 +65,7 @@ def load_npz(
 
     def named(data: DataSet) -> DataSet:
         one = target is not None and (data.train.targets is None or data.outputs == 1)
-        return replace(data, target_names=(target,)) if one else data
+        return replace(data, rate=_rate(arrays, path), target_names=(target,) if one else ())
 
     name = printable(path.stem)
     for inputs, labels in _WHOLE:
@@ -90,6 +90,16 @@ def load_array(
     whole = split_of(inputs, numbers, str(path) if labels is None else f"{path} with {labels}", channels, values)
     names = UNLABELED if labels is None or whole.targets is not None else number_names(whole)
     return split_by_class(printable(path.stem), whole, names, test_fraction, seed)
+
+
+def _rate(arrays: Mapping[str, np.ndarray], path: Path) -> float | None:
+    """The sampling rate in the file, where it says one."""
+    rate = arrays.get("rate")
+    if rate is None:
+        return None
+    if rate.size != 1 or rate.dtype.kind not in "fiu":
+        raise DataError(f"{path}: rate is {rate.shape} of {rate.dtype}; store one number, in samples per second")
+    return float(rate.reshape(()))
 
 
 def _class_names(arrays: Mapping[str, np.ndarray], path: Path, labels: str, *splits: Split) -> tuple[str, ...]:

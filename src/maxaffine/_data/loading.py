@@ -17,7 +17,9 @@ from torch import Tensor
 from ..errors import BadInput, DataError
 from .dataset import DataSet, Split, printable, read_names, split_by_class
 from .files import as_float32, as_split, load_array, load_npz, members, number_names, read_idx
-from .images import ImageFiles, image_files, load_images, open_picture, pixels_of
+from .folders import FolderFiles, folder_files, holds_sound, load_folder
+from .images import open_picture, pixels_of
+from .sounds import is_sound, other_rate, sound_of
 from .tables import is_table, load_table, split_names
 
 MOST_BYTES = 16 * 2**20
@@ -44,17 +46,18 @@ def load(
     test_fraction: float = 0.2,
     seed: int = 0,
 ) -> DataSet:
-    """Load a data set by its name or from files: images in [0, 1] or rows of numbers, with class numbers or values.
+    """Load a data set by its name or from files: images, signals or rows of numbers, with class numbers or values.
 
     | ``name_or_path`` | what is read |
     | --- | --- |
     | ``digits`` | scikit-learn's 8 x 8 digits (bundled with it; no download) |
     | ``fashion-mnist`` | its IDX files, from `folder`, MAXAFFINE_DATA, or Debian's package ``dataset-fashion-mnist`` |
     | a folder with IDX files | the four files of an MNIST-like set, plain or .gz |
-    | any other folder | images by class: ``folder/<class>/<image>``, or the same inside ``train/`` and ``test/`` (or \
-``val/``), classes and files in natural order; images without class folders have no labels |
+    | any other folder | images or WAV files by class: ``folder/<class>/<file>``, or the same inside ``train/`` and \
+``test/`` (or ``val/``), classes and files in natural order; files without class folders have no labels |
     | ``*.npz`` | ``inputs`` and ``labels`` (or ``x``, ``y``); or ``train_inputs``, ``train_labels``, ``test_inputs``, \
-``test_labels`` (or ``x_train``, ``y_train``, ``x_test``, ``y_test``); optionally ``class_names`` |
+``test_labels`` (or ``x_train``, ``y_train``, ``x_test``, ``y_test``); optionally ``class_names``, and ``rate`` of \
+signals |
     | ``*.npy`` or one IDX file | the inputs; `labels` names the file of their labels |
     | ``*.csv``, ``*.tsv`` | a table: a line of column names, then a line for each row, between commas, semicolons \
 (numbers then may have decimal commas) or tabs |
@@ -68,8 +71,10 @@ def load(
     In arrays uint8 is divided by 255 and uint16 by 65535; images of floats must be in [0, 1] already. Arrays of
     (N, H, W) get one channel, unless `channels` is given, which makes them signals (N, C, T); arrays of (N, D) stay
     tabular rows. Images of a folder are gray where every file is gray, else RGB without transparency; 16-bit gray keeps
-    its precision. Hidden files are skipped, every other file must be an image. Labels may be missing: then there is one
-    class, ``unlabeled``. Nothing is ever unpickled.
+    its precision. WAV files (PCM of any width, or floats) are signals (N, 1, T), whole numbers in [-1, 1), floats
+    as they are; all have one length, and one sampling rate, which becomes the data's `rate`. Hidden files are skipped,
+    every other file must be one of the same kind. Labels may be missing: then there is one class, ``unlabeled``.
+    Nothing is ever unpickled.
 
     Args:
         name_or_path: A name of `NAMES`, a file or a folder.
@@ -77,7 +82,7 @@ def load(
         labels: File of the labels, .npy or IDX, for inputs in a .npy or IDX file.
         size: (height, width) or one number for both, to which the images of a folder are resized.
         channels: Where the channels of arrays of images (four-dimensional) or signals (three-dimensional) in .npz, .npy
-            and IDX files are: ``first`` or ``last``.
+            and IDX files are: ``first`` or ``last``. ``first`` for WAV files of several channels, refused otherwise.
         class_names: Names of a network's outputs, in their order, where that is another one than the data's: see
             `DataSet.ordered`.
         target: Column of a table that is to be predicted, by name; several for several values (a sequence, or a text
@@ -121,17 +126,18 @@ def load_part(
     class_names: str | os.PathLike[str] | Sequence[str] | None = None,
     seed: int = 0,
     **table: Any,
-) -> tuple[Split | ImageFiles, tuple[str, ...]]:
+) -> tuple[Split | FolderFiles, tuple[str, ...]]:
     """One part of what `load` reads, train or test, with the names of its classes or targets; options as for `load`."""
     if part not in ("train", "test"):
         raise BadInput(f"part: {part!r} is neither 'train' nor 'test'; choose one")
     with _naming(name_or_path):
         path = _path(name_or_path)
-        # Images of a folder stay on disk until they are taken; a folder without parts is taken as a whole.
+        # Files of a folder stay on disk until they are taken; a folder without parts is taken as a whole.
         if name_or_path not in NAMES and path.is_dir() and not members(path):
             columns = {name: table.get(name) for name in ("target", "drop")}
-            _allow({"labels": labels, "channels": channels} | columns, "a folder of images")
-            files = image_files(path, size, part)
+            options = {"labels": labels, "channels": channels, "size": size} | columns
+            _allow_folder(path, options)
+            files = folder_files(path, options, part)
             files = files if class_names is None else files.ordered(class_names)
             return files, files.class_names
     whole = load(name_or_path, labels=labels, size=size, channels=channels, class_names=class_names, seed=seed, **table)
@@ -161,8 +167,8 @@ def _read(
         _allow(given, "a folder of IDX files")
         return _load_idx_folder(path, printable(path.name))
     if path.is_dir():
-        _allow(given, "a folder of images", "size")
-        return load_images(path, given["size"], test_fraction, seed)
+        _allow_folder(path, given)
+        return load_folder(path, given, test_fraction, seed)
     if is_table(path):
         _allow(given, "a table", "target", "drop")
         columns = split_names(given["target"]), split_names(given["drop"])
@@ -200,6 +206,14 @@ def _allow(given: dict[str, Any], source: str, *applicable: str) -> None:
     for name, value in given.items():
         if value is not None and name not in applicable:
             raise BadInput(f"{name}: does not apply to {source}; leave it out")
+
+
+def _allow_folder(path: Path, given: dict[str, Any]) -> None:
+    if not holds_sound(path):
+        return _allow(given, "a folder of images", "size")
+    if given["channels"] == "last":
+        raise BadInput('channels: WAV files are read as (C, T); pass "first", or leave it out for one channel')
+    return _allow(given, "a folder of WAV files", "channels")
 
 
 def _load_digits(test_fraction: float, seed: int) -> DataSet:
@@ -253,26 +267,46 @@ def _usual_places() -> list[Path]:
     return [*own, _DEBIAN_FOLDER]
 
 
-def read_input(content: bytes, name: str, input_shape: tuple[int, ...]) -> Tensor:
-    """Read one input from the bytes of an image or a .npy file, in bounded memory; nothing is unpickled."""
+def read_input(content: bytes, name: str, input_shape: tuple[int, ...], rate: int | float | None = None) -> Tensor:
+    """Read one input from the bytes of an image, a WAV or a .npy file, in bounded memory; nothing is unpickled."""
     # An image is resized to the shape (the aspect is not kept) and becomes gray or RGB, in [0, 1]; an array must have
-    # it, but for a leading 1.
+    # it, but for a leading 1; sound must have its length, its channels, and the sampling rate where that is known.
     if len(content) > MOST_BYTES:
         raise DataError(f"{name}: {len(content)} bytes are more than {MOST_BYTES}; make the file smaller")
-    array = _array(content, name, input_shape) if content.startswith(_NPY_START) else _image(content, name, input_shape)
+    if is_sound(content):
+        array = _sound(content, name, input_shape, rate)
+    elif content.startswith(_NPY_START):
+        array = _array(content, name, input_shape)
+    else:
+        array = _image(content, name, input_shape)
     return torch.from_numpy(np.array(array, dtype=np.float32).reshape(input_shape))
 
 
 def _image(content: bytes, name: str, shape: tuple[int, ...]) -> np.ndarray:
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise DataError(
-            f"{name}: is not a .npy file, and inputs of shape {shape} are not images; save one with np.save"
+            f"{name}: is neither WAV nor .npy, and inputs of shape {shape} are not images; save one with np.save"
         )
     with open_picture(io.BytesIO(content), name, FORMATS) as picture:
         if prod(picture.size) > MOST_PIXELS:
             size = f"{picture.size[0]} x {picture.size[1]} pixels"
             raise DataError(f"{name}: {size} are more than {MOST_PIXELS:,}; make the image smaller")
         return pixels_of(picture, shape[0], (shape[1], shape[2]))
+
+
+def _sound(content: bytes, name: str, shape: tuple[int, ...], rate: int | float | None) -> np.ndarray:
+    if len(shape) > 2:
+        raise DataError(f"{name}: is sound, but inputs of shape {shape} are not; give an image or a .npy file")
+    found, samples = sound_of(content, name)
+    channels, length = (1, *shape)[-2:]
+    if rate is not None and found != rate:
+        raise DataError(f"{name}: {other_rate(found, rate, 'the data')}")
+    if len(samples) != channels:
+        cure = "mix them down" if channels == 1 else "record all of them"
+        raise DataError(f"{name}: has {len(samples)} channels, but one input has {channels}; {cure}")
+    if samples.shape[1] != length:
+        raise DataError(f"{name}: has {samples.shape[1]} samples, but one input has {length}; cut or pad it to that")
+    return samples
 
 
 def _array(content: bytes, name: str, shape: tuple[int, ...]) -> np.ndarray:

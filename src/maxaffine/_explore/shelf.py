@@ -59,9 +59,9 @@ class Shelf:
         raise BadInput(f"image: there is no {ref[:NAME_LETTERS]!r}; pick another one")
 
     def upload(self, content: bytes, name: str) -> Picked:
-        """Keep an input from the bytes of a file, an image or .npy."""
+        """Keep an input from the bytes of a file, an image, a WAV file or .npy."""
         short = "".join(letter for letter in name if letter.isprintable())[:NAME_LETTERS] or "upload"
-        return self.keep(read_input(content, short, self._data.input_shape), short)
+        return self.keep(read_input(content, short, self._data.input_shape, self._data.rate), short)
 
     def keep(self, tensor: Tensor, name: str) -> Picked:
         """Keep an input; the oldest of more than a hundred is forgotten."""

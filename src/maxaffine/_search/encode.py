@@ -22,7 +22,7 @@ COMMIT_ROWS = 4096
 
 @runtime_checkable
 class Inputs(Protocol):
-    """Inputs that can be taken in runs: a `Split`, or `ImageFiles`, which are read when they are taken."""
+    """Inputs that can be taken in runs: a `Split`, or `FolderFiles`, which are read when they are taken."""
 
     def __len__(self) -> int: ...  # noqa: D105
 
