@@ -79,7 +79,14 @@ def test_the_channels_of_a_signal_stand_one_below_the_other() -> None:
     assert second[:middle].sum(0) == pytest.approx(middle / 2, abs=1) and not second[middle + 1 :].any()
 
 
-@pytest.mark.parametrize("shape", [(7,), (500,), (2, 3, 4, 5)])
+def test_long_signals_fill_what_they_pass_through() -> None:
+    pixels = _pixels(figures.input_panel(np.tile([-1.0, 0.5], 1000)))
+    assert pixels.shape[1] == 160
+    middle, drawn = len(pixels) // 2, pixels[..., 3] > 0
+    assert drawn[middle + 1 :].all() and drawn[:middle].sum(0) == pytest.approx(middle / 2, abs=1)
+
+
+@pytest.mark.parametrize("shape", [(7,), (160,), (2, 3, 4, 5)])
 def test_other_inputs_become_bars(shape: tuple[int, ...]) -> None:
     assert not is_image(shape)
     values = np.linspace(-1, 1, int(np.prod(shape))).reshape(shape)

@@ -35,6 +35,7 @@ class Panel:
     words: str  # above it, in one line or several
     # Signed panels share the scale of their row; one that is alone has its own.
     role: Literal["input", "signed", "alone"] = "signed"
+    rate: int | float | None = None  # of a signal, in samples per second, where it is known
 
 
 def panel_figure(
@@ -155,12 +156,14 @@ def _draw(ax: Axes, panel: Panel, kind: Kind, end: float, cmap: str | Colormap |
     ax.axhline(0, color="gray", linewidth=0.6)
     ax.tick_params(labelsize=6.5, length=2, pad=1.5)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.set_xlabel("input number" if kind is Kind.BARS else "position", fontsize=6.5, labelpad=1)
+    words = "input number" if kind is Kind.BARS else "seconds" if panel.rate else "position"
+    ax.set_xlabel(words, fontsize=6.5, labelpad=1)
     if panel.role != "input":
         ax.set_ylim(-1.05 * end, 1.05 * end)
     if kind is Kind.LINES:
         for line, values in enumerate(np.atleast_2d(panel.array)):
-            ax.plot(values, color=LINES[line % len(LINES)], linewidth=0.9, label=f"channel {line}")
+            places = np.arange(len(values)) / (panel.rate or 1)
+            ax.plot(places, values, color=LINES[line % len(LINES)], linewidth=0.9, label=f"channel {line}")
         return
     signed = [POSITIVE if value > 0 else NEGATIVE for value in panel.array]
     colors = [NEUTRAL] * len(panel.array) if panel.role == "input" else signed

@@ -77,10 +77,19 @@ def _bars(array: np.ndarray, scale: float, negative: tuple[int, ...], positive: 
     levels = np.linspace(1, -1, height)[:, None]
     strips = []
     for row in rows:
-        heights = np.repeat(row / (scale or 1.0), max(1, BARS_WIDTH // row.size))[None]
-        pixels = np.zeros((height, heights.shape[1], 4), np.uint8)
-        pixels[(0 < levels) & (levels <= heights)] = (*positive, 255)
-        pixels[(heights <= levels) & (levels < 0)] = (*negative, 255)
+        low, high = _ends(row / (scale or 1.0))
+        pixels = np.zeros((height, len(low), 4), np.uint8)
+        pixels[(0 < levels) & (levels <= high)] = (*positive, 255)
+        pixels[(low <= levels) & (levels < 0)] = (*negative, 255)
         pixels[height // 2] = (*NEUTRAL, 255)
         strips.append(pixels)
     return np.concatenate(strips)
+
+
+def _ends(row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """From where to where the bar of each column of pixels goes: one wide bar a number, or many numbers in a bar."""
+    if len(row) <= BARS_WIDTH:
+        bars = np.repeat(row, BARS_WIDTH // len(row))
+        return bars, bars
+    starts = np.arange(BARS_WIDTH) * len(row) // BARS_WIDTH
+    return np.minimum.reduceat(row, starts), np.maximum.reduceat(row, starts)

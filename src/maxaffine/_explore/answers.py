@@ -2,12 +2,23 @@
 
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from maxaffine._drawing import is_image
 from maxaffine._explore.shelf import Picked
 from maxaffine._graph import as_tuple
-from maxaffine._report import Subject, array, number
+from maxaffine._report import (
+    Subject,
+    amplitudes,
+    array,
+    as_array,
+    frequencies,
+    frequency_shares,
+    frequency_unit,
+    is_timed,
+    number,
+)
 from maxaffine._templates import Templates, templates
 
 SHOWN_OUTPUTS = 10
@@ -33,6 +44,7 @@ def explain(subject: Subject, picked: Picked) -> dict[str, Any]:
         "count": len(values),
         "templates": [_template(found, place) for place in order],
         "difference": _difference(found) if classes and count > 1 else None,
+        "spectra": _spectra(subject, x[0], found, order),
         "bias": [
             {"operator": name, "values": [number(part.flatten(1)[0, place]) for place in order]}
             for name, part in found.contributions.items()
@@ -66,6 +78,24 @@ def _template(found: Templates, place: int) -> dict[str, Any]:
         "value": number(found.values[0, place]),
         "norm": number(found.norms[0, place]),
         "match": number(found.matches[0, place]),
+    }
+
+
+def _spectra(subject: Subject, x: Tensor, found: Templates, order: list[int]) -> dict[str, Any] | None:
+    """The input, its first two templates and what each frequency adds, by frequency; None where it is no signal."""
+    shape, rate = subject.data.input_shape, subject.data.rate
+    if not is_timed(shape, rate):
+        return None
+    signal, rows = as_array(x), as_array(as_tuple(found.slopes)[0][0])
+    templates = [rows[place] for place in order]
+    led = not subject.meaning.valued and len(templates) > 1
+    weights = templates[0] - templates[1] if led else templates[0]
+    return {
+        "unit": frequency_unit(rate),
+        "highest": float(frequencies(shape[-1], rate)[-1]),
+        "input": array(amplitudes(signal)),
+        "templates": array(np.stack([amplitudes(template) for template in templates])),
+        "shares": array(frequency_shares(weights, signal)),
     }
 
 

@@ -39,6 +39,7 @@ class Explorer:
             "input_shape": list(subject.data.input_shape),
             "features": list(subject.data.feature_names),
             "kind": kind_of(subject.data.input_shape).value,
+            "rate": subject.data.rate,
             "sizes": {"test": len(subject.data.test), "train": len(subject.data.train)},
             "labels": list(subject.data.class_names) if subject.labeled else [],
             "task": subject.net.task(subject.output).value,

@@ -13,4 +13,5 @@ from maxaffine._report.lookup import look_up, lookup_text
 from maxaffine._report.plane_page import MOST_CELLS, plane_page
 from maxaffine._report.report import Report, report
 from maxaffine._report.results import as_json, as_text, plain
-from maxaffine._report.subject import Meaning, Subject, find_subject, like_model, spread_evenly
+from maxaffine._report.spectra import amplitudes, frequencies, frequency_shares, frequency_unit, is_timed
+from maxaffine._report.subject import Meaning, Subject, as_array, find_subject, like_model, spread_evenly

@@ -82,6 +82,7 @@ class Origin:
     # Of the columns of a table; and of the values to be predicted, where the data has some.
     feature_names: tuple[str, ...] = ()
     target_names: tuple[str, ...] = ()
+    rate: int | float | None = None  # of signals, in samples per second, where it is known
 
 
 @dataclass(frozen=True)

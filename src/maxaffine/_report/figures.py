@@ -69,25 +69,25 @@ def legend_panel() -> bytes:
     return png_of(signed_pixels(np.linspace(-1, 1, LEGEND_STEPS)[None], 1.0))
 
 
-def answer_figure(answer: Answer) -> Figure:
+def answer_figure(answer: Answer, rate: int | float | None = None) -> Figure:
     """Draw one input with the templates of its outputs in one scale and, below, what each entry of the input adds."""
     words = f"test input {answer.index}" + (f"\nclass: {short(answer.label, 24)}" if answer.label else "")
-    row = [Panel(answer.input, words, "input")]
+    row = [Panel(answer.input, words, "input", rate)]
     for split in answer.splits:
         sign = "+" if split.offset >= 0 else "−"
         parts = f"{split.inner:.2f} {sign} {abs(split.offset):.2f} = {split.value:.2f}".replace("-", "−")
-        row.append(Panel(split.template, f"template of {short(split.name, 20)}\n⟨A, x⟩ + b = {parts}"))
+        row.append(Panel(split.template, f"template of {short(split.name, 20)}\n⟨A, x⟩ + b = {parts}", rate=rate))
     rows = [row]
     if (decided := answer.runner_up) is not None:
         names = f"{short(decided.winner, 14)} − {short(decided.loser, 14)}"
         rows.append(
             [
-                Panel(decided.template, f"{names}\ndifference of the templates", "alone"),
-                Panel(decided.shares, f"{names}\neach entry's share of the margin", "alone"),
+                Panel(decided.template, f"{names}\ndifference of the templates", "alone", rate),
+                Panel(decided.shares, f"{names}\neach entry's share of the margin", "alone", rate),
             ]
         )
     elif answer.shares is not None:
-        rows.append([Panel(answer.shares, "each entry's share of the match", "alone")])
+        rows.append([Panel(answer.shares, "each entry's share of the match", "alone", rate)])
     return panel_figure(rows, share=1.0)
 
 

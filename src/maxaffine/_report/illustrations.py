@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -23,6 +23,7 @@ from maxaffine._report.sections.answers import Answer
 from maxaffine._report.sections.cut import Cut
 from maxaffine._report.sections.fit import Fit
 from maxaffine._report.sections.generated import Generated
+from maxaffine._report.spectra import spectra_figure, spectra_of
 from maxaffine._report.subject import Meaning
 from maxaffine._templates import Memorization
 
@@ -81,16 +82,20 @@ def _network(contents: Contents) -> Iterator[Illustration]:
             volumes = {"log_volumes": plain(made.surface.log_volumes.numpy())}
             yield Illustration(SURFACE, partial(figures.surface_figure, made.surface), plain(made.surface) | volumes)
     for answer in contents.answers:
-        yield from _answer(answer, contents.titles, contents.origin.feature_names)
+        yield from _answer(answer, contents)
     if isinstance(found := contents.memory, Memorization):
         yield Illustration(MEMORIZATION, found.figure, plain(found) | {"inputs": alignment_arrays(found)})
 
 
-def _answer(answer: Answer, titles: Mapping[str, str], features: Sequence[str]) -> Iterator[Illustration]:
-    name, draw = figure_name("templates", answer.index), partial(figures.answer_figure, answer)
+def _answer(answer: Answer, contents: Contents) -> Iterator[Illustration]:
+    titles, features, rate = contents.titles, contents.origin.feature_names, contents.origin.rate
+    name, draw = figure_name("templates", answer.index), partial(figures.answer_figure, answer, rate)
     if features:
         draw = partial(features_figure, answer, features_of(answer, features))
     yield Illustration(name, draw, plain(_as_shown(answer), arrays=True))
+    if (found := spectra_of(answer, rate)) is not None:
+        draw = partial(spectra_figure, found)
+        yield Illustration(figure_name("spectra", answer.index), draw, plain(found, arrays=True))
     if answer.splits[0].contributions:
         numbers = {
             split.name: {**dict(split.contributions), "all others": split.others, "offset": split.offset}

@@ -14,7 +14,7 @@ from maxaffine._drawing import Kind, Panel, kind_of, panel_figure, scale_end, sp
 from maxaffine._report import figures
 from maxaffine._report.audit import ALIKE, DRAWN, TWICE, WRONG, Audit, audit_rows
 from maxaffine._report.contents import Contents
-from maxaffine._report.facts import Neighborhoods
+from maxaffine._report.facts import Neighborhoods, Origin
 from maxaffine._report.features import features_figure, features_of, margin_figure, slopes_in_words
 from maxaffine._report.illustrations import figure_name
 from maxaffine._report.layout import data_uri, digits_for, inline_svg, lay_out, percent
@@ -26,6 +26,7 @@ from maxaffine._report.sections.cut import Cut
 from maxaffine._report.sections.fit import Fit
 from maxaffine._report.sections.generated import Generated
 from maxaffine._report.sections.memory import much_memorized
+from maxaffine._report.spectra import spectra_figure, spectra_of
 from maxaffine._report.subject import SIDES, Meaning
 from maxaffine._templates import Memorization, memorization_spreads
 from maxaffine.errors import MaxAffineError
@@ -52,7 +53,7 @@ def render(contents: Contents | Lookup) -> str:
     plane = _plane(contents, contents.cut) if whole and isinstance(contents.cut, Cut) else None
     # Smaller pictures until the page fits; only then is something asked of the user.
     for largest, thumbnail in SIZES:
-        pictures = _Pictures(contents.origin.input_shape, largest, thumbnail)
+        pictures = _Pictures(contents.origin, largest, thumbnail)
         context = _alike(contents, pictures) | (_everything(contents, pictures) if whole else {})
         page = lay_out(TEMPLATE if whole else NEIGHBORS, plane=plane, **context)
         if len(page.encode(errors="backslashreplace")) <= MOST_BYTES:
@@ -143,6 +144,7 @@ def _everything(it: Contents, pictures: _Pictures) -> dict[str, Any]:
         "margin_figure": lambda answer: pictures.drawing(
             margin_figure(answer, names), f"What each feature of test input {answer.index} adds to the margin"
         ),
+        "spectra": lambda answer: pictures.spectra(answer),
         "title": lambda name: it.titles.get(name, name),
         "competes": it.meaning in (Meaning.CLASSES, Meaning.SCORES),
         "memory": memory,
@@ -176,7 +178,8 @@ def _generated(it: Contents, pictures: _Pictures) -> dict[str, Any]:
 class _Pictures:
     """The pictures of a page in one size, as elements of HTML."""
 
-    def __init__(self, shape: tuple[int, ...], largest: int, thumbnail: int) -> None:
+    def __init__(self, origin: Origin, largest: int, thumbnail: int) -> None:
+        shape, self.rate = origin.input_shape, origin.rate
         self.pictured = kind_of(shape) is Kind.PICTURE
         self.pixelated = self.pictured and max(shape[-2:]) < PIXELATED
         self.largest = largest
@@ -193,7 +196,7 @@ class _Pictures:
 
     def input(self, array: np.ndarray, alt: str) -> str:
         """An input of the network, with axes where it is no picture."""
-        return self.panel(array, alt) if self.pictured else self._axes(Panel(array, "", "input"), alt, None)
+        return self.panel(array, alt) if self.pictured else self._axes(Panel(array, "", "input", self.rate), alt, None)
 
     def image(self, array: np.ndarray, alt: str) -> str:
         """A picture that the network gives, in colors from its least to its largest value."""
@@ -205,7 +208,7 @@ class _Pictures:
         end = end or scale_end([array])
         if self.pictured:
             return self._picture(figures.template_panel(array, end, self.largest), alt)
-        return self._axes(Panel(array, "", "signed"), alt, end)
+        return self._axes(Panel(array, "", "signed", self.rate), alt, end)
 
     def histograms(self, memory: Memorization) -> list[tuple[str, str]]:
         """Each measure of memorization: its name and its drawing."""
@@ -218,6 +221,12 @@ class _Pictures:
     def drawing(self, figure: Figure | None, alt: str) -> str:
         """A figure with axes; nothing of none."""
         return "" if figure is None else self._svg(figure, alt)
+
+    def spectra(self, answer: Answer) -> str:
+        """A signal and its templates by frequency; nothing of other inputs."""
+        found = spectra_of(answer, self.rate)
+        alt = f"Spectra of test input {answer.index} and of its templates, and what each frequency adds"
+        return self.drawing(None if found is None else spectra_figure(found), alt)
 
     def overview(self, contents: Contents, cut: Cut) -> str:
         """The whole plane where only a part is divided, or nothing."""

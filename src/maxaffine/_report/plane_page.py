@@ -140,13 +140,14 @@ def _templates(drawn: DrawnPlane, name: Callable[[int], str], most: int) -> dict
         return None
     # Averaged over larger and larger squares of pixels, until all of them fit. A picture of too few squares shows
     # nothing any more, and entries of a row are not neighbors to be averaged.
-    height, width = list(shape[-2:]) if kind_of(shape) is Kind.PICTURE else [1, prod(shape)]
+    kind = kind_of(shape)
+    height, width = list(shape[-2:]) if len(shape) > 1 else [1, prod(shape)]
     square = 1
     while cells.regions * ceil(height / square) * ceil(width / square) > most:
         square += 1
-    if min(height, width) > 1 and ceil(max(height, width) / square) < SMALLEST_SIDE < max(height, width):
+    if kind is Kind.PICTURE and ceil(max(height, width) / square) < SMALLEST_SIDE < max(height, width):
         return None
-    if height == 1 and square > 1:
+    if kind is not Kind.PICTURE and square > 1:
         return None
     classes = cells.task is Task.CLASSES
     single = prod(cells.graph.values[cells.number].units) == 1
@@ -165,6 +166,7 @@ def _templates(drawn: DrawnPlane, name: Callable[[int], str], most: int) -> dict
             rows[chosen] = np.round(128 + 127 * maps / np.maximum(ends[chosen], 1e-300)[:, None])
     return {
         "of": ("the output" if single else "the answer") if classes else name(0),
+        "kind": kind.value,
         "height": ceil(height / square),
         "width": ceil(width / square),
         "square": square,

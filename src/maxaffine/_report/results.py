@@ -26,10 +26,10 @@ NEXT = "to do next"
 def as_json(contents: Contents | Lookup) -> str:
     """Every number of a report or a lookup as JSON: records by field, less arrays; what is not finite is text."""
     found = plain(contents)
-    # What only tables, targets and generators have is there with them.
+    # What only tables, targets, signals and generators have is there with them.
     origin = found["origin"]
-    optional = ((origin, "feature_names"), (origin, "target_names"), (found, "fit"), (found, "generated"))
-    for record, name in optional:
+    optional = {"feature_names": origin, "target_names": origin, "rate": origin, "fit": found, "generated": found}
+    for name, record in optional.items():
         if not record.get(name):
             record.pop(name, None)
     if isinstance(contents, Contents):

@@ -50,6 +50,7 @@ async function upload(file) {
   try {
     if (file.size > MOST_BYTES) throw new Error(`${file.name}: more than 16 MiB; make the file smaller.`);
     const found = await post("upload", { name: file.name }, file);
+    $("message").hidden = true; // what was wrong with the file before it
     $("part").value = "own";
     start = 0;
     await show();
@@ -66,6 +67,10 @@ export function begin(subject, failed) {
   $("part").append(...Object.entries(parts).map(([value, words]) => make("option", { value }, words)));
   $("label").append(make("option", { value: "" }, "any"),
     ...about.labels.map((name, value) => make("option", { value }, name)));
+  if (about.kind === "lines") {
+    $("upload-words").textContent = about.rate ? `Upload a WAV at ${about.rate} Hz or .npy` : "Upload a WAV or .npy";
+    $("file").accept = ".wav,.wave,.npy";
+  }
   $("label-choice").hidden = !about.labels.length;
   const again = (to) => {
     start = Math.max(0, to);

@@ -19,7 +19,7 @@ export function operatorName(name) {
 
 export function begin(subject) {
   about = subject;
-  nameFeatures(about.features);
+  nameFeatures(about.features, about.rate);
   if (!about.classes.length) $("why-title").textContent = about.outputs.length > 1 ? "Why these values?" : "Why this value?";
 }
 
@@ -30,7 +30,7 @@ export async function show(image, checkpoint) {
   if (number !== asked) return;
   $("verdict").replaceChildren(tile(numbers(found.input), about.kind, { signed: false, title: found.name }),
     found.picture ? made(found, "what it gives") : verdict(found));
-  $("templates").replaceChildren(...templates(found));
+  $("templates").replaceChildren(...templates(found), ...byFrequency(found));
   $("sums").replaceChildren(sums(found));
   $("bias").lastElementChild.replaceChildren(...bias(found));
   document.body.dataset.explained = `${image} ${checkpoint}`;
@@ -67,6 +67,22 @@ function templates({ templates: [first, second], difference }) {
     );
   }
   return tiles;
+}
+
+// A signal and its templates by frequency, and what each frequency adds, which adds up to the match.
+function byFrequency({ spectra, templates: [first, second], difference }) {
+  if (!spectra) return [];
+  const { unit, highest } = spectra;
+  const steps = numbers(spectra.input).values.length - 1;
+  const named = (place) => `${told((highest * place) / steps, 4)} ${unit}`;
+  const ends = [`0 ${unit}`, `${told(highest, 4)} ${unit}`];
+  const names = second ? `${first.name} (blue) and ${second.name} (orange)` : first.name;
+  const adds = difference ? `the match by which ${first.name} leads ${second.name}` : `the match of ${first.name}`;
+  return [
+    tile(numbers(spectra.input), "lines", { signed: false, title: "the input by frequency, in amplitudes", named, ends }),
+    tile(numbers(spectra.templates), "lines", { signed: false, title: `templates by frequency, of ${names}`, named, ends }),
+    tile(numbers(spectra.shares), "lines", { title: `what each frequency adds to ${adds}`, named, ends }),
+  ];
 }
 
 function sums({ templates: found, difference }) {

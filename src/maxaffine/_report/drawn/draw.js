@@ -55,24 +55,28 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-// What the entries of an input are called, where it is a row of a table.
-let features = [];
-export function nameFeatures(names) {
-  features = names;
+// What the entries of an input are called: columns of a table, moments of a signal with a sampling rate.
+let features = [], rate = null;
+export function nameFeatures(names, samples = null) {
+  [features, rate] = [names, samples];
 }
+const entry = (place) => features[place] ?? (rate ? `${told(place / rate, 4)} s` : `number ${place}`);
 
-// A canvas of {shape, values} with its words; signed ones get the scale of their colors below. kind: picture, lines or bars.
-export function tile(found, kind, { signed = true, title = "", small = false } = {}) {
+// A canvas of {shape, values} with its words; signed ones get the scale of their colors below. kind: picture, lines or
+// bars; named: what to call an entry of lines or bars; ends: what stands below the first and the last.
+export function tile(found, kind, { signed = true, title = "", small = false, named = entry, ends = null } = {}) {
   const canvas = make("canvas", { role: "img" });
   const end = signed ? (kind === "picture" ? quantile(flat(found).values) : largest(found.values)) || 1 : 1;
   canvas.setAttribute("aria-label", signed ? `${title}, from ${told(-end)} to ${told(end)}` : title);
   const show = { picture, lines, bars }[kind];
-  show(canvas, found, signed, end);
+  show(canvas, found, signed, end, named);
   const parts = [canvas, make("figcaption", {}, title)];
   if (signed && kind === "picture") {
     parts.push(make("div", { class: "scale", "aria-hidden": "true" }, make("span", {}, told(-end, 2)),
       make("i"), make("span", {}, `+${told(end, 2)}`)));
   }
+  if (kind === "lines" && !ends && rate) ends = ["0 s", `${told(length(found) / rate)} s`];
+  if (ends) parts.splice(1, 0, make("div", { class: "ends", "aria-hidden": "true" }, ...ends.map((words) => make("span", {}, words))));
   return make("figure", { class: small ? "tile small" : "tile" }, ...parts);
 }
 
@@ -123,9 +127,11 @@ function range(values) {
   return [low, high];
 }
 
-function plot(canvas, found, signed, end) {
+const length = ({ shape }) => shape[shape.length - 1];
+
+function plot(canvas, found, signed, end, named) {
   const channels = found.shape.length === 2 ? found.shape[0] : 1;
-  const length = found.values.length / channels;
+  const count = length(found);
   const [width, height] = [PLOT * 2, PLOT];
   [canvas.width, canvas.height] = [width, height];
   const size = signed ? end : largest(found.values) || 1;
@@ -135,28 +141,28 @@ function plot(canvas, found, signed, end) {
   context.strokeStyle = "#7a8794";
   context.strokeRect(0, at(0), width, 0);
   tips(canvas, (x) => {
-    const place = Math.min(length - 1, Math.floor(x * length));
-    const here = Array.from({ length: channels }, (_, channel) => told(found.values[channel * length + place], 4));
-    return `${features[place] ?? `number ${place}`}: ${here.join(", ")}`;
+    const place = Math.min(count - 1, Math.floor(x * count));
+    const here = Array.from({ length: channels }, (_, channel) => told(found.values[channel * count + place], 4));
+    return `${named(place)}: ${here.join(", ")}`;
   });
-  return { context, at, channels, length, width };
+  return { context, at, channels, count, width };
 }
 
-function bars(canvas, found, signed, end) {
-  const { context, at, length, width } = plot(canvas, found, signed, end);
+function bars(canvas, found, signed, end, named) {
+  const { context, at, count, width } = plot(canvas, found, signed, end, named);
   found.values.forEach((value, place) => {
     context.fillStyle = signed ? css(SIGNED[value > 0 ? 9 : 1]) : "#7a8794";
     const [top, bottom] = [Math.min(at(0), at(value)), Math.max(at(0), at(value))];
-    context.fillRect((place + 0.1) * (width / length), top, (0.8 * width) / length, bottom - top);
+    context.fillRect((place + 0.1) * (width / count), top, (0.8 * width) / count, bottom - top);
   });
 }
 
-function lines(canvas, found, signed, end) {
-  const { context, at, channels, length, width } = plot(canvas, found, signed, end);
+function lines(canvas, found, signed, end, named) {
+  const { context, at, channels, count, width } = plot(canvas, found, signed, end, named);
   for (let channel = 0; channel < channels; channel++) {
     context.beginPath();
-    for (let place = 0; place < length; place++) {
-      context.lineTo(((place + 0.5) * width) / length, at(found.values[channel * length + place]));
+    for (let place = 0; place < count; place++) {
+      context.lineTo(((place + 0.5) * width) / count, at(found.values[channel * count + place]));
     }
     context.strokeStyle = LINES[channel % LINES.length];
     context.lineWidth = 1.5;

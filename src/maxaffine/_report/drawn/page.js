@@ -38,11 +38,11 @@ for (const root of document.querySelectorAll(".plane")) {
   }
 
   function template(cell) {
-    const { of, width, height, square, ends } = it.templates, count = width * height;
+    const { of, kind, width, height, square, ends } = it.templates, count = width * height;
     const values = Float64Array.from(bytes.subarray(cell * count, (cell + 1) * count), (byte) => ((byte - 128) / 127) * ends[cell]);
     const means = square > 1 ? `, means over ${square} × ${square} pixels` : "";
     const shape = height === 1 ? [count] : [height, width];
-    return tile({ shape, values }, height === 1 ? "bars" : "picture", { title: `template of ${of}${means}` });
+    return tile({ shape, values }, kind, { title: `template of ${of}${means}` });
   }
 
   const key = root.querySelector(".key");

@@ -35,6 +35,7 @@ def origin_of(subject: Subject) -> Origin:
         doubtful_test=data.set_aside and not subject.fresh,
         feature_names=data.feature_names,
         target_names=() if data.train.targets is None else data.target_names or ("the target",) * data.outputs,
+        rate=data.rate,
     )
 
 
