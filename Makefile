@@ -90,7 +90,7 @@ docs-operators: $(DEV) ## regenerate docs/operators.md from the operator table o
 	mv docs/operators.md.new docs/operators.md
 
 docs-tutorials: $(DEV) $(WEIGHTS) ## run the tutorials and the gallery, and renew their figures
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.markdown docs/tutorials/*.md docs/gallery.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.markdown docs/tutorials/*.md docs/gallery.md docs/boundary-distances.md docs/centroid-alignment.md
 
 weights: $(WEIGHTS) ## the published networks that some tests and examples read
 	@echo "the published networks are installed in $(VENV)"

@@ -1,5 +1,5 @@
-"""What is added to a training: the penalty on templates, the hard form of it, the record of how codes change."""
+"""What is added to a training: penalties on templates and centroids, orthogonal rows, a record of the codes."""
 
-from maxaffine._learning import CodeDrift, OrthogonalTemplates, orthogonal_classifier
+from maxaffine._learning import CentroidAlignment, CodeDrift, OrthogonalTemplates, orthogonal_classifier
 
-__all__ = ["CodeDrift", "OrthogonalTemplates", "orthogonal_classifier"]
+__all__ = ["CentroidAlignment", "CodeDrift", "OrthogonalTemplates", "orthogonal_classifier"]

@@ -29,8 +29,9 @@ class Spread:
     title: str
     label: str
     series: Mapping[str, np.ndarray]
-    mark: float  # a value to compare with
+    mark: float | None  # a value to compare with
     limits: tuple[float, float] | None = None  # those of the numbers by default, the mark among them
+    counted: str = "share of the inputs"
 
 
 def spread_figure(panels: Sequence[Spread], mark: str, title: str = "") -> Figure:
@@ -80,15 +81,16 @@ def _draw_row(
         width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - bottom
         axes.append(add((left / size[0], bottom / size[1], width / size[0], height / size[1])))
         _draw(axes[-1], panel, mark)
-    axes[0].set_ylabel("share of the inputs", fontsize=8)
+    axes[0].set_ylabel(panels[0].counted, fontsize=8)
     return axes
 
 
 def _draw(ax: Axes, panel: Spread, mark: str) -> None:
     finite = [values[np.isfinite(values)] for values in panel.series.values()]
+    marks = [] if panel.mark is None else [panel.mark]
     low, high = panel.limits or (
-        min(panel.mark, *(float(values.min()) for values in finite if len(values))),
-        max(panel.mark, *(float(values.max()) for values in finite if len(values))),
+        min([*marks, *(float(values.min()) for values in finite if len(values))]),
+        max([*marks, *(float(values.max()) for values in finite if len(values))]),
     )
     edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
     for color, (name, values) in zip(COLORS, panel.series.items(), strict=False):
@@ -100,7 +102,8 @@ def _draw(ax: Axes, panel: Spread, mark: str) -> None:
         inside = values[np.isfinite(values)]
         if len(inside):
             ax.axvline(float(inside.mean()), color=color, linewidth=1.4)
-    ax.axvline(panel.mark, color="black", linestyle="--", linewidth=1, label=mark)
+    if panel.mark is not None:
+        ax.axvline(panel.mark, color="black", linestyle="--", linewidth=1, label=mark)
     ax.set_title(panel.title, fontsize=9)
     ax.set_xlabel(panel.label, fontsize=8)
     ax.tick_params(labelsize=7)

@@ -7,12 +7,13 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from maxaffine._learning.centroid_alignment import CentroidAlignment
 from maxaffine._learning.orthogonal_templates import OrthogonalTemplates
 from maxaffine.errors import BadInput
 
 
 class OrthogonalTemplatesCallback(Callback):
-    """Adds `OrthogonalTemplates` to the loss of any LightningModule with automatic optimization.
+    """Adds `OrthogonalTemplates` or `CentroidAlignment` to the loss of a LightningModule that optimizes by itself.
 
     loss = training_step(batch)  +  penalty(model, inputs of the batch)
 
@@ -35,7 +36,7 @@ class OrthogonalTemplatesCallback(Callback):
 
     def __init__(
         self,
-        penalty: OrthogonalTemplates,
+        penalty: OrthogonalTemplates | CentroidAlignment,
         module: str = "",
         inputs: Callable[[Any], Any] | None = None,
         log_as: str | None = "orthogonal_templates",

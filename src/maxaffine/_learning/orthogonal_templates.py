@@ -1,33 +1,18 @@
 """The penalty that pushes the templates of different classes towards orthogonality."""
 
-import math
-import weakref
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
-from torch.utils._pytree import tree_leaves, tree_map
 
-from maxaffine._capture import capture
-from maxaffine._learning.classifier import (
-    as_written,
-    find_classifier,
-    first_samples,
-    logits_of,
-    named_weight,
-    recording_gradients,
-    unwrap,
-    writable,
-)
-from maxaffine._untouched import evaluating
+from maxaffine._learning.classifier import as_written, find_classifier, named_weight, unwrap
+from maxaffine._learning.live import Inputs, LivePenalty, as_vectors, gradients
 from maxaffine.errors import BadInput
 
 
-class OrthogonalTemplates:
+class OrthogonalTemplates(LivePenalty):
     """A penalty for any training loop, ``loss + penalty(model, x)``, that makes the classes' templates orthogonal.
 
     on="classifier":  weight * sum_{c1 != c2} <W_c1, W_c2>^2      W (C, d): the live weight of the last layer
@@ -37,6 +22,11 @@ class OrthogonalTemplates:
     the second form differentiates the templates A[x] themselves, by double backward through an extra pass over a few
     samples. It runs the model in evaluation mode (batch-norm with its running statistics, no dropout), in the
     parameters' own precision, and only on models that `capture` takes: the first call checks that.
+
+    Products of templates shrink with the weights. Before batch-norm a layer's scale is free, and running statistics lag
+    behind it, so ``on="maps"`` with products needs ``statistics="batch"`` there: without it, trainings collapsed.
+    Those are the templates that the authors' public script penalizes, by the mean over all C^2 pairs of classes, its
+    factor Q being ``weight=Q / C**2`` here.
 
     The layer is found at the first call with a model, by following the outputs back to what made them. Wrappers of
     data-parallel training and of torch.compile are looked through. Under gradient accumulation divide the sum of loss
@@ -52,6 +42,9 @@ class OrthogonalTemplates:
         samples: Of how many samples of each batch the templates are taken (the first ones); for ``on="maps"``.
         classes: Between which classes the templates are compared, all by default; for ``on="maps"``, whose cost grows
             with their number.
+        statistics: For ``on="maps"``: ``"batch"`` lets batch-norm layers that are in training mode use the statistics
+            of the samples that count, through which the slopes are taken too: A[x]_c is then the gradient, at x, of the
+            sum of the logits c over those samples. ``"running"`` does not mix samples.
 
     Raises:
         BadInput: An argument has a wrong value.
@@ -65,7 +58,8 @@ class OrthogonalTemplates:
         (9.0, 0.36...)
 
     Source: the orthogonality penalty of Balestriero and Baraniuk, "A Spline Theory of Deep Networks" (ICML 2018) and
-    "Mad Max: Affine Spline Insights into Deep Learning" (arXiv 1805.06576).
+    "Mad Max: Affine Spline Insights into Deep Learning" (arXiv 1805.06576), and their public script
+    (github.com/RandallBalestriero/OMASO).
     """
 
     def __init__(
@@ -77,26 +71,24 @@ class OrthogonalTemplates:
         layer: str | None = None,
         samples: int = 16,
         classes: Sequence[int] | None = None,
+        statistics: str = "running",
     ) -> None:
-        if not 0 <= weight < math.inf:
-            raise BadInput(f"weight: {weight} is not a finite number of at least 0; 0 turns the penalty off")
+        super().__init__(weight, samples)
         if on not in ("classifier", "maps"):
             raise BadInput(f"on: {on!r} is neither 'classifier' nor 'maps'; choose one")
         if compare not in (None, *_MEASURES):
             raise BadInput(f"compare: {compare!r} is neither 'products' nor 'cosines'; choose one")
-        if samples < 1:
-            raise BadInput(f"samples: {samples} is less than 1; give how many of each batch to use")
         if classes is not None and not 2 <= len(set(classes)) == len(classes):
             raise BadInput(f"classes: {classes} are not two or more different classes; name each once")
         if on == "maps" and layer is not None or on == "classifier" and classes is not None:
             raise BadInput('on: layer= belongs to "classifier" and classes= to "maps"; leave out the other one')
-        self.weight = weight
+        if statistics not in ("running", "batch") or on == "classifier" and statistics == "batch":
+            raise BadInput(f"statistics: {statistics!r} is neither 'running' nor, for on=\"maps\", 'batch'; choose one")
         self.on = on
         self.compare = compare or ("products" if on == "classifier" else "cosines")
         self.layer = layer
-        self.samples = samples
         self.classes = None if classes is None else tuple(classes)
-        self._known: tuple[weakref.ref[nn.Module], str] | None = None
+        self.statistics = statistics
 
     def __call__(self, model: nn.Module, x: Any = None) -> Tensor:
         """Compute the penalty, differentiable in the model's parameters.
@@ -120,18 +112,12 @@ class OrthogonalTemplates:
             return self._measure(named_weight(module, self._classifier(module, x)))
         if x is None:
             raise BadInput('x: on="maps" takes the templates at the inputs; call penalty(model, x)')
-        if self._recall(module) is None:
-            as_written(_compare_with_captured, module, x)
-            self._known = (weakref.ref(module), "")
-        rows = as_written(_rows, module, first_samples(x, self.samples), self.classes)
+        inputs = self._first(module, x, 'Let it be differentiable from the inputs on, or use on="classifier"')
+        rows = as_written(_rows, module, inputs, self.classes, self.statistics == "batch")
         return self._measure(rows).mean()
 
     def __repr__(self) -> str:
         return f"OrthogonalTemplates({self.weight}, on={self.on!r}, compare={self.compare!r}, layer={self.layer!r})"
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return all but what is remembered of the last model, which belongs to this process."""
-        return {**self.__dict__, "_known": None}
 
     def _measure(self, rows: Tensor) -> Tensor:
         # Entering the context costs as much as the penalty on a small classifier.
@@ -150,76 +136,20 @@ class OrthogonalTemplates:
                     'x: without inputs the classifier cannot be found; pass x once, or name it by layer="..."'
                 )
             path = find_classifier(module, x)
-            self._known = (weakref.ref(module), path)
+            self._remember(module, path)
         return path
 
-    def _recall(self, module: nn.Module) -> str | None:
-        if self._known is None or self._known[0]() is not module:
-            return None
-        return self._known[1]
 
-
-def _compare_with_captured(model: nn.Module, x: Any) -> None:
-    """Refuse a module without templates, and one whose gradients are not its templates."""
-    # A module may cut its graph (detach, no_grad) or put other derivatives in the place of its own (straight-through
-    # estimators), so one combination of its templates is compared with that of the captured network. The inputs for
-    # that are normal random numbers, at which no unit stands on a kink.
-    with evaluating(model), torch.autocast(_device(model), enabled=False):
-        args, kwargs = tree_map(_like(model), first_samples(x, 2))
-        net = capture(model, kwargs or args)
-    generator = torch.Generator().manual_seed(0)
-
-    def normal(item: Any) -> Any:
-        return torch.randn(item.shape, generator=generator).to(item) if _is_floating(item) else item
-
-    args, kwargs = tree_map(normal, (args, kwargs))
-    outputs = net(kwargs or args)
-    logits = logits_of(outputs)
-    place = next(number for number, item in enumerate(tree_leaves(outputs)) if item is logits)
-    weights = normal(logits)
-    expected = _join(net.affine_map(kwargs or args, output=place).rmv(weights))
-    try:
-        found = _join(_gradients(model, (args, kwargs), lambda own: [(weights * own).sum()])[0])
-    except RuntimeError as error:
-        raise BadInput(f"model: autograd does not give its templates: {error}") from error
-    if (found - expected).norm() > torch.finfo(logits.dtype).eps ** 0.5 * expected.norm():
-        raise BadInput(
-            "model: autograd does not give its templates: the gradients of its outputs are not the slopes of what it"
-            " computes. Does it cut the graph (detach, no_grad), or define a derivative of its own? Let it be"
-            ' differentiable from the inputs on, or use on="classifier"'
-        )
-
-
-def _rows(model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]], classes: Sequence[int] | None) -> Tensor:
+def _rows(model: nn.Module, inputs: Inputs, classes: Sequence[int] | None, batch_statistics: bool) -> Tensor:
     """The rows A[x]_c by autograd, (n, C, D) over all floating-point inputs, differentiable where recorded."""
 
-    # Samples do not mix, so the gradient of a class's sum over them holds the template of each.
+    # Samples mix in batch statistics alone, so the gradient of a class's sum over them holds the template of each.
     def wanted(logits: Tensor) -> list[Tensor]:
         totals = logits.sum(0)
         return [totals[c] for c in _choose(logits, classes)]
 
-    rows = _gradients(model, inputs, wanted)
-    return torch.stack([torch.cat([part.flatten(1) for part in row], dim=1) for row in rows], dim=1)
-
-
-def _gradients(
-    model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]], wanted: Callable[[Tensor], list[Tensor]]
-) -> list[tuple[Tensor, ...]]:
-    """The gradients of some functions of the logits with respect to the floating-point inputs, each in turn."""
-    recording = torch.is_grad_enabled()
-    with recording_gradients(), evaluating(model), torch.autocast(_device(model), enabled=False):
-        args, kwargs = tree_map(_like(model), inputs)
-        leaves = [item.requires_grad_() for item in tree_leaves((args, kwargs)) if _is_floating(item)]
-        # Copies: a training pass between this one and its backward would change the running statistics in place.
-        buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-        own_args, own_kwargs = tree_map(writable, (args, kwargs))
-        values = wanted(logits_of(functional_call(model, buffers, own_args, own_kwargs)))
-        gradient = partial(torch.autograd.grad, create_graph=recording, retain_graph=True, materialize_grads=True)
-        return [gradient(value, leaves) for value in values]
-
-
-def _join(parts: Tensor | Sequence[Tensor]) -> Tensor:
-    return torch.cat([part.detach().double().flatten() for part in ([parts] if isinstance(parts, Tensor) else parts)])
+    rows = gradients(model, inputs, wanted, batch_statistics)
+    return torch.stack([as_vectors(row) for row in rows], dim=1)
 
 
 def _choose(logits: Tensor, classes: Sequence[int] | None) -> Sequence[int]:
@@ -235,24 +165,6 @@ def _choose(logits: Tensor, classes: Sequence[int] | None) -> Sequence[int]:
     return classes
 
 
-def _like(model: nn.Module) -> Any:
-    """Fresh leaves in the precision of the parameters; under autocast a batch may come in another."""
-    dtype = next((weight.dtype for weight in model.parameters() if weight.is_floating_point()), None)
-
-    def convert(item: Any) -> Any:
-        return item.detach().to(dtype or item.dtype).clone() if _is_floating(item) else item
-
-    return convert
-
-
-def _is_floating(item: Any) -> bool:
-    return isinstance(item, Tensor) and item.is_floating_point()
-
-
-def _device(model: nn.Module) -> str:
-    return next((weight.device.type for weight in model.parameters()), "cpu")
-
-
 def squared_products(rows: Tensor) -> Tensor:
     """Sum of the squared inner products of different rows of (..., C, D), in float32 at least."""
     return _SumOfPairs.apply(_at_least_float32(rows))
@@ -260,14 +172,17 @@ def squared_products(rows: Tensor) -> Tensor:
 
 def squared_cosines(rows: Tensor) -> Tensor:
     """Sum of the squared cosines of different rows of (..., C, D), in float32 at least; zero rows count nothing."""
+    return _SumOfPairs.apply(directions(rows))
+
+
+def directions(rows: Tensor) -> Tensor:
+    """Rows (..., D) of length one, in float32 at least; rows of zeros stay, and pass no gradient."""
     rows = _at_least_float32(rows)
-    # A row of zeros has no direction: its pairs count nothing and pass no gradient.
     alive = (rows != 0).any(-1, keepdim=True)
     # The norm of a row of zeros has no second derivative, so such a row is taken out before the division.
     rows = torch.where(alive, rows, 1.0)
     # Cosines do not change with the scale, nor do their derivatives: it keeps the squares of tiny and huge rows finite.
-    directions = F.normalize(rows / rows.detach().abs().amax(-1, keepdim=True), dim=-1) * alive
-    return _SumOfPairs.apply(directions)
+    return F.normalize(rows / rows.detach().abs().amax(-1, keepdim=True), dim=-1) * alive
 
 
 def _at_least_float32(rows: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Templates: what a network matches each input against, and how far they have memorized the data."""
 
 from maxaffine._templates.bias import BiasReport, bias_free
+from maxaffine._templates.centroids import CentroidCosines, centroid_alignment
 from maxaffine._templates.memorization import (
     Alignment,
     Memorization,
