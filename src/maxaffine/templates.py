@@ -1,9 +1,11 @@
-"""What a network matches its inputs against, layer by layer, and how far it has memorized the data."""
+"""What a network matches its inputs against, layer by layer and through time, and how far it has memorized the data."""
 
 from maxaffine._templates import (
     LayerTemplates,
     Memorization,
+    StatesThroughTime,
     Templates,
+    ThroughTime,
     bias_free,
     centroid_alignment,
     layer_templates,
@@ -14,7 +16,9 @@ from maxaffine._templates import (
 __all__ = [
     "LayerTemplates",
     "Memorization",
+    "StatesThroughTime",
     "Templates",
+    "ThroughTime",
     "bias_free",
     "centroid_alignment",
     "layer_templates",

@@ -172,3 +172,38 @@ def test_bad_input(net: ma.SplineNetwork) -> None:
     affine = ma.capture(nn.Sequential(nn.Flatten(), nn.Linear(36, 2)), x[:2])
     with pytest.raises(BadInput, match="no piecewise-affine operator"):
         neighbors(affine, x, x)
+
+
+class BothWays(nn.Module):
+    """Two layers in both directions over eight steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.rnn = nn.RNN(2, 6, num_layers=2, bidirectional=True, batch_first=True, nonlinearity="relu")
+        self.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rnn(x)[0][:, -1]
+
+
+def test_neighbors_of_sequences_at_a_time_step() -> None:
+    """By the states' signs of every layer and direction at that step, from either end; bad steps are refused."""
+    model, x = BothWays(), torch.randn(30, 8, 2, generator=torch.Generator().manual_seed(4))
+    net = ma.capture(model, x[:2])
+    # The second layer's states are the module's own outputs, forward and backward side by side.
+    outputs, _ = model.rnn(x)
+    for time in (0, 5, -1):
+        found = neighbors(net, x[:4], x, k=3, time=time)
+        patterns = outputs[:, time] > 0
+        expected = (patterns[:4, None, :6] != patterns[None, :, :6]).double().mean(2).sort(1).values[:, :3]
+        backward = (patterns[:4, None, 6:] != patterns[None, :, 6:]).double().mean(2).sort(1).values[:, :3]
+        layers = [one.distances for one in found.values()]
+        assert len(layers) == 4
+        assert torch.equal(layers[2], expected) and torch.equal(layers[3], backward)
+    with pytest.raises(BadInput, match="time: 8 is not one of the 8 steps"):
+        neighbors(net, x[:1], x, time=8)
+    with pytest.raises(BadInput, match="leave one of the two out"):
+        neighbors(net, x[:1], x, time=1, operators=["rnn.relu"])
+    with pytest.raises(BadInput, match="no recurrent layer"):
+        neighbors(net, x[:1], x, time=1, axis=1)

@@ -1,7 +1,7 @@
 """SplineNetwork, the user's object: what `capture` gives, and what a user asks of it, as methods."""
 
 from maxaffine._network import Network, verify
-from maxaffine._templates import templates
+from maxaffine._templates import templates, through_time
 
 
 class SplineNetwork(Network):
@@ -24,4 +24,5 @@ class SplineNetwork(Network):
 
     # Methods that need more than the network itself are written where that is known, in the rooms on the way here.
     templates = templates
+    through_time = through_time
     verify = verify

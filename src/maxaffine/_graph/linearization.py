@@ -115,15 +115,24 @@ class Linearization:
             value = self._push(tangents, offset=True)[number]
             return torch.cat([self._cotangent_at(number, row, value) * value for row in rows])
 
+    def cotangents_at(self, numbers: Iterable[int], cotangents: Sequence[Tensor | None]) -> dict[int, Tensor]:
+        """What cotangents of the outputs ask of some values, (R, *value) by number; none of which they ask nothing."""
+        found: dict[int, Tensor] = {}
+        with undisturbed(self._device):
+            values = self._start(cotangents)
+            left = set(numbers)
+            for step, _, incoming in self._backward(values):
+                # Copies: what is asked of a step is overwritten on the way on.
+                pairs = zip(step.outputs, incoming, strict=True)
+                found.update((number, item.clone()) for number, item in pairs if number in left and item is not None)
+                left.difference_update(step.outputs)
+                if not left:
+                    return found
+        return found | {number: values[number] for number in left & values.keys()}
+
     def _cotangent_at(self, number: int, cotangents: Sequence[Tensor | None], like: Tensor) -> Tensor:
-        """What cotangents of the outputs ask of one value, (R, *value)."""
-        values = self._start(cotangents)
-        for step, _, incoming in self._backward(values):
-            if number in step.outputs:
-                found = incoming[step.outputs.index(number)]
-                break
-        else:  # an input
-            found = values.get(number)
+        """The same of one value, zero where nothing is asked of it."""
+        found = self.cotangents_at([number], cotangents).get(number)
         return torch.zeros_like(like).unsqueeze(0) if found is None else found
 
     def _term(self, number: int | None, cotangent: Tensor | None, ahead: dict[int, Tensor]) -> Tensor:

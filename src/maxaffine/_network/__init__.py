@@ -3,6 +3,7 @@
 from maxaffine._network.copying import FAILURES, PARTS, changed_attributes, copy_module, same
 from maxaffine._network.inputs import InputSpec
 from maxaffine._network.network import Ending, Network, output_names
+from maxaffine._network.recurrences import TimedRecurrence, timed_recurrences
 from maxaffine._network.rerun import foreign, rerun, run_on_copies
 from maxaffine._network.rounding import (
     difference,

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from maxaffine._capture import SplineNetwork
 from maxaffine._codes import Codes
 from maxaffine._drawing import Tabular
+from maxaffine._network import timed_recurrences
 from maxaffine._search.checks import note_left_out, positive
 from maxaffine._search.index import CodeIndex
 from maxaffine._search.nearest import Neighbors
@@ -53,6 +54,8 @@ def neighbors(
     k: int = 5,
     operators: Sequence[str] | None = None,
     *,
+    time: int | None = None,
+    axis: int = 0,
     threads: int = 1,
     progress: bool | None = None,
 ) -> DepthNeighbors:
@@ -67,6 +70,9 @@ def neighbors(
             `CodeIndex` once.
         k: Nearest inputs per query, at most the number of searched inputs.
         operators: Names of the operators to compare at; all by default.
+        time: Of sequences: compare what recurrent layers do at this step alone (negative from the end), each layer
+            and direction by its operators there.
+        axis: The axis of time among the axes of one input, for ``time``.
         threads: Threads that search.
         progress: Whether to show progress bars; by default on a terminal when it takes over two seconds.
 
@@ -77,7 +83,7 @@ def neighbors(
 
     Raises:
         BadInput: If the network has no piecewise-affine operator, one is unknown or missing in given codes, or k is too
-            large; and as `SplineNetwork.codes` does.
+            large; there is no such time step, or no recurrent layer; and as `SplineNetwork.codes` does.
 
     Example:
         >>> import torch
@@ -90,6 +96,10 @@ def neighbors(
     Source: the nearest neighbors in partition distance of Balestriero and Baraniuk, "A Spline Theory of Deep Networks"
     (ICML 2018).
     """
+    if time is not None:
+        if operators is not None:
+            raise BadInput("operators: time= chooses those of one step; leave one of the two out")
+        operators = operators_at(net, time, axis)
     names = [record.name for record in net.operators if record.pieces > 1] if operators is None else list(operators)
     if not names:
         raise BadInput("operators: none to compare at; the network has no piecewise-affine operator, or none was named")
@@ -101,6 +111,20 @@ def neighbors(
     # The mean over one operator is that operator's distance itself.
     mean = by_operator[kept[0]] if len(kept) == 1 else index.search(coded, k, threads=threads, progress=progress)
     return DepthNeighbors(by_operator, mean, index.unswitched)
+
+
+def operators_at(net: SplineNetwork, time: int, axis: int = 0) -> list[str]:
+    """The operators with codes that make the states of recurrent layers at one step of the input's time."""
+    layers = [one for one in timed_recurrences(net, axis) if one.timed]
+    if not layers:
+        raise BadInput(
+            "time: no recurrent layer with a state for every step of this axis was found; name operators="
+            " instead, or the axis of time with axis="
+        )
+    count = len(layers[0].states)
+    if not -count <= time < count:
+        raise BadInput(f"time: {time} is not one of the {count} steps; the first is 0")
+    return list(dict.fromkeys(name for one in layers for name in one.operators[time]))
 
 
 def codes_of(net: SplineNetwork, inputs: Any, names: Sequence[str], argument: str, progress: bool | None) -> Codes:

@@ -11,3 +11,4 @@ from maxaffine._templates.memorization import (
 )
 from maxaffine._templates.result import Comparison, Templates
 from maxaffine._templates.templates import LayerTemplates, Names, Unit, layer_templates, templates
+from maxaffine._templates.through_time import StatesThroughTime, ThroughTime, through_time
