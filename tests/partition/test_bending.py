@@ -15,7 +15,7 @@ import maxaffine as ma
 from maxaffine._graph import Columns, Convolution, MatrixProduct
 from maxaffine._graph.linear import ConvolutionMap
 from maxaffine._partition import line
-from maxaffine._partition.lines import walk
+from maxaffine._partition.lines import track, walk
 from maxaffine._partition.lines.bending import Picks
 from maxaffine._partition.lines.strip import Course, Strip
 from tests.partition.test_lines import assert_exact
@@ -150,9 +150,10 @@ def _branches() -> tuple[nn.Module, Tensor, Tensor]:
     return module, a, b
 
 
-@pytest.mark.parametrize("pieces", [5, 20, 512])
-def test_branches_against_the_codes(pieces: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("small", "pieces"), [(0, 5), (0, 20), (0, 512), (512, 512)])
+def test_branches_against_the_codes(small: int, pieces: int, monkeypatch: pytest.MonkeyPatch) -> None:
     module, a, b = _branches()
+    monkeypatch.setattr(track, "SMALL", small)
     monkeypatch.setattr(walk, "LEAN", pieces)
     found = line(net := ma.capture(module, a), a, b)
     assert found.pieces > 100
@@ -163,7 +164,8 @@ def test_stretches_of_any_length_give_the_same(monkeypatch: pytest.MonkeyPatch) 
     module, a, b = _branches()
     net = ma.capture(module, a)
     whole = line(net, a, b)
-    for pieces in (3, 17):
+    monkeypatch.setattr(track, "SMALL", 0)
+    for pieces in (3, 17, 512):
         monkeypatch.setattr(walk, "LEAN", pieces)
         found = line(net, a, b)
         assert_close(found.breakpoints, whole.breakpoints, rtol=0, atol=1e-12)
@@ -211,7 +213,8 @@ def _scaled(columns: Columns | None) -> Columns:
     return replace(columns, value=columns.value * (1 + 1e-6))
 
 
-def test_an_infinite_mask_among_straight_units() -> None:
+def test_an_infinite_mask_among_straight_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(track, "SMALL", 0)
     layer, mask = nn.Linear(6, 8).double(), torch.arange(8) % 3 == 0
     module = Net(lambda m, x: m.a(x).relu().masked_fill(m.mask, -torch.inf).amax(1, keepdim=True), a=layer, mask=mask)
     a, b = (3 * torch.randn(2, 6, dtype=F64)).split(1)

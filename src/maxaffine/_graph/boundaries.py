@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import reduce
 from typing import Any
 
 import torch
@@ -44,7 +45,8 @@ class Pair:
 
     def difference(self) -> Tensor:
         """First less second, in float64: zero on the boundary."""
-        return torch.as_tensor(self.first, dtype=torch.float64) - torch.as_tensor(self.second, dtype=torch.float64)
+        first, second = (torch.as_tensor(side, dtype=torch.float64) for side in (self.first, self.second))
+        return first if isinstance(self.second, float) and not self.second else first - second
 
 
 class Comparisons(Boundaries):
@@ -57,12 +59,12 @@ class Comparisons(Boundaries):
         """The comparisons that every unit makes."""
 
     def codes(self, inputs: Sequence[Any], limit: float = 0.0) -> Tensor | None:
-        found: Any = 0
-        for pair in self.pairs(inputs):
-            # What is cut to zero counts as equal; a tie is above where its comparison says so.
-            beyond = torch.nn.functional.hardshrink(pair.difference(), limit)
-            found = found + (beyond >= 0 if pair.reached else beyond > 0).byte()
-        return found if self.counted and isinstance(found, Tensor) else None
+        if not self.counted:
+            return None
+        # What is within the limit counts as equal; a tie is above where its comparison says so.
+        differences = ((pair.difference(), pair.reached) for pair in self.pairs(inputs))
+        above = [(item >= -limit if reached else item > limit).view(torch.uint8) for item, reached in differences]
+        return reduce(torch.add, above) if above else None
 
 
 @dataclass(frozen=True)

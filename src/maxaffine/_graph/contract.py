@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -107,11 +107,9 @@ class LocalMap(ABC):
 
     Attributes:
         fresh: Whether ``rmv`` returns tensors of its own, that alias neither each other nor its arguments.
-        gain: How many times less a product with its matrix takes per entry, in float64, than the operator per product.
     """
 
     fresh: bool = False
-    gain: float = 1.0
 
     @abstractmethod
     def mv(self, tangents: Sequence[Tensor]) -> Tensors:
@@ -136,7 +134,13 @@ class LocalMap(ABC):
 
 
 class Operator(ABC):
-    """One frozen operator of a graph: affine, or piecewise affine with a code per unit."""
+    """One frozen operator of a graph: affine, or piecewise affine with a code per unit.
+
+    Attributes:
+        gain: How many times less a product with its matrix takes per entry, in float64, than the operator per product.
+    """
+
+    gain: ClassVar[float] = 1.0
 
     @property
     @abstractmethod

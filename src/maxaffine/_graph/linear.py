@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -43,6 +43,7 @@ class Convolution(Operator):
     output_padding: tuple[int, ...]
     groups: int
     kind: str = "convolution"
+    gain: ClassVar[float] = 4.0  # PyTorch's convolutions in float64 are several times slower than its matrix products
 
     def _geometry(self) -> tuple:
         return self.stride, self.padding, self.dilation, self.transposed, self.output_padding, self.groups
@@ -86,7 +87,6 @@ class ConvolutionMap(LocalMap):
     """The linear map of a convolution; its transpose is PyTorch's input gradient, rows folded into the batch."""
 
     fresh = True
-    gain = 4.0  # PyTorch's convolutions in float64 are several times slower than its matrix products
 
     def __init__(self, operator: Convolution, shape: torch.Size) -> None:
         self.operator = operator

@@ -1,5 +1,6 @@
 """Where inf or NaN comes from, in a network that was given finite numbers."""
 
+from cmath import isfinite
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import copysign, isinf, isnan
@@ -20,9 +21,9 @@ def all_finite(tensor: Tensor) -> bool:
     """Whether no entry is inf or NaN: in one pass in the usual case, for a finite sum proves it."""
     if tensor.is_floating_point() and tensor.element_size() == 1:  # of which PyTorch has no sum
         tensor = tensor.float()
-    return not (tensor.is_floating_point() or tensor.is_complex()) or bool(
-        tensor.sum().isfinite() or tensor.isfinite().all()
-    )
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return True
+    return isfinite(tensor.sum().item()) or bool(tensor.isfinite().all())
 
 
 def refuse_overflow(graph: Graph, inputs: Sequence[Tensor], first: int = 0) -> None:

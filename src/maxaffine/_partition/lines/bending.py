@@ -67,7 +67,7 @@ class Picks:
         return Bend(units, lambda deviation: deviation[:, at] * factor)
 
 
-def by_columns(local: LocalMap, bent: Tensor, count: int, outputs: int) -> Bend | None:
+def by_columns(local: LocalMap, gain: float, bent: Tensor, count: int, outputs: int) -> Bend | None:
     """By the matrix of the columns of the bent ones among so many units; None where that would not pay."""
     columns = local.columns(bent)
     if columns is None:
@@ -77,7 +77,7 @@ def by_columns(local: LocalMap, bent: Tensor, count: int, outputs: int) -> Bend 
     units = torch.nonzero(reached)[:, 0]
     # The step itself takes about so many products: those of the columns, had all units been asked for.
     products = len(columns.row) * (count / max(1, len(bent)))
-    if len(bent) * len(units) > local.gain * products:
+    if len(bent) * len(units) > gain * products:
         return None
     size = len(bent), len(units)
     if len(columns.row) == size[0] * size[1] and bool((columns.row.view(size) == units).all()):
@@ -89,12 +89,10 @@ def by_columns(local: LocalMap, bent: Tensor, count: int, outputs: int) -> Bend 
     return Bend(units, lambda deviation: deviation @ matrix)
 
 
-def full_matrix(local: LocalMap, count: int, outputs: int, device: torch.device) -> Tensor | None:
+def full_matrix(local: LocalMap, gain: float, count: int, outputs: int, device: torch.device) -> Tensor | None:
     """The matrix (inputs, outputs) of a step's map, where a product with it is faster than the step."""
-    if local.gain <= 1 or count * outputs > MATRIX:
-        return None
     columns = local.columns(torch.arange(count, device=device))
-    if columns is None or count * outputs > local.gain * len(columns.row):
+    if columns is None or count * outputs > gain * len(columns.row):
         return None
     matrix = columns.value.new_zeros(count, outputs)
     matrix[columns.column, columns.row] = columns.value

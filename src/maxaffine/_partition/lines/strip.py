@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,7 +32,7 @@ class Course:
     @classmethod
     def full(cls, rows: Tensor) -> Course:
         """A value of which any unit may bend, (vertices, *units)."""
-        return cls(rows[[0, -1]], None, rows)
+        return cls(rows[:: max(1, len(rows) - 1)], None, rows)
 
     def at(self, units: Tensor, share: Tensor) -> Tensor:
         """Some units at every vertex, (vertices, n); ``share`` is how far along the stretch the vertices are."""
@@ -115,7 +116,8 @@ class Strip(_Pieces):
 
     def front(self, number: int) -> Tensor:
         """A value, (rows, *units)."""
-        return self.values[number].opened(self.share).rows
+        value = self.values[number]
+        return value.rows if value.bent is None else value.opened(self.share).rows
 
     def side(self, number: int, which: int) -> Tensor:
         """A value's limits at the left (-1), the middle (0) or the right (1) of every piece: (pieces, *units)."""
@@ -134,7 +136,9 @@ class Strip(_Pieces):
         # The last vertex starts no piece: it lies at the end of the last one.
         place = (torch.searchsorted(self.t, t, right=True) - 1).clamp(max=len(self.t) - 2)
         weight = (t - self.t[place]) / (self.t[place + 1] - self.t[place])
-        part = bool(t[0] != self.t[0]) or bool(t[-1] != self.t[-1])
+        part = any(value.bent is not None for value in self.values.values()) and not torch.equal(
+            t[:: len(t) - 1], self.t[:: len(self.t) - 1]
+        )
         ends = torch.lerp(self.share[place], self.share[place + 1], weight)[[0, -1]] if part else None
         found = {number: _refined(value, place, weight, ends) for number, value in self.values.items()}
         strip = Strip(t, found)
@@ -183,9 +187,9 @@ class JumpStrip(_Pieces):
 AnyStrip = Strip | JumpStrip
 
 
-def magnitude(x: Tensor) -> float:
-    """The largest finite magnitude among numbers."""
-    if not x.is_floating_point() or not x.numel():
+def magnitude(x: Any) -> float:
+    """The largest finite magnitude among numbers; none of a size."""
+    if not isinstance(x, Tensor) or not x.is_floating_point() or not x.numel():
         return 0.0
     low, high = x.aminmax()
     largest = float(torch.maximum(-low, high))
@@ -202,9 +206,11 @@ def mixed(ends: Tensor, share: Tensor) -> Tensor:
 def _refined(value: Course, place: Tensor, weight: Tensor, share: Tensor | None) -> Course:
     """A course at new vertices between those at places and the next; ``share``, if given, is where it now ends."""
     rows = value.rows[place]
-    # Most vertices are often old ones, at which nothing has to be computed.
     new = torch.nonzero(weight)[:, 0]
-    rows[new] = _lerp(rows[new], value.rows[place[new] + 1], _per_row(weight[new], rows))
+    if len(new) * 4 > len(weight):
+        rows = _lerp(rows, value.rows[place + 1], _per_row(weight, rows))
+    else:  # most vertices are old ones, at which nothing has to be computed
+        rows[new] = _lerp(rows[new], value.rows[place[new] + 1], _per_row(weight[new], rows))
     if value.bent is None:
         return Course.full(rows)
     if share is None:

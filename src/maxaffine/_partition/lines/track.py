@@ -7,11 +7,13 @@ import torch
 from torch import Tensor
 
 from maxaffine._graph import BatchAxis, Contest, Dependence, Graph, Knots, Step, Value, as_rows, as_tuple
-from maxaffine._partition.lines.bending import DENSE, Bend, Picks, bent_course, by_columns, full_matrix
+from maxaffine._partition.lines.bending import DENSE, MATRIX, Bend, Picks, bent_course, by_columns, full_matrix
+from maxaffine._partition.lines.segment import Segment
 from maxaffine._partition.lines.strip import AnyStrip, Course, JumpStrip, Strip, magnitude
 from maxaffine._partition.lines.watch import ContestWatch, KnotWatch, Watch
 
 Bends = dict[int, list[tuple[Bend, Course]]]  # by number of the output
+SMALL = 1024  # units of the widest operator up to which telling apart those that bend costs more than it saves
 
 
 class Track:
@@ -22,32 +24,35 @@ class Track:
         # A value is held until the last step that reads it; those that move with no input, not at all.
         self.last_use = {number: place for place, step in enumerate(graph.steps) for number in step.inputs}
         self.last_use |= dict.fromkeys(graph.outputs, len(graph.steps))
-        self.held_steps = [s for s in graph.steps if not self.dependent(s)]
+        values = graph.values
+        dependences = ([values[n].dependence for n in step.outputs if n is not None] for step in graph.steps)
+        self.dependent = [any(item is not Dependence.CONSTANT for item in items) for items in dependences]  # by place
+        self.held_steps = [step for step, moves in zip(graph.steps, self.dependent, strict=True) if not moves]
         read = {n for step in graph.steps for n in step.inputs} | set(graph.outputs)
         # A step may jump itself, or read what is constant in each region, as an index is, and so jumps between them.
         jumps = any(not record.continuous for step in graph.steps for record in step.records)
-        regions = any(graph.values[number].dependence is Dependence.REGION for number in read - set(graph.inputs))
+        regions = any(values[number].dependence is Dependence.REGION for number in read - set(graph.inputs))
         self.continuous = not jumps and not regions
+        several = [step for step in graph.steps if step.records and step.records[0].pieces > 1]
+        self.lean = any(prod(values[step.result].units) > SMALL for step in several)
         # What steps have said of themselves, by place.
         self._picks: dict[tuple[int, int], list[Picks | None] | None] = {}
         self._entries: dict[int, Tensor] = {}
         self._matrices: dict[int, tuple[Tensor, Tensor] | None] = {}
         self._held: dict[int, dict[int, Any]] = {}
 
-    def dependent(self, step: Step) -> bool:
-        """Whether a step moves with the network's input."""
-        return any(n is not None and self.graph.values[n].dependence is not Dependence.CONSTANT for n in step.outputs)
-
-    def start(self, t: Tensor, points: tuple[Tensor, ...], direction: tuple[Tensor, ...]) -> AnyStrip:
+    def start(self, segment: Segment) -> AnyStrip:
         """The strip of the network's inputs: at the ends, or at the middle with their slopes."""
-        values, slopes = (
-            {n: self.axis(n).to_front(x) for n, x in zip(self.graph.inputs, tensors, strict=True)}
-            for tensors in (points, direction)
-        )
+        t = torch.tensor([0.0, 1.0], dtype=torch.float64, device=segment.start[0].device)
+        points = segment.points(t if self.continuous else t.mean(0, keepdim=True))
+        values = {n: self.axis(n).to_front(x) for n, x in zip(self.graph.inputs, points, strict=True)}
+        if self.continuous and not self.lean:
+            return Strip(t, {n: Course.full(ends) for n, ends in values.items()})
         if self.continuous:
             none = torch.empty(0, dtype=torch.long, device=t.device)
             return Strip(t, {n: Course(ends, none, ends.new_empty(len(t), 0)) for n, ends in values.items()})
-        return JumpStrip(t, values, {n: slope for n, slope in slopes.items() if slope.is_floating_point()})
+        moving = zip(self.graph.inputs, segment.direction(1), strict=True)
+        return JumpStrip(t, values, {n: self.axis(n).to_front(x) for n, x in moving if x.is_floating_point()})
 
     def axis(self, number: int) -> BatchAxis:
         """Where a value keeps its samples."""
@@ -60,6 +65,8 @@ class Track:
 
     def held(self, rows: int) -> dict[int, Any]:
         """Values that depend on the number of samples alone."""
+        if not self.held_steps:
+            return {}
         if rows in self._held:
             return self._held[rows]
         found: dict[int, Any] = {}
@@ -88,8 +95,17 @@ class Track:
         held = self.held(rows)
         return [self.placed(number, fronts[number]) if number in fronts else held[number] for number in step.inputs]
 
-    def watch(self, place: int, strip: AnyStrip, tolerance: float) -> Watch | None:
+    def scale(self, step: Step, strip: AnyStrip) -> float:
+        """The largest finite magnitude among a step's inputs, which cutting pieces does not change."""
+        if isinstance(strip, JumpStrip):
+            return max(map(magnitude, (item for side in (-1, 1) for item in self.arguments(step, strip, side))))
+        held = self.held(strip.rows)
+        return max(strip.values[n].size if n in strip.values else magnitude(held[n]) for n in step.inputs)
+
+    def watch(self, place: int, strip: AnyStrip, limit: float) -> Watch | None:
         """The units of a step that may change their piece, where they can be told; None: any may."""
+        if not self.lean:
+            return None
         step = self.graph.steps[place]
         used = [number for number in step.outputs if number is not None]
         plain = used == [step.outputs[0]] and self._plain(step)
@@ -101,7 +117,7 @@ class Track:
         units = self.graph.values[step.inputs[0]].units
         if isinstance(boundaries, Knots):
             known = step.operator.restricted(torch.zeros(0, dtype=torch.long), units) is not None
-            return KnotWatch.of(boundaries, course, tolerance * course.size) if known else None
+            return KnotWatch.of(boundaries, course, limit) if known else None
         if not isinstance(boundaries, Contest) or not boundaries.picks or course.bent is None:
             return None
         if place not in self._entries:
@@ -145,7 +161,7 @@ class Track:
         count = prod(values[number].units)
         if len(step.active) == 1 and self._plain(step) and len(step.outputs) == 1:
             local = self._local(step, strip, 2)
-            bend = by_columns(local, bent, count, prod(values[step.result].units))
+            bend = by_columns(local, step.operator.gain, bent, count, prod(values[step.result].units))
             if bend is not None:
                 return {step.result: bend}
         picks = self._recognized(place, position, strip)
@@ -191,13 +207,13 @@ class Track:
         count = {n: sum(len(bend.units) for bend, _ in items) for n, items in bends.items()}
         return any(found * DENSE > prod(self.graph.values[n].units) for n, found in count.items())
 
-    def take(self, place: int, strip: AnyStrip, watch: Watch | None, bends: Bends | None, tolerance: float) -> AnyStrip:
+    def take(self, place: int, strip: AnyStrip, watch: Watch | None, bends: Bends | None, limit: float) -> AnyStrip:
         """The values after one step; those that no later step reads are dropped."""
         step = self.graph.steps[place]
         if isinstance(strip, JumpStrip):
             return self._jumped(place, strip)
         if isinstance(watch, KnotWatch):
-            found = {step.result: self._entrywise(step, strip, watch, tolerance)}
+            found = {step.result: self._entrywise(step, strip, watch, limit)}
         elif isinstance(watch, ContestWatch):
             found = {step.result: self._contested(step, strip, watch)}
         elif bends is not None:
@@ -205,7 +221,7 @@ class Track:
             ends = self._fronts(step, step.operator(*self._filled(step, fronts, 2)))
             found = {n: bent_course(item, bends[n], strip) for n, item in ends.items()}
         else:
-            found = {n: Course.full(item) for n, item in self._run(place, strip, tolerance).items()}
+            found = {n: Course.full(item) for n, item in self._run(place, strip, limit).items()}
         return Strip(strip.t, self._kept(place, strip.values | found))
 
     def _fronts(self, step: Step, value: Any) -> dict[int, Tensor]:
@@ -216,14 +232,15 @@ class Track:
     def _kept(self, place: int, values: dict[int, Any]) -> dict[int, Any]:
         return {number: value for number, value in values.items() if self.last_use.get(number, -1) > place}
 
-    def _run(self, place: int, strip: Strip, tolerance: float) -> dict[int, Tensor]:
+    def _run(self, place: int, strip: Strip, limit: float) -> dict[int, Tensor]:
         """A step at every vertex."""
         step = self.graph.steps[place]
         inputs = self.arguments(step, strip)
         boundaries = step.operator.boundaries()
         if isinstance(boundaries, Knots):
-            inputs = [_on_knots(inputs[0], boundaries.knots, tolerance * scale(inputs)), *inputs[1:]]
-        product = self._matrix(place, strip) if len(inputs) == 1 and boundaries is None else None
+            inputs = [_on_knots(inputs[0], boundaries.knots, limit), *inputs[1:]]
+        wanted = self.lean and step.operator.gain > 1 and len(inputs) == 1 and boundaries is None
+        product = self._matrix(place, strip) if wanted else None
         if product is None:
             return self._fronts(step, step.operator(*inputs))
         matrix, offset = product
@@ -234,9 +251,10 @@ class Track:
         """An affine step as a matrix and an offset, where that is faster than the step itself."""
         if place not in self._matrices:
             step, self._matrices[place] = self.graph.steps[place], None
-            if step.active == (0,) and len(step.outputs) == 1 and self._plain(step):
-                count, outputs = (prod(self.graph.values[n].units) for n in (step.inputs[0], step.result))
-                matrix = full_matrix(self._local(step, strip, 2), count, outputs, strip.t.device)
+            count, outputs = (prod(self.graph.values[n].units) for n in (step.inputs[0], step.result))
+            if count * outputs <= MATRIX and step.active == (0,) and len(step.outputs) == 1 and self._plain(step):
+                local = self._local(step, strip, 2)
+                matrix = full_matrix(local, step.operator.gain, count, outputs, strip.t.device)
                 if matrix is not None:
                     zero = torch.zeros_like(strip.values[step.inputs[0]].ends[:1])
                     self._matrices[place] = matrix, as_rows(as_tuple(step.operator(zero))[0])
@@ -249,14 +267,14 @@ class Track:
         rows = watch.contest.factor * watch.read(course, strip.share).amax(-1)
         return Course(ends, watch.units, rows).trimmed(strip.share)
 
-    def _entrywise(self, step: Step, strip: Strip, watch: KnotWatch, tolerance: float) -> Course:
+    def _entrywise(self, step: Step, strip: Strip, watch: KnotWatch, limit: float) -> Course:
         """The output of a step that compares entries with knots: it bends where its input or its piece does."""
-        # Values at vertices that are within the tolerance of a knot are put on it: what is zero stays exactly zero, so
+        # Values at vertices that are within the limit of a knot are put on it: what is zero stays exactly zero, so
         # that ties after it (in a max-pooling of relus) remain ties.
         number, share = step.inputs[0], strip.share
         course = strip.values[number]
         course = course.opened(share) if crowded(watch, course) else course
-        limit, knots = tolerance * course.size, watch.knots.knots
+        knots = watch.knots.knots
         units = watch.units if course.bent is None else torch.cat([watch.units, course.bent]).unique()
         function = step.operator.restricted(units, self.graph.values[number].units)
         if function is None:
@@ -301,11 +319,6 @@ def _on_knots(x: Tensor, knots: tuple[float, ...], limit: float) -> Tensor:
         near = (x - knot).abs() <= limit if knot else None
         x = torch.nn.functional.hardshrink(x, limit) if near is None else torch.where(near, knot, x)
     return x
-
-
-def scale(*sides: list[Any]) -> float:
-    """The largest finite magnitude among an operator's inputs."""
-    return max([0.0, *(magnitude(item) for side in sides for item in side if isinstance(item, Tensor))])
 
 
 def _layout(value: Value, rows: int) -> list[int]:

@@ -24,7 +24,7 @@ from maxaffine._partition.inputs import known_boundaries, refusal
 from maxaffine._partition.lines.cuts import cuts
 from maxaffine._partition.lines.segment import Segment
 from maxaffine._partition.lines.strip import AnyStrip, Strip
-from maxaffine._partition.lines.track import Track, scale
+from maxaffine._partition.lines.track import Track
 from maxaffine._partition.lines.watch import Watch
 
 TEMPORARIES = 8  # tensors as large as the largest value that one step holds at a time
@@ -83,10 +83,8 @@ class Walk:
 
     def blocks(self) -> Iterator[Block]:
         """Finished pieces from t = 0 to t = 1, some at a time."""
-        t = torch.tensor([0.0, 1.0], dtype=torch.float64, device=self.segment.start[0].device)
-        at = t if self.track.continuous else t.mean(0, keepdim=True)
-        strip = self.track.start(t, self.segment.points(at), self.segment.direction(len(at)))
-        tasks = [_Task(0, strip, t, False)]
+        strip = self.track.start(self.segment)
+        tasks = [_Task(0, strip, strip.t, False)]
         while tasks:
             task = tasks.pop()
             found = self._run(task)
@@ -101,26 +99,28 @@ class Walk:
         strip, cut = task.parent.refined(task.t), task.cut
         for place in range(task.place, len(self.track.graph.steps)):
             step = self.track.graph.steps[place]
-            if not self.track.dependent(step):
+            if not self.track.dependent[place]:
                 continue
-            watch = self.track.watch(place, strip, self.tolerance) if place in self.operators else None
-            bends = None if place in self.operators else self.track.bends(place, strip)
+            several = place in self.operators
+            limit = self.tolerance * self.track.scale(step, strip) if several else 0.0
+            watch = self.track.watch(place, strip, limit) if several else None
+            bends = None if several else self.track.bends(place, strip)
             if self.track.opens(place, strip, watch, bends):
                 most = max(2, self.entries // self._widest[place])
                 if strip.pieces > most:
                     return task.split(place, strip, strip.t, most, cut)
             else:
                 most = self._lean(strip)
-            if place in self.operators:
+            if several:
                 if not cut:  # a task that was split off has been cut by its first step already
-                    t = self._subdivide(step, strip, watch)
+                    t = self._subdivide(step, strip, watch, limit)
                     if len(t) > len(strip.t):
                         if len(t) - 1 > most:
                             return task.split(place, strip, t, most, True)
                         strip = strip.refined(t)
-                self._record(place, step, strip, watch)
+                self._record(place, step, strip, watch, limit)
             cut = False
-            strip = self.track.take(place, strip, watch, bends, self.tolerance)
+            strip = self.track.take(place, strip, watch, bends, limit)
         return strip
 
     def _lean(self, strip: AnyStrip) -> int:
@@ -129,18 +129,18 @@ class Walk:
             return LEAN
         return max(2, min(LEAN, self.entries // max([1, *(value.width for value in strip.values.values())])))
 
-    def _subdivide(self, step: Step, strip: AnyStrip, watch: Watch | None) -> Tensor:
+    def _subdivide(self, step: Step, strip: AnyStrip, watch: Watch | None, limit: float) -> Tensor:
         """The strip's vertices and those at which the operator's units change their pieces."""
         if watch is not None and isinstance(strip, Strip):
             course = strip.values[step.inputs[0]]
-            found = watch.cuts(watch.read(course, strip.share), self.tolerance * course.size)
+            found = watch.cuts(watch.read(course, strip.share), limit)
         else:
             left, right = (self.track.arguments(step, strip, side) for side in (-1, 1))
             number = step.result
             units = self.track.graph.values[number].units
             owner = torch.arange(strip.pieces, device=strip.t.device).view(-1, *([1] * len(units)))
             owner = self.track.placed(number, owner.expand(strip.pieces, *units))
-            found = cuts(step, (left, right), owner, self.tolerance * scale(left, right))
+            found = cuts(step, (left, right), owner, limit)
         piece = torch.cat([item[0] for item in found]) if found else torch.empty(0, dtype=torch.long)
         if not len(piece):
             return strip.t
@@ -153,36 +153,38 @@ class Walk:
         apart[1:] = new[1:] - new[:-1] > self.tolerance
         return torch.cat([strip.t, new[apart]]).sort().values
 
-    def _record(self, place: int, step: Step, strip: AnyStrip, watch: Watch | None) -> None:
+    def _record(self, place: int, step: Step, strip: AnyStrip, watch: Watch | None, limit: float) -> None:
         """Note every unit whose code differs between neighboring pieces."""
         if watch is not None and isinstance(strip, Strip):
-            first, codes, units = self._watched(step, strip, watch)
+            first, codes, units = self._watched(step, strip, watch, limit)
+            piece, which = torch.nonzero(codes[1:] != codes[:-1], as_tuple=True)
+            jumped = torch.nonzero(first != self._last.get(place, first))[:, 0]
+            self._last[place] = first.index_copy(0, units, codes[-1].to(first.dtype))
+            at = torch.cat([strip.t[:1].expand(len(jumped)), strip.t[piece + 1]])
+            unit = torch.cat([jumped, units[which]])
         else:
-            codes = self._codes(step, self.track.arguments(step, strip, 0))
+            codes = self._codes(step, self.track.arguments(step, strip, 0), limit)
             codes = as_rows(self.track.axis(step.result).to_front(codes))
-            first, units = codes[0], torch.arange(codes.shape[1], device=codes.device)
-        piece, which = torch.nonzero(codes[1:] != codes[:-1], as_tuple=True)
-        jumped = torch.nonzero(first != self._last.get(place, first))[:, 0]
-        self._last[place] = first.clone().index_copy_(0, units, codes[-1].to(first.dtype))
-        at = torch.cat([strip.t[:1].expand(len(jumped)), strip.t[piece + 1]])
-        unit = torch.cat([jumped, units[which]])
+            before = torch.cat([self._last.get(place, codes[0])[None], codes[:-1]])
+            piece, unit = torch.nonzero(codes != before, as_tuple=True)
+            self._last[place] = codes[-1].clone()
+            at = strip.t[piece]
         if len(unit):
             self._changes.append((at, torch.full_like(unit, self.operators[place]), unit))
 
-    def _watched(self, step: Step, strip: Strip, watch: Watch) -> tuple[Tensor, Tensor, Tensor]:
+    def _watched(self, step: Step, strip: Strip, watch: Watch, limit: float) -> tuple[Tensor, Tensor, Tensor]:
         """All codes on the first piece, and on every piece those of the watched units, with their numbers."""
         course = strip.values[step.inputs[0]]
         read = watch.read(course, strip.share)
         # In the middle of a piece values too small to trust count as on the boundary.
-        codes = watch.codes((read[1:] + read[:-1]) / 2, self.tolerance * course.size)
+        codes = watch.codes((read[1:] + read[:-1]) / 2, limit)
         # The others have one code from end to end, so it may be read off anywhere on the straight line between them.
         middle = (course.ends[:1] + course.ends[1:]) / 2
-        first = as_rows(self._codes(step, [self.track.placed(step.inputs[0], middle)], course.size))[0]
+        first = as_rows(self._codes(step, [self.track.placed(step.inputs[0], middle)], limit))[0]
         return first.index_copy(0, watch.units, codes[0].to(first.dtype)), codes, watch.units
 
-    def _codes(self, step: Step, inputs: list, size: float | None = None) -> Tensor:
+    def _codes(self, step: Step, inputs: list, limit: float) -> Tensor:
         """All codes at a batch of inputs."""
-        limit = self.tolerance * (scale(inputs) if size is None else size)
         codes = known_boundaries(step).codes(inputs, limit)
         if codes is None:  # they do not follow from the boundaries
             codes = step.operator.codes(inputs, step.operator(*inputs))
