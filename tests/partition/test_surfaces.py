@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 from collections.abc import Callable
@@ -261,6 +262,66 @@ def test_a_ridge_at_the_level_is_not_crossed(exhaustive: bool) -> None:
         ma.partition.surface(_captured(Formula(lambda x: -_height(x).abs())), bounds=(-2, 2), exhaustive=exhaustive)
 
 
+@pytest.mark.parametrize("far", [1e6, -3e8])
+@pytest.mark.parametrize("exhaustive", [False, True])
+def test_far_from_zero_it_is_the_same_surface(far: float, exhaustive: bool) -> None:
+    torch.manual_seed(1)
+    module, shift = Skip(8, nn.ReLU()).double(), far * torch.tensor([1.0, 0.5, 1e-3], dtype=torch.float64)
+    moved = copy.deepcopy(module)
+    with torch.no_grad():
+        level = float(module(torch.rand(99, 3).double()).median())
+        # The second layer reads the input again, so that large numbers cancel in both.
+        for layer in (moved.first, moved.second):
+            layer.bias.sub_(layer.weight[:, -3:] @ shift)
+    home = ma.partition.surface(_captured(module), level, bounds=(0, 1), exhaustive=exhaustive)
+    box = (tuple(shift.tolist()), tuple((shift + 1).tolist()))
+    found = ma.partition.surface(_captured(moved), level, bounds=box, exhaustive=exhaustive)
+    assert found.complete and (len(found), len(found.vertices)) == (len(home), len(home.vertices))
+    assert found.area == pytest.approx(home.area, rel=1e-5)
+    assert found.residual(moved) < 1e-14 * abs(far)
+
+
+def test_so_far_from_zero_that_points_fall_together_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"bounds: so far from zero float64 tells only points 0.0001.* apart"):
+        ma.partition.surface(_captured(Formula(_height)), bounds=(1e12, 1e12 + 1))
+
+
+@pytest.mark.parametrize("against", [2, "others"])
+def test_borders_of_classes_are_where_their_outputs_draw_level(against: int | str) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(3, 12), nn.ReLU(), nn.Linear(12, 4)).double()
+    net = _captured(module)
+    found = ma.partition.surface(net, 0.0, 1, against=against, bounds=(-1, 1), lines=12)
+    assert found.residual(module) < 1e-12 and found.to_dict()["against"] == against
+    values = net(torch.from_numpy(found.centers))
+    ahead = values[:, 1] - (values[:, 2] if against == 2 else values[:, [0, 2, 3]].amax(1))
+    assert float(ahead.abs().max()) < 1e-12
+    # It parts the box: points on a way cross it as often as the sign changes.
+    random = np.random.default_rng(0)
+    for start, end in random.uniform(-1, 1, (20, 2, 3)):
+        crossings = _on_mesh(found, start, end)
+        values = net(torch.from_numpy(np.stack([start, end])))
+        sides = values[:, 1] > (values[:, 2] if against == 2 else values[:, [0, 2, 3]].amax(1))
+        assert len(crossings) % 2 == int(sides[0] != sides[1])
+
+
+@pytest.mark.parametrize("against", [1, 4, -1, True, "other"])
+def test_bad_rivals(against: Any) -> None:
+    net = _captured(nn.Linear(3, 4).double())
+    with pytest.raises(BadInput, match="against: expected the number of another output or 'others'"):
+        inspect.unwrap(ma.partition.surface)(net, 0.0, 1, against=against, bounds=(-1, 1))
+    with pytest.raises(BadInput, match="exhaustive: which of the others is the largest"):
+        ma.partition.surface(net, 0.0, 1, against="others", bounds=(-1, 1), exhaustive=True)
+
+
+def test_pages_to_turn_it_on(tmp_path: Path) -> None:
+    found = ma.partition.surface(_captured(Formula(_ring)), bounds=(-2, 2))
+    found.save(tmp_path / "ring.html")
+    page = (tmp_path / "ring.html").read_text(encoding="utf-8")
+    assert repr(found) in page and f"volume {abs(found.volume):.6g}" in page and page.count("<canvas") == 1
+    assert found._repr_html_().startswith("<iframe srcdoc=")
+
+
 def test_what_stops_the_walk_is_said() -> None:
     net = _captured(Formula(_ring))
     with pytest.warns(UserWarning, match="max_faces ended the walk: the surface of .* unfinished"):
@@ -313,7 +374,7 @@ def test_files_hold_all_of_it(tmp_path: Path) -> None:
     assert np.array_equal(np.frombuffer(body[:split], "<f8").reshape(-1, 3), found.vertices)
     numbers = [len(faces[0]), *faces[0]]
     assert np.frombuffer(body[split:], "<i4")[: len(numbers)].tolist() == numbers
-    with pytest.raises(BadInput, match=r"path: expected a name that ends in \.ply or \.obj"):
+    with pytest.raises(BadInput, match=r"path: expected a name that ends in \.ply, \.obj, \.html"):
         found.save(tmp_path / "ring.stl")
 
 

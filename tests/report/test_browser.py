@@ -5,16 +5,21 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
+from torch import Tensor, nn
 
+import maxaffine as ma
 from maxaffine._report import Contents, DrawnPlane
 from maxaffine._report.page import render
 from maxaffine._report.sections.cut import Cut, Overview
@@ -40,6 +45,13 @@ def _browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=alone)
         yield browser
         browser.close()
+
+
+class Octahedron(nn.Module):
+    """Its level 0 has eight sides."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.abs().sum(1, keepdim=True) - 1
 
 
 def _marked(page: Page) -> int:
@@ -83,6 +95,51 @@ def test_regions_are_reached_by_the_arrow_keys(contents: Contents, tmp_path: Pat
         assert page.locator(".plane canvas.cells").screenshot() != before
         page.set_viewport_size({"width": 320, "height": 700})
         assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    assert wrong == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_surfaces_turn_and_grow_by_keys_wheel_and_pointer(tmp_path: Path, scheme: Literal["light", "dark"]) -> None:
+    net = ma.capture(Octahedron(), torch.zeros(1, 3))
+    ma.partition.surface(net, bounds=(-2, 2)).save(tmp_path / "page.html")
+    with _browser() as browser:
+        page = browser.new_page(viewport={"width": 390, "height": 700}, color_scheme=scheme)
+        wrong: list[str] = []
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda message: wrong.append(message.text))
+        page.goto((tmp_path / "page.html").as_uri())
+        canvas, words = page.locator(".solid canvas"), page.locator(".solid output")
+
+        def picture() -> bytes:
+            page.wait_for_timeout(350)
+            return canvas.screenshot()
+
+        seen = [picture()]
+        # Without the focus a wheel scrolls the page.
+        canvas.hover()
+        page.mouse.wheel(0, 40)
+        page.mouse.move(1, 1)
+        assert picture() == seen[0]
+        canvas.focus()
+        for key in ("ArrowLeft", "ArrowDown", "+", "Shift+ArrowRight"):
+            page.keyboard.press(key)
+            seen.append(picture())
+        page.keyboard.press("Enter")
+        assert re.fullmatch(r"polygon [1-8] of 8: 3 corners, around \(.*\)", words.inner_text())
+        page.keyboard.press("0")
+        page.mouse.move(1, 1)
+        canvas.hover()  # in the middle lies a polygon
+        assert words.inner_text().startswith("polygon ")
+        page.mouse.wheel(0, 40)
+        seen.append(picture())
+        page.mouse.down()
+        page.mouse.move(150, 300)
+        page.mouse.up()
+        seen.append(picture())
+        page.select_option(".solid select", "faces")
+        seen.append(picture())
+        assert len(set(seen)) == len(seen)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert wrong == []
 
 

@@ -8,4 +8,5 @@ from maxaffine._drawing.pixels import SIGNED, color_map, input_pixels, png_of, s
 from maxaffine._drawing.sequences import SequencePicture, sequence_axes, sequence_figure
 from maxaffine._drawing.shapes import Kind, is_image, kind_of, shown
 from maxaffine._drawing.sheet import DPI, axes_for, new_figure, png, require, say, short, svg, whole_sheet
+from maxaffine._drawing.solid import SOLID_SCRIPT, SOLID_STYLE, Solid
 from maxaffine._drawing.tables import Tabular, html_table, text_table

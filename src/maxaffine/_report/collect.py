@@ -14,6 +14,7 @@ from maxaffine._report.sections.cut import cut_of
 from maxaffine._report.sections.fit import Fit, fit_of
 from maxaffine._report.sections.generated import generated_of
 from maxaffine._report.sections.hints import hints_of
+from maxaffine._report.sections.level import level_set_of
 from maxaffine._report.sections.memory import memory_of
 from maxaffine._report.sections.origin import checks_of, origin_of
 from maxaffine._report.subject import Subject, spread_evenly
@@ -29,7 +30,7 @@ def assemble(subject: Subject) -> Contents:
     """Check a network against its module, and collect every number that a report shows; no miss is raised."""
     # What a section may compute is bounded: a report on a large network takes minutes, and says what would take more.
     choices = subject.choices
-    with progress_bar(None, "report", total=7, unit="section") as bar:
+    with progress_bar(None, "report", total=8, unit="section") as bar:
 
         def step(does: str, find: Callable[[], _Found]) -> _Found:
             bar.set_description(f"report: {does}")
@@ -44,6 +45,7 @@ def assemble(subject: Subject) -> Contents:
         neighbors, audit = step("neighbors", lambda: _alike(subject, chosen, choices))
         cut = step("plane", lambda: cut_of(subject, chosen, choices))
         generated = step("samples", lambda: generated_of(subject, cut))
+        level_set = step("surface", lambda: level_set_of(subject))
     whole = Contents(
         origin=origin_of(subject),
         choices=choices,
@@ -60,6 +62,7 @@ def assemble(subject: Subject) -> Contents:
         cut=cut,
         fit=fit,
         generated=generated,
+        level_set=level_set,
     )
     return replace(whole, hints=hints_of(whole))
 

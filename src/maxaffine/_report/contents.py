@@ -10,6 +10,7 @@ from maxaffine._report.sections.answers import Answer
 from maxaffine._report.sections.cut import Cut
 from maxaffine._report.sections.fit import Fit
 from maxaffine._report.sections.generated import Generated
+from maxaffine._report.sections.level import LevelSet
 from maxaffine._report.subject import Meaning, title_of
 from maxaffine._templates import Memorization
 
@@ -34,6 +35,7 @@ class Contents:
     hints: tuple[Hint, ...] = ()
     fit: Fit | LeftOut | None = None  # None where no targets are given, or the outputs are no values
     generated: Generated | LeftOut | None = None  # None where the outputs are no pictures
+    level_set: LevelSet | LeftOut | None = None  # None of other inputs than three numbers
 
     @property
     def held(self) -> tuple[OperatorRecord, ...]:

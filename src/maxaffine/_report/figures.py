@@ -22,7 +22,7 @@ from maxaffine._drawing import (
     whole_sheet,
 )
 from maxaffine._generators import Manifold
-from maxaffine._partition import PlanePartition
+from maxaffine._partition import PlanePartition, Surface
 from maxaffine._report.facts import Neighborhood, Neighborhoods
 from maxaffine._report.sections.answers import Answer
 from maxaffine._report.sections.fit import Fit
@@ -45,7 +45,7 @@ THUMBNAIL, NAMES = 0.85, 1.5
 BAR_HEIGHT, BARS_WIDTH, NARROW = 0.24, 6.4, 4.6
 # Of a partitioned plane: inches of one panel, and outputs that are values with a panel each.
 SIDE, MOST_VALUES = 3.6, 3
-MOST_DOTS = 400
+MOST_DOTS, MOST_EDGES = 400, 3000
 # A panel's shorter side beside its longer one, at least.
 NARROWEST = 0.4
 
@@ -255,6 +255,16 @@ def samples_figure(found: Generated) -> Figure:
     for words, samples in (("most typical", found.typical), ("least typical", found.unusual)):
         rows.append([Panel(item, words if place == 0 else "", "input") for place, item in enumerate(samples)])
     return panel_figure(rows)
+
+
+def level_figure(found: Surface) -> Figure:
+    """Draw the polygons of a level set."""
+    figure = new_figure(5.0, 4.5, constrained=True)
+    ax = figure.add_subplot(projection="3d")
+    found.plot(ax, linewidth=0.2 if len(found) < MOST_EDGES else 0)
+    # So many polygons as pixels: as shapes they would take a browser seconds.
+    ax.collections[0].set_rasterized(len(found) > MOST_EDGES)
+    return figure
 
 
 def surface_figure(found: Manifold) -> Figure:

@@ -23,6 +23,7 @@ from maxaffine._report.sections.answers import Answer
 from maxaffine._report.sections.cut import Cut
 from maxaffine._report.sections.fit import Fit
 from maxaffine._report.sections.generated import Generated
+from maxaffine._report.sections.level import LevelSet
 from maxaffine._report.spectra import spectra_figure, spectra_of
 from maxaffine._report.subject import Meaning
 from maxaffine._templates import Memorization
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 OPERATORS, MEMORIZATION, SHARES, PLANE = "operators", "memorization", "class-shares", "plane"
-PREDICTED = "predicted"
+PREDICTED, LEVEL_SET = "predicted", "level-set"
 STRETCH, SAMPLES, SURFACE = "stretch", "samples", "latent-plane"
 
 
@@ -57,6 +58,9 @@ def illustrations(contents: Contents | Lookup) -> Iterator[Illustration]:
             yield Illustration(name, partial(figures.examples_figure, rows, audit.pictures), numbers[name])
     if isinstance(contents, Contents) and isinstance(contents.cut, Cut):
         yield _plane(contents, contents.cut)
+    if isinstance(contents, Contents) and isinstance(found := contents.level_set, LevelSet):
+        mesh = {"vertices": plain(found.surface.vertices), "faces": [face.tolist() for face in found.surface.faces]}
+        yield Illustration(LEVEL_SET, partial(figures.level_figure, found.surface), plain(found) | mesh)
 
 
 def figure_name(what: str, index: int) -> str:

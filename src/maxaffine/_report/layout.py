@@ -12,7 +12,7 @@ from math import floor, inf, isfinite, log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maxaffine._drawing import svg
+from maxaffine._drawing import SOLID_SCRIPT, SOLID_STYLE, svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,7 +31,7 @@ def lay_out(template: str, **context: Any) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader([TEMPLATES, DRAWN]),
+        loader=FileSystemLoader([TEMPLATES, DRAWN, SOLID_STYLE.parent]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -40,7 +40,9 @@ def lay_out(template: str, **context: Any) -> str:
     )
     environment.filters.update(_FILTERS)
     # The modules one after another: inside one script they need not import each other.
-    modules = ((DRAWN / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    context = {"plane": None, "solid": None} | context
+    names = [DRAWN / name for name in SCRIPTS] + ([SOLID_SCRIPT] if context["solid"] else [])
+    modules = (name.read_text(encoding="utf-8") for name in names)
     script = "\n".join(re.sub(r"^import .*\n", "", module, flags=re.MULTILINE) for module in modules)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     return environment.get_template(template).render(script=script, script_hash=f"sha256-{digest}", **context)

@@ -25,6 +25,7 @@ from maxaffine._report.sections.answers import Answer
 from maxaffine._report.sections.cut import Cut
 from maxaffine._report.sections.fit import Fit
 from maxaffine._report.sections.generated import Generated
+from maxaffine._report.sections.level import LevelSet
 from maxaffine._report.sections.memory import much_memorized
 from maxaffine._report.spectra import spectra_figure, spectra_of
 from maxaffine._report.subject import SIDES, Meaning
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TEMPLATE, NEIGHBORS = "report.html.j2", "neighbors.html.j2"
-SECTIONS = ("next", "network", "exact", "fit", "generated", "why", "memorized", "same", "space")
+SECTIONS = ("next", "network", "exact", "fit", "generated", "why", "memorized", "same", "space", "surface")
 OPENED = 2  # cards of inputs that are not folded
 CARDS = {TWICE: "Near-duplicates", ALIKE: "Pairs treated almost alike", WRONG: "Labels to look at"}
 MOST_BYTES = 9_500_000
@@ -43,6 +44,7 @@ MOST_BYTES = 9_500_000
 SIZES = ((448, 64), (192, 48), (96, 32), (48, 24))
 # Of the templates of all regions of the plane.
 TEMPLATE_BYTES = 1_500_000
+SOLID_FACES = 20_000  # of a surface, about 800 kB
 # Below this side, enlarged pixels stay squares; above it, the browser smooths.
 PIXELATED = 100
 
@@ -51,11 +53,12 @@ def render(contents: Contents | Lookup) -> str:
     """The page of a report or a lookup, below 10 MB, every picture inside; it links to the figures beside it."""
     whole = isinstance(contents, Contents)
     plane = _plane(contents, contents.cut) if whole and isinstance(contents.cut, Cut) else None
+    solid = _solid(contents, contents.level_set) if whole and isinstance(contents.level_set, LevelSet) else None
     # Smaller pictures until the page fits; only then is something asked of the user.
     for largest, thumbnail in SIZES:
         pictures = _Pictures(contents.origin, largest, thumbnail)
         context = _alike(contents, pictures) | (_everything(contents, pictures) if whole else {})
-        page = lay_out(TEMPLATE if whole else NEIGHBORS, plane=plane, **context)
+        page = lay_out(TEMPLATE if whole else NEIGHBORS, plane=plane, solid=solid, **context)
         if len(page.encode(errors="backslashreplace")) <= MOST_BYTES:
             return page
     raise MaxAffineError("images: the page would be larger than 10 MB; show fewer test inputs")
@@ -64,6 +67,13 @@ def render(contents: Contents | Lookup) -> str:
 def _plane(contents: Contents, cut: Cut) -> dict[str, Any]:
     name, anchors = _answer_name(contents, cut), [f"test input {index}" for index in cut.anchors]
     return plane_content(cut.partition, name, TEMPLATE_BYTES, anchors, contents.origin.feature_names)
+
+
+def _solid(contents: Contents, found: LevelSet) -> str:
+    """The surface to turn around."""
+    names = contents.origin.feature_names
+    solid = found.surface.solid(tuple(names) if len(names) == 3 else None)
+    return solid.view(f"The surface of {found.name}, {len(found.surface)} polygons", SOLID_FACES)
 
 
 def _answer_name(contents: Contents, cut: Cut) -> Callable[[int], str]:
@@ -107,6 +117,7 @@ def _alike(it: Contents | Lookup, pictures: _Pictures) -> dict[str, Any]:
 def _sections(it: Contents) -> tuple[str, ...]:
     """The sections that there are: predictions are judged where there are targets, memorization where classes are."""
     missing = {"fit": it.fit is None, "generated": it.generated is None, "memorized": it.meaning.valued}
+    missing["surface"] = it.level_set is None
     return tuple(name for name in SECTIONS if not missing.get(name))
 
 
@@ -134,6 +145,7 @@ def _everything(it: Contents, pictures: _Pictures) -> dict[str, Any]:
         "sections": _sections(it),
         "digits_of": _digits_of,
         **_generated(it, pictures),
+        "level": it.level_set if isinstance(it.level_set, LevelSet) else None,
         "fit": fit,
         "predicted": pictures.drawing(figures.predicted_figure(fit), "Predicted against actual values") if fit else "",
         "features_of": lambda answer: features_of(answer, names),

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from maxaffine._generators import Manifold
-from maxaffine._partition import PlanePartition
+from maxaffine._partition import PlanePartition, Surface
 from maxaffine._report.audit import Audit
 from maxaffine._report.contents import Contents
 from maxaffine._report.facts import Neighborhoods
@@ -26,10 +26,10 @@ NEXT = "to do next"
 def as_json(contents: Contents | Lookup) -> str:
     """Every number of a report or a lookup as JSON: records by field, less arrays; what is not finite is text."""
     found = plain(contents)
-    # What only tables, targets, signals and generators have is there with them.
+    # What only tables, targets, signals, generators and three inputs have is there with them.
     origin = found["origin"]
-    optional = {"feature_names": origin, "target_names": origin, "rate": origin, "fit": found, "generated": found}
-    for name, record in optional.items():
+    optional = [(origin, name) for name in ("feature_names", "target_names", "rate")]
+    for record, name in optional + [(found, name) for name in ("fit", "generated", "level_set")]:
         if not record.get(name):
             record.pop(name, None)
     if isinstance(contents, Contents):
@@ -92,6 +92,8 @@ def plain(item: Any, arrays: bool = False) -> Any:
         entropy = item.entropy.value
         found = {"regions": item.plane.regions, "area": item.area, "entropy": entropy, "imbalance": item.imbalance}
         return plain(found)
+    if isinstance(item, Surface):
+        return plain(item.to_dict())
     if isinstance(item, PlanePartition):
         area = float(item.areas.sum())
         return {"regions": item.regions, "vertices": len(item.vertices), "edges": len(item.edges), "area": area}

@@ -1,7 +1,8 @@
-"""Meshes of polygons as files: PLY (binary) and OBJ."""
+"""Meshes of polygons as files: PLY (binary), OBJ, and a page on which the mesh can be turned around."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,13 @@ from maxaffine._partition.surfaces.mesh import Mesh
 from maxaffine.errors import BadInput
 
 
-def write_mesh(mesh: Mesh, path: Path) -> None:
-    """Write a mesh in the format that the name ends in."""
-    writers = {".ply": _ply, ".obj": _obj}
+def write_mesh(mesh: Mesh, page: Callable[[], str], path: Path) -> None:
+    """Write a mesh, or the page about it, in the format that the name ends in."""
+    writers = {".ply": lambda: _ply(mesh), ".obj": lambda: _obj(mesh), ".html": lambda: page().encode()}
     if path.suffix.lower() not in writers:
-        raise BadInput(f"path: expected a name that ends in {' or '.join(writers)}, got {path.name!r}")
+        raise BadInput(f"path: expected a name that ends in {', '.join(writers)}, got {path.name!r}")
     with replacing(path) as temporary:
-        temporary.write_bytes(writers[path.suffix.lower()](mesh))
+        temporary.write_bytes(writers[path.suffix.lower()]())
 
 
 def _ply(mesh: Mesh) -> bytes:

@@ -25,6 +25,7 @@ from maxaffine._partition.planes.task import Frame
 
 NEAR = 1e-12  # of the box, and of an operator's largest value: what is nearer to a boundary counts as on it
 PROBES = 64
+FAR = 8 * float(np.finfo(np.float64).eps)  # rounding of a value, relative to it
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,26 +85,35 @@ class Field:
     """One output of a network, less a level, over a box of coordinates t in three dimensions."""
 
     def __init__(self, frame: Frame, graph: Graph, output: int, level: float, box: tuple[np.ndarray, np.ndarray]):
-        self.frame, self.output, self.level, self.box = frame, output, level, box
+        self.frame, self.output, self.level = frame, output, level
         self.levels = levels(graph)
-        self.size = float(np.linalg.norm(box[1] - box[0]))
+        # Points count from the middle of the box: far from zero the coordinates themselves have fewer digits.
+        self.center = (box[0] + box[1]) / 2
+        self.box = (box[0] - self.center, box[1] - self.center)
+        self.size = float(np.linalg.norm(self.box[1] - self.box[0]))
+        self.rounding = FAR * float(np.abs(box).max()) / self.size
         self._inputs = {number: graph.values[number] for number in graph.inputs}
         self._number = graph.outputs[0]
         random = np.random.default_rng(0)
-        places = random.uniform(*box, (PROBES, 3))
-        # The largest value that each operator compares in the box: what its rounding is measured by.
+        places = self.center + random.uniform(*self.box, (PROBES, 3))
+        self._middle, self._slopes = self._affine()
+        # The largest value that each operator compares in the box, by which its rounding is measured, and what more of
+        # it there is where larger values cancel.
         self._scales: list[float] = []
+        self._noise: list[float] = []
         self._widths: list[int] = []  # columns of each level
         rows = self._rows(places)
-        unmoved, moved = self._rows(np.zeros((1, 3))), self._rows(np.eye(3))
-        self._basis = {n: (item - unmoved[n]).double() for n, item in moved.items()}
         for item in self.levels:
-            rows = item.run(rows)
+            before, rows = rows, item.run(rows)
+            noise = _noise(item, before, rows) if item is not self.levels[0] else 0.0
             if item.step is not None:
                 sizes, width = _sizes(item, rows)
                 self._scales.append(sizes)
+                self._noise.append(noise)
                 self._widths.append(width)
-        self.scale = float((rows[self._number][:, output] - level).abs().max())
+        value = self.values(places)
+        self.scale = float(np.abs(value).max())
+        self._off = float(np.abs(self.values(places * (1 + FAR * random.uniform(-1, 1, places.shape))) - value).max())
         self.units = sum(self._widths)
         self.words = self._draw_words(random)
 
@@ -132,26 +142,31 @@ class Field:
         axes = directions[None] if alone else np.eye(3)[:, None]
         given = [np.ones((count, 1)) if alone else directions, *([] if then is None else [then])]
         ways = [torch.from_numpy(way.T) for way in given]
-        at = self._rows(points)
+        t = torch.from_numpy(points)
+        at = {
+            n: rows + t @ self._slopes[n] if rows.is_floating_point() else rows.expand(count, -1)
+            for n, rows in self._middle.items()
+        }
         moved = [
-            {n: (torch.from_numpy(axis) @ rows).expand(count, -1) for n, rows in self._basis.items()} for axis in axes
+            {n: (torch.from_numpy(axis) @ rows).expand(count, -1) for n, rows in self._slopes.items()} for axis in axes
         ]
         margins = torch.empty(count, self.units + 6, dtype=torch.float64)
         near, above = torch.empty_like(margins), torch.zeros(margins.shape, dtype=torch.bool)
         slopes = torch.empty(len(axes), *margins.shape, dtype=torch.float64)
         ahead, start = at, 0
         for place, level in enumerate(self.levels):
-            graph = level.graph
-            local = Linearization(graph, [graph.values[n].from_rows(ahead[n]) for n in graph.inputs])
-            at, *moved = (
-                _pushed(graph, local, rows, offset)
-                for rows, offset in zip((at, *moved), (True, *[False] * len(moved)), strict=True)
-            )
+            if place:
+                graph = level.graph
+                local = Linearization(graph, [graph.values[n].from_rows(ahead[n]) for n in graph.inputs])
+                at, *moved = (
+                    _pushed(graph, local, rows, offset)
+                    for rows, offset in zip((at, *moved), (True, *[False] * len(moved)), strict=True)
+                )
             if level.step is None:
                 break
             columns = slice(start, start + self._widths[place])
             start = columns.stop
-            found = self._sides(level, self._scales[place], at, moved, ways)
+            found = self._sides(level, self._scales[place] + self._noise[place] / NEAR, at, moved, ways)
             margins[:, columns], slopes[:, :, columns] = found.margins, found.slopes
             near[:, columns], above[:, columns] = found.near, found.above
             ahead = _ahead(at, moved, ways, self.size, found)
@@ -163,11 +178,28 @@ class Field:
         return Germs(margins.numpy(), slopes.numpy(), near.numpy(), above.numpy(), keys, value, gradient, self.words)
 
     def values(self, points: np.ndarray) -> np.ndarray:
-        """(N,) the output less the level at points (N, 3), by running the network."""
+        """(N,) the output less the level at points (N, 3) as the network has them, by running it."""
         rows = self._rows(points)
         for level in self.levels:
             rows = level.run(rows)
         return rows[self._number][:, self.output].numpy() - self.level
+
+    def tolerance(self, share: float) -> float:
+        """A share of the largest value that the output takes, and what rounding of the coordinates adds to it."""
+        return share * self.scale + self._off
+
+    def seen(self, point: np.ndarray) -> tuple[float, ...]:
+        """A point as the user knows it."""
+        return tuple((point + self.center).tolist())
+
+    def _affine(self) -> tuple[Rows, Rows]:
+        """What leads to the first operator: the values in the middle of the box, and their slopes (3, K)."""
+        graph = self.levels[0].graph
+        middle = self._rows(np.repeat(self.center[None], 3, 0))  # as many as there are directions
+        local = Linearization(graph, [graph.values[n].from_rows(middle[n]) for n in graph.inputs])
+        basis = zip(graph.inputs, self.frame.basis, strict=True)
+        slopes = _pushed(graph, local, {n: graph.values[n].to_rows(item).double() for n, item in basis}, False)
+        return {n: rows[:1] for n, rows in self.levels[0].run(middle).items()}, slopes
 
     def _rows(self, t: np.ndarray) -> Rows:
         """The network's inputs at coordinates (N, 3)."""
@@ -260,6 +292,28 @@ def _gaps(level: Level, at: Rows, moved: Sequence[Rows]) -> tuple[Tensor, Tensor
         found.append([value.to_rows(pair.difference().expand(shape)) for pair in pairs])
     still, gap, *slopes = (torch.cat(parts, 1) if len(parts) != 1 else parts[0] for parts in found)
     return gap, torch.stack(slopes).sub_(still)
+
+
+def _noise(level: Level, before: Rows, rows: Rows) -> float:
+    """How far rounding of the values of the level before moves what is compared after a level."""
+    generator = torch.Generator().manual_seed(0)
+    shaken = {
+        n: item * (1 + FAR * (2 * torch.rand(item.shape, generator=generator, dtype=torch.float64) - 1))
+        if item.is_floating_point()
+        else item
+        for n, item in before.items()
+    }
+    pairs = zip(_compared(level, level.run(shaken)), _compared(level, rows), strict=True)
+    return max(float((a - b).abs().nan_to_num(0, 0, 0).max()) for a, b in pairs)
+
+
+def _compared(level: Level, rows: Rows) -> list[Tensor]:
+    """What the operator after a level compares, (V, K); the outputs after the last."""
+    if level.step is None:
+        return list(rows.values())
+    if isinstance(level.boundaries, Comparisons):
+        return [gap for gap, _ in differences(level, rows)]
+    return [level.entries(rows)]
 
 
 def _sizes(level: Level, rows: Rows) -> tuple[float, int]:

@@ -72,7 +72,8 @@ def region_crossings(space: Field, all_regions: Regions) -> tuple[np.ndarray, np
     counts, every = np.array([len(item) for item in corners]), np.concatenate(corners)
     starts, of = np.cumsum(counts) - counts, np.repeat(np.arange(len(counts)), counts)
     exact = space.values(every)
-    value = np.where(np.abs(exact) <= TOUCH * space.scale, 0, exact)
+    value = np.where(np.abs(exact) <= space.tolerance(TOUCH), 0, exact)
+    every = every - space.center
     above, below, zero = (
         np.add.reduceat(item, starts)
         for item in (np.maximum(value, 0), np.maximum(-value, 0), (value == 0).astype(int))
@@ -92,7 +93,7 @@ def region_crossings(space: Field, all_regions: Regions) -> tuple[np.ndarray, np
     points, ways, side = points[kept], ways[kept], np.flatnonzero(~(through | flat)[kept])
     ways /= np.linalg.norm(ways, axis=1, keepdims=True)
     ahead, back = _beside(space, points[side], ways[side])
-    least = TOUCH * space.scale / space.size
+    least = space.tolerance(TOUCH) / space.size
     crossed = np.ones(len(points), dtype=bool)
     crossed[side] = (ahead < -least) & (back < -least)  # not a ridge
     return _required(space, points[crossed], ways[crossed], exact.min(), exact.max())

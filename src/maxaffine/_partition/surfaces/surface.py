@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from numbers import Integral, Real
 from os import PathLike
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from maxaffine._capture import SplineNetwork
 from maxaffine._codes import Codes
-from maxaffine._drawing import axes_for
+from maxaffine._drawing import Solid, axes_for, html_table
 from maxaffine._graph import Dependence
 from maxaffine._maps import AffineMap
 from maxaffine._partition.inputs import require_network
@@ -26,6 +26,7 @@ from maxaffine._partition.space.halfspaces import sides
 from maxaffine._partition.space.regions import regions
 from maxaffine._partition.surfaces.files import write_mesh
 from maxaffine._partition.surfaces.germs import Field
+from maxaffine._partition.surfaces.margin import OTHERS, with_margin
 from maxaffine._partition.surfaces.mesh import Mesh, join
 from maxaffine._partition.surfaces.seeds import grid_crossings, region_crossings
 from maxaffine._partition.surfaces.walk import CURE, Walk
@@ -36,9 +37,12 @@ if TYPE_CHECKING:
     from mpl_toolkits.mplot3d import Axes3D
 
 COLOR = "#b9cbe4"
+AXES = ("x₁", "x₂", "x₃")
+MOST_DRAWN, MOST_SHOWN = 150_000, 20_000  # polygons on a page of their own, and in a notebook
 LINES = 6
 MAX_FACES = 2_000_000
 OFF = 1e-9  # of the output's largest value, and of the box: a vertex that misses them by more is wrong
+COARSE = 1e-7  # of the shortest side: coordinates that are farther apart make no mesh
 LARGEST = 1e70  # of bounds: areas come from products of four lengths
 
 
@@ -54,6 +58,7 @@ class Surface:
         mesh: Vertices and polygons.
         level: The value.
         output: Flat number of the output that has it.
+        against: What is taken off that output first: another, by its number, or the largest of the others; or nothing.
         complete: Whether the walk came to its end: else edges are open where it was stopped.
         frame: Where the coordinates lie in input space.
     """
@@ -61,6 +66,7 @@ class Surface:
     mesh: Mesh = field(repr=False)
     level: float
     output: int
+    against: int | str | None
     complete: bool
     frame: Frame = field(repr=False)
     options: dict[str, Any] = field(repr=False)
@@ -152,11 +158,36 @@ class Surface:
         """The largest |f(vertex) - level| of the user's own module, which should be in float64."""
         with torch.no_grad():
             value = model(*self.frame.points(torch.from_numpy(self.vertices)))
-        return float((value.reshape(len(self.vertices), -1)[:, self.output] - self.level).abs().max())
+        return float(self.margin(value.reshape(len(self.vertices), -1)).abs().max())
+
+    def margin(self, values: Tensor) -> Tensor:
+        """(N,) what is zero on the surface, of outputs (N, K): f less the level, and less what it is taken against."""
+        rivals = torch.zeros(len(values), dtype=values.dtype)
+        if self.against == OTHERS:
+            rivals = values.masked_fill(torch.arange(values.shape[1]) == self.output, -torch.inf).amax(1)
+        elif self.against is not None:
+            rivals = values[:, int(self.against)]
+        return values[:, self.output] - rivals - self.level
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the polygons to a file, ``.ply`` (binary, float64) or ``.obj``."""
-        write_mesh(self.mesh, Path(path).expanduser())
+        """Write the polygons to a file: ``.ply`` (binary, float64), ``.obj``, or a page to turn them on, ``.html``.
+
+        The page needs no other file and no network. Its coordinates are rounded, for drawing alone; of more than
+        150,000 polygons it has a simplified picture, and says so.
+        """
+        write_mesh(self.mesh, lambda: self.solid().page(repr(self), self._words(), MOST_DRAWN), Path(path).expanduser())
+
+    def solid(self, names: tuple[str, ...] | None = None) -> Solid:
+        """The polygons as pages draw them, with names for the axes."""
+        of = self.mesh
+        return Solid(of.vertices, of.corners, of.counts, of.normals, self.labels, names or AXES)
+
+    def _words(self) -> list[str]:
+        """What is said of the surface under its title."""
+        rival = {None: "", OTHERS: " less the largest of the others"}.get(self.against, f" less output {self.against}")
+        volume = f", volume {abs(self.volume):.6g}" if self.watertight else ""
+        value = f"Where output {self.output}{rival} is {self.level:g}: area {self.area:.6g}{volume}."
+        return [value, "Blue is seen from where the value is larger, orange from where it is smaller."]
 
     def to_numpy(self) -> dict[str, np.ndarray]:
         """All arrays by name, for ``numpy.savez``; polygon k has the vertices corners[starts[k]:starts[k + 1]]."""
@@ -165,7 +196,7 @@ class Surface:
 
     def to_dict(self) -> dict[str, Any]:
         """The figures of it."""
-        names = ("level", "output", "complete", "watertight", "components", "euler", "area", "volume")
+        names = ("level", "output", "against", "complete", "watertight", "components", "euler", "area", "volume")
         sizes = {"vertices": len(self.vertices), "faces": len(self), "rim": len(self.rim)}
         return sizes | {name: getattr(self, name) for name in names}
 
@@ -199,6 +230,11 @@ class Surface:
     def __len__(self) -> int:
         return len(self.mesh.counts)
 
+    def _repr_html_(self) -> str:
+        if not len(self):
+            return html_table([("", repr(self))])
+        return self.solid().frame(repr(self), self._words(), MOST_SHOWN)
+
     def __repr__(self) -> str:
         closed = "watertight" if self.watertight else f"{len(self.rim)} edges on its rim"
         stopped = "" if self.complete else ", unfinished"
@@ -211,6 +247,7 @@ def surface(
     output: int = 0,
     *,
     bounds: Any,
+    against: int | str | None = None,
     origin: Any = None,
     basis: Any = None,
     until: str | None = None,
@@ -235,6 +272,8 @@ def surface(
         output: Flat number of the output.
         bounds: (low, high) of the box, numbers or three each, in the surface's coordinates. What only touches a side of
             the box from inside is no part of the surface: the output must pass through the level within the box.
+        against: For the border of a class: the number of another output, where ``output`` is ahead of it by the level
+            (at 0 draws level with it), or ``"others"``, the largest of all others.
         origin: For a network of more inputs, one input,
         basis: and three directions, shaped as inputs, which coordinates count: f(t) is f(origin + t_1 basis_1 + t_2
             basis_2 + t_3 basis_3). To fix features, put their values in ``origin`` and zeros in ``basis``.
@@ -270,7 +309,7 @@ def surface(
 
     Source: level sets by regions, Lei and Jia, "Analytic Marching" (ICML 2020), which walks one polygon after another.
     """
-    space = _space(net, _level(level), output, bounds, origin, basis, until)
+    space = _space(net, _level(level), output, against, bounds, origin, basis, until)
     if not (isinstance(lines, Integral) and 1 <= lines <= 256):
         raise BadInput(
             f"lines: expected a whole number from 1 to 256, got {lines!r}; give {LINES}, or more for small parts"
@@ -282,21 +321,31 @@ def surface(
     if exhaustive:
         if origin is not None:
             raise BadInput("exhaustive: it lists regions, of networks of three inputs only; raise lines instead")
+        if against == OTHERS:
+            raise BadInput("exhaustive: which of the others is the largest changes within regions; raise lines instead")
         points, directions = region_crossings(space, regions(net, bounds, until=until, progress=progress))
     else:
         points, directions = grid_crossings(space, lines)
     walk = Walk(space)
     complete = _follow(walk, points, directions, max_faces, time_limit, progress)
     mesh = join(walk.parts)
+    mesh = replace(mesh, vertices=mesh.vertices + space.center)
     if complete:
         mesh.check()
     _require_inside(space, mesh)
     _require_level(space, mesh)
-    return Surface(mesh, space.level, output, complete, space.frame, {"until": until})
+    return Surface(mesh, space.level, output, against, complete, space.frame, {"until": until})
 
 
 def _space(
-    net: SplineNetwork, level: float, output: int, bounds: Any, origin: Any, basis: Any, until: str | None
+    net: SplineNetwork,
+    level: float,
+    output: int,
+    against: int | str | None,
+    bounds: Any,
+    origin: Any,
+    basis: Any,
+    until: str | None,
 ) -> Field:
     """The output less the level over the box; arguments as of :func:`surface`."""
     require_network(net)
@@ -312,7 +361,16 @@ def _space(
     box = sides(bounds, 3)
     if not (np.abs(box) <= LARGEST).all():
         raise BadInput(f"bounds: beyond {LARGEST:g} areas overflow; give a smaller box")
-    return Field(frame, frame.net.graph.part([number]), output, level, box)
+    spacing, side = float(np.spacing(np.abs(box).max())), float((box[1] - box[0]).min())
+    if spacing > COARSE * side:
+        raise BadInput(
+            f"bounds: so far from zero float64 tells only points {spacing:.2g} apart, and the shortest side is"
+            f" {side:g}; give a larger box, or subtract the offset and capture the network of what is left"
+        )
+    graph = frame.net.graph.part([number])
+    if against is not None:
+        return Field(frame, with_margin(graph, output, against), 0, level, box)
+    return Field(frame, graph, output, level, box)
 
 
 def _level(level: Any) -> float:
@@ -328,8 +386,10 @@ def _level(level: Any) -> float:
 
 def _require_inside(space: Field, mesh: Mesh) -> None:
     """Refuse a mesh with a vertex out of the box, or a polygon of fewer than three corners."""
-    low, high = space.box
-    out = np.flatnonzero(~(np.maximum(low - mesh.vertices, mesh.vertices - high).max(1) <= OFF * space.size))
+    points = mesh.vertices - space.center
+    out = np.flatnonzero(
+        ~(np.maximum(space.box[0] - points, points - space.box[1]).max(1) <= (OFF + space.rounding) * space.size)
+    )
     if len(out):
         place = tuple(mesh.vertices[out[0]].tolist())
         raise PartitionError(f"{len(out)} vertices are out of the box", place, cure=CURE)
@@ -341,7 +401,7 @@ def _require_inside(space: Field, mesh: Mesh) -> None:
 
 def _require_level(space: Field, mesh: Mesh) -> None:
     """Refuse a mesh with a vertex off the level set, by running the network there."""
-    off = np.flatnonzero(~(np.abs(space.values(mesh.vertices)) <= OFF * space.scale))
+    off = np.flatnonzero(~(np.abs(space.values(mesh.vertices)) <= space.tolerance(OFF)))
     if len(off):
         place = tuple(mesh.vertices[off[0]].tolist())
         raise PartitionError(f"{len(off)} vertices are off the level set", place, cure=CURE)

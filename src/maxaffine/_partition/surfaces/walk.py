@@ -93,7 +93,7 @@ class Walk:
         points = points - normals * (germs.value / np.linalg.norm(germs.gradient, axis=0))[:, None]
         found = polygons(germs, points, normals)
         if len(found.unclosed):
-            place = tuple(points[found.unclosed[0]].tolist())
+            place = self.space.seen(points[found.unclosed[0]])
             raise PartitionError("a polygon of the level set does not close", place, cure=CURE)
         return self._record(germs, normals, found)
 
@@ -162,14 +162,14 @@ class Walk:
             way = np.cos(turn) * first[rows] + np.sin(turn) * second[rows]
             then = np.cos(turn) * second[rows] - np.sin(turn) * first[rows]
             germs.put(rows, self.space.at(front.points[rows], way, then))
-        place = tuple(front.points[rows[0]].tolist())
+        place = self.space.seen(front.points[rows[0]])
         raise PartitionError("around an edge of the level set it does not go on", place, cure=CURE)
 
     def _require_slope(self, germs: Germs, points: np.ndarray) -> None:
         """Refuse a region all over which the output has the level."""
         flat = np.linalg.norm(germs.gradient, axis=0) * self.space.size <= NEAR * self.space.scale
         if flat.any():
-            place = ", ".join(f"{x:.4g}" for x in points[flat.argmax()])
+            place = ", ".join(f"{x:.4g}" for x in self.space.seen(points[flat.argmax()]))
             raise BadInput(f"level: the output has it all over a region near ({place}); choose another level")
 
     def _settle(self, points: np.ndarray, directions: np.ndarray) -> tuple[Germs, np.ndarray]:
