@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
 import maxaffine as ma
 from maxaffine._partition.space import lipschitz as searching
 from maxaffine._partition.space.lipschitz import Lipschitz
+from maxaffine._partition.space.norms import Stage, norm_bounds
 from maxaffine._partition.space.regions import box_of
 from maxaffine._partition.space.slopes import SlopeBounds
 from maxaffine.partition import lipschitz
@@ -101,7 +103,7 @@ def test_bounds_hold_all_slopes_of_a_box(seed: int) -> None:
     inner = Of(lambda x: nn.functional.max_pool1d(x[:, None].relu(), 2)[:, 0], nn.Linear(5, 8, dtype=F64))
     module = nn.Sequential(inner, Of(lambda x: torch.cat([x, x.clamp(-0.2, 0.3)], 1)), nn.Linear(8, 3, dtype=F64))
     space, _, _ = box_of(captured(module, 5), (-1, 1), None, None, None)
-    bounds = SlopeBounds(space, np.eye(3))
+    bounds = SlopeBounds(space, np.eye(3), 2.0)
     random = np.random.default_rng(seed)
     centers, halves = random.uniform(-1, 1, (20, 5)), 10.0 ** random.uniform(-3, 0, (20, 1)) * random.random((20, 5))
     last = np.broadcast_to(bounds.pieces - 1, (20, len(bounds.pieces)))
@@ -111,6 +113,66 @@ def test_bounds_hold_all_slopes_of_a_box(seed: int) -> None:
         slopes = slopes_at(module, places).numpy()
         assert (slopes >= found.slopes.low[box] - 1e-12).all() and (slopes <= found.slopes.high[box] + 1e-12).all()
     assert found.possible.all() and found.open.min() < found.open.max()
+
+
+def _skip() -> nn.Module:
+    """Leaky and clipped units, and values that pass by them."""
+    inner = Of(lambda x: torch.cat([nn.functional.leaky_relu(x, -0.3), x[:, :2]], 1), nn.Linear(5, 6, dtype=F64))
+    outer = Of(lambda x: torch.cat([x.clamp(-0.2, 0.3), x], 1), nn.Linear(8, 4, dtype=F64))
+    return nn.Sequential(inner, outer, Of(torch.relu, nn.Linear(8, 6, dtype=F64)), nn.Linear(6, 3, dtype=F64))
+
+
+@pytest.mark.parametrize("norm", [2.0, INF])
+def test_norms_hold_for_all_slopes_of_units_that_are_open(norm: float) -> None:
+    torch.manual_seed(2)
+    module, random = _skip(), np.random.default_rng(2)
+    space, _, _ = box_of(captured(module, 5), (-1, 1), None, None, None)
+    bounds = SlopeBounds(space, np.eye(3), norm)
+    centers, halves = random.uniform(-1, 1, (20, 5)), 10.0 ** random.uniform(-3, 0, (20, 1)) * random.random((20, 5))
+    last = np.broadcast_to(bounds.pieces - 1, (20, len(bounds.pieces)))
+    found = bounds(centers, halves, np.zeros_like(last), last)
+    for box in range(20):
+        places = torch.as_tensor(centers[box] + halves[box] * random.uniform(-1, 1, (8, 5)))
+        steep = norms(slopes_at(module, places), norm)
+        assert float(steep.max()) <= found.most[box] * (1 + 1e-12)
+        if found.open[box] == 0:
+            assert found.most[box] == pytest.approx(float(steep[0]), rel=1e-9)
+    assert found.open.min() == 0 < found.open.max()
+
+
+@pytest.mark.parametrize("norm", [2.0, INF])
+def test_norms_hold_for_diagonal_matrices_and_not_without_their_radii(norm: float) -> None:
+    random = np.random.default_rng(0)
+    first, second, third = (random.normal(size=shape) for shape in ((6, 4), (5, 12), (3, 10)))
+    middles, radii = random.uniform(-1, 1, (2, 1, 6)), random.uniform(0, 1, (2, 1, 6))
+
+    def bound(share: float) -> float:
+        # Values after an operator are its units, and all that was there before.
+        stages = [
+            Stage(slice(0, n), middle[:, :n], share * radius[:, :n], matrix)
+            for n, middle, radius, matrix in zip((6, 5), middles, radii, (second, third), strict=True)
+        ]
+        return float(norm_bounds(first, stages, norm)[0])
+
+    steepest = 0.0
+    for signs in random.choice([-1, 1], (2000, 2, 6)):
+        a, b = (middle[0] + sign * radius[0] for middle, sign, radius in zip(middles, signs, radii, strict=True))
+        inner = second @ np.concatenate([a[:, None] * first, first])
+        outer = third @ np.concatenate([b[:5, None] * inner, inner])
+        steepest = max(steepest, float(np.linalg.norm(outer, 2 if norm == 2 else np.inf)))
+    assert bound(0.1) < steepest <= bound(1.0) < 3 * steepest
+
+
+def test_pictures_and_tables() -> None:
+    flat = lipschitz(captured(mlp(2, 6, 1), 2), (-1, 1))
+    assert len(flat.norms) == flat.regions and flat.norms.max() == flat.lower
+    assert len(flat.plot().patches) == flat.regions
+    solid = lipschitz(captured(mlp(3, 6, 1), 3), (-1, 1))
+    assert sum(bar.get_height() for bar in solid.plot().patches if isinstance(bar, Rectangle)) == solid.regions
+    wide = lipschitz(captured(mlp(12, 8, 8, 2), 12), (-1, 1), time_limit=0.3)
+    assert len(wide.plot().lines) == 2 and (np.diff(wide.history[:, 2]) <= 1e-12).all()
+    assert "exact" in flat._repr_html_() and "both ends agree" in flat._repr_html_()
+    assert "times as large" in wide._repr_html_() and len(wide.norms) == 0
 
 
 def test_known_constants() -> None:
@@ -187,7 +249,7 @@ def test_what_was_found_survives_an_interrupt(monkeypatch: pytest.MonkeyPatch) -
 
 def test_bounds_that_are_too_low_are_noticed(monkeypatch: pytest.MonkeyPatch, boxes: None) -> None:
     whole = searching._Search._most
-    monkeypatch.setattr(searching._Search, "_most", lambda self, slopes: whole(self, slopes) / 4)
+    monkeypatch.setattr(searching._Search, "_most", lambda self, found: whole(self, found) / 4)
     monkeypatch.setattr(searching._Search, "look", lambda self, places: None)
     module = mlp(2, 8, 8, 1)
     with pytest.raises(AssertionError):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from torch import Tensor, float64
 
 from maxaffine._capture import SplineNetwork
@@ -50,6 +51,26 @@ def refusal(step: Step, reason: str, cure: str) -> NotPiecewiseAffine:
     """The error that a step's operator cannot be followed."""
     record = step.records[0]
     return NotPiecewiseAffine(record.name, reason, cure, record.module_path, record.source)
+
+
+def ends(bounds: Any, features: int) -> tuple[np.ndarray, np.ndarray]:
+    """The low and the high end (features,) of every feature, each given as one number or one per feature."""
+    if not isinstance(bounds, tuple | list) or len(bounds) != 2:
+        raise BadInput(
+            f"bounds: expected (low, high), got {bounds!r}; give two numbers, or two rows with one per feature"
+        )
+    try:
+        plain = [side.detach().cpu() if isinstance(side, Tensor) else side for side in bounds]
+        given = [np.asarray(side).reshape(-1) for side in plain]
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BadInput(f"bounds: expected numbers, got {bounds!r}; {error}") from error
+    # Text that reads like a number is a mistake elsewhere, and so is a truth value.
+    if any(side.dtype.kind not in "iuf" for side in given):
+        raise BadInput(f"bounds: expected numbers, got {bounds!r}; give numbers, or rows of them")
+    if any(len(side) not in (1, features) for side in given):
+        raise BadInput(f"bounds: expected one number or {features} for each end, got {[len(side) for side in given]}")
+    low, high = (np.broadcast_to(side.astype(float), (features,)).copy() for side in given)
+    return low, high
 
 
 def seconds(time_limit: Any) -> float | int:

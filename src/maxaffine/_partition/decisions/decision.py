@@ -22,7 +22,7 @@ from maxaffine._partition.decisions.program import program_of
 from maxaffine._partition.decisions.question import Question, Witness
 from maxaffine._partition.decisions.rows import Rows
 from maxaffine._partition.decisions.search import Search
-from maxaffine._partition.inputs import one_input, seconds
+from maxaffine._partition.inputs import ends, one_input, seconds
 from maxaffine._progress import progress_bar
 from maxaffine.errors import BadInput, ExactnessError
 
@@ -318,15 +318,7 @@ def _logits(rows: Tensor) -> Tensor:
 
 def _box(bounds: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The lower and the upper bound of every feature."""
-    if not isinstance(bounds, tuple | list) or len(bounds) != 2:
-        raise BadInput(f"bounds: expected (low, high), got {bounds!r}; (-inf, inf) allows every change")
-    try:
-        sides = [np.asarray(side, dtype=float).reshape(-1) for side in bounds]
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"bounds: expected numbers, got {bounds!r}") from error
-    if any(len(side) not in (1, len(x)) for side in sides):
-        raise BadInput(f"bounds: expected one number or {len(x)} for each side, got {[len(s) for s in sides]}")
-    low, high = (np.broadcast_to(side, x.shape).copy() for side in sides)
+    low, high = ends(bounds, len(x))
     if not (low <= high).all():
         place = int((~(low <= high)).argmax())
         raise BadInput(f"bounds: of feature {place}, {low[place]:g} is not at most {high[place]:g}; give (low, high)")

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from maxaffine._capture import SplineNetwork
 from maxaffine._graph import BatchAxis, Comparisons, Contest, Dependence, Linearization, Order, Step, as_rows
-from maxaffine._partition.inputs import known_boundaries, refusal
+from maxaffine._partition.inputs import ends, known_boundaries, refusal
 from maxaffine._partition.lines.track import Track
 from maxaffine.errors import BadInput
 
@@ -238,15 +238,12 @@ def _order_margins(lines: Tensor, numbers: Tensor) -> Margins:
 
 def sides(bounds: Any, features: int) -> tuple[np.ndarray, np.ndarray]:
     """The lower and the upper corner (features,) of a box, each given as one number or one per feature."""
-    if not isinstance(bounds, tuple | list) or len(bounds) != 2:
-        raise BadInput(f"bounds: expected (low, high), got {bounds!r}")
-    try:
-        given = [np.asarray(side, dtype=float).reshape(-1) for side in bounds]
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"bounds: expected numbers, got {bounds!r}") from error
-    if any(len(side) not in (1, features) for side in given):
-        raise BadInput(f"bounds: expected one number or {features} for each corner, got {[len(s) for s in given]}")
-    low, high = (np.broadcast_to(side, (features,)).copy() for side in given)
-    if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
-        raise BadInput("bounds: every lower bound must be finite and below its upper one")
+    low, high = ends(bounds, features)
+    wrong = ~(np.isfinite(low) & np.isfinite(high) & (low < high))
+    if wrong.any():
+        place = int(wrong.argmax())
+        raise BadInput(
+            "bounds: every lower bound must be finite and below its upper one; those of feature"
+            f" {place} are {low[place]:g} and {high[place]:g}"
+        )
     return low, high

@@ -5,12 +5,15 @@ them are listed. Else boxes are divided, the one that may be steepest first: bou
 the network can be there, and the map at its center how steep it is for certain.
 """
 
+from __future__ import annotations
+
 import heapq
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,15 +23,22 @@ from torch.utils._pytree import tree_leaves
 from maxaffine._capture import SplineNetwork
 from maxaffine._chunks import slices
 from maxaffine._codes import Codes
+from maxaffine._drawing import axes_for, color_map, html_table
 from maxaffine._partition.inputs import seconds
 from maxaffine._partition.space.cells import Cells
 from maxaffine._partition.space.growth import grow
 from maxaffine._partition.space.halfspaces import Space
+from maxaffine._partition.space.polytope import ring
 from maxaffine._partition.space.regions import DIMENSIONS, box_of
-from maxaffine._partition.space.slopes import MOST, ROUNDING, Interval, SlopeBounds
+from maxaffine._partition.space.slopes import MOST, ROUNDING, Found, SlopeBounds
 from maxaffine._progress import progress_bar
 from maxaffine.errors import BadInput
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+
+BAND, FOUND = "#0072B2", "#D55E00"
 CLOSED = 1e-9  # of the upper bound: an interval this narrow is a number
 SAMPLES = 256
 NEAR = 32
@@ -51,6 +61,9 @@ class Lipschitz:
         regions: How many regions were listed, all of the box; 0 where boxes were divided.
         boxes: How many boxes were bounded; 0 where regions were listed.
         space: The input space.
+        rows: (rows, outputs) the combinations of outputs that it is about.
+        history: (rounds, 3) where boxes were divided: how many, and the lower and the upper end known by then.
+        cells: The regions, where they were listed.
     """
 
     lower: float
@@ -61,6 +74,9 @@ class Lipschitz:
     regions: int
     boxes: int
     space: Space = field(repr=False)
+    rows: np.ndarray = field(repr=False)
+    history: np.ndarray = field(repr=False)
+    cells: Cells | None = field(repr=False)
 
     @property
     def exact(self) -> bool:
@@ -72,10 +88,74 @@ class Lipschitz:
         """The codes of the region of ``point``."""
         return self.space.net.codes(self.space.batch(self.point[None].numpy()), operators=list(self.space.operators))
 
+    @cached_property
+    def norms(self) -> np.ndarray:
+        """(regions,) how steep each region is, where they were listed; of none else."""
+        middles = np.zeros((0, self.space.features)) if self.cells is None else self.cells.middles
+        return np.concatenate(
+            [np.zeros(0), *(norms for norms, _ in steepness(self.space, self.rows, middles, self.norm))]
+        )
+
+    def plot(self, ax: Axes | None = None, *, cmap: str | Colormap | None = None, size: float = 4.5) -> Axes:
+        """Draw how steep the network is: of two inputs as a map, else how many regions are, or how the interval closed.
+
+        Args:
+            ax: Where to draw; axes of a new figure by default.
+            cmap: A color map of matplotlib for the map.
+            size: Width of a new figure in inches.
+
+        Returns:
+            The axes.
+
+        Raises:
+            MaxAffineError: When matplotlib is absent.
+        """
+        ax = axes_for(ax, 4.5, 4.0, sheet=False, size=size)
+        from matplotlib.cm import ScalarMappable
+        from matplotlib.colors import Normalize
+
+        name = f"slope in the norm {self.norm:g}"
+        if self.cells is None:
+            boxes, lower, upper = self.history.T
+            ax.fill_between(boxes, lower, upper, color=BAND, alpha=0.25, linewidth=0)
+            ax.plot(boxes, upper, color=BAND, label="none is steeper")
+            ax.plot(boxes, lower, color=FOUND, label="found")
+            ax.set(xlabel="boxes bounded", ylabel=name, xscale="log", ylim=(0, None))
+            ax.legend(frameon=False)
+        elif self.cells.size == 2:
+            colors = color_map(cmap, "viridis")
+            steep = self.norms / (self.lower or 1)
+            places = self.cells.places[self.cells.corner]
+            for corners, share in zip(np.split(places, self.cells.starts[1:-1]), steep.tolist(), strict=True):
+                ax.fill(*ring(corners).T, facecolor=colors(share), edgecolor="white", linewidth=0.3)
+            ax.plot(*self.point.tolist(), "*", color=FOUND, markersize=12, markeredgecolor="white", label="steepest")
+            bar = ax.figure.colorbar(ScalarMappable(Normalize(0, self.lower), colors), ax=ax)
+            bar.set_label(name)
+            ax.set(aspect="equal", xlabel="x₁", ylabel="x₂")
+            ax.legend(loc="upper right")
+        else:
+            ax.hist(self.norms, bins=30, color=BAND)
+            ax.axvline(self.lower, color=FOUND, label=f"steepest: {self.lower:.4g}")
+            ax.set(xlabel=name, ylabel="regions")
+            ax.legend(frameon=False)
+        return ax
+
     def to_dict(self) -> dict[str, Any]:
         """Every number, as JSON."""
         kept = {name: getattr(self, name) for name in ("lower", "upper", "exact", "norm", "regions", "boxes")}
         return kept | {"point": self.point.tolist(), "slopes": self.slopes.tolist()}
+
+    def _repr_html_(self) -> str:
+        listed = [("regions listed", f"{self.regions:,}")] if self.regions else [("boxes bounded", f"{self.boxes:,}")]
+        closed = (
+            "both ends agree" if self.exact else f"the upper end is {self.upper / (self.lower or 1):.3g} times as large"
+        )
+        rows = [
+            ("Lipschitz", f"in the norm {self.norm:g}"),
+            ("at least", f"{self.lower:.9g}"),
+            ("at most", f"{self.upper:.9g}"),
+        ]
+        return html_table([*rows, ("exact", f"{'yes' if self.exact else 'no'}: {closed}"), *listed])
 
     def __repr__(self) -> str:
         found = f"{self.lower:.6g}" if self.exact else f"{self.lower:.6g} to {self.upper:.6g}"
@@ -176,22 +256,22 @@ class _Nodes:
     piece: np.ndarray
 
     @classmethod
-    def whole(cls, low: np.ndarray, high: np.ndarray, pieces: np.ndarray) -> "_Nodes":
+    def whole(cls, low: np.ndarray, high: np.ndarray, pieces: np.ndarray) -> _Nodes:
         """The whole box with all pieces of every unit."""
         nothing, last = np.zeros(1, dtype=np.int64), (pieces - 1).astype(np.int64)[None]
         place, size = ((low + high) / 2)[None], ((high - low) / 2)[None]
         return cls(place, size, 0 * last, last, np.array([np.inf]), 0 * size, nothing, nothing, nothing)
 
     @classmethod
-    def joined(cls, nodes: Sequence["_Nodes"]) -> "_Nodes":
+    def joined(cls, nodes: Sequence[_Nodes]) -> _Nodes:
         """One after the other."""
         return cls(*(np.concatenate(items) for items in zip(*(vars(node).values() for node in nodes), strict=True)))
 
-    def take(self, rows: Any) -> "_Nodes":
+    def take(self, rows: Any) -> _Nodes:
         """Some rows."""
         return _Nodes(*(item[rows] for item in vars(self).values()))
 
-    def divided(self) -> "_Nodes":
+    def divided(self) -> _Nodes:
         """Both halves of each: between the pieces of a unit where few are open, else across a side of the box."""
         units = np.arange(self.first.shape[1])
         # Where boundaries meet, boxes stay open however small they are; so a few open units are told apart.
@@ -219,6 +299,8 @@ class _Search:
         self.lower, self.upper = -1.0, np.inf
         self.point, self.slopes = np.zeros(space.features), np.zeros((len(combined), space.features))
         self.regions = self.boxes = 0
+        self.history: list[tuple[int, float, float]] = []
+        self.cells: Cells | None = None
 
     def run(self, low: np.ndarray, high: np.ndarray) -> Iterator[None]:
         """List the regions or, where that takes too long, divide the box."""
@@ -230,7 +312,7 @@ class _Search:
                     break
             else:
                 self.look(cells.middles)
-                self.regions, self.upper = len(cells), self.lower
+                self.regions, self.upper, self.cells = len(cells), self.lower, cells
                 return
         yield from self._divide(low, high)
 
@@ -238,12 +320,13 @@ class _Search:
         """What is known by now."""
         point, slopes = torch.as_tensor(self.point), torch.as_tensor(self.slopes)
         found = (self.lower, max(self.lower, self.upper), point, slopes, self.norm, self.regions, self.boxes)
-        return Lipschitz(*found, self.space)
+        history = np.array(self.history or [(1, self.lower, self.upper)], dtype=float)
+        return Lipschitz(*found, self.space, self.combined, history, self.cells)
 
     def _divide(self, low: np.ndarray, high: np.ndarray) -> Iterator[None]:
         """Divide the box that may be steepest, again and again."""
-        bounds = SlopeBounds(self.space, self.combined)
-        at_once = max(1, min(BOXES, MOST // (bounds.largest * len(low))))
+        bounds = SlopeBounds(self.space, self.combined, self.norm)
+        at_once = max(1, min(BOXES, MOST // (bounds.largest * max(bounds.largest, len(low)))))
         random = np.random.default_rng(0)
         self.look(low + (high - low) * random.random((SAMPLES, len(low))))
         node = _Nodes.whole(low, high, bounds.pieces)
@@ -252,7 +335,7 @@ class _Search:
         while True:
             found = bounds(node.centers, node.halves, node.first, node.last)
             # A part is no steeper than the whole, and where nothing is possible there is none.
-            most = np.where(found.possible, np.minimum(self._most(found.slopes), node.most), -1)
+            most = np.where(found.possible, np.minimum(self._most(found), node.most), -1)
             # The steepest region is often beside the steepest so far.
             near = self.point + (high - low) * 10.0 ** -random.uniform(0, 4, (NEAR, 1)) * (
                 random.random((NEAR, len(low))) - 0.5
@@ -264,6 +347,7 @@ class _Search:
             self.boxes += len(most)
             self.upper = max(self.lower * (1 + CLOSED), -waiting[0][0] if waiting else 0.0)
             steepest = self.upper if steepest is None else steepest
+            self.history.append((self.boxes, self.lower, self.upper))
             yield
             # Of a network that is constant nothing is left but rounding, which has no size to be compared with.
             if self.upper <= max(self.lower * (1 + CLOSED), ROUNDING * steepest) or monotonic() > self.deadline:
@@ -273,29 +357,41 @@ class _Search:
 
     def look(self, places: np.ndarray) -> None:
         """The network's slopes at places, of which the steepest are kept."""
-        size = max(1, min(AT_ONCE, MOST // max(1, self.combined.shape[1] * self.space.features)))
-        for part in slices(len(places), size):
-            amap = self.space.net.affine_map(self.space.batch(places[part]), **self.space.options)
-            leaves = [leaf.reshape(len(places[part]), self.combined.shape[1], -1) for leaf in tree_leaves(amap.slopes)]
-            with np.errstate(invalid="ignore", over="ignore"):  # it is refused below
-                slopes = self.combined @ torch.cat(leaves, 2).numpy()
-                steep = self._norms(slopes)
-            if not np.isfinite(steep).all():
-                raise BadInput("net: the norm of its slopes overflows torch.float64; scale the data or the weights")
+        begin = 0
+        for steep, slopes in steepness(self.space, self.combined, places, self.norm):
             best = int(steep.argmax())
             if steep[best] > self.lower:
-                self.lower, self.point, self.slopes = float(steep[best]), places[part][best], slopes[best]
+                self.lower, self.point, self.slopes = float(steep[best]), places[begin + best], slopes[best]
+            begin += len(steep)
 
-    def _norms(self, slopes: np.ndarray) -> np.ndarray:
-        """Operator norms of slopes (N, rows, D), infinite for what is not finite."""
-        found = np.abs(slopes).sum(2).max(1)
-        finite = np.isfinite(found)
-        if self.norm == 2:
-            found[finite] = np.linalg.norm(slopes[finite], 2, axis=(1, 2))
-        return np.where(finite, found, np.inf)
-
-    def _most(self, slopes: Interval) -> np.ndarray:
-        """Bounds of the norm of all that lies within bounds (N, rows, D)."""
+    def _most(self, found: Found) -> np.ndarray:
+        """Bounds (N,) of the norm of all slopes."""
+        slopes = found.slopes
         # |M + E| <= |M| + |E|, and entries as large as they can be, all positive, have the largest norm of their kind.
-        parts = self._norms(slopes.middle) + self._norms(slopes.radius)
-        return np.minimum(parts, self._norms(slopes.size)) * (1 + 1e-12)
+        middle, radius, size = (_norms(part, self.norm) for part in (slopes.middle, slopes.radius, slopes.size))
+        return np.minimum(np.minimum(middle + radius, size) * (1 + 1e-12), found.most)
+
+
+def steepness(
+    space: Space, combined: np.ndarray, places: np.ndarray, norm: float
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The norms (n,) and slopes (n, rows, D) of combinations of outputs at places, in parts."""
+    count = combined.shape[1]
+    for part in slices(len(places), max(1, min(AT_ONCE, MOST // max(1, count * space.features)))):
+        amap = space.net.affine_map(space.batch(places[part]), **space.options)
+        leaves = [leaf.reshape(len(places[part]), count, -1) for leaf in tree_leaves(amap.slopes)]
+        with np.errstate(invalid="ignore", over="ignore"):  # it is refused below
+            slopes = combined @ torch.cat(leaves, 2).numpy()
+            steep = _norms(slopes, norm)
+        if not np.isfinite(steep).all():
+            raise BadInput("net: the norm of its slopes overflows torch.float64; scale the data or the weights")
+        yield steep, slopes
+
+
+def _norms(slopes: np.ndarray, norm: float) -> np.ndarray:
+    """Operator norms of slopes (N, rows, D), infinite for what is not finite."""
+    found = np.abs(slopes).sum(2).max(1)
+    finite = np.isfinite(found)
+    if norm == 2:
+        found[finite] = np.linalg.norm(slopes[finite], 2, axis=(1, 2))
+    return np.where(finite, found, np.inf)

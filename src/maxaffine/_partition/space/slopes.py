@@ -18,6 +18,7 @@ from maxaffine._graph import Contest, Graph, Knots
 from maxaffine._partition.inputs import known_boundaries, refusal
 from maxaffine._partition.planes.levels import Level, Rows, levels
 from maxaffine._partition.space.halfspaces import Space
+from maxaffine._partition.space.norms import Stage, norm_bounds
 from maxaffine.errors import BadInput
 
 ROUNDING = 1e-13  # of the sum of all magnitudes in a product of matrices; for up to some 500 terms each
@@ -61,6 +62,7 @@ class _Passed:
     slopes: Interval  # (boxes, K, D)
     may: np.ndarray  # (boxes, K, pieces) which pieces are open
     loose: np.ndarray  # (boxes, K, D) how much its open pieces differ
+    gains: Interval | None  # (boxes, K) of the slopes of units that each follow one entry; None of others
     possible: np.ndarray  # (boxes,) whether any input is on allowed pieces
 
 
@@ -69,6 +71,7 @@ class Found:
     """What is known of boxes with some pieces of units ruled out."""
 
     slopes: Interval  # (boxes, rows, D)
+    most: np.ndarray  # (boxes,) a bound of their norm
     possible: np.ndarray  # (boxes,)
     sides: np.ndarray  # (boxes, D) how much of what is open each side of the box moves
     open: np.ndarray  # (boxes,) how many units are open
@@ -124,7 +127,8 @@ class _Selecting:
         products = [end * side for end in (least, most) for side in (slopes.low, slopes.high)]
         found = [self._run(np.clip(np.full_like(low, end), low, high)) for end in ends]
         value, slope = (Interval.between(np.min(items, 0), np.max(items, 0)) for items in (found, products))
-        return _Passed(value, slope, np.moveaxis(may, 0, -1), slopes.size * (most - least), possible)
+        gains = Interval.between(least[..., 0], most[..., 0])
+        return _Passed(value, slope, np.moveaxis(may, 0, -1), slopes.size * (most - least), gains, possible)
 
     def _winners(self, values: Interval, slopes: Interval, first: np.ndarray, last: np.ndarray) -> "_Passed":
         # An entry may win where its high end reaches the largest of the low ends.
@@ -137,9 +141,8 @@ class _Selecting:
         least = np.where(may[..., None], slopes.low[:, self.windows], np.inf).min(2)
         most = np.where(may[..., None], slopes.high[:, self.windows], -np.inf).max(2)
         value = Interval(self.factor * (low + high) / 2, (high - low) / 2)
-        return _Passed(
-            value, Interval.between(least, most), may, (most - least) * (may.sum(-1) > 1)[..., None], possible
-        )
+        loose = (most - least) * (may.sum(-1) > 1)[..., None]
+        return _Passed(value, Interval.between(least, most), may, loose, None, possible)
 
     def _run(self, rows: np.ndarray) -> np.ndarray:
         found = self.step.operator(self.value.from_rows(torch.as_tensor(rows)))
@@ -156,9 +159,10 @@ class _Selecting:
 
 
 class SlopeBounds:
-    """Bounds of the slopes of combinations of outputs over boxes."""
+    """Bounds of the slopes of combinations of outputs over boxes, and of their norm."""
 
-    def __init__(self, space: Space, combined: np.ndarray) -> None:
+    def __init__(self, space: Space, combined: np.ndarray, norm: float) -> None:
+        self.norm = norm
         graph = space.graph
         self.levels = levels(graph)
         self.operators = [_Selecting(level, graph) for level in self.levels[:-1]]
@@ -181,6 +185,7 @@ class SlopeBounds:
         slopes = Interval(np.broadcast_to(np.eye(size), (boxes, size, size)), np.zeros((boxes, size, size)))
         rows: Rows = dict(zip(self.inputs, torch.as_tensor(centers).split(self.sizes, 1), strict=True))
         sides, possible = np.zeros_like(centers), np.ones(boxes, dtype=bool)
+        stages: list[Stage] = []
         weights, pieces, begin = [np.zeros((boxes, 0))], [np.zeros((boxes, 0), dtype=np.int64)], 0
         for level, operator, here, ahead in zip(
             self.levels[:-1], self.operators, self.affine[:-1], self.affine[1:], strict=True
@@ -193,6 +198,8 @@ class SlopeBounds:
             own = (_entries(item, operator.place) for item in (values, slopes))
             passed = operator(*own, first[:, units], last[:, units])
             possible &= passed.possible
+            if passed.gains is not None:
+                stages.append(Stage(operator.place, passed.gains.middle, passed.gains.radius, ahead[0]))
             loose = passed.loose * np.abs(ahead[0][:, : operator.units]).sum(0)[:, None]
             sides += loose.sum(1) * halves
             weights.append(loose.sum(2))
@@ -204,7 +211,11 @@ class SlopeBounds:
         weight, piece = np.concatenate(weights, 1), np.concatenate(pieces, 1)
         unit = weight.argmax(1) if weight.shape[1] else np.zeros(boxes, dtype=np.int64)
         chosen = np.take_along_axis(piece, unit[:, None], 1)[:, 0] if weight.shape[1] else unit
-        return Found(_through(self.affine[-1][0], None, slopes), possible, sides, (weight > 0).sum(1), unit, chosen)
+        most = np.full(boxes, np.inf)
+        if self.operators and len(stages) == len(self.operators):
+            most = norm_bounds(self.affine[0][0], stages, self.norm)
+        found = _through(self.affine[-1][0], None, slopes)
+        return Found(found, most, possible, sides, (weight > 0).sum(1), unit, chosen)
 
 
 def _affine(graph: Graph, starts: Sequence[int], outputs: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
