@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import maxaffine as ma
+from benchmarks.subdivision import surface_subdivision
 from maxaffine._partition.surfaces import surface as surface_file
 from maxaffine._partition.surfaces.mesh import Mesh
 from maxaffine.errors import BadInput, NotPiecewiseAffine, PartitionError
@@ -163,6 +164,25 @@ def test_exact_lines_cross_it_where_they_cross_the_level(name: str, weights: str
     assert len(torch.unique(rows, dim=0)) == len(found)  # a polygon a region
     for start, end in random.uniform(-1, 1, (25, 2, 3)):
         assert _on_mesh(found, start, end) == pytest.approx(_on_line(net, start, end, level), abs=1e-9)
+
+
+@pytest.mark.parametrize("widths", [(3, 1), (3, 8, 1), (3, 10, 8, 1)])
+def test_the_same_polygons_as_edge_subdivision(widths: tuple[int, ...]) -> None:
+    """The published neuron-by-neuron algorithm, written independently."""
+    torch.manual_seed(4)
+    linear = [nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False)]
+    module = nn.Sequential(*[item for layer in linear for item in (layer, nn.ReLU())][:-1]).double()
+    with torch.no_grad():
+        linear[-1].bias.sub_(module(torch.rand(99, 3).double()).median())
+    found = ma.partition.surface(_captured(module), bounds=(-1, 1), lines=12)
+    other, polygons = surface_subdivision(module, -np.ones(3), np.ones(3))
+    assert (len(found), len(found.vertices), len(found.mesh.edges[1])) == (
+        polygons,
+        len(other.points),
+        len(other.edges),
+    )
+    rounded = [{tuple(row) for row in np.round(points, 9) + 0.0} for points in (found.vertices, other.points)]
+    assert rounded[0] == rounded[1]
 
 
 def test_every_edge_inside_the_box_has_two_sides_and_every_polygon_its_map() -> None:
