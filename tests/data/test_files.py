@@ -84,6 +84,16 @@ def test_three_dimensions_with_channels_are_signals(tmp_path):
         load(tmp_path / "first.npz")
 
 
+def test_five_dimensions_are_volumes_of_any_numbers(tmp_path):
+    volumes = np.linspace(-3, 5, 20 * 2 * 3 * 4 * 5).reshape(20, 2, 3, 4, 5)
+    first = load(save(tmp_path / "first.npz", inputs=volumes, labels=LABELS))
+    last = load(save(tmp_path / "last.npz", inputs=np.moveaxis(volumes, 1, -1), labels=LABELS), channels="last")
+    assert first.input_shape == last.input_shape == (2, 3, 4, 5)
+    assert torch.equal(first.test.inputs, last.test.inputs) and first.test.inputs.min() < 0
+    with pytest.raises(DataError, match=r"give volumes \(N, D, H, W\) a channel by inputs\[:, None\]"):
+        load(save(tmp_path / "bare.npz", inputs=volumes[:, 0], labels=LABELS))
+
+
 def test_keys_that_differ_by_case_alone_are_refused(tmp_path):
     with pytest.raises(DataError, match="'X', 'x', 'y'.* two differ by upper and lower case alone; rename one"):
         load(save(tmp_path / "twice.npz", x=IMAGES, X=IMAGES, y=LABELS))
@@ -127,7 +137,8 @@ def test_npy_with_and_without_a_file_of_labels(tmp_path):
         (IMAGES.astype(np.int64), LABELS, "no known range"),
         (FLOATS.astype(complex), LABELS, "complex"),
         (IMAGES[:0], LABELS[:0], "is empty"),
-        (IMAGES[None], LABELS[:1], "5 dimensions"),
+        (IMAGES[None, None], LABELS[:1], "6 dimensions"),
+        (np.moveaxis(IMAGES, 1, -1)[:, :, None], LABELS, r"looks like \(N, D, H, W, C\); pass channels"),
         (np.float32(1), LABELS, "0 dimensions"),
         (IMAGES, np.eye(20), "argmax"),
         (IMAGES, LABELS.astype(complex), "not integers"),

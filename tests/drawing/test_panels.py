@@ -6,7 +6,21 @@ import numpy as np
 import pytest
 
 from maxaffine import errors
-from maxaffine._drawing import Kind, Panel, kind_of, panel_figure, require, short
+from maxaffine._drawing import (
+    Kind,
+    Panel,
+    channels_of,
+    input_pixels,
+    is_stack,
+    kind_of,
+    panel_figure,
+    require,
+    short,
+    shown,
+    side_by_side,
+    slice_places,
+    template_pixels,
+)
 
 
 @pytest.mark.parametrize(
@@ -18,6 +32,8 @@ from maxaffine._drawing import Kind, Panel, kind_of, panel_figure, require, shor
         ((4, 32), Kind.LINES),
         ((1, 8), Kind.LINES),
         ((5, 500), Kind.PICTURE),
+        ((1, 6, 7, 8), Kind.PICTURE),
+        ((12, 7, 8), Kind.PICTURE),
         ((64,), Kind.BARS),
         ((65,), Kind.LINES),
     ],
@@ -26,10 +42,42 @@ def test_kind_of_shape(shape: tuple[int, ...], kind: Kind) -> None:
     assert kind_of(shape) is kind
 
 
-@pytest.mark.parametrize("shape", [(), (1, 2, 3, 4)])
+@pytest.mark.parametrize("shape", [(), (1, 2, 3, 4, 5)])
 def test_no_plain_picture(shape: tuple[int, ...]) -> None:
     with pytest.raises(errors.BadInput, match="has no plain picture"):
         kind_of(shape)
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 6, 7), (3, 5, 6, 7), (5, 6, 7)])
+def test_volumes_are_drawn_slice_by_slice(shape: tuple[int, ...]) -> None:
+    """Every slice stands in one place, as it is drawn alone in the same colors; lines and the rest are neutral."""
+    volume = np.random.default_rng(0).uniform(0, 1, shape)
+    pixels = [input_pixels(volume), template_pixels(volume, 2.0)]
+    slices = np.moveaxis(volume, 1, 0) if len(shape) == 4 else volume
+    times, gap = 40 // 7, 1
+    for place, one in enumerate(slices):
+        top, left = place // 2 * (6 * times + gap), place % 2 * (7 * times + gap)
+        alone = [np.asarray(input_pixels(one)), template_pixels(one, 2.0)]
+        for whole, part in zip(pixels, alone, strict=True):
+            found = whole[top : top + 6 * times, left : left + 7 * times]
+            assert np.array_equal(found, part.repeat(times, 0).repeat(times, 1))
+    for whole in pixels:
+        assert whole.shape == (3 * (6 * times + gap) - gap, 2 * (7 * times + gap) - gap, 3)
+        assert (whole[6 * times] == whole[-1, -1]).all()
+
+
+def test_which_slices_are_shown() -> None:
+    assert slice_places((1, 15, 4, 4)) == [0, 2, 4, 5, 7, 9, 10, 12, 14]
+    assert slice_places((64, 4, 4)) == [3, 10, 17, 24, 32, 39, 46, 53, 60]
+    assert slice_places((1, 2, 4, 4)) == [0, 1]
+    assert [is_stack(shape) for shape in ((3, 8, 8), (4, 8, 8), (5, 8, 8), (1, 1, 8, 8), (8, 8), (64,))] == [
+        *(False, False, True),
+        *(True, False, False),
+    ]
+    assert [channels_of(shape) for shape in ((3, 8, 8), (5, 8, 8), (2, 8, 8, 8), (8, 8))] == [3, 1, 2, 1]
+    assert shown(np.ones((2, 3, 4, 5))).shape == (3, 4, 5) and shown(np.ones((6, 4, 5))).shape == (6, 4, 5)
+    picture = np.ones((3, 8, 8))
+    assert side_by_side(picture) is picture
 
 
 def _ends(figure) -> list[str]:

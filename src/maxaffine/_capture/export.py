@@ -48,6 +48,8 @@ BIND = (
 CHANGES = {"BUFFER_MUTATION": "buffer", "PARAMETER_MUTATION": "parameter"}
 # What PyTorch says, and what it means for the user.
 KNOWN = {
+    "to have 1 channels, but got": "its convolution takes one channel, and the example gives others ({first}). Cure:"
+    " give inputs without an axis of channels one, x[:, None], volumes (N, 1, D, H, W) for instance",
     "missing a required argument": "it takes more than the example gives ({first}). Cure: give a tuple of tensors, or a"
     " dict of them by the names that forward gives its arguments; " + BIND,
     "not a known type": "it takes or returns objects of a class that PyTorch cannot look into. Cure: return tensors in"

@@ -26,7 +26,8 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
     """One part of a data set, inputs with their labels: a ``torch.utils.data.Dataset``.
 
     Args:
-        inputs: (N, C, H, W) float32 images in [0, 1], (N, C, T) float32 signals, or (N, D) float32 tabular rows.
+        inputs: (N, C, H, W) float32 images in [0, 1], (N, C, D, H, W) volumes, (N, C, T) signals, or (N, D) tabular
+            rows, float32 too.
         labels: (N,) int64 class numbers, 0 or more; all 0 where nothing is labeled.
         targets: (N, K) float32 values to be predicted, K of each input; None where there are none. Labels are then 0.
 
@@ -47,9 +48,10 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
     def __post_init__(self) -> None:
         """Check what the fields promise."""
         inputs, labels = (f"{tuple(item.shape)} {item.dtype}" for item in (self.inputs, self.labels))
-        if self.inputs.ndim not in (2, 3, 4) or self.inputs.dtype != torch.float32:
+        if self.inputs.ndim not in (2, 3, 4, 5) or self.inputs.dtype != torch.float32:
             raise DataError(
-                f"inputs: expected (N, C, H, W), (N, C, T) or (N, D) float32, got {inputs}; reshape or cast them"
+                f"inputs: expected (N, C, H, W), (N, C, D, H, W), (N, C, T) or (N, D) float32, got {inputs}; reshape or"
+                " cast them"
             )
         if self.labels.ndim != 1 or self.labels.dtype != torch.int64:
             raise DataError(f"labels: expected (N,) int64, got {labels}; reshape or cast them")
@@ -159,7 +161,7 @@ class DataSet:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input, (C, H, W), (C, T) or (D,)."""
+        """Shape of one input, (C, H, W), (C, D, H, W), (C, T) or (D,)."""
         return tuple(self.train.inputs.shape[1:])
 
     @property

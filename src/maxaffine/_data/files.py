@@ -242,24 +242,29 @@ def as_float32(array: np.ndarray, images: bool) -> np.ndarray:
         raise DataError(
             f"inputs: the images' values lie in [{values.min():g}, {values.max():g}], not in [0, 1]; scale them, or "
             "store bytes as uint8 (the network's own normalization belongs into it: models.Normalized, --mean and "
-            '--std); for signals (N, C, T) pass channels="first"'
+            '--std); for signals (N, C, T) pass channels="first", and give volumes (N, D, H, W) a channel by '
+            "inputs[:, None]"
         )
     return values
 
 
 def _as_inputs(array: np.ndarray, channels: str | None) -> Tensor:
-    if array.ndim not in (2, 3, 4) or array.size == 0:
+    if array.ndim not in (2, 3, 4, 5) or array.size == 0:
         problem = "is empty" if array.size == 0 else f"has {array.ndim} dimensions"
-        raise DataError(f"inputs: shape {array.shape} {problem}; give (N, C, H, W) or (N, H, W) images, or (N, D) rows")
+        raise DataError(
+            f"inputs: shape {array.shape} {problem}; give (N, C, H, W) or (N, H, W) images, (N, C, D, H, W) volumes, or"
+            " (N, D) rows"
+        )
     # Sides of 1 or 3 pixels are rare and channels of other numbers too: where the last axis looks like channels and the
     # second does not, a person has to say which they are.
-    if array.ndim == 4 and channels is None and array.shape[3] in (1, 3) and array.shape[1] not in (1, 3):
+    if array.ndim > 3 and channels is None and array.shape[-1] in (1, 3) and array.shape[1] not in (1, 3):
+        last, first = ("(N, H, W, C)", "(N, C, H, W)") if array.ndim == 4 else ("(N, D, H, W, C)", "(N, C, D, H, W)")
         raise DataError(
-            f'inputs: shape {array.shape} looks like (N, H, W, C); pass channels="last", or channels="first" if it is '
-            "(N, C, H, W) after all"
+            f'inputs: shape {array.shape} looks like {last}; pass channels="last", or channels="first" if it is '
+            f"{first} after all"
         )
     signals = array.ndim == 3 and channels is not None
-    values = as_float32(array, images=array.ndim > 2 and not signals)
+    values = as_float32(array, images=array.ndim in (3, 4) and not signals)
     if values.ndim > 2 and channels == "last":
         values = np.moveaxis(values, -1, 1)
     elif values.ndim == 3 and not signals:

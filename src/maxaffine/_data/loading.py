@@ -68,21 +68,22 @@ signals |
     rows ten times as many, or two. `task` says which it is where that rule is wrong. Labels of arrays that are floats
     are values too, (N,) or (N, K).
 
-    In arrays uint8 is divided by 255 and uint16 by 65535; images of floats must be in [0, 1] already. Arrays of
-    (N, H, W) get one channel, unless `channels` is given, which makes them signals (N, C, T); arrays of (N, D) stay
-    tabular rows. Images of a folder are gray where every file is gray, else RGB without transparency; 16-bit gray keeps
-    its precision. WAV files (PCM of any width, or floats) are signals (N, 1, T), whole numbers in [-1, 1), floats
-    as they are; all have one length, and one sampling rate, which becomes the data's `rate`. Hidden files are skipped,
-    every other file must be one of the same kind. Labels may be missing: then there is one class, ``unlabeled``.
-    Nothing is ever unpickled.
+    In arrays uint8 is divided by 255 and uint16 by 65535; images of floats must be in [0, 1] already, while volumes
+    (N, C, D, H, W) may hold any numbers. Arrays of (N, H, W) get one channel, unless `channels` is given, which makes
+    them signals (N, C, T); arrays of (N, D) stay tabular rows. Images of a folder are gray where every file is gray,
+    else RGB without transparency; 16-bit gray keeps its precision. WAV files (PCM of any width, or floats) are signals
+    (N, 1, T), whole numbers in [-1, 1), floats as they are; all have one length, and one sampling rate, which becomes
+    the data's `rate`. Hidden files are skipped, every other file must be one of the same kind. Labels may be missing:
+    then there is one class, ``unlabeled``. Nothing is ever unpickled.
 
     Args:
         name_or_path: A name of `NAMES`, a file or a folder.
         folder: Where the files of the named set ``fashion-mnist`` are.
         labels: File of the labels, .npy or IDX, for inputs in a .npy or IDX file.
         size: (height, width) or one number for both, to which the images of a folder are resized.
-        channels: Where the channels of arrays of images (four-dimensional) or signals (three-dimensional) in .npz, .npy
-            and IDX files are: ``first`` or ``last``. ``first`` for WAV files of several channels, refused otherwise.
+        channels: Where the channels of arrays of images or volumes (four- or five-dimensional) or signals
+            (three-dimensional) in .npz, .npy and IDX files are: ``first`` or ``last``. ``first`` for WAV files of
+            several channels, refused otherwise.
         class_names: Names of a network's outputs, in their order, where that is another one than the data's: see
             `DataSet.ordered`.
         target: Column of a table that is to be predicted, by name; several for several values (a sequence, or a text
@@ -93,8 +94,8 @@ signals |
         seed: Seed of that split; the same seed gives the same split.
 
     Returns:
-        The data set: inputs (N, C, H, W), (N, C, T) or (N, D) float32, labels (N,) int64 or targets (N, K) float32, for
-        training and for testing.
+        The data set: inputs (N, C, H, W), (N, C, D, H, W), (N, C, T) or (N, D) float32, labels (N,) int64 or targets
+        (N, K) float32, for training and for testing.
 
     Raises:
         BadInput: An option has a wrong value or does not apply to this source.

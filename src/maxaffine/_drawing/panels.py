@@ -29,7 +29,7 @@ LINES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One array of a figure, shaped as an input: (C, H, W), (H, W), (C, T) or (D,)."""
+    """One array of a figure, shaped as an input: (C, H, W), (H, W), (C, D, H, W), (D, H, W), (C, T) or (D,)."""
 
     array: np.ndarray
     words: str  # above it, in one line or several

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from maxaffine._drawing.shapes import is_image, shown
+from maxaffine._drawing.shapes import is_image, is_stack, shown, side_by_side
 from maxaffine.errors import BadInput
 
 if TYPE_CHECKING:
@@ -16,20 +17,35 @@ if TYPE_CHECKING:
 # Diverging, symmetric about white, and told apart by readers with any common color blindness (ColorBrewer).
 SIGNED = "RdBu_r"
 NEGATIVE, POSITIVE, NEUTRAL = (33, 102, 172), (178, 24, 43), (122, 135, 148)
+# A line between slices is a pixel of this many; the entries of smaller slices are enlarged.
+THIN = 40
 # Pixels of a panel of bars.
 BARS_HEIGHT, BARS_WIDTH = 97, 160
 
 
 def input_pixels(array: np.ndarray) -> np.ndarray:
     """An input as pixels: (H, W, 3) bytes of a picture, (height, width, 4) bytes of bars, a row for each channel."""
+    if is_stack(array.shape):
+        return _framed(array, _colors)
     return _colors(array) if is_image(array.shape) else _bars(array, float(np.abs(array).max()), NEUTRAL, NEUTRAL)
 
 
 def template_pixels(array: np.ndarray, scale: float, cmap: str | Colormap | None = None) -> np.ndarray:
     """A template as pixels likewise, in colors (or bars) from ``-scale`` to ``scale``; channels are summed."""
+    if is_stack(array.shape):
+        return _framed(array, lambda picture: signed_pixels(shown(picture), scale, cmap))
     return (
         signed_pixels(shown(array), scale, cmap) if is_image(array.shape) else _bars(array, scale, NEGATIVE, POSITIVE)
     )
+
+
+def _framed(stack: np.ndarray, paint: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The slices of a stack side by side, painted, with thin lines between them."""
+    longest = max(stack.shape[-2:])
+    times, gap = max(1, THIN // longest), max(1, longest // THIN)
+    pixels = paint(side_by_side(stack, gap, times))
+    pixels[~side_by_side(np.ones((1, *stack.shape[-3:]), bool), gap, times)[0]] = NEUTRAL
+    return pixels
 
 
 def signed_pixels(values: np.ndarray, scale: float, cmap: str | Colormap | None = None) -> np.ndarray:

@@ -13,6 +13,7 @@ from maxaffine._report import (
     amplitudes,
     array,
     as_array,
+    drawn_array,
     frequencies,
     frequency_shares,
     frequency_unit,
@@ -37,7 +38,7 @@ def explain(subject: Subject, picked: Picked) -> dict[str, Any]:
         "image": picked.ref,
         "name": picked.name,
         "label": picked.label,
-        "input": array(x[0]),
+        "input": drawn_array(x[0]),
         "predicted": predicted if classes else None,
         "outputs": largest(subject, values),
         "picture": picture(subject, values),
@@ -64,7 +65,7 @@ def picture(subject: Subject, values: Tensor) -> dict[str, Any] | None:
     if not is_image(subject.units):
         return None
     reach = float(values.max() - values.min()) or 1.0
-    return array(((values - values.min()) / reach).reshape(subject.units))
+    return drawn_array(((values - values.min()) / reach).reshape(subject.units))
 
 
 def _template(found: Templates, place: int) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def _template(found: Templates, place: int) -> dict[str, Any]:
     return {
         "unit": unit,
         "name": found.names[place],
-        "slopes": array(as_tuple(found.template(unit))[0][0]),
+        "slopes": drawn_array(as_tuple(found.template(unit))[0][0]),
         "inner": number(found.inner[0, place]),
         "offset": number(found.offsets[0, place]),
         "value": number(found.values[0, place]),
@@ -104,8 +105,8 @@ def _difference(found: Templates) -> dict[str, Any]:
     return {
         "winner": against.winners[0],
         "loser": against.losers[0],
-        "slopes": array(as_tuple(against.slopes)[0][0]),
-        "shares": array(as_tuple(against.shares)[0][0]),
+        "slopes": drawn_array(as_tuple(against.slopes)[0][0]),
+        "shares": drawn_array(as_tuple(against.shares)[0][0]),
         "inner": number(against.inner[0]),
         "offset": number(against.offsets[0]),
         "margin": number(against.margins[0]),

@@ -17,7 +17,7 @@ from maxaffine._explore.shelf import Picked
 from maxaffine._generators import log_volume
 from maxaffine._graph import as_tuple
 from maxaffine._partition import PlanePartition, plane
-from maxaffine._report import DrawnPlane, Meaning, Subject, Window, around, array, coordinate_plane, number
+from maxaffine._report import DrawnPlane, Meaning, Subject, Window, around, coordinate_plane, drawn_array, number
 from maxaffine.errors import BadInput
 
 # The outputs at all vertices are held a few times over, so that many outputs leave room for fewer cells.
@@ -93,13 +93,13 @@ class Planes:
             "group": group,
             "center": found.centers[cell].tolist(),
             "area": number(found.areas[cell]),
-            "input": array(x),
+            "input": drawn_array(x),
             "outputs": largest(self._subject, values),
             "picture": picture(self._subject, values),
             "log_volume": self._log_volume(found, x),
             "count": len(values),
             "unit": row,
-            "template": array(template),
+            "template": drawn_array(template),
             "inner": number((template * x).sum()),
             "offset": number(offset[0, 0]),
             "codes": _codes(found, cell),

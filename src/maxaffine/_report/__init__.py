@@ -3,7 +3,7 @@
 from maxaffine._report.collect import assemble
 from maxaffine._report.contents import Contents
 from maxaffine._report.coordinates import around, coordinate_plane
-from maxaffine._report.drawn_plane import DrawnPlane, Window, array, number
+from maxaffine._report.drawn_plane import DrawnPlane, Window, array, drawn_array, number
 from maxaffine._report.facts import Choices, LeftOut
 from maxaffine._report.figures import plane_figure
 from maxaffine._report.files import ARRAYS, FIGURES, PAGE, RESULTS, WEIGHTS, new_folder, require_packages, write

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maxaffine._drawing import side_by_side
 from maxaffine._network import Task
 from maxaffine._partition import PlanePartition
 from maxaffine.errors import BadInput
@@ -191,6 +192,11 @@ def array(values: Tensor | np.ndarray) -> dict[str, Any]:
         plain = plain.astype("<i2" if plain.dtype == np.int16 else "<i4")
     data = base64.b64encode(np.ascontiguousarray(plain).tobytes()).decode("ascii")
     return {"shape": list(plain.shape), "type": TYPES[plain.dtype.name], "data": data}
+
+
+def drawn_array(values: Tensor) -> dict[str, Any]:
+    """An input, or what is shaped like one, likewise; the slices of a stack side by side, as the scripts draw them."""
+    return array(side_by_side(values.detach().cpu().numpy(), gap=1))
 
 
 def number(value: Tensor | float) -> float | None:

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from maxaffine._data import without_classes
-from maxaffine._drawing import Kind, Panel, kind_of, panel_figure, scale_end, spread_figure
+from maxaffine._drawing import (
+    Kind,
+    Panel,
+    channels_of,
+    is_stack,
+    kind_of,
+    panel_figure,
+    scale_end,
+    slice_places,
+    spread_figure,
+)
 from maxaffine._report import figures
 from maxaffine._report.audit import ALIKE, DRAWN, TWICE, WRONG, Audit, audit_rows
 from maxaffine._report.contents import Contents
@@ -166,7 +176,8 @@ def _everything(it: Contents, pictures: _Pictures) -> dict[str, Any]:
         "overview": pictures.overview(it, cut) if cut else "",
         "areas": ", ".join(f"{name}: {percent(share)}" for name, share in cut.areas[:5]) if cut else "",
         "lines": kind_of(shape) is Kind.LINES,
-        "channels": shape[0] if len(shape) == 3 else 1,
+        "channels": channels_of(shape),
+        "slices": slice_places(shape) if is_stack(shape) else (),
         "scale": lambda answer: scale_end([split.template for split in answer.splits]),  # all of them share it
         "legend": data_uri(figures.legend_panel()),
         "histograms": pictures.histograms(memory) if memory else (),

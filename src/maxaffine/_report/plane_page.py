@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from maxaffine._chunks import slices
-from maxaffine._drawing import Kind, kind_of, shown
+from maxaffine._drawing import Kind, kind_of, shown, side_by_side
 from maxaffine._network import Task
 from maxaffine._partition import PlanePartition
 from maxaffine._report.drawn_plane import DrawnPlane
@@ -100,7 +100,7 @@ def _inputs(partition: PlanePartition) -> list[str]:
     """The inputs that span the plane as addresses of pictures; none where they are not pictures."""
     anchors, net = partition.frame.anchors, partition.frame.net
     shape = net.inputs.units[0]
-    if anchors is None or len(net.inputs.units) > 1 or len(shape) > 3 or kind_of(shape) is not Kind.PICTURE:
+    if anchors is None or len(net.inputs.units) > 1 or len(shape) > 4 or kind_of(shape) is not Kind.PICTURE:
         return []
     inputs = partition.frame.points(anchors)[0].movedim(net.inputs.batch_dims[0], 0)
     return [data_uri(input_panel(one.numpy(), THUMBNAIL)) for one in inputs]
@@ -136,12 +136,12 @@ def _templates(drawn: DrawnPlane, name: Callable[[int], str], most: int) -> dict
     cells = drawn.cells
     shape = cells.frame.net.inputs.units[0]
     work = cells.regions * sum(prod(record.units) for record in cells.frame.net.operators)
-    if len(cells.frame.net.inputs.units) > 1 or len(shape) > 3 or work > TEMPLATE_WORK or cells.regions > most:
+    if len(cells.frame.net.inputs.units) > 1 or len(shape) > 4 or work > TEMPLATE_WORK or cells.regions > most:
         return None
     # Averaged over larger and larger squares of pixels, until all of them fit. A picture of too few squares shows
     # nothing any more, and entries of a row are not neighbors to be averaged.
     kind = kind_of(shape)
-    height, width = list(shape[-2:]) if len(shape) > 1 else [1, prod(shape)]
+    height, width = _flat(np.empty(shape, bool)).shape if len(shape) > 1 else (1, prod(shape))
     square = 1
     while cells.regions * ceil(height / square) * ceil(width / square) > most:
         square += 1
@@ -160,7 +160,7 @@ def _templates(drawn: DrawnPlane, name: Callable[[int], str], most: int) -> dict
         of = np.flatnonzero(units == unit)
         for chosen in (of[part] for part in slices(len(of), step)):
             slopes = torch.as_tensor(cells.affine_map(chosen, outputs=[unit]).slopes)[:, 0].numpy()
-            maps = np.stack([_average(shown(item).reshape(height, width), square).ravel() for item in slopes])
+            maps = np.stack([_average(_flat(item).reshape(height, width), square).ravel() for item in slopes])
             ends[chosen] = np.abs(maps).max(1)
             # A map that is zero everywhere, as in a region of dead units, stays in the middle.
             rows[chosen] = np.round(128 + 127 * maps / np.maximum(ends[chosen], 1e-300)[:, None])
@@ -173,6 +173,11 @@ def _templates(drawn: DrawnPlane, name: Callable[[int], str], most: int) -> dict
         "ends": [float(f"{end:.3g}") for end in ends.tolist()],
         "data": base64.b64encode(rows.tobytes()).decode("ascii"),
     }
+
+
+def _flat(template: np.ndarray) -> np.ndarray:
+    """A template as one picture (H, W): channels summed, slices side by side."""
+    return shown(side_by_side(template))
 
 
 def _average(values: np.ndarray, square: int) -> np.ndarray:

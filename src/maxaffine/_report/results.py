@@ -34,6 +34,9 @@ def as_json(contents: Contents | Lookup) -> str:
             record.pop(name, None)
     if isinstance(contents, Contents):
         found["exact"] = contents.exact
+        if len(contents.origin.input_shape) != 4:  # only volumes are split by shells
+            for split in (split for answer in found["answers"] for split in answer["splits"]):
+                del split["isotropic"]
         if contents.meaning.valued:
             _drop_classes(found)
     return json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maxaffine._drawing import SIGNED, axes_for, color_map, input_pixels, is_image, short
+from maxaffine._drawing import SIGNED, axes_for, color_map, input_pixels, is_image, is_stack, short
 from maxaffine._maps import OffsetContributions
 from maxaffine.errors import BadInput
 
@@ -139,7 +139,8 @@ class Patches(Parts):
         options: dict[str, Any] = {"cmap": color_map(cmap, SIGNED), "vmin": -end, "vmax": end}
         if len(self.patch) == 2:
             # The picture is pale, so that it does not darken the colors, and seen as it is where nothing is added.
-            axes.imshow(0.55 + 0.45 * input_pixels(x).mean(-1) / 255, cmap="gray", vmin=0, vmax=1)
+            gray = input_pixels(x.mean(0, keepdims=True) if is_stack(x.shape) else x).mean(-1)
+            axes.imshow(0.55 + 0.45 * gray / 255, cmap="gray", vmin=0, vmax=1)
             drawn = axes.pcolormesh(edges[1], edges[0], heat, alpha=cast(Any, 0.85 * np.abs(heat) / end), **options)
             axes.set_axis_off()
         else:

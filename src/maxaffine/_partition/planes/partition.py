@@ -356,7 +356,7 @@ class PlanePartition:
             inside = np.flatnonzero(self.locate(spanned).numpy() >= 0).tolist()
             inputs, dims = self.frame.points(spanned), self.frame.net.inputs.batch_dims
             rows = inputs[0].movedim(dims[0], 0).numpy()
-            pictures = len(inputs) == 1 and rows.ndim <= 4 and kind_of(rows.shape[1:]) is Kind.PICTURE
+            pictures = len(inputs) == 1 and rows.ndim <= 5 and kind_of(rows.shape[1:]) is Kind.PICTURE
             drawing.draw_anchors(ax, spanned, inside, list(rows) if pictures else [])
         for axis, label in ((ax.xaxis, "t₁"), (ax.yaxis, "t₂")):
             axis.set_label_text(label if spanned is None else "distance in input space", fontsize=8)

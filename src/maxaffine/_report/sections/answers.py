@@ -36,6 +36,7 @@ class UnitSplit:
     # The largest parts of b_c by operator, of the same operators for every output shown, and the sum of all others.
     contributions: tuple[tuple[str, float], ...]
     others: float
+    isotropic: float | None  # what the mean of A_c over shells about the middle matches, of volumes
 
     @property
     def exact(self) -> bool:
@@ -148,6 +149,7 @@ def _splits(found: Templates, own: Tensor, label: int | None) -> tuple[UnitSplit
     # Ranked by the largest part in any output shown, so that all of them list the same operators.
     largest = sorted(parts, key=lambda name: -float(parts[name].abs().max()))[:LARGEST_CONTRIBUTIONS]
     inner, offsets = found.inner[0], found.offsets[0]
+    isotropic = found.by_shells().isotropic[0].tolist() if slopes.ndim == 5 else [None] * len(inner)
     return tuple(
         UnitSplit(
             unit=unit,
@@ -163,6 +165,7 @@ def _splits(found: Templates, own: Tensor, label: int | None) -> tuple[UnitSplit
             template=slopes[row],
             contributions=tuple((name, float(parts[name][row])) for name in largest),
             others=float(sum(part[row] for name, part in parts.items() if name not in largest)),
+            isotropic=isotropic[row],
         )
         for row, unit in enumerate(found.units)
     )
