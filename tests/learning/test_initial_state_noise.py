@@ -93,6 +93,8 @@ def test_penalty(options: dict[str, Any]) -> None:
     double = 2 * torch.eye(OUTPUTS, dtype=torch.float64).expand(BATCH, -1, -1)
     twice = noise.penalty(model, x, "any", hessian=lambda _: double)
     assert_close(twice, 2 * scale * squares)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert_close(noise.penalty(model, x), scale * entropy)
 
 
 def test_penalty_is_live() -> None:
@@ -255,5 +257,7 @@ def test_bad_input() -> None:
         noise.penalty(model.rnn, x)
     with pytest.raises(BadInput, match=r"not \(N, K\), a row for each sample"):
         noise.penalty(Every(), x)
+    with pytest.raises(BadInput, match="y: 2 targets for 4 sequences"):
+        noise.effect(model, x, torch.zeros(2, dtype=torch.long))
     with pytest.raises(BadInput, match="draws"):
         noise.effect(model, x, torch.zeros(BATCH, dtype=torch.long), draws=1)

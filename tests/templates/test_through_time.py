@@ -170,6 +170,14 @@ def test_padding_is_unheard() -> None:
         ma.capture(Packed(), inputs)
 
 
+class Late(Last):
+    """The same, taking time first, and so another axis for samples."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.RNN, **RELU)
+        self.rnn.batch_first = False
+
+
 def test_networks_without_recurrence() -> None:
     """Steps are positions alone; a recurrence too short to tell its states is none either."""
     x = sequences()
@@ -177,6 +185,8 @@ def test_networks_without_recurrence() -> None:
     found = found_at(convolution, x)
     assert not found.layers and "no recurrence" in repr(found)
     assert_close(found.positions.parts.sum(2) + found.positions.offsets, convolution(x), **EXACT)
+    with pytest.raises(CaptureError, match="takes time before samples: give it batch_first=True"):
+        found_at(Late(), x)
     short = found_at(Last(nn.RNN, **RELU), x[:, :4])
     assert not short.layers and short.heard.shape == (BATCH, OUTPUTS, 4)
 

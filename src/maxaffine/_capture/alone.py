@@ -62,11 +62,19 @@ def output_axes(
             found = [_axes_of(whole, own) for whole, own in zip(together, zip(*singles, strict=True), strict=True)]
             shared = found if axes is None else [[a for a in own if a == b] for own, b in zip(found, axes, strict=True)]
             if not all(shared):
-                raise CaptureError(MIXED.format(where=where, count=count))
+                raise CaptureError(MIXED.format(where=where, count=count) + _order_of_axes(model, spec))
             axes = tuple(own[0] for own in shared)
     if axes is None:
         raise CaptureError(ONE_ONLY.format(where=where))
     return axes
+
+
+def _order_of_axes(model: nn.Module, spec: InputSpec) -> str:
+    """A word on recurrent layers that take time before samples, as they do by default, where samples come first."""
+    layers = [path for path, part in model.named_modules() if isinstance(part, nn.RNNBase) and not part.batch_first]
+    if not layers or spec.batch_dims[0] != 0:
+        return ""
+    return f". Note that {layers[0]!r} takes time before samples: give it batch_first=True, or capture with batch_dim=1"
 
 
 def _singles(

@@ -138,7 +138,7 @@ class FromInitialState(nn.Module):
             model(*given)
         self.names = tuple(found)
         self.inputs = (*given, *(state.clone() for state in found.values()))
-        self.train(model.training)
+        self.training = model.training  # parts of the module may be in another mode, and stay in it
 
     def forward(self, *items: Tensor) -> Any:
         """Run the module on its inputs, each layer from the state that is given for it."""

@@ -233,7 +233,7 @@ class InitialStateNoise:
             The three numbers, the crossings, and their standard errors.
 
         Raises:
-            BadInput: As `penalty`, and for fewer than two draws.
+            BadInput: As `penalty`, for another number of targets than of sequences, and for fewer than two draws.
 
         Example:
             >>> rnn, x = nn.RNN(1, 8, nonlinearity="relu", bias=False, batch_first=True), torch.zeros(1, 3, 1)
@@ -257,6 +257,8 @@ class InitialStateNoise:
         found = []
         with torch.no_grad(), evaluating(copy):
             held = state_map(copy, x, self.argument)
+            if isinstance(y, Tensor) and len(y) != len(held.outputs):
+                raise BadInput(f"y: {len(y)} targets for {len(held.outputs)} sequences; give one for each")
             base = own.value(held.outputs, y)
             for _ in progress_bar(progress, "draws", iterable=range(draws), unit="draw"):
                 found.append(self._pair(copy, x, lambda outputs: own.value(outputs, y) - base, held, generator))

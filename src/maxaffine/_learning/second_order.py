@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_map
 
 from maxaffine._capture import changed_states
 from maxaffine._learning.classifier import as_written, recording_gradients, writable
+from maxaffine._learning.live import device_of
 from maxaffine._untouched import evaluating
 from maxaffine.errors import BadInput
 
@@ -100,7 +101,8 @@ def _state_map(model: nn.Module, x: Any, argument: str | int | None) -> StateMap
     # The fused recurrent layers of cuDNN have no second derivatives; those made of plain operators have.
     fused = any(item.is_cuda for item in model.parameters())
     plain = torch.backends.cudnn.flags(enabled=False) if fused else nullcontext()
-    with recording_gradients(), plain, changed_states(model, leaf, argument), evaluating(model):
+    alike = torch.autocast(device_of(model), enabled=False)
+    with recording_gradients(), plain, alike, changed_states(model, leaf, argument), evaluating(model):
         outputs = as_rows(run(model, x))
         wanted = [item for _, item in leaves]
         rows = [

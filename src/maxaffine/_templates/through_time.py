@@ -279,7 +279,7 @@ def through_time(  # noqa: D417 - net is the network whose method it is
 
     Args:
         x: The sequences, as at capture.
-        classes: Numbers or names of the outputs; all by default.
+        classes: Numbers or names of the outputs; all by default, whose templates are built and kept.
         until: Operator or module whose units are looked at; the network's output by default.
         axis: The axis of time among the axes of one input: 0 of (N, T, D).
         input: Which floating-point input is the sequence, where there are several; the others are initial states.
