@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env demo test test-ends lint typecheck pytest bench docs docs-figures docs-operators huggingface notebooks docs-tutorials study-complexity study-distance study-frozen study-generators study-hierarchy study-memorization study-orthogonal check-partition weights clean distclean
+.PHONY: help env demo test test-ends lint typecheck pytest bench docs docs-figures docs-operators huggingface notebooks docs-tutorials study-complexity study-curvature study-distance study-frozen study-generators study-hierarchy study-memorization study-orthogonal check-partition weights clean distclean
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -52,6 +52,9 @@ bench: $(BENCHMARKS) ## the speed comparison, written to benchmarks/RESULTS.md
 
 study-complexity: $(STUDIES) ## regions around data through trainings on true and random labels: docs/local-complexity.md
 	OMP_NUM_THREADS=1 $(BIN)/python -m studies.complexity
+
+study-curvature: $(STUDIES) $(WEIGHTS) ## whether curvature tuning helps, resumable: docs/curvature-tuning.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m studies.curvature
 
 study-distance: $(STUDIES) $(WEIGHTS) ## the code distance beside pixels and features: docs/code-distance.md
 	OMP_NUM_THREADS=1 $(BIN)/python -m studies.distance

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
-from torch.utils._pytree import tree_flatten
+from torch.utils._pytree import tree_flatten, tree_leaves
 
 import maxaffine as ma
 from tests import oracles
@@ -152,6 +152,28 @@ def test_claims_of_the_records_hold(case: Case) -> None:
     assert any("max_pool" in record.kind for record in net.operators) == case.max_pool
     if case.biasless:
         assert all(float(amap.offsets.abs().max()) == 0 for amap in maps(case))
+
+
+@every_case
+def test_softened_at_beta_one_it_is_the_module_with_any_weights(case: Case) -> None:
+    net, inputs = captured(case), case.inputs(BATCH)
+    if case.affine:
+        with pytest.raises(ma.BadInput, match="no piecewise-affine operator"):
+            ma.curvature.soften(net, 1.0)
+        return
+    soft, other = ma.curvature.soften(net, 1.0), case.build(seed=1)
+    soft.load_state_dict(other.state_dict())
+    with torch.no_grad():
+        for own, expected in zip(tree_leaves(soft(*inputs)), oracles.outputs(other, inputs), strict=True):
+            assert_close(own, expected, rtol=1e-13, atol=1e-13)
+    try:
+        near = ma.curvature.soften(net, 1 - 1e-12)
+    except ma.NotPiecewiseAffine as refusal:
+        hard = [record for record in net.operators if record.name == refusal.operator]
+        assert not hard[0].convex or case.name == "max_unpool"
+        return
+    for own, expected in zip(tree_leaves(near(*inputs)), truth(case), strict=True):
+        assert_close(own, expected, rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize("case", ZOO[::5], ids=str)

@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-from maxaffine import codes, data, generators, learning, models, operators, partition, search, templates
+from maxaffine import codes, curvature, data, generators, learning, models, operators, partition, search, templates
 from maxaffine._capture import SplineNetwork, capture, max_affine_form
 from maxaffine._codes import Codes
 from maxaffine._maps import AffineMap, OffsetContributions
@@ -38,6 +38,7 @@ __all__ = [
     "Report",
     # What is done with it.
     "codes",
+    "curvature",
     "data",
     "generators",
     "learning",

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from website.figures import hero, logo, space, theory
+from website.figures import curvature, hero, logo, space, theory
 from website.figures.report_page import CHROMIUM, report_page
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "images"
 DPI = 125
 DRAWN: dict[str, Callable[[], Figure]] = {
+    "curvature": curvature.boundary,
     "hero": hero.hero,
     "logo": logo.logo,
     "regions": space.regions,

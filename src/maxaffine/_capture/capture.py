@@ -21,7 +21,7 @@ from maxaffine._capture.names import Name, find_node, name_nodes
 from maxaffine._capture.spline_network import SplineNetwork
 from maxaffine._capture.state import Subject, check_runs, check_state
 from maxaffine._graph import all_finite
-from maxaffine._network import Ending, InputSpec, Task, copy_module, output_names
+from maxaffine._network import Ending, InputSpec, Sources, Task, copy_module, output_names
 from maxaffine.errors import BadInput, CaptureError, NotPiecewiseAffine, ShapeMismatch
 
 FINAL = ("softmax", "_softmax", "log_softmax", "_log_softmax", "_safe_softmax", "sigmoid", "tanh", "log_sigmoid")
@@ -117,7 +117,8 @@ def _spline_form(
     names = name_nodes(model, traced.nodes, traced.inputs)
     targets, output_spec, endings = _targets(traced, names, until, output)
     try:
-        graph = Freezer(traced, names, spec.batch_dims, gates).graph(_take(tensors, spec, PROBES), targets)
+        freezer = Freezer(traced, names, spec.batch_dims, gates)
+        graph = freezer.graph(_take(tensors, spec, PROBES), targets)
     except NotPiecewiseAffine:
         check_runs(subject, tensors)  # what fails has no other fault
         raise
@@ -131,7 +132,8 @@ def _spline_form(
     check_single(subject.model, traced, _take(tensors, spec, 1), subject.names)
     if mapped:  # what was compared before is the graph of one sample
         check_single(subject.model, traced, pair, subject.names)
-    return SplineNetwork(graph, spec, output_spec, _places(graph, names), endings, mapped=mapped)
+    sources = Sources.of(traced.named, freezer.recipes, graph, freezer.needed, whole=until is None)
+    return SplineNetwork(graph, spec, output_spec, _places(graph, names), endings, mapped=mapped, sources=sources)
 
 
 def _input_spec(example: Any, batch_dim: int | tuple[int, ...]) -> InputSpec:
@@ -229,7 +231,14 @@ def _trace_or_map(
         mapped = trace(Mapped(alone, spec.batch_dims, axes), pair, {}, (spec.batch_dims, {}), True, smooth)
     except CaptureError:
         raise fixed from fixed.__cause__
-    return replace(mapped, output_spec=alone.output_spec), True
+    # The constants of the graph of one sample are buffers of the module that maps it.
+    placed = {id(tensor): mapped.named[name].tensor for name, tensor in alone.constants.items() if name in mapped.named}
+    named = {
+        name: replace(source, tensor=placed[id(source.tensor)])
+        for name, source in alone.named.items()
+        if id(source.tensor) in placed
+    }
+    return replace(mapped, output_spec=alone.output_spec, named=named), True
 
 
 def _trace(

@@ -28,6 +28,7 @@ from torch.utils._pytree import tree_leaves
 from maxaffine._capture.apart import apart, substitute
 from maxaffine._capture.causes import cause, fixing_lines
 from maxaffine._capture.decompositions import OpenSizes
+from maxaffine._network import Source
 from maxaffine._untouched import keep_attributes
 from maxaffine.errors import CaptureError, NotPiecewiseAffine, first_line
 
@@ -93,6 +94,7 @@ class Traced:
 
     nodes: tuple[Node, ...]  # of the functional graph, in running order
     constants: dict[str, Tensor]  # frozen copies of parameters, buffers and lifted constants, by placeholder name
+    named: dict[str, Source]  # those of parameters and buffers, by name in the module
     inputs: tuple[str, ...]  # placeholder names of the user's inputs, in order
     outputs: tuple[Any, ...]  # the user's outputs, each a node or a constant
     output_spec: Any  # how they are nested
@@ -211,6 +213,16 @@ def _freeze(program: ExportedProgram, owner: nn.Module) -> Traced:
     return Traced(
         nodes=tuple(graph.nodes),
         constants={placeholder: _copy(held[name], copies) for placeholder, name in sources.items()},
+        named={
+            name: Source(
+                _copy(held[name], copies),
+                isinstance(held[name], nn.Parameter),
+                name in program.state_dict,
+                held[name].requires_grad,
+            )
+            for name in {**program.state_dict, **dict.fromkeys(signature.inputs_to_buffers.values())}
+            if held[name].layout is torch.strided
+        },
         inputs=tuple(str(name) for name in signature.user_inputs),
         outputs=tuple(kept),
         output_spec=program.call_spec.out_spec,

@@ -33,6 +33,7 @@ from maxaffine._graph import (
     Value,
     as_tuple,
 )
+from maxaffine._network import Recipe
 from maxaffine.errors import CaptureError, NotPiecewiseAffine
 
 aten = torch.ops.aten
@@ -65,6 +66,8 @@ class Freezer:
     steps: list[Step] = field(default_factory=list)
     known: dict[Node, Any] = field(default_factory=dict)  # what every node of the trace is: a Ref, or a constant
     counted: dict[int, Call] = field(default_factory=dict)  # constants that may differ from sample to sample, and why
+    recipes: list[Recipe] = field(default_factory=list)  # of constants that were computed from others
+    needed: set[int] = field(default_factory=set)  # the identities of the constants that the targets need
     inputs: tuple[int, ...] = ()
     probe: Sequence[Tensor] = ()  # three samples of every user input
 
@@ -76,6 +79,7 @@ class Freezer:
         for node in reversed(self.traced.nodes):  # those that use a node come after it
             if node in wanted:
                 wanted.update(node.all_input_nodes)
+        self.needed = {id(self.known[node]) for node in wanted if node.op == "placeholder"}
         last_use = {argument: node for node in self.traced.nodes for argument in node.all_input_nodes}
         with torch.no_grad():
             for node in self.traced.nodes:
@@ -136,7 +140,13 @@ class Freezer:
         if _has_tag(call, torch.Tag.nondeterministic_seeded) and not (call.refs and find(call.target)):
             refuse(call, name=_placing(node))
         # What depends on neither the input nor the number of samples is computed once, here.
-        return self._step(call, name, node) if call.refs else call.affine()()
+        if call.refs:
+            return self._step(call, name, node)
+        operator = call.affine()
+        value = operator()
+        outputs = tuple(item if isinstance(item, Tensor) else None for item in as_tuple(value))
+        self.recipes.append(Recipe(operator, outputs))
+        return value
 
     def _step(self, call: Call, name: Name, node: Node) -> Any:
         call = self._own_rows(call) if call.target is aten.index.Tensor else call

@@ -93,7 +93,7 @@ def _load(arguments: argparse.Namespace, example: Tensor, outputs: int, units: d
     return models.load_model(factory, arguments.state_dict, input_shape=input_shape, classes=outputs)
 
 
-def _train(arguments: argparse.Namespace, data_set: data.DataSet, checkpoint: Path) -> tuple[nn.Module, str]:
+def trained_model(arguments: argparse.Namespace, data_set: data.DataSet, checkpoint: Path) -> tuple[nn.Module, str]:
     """The model, trained where that is asked for or where it is one of ours without weights, and what to say of it."""
     model = model_for(arguments, data_set)
     fresh = is_fresh(arguments)
@@ -149,7 +149,7 @@ def subject_and_folder(arguments: argparse.Namespace, **choices: Any) -> Iterato
     # Trained weights are kept beside what is written; weights that are read from the folder to be replaced stay in it.
     with report.new_folder(arguments.out, arguments.overwrite, arguments.state_dict) as folder:
         data_set = read_data(arguments)
-        model, weights = _train(arguments, data_set, folder / report.WEIGHTS)
+        model, weights = trained_model(arguments, data_set, folder / report.WEIGHTS)
         progress("capturing ...")
         chosen = report.Choices(output=arguments.output, until=arguments.until, smooth=arguments.smooth, **choices)
         yield report.find_subject(model, data_set, chosen, _name(arguments), weights, fresh=is_fresh(arguments)), folder

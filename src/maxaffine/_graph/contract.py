@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from maxaffine._graph.boundaries import Boundaries
+from maxaffine._graph.splines import Splines
 
 Tensors = tuple[Tensor | None, ...]
 
@@ -162,6 +163,18 @@ class Operator(ABC):
     @abstractmethod
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         """The affine map that the operator is at these inputs."""
+
+    def hard(self) -> str:
+        """Why its codes cannot be soft; empty where :meth:`splines` says what is softened."""
+        return "its rule does not say of which max-affine splines it is the difference (Operator.hard and splines)"
+
+    def splines(self, inputs: Sequence[Any]) -> Splines:
+        """The difference of max-affine splines that the first output is."""
+        raise TypeError(self.hard())
+
+    def plain(self) -> Operator:
+        """The operator as PyTorch differentiates and casts it, its constants where they were traced."""
+        return self
 
     def restricted(self, units: Tensor, shape: Sequence[int]) -> Callable[[Tensor], Tensor] | None:
         """The operator on some entries of samples of a shape, rows (N, k) to rows (N, k); None if it mixes entries."""

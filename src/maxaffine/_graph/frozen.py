@@ -177,6 +177,9 @@ class Traced(Operator):
     def __call__(self, *inputs: Any) -> Any:
         return self.traced(*inputs)
 
+    def plain(self) -> Operator:
+        return self.traced
+
 
 @dataclass(frozen=True, eq=False)
 class TracedAffine(Traced):

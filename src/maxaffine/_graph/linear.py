@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import fold
+from torch.nn import functional as F
 
 from maxaffine._graph.contract import Columns, LocalMap, Operator, Sign, Tensors, Traits
-from maxaffine._graph.frozen import Slot, Traced, TracedAffine, fill
+from maxaffine._graph.frozen import Affine, Slot, Traced, TracedAffine, fill
 from maxaffine._graph.overflow import all_finite
 
 aten = torch.ops.aten
@@ -55,6 +55,9 @@ class Convolution(Operator):
     def __call__(self, *inputs: Any) -> Any:
         return aten.convolution.default(inputs[0], self.weight, self.bias, *self._geometry())
 
+    def plain(self) -> Operator:
+        return Affine(self.kind, _convolve, (Slot(0), self.weight, self.bias, *self._geometry()), {}, (0,))
+
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         return ConvolutionMap(self, inputs[0].shape)
 
@@ -83,6 +86,16 @@ class Convolution(Operator):
         return [1] * (self.weight.dim() - 2)
 
 
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, *geometry: Any) -> Tensor:
+    """As aten.convolution, which autocast does not know."""
+    stride, padding, dilation, transposed, output_padding, groups = geometry
+    axes = weight.dim() - 2
+    if transposed:
+        function = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[axes - 1]
+        return function(x, weight, bias, stride, padding, output_padding, groups, dilation)
+    return (F.conv1d, F.conv2d, F.conv3d)[axes - 1](x, weight, bias, stride, padding, dilation, groups)
+
+
 class ConvolutionMap(LocalMap):
     """The linear map of a convolution; its transpose is PyTorch's input gradient, rows folded into the batch."""
 
@@ -105,7 +118,7 @@ class ConvolutionMap(LocalMap):
         if operator.few_inputs and rows.device.type == "cpu":
             columns = operator.weight.flatten(1).mT @ folded.flatten(2)
             sizes = (self.shape[-2:], operator.weight.shape[-2:])
-            gradient = fold(columns, *sizes, operator.dilation, operator.padding, operator.stride)
+            gradient = F.fold(columns, *sizes, operator.dilation, operator.padding, operator.stride)
             return (gradient.unflatten(0, rows.shape[:2]),)
         # Only the input's gradient is asked for, of which PyTorch reads no numbers of the input: its shape will do.
         layout = fastest_layout(folded)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import pairwise
+from math import isinf
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ import torch
 from torch import Tensor
 
 from maxaffine._graph.boundaries import Boundaries, Contest, Duels, Knots, Pair
-from maxaffine._graph.contract import LocalMap, Sign, Tensors, Traits
+from maxaffine._graph.contract import LocalMap, Operator, Sign, Tensors, Traits
 from maxaffine._graph.frozen import FrozenFunction, Traced, as_tuple, fill
 from maxaffine._graph.linear import laid_out_as
+from maxaffine._graph.splines import JUMPS, NEVER_SWITCHES, Maximum, Splines, of_kinks
 
 FLOAT32 = torch.finfo(torch.float32).max
 
@@ -101,6 +103,20 @@ class ScalarSpline:
         # Where pieces meet at their knots, slopes that do not fall make a convex function, and no others do.
         return self.continuous and all(bool(torch.as_tensor(s1 >= s0).all()) for s0, s1 in pairwise(self.slopes))
 
+    def hard(self) -> str:
+        """Why it is no difference of maxima that is known; empty where it is."""
+        if not self.continuous:
+            return JUMPS
+        several = len(self.knots) > 1 and any(isinstance(slope, Tensor) for slope in self.slopes)
+        return "it has several knots, and slopes that are tensors" if several else ""
+
+    def splines(self, x: Tensor) -> Splines:
+        """The function as a difference of maxima: its kinks that turn upwards, and those that turn downwards."""
+        changes = [after - before for before, after in pairwise(self.slopes)]
+        first, offset = self.slopes[0], self.offsets[0]
+        base = offset if isinstance(first, float) and first == 0 else first * x + offset
+        return Splines(base, of_kinks(x, list(zip(changes, self.knots, strict=True))))
+
     @property
     def sign(self) -> Sign:
         """The sign shared by all slopes."""
@@ -138,6 +154,16 @@ class Elementwise(Traced):
     def boundaries(self) -> Boundaries:
         return Knots(self.spline.knots, self.spline.reached)
 
+    def plain(self) -> Operator:
+        parametric = self.traced.target is torch.ops.aten._prelu_kernel.default
+        return replace(self.traced, target=_prelu) if parametric else self.traced
+
+    def hard(self) -> str:
+        return self.spline.hard()
+
+    def splines(self, inputs: Sequence[Any]) -> Splines:
+        return self.spline.splines(inputs[0])
+
     def restricted(self, units: Tensor, shape: Sequence[int]) -> Callable[[Tensor], Tensor]:
         # A slope of each channel is one of each entry, of which those that are asked for are taken.
         slopes = tuple(
@@ -158,6 +184,11 @@ class Elementwise(Traced):
 
     def signs(self) -> tuple[Sign, ...]:
         return (self.spline.sign,)
+
+
+def _prelu(x: Tensor, weight: Tensor) -> Tensor:
+    """As aten._prelu_kernel, which autocast does not know."""
+    return torch.ops.aten._prelu_kernel.default(x, weight.to(x.dtype))
 
 
 class ElementwiseMap(LocalMap):
@@ -219,6 +250,15 @@ class Choice(Traced):
     def boundaries(self) -> Boundaries:
         return Duels(self._duel)
 
+    def hard(self) -> str:
+        return ""
+
+    def splines(self, inputs: Sequence[Any]) -> Splines:
+        first, second = self.sides(inputs)
+        # max(a, b) = a + max(0, b - a), and min(a, b) = a - max(0, a - b).
+        gap, sign = (second - first, 1.0) if self.largest else (first - second, -1.0)
+        return Splines(first, (Maximum(gap, sign),))
+
     def _duel(self, inputs: Sequence[Any]) -> list[Pair]:
         first, second = self.sides(inputs)
         return [Pair(second, first) if self.largest else Pair(first, second)]
@@ -256,6 +296,11 @@ class Comparison(Traced):
         if kind in ("argmax", "argmin"):
             return Contest(self._along, factor=1 if kind == "argmax" else -1)
         return Duels(self._pairs, counted=kind in ("gt", "ge", "lt", "le", "bucketize"))
+
+    def hard(self) -> str:
+        # Finite numbers are neither NaN nor infinite, as nan_to_num asks.
+        beyond = any(isinstance(item, float) and isinf(item) for item in self.traced.args)
+        return NEVER_SWITCHES if beyond or self.traced.kind in ("isnan", "isinf") else JUMPS
 
     def _pairs(self, inputs: Sequence[Any]) -> list[Pair]:
         kind = self.traced.kind

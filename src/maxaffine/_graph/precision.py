@@ -1,15 +1,14 @@
 """The same graph in float64: every parameter, constant and conversion on the way."""
 
-from copy import copy
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from maxaffine._graph.contract import Operator
 from maxaffine._graph.graph import Graph, Value
 from maxaffine._graph.linear import ChannelAffine
+from maxaffine._graph.mapping import KEPT, mapped
 
 FAR = 2.0**24  # so far out that a batch-norm's shift does not round its scale
 
@@ -30,24 +29,16 @@ def _values_in(graph: Graph) -> list[Value]:
 
 def _widen(item: Any) -> Any:
     """Anything an operator holds, its floating-point tensors and types in float64."""
+    return mapped(item, _wider)
+
+
+def _wider(item: Any) -> Any:
     if isinstance(item, Tensor):
-        return item.to(_widen(item.dtype))
+        return item.to(_wider(item.dtype))
     if isinstance(item, torch.dtype):
         return torch.float64 if item.is_floating_point else torch.complex128 if item.is_complex else item
-    if isinstance(item, list | tuple):
-        return type(item)(_widen(entry) for entry in item)
-    if isinstance(item, dict):
-        return {key: _widen(entry) for key, entry in item.items()}
     # What an operator has computed from its own arguments must follow from the wider ones.
-    if isinstance(item, ChannelAffine):
-        return _rescale(item)
-    if is_dataclass(item) and not isinstance(item, type):
-        return replace(item, **{field.name: _widen(getattr(item, field.name)) for field in fields(item) if field.init})
-    if isinstance(item, Operator):
-        other = copy(item)
-        vars(other).update(_widen(vars(item)))
-        return other
-    return item
+    return _rescale(item) if isinstance(item, ChannelAffine) else KEPT
 
 
 def _rescale(operator: ChannelAffine) -> ChannelAffine:

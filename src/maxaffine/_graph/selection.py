@@ -13,6 +13,7 @@ from maxaffine._graph.contract import LocalMap, Sign, Tensors, Traits
 from maxaffine._graph.frozen import FrozenFunction, Signature, Traced
 from maxaffine._graph.linear import fastest_layout, laid_out_as
 from maxaffine._graph.piecewise import scale_by
+from maxaffine._graph.splines import Maximum, Splines
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,14 @@ class AxisSelection(Traced):
     def boundaries(self) -> Boundaries:
         shared = self.axes[0] if self.order is Order.SORTED else None
         return Contest(self._entries, self.factor, self.order, shared, picks=self.order is Order.LARGEST)
+
+    def hard(self) -> str:
+        if self.order is Order.LARGEST or self.traced.kind == "topk" and self.traced.args[1] == 1:
+            return ""
+        return "an entry of another rank than the first is a difference of maxima over all subsets of the entries"
+
+    def splines(self, inputs: Sequence[Any]) -> Splines:
+        return Splines(0.0, (Maximum(self.factor * self._entries(inputs[0]), float(self.factor), pair=False),))
 
     def _entries(self, x: Tensor) -> Tensor:
         """The entries of every unit's group, as the boundaries want them."""
@@ -117,6 +126,12 @@ class MaxPool(Traced):
 
     def boundaries(self) -> Boundaries:
         return Contest(self._entries, some=self._entries_at, picks=True)
+
+    def hard(self) -> str:
+        return ""
+
+    def splines(self, inputs: Sequence[Any]) -> Splines:
+        return Splines(0.0, (Maximum(self._entries(inputs[0]), pair=False),))
 
     def _entries(self, x: Tensor) -> Tensor:
         index, inside = self._windows(x.shape[-len(self.window) :])

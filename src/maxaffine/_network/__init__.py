@@ -15,5 +15,6 @@ from maxaffine._network.rounding import (
     terms,
     without_infinities,
 )
+from maxaffine._network.sources import Recipe, Source, Sources
 from maxaffine._network.task import Task, require_classes
 from maxaffine._network.verify import ExactnessReport, verify

@@ -32,6 +32,7 @@ from maxaffine._graph import (
 from maxaffine._maps import AffineMap
 from maxaffine._network.fingerprint import fingerprint
 from maxaffine._network.inputs import InputSpec
+from maxaffine._network.sources import Sources
 from maxaffine._network.task import COORDINATES, Task, as_task, infer_task
 from maxaffine._progress import progress_bar
 from maxaffine.errors import BadInput, NotPiecewiseAffine
@@ -86,6 +87,7 @@ class Network:
     places: dict[str, int]  # operator names and module paths to the numbers of their values in the graph
     endings: tuple[Ending | None, ...] = ()  # the activation left out after each output; empty: none after any
     tasks: tuple[Task, ...] = ()  # what each output answers, where that was said; empty: nothing was
+    sources: Sources | None = None  # where its constants come from; None where that was lost
     mapped: bool = False  # whether one sample was traced alone and its graph is mapped over the batch
 
     def __call__(self, x: Any) -> Any:
@@ -360,7 +362,7 @@ class Network:
             return self
         dtypes = tuple(torch.float64 if dtype.is_floating_point else dtype for dtype in self.inputs.dtypes)
         spec = replace(self.inputs, dtypes=dtypes)
-        return replace(self, graph=graph, inputs=spec)
+        return replace(self, graph=graph, inputs=spec, sources=None)
 
     def task(self, output: int | str | None = None, labels: int | None = None) -> Task:
         """What an output answers: a class, a value, several values, or a field over coordinates.
@@ -467,7 +469,9 @@ class Network:
     def _with(self, graph: Graph, inputs: InputSpec, spec: TreeSpec, tasks: tuple[Task, ...]) -> Self:
         alive = {number for step in graph.steps for number in step.outputs if number is not None}
         places = {n: p for n, p in self.places.items() if p in alive}
-        return replace(self, graph=graph, inputs=inputs, output_spec=spec, places=places, endings=(), tasks=tasks)
+        sources = None if self.sources is None else self.sources.used_by(graph)
+        cut = {"endings": (), "tasks": tasks, "sources": sources}
+        return replace(self, graph=graph, inputs=inputs, output_spec=spec, places=places, **cut)
 
     def _input_at(self, number: int) -> InputSpec:
         value = self.graph.values[number]
