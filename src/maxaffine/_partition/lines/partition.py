@@ -330,7 +330,8 @@ class LinePartition:
         return target.chosen(axis.to_front(value) if axis is not None else value).double()
 
     def _places(self, t: Any) -> Tensor:
-        return torch.as_tensor(t, dtype=torch.float64, device=self.breakpoints.device).reshape(-1)
+        # PyTorch warns where it searches for numbers that do not lie side by side.
+        return torch.as_tensor(t, dtype=torch.float64, device=self.breakpoints.device).reshape(-1).contiguous()
 
     def _middles_of(self, pieces: Any) -> Tensor:
         if pieces is None or isinstance(pieces, slice):
