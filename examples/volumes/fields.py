@@ -76,7 +76,7 @@ class Universe:
 
     def field(self, modes: np.ndarray) -> np.ndarray:
         """The density contrast of modes, (side, side, side)."""
-        return np.fft.irfftn(modes, s=(self.side,) * 3)
+        return np.fft.irfftn(modes, s=(self.side,) * 3, axes=(0, 1, 2))
 
     def densities(self, modes: np.ndarray, places: np.ndarray) -> np.ndarray:
         """The mean density contrast of every ball about some places, (P, R)."""
