@@ -57,6 +57,18 @@ def test_features_of_other_sizes_get_scales_of_their_own_and_normals_with_them()
     assert np.abs(arrays["normals"].reshape(-1, 3) / 127 - _sphere(20).normals).max() < 0.02
 
 
+def test_what_is_flat_and_what_is_empty_is_drawn() -> None:
+    square = np.array([[0.5, 0, 0], [0.5, 1, 0], [0.5, 1, 1], [0.5 + 1e-16, 0, 1]])
+    flat = Solid(square, np.arange(4), np.array([4]), np.array([[1.0, 0, 0]]), np.zeros(1, dtype=int))
+    content, arrays = _read(flat.view("a square", 10))
+    assert content["sizes"] == [1e-3, 1, 1] and content["low"][0] == pytest.approx(content["high"][0])
+    assert arrays["normals"].tolist() == [127, 0, 0] and "scale of its own" not in content["rest"]
+    none = np.zeros((0, 3))
+    empty = Solid(none, np.zeros(0, dtype=int), np.zeros(0, dtype=int), none, np.zeros(0, dtype=int))
+    content, arrays = _read(empty.view("nothing", 10))
+    assert not any(len(item) for item in arrays.values()) and content["low"] == [0, 0, 0]
+
+
 @pytest.mark.parametrize("most", [700, 2000])
 def test_of_more_polygons_a_coarser_mesh_is_drawn_and_that_is_said(most: int) -> None:
     solid = _sphere(60)

@@ -21,6 +21,7 @@ SOLID_SCRIPT, SOLID_STYLE = HERE / "solid.js", HERE / "solid.css"
 FINEST = 65_535  # steps along each side of the box
 GRIDS = (512, 384, 256, 192, 128, 96, 64, 48, 32, 24, 16, 8)
 FLAT = 4  # times as long as another: then each axis has a scale of its own
+THIN, LEAST = 1e-9, 1e-3  # of the longest side: less counts as none, which is drawn so wide
 MOST_CORNERS = 65_535
 HELP = "Drag to turn; two fingers zoom and tilt; click first for the wheel and the keys."
 
@@ -38,15 +39,19 @@ class Solid:
 
     def view(self, alt: str, most: int) -> str:
         """The picture as an element for a page that has the style and, at its end, the script."""
-        low, high = self.vertices.min(0), self.vertices.max(0)
-        span = np.where(high > low, high - low, 1)
+        low, high = (end(self.vertices, 0, initial=start) for end, start in ((np.min, np.inf), (np.max, -np.inf)))
+        low, high = (np.where(np.isfinite(end), end, 0) for end in (low, high))
+        # A plane across an axis has no width there, but for rounding.
+        thin = high - low <= THIN * (high - low).max()
+        span = np.where(thin, 1, high - low)
+        longest, shortest = (high - low).max(), span[~thin].min(initial=np.inf)
         # Features of a table have nothing to do with each other; lengths in space do.
-        own = span.max() > FLAT * span.min()
-        sizes = np.ones(3) if own else span / span.max()
+        own = bool(longest > FLAT * shortest)
+        sizes = np.where(thin, LEAST, 1 if own else span / (longest or 1))
         places, normals = (self.vertices - low) / span, self.normals * (span / sizes)
         solid = Solid(places, self.corners, self.counts, normals, self.parts)
         shown, piece, rest = solid, "polygon", [HELP]
-        if len(self.counts) > most or self.counts.max() > MOST_CORNERS:
+        if len(self.counts) > most or self.counts.max(initial=0) > MOST_CORNERS:
             shown, grid = solid.coarser(most, sizes)
             piece = "triangle"
             rest.append(
@@ -57,7 +62,7 @@ class Solid:
             rest.append("Each axis has a scale of its own.")
         content = {
             "low": low.tolist(),
-            "high": (low + span).tolist(),
+            "high": high.tolist(),
             "sizes": sizes.tolist(),
             "names": list(self.names),
             "piece": piece,

@@ -272,7 +272,10 @@ class _Asked:
         """The question, its arguments checked."""
         x = self.x
         if isinstance(norm, bool) or norm not in (1, np.inf):
-            raise BadInput(f"norm: it is 1 or infinity, got {norm!r}; float('inf') is the largest change of a feature")
+            raise BadInput(
+                f"norm: it is 1 or infinity, for which the problem is linear, got {norm!r}; float('inf') is the largest"
+                " change of a feature, and its lower bound holds in norm 2 as well"
+            )
         low, high = _box(bounds, x)
         held, whole = _features(fixed, len(x), "fixed"), _features(integers, len(x), "integers")
         if (x[whole] != np.round(x[whole])).any():
