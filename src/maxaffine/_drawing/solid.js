@@ -136,7 +136,8 @@
       this.width = this.canvas.width = Math.max(1, Math.round(this.canvas.clientWidth * dots));
       this.height = this.canvas.height = Math.max(1, Math.round(this.canvas.clientHeight * dots));
       const begin = performance.now(), axes = this.axes();
-      this.ids = this.trace(axes);
+      if (this.stale || this.ids.length !== this.width * this.height) this.ids = this.trace(axes);
+      this.stale = false;
       const context = this.canvas.getContext("2d");
       this.frame(context, axes);
       const image = new ImageData(this.width, this.height);
@@ -144,7 +145,7 @@
       const layer = new OffscreenCanvas(this.width, this.height);
       layer.getContext("2d").putImageData(image, 0, 0);
       context.drawImage(layer, 0, 0);
-      if (!this.fast) this.taken = performance.now() - begin;
+      if (!this.fast) this.taken = Math.max(this.taken, performance.now() - begin);
     }
 
     fill(data, shades) {
@@ -169,7 +170,7 @@
 
     // The box around the mesh, but for the edges that are nearer than it, with a scale along each axis.
     frame(context, axes) {
-      const { sizes, low, high, names, dots } = this, [sign] = [axes[2].map((part) => (part < 0 ? -1 : 1))];
+      const { sizes, low, high, names, dots } = this, sign = axes[2].map((part) => (part < 0 ? -1 : 1));
       const { scale, x, y } = this.view();
       const at = (corner) => {
         const point = corner.map((side, k) => (side * sizes[k]) / 2);
@@ -213,8 +214,10 @@
       context.globalAlpha = 1;
     }
 
-    draw(moving = false) {
+    // Moving pictures may be coarser; where only colors change, nothing is traced anew.
+    draw(moving = false, recolored = false) {
       this.fast = moving;
+      this.stale ||= !recolored;
       clearTimeout(this.later);
       if (moving) this.later = setTimeout(() => this.draw(), PAUSE);
       if (this.waiting) return;
@@ -263,7 +266,7 @@
         const part = this.count > 1 ? `, of part ${this.parts[face] + 1}` : "";
         this.words.textContent = `${this.piece} ${face + 1} of ${this.starts.length - 1}${part}: ${corners.length} corners, around (${around.join(", ")})`;
       }
-      this.draw();
+      this.draw(false, true);
     }
 
     // What is in the middle is told, where there is no pointer.
@@ -314,7 +317,7 @@
       canvas.addEventListener("keydown", (event) => this.pressed(event));
       root.querySelector("select")?.addEventListener("change", (event) => {
         this.coloring = event.target.value;
-        this.draw();
+        this.draw(false, true);
       });
       const actions = [() => this.enlarge(1.4), () => this.enlarge(1 / 1.4), () => this.whole()];
       root.querySelectorAll("button").forEach((button, k) => button.addEventListener("click", actions[k]));
