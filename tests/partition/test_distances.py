@@ -185,6 +185,7 @@ def test_ctrl_c_keeps_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_shown_as_a_table_and_as_histograms() -> None:
     found, layer = distances(NET, X), distances(NET, X, space="layer")
+    assert math.isnan(distances(NET, X[:1], space="layer").centering["hardtanh"])
     assert "input space" in repr(found) and "centering" in repr(layer) and "<table>" in layer._repr_html_()
     assert found.to_dict()["signed"].keys() == found.signed.keys()
     axes = found.plot(other=distances(NET, 2 * X), labels=("before", "after"))
@@ -202,6 +203,8 @@ def test_bad_input() -> None:
         distances(NET, X, space="output")
     with pytest.raises(ma.BadInput, match=r"operators: \['body'\] are not among"):
         distances(NET, X, operators=["body"])
+    with pytest.raises(ma.BadInput, match="operators: the list is empty"):
+        distances(NET, X, operators=[])
     with pytest.raises(ma.BadInput, match="no activation"):
         distances(ma.capture(nn.MaxPool2d(2), torch.rand(1, 1, 4, 4)), torch.rand(1, 1, 4, 4))
     with pytest.raises(ma.BadInput, match="x: .*NaN|x: .*nan|finite"):

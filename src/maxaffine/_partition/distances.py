@@ -67,9 +67,10 @@ class BoundaryDistances(Tabular):
     def centering(self) -> dict[str, float]:
         """Var d / mean d^2 of the signed distances d by operator, averaged over channels: 1 where batch-norm puts them.
 
-        Moved along its normal, a channel's boundary makes the sum of d^2 over samples and positions least where the
-        mean of d is 0, which the batch mean does (exactly so without padding, which shortens the normals at the edge).
-        What is learned after it, the shift of batch-norm, moves the boundary away again.
+        Channels lie along the first axis of the units, as batch-norm has them. Moved along its normal, a channel's
+        boundary makes the sum of d^2 over samples and positions least where the mean of d is 0, which the batch mean
+        does (exactly so without padding, which shortens the normals at the edge). What is learned after it, the shift
+        of batch-norm, moves the boundary away again. NaN where there is one number per channel.
 
         Raises:
             BadInput: For distances in the input space, where normals turn from sample to sample.
@@ -81,7 +82,8 @@ class BoundaryDistances(Tabular):
             channels = item.unsqueeze(-1).movedim(1, 0).flatten(1) if item.dim() > 1 else item[None]
             whole = channels.square().mean(1)
             share = channels.var(1, correction=0) / whole
-            found[name] = float(share[whole.isfinite() & (whole > 0)].mean())
+            told = whole.isfinite() & (whole > 0) & (channels.shape[1] > 1)  # a single number has no spread
+            found[name] = float(share[told].mean())
         return found
 
     def plot(
@@ -161,7 +163,7 @@ def boundary_distances(
 
     ``space="input"`` takes the gradient with respect to the network's input: the distance to the hyperplane on which
     the boundary lies as long as x's region reaches so far. It is the distance to the boundary itself for the first
-    activation, and for the nearest of all units (:meth:`BoundaryDistances.nearest`) in any network without other
+    activation, and for the nearest of all units (``nearest`` of what is returned) in any network without other
     operators with pieces. ``space="layer"`` takes it with respect to what the unit's layer reads, |<w, u> + b| / |w|:
     there a boundary is one hyperplane for all samples, and the batch mean of a batch-norm places it so that the sum of
     its squared distances to the samples is least. Distances of one layer to another, or of two networks, compare in the
@@ -205,7 +207,10 @@ def _measure(
     net: SplineNetwork, tensors: Sequence[Tensor], steps: Sequence[Step], space: str, progress: bool | None
 ) -> BoundaryDistances:
     """Measure the samples block by block; Ctrl-C ends it with those measured so far."""
-    fixed = [_layer_lengths(net.graph, step) for step in steps] if space == "layer" else [None] * len(steps)
+    fixed: list[Tensor | None] = [None] * len(steps)
+    if space == "layer":
+        bar = progress_bar(progress, "normals", iterable=steps, unit="operator")
+        fixed = [_layer_lengths(net.graph, step, tensors[0].device) for step in bar]
     parts: list[list[Tensor]] = []
     complete = True
     try:
@@ -226,11 +231,13 @@ def _activations(net: SplineNetwork, operators: Sequence[str] | None) -> list[St
         for step in net.graph.steps
         if step.records and isinstance(step.operator.boundaries(), Knots)
     }
+    if not found:
+        raise BadInput("net: it has no activation that compares entries with numbers; partition.region has the others")
     names = list(found) if operators is None else list(operators)
     if unknown := [name for name in names if name not in found]:
         raise BadInput(f"operators: {unknown} are not among the activations {list(found)}")
     if not names:
-        raise BadInput("net: it has no activation that compares entries with numbers; partition.region has the others")
+        raise BadInput("operators: the list is empty; name at least one, or leave it out")
     return [found[name] for name in dict.fromkeys(names)]
 
 
@@ -270,12 +277,12 @@ def _signed(
     return found
 
 
-def _layer_lengths(graph: Graph, step: Step) -> Tensor:
+def _layer_lengths(graph: Graph, step: Step, device: torch.device) -> Tensor:
     """The lengths (1, units) of the normals of a step's boundaries, in the space of what its layer reads."""
     number = step.inputs[0]
     starts = _layer_inputs(graph, number)
     # The map is the same everywhere, so it is taken at zero.
-    zeros = [torch.zeros(1, prod(graph.values[n].units), dtype=torch.float64) for n in starts]
+    zeros = [torch.zeros(1, prod(graph.values[n].units), dtype=torch.float64, device=device) for n in starts]
     inputs = [graph.values[n].from_rows(row) for n, row in zip(starts, zeros, strict=True)]
     return _lengths(AffineMap(graph.part([number], starts), inputs))
 
@@ -288,7 +295,7 @@ def _layer_inputs(graph: Graph, number: int) -> list[int]:
         current = stack.pop()
         step = made.get(current)
         # A step that reads an index or a mask is another affine map wherever that changes.
-        if step is None or step.records[0].pieces > 1 or _reads_region(graph, step):
+        if step is None or any(record.pieces > 1 for record in step.records) or _reads_region(graph, step):
             found.add(current)
         else:
             stack.extend(n for n in step.inputs if graph.values[n].dependence is Dependence.AFFINE)
