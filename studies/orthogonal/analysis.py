@@ -10,7 +10,7 @@ from typing import Any
 
 from scipy.stats import t as student
 
-from .grid import RECIPE, SEEDS, Cell, Form, forms_to_choose_from
+from .grid import RECIPES, Cell, Form, forms_to_choose_from
 
 LEVEL = 0.95
 # Records have five digits; one image of 5,000 in one of five trainings makes a difference of four times this.
@@ -92,7 +92,7 @@ class Results:
         self.by_form: dict[tuple[Cell, Form], dict[int, dict[str, float]]] = defaultdict(dict)
         for record in records:
             run = dict(record["run"])
-            if run.pop("recipe") != RECIPE:
+            if run["recipe"] not in RECIPES:
                 continue
             seed = run.pop("seed")
             form = Form(run.pop("on"), run.pop("compare"), run.pop("weight"))
@@ -100,16 +100,16 @@ class Results:
 
     def complete(self, cell: Cell, form: Form) -> bool:
         """Whether all seeds of a form in a cell are finished."""
-        return set(self.by_form.get((cell, form), ())) >= set(SEEDS)
+        return set(self.by_form.get((cell, form), ())) >= set(cell.seeds)
 
     def values(self, cell: Cell, form: Form, outcome: str) -> list[float]:
         """One outcome, seed by seed."""
         runs = self.by_form[cell, form]
-        return [runs[seed][outcome] for seed in SEEDS]
+        return [runs[seed][outcome] for seed in cell.seeds]
 
     def mean(self, cell: Cell, form: Form, outcome: str) -> float:
         """One outcome, averaged over the seeds."""
-        return math.fsum(self.values(cell, form, outcome)) / len(SEEDS)
+        return math.fsum(self.values(cell, form, outcome)) / len(cell.seeds)
 
     def compare(self, cell: Cell, form: Form) -> Comparison:
         """A form against none, in every outcome."""

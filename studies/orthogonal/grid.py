@@ -7,8 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 SEEDS = range(5)
-# Changed whenever the recipe of a run changes, so that results of different recipes are never mixed.
-RECIPE = 1
+# How a cell is trained. Numbers name recipes for good, so that results of different ones are never mixed: ours, and
+# that of the public script of the penalty's authors (github.com/RandallBalestriero/OMASO), which repeats it ten times.
+OURS, SCRIPT = RECIPES = (1, 2)
+SCRIPT_SEEDS = range(10)
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,12 @@ class Cell:
     model: str
     size: int
     batch_norm: bool
+    recipe: int = OURS
+
+    @property
+    def seeds(self) -> range:
+        """The seeds of its trainings."""
+        return SCRIPT_SEEDS if self.recipe == SCRIPT else SEEDS
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ class Run:
 
     def key(self) -> dict[str, Any]:
         """The configuration, flat, as it is stored."""
-        return {"recipe": RECIPE, **asdict(self.cell), **asdict(self.form), "seed": self.seed}
+        return {**asdict(self.cell), **asdict(self.form), "seed": self.seed}
 
 
 @dataclass(frozen=True)
@@ -52,13 +60,14 @@ class Block:
     sizes: tuple[int, ...]
     batch_norm: tuple[bool, ...]
     forms: tuple[Form, ...]
+    recipe: int = OURS
 
     def cells(self) -> Iterator[Cell]:
         """Its cells, in order."""
         for size in self.sizes:
             for model in self.models:
                 for norm in self.batch_norm:
-                    yield Cell(self.task, model, size, norm)
+                    yield Cell(self.task, model, size, norm, self.recipe)
 
 
 WEIGHTS = (0.01, 0.1, 1.0, 10.0, 100.0)
@@ -68,6 +77,9 @@ FEW = (*NONE, *(Form("classifier", "products", weight) for weight in (0.1, 1.0, 
 TINY = (*NONE, Form("classifier", "products", 0.001))
 HARD = (*NONE, Form("hard"))
 MAPS = (*NONE, *(Form("maps", "cosines", weight) for weight in (0.01, 0.1, 1.0)))
+# The script's weights 0, 1/3, 2/3, 1 are of the mean over all 10 x 10 pairs of classes, ours of the sum over them.
+TEMPLATES = (*NONE, *(Form("maps", "products", part / 300) for part in (1, 2, 3)))
+CENTROIDS = (*NONE, *(Form("centroids", "cosines", weight) for weight in (0.01, 0.1, 1.0)))
 OTHER = (*NONE, *(Form("classifier", "cosines", w) for w in WEIGHTS), *(Form("maps", "products", w) for w in WEIGHTS))
 
 WITH, WITHOUT, BOTH = (True,), (False,), (True, False)
@@ -117,6 +129,8 @@ GRID = (
     Block("fashion-mnist-pairs", ALL,            (5000,),         BOTH,       HARD),
     Block("digits",              SMALL,          (200,),          BOTH,       TINY),
     Block("fashion-mnist",       SMALL,          (500,),          BOTH,       TINY),
+    Block("digits",              ("cnn-script",), (200,),         WITH,       TEMPLATES, SCRIPT),
+    Block("digits",              ("mlp",),       (200,),          BOTH,       CENTROIDS),
 )  # fmt: skip
 
 
@@ -131,7 +145,7 @@ def runs() -> list[Run]:
         Run(cell, form, seed): None
         for block in GRID
         for cell in block.cells()
-        for seed in SEEDS
+        for seed in cell.seeds
         for form in block.forms
         if possible(cell, form)
     }

@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from studies.store import open_store
 
-from .grid import Run, runs
+from .grid import SCRIPT, Run, runs
 from .outcomes import judge
-from .tasks import task
+from .tasks import scaled, task
 from .training import trained
 
 
@@ -33,6 +33,7 @@ def run_all(path: Path, only: Sequence[str], budget_minutes: float | None) -> in
                 bar.set_description(describe(run))
                 begin = time.process_time()
                 data = task(run.cell.task, run.cell.size, run.seed)
+                data = scaled(data) if run.cell.recipe == SCRIPT else data
                 outcomes = judge(trained(run, data), data)
                 store.add(run.key(), outcomes, time.process_time() - begin)
                 bar.update()
@@ -43,7 +44,8 @@ def describe(run: Run) -> str:
     """One line on a run."""
     norm = "with" if run.cell.batch_norm else "without"
     form = " ".join(filter(None, (run.form.on, run.form.compare, f"{run.form.weight:g}")))
-    return f"{run.cell.task} {run.cell.model} {run.cell.size} {norm} batch-norm, {form}, seed {run.seed}"
+    cell = f"{run.cell.task} {run.cell.model} {run.cell.size} {norm} batch-norm, recipe {run.cell.recipe}"
+    return f"{cell}, {form}, seed {run.seed}"
 
 
 def _chosen(run: Run, only: Sequence[str]) -> bool:

@@ -7,20 +7,26 @@ from collections.abc import Mapping, Sequence
 from studies.page import table
 
 from .analysis import BASELINE, OUTCOMES, Comparison, Difference, Outcome, Results, holm, paired
-from .grid import GRID, SEEDS, WEIGHTS, Block, Cell, Form, possible
+from .grid import GRID, SCRIPT, WEIGHTS, Block, Cell, Form, possible
 from .tasks import PAIRS
+
+GIVEN = Form("classifier", "products", 1.0)  # the default, where the weights to choose from are not all finished
 
 
 def all_tables(results: Results) -> dict[str, str]:
     """Every table."""
     chosen = results.chosen()
     rows = [item for item in chosen if item.form.on == "classifier" and item.form.compare == "products"]
-    others = [item for item in chosen if item not in rows]
+    others = [item for item in chosen if item not in rows and item.cell.recipe != SCRIPT]
+    given = [item for item in results.comparisons() if item.form == GIVEN and item.cell not in {i.cell for i in rows}]
     return {
         "summary": summary(rows),
         "pooled": pooled(results, [item.cell for item in rows]),
         "chosen": comparisons(rows),
         "others": comparisons(others),
+        "script": comparisons([item for item in results.comparisons() if item.cell.recipe == SCRIPT]),
+        "given": comparisons(given),
+        "begun": begun(results),
         "weights": weights(results),
         "angles": angles(results),
         "status": status(results),
@@ -79,6 +85,23 @@ def comparisons(chosen: Sequence[Comparison]) -> str:
     return table(head, body, numbers=False)
 
 
+def begun(results: Results) -> str:
+    """Seed by seed, what a weight of 1 changed in cells where some seeds are left: no interval."""
+    body = []
+    for (cell, form), runs in results.by_form.items():
+        baseline = results.by_form.get((cell, BASELINE), {})
+        seeds = sorted(runs.keys() & baseline.keys())
+        if form == GIVEN and seeds and not results.complete(cell, form):
+            found = [100 * (runs[seed]["test_accuracy"] - baseline[seed]["test_accuracy"]) for seed in seeds]
+            without = 100 * sum(baseline[seed]["test_accuracy"] for seed in seeds) / len(seeds)
+            changes = ", ".join(f"{value:+.2f}" for value in found)
+            body.append(
+                [cell_name(cell), form_name(form), f"{len(seeds)} of {len(cell.seeds)}", f"{without:.2f}", changes]
+            )
+    head = ["cell", "form", "pairs", "accuracy without", "accuracy, pair by pair (points)"]
+    return table(head, body, numbers=False)
+
+
 def weights(results: Results) -> str:
     """Difference of test accuracy for every weight that is complete."""
     accuracy = OUTCOMES[0]
@@ -106,7 +129,7 @@ def status(results: Results) -> str:
     for block in GRID:
         wanted = [(cell, form) for cell in block.cells() for form in block.forms if possible(cell, form)]
         done = sum(len(results.by_form.get(pair, ())) for pair in wanted)
-        total = len(wanted) * len(SEEDS)
+        total = sum(len(cell.seeds) for cell, _ in wanted)
         state = "done" if done == total else "to run" if not done else "begun"
         body.append([*_block(block), f"{done} of {total}", state])
     head = ["task", "networks", "training sizes", "batch-norm", "forms", "runs", ""]
@@ -115,23 +138,22 @@ def status(results: Results) -> str:
 
 def cell_name(cell: Cell) -> str:
     """A cell in words."""
-    return f"{cell.task} {cell.size}, {cell.model}{'' if cell.batch_norm else ', no batch-norm'}"
+    recipe = ", the authors' recipe" if cell.recipe == SCRIPT else ""
+    return f"{cell.task} {cell.size}, {cell.model}{'' if cell.batch_norm else ', no batch-norm'}{recipe}"
 
 
 def form_name(form: Form) -> str:
     """A form in words."""
     if form == BASELINE:
         return "none"
-    return "hard" if form.on == "hard" else f"{form.on}, {form.compare}, {form.weight:g}"
+    return "hard" if form.on == "hard" else f"{form.on}, {form.compare}, {form.weight:.3g}"
 
 
 def _block(block: Block) -> list[str]:
     norms: Mapping[tuple[bool, ...], str] = {(True,): "with", (False,): "without"}
     kinds = dict.fromkeys(" ".join(filter(None, (form.on, form.compare))) for form in block.forms if form != BASELINE)
-    forms = ", ".join(
-        f"{kind} {', '.join(f'{form.weight:g}' for form in block.forms if f'{form.on} {form.compare}' == kind)}".strip()
-        for kind in kinds
-    )
+    weights = {kind: [f"{f.weight:.3g}" for f in block.forms if f"{f.on} {f.compare}" == kind] for kind in kinds}
+    forms = ", ".join(f"{kind} {', '.join(weights[kind])}".strip() for kind in kinds)
     sizes = ", ".join(map(str, block.sizes))
     return [block.task, ", ".join(block.models), sizes, norms.get(block.batch_norm, "both"), forms]
 

@@ -26,6 +26,7 @@ from studies.orthogonal.grid import (
     FEW,
     GRID,
     ROWS,
+    SCRIPT,
     SEEDS,
     WEIGHTS,
     Cell,
@@ -37,8 +38,8 @@ from studies.orthogonal.grid import (
 )
 from studies.orthogonal.networks import network
 from studies.orthogonal.outcomes import calibration_error, judge, mean_squared_cosine, retrieval
-from studies.orthogonal.tasks import TASKS, task
-from studies.orthogonal.training import trained
+from studies.orthogonal.tasks import TASKS, scaled, task
+from studies.orthogonal.training import SCRIPT_BATCH, _balanced, trained
 from studies.page import renewed
 
 CELL = Cell("digits", "mlp", 200, False)
@@ -49,12 +50,18 @@ def test_the_grid_holds_what_the_question_asks_for() -> None:
     everything = runs()
     assert len(everything) == len(set(everything)) == len({json.dumps(run.key()) for run in everything})
     entries = {name: {run.key()[name] for run in everything} for name in everything[0].key()}
-    assert entries["task"] == set(TASKS) and entries["model"] == {"mlp", "cnn-small", "cnn-large", "resnet"}
+    assert entries["task"] == set(TASKS) and entries["model"] == {
+        "mlp",
+        "cnn-small",
+        "cnn-large",
+        "resnet",
+        "cnn-script",
+    }
     assert entries["batch_norm"] == {True, False} and {500, 55000} <= entries["size"] and len(SEEDS) >= 5
-    assert entries["on"] == {"none", "classifier", "maps", "hard"}
+    assert entries["on"] == {"none", "classifier", "maps", "hard", "centroids"}
     for cell in {run.cell for run in everything}:
-        assert {Run(cell, Form("none"), seed) for seed in SEEDS} <= set(everything)
-        assert forms_to_choose_from(cell, "classifier", "products") in (ROWS[1:], FEW[1:])
+        assert {Run(cell, Form("none"), seed) for seed in cell.seeds} <= set(everything)
+        assert forms_to_choose_from(cell, "classifier", "products") in (ROWS[1:], FEW[1:]) or cell.recipe == SCRIPT
     assert [form.weight for form in ROWS[1:]] == list(WEIGHTS)
 
 
@@ -83,7 +90,7 @@ def test_pairs_are_two_images_with_the_label_of_both() -> None:
 
 
 @pytest.mark.parametrize("batch_norm", [True, False])
-@pytest.mark.parametrize("name", ["mlp", "cnn-small", "cnn-large", "resnet"])
+@pytest.mark.parametrize("name", ["mlp", "cnn-small", "cnn-large", "resnet", "cnn-script"])
 def test_networks_are_piecewise_affine_with_and_without_batch_norm(name: str, batch_norm: bool) -> None:
     model = network(name, (1, 8, 8), 10, batch_norm, seed=0).eval()
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
@@ -146,6 +153,24 @@ def test_a_run_follows_from_its_configuration(monkeypatch: pytest.MonkeyPatch) -
         found = outcomes(form)
         assert found.keys() == plain.keys() and found["row_cosine"] < plain["row_cosine"]
     assert {outcome.name for outcome in OUTCOMES} <= {*plain, "gap"}
+
+
+def test_the_recipe_of_the_authors_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images scaled one by one, the same number of every class in each batch, and ten seeds."""
+    data = scaled(task("digits", 200, 0))
+    assert data.train.inputs.mean((1, 2, 3)).abs().max() < 1e-6
+    assert torch.allclose(data.test.inputs.abs().amax((1, 2, 3)), torch.ones(len(data.test)))
+    batches = list(_balanced(data, torch.Generator().manual_seed(0)))
+    assert len(batches) == 120 * 4 and not torch.equal(batches[0], batches[1])
+    for rows in batches[:20]:
+        assert len(set(rows.tolist())) == SCRIPT_BATCH
+        assert data.train.labels[rows].bincount().tolist() == [SCRIPT_BATCH // 10] * 10
+    chosen = [run for run in runs() if run.cell.recipe == SCRIPT]
+    assert {run.seed for run in chosen} == set(range(10))
+    assert sorted({run.form.weight for run in chosen}) == pytest.approx([0, 0.0033, 0.0067, 0.01], abs=1e-4)
+    monkeypatch.setattr("studies.orthogonal.training.SCRIPT_PASSES", 1)
+    found = [judge(trained(run, data), data) for run in chosen[:4]]
+    assert len({outcomes["test_loss"] for outcomes in found}) == 4
 
 
 def test_what_is_finished_is_not_run_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
