@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env demo test test-ends lint typecheck pytest bench docs docs-figures docs-operators huggingface notebooks docs-tutorials study-complexity study-curvature study-distance study-frozen study-generators study-hierarchy study-memorization study-orthogonal study-volumes check-partition weights clean distclean
+.PHONY: help env demo test test-ends lint typecheck pytest bench docs docs-figures docs-operators huggingface notebooks docs-tutorials study-complexity study-curvature study-distance study-frozen study-generators study-hierarchy study-memorization study-orthogonal study-recurrent study-volumes check-partition weights clean distclean
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -74,6 +74,9 @@ study-memorization: $(STUDIES) ## the study of random labels, resumable, and its
 # BUDGET: minutes after which no run begins; ONLY: entries of the runs wanted, e.g. ONLY="digits size=200".
 study-orthogonal: $(STUDIES) ## where orthogonal templates help: goes on with the trainings, renews the pages
 	OMP_NUM_THREADS=1 $(BIN)/python -m studies.orthogonal $(if $(BUDGET),--budget-minutes $(BUDGET)) $(if $(ONLY),--only $(ONLY))
+
+study-recurrent: $(STUDIES) ## noise on the initial state of recurrent networks, resumable: docs/recurrent-noise.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m studies.recurrent
 
 study-volumes: $(STUDIES) ## what shells say of networks on random fields, resumable: docs/volumes.md
 	OMP_NUM_THREADS=1 $(BIN)/python -m studies.volumes

@@ -178,6 +178,21 @@ class Late(Last):
         self.rnn.batch_first = False
 
 
+class Linear(nn.Module):
+    """A linear recurrence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(6)
+        self.given, self.known = nn.Linear(INPUTS, HIDDEN).double(), nn.Linear(HIDDEN, HIDDEN).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = self.given(x[:, 0])
+        for step in x.unbind(1)[1:]:
+            state = self.given(step) + self.known(state)
+        return state
+
+
 def test_networks_without_recurrence() -> None:
     """Steps are positions alone; a recurrence too short to tell its states is none either."""
     x = sequences()
@@ -187,6 +202,9 @@ def test_networks_without_recurrence() -> None:
     assert_close(found.positions.parts.sum(2) + found.positions.offsets, convolution(x), **EXACT)
     with pytest.raises(CaptureError, match="takes time before samples: give it batch_first=True"):
         found_at(Late(), x)
+    (linear,) = found_at(Linear(), x).layers  # a recurrence without a code
+    assert not linear.codes and not linear.switches.any() and not linear.timed
+    assert linear.gains.shape == (BATCH, STEPS - 1) and (linear.gains > 0).all()
     short = found_at(Last(nn.RNN, **RELU), x[:, :4])
     assert not short.layers and short.heard.shape == (BATCH, OUTPUTS, 4)
 

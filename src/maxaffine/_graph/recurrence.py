@@ -105,9 +105,13 @@ class _Finder:
         second = self._alike(kind, chain[-2], chain[-1])[turn]
         states = [first[turn], *states, second, last[turn]]
         before = [p for p in range(chain[0]) if self.upstream[chain[0]] >> p & 1 and self._kind(p) == kind]
-        operators = [self._operators(chain[at], place) for at, place in enumerate(states)]
+        operators: list[list[int]] = [self._operators(chain[at], place) for at, place in enumerate(states)]
+        if len({len(row) for row in operators}) > 1:
+            return None
         if before:
-            operators = [self._first_operators(operators[0], before[-1]), *operators]
+            first_row = self._first_operators(operators[0], before[-1])
+            there = [turn for turn, place in enumerate(first_row) if place is not None]
+            operators = [[row[turn] for turn in there] for row in (first_row, *operators)]  # pyright: ignore
         places = [*before[-1:], *states]
         return Recurrence(
             tuple(self.steps[place].result for place in places),
@@ -146,13 +150,16 @@ class _Finder:
         inside = (p for p in range(start, state + 1) if self.upstream[p] >> start & 1 and self.upstream[state] >> p & 1)
         return [p for p in inside if self._has_code(self.steps[p])]
 
-    def _first_operators(self, like: Sequence[int], state: int) -> list[int]:
+    def _first_operators(self, like: Sequence[int], state: int) -> list[int | None]:
         """Those of a first step that begins at a constant: the last ones before its state of the kinds of the next."""
-        found: list[int] = []
-        for kind in dict.fromkeys(map(self._kind, like)):
-            alike = [p for p in range(state + 1) if self.upstream[state] >> p & 1 and self._kind(p) == kind]
-            found += alike[-sum(self._kind(p) == kind for p in like) :]
-        return sorted(found)
+        # What has folded into the constant has none there.
+        left = [p for p in range(state + 1) if self.upstream[state] >> p & 1]
+        found: list[int | None] = []
+        for place in reversed(like):
+            match = next((p for p in reversed(left) if self._kind(p) == self._kind(place)), None)
+            found.append(match)
+            left = [p for p in left if p != match]
+        return found[::-1]
 
     @staticmethod
     def _has_code(step: Step) -> bool:

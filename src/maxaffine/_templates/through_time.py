@@ -41,7 +41,7 @@ class StatesThroughTime:
         codes: Of each operator that makes a state the codes (N, S, units), by the name of its first. Of held gates,
             which have no regions, they are the signs of what is gated.
         timed: Whether the layer has a state for every step of the input.
-        begins: Whether its initial state is an input.
+        begins: Whether its first state is made of one before it, such as an input; else it begins at a constant.
     """
 
     name: str
@@ -59,7 +59,8 @@ class StatesThroughTime:
     @property
     def switches(self) -> Tensor:
         """How many units change their code from each step to the next, over all operators, (N, S - 1)."""
-        return torch.stack([(q[:, 1:] != q[:, :-1]).sum(2) for q in self.codes.values()]).sum(0)
+        none = torch.zeros(len(self.reach), self.reach.shape[2] - 1, dtype=torch.int64)
+        return sum(((q[:, 1:] != q[:, :-1]).sum(2) for q in self.codes.values()), start=none)
 
     @cached_property
     def gains(self) -> Tensor:
@@ -87,7 +88,7 @@ class ThroughTime:
         input: Which of the floating-point inputs is the sequence.
         input_names: Of those inputs.
         positions: <A_{c,t}, x_t>, (N, K, T), b, and its split over the operators.
-        rows: The templates themselves, for every floating-point input (N, K, *in) in double precision.
+        rows: A, for every floating-point input (N, K, *in) in double precision.
         layers: The recurrent layers, each direction by itself; empty where there are none, or of fewer than five steps.
     """
 
@@ -212,7 +213,8 @@ class ThroughTime:
         ]
         for one in self.layers:
             units = next(iter(one.codes.values())).shape[2] if one.codes else 0
-            start = "its initial state is an input" if one.begins else "it begins at a constant inside"
+            given = "its initial state is an input" if self.initial else "its first state is made otherwise"
+            start = given if one.begins else "it begins at a constant inside"
             lines.append(f"  {one.name}: {one.reach.shape[2]} states, {units} units with a code; {start}")
         if not self.layers:
             lines.append("  no recurrence of five steps or more was found: steps are positions alone")

@@ -1,0 +1,1 @@
+"""The study of noise on the initial state of recurrent networks: does it help, and is its penalty what helps?"""
