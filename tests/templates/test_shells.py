@@ -199,6 +199,10 @@ def test_nothing_of_the_caller_is_changed() -> None:
     model, x, found = found_on((1, 4, 4, 4))
     state, kept = torch.get_rng_state(), x.clone()
     found.by_shells()
+    # Inputs that are being differentiated are read all the same.
+    watched = ma.capture(model, x).templates(x[:1].clone().requires_grad_()).by_shells()
+    assert not watched.isotropic.requires_grad
+    watched.plot()
     assert torch.equal(torch.get_rng_state(), state) and torch.equal(x, kept)
     assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
 

@@ -395,10 +395,10 @@ class Templates:
             True
 
         The question is that of L. Lucie-Smith, H. V. Peiris, A. Pontzen, B. Nord and J. Thiyagalingam, "Deep learning
-        insights into cosmological structure formation" (Physical Review D 109, 063524, 2024), who retrain on spherical
+        insights into cosmological structure formation" (arXiv 2011.10577, version of 2024), who retrain on spherical
         averages of the inputs.
         """
-        x = self.inputs[check_place(input, len(self.inputs), "input")]
+        x = self.inputs[check_place(input, len(self.inputs), "input")].detach()
         grid, found = Grid.of(tuple(x.shape[1:]), center), []
         for block in blocks(self.affine_map, self.inputs, None):
             # One sample at a time: in double precision a block takes twice the memory.
