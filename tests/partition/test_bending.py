@@ -16,7 +16,7 @@ from maxaffine._graph import Columns, Convolution, MatrixProduct
 from maxaffine._graph.linear import ConvolutionMap
 from maxaffine._partition import line
 from maxaffine._partition.lines import track, walk
-from maxaffine._partition.lines.bending import Picks
+from maxaffine._partition.lines.bending import Picks, full_matrix
 from maxaffine._partition.lines.strip import Course, Strip
 from tests.partition.test_lines import assert_exact
 from tests.zoo.networks import Net
@@ -48,6 +48,26 @@ def test_columns_of_a_convolution(arguments: dict[str, Any], transposed: bool) -
     unit_vectors = torch.zeros(5, 168, dtype=F64).scatter_(1, units[:, None], 1.0).view(5, 4, 7, 6)
     expected = layer(unit_vectors).detach().flatten(1)
     assert_close(_matrix(operator.local([x], None).columns(units), 5, expected.shape[1]), expected)
+
+
+def test_a_convolution_of_single_channels_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(1)
+    layer, x = nn.Conv2d(4, 8, 3, padding=1, groups=4, bias=False).double(), torch.randn(3, 4, 5, 5, dtype=F64)
+    net = ma.capture(layer, x[:1])
+    (operator,) = [step.operator for step in net.graph.steps if isinstance(step.operator, Convolution)]
+    matrix = full_matrix(operator.local([x], None), operator, 100, 200, x.device)
+    assert matrix is not None and matrix.shape == (4, 25, 50)
+    found = (x.view(3, 4, 25).transpose(0, 1) @ matrix).transpose(0, 1)
+    assert_close(found.reshape(3, 8, 5, 5), layer(x).detach())
+    # And along a line, where all of its inputs bend, with the batch-norm after it folded in.
+    norm = nn.BatchNorm2d(8)
+    norm.running_mean, norm.running_var = torch.randn(8), 0.5 + torch.rand(8)
+    layers = nn.Conv2d(1, 4, 3), nn.ReLU(), layer, norm, nn.ReLU(), nn.Flatten(), nn.Linear(8 * 25, 3)
+    module = nn.Sequential(*layers).double().eval()
+    a, b = (4 * torch.randn(2, 1, 7, 7, dtype=F64)).split(1)
+    monkeypatch.setattr(track, "SMALL", 0)
+    line(net := ma.capture(module, a), a, b).verify(module)
+    assert_exact(line(net, a, b), net, module, (a,), (b,), samples=300)
 
 
 def test_columns_of_a_matrix_product() -> None:

@@ -4,7 +4,7 @@ from maxaffine._graph.boundaries import Boundaries, Comparisons, Contest, Duels,
 from maxaffine._graph.contract import Columns, LocalMap, Operator, OperatorRecord, Sign, Traits
 from maxaffine._graph.curvature import Curvature, curvatures
 from maxaffine._graph.frozen import Affine, FrozenFunction, Held, Signature, Slot, Traced, as_tuple, fill
-from maxaffine._graph.fusion import fuse
+from maxaffine._graph.fusion import fold, fuse
 from maxaffine._graph.gates import TANGENT, Attention, Gated, GatedMap, Normalization, Tangent, without_gates
 from maxaffine._graph.graph import CARRYING, BatchAxis, Dependence, Graph, Step, Value, as_rows
 from maxaffine._graph.linear import (

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 
@@ -135,13 +135,7 @@ class LocalMap(ABC):
 
 
 class Operator(ABC):
-    """One frozen operator of a graph: affine, or piecewise affine with a code per unit.
-
-    Attributes:
-        gain: How many times less a product with its matrix takes per entry, in float64, than the operator per product.
-    """
-
-    gain: ClassVar[float] = 1.0
+    """One frozen operator of a graph: affine, or piecewise affine with a code per unit."""
 
     @property
     @abstractmethod
@@ -151,6 +145,16 @@ class Operator(ABC):
     @abstractmethod
     def __call__(self, *inputs: Any) -> Any:
         """The operator's own value, computed as the user's module computes it."""
+
+    @property
+    def gain(self) -> float:
+        """How many times less a product with its matrix takes per entry, in float64, than the operator per product."""
+        return 1.0
+
+    @property
+    def blocks(self) -> int:
+        """Into how many blocks of equal size, on the diagonal, its matrix falls apart."""
+        return 1
 
     def codes(self, inputs: Sequence[Any], value: Any) -> Tensor | None:
         """The winning piece of every unit, shaped as the first output; None for an affine operator."""

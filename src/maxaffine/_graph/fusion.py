@@ -5,7 +5,7 @@ winners' slopes matter. The value, the codes and the split of the offsets stay t
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,13 +21,23 @@ from maxaffine._graph.selection import MaxPool, PlaneSelection, TileSelection
 
 def fuse(graph: Graph) -> Graph:
     """The same graph with every pair fused whose inner value nobody else uses; that value is gone."""
+    return _paired(graph, _pair)
+
+
+def fold(graph: Graph) -> Graph:
+    """The same graph with batch-norms folded into convolutions, and run so: only rounding differs."""
+    return _paired(graph, _fold)
+
+
+def _paired(graph: Graph, pair_of: Callable[[Operator, Operator], Operator | None]) -> Graph:
+    """A graph with pairs of operators made one."""
     # An inner value that is used twice, or returned, has to stay a value.
     uses = Counter(number for step in graph.steps for number in step.inputs) + Counter(graph.outputs)
     steps: list[Step] = []
     makers: dict[int, int] = {}
     for step in graph.steps:
         maker = makers.get(step.inputs[0]) if step.inputs and uses[step.inputs[0]] == 1 else None
-        pair = None if maker is None else _pair(steps[maker].operator, step.operator)
+        pair = None if maker is None else pair_of(steps[maker].operator, step.operator)
         if maker is None or pair is None:
             maker = len(steps)
             steps.append(step)
@@ -37,6 +47,12 @@ def fuse(graph: Graph) -> Graph:
             steps[maker] = replace(step, operator=pair, inputs=first.inputs, records=first.records + step.records)
         makers[step.result] = maker
     return replace(graph, steps=tuple(steps))
+
+
+def _fold(first: Operator, second: Operator) -> Convolution | None:
+    if isinstance(first, Convolution) and isinstance(second, ChannelAffine):
+        return first.rescale(second.scale, second.shift)
+    return None
 
 
 def _pair(first: Operator, second: Operator) -> Operator | None:

@@ -41,7 +41,7 @@ def difference(found: Tensor, expected: Tensor) -> Tensor:
 
 def without_infinities(tensor: Tensor) -> Tensor:
     """Zero in place of infinities, as masks put them into scores: they are not terms that anything is rounded by."""
-    return tensor.masked_fill(tensor.isinf(), 0)
+    return tensor.nan_to_num(nan=math.nan, posinf=0.0, neginf=0.0)
 
 
 def scales(inputs: Sequence[Tensor], terms: Sequence[Tensor]) -> Tensor:

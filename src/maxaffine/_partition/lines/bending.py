@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from maxaffine._graph import LocalMap
+from maxaffine._graph import LocalMap, Operator
 from maxaffine._partition.lines.strip import Course, Strip, mixed
 
 DENSE = 4  # a value of which more than a quarter bends is kept at every vertex in full
@@ -89,13 +89,17 @@ def by_columns(local: LocalMap, gain: float, bent: Tensor, count: int, outputs: 
     return Bend(units, lambda deviation: deviation @ matrix)
 
 
-def full_matrix(local: LocalMap, gain: float, count: int, outputs: int, device: torch.device) -> Tensor | None:
-    """The matrix (inputs, outputs) of a step's map, where a product with it is faster than the step."""
-    columns = local.columns(torch.arange(count, device=device))
-    if columns is None or count * outputs > gain * len(columns.row):
+def full_matrix(local: LocalMap, operator: Operator, count: int, outputs: int, device: torch.device) -> Tensor | None:
+    """The blocks (blocks, inputs, outputs) of a step's matrix, where a product with them is faster than the step."""
+    blocks = operator.blocks
+    if count * outputs > MATRIX * blocks:
         return None
-    matrix = columns.value.new_zeros(count, outputs)
-    matrix[columns.column, columns.row] = columns.value
+    columns = local.columns(torch.arange(count, device=device))
+    if columns is None or count * outputs > operator.gain * blocks * len(columns.row):
+        return None
+    matrix = columns.value.new_zeros(blocks, count // blocks, outputs // blocks)
+    column, row = columns.column % (count // blocks), columns.row % (outputs // blocks)
+    matrix[columns.column // (count // blocks), column, row] = columns.value
     return matrix
 
 

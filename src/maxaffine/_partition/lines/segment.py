@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from maxaffine._capture import SplineNetwork
-from maxaffine._graph import Dependence, Graph, as_rows
+from maxaffine._graph import Dependence, Graph, as_rows, fold
 from maxaffine._maps import AffineMap
 from maxaffine._network import Task, terms
 from maxaffine._partition.inputs import one_input
@@ -90,8 +90,8 @@ class Target:
 
     @cached_property
     def graph(self) -> Graph:
-        """The part of the network up to the output."""
-        return self.segment.net.graph.part([self.number])
+        """The part of the network up to the output, batch-norms folded into the convolutions before them."""
+        return fold(self.segment.net.graph.part([self.number]))
 
     @property
     def task(self) -> Task:

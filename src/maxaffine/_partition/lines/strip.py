@@ -17,6 +17,7 @@ from torch import Tensor
 
 from maxaffine._graph import as_rows
 from maxaffine._network import size, without_infinities
+from maxaffine._partition.columns import extremes
 
 STRAIGHT = 2.0**-48  # what rounding may bend, relative to the largest entry of a value
 
@@ -61,7 +62,8 @@ class Course:
         """The same without the bent units that are straight, as far as rounding can tell."""
         if self.bent is None or not len(self.bent):
             return self
-        kept = self.deviation(share).abs().amax(0) > STRAIGHT * self.size
+        low, high = extremes(self.deviation(share))
+        kept = torch.maximum(-low, high) > STRAIGHT * self.size
         return self if kept.all() else replace(self, bent=self.bent[kept], rows=self.rows[:, kept])
 
     @property
@@ -79,10 +81,10 @@ class Course:
     def extremes(self) -> tuple[Tensor, Tensor]:
         """The smallest and the largest number of every unit, flat: its whole course is between them."""
         if self.bent is None:
-            return as_rows(self.rows).aminmax(dim=0)
-        low, high = as_rows(self.ends).aminmax(dim=0)
+            return extremes(as_rows(self.rows))
+        low, high = extremes(as_rows(self.ends))
         if len(self.bent):
-            low[self.bent], high[self.bent] = self.rows.aminmax(dim=0)
+            low[self.bent], high[self.bent] = extremes(self.rows)
         return low, high
 
 
@@ -205,10 +207,10 @@ def mixed(ends: Tensor, share: Tensor) -> Tensor:
 
 def _refined(value: Course, place: Tensor, weight: Tensor, share: Tensor | None) -> Course:
     """A course at new vertices between those at places and the next; ``share``, if given, is where it now ends."""
-    rows = value.rows[place]
+    rows = value.rows.index_select(0, place)
     new = torch.nonzero(weight)[:, 0]
     if len(new) * 4 > len(weight):
-        rows = _lerp(rows, value.rows[place + 1], _per_row(weight, rows))
+        rows = _lerp(rows, value.rows.index_select(0, place + 1), _per_row(weight, rows))
     else:  # most vertices are old ones, at which nothing has to be computed
         rows[new] = _lerp(rows[new], value.rows[place[new] + 1], _per_row(weight[new], rows))
     if value.bent is None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from maxaffine._graph import BatchAxis, Contest, Dependence, Graph, Knots, Step, Value, as_rows, as_tuple
-from maxaffine._partition.lines.bending import DENSE, MATRIX, Bend, Picks, bent_course, by_columns, full_matrix
+from maxaffine._partition.lines.bending import DENSE, Bend, Picks, bent_course, by_columns, full_matrix
 from maxaffine._partition.lines.segment import Segment
 from maxaffine._partition.lines.strip import AnyStrip, Course, JumpStrip, Strip, magnitude
 from maxaffine._partition.lines.watch import ContestWatch, KnotWatch, Watch
@@ -244,7 +244,8 @@ class Track:
         if product is None:
             return self._fronts(step, step.operator(*inputs))
         matrix, offset = product
-        rows = as_rows(inputs[0]) @ matrix + offset
+        blocks = inputs[0].reshape(strip.rows, *matrix.shape[:2]).transpose(0, 1) @ matrix
+        rows = blocks.transpose(0, 1).reshape(strip.rows, matrix.shape[0] * matrix.shape[2]) + offset
         return {step.result: rows.view(strip.rows, *self.graph.values[step.result].units)}
 
     def _matrix(self, place: int, strip: Strip) -> tuple[Tensor, Tensor] | None:
@@ -252,9 +253,8 @@ class Track:
         if place not in self._matrices:
             step, self._matrices[place] = self.graph.steps[place], None
             count, outputs = (prod(self.graph.values[n].units) for n in (step.inputs[0], step.result))
-            if count * outputs <= MATRIX and step.active == (0,) and len(step.outputs) == 1 and self._plain(step):
-                local = self._local(step, strip, 2)
-                matrix = full_matrix(local, step.operator.gain, count, outputs, strip.t.device)
+            if step.active == (0,) and len(step.outputs) == 1 and self._plain(step):
+                matrix = full_matrix(self._local(step, strip, 2), step.operator, count, outputs, strip.t.device)
                 if matrix is not None:
                     zero = torch.zeros_like(strip.values[step.inputs[0]].ends[:1])
                     self._matrices[place] = matrix, as_rows(as_tuple(step.operator(zero))[0])

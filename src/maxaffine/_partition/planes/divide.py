@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from maxaffine._graph import Contest, Knots
+from maxaffine._partition.columns import extremes
 from maxaffine._partition.planes.complex.cells import Complex
 from maxaffine._partition.planes.complex.subdivide import Functions, subdivide
 from maxaffine._partition.planes.extremes import Boundary, divide_by_extremes
@@ -132,8 +133,9 @@ def _columns(level: Level, rows: Rows, sums: _Sums) -> tuple[np.ndarray, np.ndar
     step, boundaries, knots = level.step, level.boundaries, ()
     if step is not None and isinstance(boundaries, Knots):
         x, knots = level.entries(rows), boundaries.knots
-        size = largest(x)
-        low, high = finite_rows(torch.stack((x.amin(0), x.amax(0))))
+        reached = torch.stack(extremes(x))
+        size = largest(reached)
+        low, high = finite_rows(reached)
         compared = [(x, low - knot, high - knot, knot, size.clamp(min=abs(knot))) for knot in knots]
     else:
         compared = [(gap, gap.amin(0), gap.amax(0), 0.0, size) for gap, size in differences(level, rows)]

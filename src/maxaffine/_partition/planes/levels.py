@@ -17,6 +17,7 @@ from torch import Tensor
 from maxaffine._chunks import slices
 from maxaffine._graph import Comparisons, Contest, Dependence, Graph, Order, Step
 from maxaffine._network import difference, without_infinities
+from maxaffine._partition.columns import extremes
 from maxaffine._partition.inputs import known_boundaries
 from maxaffine.errors import NotPiecewiseAffine, PartitionError
 
@@ -79,7 +80,8 @@ class Level:
 
 def largest(rows: Tensor) -> Tensor:
     """The largest magnitude in each column of values (V, K), zero in infinite ones: what a mask puts is not rounded."""
-    return without_infinities(torch.maximum(rows.amax(0), -rows.amin(0)))
+    low, high = extremes(rows)
+    return without_infinities(torch.maximum(high, -low))
 
 
 def finite_rows(rows: Tensor) -> Tensor:

@@ -48,12 +48,12 @@ class Complex:
         ends = np.stack([here, np.roll(here, -1)], 1)
         return cls(points, ends, outside, outside, outside, np.array([0, count]), here, here)
 
-    @property
+    @cached_property
     def counts(self) -> np.ndarray:
         """(F,) corners of each cell."""
-        return np.diff(self.starts)
+        return self.starts[1:] - self.starts[:-1]
 
-    @property
+    @cached_property
     def used(self) -> np.ndarray:
         """(V,) which vertices are a corner of some cell."""
         used = np.zeros(len(self.points), dtype=bool)
