@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import maxaffine as ma
-from maxaffine._graph import Columns, Convolution, MatrixProduct
+from maxaffine._graph import Columns, Convolution, MatrixProduct, fold
 from maxaffine._graph.linear import ConvolutionMap
 from maxaffine._partition import line
 from maxaffine._partition.lines import track, walk
@@ -66,7 +66,10 @@ def test_a_convolution_of_single_channels_in_blocks(monkeypatch: pytest.MonkeyPa
     module = nn.Sequential(*layers).double().eval()
     a, b = (4 * torch.randn(2, 1, 7, 7, dtype=F64)).split(1)
     monkeypatch.setattr(track, "SMALL", 0)
-    line(net := ma.capture(module, a), a, b).verify(module)
+    net = ma.capture(module, a)
+    assert [len(s.outputs) for s in fold(net.graph).steps if isinstance(s.operator, Convolution)] == [1, 1]
+    assert len(fold(net.graph).steps) == len(net.graph.steps) - 1
+    line(net, a, b).verify(module)
     assert_exact(line(net, a, b), net, module, (a,), (b,), samples=300)
 
 

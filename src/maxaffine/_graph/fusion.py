@@ -26,7 +26,10 @@ def fuse(graph: Graph) -> Graph:
 
 def fold(graph: Graph) -> Graph:
     """The same graph with batch-norms folded into convolutions, and run so: only rounding differs."""
-    return _paired(graph, _fold)
+    # What else a batch-norm gives is of training; a convolution gives one value.
+    folded = _paired(graph, _fold)
+    alone = (replace(s, outputs=s.outputs[:1]) if isinstance(s.operator, Convolution) else s for s in folded.steps)
+    return replace(folded, steps=tuple(alone))
 
 
 def _paired(graph: Graph, pair_of: Callable[[Operator, Operator], Operator | None]) -> Graph:
