@@ -178,6 +178,20 @@ class Late(Last):
         self.rnn.batch_first = False
 
 
+class Tied(nn.Module):
+    """One layer applied to the whole sequence again and again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(7)
+        self.layer = nn.Linear(INPUTS, INPUTS).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(STEPS):
+            x = self.layer(x).relu()
+        return x.sum(1)
+
+
 class Linear(nn.Module):
     """A linear recurrence."""
 
@@ -202,6 +216,8 @@ def test_networks_without_recurrence() -> None:
     assert_close(found.positions.parts.sum(2) + found.positions.offsets, convolution(x), **EXACT)
     with pytest.raises(CaptureError, match="takes time before samples: give it batch_first=True"):
         found_at(Late(), x)
+    (tied,) = found_at(Tied(), x).layers  # as many states as steps, but over depth
+    assert tied.reach.shape[2] == STEPS and not tied.timed and not tied.backward
     (linear,) = found_at(Linear(), x).layers  # a recurrence without a code
     assert not linear.codes and not linear.switches.any() and not linear.timed
     assert linear.gains.shape == (BATCH, STEPS - 1) and (linear.gains > 0).all()

@@ -99,11 +99,10 @@ class _Finder:
         if any(self._kind(place) != kind for place in states):
             return None
         first = self._alike(kind, chain[0], chain[1])
-        last = self._alike(kind, chain[-1], None)
-        if min(len(first), len(last)) <= turn:
+        second, last = self._alike(kind, chain[-2], chain[-1]), self._alike(kind, chain[-1], None)
+        if min(len(first), len(second), len(last)) <= turn:
             return None
-        second = self._alike(kind, chain[-2], chain[-1])[turn]
-        states = [first[turn], *states, second, last[turn]]
+        states = [first[turn], *states, second[turn], last[turn]]
         before = [p for p in range(chain[0]) if self.upstream[chain[0]] >> p & 1 and self._kind(p) == kind]
         operators: list[list[int]] = [self._operators(chain[at], place) for at, place in enumerate(states)]
         if len({len(row) for row in operators}) > 1:

@@ -61,7 +61,9 @@ def timed_recurrences(net: Network, axis: int = 0, input: int = 0) -> tuple[Time
     for one in recurrences(graph):
         heard = _heard(graph, one.states[0], floating[input], axis, times)
         last = units[axis] - 1
-        timed, backward = len(one.states) == units[axis], last in heard and 0 not in heard
+        # A walk over time begins at one end of it; one over depth, with tied weights, hears both from the first.
+        timed = len(one.states) == units[axis] and (0 in heard) != (last in heard)
+        backward = last in heard and 0 not in heard
         order = -1 if backward else 1
         states, operators = one.states[::order], one.operators[::order]
         if timed:
