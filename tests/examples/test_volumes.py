@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -57,7 +59,7 @@ def test_tides() -> None:
 @pytest.mark.parametrize("shape", [(0.25, 0.35, 0.4), (0.2, 0.3, 0.5), (1 / 3, 1 / 3, 1 / 3)])
 def test_the_barrier_solves_the_equation_of_ellipsoidal_collapse(shape: tuple[float, float, float]) -> None:
     """At a tide whose density is just at the barrier the paper's equation holds."""
-    density = brentq(lambda size: size - float(SMALL.barrier(np.array(shape) * size)), 0.1, 3.0)
+    density: Any = brentq(lambda size: size - float(SMALL.barrier(np.array(shape) * size)), 0.1, 3.0)
     low, middle, high = shape
     e, p = (high - low) / 2, (low + high - 2 * middle) / 2
     right = 1 + 0.8 * (5 * (e**2 - np.sign(p) * p**2) * (density / COLLAPSE) ** 2) ** 0.615
