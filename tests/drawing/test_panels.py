@@ -20,6 +20,7 @@ from maxaffine._drawing import (
     side_by_side,
     slice_places,
     template_pixels,
+    thinned,
 )
 
 
@@ -101,6 +102,15 @@ def test_a_few_steep_pixels_do_not_fade_the_others() -> None:
 def test_a_panel_alone_says_its_scale() -> None:
     figure = panel_figure([[Panel(np.eye(3), "A"), Panel(7 * np.eye(3), "A x", "alone")]])
     assert [text.get_text() for text in figure.axes[1].texts] == ["colors from \u22127 to 7"]
+
+
+def test_long_lines_keep_the_ends_of_every_run() -> None:
+    values = np.random.default_rng(0).normal(size=16_001)
+    places, drawn = thinned(values)
+    assert len(drawn) == len(places) == 1600 and (np.diff(places) >= 0).all()
+    for low, high, start, end in zip(drawn[::2], drawn[1::2], places[::2], [*places[2::2], len(values)], strict=True):
+        assert low == values[start:end].min() and high == values[start:end].max()
+    assert np.array_equal(thinned(values[:1600])[1], values[:1600])
 
 
 def test_zeros_are_drawn() -> None:

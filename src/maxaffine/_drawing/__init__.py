@@ -3,7 +3,7 @@
 from maxaffine._drawing.colors import CLASSES, LIGHTER, LIGHTER_BANDS
 from maxaffine._drawing.histograms import Spread, spread_axes, spread_figure
 from maxaffine._drawing.mosaic import draw_strokes, fill_polygons
-from maxaffine._drawing.panels import LINES, Panel, draw_panel, panel_axes, panel_figure, scale_end
+from maxaffine._drawing.panels import LINES, Panel, draw_panel, panel_axes, panel_figure, scale_end, thinned
 from maxaffine._drawing.pixels import SIGNED, color_map, input_pixels, png_of, signed_pixels, template_pixels
 from maxaffine._drawing.sequences import SequencePicture, sequence_axes, sequence_figure
 from maxaffine._drawing.shapes import (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from maxaffine._drawing import LINES, Kind, kind_of, new_figure, short
+from maxaffine._drawing import LINES, Kind, kind_of, new_figure, short, thinned
 from maxaffine._report.sections.answers import Answer
 
 if TYPE_CHECKING:
@@ -105,7 +105,8 @@ def spectra_figure(found: Spectra) -> Figure:
 
 
 def _line(ax: Axes, x: np.ndarray, y: np.ndarray, color: str, title: str, label: str = "") -> None:
-    ax.plot(x, y, color=color, linewidth=0.9, label=f" {label}")
+    places, drawn = thinned(y)
+    ax.plot(x[places], drawn, color=color, linewidth=0.9, label=f" {label}")
     ax.set_title(title, fontsize=8, loc="left", parse_math=False)
     ax.tick_params(labelsize=7)
     ax.spines[["top", "right"]].set_visible(False)
