@@ -23,7 +23,7 @@ def all_tables(found: list[dict[str, Any]]) -> dict[str, str]:
     by_kind = {name: [record["found"] for record in found if record["kind"] == name] for name in kinds}
     return {
         "accuracies": table(
-            ["transfer", "inputs", "plain probe", "last layer trained", "curvature tuning"],
+            ["transfer", "seeds", "inputs", "plain probe", "last layer trained", "curvature tuning"],
             [_accuracies(name, which, by_kind[name]) for name in kinds for which in INPUTS],
         ),
         "differences": table(
@@ -46,7 +46,7 @@ def _right(found: list[dict[str, Any]], kind: str, which: str) -> np.ndarray:
 
 def _accuracies(name: str, which: str, found: list[dict[str, Any]]) -> list[str]:
     shares = [f"{100 * _right(found, kind, which).mean():.1f}%" for kind in ("probe", "last", "tuned")]
-    return [NAMES[name], INPUTS[which], *shares]
+    return [NAMES[name], str(len(found)), INPUTS[which], *shares]
 
 
 def _differences(name: str, which: str, found: list[dict[str, Any]]) -> list[str]:

@@ -187,6 +187,15 @@ def test_it_can_be_captured_again_with_its_gates_held() -> None:
     assert again.verify(soft, x).exact and not again.piecewise_affine
 
 
+def test_made_in_inference_mode_from_a_part_on_disk_it_is_trained() -> None:
+    with torch.inference_mode():
+        part = _through_a_file(net().part(until="relu"))
+        soft = curvature.soften(part, 0.8, trainable=True)
+    soft(X).square().sum().backward()
+    assert all(item.grad is not None for item in soft.parameters())
+    assert "head.bias" not in soft.state_dict() and soft(X[:0]).shape == (0, 3, 4, 4)
+
+
 def test_networks_whose_code_fixes_the_batch_keep_their_names() -> None:
     class Fixed(nn.Module):
         def __init__(self) -> None:
@@ -219,6 +228,9 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"beta": 0.5, "mix": 2.0}, BadInput, "mix"),
     ({"beta": 0.5, "mix": 1.0, "trainable": True}, BadInput, "mix.*starts inside"),
     ({"beta": 0.5, "trainable": "layer"}, BadInput, "trainable"),
+    ({"beta": {"prelu": 0.5, "relu": 0.6}, "trainable": True}, BadInput, "differs.*'operator'"),
+    ({"beta": torch.full((3,), 0.5), "operators": ["relu"], "trainable": True}, BadInput, "one per channel.*'channel'"),
+    ({"beta": torch.full((3,), 0.5), "operators": ["relu"], "trainable": "operator"}, BadInput, "'channel'"),
     ({"beta": 0.5, "example": X}, BadInput, "example.*captured already"),
 ]
 

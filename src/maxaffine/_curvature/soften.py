@@ -84,19 +84,23 @@ def soften(
     if not records:
         raise BadInput("model: it has no piecewise-affine operator, so there is no curvature in it to change")
     wanted = _wanted(beta, operators, records)
-    codes, shared = {}, None
-    for step in net.graph.steps:
-        name = step.records[0].name if step.records else ""
-        if name not in wanted:
-            continue
-        given = _checked(wanted[name], records[name], step, net, trainable)
-        if trainable and (shared is None or trainable is not True):
-            raw = torch.as_tensor(given, dtype=_wide(net, step), device=net.inputs.device)
-            shared = Shared(raw, mix if form == "mixed" else None)
-        code = _code(net, step, given, form, mix, shared)
-        if code is not None:
-            codes[name] = code
-    return SoftNetwork(net, codes, _sources(net))
+    codes, shared, first = {}, None, None
+    with torch.inference_mode(False):  # whose tensors could not be trained
+        for step in net.graph.steps:
+            name = step.records[0].name if step.records else ""
+            if name not in wanted:
+                continue
+            given = _checked(wanted[name], records[name], step, net, trainable)
+            first = given if first is None else first
+            if trainable is True and given != first:
+                raise BadInput("beta: it differs from operator to operator, and trainable=True is one; give 'operator'")
+            if trainable and (shared is None or trainable is not True):
+                raw = torch.as_tensor(given, dtype=_wide(net, step), device=net.inputs.device)
+                shared = Shared(raw, mix if form == "mixed" else None)
+            code = _code(net, step, given, form, mix, shared)
+            if code is not None:
+                codes[name] = code
+        return SoftNetwork(net, codes, _sources(net))
 
 
 def captured(model: nn.Module | SplineNetwork, example: Any) -> SplineNetwork:
@@ -147,6 +151,8 @@ def _checked(
     if not bool(inside.all()):
         where = "strictly between 0 and 1, for it is trained" if trainable else "in [0, 1]"
         raise BadInput(f"beta: {beta} for {record.name!r} is not {where}; 1 is the network itself, 0 the softest")
+    if given.dim() and trainable in (True, "operator"):
+        raise BadInput(f"beta: one per channel for {record.name!r}, but trainable={trainable!r}; give 'channel'")
     if given.dim() == 0 and trainable != "channel":
         return float(beta)
     axis, units = net.graph.values[step.result].batch, record.units
