@@ -32,6 +32,7 @@ OPTIONAL = frozenset(
         "sklearn",
         "starlette",
         "torch_pruning",
+        "transformers",
         "uvicorn",
     }
 )

@@ -2,7 +2,19 @@
 
 from importlib.metadata import version
 
-from maxaffine import codes, curvature, data, generators, learning, models, operators, partition, search, templates
+from maxaffine import (
+    codes,
+    curvature,
+    data,
+    generators,
+    learning,
+    models,
+    operators,
+    partition,
+    pruning,
+    search,
+    templates,
+)
 from maxaffine._capture import SplineNetwork, capture, max_affine_form
 from maxaffine._codes import Codes
 from maxaffine._maps import AffineMap, OffsetContributions
@@ -45,6 +57,7 @@ __all__ = [
     "models",
     "operators",
     "partition",
+    "pruning",
     "search",
     "templates",
     # What goes wrong.

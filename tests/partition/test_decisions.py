@@ -216,7 +216,7 @@ def test_program_computes_what_the_module_does(case: Case) -> None:
     number = net.graph.outputs[0]
     graph = net.graph
     x = torch.cat([graph.values[n].to_rows(i) for n, i in zip(graph.inputs, inputs, strict=True)], 1).numpy()
-    program = program_of(net, number, x[0], x[0] - 1, x[0] + 1)
+    program = program_of(net, [number], x[0], x[0] - 1, x[0] + 1)
     found = program.run(x) @ program.outputs.wide(program.size).toarray().T + program.outputs.offsets
     leaves = tree_leaves(case.build(F64).eval()(*inputs))
     assert_close(torch.as_tensor(found), graph.values[number].to_rows(leaves[0].detach()), rtol=1e-9, atol=1e-9)
@@ -226,7 +226,7 @@ def test_program_computes_what_the_module_does(case: Case) -> None:
 def test_what_jumps_is_refused_by_name(case: Case) -> None:
     net = captured(case)
     with pytest.raises(ma.NotPiecewiseAffine, match="jumps where its code changes"):
-        program_of(net, net.graph.outputs[0], np.zeros(6), -np.ones(6), np.ones(6))
+        program_of(net, [net.graph.outputs[0]], np.zeros(6), -np.ones(6), np.ones(6))
 
 
 @settings(max_examples=10, deadline=None)
@@ -235,7 +235,7 @@ def test_bounds_hold_for_any_multipliers(seed: int, norm: float) -> None:
     model, random = mlp([4, 6, 6, 2], nn.LeakyReLU(0.2), seed), np.random.default_rng(seed)
     x = random.random(4)
     net = ma.capture(model, torch.zeros(1, 4, dtype=F64))
-    program = program_of(net, net.graph.outputs[0], x, x - 1, x + 1)
+    program = program_of(net, [net.graph.outputs[0]], x, x - 1, x + 1)
     domain = Domain(x, x - 1, x + 1, norm).within(0.7)
     bounds = enclose(program, domain, unknown(program))
     moves = random.uniform(-1, 1, (256, 4))

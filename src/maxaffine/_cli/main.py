@@ -10,10 +10,10 @@ from importlib.metadata import version
 
 from maxaffine.errors import DataError, MaxAffineError, NotPiecewiseAffine
 
-from . import encode, explore, neighbors, operators, partition, report, train, tune
+from . import encode, explore, neighbors, operators, partition, prune, report, train, tune
 from .arguments import DONE, FAILED, INTERRUPTED
 
-COMMANDS = (report, explore, train, tune, neighbors, partition, encode, operators)
+COMMANDS = (report, explore, train, tune, neighbors, partition, prune, encode, operators)
 # Refusals speak of capture's arguments, which are options of a command.
 REFUSAL_OPTIONS = "\n  here: --output pre_activation, --until NAME, --smooth frozen"
 # And those of data, and of folders to write, speak of arguments of functions.

@@ -185,6 +185,11 @@ class Operator(ABC):
         # Only asked where samples lie along the first axis; units are flat numbers in a sample.
         return None
 
+    @property
+    def channel_axis(self) -> int | None:
+        """The axis of its units along which every channel has weights of its own; None without such weights."""
+        return None
+
     def signs(self) -> tuple[Sign, ...]:
         """The sign of the slopes with respect to each active input, over all pieces."""
         return (Sign.MIXED,) * len(self.traits.active)

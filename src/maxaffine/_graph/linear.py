@@ -57,6 +57,10 @@ class Convolution(Operator):
     def plain(self) -> Operator:
         return Affine(self.kind, _convolve, (Slot(0), self.weight, self.bias, *self._geometry()), {}, (0,))
 
+    @property
+    def channel_axis(self) -> int:
+        return 0
+
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         return ConvolutionMap(self, inputs[0].shape)
 
@@ -180,6 +184,10 @@ class MatrixProduct(Traced, LocalMap):
     weight: Tensor
     bias: Tensor | None
     fresh = True
+
+    @property
+    def channel_axis(self) -> int:
+        return -1
 
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         return self  # the same map everywhere

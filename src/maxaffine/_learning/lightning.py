@@ -1,4 +1,4 @@
-"""The penalty as a Lightning callback (extra ``lightning``); the only module of the library that imports Lightning."""
+"""The penalty as a Lightning callback (extra ``lightning``); so it is not imported with its room."""
 
 import functools
 from collections.abc import Callable, Mapping

@@ -1,6 +1,7 @@
 """Exact partitions: every region on a plane, every piece along a line, single regions, and measures of them."""
 
 from maxaffine._partition.decisions.decision import NearestDecision, nearest_decision
+from maxaffine._partition.decisions.ranges import value_ranges
 from maxaffine._partition.distances import BoundaryDistances, boundary_distances
 from maxaffine._partition.lines.gradients import integrated_gradients
 from maxaffine._partition.lines.partition import LinePartition, line

@@ -285,7 +285,7 @@ class _Asked:
         (logits,) = self.logits(x[None])
         own = int(logits.argmax())
         near = np.maximum(low, x - 10 * (1 + np.abs(x))), np.minimum(high, x + 10 * (1 + np.abs(x)))
-        program = program_of(self.net, self.net.graph.outputs[self.place], x, *near)
+        program = program_of(self.net, [self.net.graph.outputs[self.place]], x, *near)
         if len(program.outputs) == 1:  # one logit, against zero
             zero = program.outputs.times(np.zeros(1))
             program = replace(program, outputs=Rows.stack([zero, program.outputs]))

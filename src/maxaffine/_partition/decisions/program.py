@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import reduce
-from itertools import permutations
+from itertools import pairwise, permutations
 from math import prod
 from typing import Any
 
@@ -33,9 +33,9 @@ SAMPLES = 32
 Values = dict[int, Any]  # of the graph, by number
 
 
-def program_of(net: SplineNetwork, target: int, x: np.ndarray, low: np.ndarray, high: np.ndarray) -> Program:
-    """The program of one output of a network in float64, compared with it between two corners of inputs and at x."""
-    writer = _Writer(net, target)
+def program_of(net: SplineNetwork, targets: Sequence[int], x: np.ndarray, low: np.ndarray, high: np.ndarray) -> Program:
+    """The program of some values of a network in float64, compared with it between two corners of inputs and at x."""
+    writer = _Writer(net, targets)
     found = writer.program()
     random = np.random.default_rng(0)
     share = random.random((SAMPLES, 1)) ** 2 * random.random((SAMPLES, 1))
@@ -46,9 +46,9 @@ def program_of(net: SplineNetwork, target: int, x: np.ndarray, low: np.ndarray, 
 class _Writer:
     """Writes the program of a graph, a step with pieces at a time."""
 
-    def __init__(self, net: SplineNetwork, target: int) -> None:
-        self.graph = net.graph.part([target])
-        self.target, self.device = target, net.inputs.device
+    def __init__(self, net: SplineNetwork, targets: Sequence[int]) -> None:
+        self.graph = net.graph.part(targets)
+        self.targets, self.device = targets, net.inputs.device
         self.makers = {number: step for step in self.graph.steps for number in step.outputs if number is not None}
         self.track = Track(self.graph)
         self.stages: list[Stage] = []
@@ -71,13 +71,15 @@ class _Writer:
                 compares = isinstance(boundaries, Comparisons)
                 rows = self._compared(step, boundaries) if compares else self._selected(step, boundaries)
                 self.written[step.result] = self._named(rows)
-        (outputs,) = self._affine([self.target], lambda values: [self._rows(self.target, values[self.target])])
-        return Program(self.features, tuple(self.stages), outputs)
+        outputs = self._affine(self.targets, lambda values: [self._rows(n, values[n]) for n in self.targets])
+        return Program(self.features, tuple(self.stages), Rows.stack(outputs))
 
     def compare(self, program: Program, points: np.ndarray) -> None:
         """Refuse the first operator whose values the program does not give."""
-        numbers = [*self.written, self.target]
-        rows, values = [*self.written.values(), program.outputs], program.run(points).T
+        numbers, values = [*self.written, *self.targets], program.run(points).T
+        ends = np.cumsum([0, *self._widths(self.targets)])
+        outputs = [program.outputs[low:high] for low, high in pairwise(ends)]
+        rows = [*self.written.values(), *outputs]
         known = self.graph.part(numbers).run(self._placed(self.graph.inputs, torch.as_tensor(points)))
         for number, row, expected in zip(numbers, rows, known, strict=True):
             own = (row.wide(program.size) @ values).T + row.offsets
