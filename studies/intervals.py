@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -39,12 +40,17 @@ def interval(differences: np.ndarray) -> Interval:
 
     Source: A. B. Owen, The pigeonhole bootstrap, Annals of Applied Statistics 1, 2007.
     """
-    generator = np.random.default_rng(0)
-    rows, columns = differences.shape
-    seeds = generator.multinomial(rows, np.full(rows, 1 / rows), DRAWS)
-    inputs = generator.multinomial(columns, np.full(columns, 1 / columns), DRAWS)
-    means = np.einsum("ds,si,di->d", seeds, differences, inputs) / differences.size
+    seeds, inputs = _drawn(*differences.shape)
+    means = np.einsum("di,di->d", seeds @ differences, inputs) / differences.size
     low, high = np.quantile(means, [0.025, 0.975])
     signs = np.sign(differences.mean(1))
     decided = bool((low > 0 or high < 0) and (signs == signs[0]).all())
     return Interval(float(differences.mean()), float(low), float(high), decided)
+
+
+@lru_cache(maxsize=4)
+def _drawn(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """How often each seed and each input is drawn, (draws, rows) and (draws, columns)."""
+    generator = np.random.default_rng(0)
+    seeds = generator.multinomial(rows, np.full(rows, 1 / rows), DRAWS)
+    return seeds, generator.multinomial(columns, np.full(columns, 1 / columns), DRAWS)
