@@ -128,7 +128,7 @@ COPIES: dict[str, Callable[[nn.Module], nn.Module]] = {
 }
 
 
-def _through_a_file(soft: nn.Module) -> Any:
+def _through_a_file(soft: Any) -> Any:
     buffer = io.BytesIO()
     torch.save(soft, buffer)
     buffer.seek(0)
