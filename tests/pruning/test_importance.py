@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch_pruning as tp
-from torch import Tensor
+from torch import Tensor, nn
 
 from maxaffine._pruning.importance import importance
 from maxaffine.errors import BadInput
@@ -97,3 +97,17 @@ def test_it_is_one_of_torch_prunings_importances() -> None:
 def test_bad_rho(rho: Any) -> None:
     with pytest.raises(BadInput, match="rho"):
         SplineImportance(rho)
+
+
+def test_batch_norm_is_folded_into_a_transposed_convolution() -> None:
+    torch.manual_seed(0)
+    model: Any = nn.Sequential(nn.ConvTranspose2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 1, 3)).eval()
+    with torch.no_grad():
+        model[1].running_mean.uniform_(-1, 1)
+        model[1].bias.uniform_(-1, 1)
+    graph = tp.DependencyGraph().build_dependency(model, example_inputs=torch.zeros(1, 2, 5, 5))
+    group = graph.get_pruning_group(model[0], tp.prune_conv_out_channels, list(range(4)))
+    scale = model[1].weight / (model[1].running_var + model[1].eps).sqrt()
+    rows = (model[0].weight.transpose(0, 1).flatten(1) * scale[:, None]).detach()
+    offsets = ((model[0].bias - model[1].running_mean) * scale + model[1].bias).detach()
+    torch.testing.assert_close(SplineImportance()(group), importance(rows, offsets))

@@ -272,3 +272,62 @@ def test_bad_input(data: Any, bounds: Any, said: str) -> None:
         model[0].weight.fill_(1.0)
     with pytest.raises(BadInput, match=said):
         simplify(model, data, bounds)
+
+
+class Met(nn.Module):
+    """Units that something else meets before the next layer: unit 1 never active, unit 3 the double of unit 2."""
+
+    def __init__(self, meeting: Any) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last, self.meeting = nn.Linear(2, 6), nn.Linear(6, 2), meeting
+        with torch.no_grad():
+            self.first.bias.copy_(torch.tensor([0.1, -100, 0.3, 0.6, 9, 9]))
+            self.first.weight[2] = torch.tensor([0.1, 0.2])
+            self.first.weight[3] = 2 * self.first.weight[2]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Two outputs."""
+        return self.last(self.meeting(F.relu(self.first(x)), x))
+
+
+@pytest.mark.parametrize(
+    ("meeting", "kinds"),
+    [
+        (lambda h, x: torch.maximum(h, x.sum(1, keepdim=True) - 5), {"never", "duplicate", "always"}),
+        (lambda h, x: h + F.relu(x.sum(1, keepdim=True) - 5), {"never", "duplicate", "always"}),
+        (lambda h, x: F.hardtanh(h, -1, 50), {"duplicate", "always"}),
+        (lambda h, x: torch.clamp(h, max=50), {"duplicate", "always"}),
+    ],
+    ids=["maximum", "sum", "hardtanh", "clamp"],
+)
+@pytest.mark.parametrize("bounds", [None, (-400, 400)])
+def test_what_the_data_cannot_show_of_the_way_is_refused(meeting: Any, kinds: set[str], bounds: Any) -> None:
+    model, x = Met(meeting).double().eval(), inputs(200, 2)
+    found = simplify(model, x, bounds)
+    assert found.holds == "at every input" or kinds == {"duplicate", "always"}
+    wide = inputs(2000, 2) * 800 - 400 if found.holds == "at every input" else x
+    torch.testing.assert_close(found.model(wide), model(wide), rtol=1e-10, atol=1e-10)
+    assert all(one.kept for one in found.removals if one.kind in kinds)
+    assert bounds or kinds <= {one.kind for one in found.removals}
+
+
+@pytest.mark.parametrize("meeting", [lambda h, x: F.leaky_relu(h, 0.1), lambda h, x: torch.cat([h * 2, h[:, :0]], 1)])
+def test_what_passes_multiples_on_is_no_hindrance(meeting: Any) -> None:
+    model = Met(meeting).double().eval()
+    found: Any = simplify(model, inputs(200, 2))
+    assert {one.kind for one in found.removals if not one.kept} >= {"never", "duplicate"}
+    assert found.verify(model, inputs(50, 2)) < 1e-12
+
+
+def test_multiples_with_other_slopes_are_no_duplicates() -> None:
+    torch.manual_seed(0)
+    model: Any = nn.Sequential(nn.Linear(2, 4), nn.PReLU(4), nn.Linear(4, 5)).double().eval()
+    with torch.no_grad():
+        for unit in (1, 2):  # the double of unit 0 where they are active, and below only unit 2 is
+            model[0].weight[unit], model[0].bias[unit] = 2 * model[0].weight[0], 2 * model[0].bias[0]
+        model[1].weight.copy_(torch.tensor([0.1, 0.5, 0.1, 0.2]))
+    wide = inputs(4000, 2) * 6 - 3
+    found: Any = simplify(model, wide[model[0](wide)[:, 0] > 0.1][:300])
+    assert [one.units for one in found.removals if one.kind == "duplicate" and not one.kept] == [(2,)]
+    torch.testing.assert_close(found.model(wide), model(wide), rtol=1e-12, atol=1e-12)

@@ -158,6 +158,8 @@ def _duplicates(evidence: Evidence, distances: Tensor, ratios: Tensor, taken: se
     """Each later unit that is a positive multiple of an earlier one; without scaling, of the same size."""
     found, gone = [], set(taken)
     same = ratios > 0 if evidence.layer.scales else (ratios - 1).abs() <= evidence.tolerance
+    if evidence.rows is not None:  # slopes of a PReLU may differ from channel to channel
+        same = same & (evidence.rows.functions[:, None] == evidence.rows.functions[None, :])
     for first in range(evidence.layer.channels):
         if first in gone:
             continue

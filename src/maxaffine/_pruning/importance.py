@@ -109,7 +109,7 @@ def _folded(dependency: Any) -> tuple[Tensor, Tensor] | None:
     else:
         weights = module.weight.flatten(1)
     offsets = module.bias if module.bias is not None else weights.new_zeros(len(weights))
-    for norm in _norms(dependency.target):
+    for norm in _norms(dependency.target, len(weights)):
         if norm.running_mean is None or norm.running_var is None:
             continue
         scale = (norm.running_var + norm.eps).rsqrt()
@@ -119,9 +119,9 @@ def _folded(dependency: Any) -> tuple[Tensor, Tensor] | None:
     return weights, offsets
 
 
-def _norms(node: Any) -> Iterator[Any]:
+def _norms(node: Any, units: int) -> Iterator[Any]:
     """The batch-norm that alone takes the outputs of a node of torch-pruning's graph, if that is so."""
     (*others,) = node.outputs
     if len(others) == 1 and isinstance(others[0].module, nn.modules.batchnorm._BatchNorm):
-        if others[0].module.num_features == len(node.module.weight):
+        if others[0].module.num_features == units:
             yield others[0].module

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from maxaffine._capture import SplineNetwork
 from maxaffine._chunks import slices
-from maxaffine._graph import BatchAxis, Dependence, Graph, Knots, Linearization, OperatorRecord, Step, as_rows
+from maxaffine._graph import BatchAxis, Dependence, Graph, Knots, Linearization, OperatorRecord, Step, as_rows, as_tuple
 from maxaffine.errors import BadInput
 
 AT_ONCE = 2**24  # numbers that the rows of a layer may take together
@@ -132,6 +133,7 @@ class Rows:
     weights: Tensor  # (channels, D), at the position in the middle
     offsets: Tensor  # (channels,)
     mixed: Tensor  # (channels, D + 1), a random sum over all positions, of the offsets too
+    functions: Tensor  # (channels,) numbers, equal for those whose activation is the same, as PReLU's with one slope
 
 
 def rows_of(net: SplineNetwork, layer: Layer) -> Rows | None:
@@ -152,7 +154,21 @@ def rows_of(net: SplineNetwork, layer: Layer) -> Rows | None:
     middle[_middle([size for at, size in enumerate(value.units or (1,)) if at != layer.axis])] = 1
     mix = torch.rand(offsets.shape[1], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     slopes = [torch.cat([*_pulled(graph, layer, local, weighing)]) for weighing in (middle, mix)]
-    return Rows(slopes[0], offsets @ middle, torch.cat([slopes[1], (offsets @ mix)[:, None]], 1))
+    mixed = torch.cat([slopes[1], (offsets @ mix)[:, None]], 1)
+    return Rows(slopes[0], offsets @ middle, mixed, _functions(graph, layer, local.outputs[0]))
+
+
+def _functions(graph: Graph, layer: Layer, like: Tensor) -> Tensor:
+    """The number of each channel's function: two channels have the same where it takes the same values."""
+    step = graph.steps[layer.place]
+    if len(step.inputs) > 1:
+        return torch.arange(layer.channels)
+    # Two places inside each piece and one on each knot tell apart all functions with these knots.
+    ends = [layer.knots[0] - 3, *layer.knots, layer.knots[-1] + 3]
+    places = [low + (high - low) * share for low, high in pairwise(ends) for share in (1 / 3, 2 / 3)]
+    values = [as_tuple(step.operator(torch.full_like(like, place)))[0] for place in (*places, *layer.knots)]
+    rows = torch.cat([layer.by_channel(graph, value) for value in values], 1)
+    return torch.unique(rows, dim=0, return_inverse=True)[1].cpu()
 
 
 def _middle(sizes: list[int]) -> int:

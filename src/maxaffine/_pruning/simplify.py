@@ -23,6 +23,7 @@ from maxaffine._pruning.surgery import (
     KeptError,
     Surgeon,
     add_constants,
+    check_way,
     constants_of,
     fold,
     merge,
@@ -267,6 +268,8 @@ class _Work:
             at = [alive.index(one.unit) for one in found]
             into = [alive.index(one.other) for one in found if one.other is not None]
             site = surgeon.site(module, sorted({*at, *into}))
+            scaled = any(one.factor != 1 for one in found) and kind == "duplicate"
+            check_way(self.net, evidence.layer, self.inputs[0], kind, scaled)
             for consumer in site.consumers:
                 if kind == "never":
                     constants = constants_of(consumer, lambda: self._outputs(surgeon.model))
@@ -295,6 +298,7 @@ class _Work:
             fewest = min(len(consumer.module.weight) for consumer in site.consumers)
             if len(at) <= fewest:
                 raise KeptError(f"{len(at)} are no more than the {fewest} outputs of what follows")
+            check_way(self.net, layer, self.inputs[0], "always", False)
             return fold(site, at, slopes, low, high)
 
         self._attempt(evidence, "always", units, False, operate)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from maxaffine._capture import SplineNetwork
+from maxaffine._graph import Dependence, Knots, Step, as_tuple
 from maxaffine._pruning.layers import Layer
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -124,6 +125,34 @@ class Surgeon:
         if type(dependency.target.module).__name__ == "_OutputOp":
             return "they are outputs of the network"
         return f"they go only together with those of {name!r}" if name else "another operator depends on them"
+
+
+def check_way(net: SplineNetwork, layer: Layer, inputs: Sequence[Tensor], kind: str, scaled: bool) -> None:
+    """Refuse units that other values, kinks or offsets meet before the next layer, where the data cannot show it."""
+    moved, graph, values = {layer.step.result}, net.graph, dict(zip(net.graph.inputs, inputs, strict=True))
+    for place, step in enumerate(graph.steps):
+        step.run(values)
+        if place <= layer.place or moved.isdisjoint(step.inputs) or step.operator.channel_axis is not None:
+            continue
+        traits, name = step.operator.traits, step.records[0].name if step.records else "an operator"
+        others = {graph.values[n].dependence for n in step.inputs if n not in moved} - {Dependence.CONSTANT}
+        moved |= {number for number in step.outputs if number is not None}
+        if others and traits.kind != "cat":
+            raise KeptError(f"{name!r} joins them with other values")
+        if kind != "never" and traits.pieces > 1 and (kind == "always" or not _alike(step, scaled)):
+            raise KeptError(f"{name!r} bends them before the next layer")
+        if scaled and traits.pieces == 1:
+            taken = [values[n] for n in step.inputs]
+            taken = [torch.zeros_like(item) if at in step.active else item for at, item in enumerate(taken)]
+            if any(bool(item.any()) for item in as_tuple(step.operator(*taken))[:1]):
+                raise KeptError(f"{name!r} adds an offset to them")
+
+
+def _alike(step: Step, scaled: bool) -> bool:
+    """Whether an operator does the same to all units, and of multiples, where they are scaled, makes multiples."""
+    boundaries, traits = step.operator.boundaries(), step.operator.traits
+    knots = boundaries.knots if isinstance(boundaries, Knots) else ()
+    return traits.kind != "prelu" and (traits.homogeneous and not any(knots) or bool(knots) and not scaled)
 
 
 def add_constants(consumer: Consumer, constants: Mapping[int, Tensor]) -> None:
