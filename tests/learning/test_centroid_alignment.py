@@ -158,6 +158,18 @@ def test_bad_input() -> None:
         CentroidAlignment()(nn.Sequential(nn.Flatten(), nn.Linear(16, 2), nn.SiLU()).double(), X)
 
 
+@pytest.mark.parametrize("penalty", [CentroidAlignment(), OrthogonalTemplates(1.0, "maps")])
+def test_a_batch_without_numbers(penalty: CentroidAlignment | OrthogonalTemplates) -> None:
+    """It is refused at the first call with a model and at every later one."""
+    model = _model()
+    for _ in range(2):
+        with pytest.raises(ma.BadInput, match="the batch is empty"):
+            penalty(model, X[:0])
+        with pytest.raises(ma.BadInput, match="NaN or infinity"):
+            penalty(model, X * float("nan"))
+        assert penalty(model, X).isfinite()
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_templates_with_batch_statistics(training: bool) -> None:
     """The gradients at x of the sums of the logits over the batch, through the batch's own mean and variance."""

@@ -247,6 +247,7 @@ def test_bad_input() -> None:
         nn.L1Loss(),
         nn.CrossEntropyLoss(reduction="sum"),
         nn.CrossEntropyLoss(torch.ones(OUTPUTS)),
+        nn.CrossEntropyLoss(ignore_index=0),
         torch.dist,
     ):
         with pytest.raises(BadInput, match=r"no second order is known.*give hessian="):
@@ -261,3 +262,43 @@ def test_bad_input() -> None:
         noise.effect(model, x, torch.zeros(2, dtype=torch.long))
     with pytest.raises(BadInput, match="draws"):
         noise.effect(model, x, torch.zeros(BATCH, dtype=torch.long), draws=1)
+
+
+class Windows(Last):
+    """Cuts one sequence into two."""
+
+    def forward(self, x: Tensor, hx: Any = None) -> Tensor:
+        return self.head(self.rnn(x[:, :4].reshape(-1, 2, INPUTS), hx)[0][:, -1].reshape(len(x), 2, -1).sum(1))
+
+
+def test_wrong_numbers_are_refused() -> None:
+    """Targets of another second order than the formula's, states that are not one for each row, and no numbers."""
+    model, x, noise = Last(), sequences(), InitialStateNoise(0.1)
+    with pytest.raises(BadInput, match="y: some labels are below 0"):
+        noise.effect(model, x, torch.tensor([0, 1, -100, 2]))
+    with pytest.raises(BadInput, match="do not add up to 1"):
+        noise.effect(model, x, torch.ones(BATCH, OUTPUTS))
+    with pytest.raises(BadInput, match="y: 1 targets"):
+        noise.effect(model, x, torch.tensor(1))
+    noise.effect(model, x, torch.full((BATCH, OUTPUTS), 1 / OUTPUTS), draws=2)
+    with pytest.raises(BadInput, match="single output is always 0"):
+        noise.penalty(Last(outputs=1), x)
+    with pytest.raises(BadInput, match="batch is empty"):
+        noise.penalty(model, x[:0])
+    with pytest.raises(BadInput, match="outputs have NaN"):
+        noise.penalty(model, x * float("nan"))
+    for count in (1, BATCH):
+        with pytest.raises(BadInput, match=f"{2 * count} initial states belong to {count} rows"):
+            noise.penalty(Windows(), x[:count])
+
+
+class Alone(Last):
+    """Takes one sequence without an axis of samples."""
+
+    def forward(self, x: Tensor, hx: Any = None) -> Tensor:
+        return self.head(self.rnn(x, hx)[0][-1])
+
+
+def test_a_sequence_without_samples() -> None:
+    with pytest.raises(BadInput, match="without an axis of samples"):
+        InitialStateNoise(0.1).penalty(Alone(), sequences()[0], "half-squared-error")

@@ -34,7 +34,8 @@ class Last(nn.Module):
         super().__init__()
         torch.manual_seed(1)
         self.rnn = kind(INPUTS, HIDDEN, batch_first=True, **options)
-        self.head = nn.Linear(HIDDEN * (2 if self.rnn.bidirectional else 1), OUTPUTS)
+        read = (self.rnn.proj_size or HIDDEN) * (2 if self.rnn.bidirectional else 1)
+        self.head = nn.Linear(read, OUTPUTS)
         self.double().eval()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,6 +75,21 @@ def test_against_the_unrolled_network(kind: str) -> None:
         assert torch.equal(codes.bool(), torch.stack(walk.codes, 1))
         flips = [sum((a != b).sum(1) for a, b in zip(q, q[1:], strict=False)) for q in [walk.codes]]
         assert (layer.switches.sum(1) >= flips[0]).all()
+
+
+def test_projections_do_not_lead_on_to_the_next_layer() -> None:
+    """In every layer the states are c_1 .. c_T, each with the gates and the norms of its own step."""
+    model, x = Last(nn.LSTM, num_layers=3, proj_size=HIDDEN - 1), sequences()
+    states = {}
+    found = found_at(model, x)
+    for layer in found.layers:
+        assert layer.timed
+        states[layer.name] = layer.reach
+        assert {codes.shape for codes in layer.codes.values()} == {(BATCH, STEPS, HIDDEN)}
+    assert [*states] == [f"rnn, layer {number}" for number in (1, 2, 3)]
+    # The last state of the last layer is read alone: W_o W_hr D c_T, and D holds o_T and the slope held of tanh(c_T).
+    assert (states["rnn, layer 3"] > 0).all()
+    assert (found.layers[2].gains[:, -1] == 1).all()
 
 
 class Loop(nn.Module):

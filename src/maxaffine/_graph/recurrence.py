@@ -74,10 +74,8 @@ class _Finder:
         """The steps that apply the same parameters, each to what the one before has led to."""
         groups: dict[tuple, list[int]] = defaultdict(list)
         for place, step in enumerate(self.steps):
-            if step.records:
-                for tensor in tree_leaves([vars(step.operator), getattr(step.operator, "args", ())]):
-                    if isinstance(tensor, Tensor) and tensor.numel():
-                        groups[tensor.data_ptr(), tuple(tensor.shape)].append(place)
+            for tensor in _tensors(step):
+                groups[tensor].append(place)
         chains = []
         for places in groups.values():
             own: list[list[int]] = []
@@ -101,6 +99,10 @@ class _Finder:
         first = self._alike(kind, chain[0], chain[1])
         second, last = self._alike(kind, chain[-2], chain[-1]), self._alike(kind, chain[-1], None)
         if min(len(first), len(second), len(last)) <= turn:
+            return None
+        # After the last of what a step ends with, a projection, the next layer may have states of the same kind.
+        own = set.intersection(*(self._tensors(chain[at], place) for at, place in enumerate(states, 1)))
+        if not own <= self._tensors(chain[-1], last[turn]):
             return None
         states = [first[turn], *states, second[turn], last[turn]]
         before = [p for p in range(chain[0]) if self.upstream[chain[0]] >> p & 1 and self._kind(p) == kind]
@@ -144,10 +146,17 @@ class _Finder:
             and self._kind(place) == kind
         ]
 
+    def _between(self, start: int, state: int) -> list[int]:
+        """The steps from an application of the parameters to its state."""
+        return [p for p in range(start, state + 1) if self.upstream[p] >> start & 1 and self.upstream[state] >> p & 1]
+
     def _operators(self, start: int, state: int) -> list[int]:
-        """The operators with codes from a step's application of the parameters to its state."""
-        inside = (p for p in range(start, state + 1) if self.upstream[p] >> start & 1 and self.upstream[state] >> p & 1)
-        return [p for p in inside if self._has_code(self.steps[p])]
+        """Those of them with codes."""
+        return [p for p in self._between(start, state) if self._has_code(self.steps[p])]
+
+    def _tensors(self, start: int, state: int) -> set[tuple]:
+        """The tensors that they apply."""
+        return {tensor for place in self._between(start, state) for tensor in _tensors(self.steps[place])}
 
     def _first_operators(self, like: Sequence[int], state: int) -> list[int | None]:
         """Those of a first step that begins at a constant: the last ones before its state of the kinds of the next."""
@@ -171,3 +180,9 @@ class _Finder:
     def _kind(self, place: int) -> Kind | None:
         records = self.steps[place].records
         return (records[0].kind, records[0].module_path, records[0].source, records[0].units) if records else None
+
+
+def _tensors(step: Step) -> list[tuple]:
+    """The tensors that a step applies, parameters among them, each by where it lies and its shape."""
+    found = tree_leaves([vars(step.operator), getattr(step.operator, "args", ())]) if step.records else []
+    return [(item.data_ptr(), tuple(item.shape)) for item in found if isinstance(item, Tensor) and item.numel()]

@@ -14,7 +14,16 @@ from torch.utils._pytree import tree_map
 from maxaffine._capture import changed_states
 from maxaffine._drawing import Tabular, axes_for
 from maxaffine._learning.classifier import unwrap
-from maxaffine._learning.second_order import Hessian, StateMap, as_rows, by_sample, known_loss, run, state_map
+from maxaffine._learning.second_order import (
+    Hessian,
+    StateMap,
+    as_rows,
+    by_sample,
+    known_loss,
+    require_targets,
+    run,
+    state_map,
+)
 from maxaffine._network import copy_module
 from maxaffine._progress import progress_bar
 from maxaffine._untouched import evaluating
@@ -181,7 +190,8 @@ class InitialStateNoise:
             A scalar.
 
         Raises:
-            BadInput: For a loss without a known second order, outputs that are no rows (N, K), or no initial state.
+            BadInput: For a loss without a known second order, outputs that are no rows (N, K) or NaN, an empty batch,
+                or no initial state, or not one for each row.
 
         Example:
             >>> class Last(nn.Module):
@@ -233,7 +243,8 @@ class InitialStateNoise:
             The three numbers, the crossings, and their standard errors.
 
         Raises:
-            BadInput: As `penalty`, for another number of targets than of sequences, and for fewer than two draws.
+            BadInput: As `penalty`, for another number of targets than of sequences, for labels to be ignored or
+                probabilities that do not add up to 1 in a cross-entropy, and for fewer than two draws.
 
         Example:
             >>> rnn, x = nn.RNN(1, 8, nonlinearity="relu", bias=False, batch_first=True), torch.zeros(1, 3, 1)
@@ -257,8 +268,7 @@ class InitialStateNoise:
         found = []
         with torch.no_grad(), evaluating(copy):
             held = state_map(copy, x, self.argument)
-            if isinstance(y, Tensor) and len(y) != len(held.outputs):
-                raise BadInput(f"y: {len(y)} targets for {len(held.outputs)} sequences; give one for each")
+            require_targets(own, held.outputs, y)
             base = own.value(held.outputs, y)
             for _ in progress_bar(progress, "draws", iterable=range(draws), unit="draw"):
                 found.append(self._pair(copy, x, lambda outputs: own.value(outputs, y) - base, held, generator))

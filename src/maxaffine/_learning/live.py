@@ -45,7 +45,9 @@ class LivePenalty:
         if self._recall(module) is None:
             as_written(_compare_with_captured, module, x, cure)
             self._remember(module, "")
-        return first_samples(x, self.samples)
+        inputs = first_samples(x, self.samples)
+        as_written(_require_numbers, inputs)
+        return inputs
 
     def _remember(self, module: nn.Module, path: str) -> None:
         self._known = (weakref.ref(module), path)
@@ -78,6 +80,15 @@ def gradients(
 def as_vectors(parts: Sequence[Tensor]) -> Tensor:
     """One row per sample over all inputs, (n, D)."""
     return torch.cat([part.flatten(1) for part in parts], dim=1)
+
+
+def _require_numbers(inputs: Inputs) -> None:
+    """Refuse an empty batch and one with NaN or infinity, as `capture` does at the first call."""
+    floating = [item for item in tree_leaves(inputs) if is_floating(item)]
+    if not all(item.numel() for item in floating):
+        raise BadInput("x: the batch is empty; give at least one sample")
+    if not all(bool(item.isfinite().all()) for item in floating):
+        raise BadInput("x: it holds NaN or infinity, where no affine map exists; clean the data")
 
 
 def _compare_with_captured(model: nn.Module, x: Any, cure: str) -> None:

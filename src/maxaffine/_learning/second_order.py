@@ -33,6 +33,8 @@ def _half_squares(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def _softmax_hessian(outputs: Tensor) -> Tensor:
+    if outputs.shape[1] == 1:
+        raise BadInput("loss: the cross-entropy of a single output is always 0; of another loss give hessian=")
     p = outputs.softmax(1)
     return torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
 
@@ -57,8 +59,9 @@ def known_loss(loss: Any, hessian: Hessian | None) -> Loss:
         return named
     # Labels, smoothed or not, are in no second derivative of the cross-entropy; weights and ignored labels are.
     if type(loss) is nn.CrossEntropyLoss and loss.weight is None and loss.reduction == "mean":
-        return Loss(loss, _softmax_hessian)
-    if type(loss) is nn.MSELoss and loss.reduction == "mean":  # the mean over outputs too, and squares not halved
+        if loss.ignore_index < 0:
+            return Loss(loss, _softmax_hessian)
+    elif type(loss) is nn.MSELoss and loss.reduction == "mean":  # the mean over outputs too, and squares not halved
         return Loss(
             lambda outputs, targets: loss(outputs, targets.reshape(outputs.shape)),
             lambda outputs: _identity(outputs) * 2 / outputs.shape[1],
@@ -66,9 +69,24 @@ def known_loss(loss: Any, hessian: Hessian | None) -> Loss:
     name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
     raise BadInput(
         f"loss: no second order is known for {name!r}; known are {', '.join(map(repr, _NAMED))}, nn.CrossEntropyLoss()"
-        " and nn.MSELoss() with a mean and without weights. Of any other give hessian=, a function from the outputs"
-        " (N, K) to the second derivatives of the loss of each sample (N, K, K)"
+        " and nn.MSELoss() with a mean, without weights and labels to ignore. Of any other give hessian=, a"
+        " function from the outputs (N, K) to the second derivatives of the loss of each sample (N, K, K)"
     )
+
+
+def require_targets(loss: Loss, outputs: Tensor, y: Any) -> None:
+    """Refuse targets whose loss has another second order than `hessian` says."""
+    if not isinstance(y, Tensor):
+        return
+    count = len(y) if y.dim() else 1
+    if count != len(outputs) or not y.dim():
+        raise BadInput(f"y: {count} targets for {len(outputs)} sequences; give one for each")
+    if loss.hessian is _softmax_hessian:
+        if not y.is_floating_point() and bool((y < 0).any()):
+            raise BadInput("y: some labels are below 0, to be ignored; leave these sequences out")
+        # Of probabilities that add up to s, the second derivatives are s times as large.
+        if y.is_floating_point() and y.dim() == 2 and not torch.allclose(y.sum(1), torch.ones_like(y[:, 0]), atol=1e-6):
+            raise BadInput("y: the probabilities of some sequences do not add up to 1; divide each row by its sum")
 
 
 @dataclass(frozen=True)
@@ -104,6 +122,11 @@ def _state_map(model: nn.Module, x: Any, argument: str | int | None) -> StateMap
     alike = torch.autocast(device_of(model), enabled=False)
     with recording_gradients(), plain, alike, changed_states(model, leaf, argument), evaluating(model):
         outputs = as_rows(run(model, x))
+        if not len(outputs) or bool(outputs.isnan().any()):
+            raise BadInput(
+                f"x: {'its outputs have NaN' if len(outputs) else 'the batch is empty'}; give at least one sequence,"
+                " and finite numbers in inputs and parameters"
+            )
         wanted = [item for _, item in leaves]
         rows = [
             torch.autograd.grad(
@@ -112,6 +135,11 @@ def _state_map(model: nn.Module, x: Any, argument: str | int | None) -> StateMap
             for unit in range(outputs.shape[1])
         ]
     fronts = [[by_sample(module, row) for (module, _), row in zip(leaves, parts, strict=True)] for parts in rows]
+    if wrong := [len(part) for part in fronts[0] if len(part) != len(outputs)]:
+        raise BadInput(
+            f"model: {wrong[0]} initial states belong to {len(outputs)} rows of outputs; each sequence of a batch needs"
+            " a state of its own and one row, in a model that does not fold other axes into the batch"
+        )
     found = torch.stack([torch.cat(parts, 1) for parts in fronts], 1)
     return StateMap(outputs if recording else outputs.detach(), found)
 
@@ -145,5 +173,8 @@ def as_rows(outputs: Tensor) -> Tensor:
 
 def by_sample(module: nn.Module, state: Tensor) -> Tensor:
     """A state (layers, N, hidden) of a layer, or (N, ...) of a cell or an argument, as rows (N, numbers)."""
+    axes = {nn.RNNBase: 3, nn.RNNCellBase: 2}
+    if any(isinstance(module, kind) and state.dim() != count for kind, count in axes.items()):
+        raise BadInput("x: the layer was given a sequence without an axis of samples; add one, x.unsqueeze(0)")
     front = state.movedim(1, 0) if isinstance(module, nn.RNNBase) else state
     return front.reshape(len(front), -1)
