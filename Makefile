@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env demo test test-ends lint typecheck pytest bench docs docs-figures docs-operators huggingface notebooks docs-tutorials study-complexity study-curvature study-distance study-frozen study-generators study-hierarchy study-memorization study-orthogonal study-pruning study-recurrent study-volumes check-partition weights clean distclean
+.PHONY: help env demo test test-ends lint typecheck pytest bench docs docs-figures docs-operators huggingface notebooks docs-tutorials study-complexity study-curvature study-distance study-frozen study-generators study-hierarchy study-memorization study-orthogonal study-pruning study-recurrent study-universality study-volumes check-partition weights clean distclean
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -83,6 +83,9 @@ study-volumes: $(STUDIES) ## what shells say of networks on random fields, resum
 
 study-pruning: $(STUDIES) ## whether boundaries say which units can go, resumable: docs/spline-pruning.md
 	OMP_NUM_THREADS=1 $(BIN)/python -m studies.pruning
+
+study-universality: $(STUDIES) ## how many pieces functions need, and what offsets are worth, resumable: docs/universality.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m studies.universality
 
 docs: $(DOCS) ## this documentation as a site: build/site/index.html; a broken link is an error
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -E -a -W --keep-going -q -b html -c website -d build/doctrees docs build/site

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from maxaffine._spline.centroids import is_decided, quantizer
 from maxaffine._spline.checks import check_finite, check_rows, check_spline
+from maxaffine._spline.fit import fit_differences, stacked
 from maxaffine.errors import BadInput, ShapeMismatch
 
 # The cells of a whole layer are written out up to this many; beyond, only those asked for.
@@ -143,6 +144,54 @@ class MaxAffineSpline(nn.Module):
         [0, 1]
         """  # noqa: DOC502
         slopes, offsets, present = quantizer(centroids)
+        return cls(slopes, offsets, present=present)
+
+    @classmethod
+    def from_samples(
+        cls,
+        x: Tensor,
+        y: Tensor,
+        pieces: int,
+        *,
+        steps: int = 100,
+        tolerance: float = 1e-6,
+        progress: bool | None = None,
+    ) -> Self:
+        r"""The spline of least squares through samples: convex regression, a unit for every column of y.
+
+        .. math:: \min_{A, B} \sum_n \Big( y_{nk} - \max_r \langle A[k, r], x_n \rangle - B[k, r] \Big)^2
+
+        The problem is not convex, so this is a local minimum: pieces are added one by one, where the loss is worst and
+        falls most, and between them all pieces take damped steps of least squares. Nothing is random. The result is
+        convex whatever y is; `maxaffine.sklearn.MaxAffineRegressor` also fits differences of two splines.
+
+        Args:
+            x: Inputs, (N, D).
+            y: Values, (N,) or (N, K).
+            pieces: R, pieces per unit at most; fewer where samples do not suffice for more (2 (D + 1) per cut).
+            steps: Steps at the end, when all pieces are there.
+            tolerance: They end when one lowers the loss by less than this share.
+            progress: Whether to show progress; by default on a terminal or notebook, after two seconds.
+
+        Returns:
+            A spline of K units, of the dtype of y.
+
+        Raises:
+            ShapeMismatch: x and y do not belong together.
+            BadInput: No piece; NaN or infinity; more numbers to solve for than 6,000.
+
+        Source: Magnani and Boyd, Convex piecewise-linear fitting (Optimization and Engineering, 2009), whose steps are
+        not damped; the growth is that of Balazs, Gyorgy and Szepesvari, Near-optimal max-affine estimators for convex
+        regression (AISTATS 2015).
+
+        >>> x = torch.linspace(-1, 1, 100, dtype=torch.float64)[:, None]
+        >>> spline = MaxAffineSpline.from_samples(x, x[:, 0].abs(), pieces=2)
+        >>> spline.slopes.detach().flatten().sort().values.round(decimals=6).tolist()
+        [-1.0, 1.0]
+        """  # noqa: DOC502
+        columns = y[:, None] if isinstance(y, Tensor) and y.ndim == 1 else y
+        fits = fit_differences(x, columns, pieces, 0, steps=steps, tolerance=tolerance, progress=progress)
+        slopes, offsets, present = stacked([fit.rows.to(y.dtype) for fit in fits])
         return cls(slopes, offsets, present=present)
 
     @property
