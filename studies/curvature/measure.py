@@ -40,7 +40,7 @@ class Features:
 
     def of(self, which: str, beta: float) -> Tensor:
         """Features (N, d) of some images."""
-        file = WEIGHTS / f"{self.name}-{which}-{beta:g}.pt"
+        file = WEIGHTS / f"{self.name}-{which}-{len(self.images[which])}-{beta:g}.pt"
         if not self.transfer.own and file.exists():
             return torch.load(file, weights_only=True)
         with torch.no_grad():
