@@ -159,7 +159,7 @@ class MaxAffineSpline(nn.Module):
     ) -> Self:
         r"""The spline of least squares through samples: convex regression, a unit for every column of y.
 
-        .. math:: \min_{A, B} \sum_n \Big( y_{nk} - \max_r \langle A[k, r], x_n \rangle - B[k, r] \Big)^2
+        .. math:: \min_{A, B} \sum_n \left( y_{nk} - \max_r (\langle A[k, r], x_n \rangle + B[k, r]) \right)^2
 
         The problem is not convex, so this is a local minimum: pieces are added one by one, where the loss is worst and
         falls most, and between them all pieces take damped steps of least squares. Nothing is random. The result is
