@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+
+from studies.cells import Cell
 
 from . import dimensions, faces, garments, mixture
 
@@ -14,16 +13,6 @@ RECIPE = 1  # raised when a recorded cell would come out otherwise
 SEEDS = range(5)
 SEPARATIONS = (0.5, 1.0, 2.0, 4.0)
 LATENTS = (2, 8, 16)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One experiment at one seed."""
-
-    name: str
-    kind: str
-    settings: dict[str, Any]
-    measure: Callable[[], dict[str, Any]]
 
 
 def cells(folder: Path) -> list[Cell]:
