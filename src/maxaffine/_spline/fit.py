@@ -59,8 +59,13 @@ class Descent:
         self.residual = self.y - values
         self.loss = float(self.residual.square().sum())
 
-    def loss_of(self, fit: Difference, every: int = 1) -> float:
-        """The sum of squares of another fit, on one sample of so many."""
+    def loss_of(self, fit: Difference) -> float:
+        """The sum of squares of another fit."""
+        return float((self.y - fit(self.x)[0]).square().sum())
+
+    def judge(self, fit: Difference) -> float:
+        """The same on few samples, to compare candidates by."""
+        every = -(-len(self.x) // JUDGES)
         return float((self.y[::every] - fit(self.x[::every])[0]).square().sum())
 
     def descend(self, steps: int, tolerance: float) -> None:
@@ -133,8 +138,7 @@ class Descent:
             if harm[worst] > 0
             for feature, way in itertools.product(range(self.x.shape[1] - 1), (1, -1))
         ]
-        every = -(-len(self.x) // JUDGES)
-        found.sort(key=lambda fit: self.loss_of(fit, every))
+        found.sort(key=self.judge)
         sides = [[fit for fit in found if bool(fit.added[-1]) == side][:TRIALS] for side in (True, False)]
         counts = int(self.now.added.sum()), int((~self.now.added).sum())
         allowed = [fits for fits, count, limit in zip(sides, counts, most, strict=True) if count < limit]
@@ -149,8 +153,7 @@ class Descent:
             if int((added[others] == added[piece]).sum()):
                 fits.append(Difference(rows[others], added[others]))
         if fits:
-            every = -(-len(self.x) // JUDGES)
-            self.take(min(fits, key=lambda fit: self.loss_of(fit, every)))
+            self.take(min(fits, key=self.judge))
         return bool(fits)
 
     def settle(self, steps: int, tolerance: float) -> None:
