@@ -91,7 +91,8 @@ and the check that every side has one included, beside affinitree's tree of the 
 SURFACES = """
 ## Exact surfaces
 
-The zero level of networks that have learned how far a point is from a torus, in the box (-1, 1), in float64:
+The zero level of networks that have learned how far a point is from a torus, in the box (-1, 1), in float64, and of
+two that the author of edge subdivision has published, of a bunny, where `EDGE_SUBDIVISION` names its clone:
 `partition.surface`, and marching cubes (scikit-image), the network run at every node, on the first grid of a list that
 takes as long. Edge subdivision (Berzins 2023) is written anew in NumPy, its sign vectors compared by hashes: it cuts
 all of the box by every unit, and the surface is a part of that; in brackets its polygons. CPU seconds are the fewer of

@@ -228,10 +228,11 @@ def test_a_component_too_small_for_the_lines_is_found_from_all_regions() -> None
     assert found.volume == pytest.approx(4 / 3 * float((sizes**3).sum()))
 
 
-def _both(net: ma.SplineNetwork, level: float = 0.0, bounds: Any = (-1, 1)) -> ma.partition.Surface:
+def _both(net: ma.SplineNetwork, level: float = 0.0, bounds: Any = (-1, 1), **more: Any) -> ma.partition.Surface:
     """The surface from lines, after a look that the one from all regions is the same."""
     # So many lines that no component of these networks is missed.
-    found, every = (ma.partition.surface(net, level, bounds=bounds, lines=20, exhaustive=way) for way in (False, True))
+    more |= {"bounds": bounds, "lines": 20}
+    found, every = (ma.partition.surface(net, level, exhaustive=way, **more) for way in (False, True))
     assert found.complete and every.complete
     assert (len(every), len(every.vertices)) == (len(found), len(found.vertices))
     assert every.area == pytest.approx(found.area, rel=1e-9)
@@ -330,8 +331,30 @@ def test_bad_rivals(against: Any) -> None:
     net = _captured(nn.Linear(3, 4).double())
     with pytest.raises(BadInput, match="against: expected the number of another output or 'others'"):
         inspect.unwrap(ma.partition.surface)(net, 0.0, 1, against=against, bounds=(-1, 1))
-    with pytest.raises(BadInput, match="exhaustive: which of the others is the largest"):
-        ma.partition.surface(net, 0.0, 1, against="others", bounds=(-1, 1), exhaustive=True)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_borders_from_all_regions_in_which_the_largest_of_the_others_changes(seed: int) -> None:
+    torch.manual_seed(seed)
+    layers = [nn.Linear(3, 5), nn.LeakyReLU(0.1), nn.Linear(5, 4)] if seed else [nn.Linear(3, 4)]
+    module = _rounded(nn.Sequential(*layers).double(), "halves" if seed == 3 else "drawn")
+    values = module(torch.rand(500, 3).double() * 2 - 1).detach()
+    level = float((values[:, 1] - values[:, [0, 2, 3]].amax(1)).median())
+    assert _both(_captured(module), level, output=1, against="others").residual(module) < 1e-12
+
+
+def test_a_class_too_small_for_the_lines_is_found_from_all_regions() -> None:
+    place = torch.tensor([-0.61, -0.43, -0.37], dtype=torch.float64)
+
+    class Classes(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.stack([0.02 - (x - place.to(x)).abs().sum(1), -_height(x) - 9, x[:, 0] * 0], 1)
+
+    net, which = _captured(Classes()), {"output": 0, "against": "others", "bounds": (-1, 1)}
+    with pytest.raises(BadInput, match="level: the output does not pass through 0"):
+        ma.partition.surface(net, **which)
+    found = ma.partition.surface(net, **which, exhaustive=True)
+    assert len(found) == 8 and found.volume == pytest.approx(-4 / 3 * 0.02**3)
 
 
 def test_pages_to_turn_it_on(tmp_path: Path) -> None:

@@ -87,6 +87,8 @@ class Value:
         axis = self.batch
         if axis is None:
             return rows[0].reshape(self.units)
+        if axis == BatchAxis():
+            return rows if len(self.units) == 1 else rows.reshape(len(rows), *self.units)
         inner = (axis.outer > 1) + (axis.inner > 1)
         before, after = self.units[: axis.dim], self.units[axis.dim + inner :]
         shape = (*before, axis.outer * len(rows) * axis.inner, *after)

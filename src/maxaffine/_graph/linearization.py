@@ -16,6 +16,10 @@ CONSTANT = "constant"  # an output that no slope leads to is all offset, and no 
 @contextmanager
 def undisturbed(device: torch.device) -> Iterator[None]:
     """Compute as captured: without autocast, which rounds, and inference mode, in which derivatives are lost."""
+    # Modes cost more than small products, so that work in many parts is done within one and the same.
+    if not (torch.is_inference_mode_enabled() or torch.is_grad_enabled() or torch.is_autocast_enabled(device.type)):
+        yield
+        return
     with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False):
         yield
 

@@ -62,6 +62,16 @@ def split_by_decision(space: Space, cells: Cells, level: float) -> tuple[Cells, 
     return replace(cells, table=cells.places).pruned(), classes
 
 
+def split_by_rival(space: Space, cells: Cells, output: int) -> Cells:
+    """Cells in each of which one and the same is the largest of all outputs but one."""
+    (number,) = space.graph.outputs
+    rows = space.graph.values[number].to_rows(_moved(space, [number], cells)[number])
+    others = [k for k in range(rows.shape[1]) if k != output]
+    for finer in _answered(_rounded(rows[:, None, others], space.continuous, 1), cells):
+        cells = finer
+    return replace(cells, table=cells.places).pruned()
+
+
 def _answered(asked: _Asked, cells: Cells) -> Iterator[Cells]:
     """The cells divided by one group after the other, the values of all groups in their table."""
     table = asked.values.reshape(len(asked.values), -1)

@@ -25,6 +25,7 @@ from maxaffine._partition.planes.task import Frame
 
 NEAR = 1e-12  # of the box, and of an operator's largest value: what is nearer to a boundary counts as on it
 PROBES = 64
+RUN = 2**19  # margins that are worked on at once
 FAR = 8 * float(np.finfo(np.float64).eps)  # rounding of a value, relative to it
 
 
@@ -35,12 +36,12 @@ class Germs:
     # A column per comparison of a unit, per entry of a group that could win, and per side of the box (the last six).
     # What can never be reached, such as the winner's own entry, has an infinite margin and no slope.
     margins: np.ndarray  # (N, M) at the points
-    slopes: np.ndarray  # (T, N, M) along the tangents
+    slopes: np.ndarray  # (3, N, M) along the axes
     near: np.ndarray  # (N, M) margins up to this count as zero
     above: np.ndarray  # (N, M) bool: the first side of a comparison is larger, an entry wins
     keys: np.ndarray  # (N, 2) of the regions
     value: np.ndarray  # (N,) of the output, less the level, at the points
-    gradient: np.ndarray  # (T, N)
+    gradient: np.ndarray  # (3, N)
     words: Words
 
     def __getitem__(self, rows: np.ndarray) -> Germs:
@@ -48,6 +49,11 @@ class Germs:
         rest = (self.margins, self.near, self.above, self.keys, self.value)
         margins, near, above, keys, value = (item[rows] for item in rest)
         return Germs(margins, self.slopes[:, rows], near, above, keys, value, self.gradient[:, rows], self.words)
+
+    @property
+    def tied(self) -> np.ndarray:
+        """(N,) bool: the point lies on a boundary, or on a side of the box."""
+        return np.any(self.margins <= self.near, axis=1)
 
     def put(self, rows: np.ndarray, others: Germs) -> None:
         """Replace some of them."""
@@ -133,26 +139,17 @@ class Field:
             start += width
         return Words(random.integers(2**64, size=2, dtype=np.uint64), pieces, ties, groups)
 
-    def at(
-        self, points: np.ndarray, directions: np.ndarray, then: np.ndarray | None = None, alone: bool = False
-    ) -> Germs:
-        """The regions just beyond points (N, 3) in directions; slopes along the axes, or the directions alone."""
+    def at(self, points: np.ndarray, directions: np.ndarray, then: np.ndarray | None = None) -> Germs:
+        """The regions just beyond points (N, 3) in directions, with slopes along the axes."""
         # What does not change along the directions is decided by a step far shorter in others, ``then``.
         count = len(points)
-        axes = directions[None] if alone else np.eye(3)[:, None]
-        given = [np.ones((count, 1)) if alone else directions, *([] if then is None else [then])]
+        given = [directions, *([] if then is None else [then])]
         ways = [torch.from_numpy(way.T) for way in given]
-        t = torch.from_numpy(points)
-        at = {
-            n: rows + t @ self._slopes[n] if rows.is_floating_point() else rows.expand(count, -1)
-            for n, rows in self._middle.items()
-        }
-        moved = [
-            {n: (torch.from_numpy(axis) @ rows).expand(count, -1) for n, rows in self._slopes.items()} for axis in axes
-        ]
+        at = self.start(points)
+        moved = [{n: rows[axis].expand(count, -1) for n, rows in self._slopes.items()} for axis in range(3)]
         margins = torch.empty(count, self.units + 6, dtype=torch.float64)
         near, above = torch.empty_like(margins), torch.zeros(margins.shape, dtype=torch.bool)
-        slopes = torch.empty(len(axes), *margins.shape, dtype=torch.float64)
+        slopes = torch.empty(3, *margins.shape, dtype=torch.float64)
         ahead, start = at, 0
         for place, level in enumerate(self.levels):
             if place:
@@ -170,19 +167,31 @@ class Field:
             margins[:, columns], slopes[:, :, columns] = found.margins, found.slopes
             near[:, columns], above[:, columns] = found.near, found.above
             ahead = _ahead(at, moved, ways, self.size, found)
-        self._box_sides(points, axes, margins.numpy(), slopes.numpy())
+        self._box_sides(points, margins.numpy(), slopes.numpy())
         near[:, self.units :] = 2 * NEAR * self.size
-        value = at[self._number][:, self.output].numpy() - self.level
+        value = self.output_of(at)
         gradient = np.stack([item[self._number][:, self.output].numpy() for item in moved])
         keys = above.numpy().view(np.uint8).astype(np.uint64) @ self.words.pieces + self.words.start
         return Germs(margins.numpy(), slopes.numpy(), near.numpy(), above.numpy(), keys, value, gradient, self.words)
+
+    def start(self, points: np.ndarray) -> Rows:
+        """The first level's values at points (N, 3)."""
+        t = torch.from_numpy(points)
+        return {
+            n: rows + t @ self._slopes[n] if rows.is_floating_point() else rows.expand(len(points), -1)
+            for n, rows in self._middle.items()
+        }
+
+    def output_of(self, rows: Rows) -> np.ndarray:
+        """(N,) the output less the level, of the last level's values."""
+        return rows[self._number][:, self.output].numpy() - self.level
 
     def values(self, points: np.ndarray) -> np.ndarray:
         """(N,) the output less the level at points (N, 3) as the network has them, by running it."""
         rows = self._rows(points)
         for level in self.levels:
             rows = level.run(rows)
-        return rows[self._number][:, self.output].numpy() - self.level
+        return self.output_of(rows)
 
     def tolerance(self, share: float) -> float:
         """A share of the largest value that the output takes, and what rounding of the coordinates adds to it."""
@@ -206,16 +215,16 @@ class Field:
         found = self.frame.points(torch.from_numpy(np.ascontiguousarray(t)))
         return {n: value.to_rows(item) for (n, value), item in zip(self._inputs.items(), found, strict=True)}
 
-    def _box_sides(self, points: np.ndarray, axes: np.ndarray, margins: np.ndarray, slopes: np.ndarray) -> None:
+    def _box_sides(self, points: np.ndarray, margins: np.ndarray, slopes: np.ndarray) -> None:
         """Fill the last six columns: the distances to the sides of the box."""
-        low, high = self.box
+        (low, high), axes = self.box, np.eye(3)[:, None]
         margins[:, self.units : self.units + 3], margins[:, self.units + 3 :] = points - low, high - points
         slopes[..., self.units : self.units + 3], slopes[..., self.units + 3 :] = axes, -axes
 
     def _sides(self, level: Level, scale: float, at: Rows, moved: list[Rows], ways: list[Tensor]) -> Sides:
         """Margins, slopes, thresholds and sides of one operator's columns."""
         if isinstance(level.boundaries, Comparisons):
-            gap, slopes = _gaps(level, at, moved)
+            gap, slopes = gaps(level, at, moved)
             near = NEAR * (slopes.square().sum(0).sqrt_().mul_(self.size) + scale)
             # The first of the value and its rates that is not zero decides; of what stays zero, the lower piece counts.
             side, found = gap, []
@@ -279,19 +288,23 @@ def _pushed(graph: Graph, local: Linearization, rows: Rows, offset: bool) -> Row
     return {n: graph.values[n].to_rows(item) for n, item in zip(graph.outputs, found, strict=True)}
 
 
-def _gaps(level: Level, at: Rows, moved: Sequence[Rows]) -> tuple[Tensor, Tensor]:
+def gaps(level: Level, at: Rows, moved: Sequence[Rows]) -> tuple[Tensor, Tensor]:
     """What an operator compares, first less second side: (N, m) at points, and slopes (T, N, m) along tangents."""
     boundaries, graph = level.boundaries, level.operands
     value = graph.values[level.step.result]  # type: ignore[union-attr]
-    still = {n: torch.zeros_like(item[:1]) for n, item in at.items()}
-    found = []
-    for rows in (still, at, *moved):
-        inputs = graph.run([graph.values[n].from_rows(rows[n]) for n in graph.inputs])
-        shape = value.from_rows(torch.empty(len(next(iter(rows.values()))), prod(value.units))).shape
-        pairs = boundaries.pairs(inputs)  # type: ignore[union-attr]
-        found.append([value.to_rows(pair.difference().expand(shape)) for pair in pairs])
-    still, gap, *slopes = (torch.cat(parts, 1) if len(parts) != 1 else parts[0] for parts in found)
-    return gap, torch.stack(slopes).sub_(still)
+    # All at once: at zero, at the points, and along every tangent as from there.
+    count = len(next(iter(at.values())))
+    rows = {
+        n: torch.cat([torch.zeros_like(item[:1]), item, *(way[n].to(item.dtype) for way in moved)])
+        for n, item in at.items()
+    }
+    inputs = graph.run([graph.values[n].from_rows(rows[n]) for n in graph.inputs])
+    shape = value.from_rows(torch.empty(1 + (1 + len(moved)) * count, prod(value.units))).shape
+    pairs = boundaries.pairs(inputs)  # type: ignore[union-attr]
+    found = [value.to_rows(pair.difference().expand(shape)) for pair in pairs]
+    joined = found[0] if len(found) == 1 else torch.cat(found, 1)
+    still, gap, slopes = joined.split([1, count, len(moved) * count])
+    return gap, slopes.sub(still).reshape(len(moved), count, gap.shape[1])
 
 
 def _noise(level: Level, before: Rows, rows: Rows) -> float:

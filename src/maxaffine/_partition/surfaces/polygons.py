@@ -45,6 +45,11 @@ def polygons(germs: Germs, points: np.ndarray, normals: np.ndarray) -> Polygons:
     return Polygons(row, *rest, unclosed=walk.rows)
 
 
+def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Cross products (N, 3), in half the time that NumPy takes for few."""
+    return np.stack([a[:, k - 2] * b[:, k - 1] - a[:, k - 1] * b[:, k - 2] for k in range(3)], 1)
+
+
 class _Walk:
     """The polygons that are being followed, a row each; one that has closed is left out."""
 
@@ -73,9 +78,9 @@ class _Walk:
         """Go on to the next corners; fields as of :class:`Polygons`."""
         places = np.arange(len(self.rows))
         inward = self.slopes.numpy()[:, places, self.column].T
-        along = np.cross(inward, self.normals)
+        along = cross(inward, self.normals)
         along /= np.linalg.norm(along, axis=1, keepdims=True)
-        left = np.cross(self.normals, along)
+        left = cross(self.normals, along)
         speed = rates(torch.from_numpy(along.T), self.slopes)
         rate = speed.numpy()
         # The margin that runs out first is the one of the largest rate beside it.
@@ -91,13 +96,13 @@ class _Walk:
         # Of all that run out here, the one that the polygon turns the farthest at is on the next edge.
         turn = np.arctan2(-rate[row, column], (self.slopes.numpy()[:, row, column].T * left[row]).sum(1))
         turn[rate[row, column] >= 0] = -np.inf
-        order = np.lexsort((turn, row))
-        following = column[order[np.flatnonzero(np.diff(row[order], append=-1))]]
-        keys = self.base.copy()
-        np.add.at(keys, row, self.germs.change(self.rows[row], column))
+        first = np.flatnonzero(np.diff(row, prepend=-1))  # of every polygon, which all have some
+        following = column[np.lexsort((turn, row))[np.append(first[1:], len(row)) - 1]]
+        keys = self.base + np.add.reduceat(self.germs.change(self.rows[row], column), first)
         # What was zero at the corner before and is here, is all along the edge between.
-        width = self.margins.shape[1]
-        both = np.isin(row * width + column, self.zero[0] * width + self.zero[1], assume_unique=True)
+        before = np.zeros(self.margins.shape, dtype=bool)
+        before[self.zero] = True
+        both = before[row, column]
         several = self.tied | (np.bincount(row[both], minlength=len(places)) > 1)
         sides = np.bincount(row[both], column[both] >= self.units, len(places)) > 0
         found = (self.rows, self.points, keys, self.column, several, sides, -left)
@@ -110,7 +115,8 @@ class _Walk:
         if kept.all():
             return
         row, column = self.zero
-        self.zero = (np.cumsum(kept) - 1)[row[kept[row]]], column[kept[row]]
+        stays, rows = kept[row], np.flatnonzero(kept)
+        self.zero = (np.cumsum(kept) - 1)[row[stays]], column[stays]
         for name in ("rows", "points", "normals", "base", "margins", "near", "tied", "column"):
-            setattr(self, name, getattr(self, name)[kept])
-        self.slopes = self.slopes[:, torch.from_numpy(kept)]
+            setattr(self, name, getattr(self, name)[rows])
+        self.slopes = self.slopes.index_select(1, torch.from_numpy(rows))

@@ -1,69 +1,114 @@
 """Where a level set is entered: its crossings with the lines of a grid, or a point in each of all regions.
 
-A line is followed exactly, from boundary to boundary, so that no crossing with it is missed however thin the level set
-is there. All lines are followed at once, and each in several stretches.
+A line is followed exactly: level by level its breakpoints are found, between which the network is affine. So no
+crossing with it is missed, however thin the level set is there. Many lines are followed at once.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from maxaffine._chunks import slices
+from maxaffine._graph import Comparisons
+from maxaffine._partition.planes.levels import Level, Rows
 from maxaffine._partition.space.regions import Regions
-from maxaffine._partition.surfaces.germs import Field
+from maxaffine._partition.surfaces.germs import RUN, Field, gaps
 from maxaffine.errors import BadInput
 
 OFF = 0.0377  # of the spacing, by which lines lie off the middle: symmetric networks have boundaries there
 
-END = 1 + 1e-6  # stretches overlap: a crossing at the end of one is in the middle of none
+SAME = 1e-14  # of the way between two breakpoints: what is nearer to another one is the same
+AT_ONCE = 2**23  # lines times units squared, a line having about as many pieces as the network has units
 TOUCH = 1e-10  # of the box, and of the output's largest value: nearer to a side of the box, or to the level, is on it
 
 
 def grid_crossings(space: Field, lines: int) -> tuple[np.ndarray, np.ndarray]:
     """Points (N, 3) where ``lines`` squared lines along each axis cross the level set; and the lines' directions."""
     low, high = space.box
-    width = (high - low) / lines
-    cells = np.stack(np.meshgrid(*[np.arange(lines)] * 3, indexing="ij"), -1).reshape(-1, 3)
-    starts, directions, ends = [], [], []
+    cells = np.stack(np.meshgrid(*[np.arange(lines)] * 2, indexing="ij"), -1).reshape(-1, 2)
+    found = []
     for axis in range(3):
-        # Across, a line goes through the middle of its cells, but for a little; along, each cell is a stretch.
-        inside = cells + np.where(np.arange(3) == axis, 0, 0.5 + OFF * (1 + np.arange(3)))
-        starts.append(low + inside * width)
-        directions.append(np.broadcast_to(np.eye(3)[axis] * width[axis], inside.shape))
-        ends.append(np.where(cells[:, axis] == lines - 1, 1, END))  # the last one must not leave the box
-    return _crossings(space, *(np.concatenate(parts) for parts in (starts, directions, ends)))
-
-
-def _crossings(
-    space: Field, starts: np.ndarray, directions: np.ndarray, ends: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Points where stretches from starts (N, 3) to starts + ends * directions cross the level set."""
-    done, below, begun = np.zeros(len(starts)), np.zeros(len(starts), dtype=bool), False
-    lowest, highest = np.inf, -np.inf
-    points, found = [np.zeros((0, 3))], [np.zeros((0, 3))]
-    while len(starts):
-        germs = space.at(starts + done[:, None] * directions, directions, alone=True)
-        rate, slope = germs.slopes[0], germs.gradient[0]
-        ahead = (rate < 0) & (germs.margins > germs.near)
-        reach = np.divide(germs.margins, -rate, out=np.full(rate.shape, np.inf), where=ahead).min(1)
-        step = np.minimum(reach, ends - done)
-        # The side at the end of a piece is that at the start of the next, whatever rounding makes of it.
-        below = below if begun else germs.value < 0
-        end = germs.value + slope * step < 0
-        crossed = np.flatnonzero(below != end)
-        steep = np.where(slope == 0, np.inf, slope)[crossed]  # where it is level, any place will do
-        way = np.clip(-germs.value[crossed] / steep, 0, step[crossed])
-        points.append(starts[crossed] + (done[crossed] + way)[:, None] * directions[crossed])
-        found.append(directions[crossed])
-        done = done + step
-        going = done < ends
-        starts, directions, ends, done, below = (item[going] for item in (starts, directions, ends, done, end))
-        begun = True
-        lowest, highest = min(lowest, germs.value.min()), max(highest, germs.value.max())
-    places, ways = np.concatenate(points), np.concatenate(found)
+        # A line goes through the middle of its cells, but for a little.
+        inside = np.insert(cells, axis, 0, axis=1) + 0.5 + OFF * (1 + np.arange(3))
+        ends = np.stack([low + inside * (high - low) / lines] * 2, 1)
+        ends[:, :, axis] = low[axis], high[axis]
+        for part in slices(len(ends), AT_ONCE // max(1, space.units) ** 2):
+            found.append(_crossings(space, ends[part]))
+    places, ways, values = (np.concatenate(parts) for parts in zip(*found, strict=True))
     # On a ridge at the level rounding can feign a crossing: the output comes up to the level there, and goes back.
     ahead, back = _beside(space, places, ways)
     kept = ahead * back >= 0
-    return _required(space, places[kept], ways[kept], lowest, highest)
+    return _required(space, places[kept], ways[kept], values.min(), values.max())
+
+
+def _crossings(space: Field, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points where lines between two ends (N, 2, 3) cross the level set, their directions, and values on the way."""
+    points, line = ends.reshape(-1, 3), np.repeat(np.arange(len(ends)), 2)
+    rows = space.start(points)
+    for place, level in enumerate(space.levels):
+        rows = level.run(rows) if place else rows
+        if level.step is None:
+            break
+        piece, share = _breaks(level, rows, line)
+        order = np.lexsort((np.append(np.zeros(len(line)), share), np.append(np.arange(len(line)), piece)))
+        rows = {n: torch.cat([item, _between(item, piece, share)])[order] for n, item in rows.items()}
+        points = np.concatenate([points, _between(torch.from_numpy(points), piece, share).numpy()])[order]
+        line = np.concatenate([line, line[piece]])[order]
+    value = space.output_of(rows)
+    below = value < 0
+    (crossed,) = np.nonzero((below[1:] != below[:-1]) & (line[1:] == line[:-1]))
+    share = value[crossed] / (value[crossed] - value[crossed + 1])
+    way = (ends[:, 1] - ends[:, 0])[line[crossed]]
+    places = _between(torch.from_numpy(points), crossed, share).numpy()
+    return places, way / np.linalg.norm(way, axis=1, keepdims=True), value
+
+
+def _between(rows: Tensor, piece: np.ndarray, share: np.ndarray) -> Tensor:
+    """Rows at shares of the way from one to the next."""
+    first, second = rows[piece], rows[piece + 1]
+    # What a mask has put at infinity stays there.
+    return torch.where(first == second, first, first + torch.from_numpy(share)[:, None] * (second - first))
+
+
+def _breaks(level: Level, rows: Rows, line: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the operator after a level changes its piece between neighboring rows: the first of these, and a share."""
+    inner = torch.from_numpy(line[1:] == line[:-1])
+    if isinstance(level.boundaries, Comparisons):
+        gap, _ = gaps(level, rows, [])
+        above = gap > 0
+        piece, unit = torch.nonzero((above[1:] != above[:-1]) & inner[:, None], as_tuple=True)
+        share = gap[piece, unit] / (gap[piece, unit] - gap[piece + 1, unit])
+    else:
+        scores = level.boundaries.factor * level.entries(rows)[:, torch.from_numpy(level.windows)]  # type: ignore[union-attr]
+        winner = scores.argmax(-1)
+        # Who wins at both ends wins between them.
+        piece, unit = torch.nonzero((winner[1:] != winner[:-1]) & inner[:, None], as_tuple=True)
+        which, share = _takeovers(scores[piece, unit], scores[piece + 1, unit])
+        piece = piece[which]
+    piece, share = piece.numpy(), share.numpy()
+    order = np.lexsort((share, piece))
+    piece, share = piece[order], share[order]
+    fresh = (np.diff(piece, prepend=-1) > 0) | (np.diff(share, prepend=0) > SAME)
+    fresh &= (share > SAME) & (share < 1 - SAME)
+    return piece[fresh], share[fresh]
+
+
+def _takeovers(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Where another entry becomes the largest on the way from entries (P, m) to others: the pair, and a share."""
+    which, winner = torch.arange(len(first)), first.argmax(1, keepdim=True)
+    pairs, shares = [which[:0]], [first[:0, 0]]
+    while len(which):
+        a, slope = first[which], (second - first)[which]
+        gain = slope - slope.gather(1, winner)
+        # Of the steeper entries the one that is reached first: so there are at most as many turns as entries.
+        share, winner = torch.where(gain > 0, (a.gather(1, winner) - a) / gain, torch.inf).min(1, keepdim=True)
+        going = share[:, 0] < 1
+        which, winner, share = which[going], winner[going], share[going]
+        pairs.append(which)
+        shares.append(share[:, 0])
+    return torch.cat(pairs), torch.cat(shares)
 
 
 def region_crossings(space: Field, all_regions: Regions) -> tuple[np.ndarray, np.ndarray]:
@@ -99,11 +144,18 @@ def region_crossings(space: Field, all_regions: Regions) -> tuple[np.ndarray, np
     return _required(space, points[crossed], ways[crossed], exact.min(), exact.max())
 
 
-def _beside(space: Field, points: np.ndarray, ways: np.ndarray) -> list[np.ndarray]:
-    """The output's rates along ways (N, 3) just after points, and just before them."""
-    if not len(points):
-        return [np.zeros(0)] * 2
-    return [(space.at(points, sign * ways).gradient.T * ways).sum(1) for sign in (1, -1)]
+def _beside(space: Field, points: np.ndarray, ways: np.ndarray) -> np.ndarray:
+    """(2, N) the output's rates along ways (N, 3) just after points, and just before them."""
+    found = [np.zeros((2, 0))]
+    for part in slices(len(points), RUN // (space.units + 6)):
+        at, way = points[part], ways[part]
+        germs = space.at(at, way)
+        ahead = (germs.gradient.T * way).sum(1)
+        back, tied = ahead.copy(), np.flatnonzero(germs.tied)  # elsewhere it is the same on both sides
+        if len(tied):
+            back[tied] = (space.at(at[tied], -way[tied]).gradient.T * way[tied]).sum(1)
+        found.append(np.stack([ahead, back]))
+    return np.concatenate(found, 1)
 
 
 def _required(

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from maxaffine._capture import SplineNetwork
 from maxaffine._codes import Codes
 from maxaffine._drawing import Solid, axes_for, html_table
-from maxaffine._graph import Dependence
+from maxaffine._graph import Dependence, undisturbed
 from maxaffine._maps import AffineMap
 from maxaffine._partition.inputs import require_network
 from maxaffine._partition.planes.task import Frame, frame_along, input_frame
+from maxaffine._partition.space.growth import split_by_rival
 from maxaffine._partition.space.halfspaces import sides
 from maxaffine._partition.space.regions import regions
 from maxaffine._partition.surfaces.files import write_mesh
@@ -318,22 +319,24 @@ def surface(
         raise BadInput(f"max_faces: expected a whole number above 0, got {max_faces!r}; leave it out for {MAX_FACES}")
     if time_limit is not None and not (isinstance(time_limit, Real) and time_limit > 0):
         raise BadInput(f"time_limit: expected seconds above 0, got {time_limit!r}; leave it out for no limit")
-    if exhaustive:
-        if origin is not None:
-            raise BadInput("exhaustive: it lists regions, of networks of three inputs only; raise lines instead")
-        if against == OTHERS:
-            raise BadInput("exhaustive: which of the others is the largest changes within regions; raise lines instead")
-        points, directions = region_crossings(space, regions(net, bounds, until=until, progress=progress))
-    else:
-        points, directions = grid_crossings(space, lines)
-    walk = Walk(space)
-    complete = _follow(walk, points, directions, max_faces, time_limit, progress)
-    mesh = join(walk.parts)
-    mesh = replace(mesh, vertices=mesh.vertices + space.center)
-    if complete:
-        mesh.check()
-    _require_inside(space, mesh)
-    _require_level(space, mesh)
+    with undisturbed(net.inputs.device):
+        if exhaustive:
+            if origin is not None:
+                raise BadInput("exhaustive: it lists regions, of networks of three inputs only; raise lines instead")
+            every = regions(net, bounds, until=until, progress=progress)
+            if against == OTHERS:
+                every = replace(every, cells=split_by_rival(every.space, every.cells, output))
+            points, directions = region_crossings(space, every)
+        else:
+            points, directions = grid_crossings(space, lines)
+        walk = Walk(space)
+        complete = _follow(walk, points, directions, max_faces, time_limit, progress)
+        mesh = join(walk.parts)
+        mesh = replace(mesh, vertices=mesh.vertices + space.center)
+        if complete:
+            mesh.check()
+        _require_inside(space, mesh)
+        _require_level(space, mesh)
     return Surface(mesh, space.level, output, against, complete, space.frame, {"until": until})
 
 

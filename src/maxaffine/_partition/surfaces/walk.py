@@ -13,11 +13,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from maxaffine._chunks import slices
-from maxaffine._partition.surfaces.germs import NEAR, Field, Germs
-from maxaffine._partition.surfaces.polygons import FLAT, Polygons, polygons
+from maxaffine._partition.surfaces.germs import NEAR, RUN, Field, Germs
+from maxaffine._partition.surfaces.polygons import FLAT, Polygons, cross, polygons
 from maxaffine.errors import BadInput, PartitionError
 
-RUN = 2**19  # margins that are worked on at once
 TURNS = 64  # regions around one edge
 SETTLED = 3  # steps within the level set after which one leads along a polygon
 CURE = "boundaries may nearly coincide; shift the box or the level a little"
@@ -176,14 +175,15 @@ class Walk:
         """From points on the level set to edges of the polygons there: the regions, and points on the edges."""
         # A point may lie on an edge by chance. Halfway along a straight line within the level set none is near.
         random = np.random.default_rng(0).normal(size=points.shape)
-        germs, within = self.space.at(points, directions), directions
+        germs = self.space.at(points, directions)
         self._require_slope(germs, points)
-        for _ in range(SETTLED):
-            normals = _normals(germs)
-            within = np.cross(normals, random)
-            within /= np.linalg.norm(within, axis=1, keepdims=True)
-            germs = self.space.at(points, within, -normals)
+        within, tied = cross(_normals(germs), random), np.flatnonzero(germs.tied)
+        for _ in range(SETTLED if len(tied) else 0):
+            normals = _normals(germs[tied])
+            within[tied] = cross(normals, random[tied])
+            germs.put(tied, self.space.at(points[tied], within[tied], -normals))
             self._require_slope(germs, points)
+        within /= np.linalg.norm(within, axis=1, keepdims=True)
         stays = np.abs((within * _normals(germs)).sum(1)) <= FLAT  # in the level set: at an edge it may not yet
         germs, points, within = germs[stays], points[stays], within[stays]
         rate = (germs.slopes * within.T[..., None]).sum(0)
