@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial import ConvexHull
 from torch import Tensor, nn
 
 import maxaffine as ma
@@ -129,6 +130,62 @@ def test_a_box_in_which_corners_nearly_coincide() -> None:
 def test_degenerate_weights(features: int, seed: int) -> None:
     net = captured(whole_numbers(mlp(features, 5, 5, 1), seed), features)
     check_whole(net, regions(net, (-1, 1)), 300)
+
+
+def spoiled(module: nn.Sequential, how: str) -> nn.Sequential:
+    """Weights of which many are the same, are zero, or put boundaries through corners of the box (-1, 1)."""
+    generator = torch.Generator().manual_seed(3)
+    for layer in (layer for layer in module if isinstance(layer, nn.Linear)):
+        weight, bias = layer.weight.data, layer.bias.data
+        if how == "twins" and len(weight) > 3:
+            for parameter in (weight, bias):
+                parameter[1:4] = torch.stack([parameter[0], -parameter[0], 2 * parameter[0]])
+        if how == "without weights" and len(weight) > 3:
+            weight[:3], bias[:3] = 0, torch.tensor([-1.0, 0.0, 1.0], dtype=F64)
+        if how == "through corners":
+            corner = torch.randint(0, 2, weight.shape, generator=generator) * 2.0 - 1
+            bias.copy_(-(weight * corner).sum(1))
+        if how == "pruned":
+            weight.mul_(torch.rand(weight.shape, generator=generator) < 0.4)
+    return module
+
+
+SPOILED = ["twins", "without weights", "through corners", "pruned"]
+
+
+@pytest.mark.parametrize("features", [2, 3, 4])
+@pytest.mark.parametrize("how", SPOILED)
+def test_regions_are_the_hulls_of_their_corners(how: str, features: int) -> None:
+    """Volumes, sides and maps by Qhull's convex hulls, and each place in the one whose map it has."""
+    module = spoiled(mlp(features, 6, 4, 2, seed=features), how)
+    found = regions(captured(module, features), (-1, 1))
+    check_whole(captured(module, features), found, 300)
+    amap = found.affine_map()
+    slopes, offsets = (torch.as_tensor(item).numpy() for item in (amap.slopes, amap.offsets))
+    places = np.random.default_rng(0).uniform(-1, 1, (200, features))
+    held, values = np.zeros(len(places), dtype=int), module(torch.from_numpy(places)).detach().numpy()
+    for number, corners in enumerate(found.corners):
+        hull = ConvexHull(corners.numpy())
+        assert float(found.volumes[number]) == pytest.approx(hull.volume, rel=1e-7)
+        planes = np.unique(np.round(hull.equations, 6) + 0.0, axis=0)
+        mine = np.array([[*facet.normal.tolist(), -facet.bound] for facet in found.facets(number)])
+        apart = np.abs(planes[:, None] - mine).max(2)
+        assert apart.min(0).max() < 1e-5 and apart.min(1).max() < 1e-5
+        inside = (places @ planes[:, :-1].T + planes[:, -1] < -1e-5).all(1)
+        held += inside
+        assert places[inside] @ slopes[number].T + offsets[number] == pytest.approx(values[inside], abs=1e-12)
+    assert held.max() == 1 and held.mean() > 0.95
+
+
+@pytest.mark.parametrize("how", SPOILED)
+def test_the_walk_over_the_surface_counts_the_same_faces(how: str) -> None:
+    module = spoiled(mlp(3, 6, 4, 1, seed=2), how)
+    net = captured(module, 3)
+    values = module(torch.rand(300, 3, dtype=F64) * 2 - 1).detach()
+    level = float(values.min() + values.max()) / 2
+    shape, surface = regions(net, (-1, 1)).topology(level), ma.partition.surface(net, level, bounds=(-1, 1), lines=20)
+    assert shape.faces == (len(surface.vertices), len(surface.mesh.edges[1]), len(surface))
+    assert (shape.euler, shape.pieces) == (surface.euler, surface.components)
 
 
 FUNCTIONS = {

@@ -18,9 +18,12 @@ from torch import Tensor, nn
 
 import maxaffine as ma
 from benchmarks.subdivision import surface_subdivision
+from maxaffine._partition.surfaces import seeds
 from maxaffine._partition.surfaces import surface as surface_file
 from maxaffine._partition.surfaces.mesh import Mesh
 from maxaffine.errors import BadInput, NotPiecewiseAffine, PartitionError
+
+ZERO, AXES = torch.zeros(1, 3, dtype=torch.float64), torch.eye(3, dtype=torch.float64)
 
 
 class Formula(nn.Module):
@@ -216,6 +219,33 @@ def test_slices_of_more_dimensions_and_other_outputs() -> None:
     with torch.no_grad():
         assert float((module(points)[:, 1] - level).abs().max()) < 1e-12
     assert found.residual(module) < 1e-12 and len(found) > 3
+
+
+def test_integers_beside_the_three_numbers_stay_as_they_are() -> None:
+    class Shifted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.shift = nn.Embedding.from_pretrained(torch.tensor([[0.5], [1.0]], dtype=torch.float64))
+
+        def forward(self, x: Tensor, k: Tensor) -> Tensor:
+            return x.abs().sum(1, keepdim=True).relu() - self.shift(k)
+
+    net = ma.capture(Shifted(), (ZERO, torch.tensor([0])))
+    where: dict[str, Any] = {"origin": (ZERO, torch.tensor([1])), "basis": (AXES, torch.zeros(3, dtype=torch.long))}
+    found = ma.partition.surface(net, bounds=(-2, 2), **where)
+    assert len(found) == 8 and found.volume == pytest.approx(4 / 3)
+
+
+@pytest.mark.parametrize("name", ["relu6", "maxout", "overlapping pools"])
+def test_it_starts_wherever_exact_lines_cross_the_level(name: str) -> None:
+    torch.manual_seed(7)
+    net = _captured(_rounded(NETWORKS[name]().double(), "drawn"))
+    level = float(net(torch.rand(99, 3).double()).median())
+    space = surface_file._space(net, level, 0, None, (-1, 1), None, None, None)
+    ends = np.random.default_rng(0).uniform(-1, 1, (20, 2, 3))
+    places, _, _ = seeds._crossings(space, ends)
+    wanted = [start + t * (end - start) for start, end in ends for t in _on_line(net, start, end, level)]
+    assert len(wanted) > 5 and places == pytest.approx(np.array(wanted), abs=1e-12)
 
 
 def test_a_component_too_small_for_the_lines_is_found_from_all_regions() -> None:
@@ -429,7 +459,6 @@ def test_pictures_arrays_and_figures() -> None:
     assert figures["faces"] == len(found) and figures["euler"] == 0 and figures["watertight"]
 
 
-ZERO, AXES = torch.zeros(1, 3, dtype=torch.float64), torch.eye(3, dtype=torch.float64)
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"level": 9.0}, "level: the output does not pass through 9"),
     ({"level": math.nan}, "level: expected a finite number"),
@@ -462,6 +491,9 @@ def test_networks_that_have_no_such_surface() -> None:
     flat = _captured(Formula(lambda x: (_height(x) - 0.5).relu() - (-_height(x)).relu()))
     with pytest.raises(BadInput, match="level: the output has it all over a region near"):
         ma.partition.surface(flat, bounds=(-2, 2))
+    nearly = _captured(Formula(lambda x: (_height(3 * x) + 0.2).clamp(max=0.2)))  # at any place that is drawn
+    with pytest.raises(BadInput, match="level: the output has it all over a region near"):
+        ma.partition.surface(nearly, 0.2, bounds=(-2, 2), exhaustive=True)
     with pytest.raises(NotPiecewiseAffine, match="jumps"):
         ma.partition.surface(_captured(Formula(lambda x: nn.functional.hardshrink(x).sum(1))), bounds=(-2, 2))
     smooth = nn.Sequential(nn.Linear(3, 4), nn.SiLU(), nn.Linear(4, 1))

@@ -118,7 +118,8 @@ class Field:
                 self._noise.append(noise)
                 self._widths.append(width)
         value = self.values(places)
-        self.scale = float(np.abs(value).max())
+        self.scale = 0.0
+        self.measure(value)
         self._off = float(np.abs(self.values(places * (1 + FAR * random.uniform(-1, 1, places.shape))) - value).max())
         self.units = sum(self._widths)
         self.words = self._draw_words(random)
@@ -192,6 +193,10 @@ class Field:
         for level in self.levels:
             rows = level.run(rows)
         return self.output_of(rows)
+
+    def measure(self, values: np.ndarray) -> None:
+        """Take values of the output into account: at a few places alone it may have the level by chance."""
+        self.scale = max(self.scale, float(np.abs(values).max()))
 
     def tolerance(self, share: float) -> float:
         """A share of the largest value that the output takes, and what rounding of the coordinates adds to it."""

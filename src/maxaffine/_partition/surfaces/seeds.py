@@ -37,6 +37,7 @@ def grid_crossings(space: Field, lines: int) -> tuple[np.ndarray, np.ndarray]:
         for part in slices(len(ends), AT_ONCE // max(1, space.units) ** 2):
             found.append(_crossings(space, ends[part]))
     places, ways, values = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    space.measure(values)
     # On a ridge at the level rounding can feign a crossing: the output comes up to the level there, and goes back.
     ahead, back = _beside(space, places, ways)
     kept = ahead * back >= 0
@@ -68,7 +69,9 @@ def _crossings(space: Field, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
 def _between(rows: Tensor, piece: np.ndarray, share: np.ndarray) -> Tensor:
     """Rows at shares of the way from one to the next."""
     first, second = rows[piece], rows[piece + 1]
-    # What a mask has put at infinity stays there.
+    # What a mask has put at infinity stays there, and so do whole numbers.
+    if not rows.is_floating_point():
+        return first
     return torch.where(first == second, first, first + torch.from_numpy(share)[:, None] * (second - first))
 
 
@@ -117,6 +120,7 @@ def region_crossings(space: Field, all_regions: Regions) -> tuple[np.ndarray, np
     counts, every = np.array([len(item) for item in corners]), np.concatenate(corners)
     starts, of = np.cumsum(counts) - counts, np.repeat(np.arange(len(counts)), counts)
     exact = space.values(every)
+    space.measure(exact)
     value = np.where(np.abs(exact) <= space.tolerance(TOUCH), 0, exact)
     every = every - space.center
     above, below, zero = (
