@@ -15,7 +15,7 @@ from maxaffine.data import load
 
 from .measure import Failure, in_fresh_process
 
-IMAGES, TIME_LIMIT = 4, 60
+IMAGES, TIME_LIMIT = 24, 20
 STARTS, STEPS, BISECTIONS, FARTHEST = 20, 100, 12, 0.5
 
 

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 import maxaffine as ma
 from maxaffine._partition.decisions import search
-from maxaffine._partition.decisions.bounds import Multipliers, enclose, reach, unknown
+from maxaffine._partition.decisions.bounds import Multipliers, above, enclose, unknown
 from maxaffine._partition.decisions.domain import Domain
 from maxaffine._partition.decisions.program import program_of
 from maxaffine._partition.decisions.question import Question
@@ -155,7 +155,7 @@ class Selecting(nn.Module):
         self.pool, self.last = nn.MaxPool2d(3, stride=2, padding=1), nn.Linear(12, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        z = self.pool(self.conv(self.spread(x).reshape(-1, 1, 6, 6))).flatten(1)
+        z = self.pool(torch.relu(self.conv(self.spread(x).reshape(-1, 1, 6, 6)))).flatten(1)
         median = z[:, :9].reshape(-1, 3, 3).median(2).values
         top = z[:, 9:13].topk(3).values
         return self.last(torch.cat([z[:, :4] + nn.functional.relu6(z[:, 8:12]), median, top, -x.abs()], 1))
@@ -252,8 +252,16 @@ def test_bounds_hold_for_any_multipliers(seed: int, norm: float) -> None:
     level = float(np.quantile(margins, 0.9))
     away = domain.distance(points[margins >= level])
     for chosen in (None, multipliers):
-        (bound,) = reach(program, bounds, domain, margin, -level, chosen)
+        slopes, at_x = above(program, bounds, domain, margin, -level, chosen)
+        (bound,), _ = domain.nearest(slopes, -at_x)
         assert bound <= away.min()
+        # Beyond the halfspace that this bound leaves are closer bounds of all units, and they hold.
+        cut = enclose(program, replace(domain, cut=(slopes[0], float(at_x[0]))), bounds)
+        for stage in program.stages:
+            if stage.rectified:
+                at = slice(stage.start, stage.stop)
+                arguments = values[margins >= level] @ stage.rows.dense(program.size).T + stage.rows.offsets
+                assert (arguments >= cut.low[at]).all() and (arguments <= cut.high[at]).all()
     # The check can fail: bounds of a smaller box do not hold in all of this one.
     narrow = domain.within(0.01)
     wrong = enclose(program, narrow, unknown(program))
@@ -332,6 +340,28 @@ def test_distances_hold_in_boxes_beside_x(seed: int, norm: float) -> None:
     within = domain.within(radius)
     inside = domain.distance(points) <= radius
     assert ((points[inside] - x) @ slopes.T <= within.gain(slopes) + 1e-12).all()
+    # And beyond a cut, of which a tenth of the points is left.
+    a = random.normal(size=3)
+    c = -float(np.quantile((points[inside] - x) @ a, 0.9))
+    cut = replace(within, cut=(a, c))
+    left = points[inside & ((points - x) @ a + c >= 0)] - x
+    assert (left @ slopes.T <= cut.gain(slopes) + 1e-12).all() and (cut.gain(slopes) <= within.gain(slopes)).all()
+    if norm == INF:  # as far as a linear program says
+        ends = np.stack([within.low - x, within.high - x], 1)
+        for row, gain in zip(slopes, cut.gain(slopes), strict=True):
+            assert abs(gain + linprog(-row, -a[None], [c], bounds=ends).fun) < 1e-6
+
+
+def test_a_maximum_of_rectified_values_is_rectified_once() -> None:
+    counts = []
+    for activation in (nn.ReLU(), nn.LeakyReLU()):
+        tail = [nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 3)]
+        model = nn.Sequential(nn.Conv2d(1, 2, 3), activation, *tail).double()
+        net = ma.capture(model, torch.zeros(1, 1, 6, 6, dtype=F64))
+        program = program_of(net, [net.graph.outputs[0]], np.zeros(36), -np.ones(36), np.ones(36))
+        counts.append(sum(len(stage.rows) for stage in program.stages if stage.rectified))
+    # Eight windows of four entries: three comparisons each and one rectifier, or the rectifiers of all entries.
+    assert counts == [8 * 3 + 8, 8 * 3 + 32]
 
 
 class Plateau(nn.Module):
@@ -421,7 +451,7 @@ def test_stopped_early_it_is_an_interval(monkeypatch: pytest.MonkeyPatch) -> Non
     whole = ask(model, x)
     calls = iter(range(10**6))
     # The clock stands still until some bounds are made, then the time is over.
-    monkeypatch.setattr(search, "monotonic", lambda: 0.0 if next(calls) < 3 else INF)
+    monkeypatch.setattr(search, "monotonic", lambda: 0.0 if next(calls) < 1 else INF)
     part = ask(model, x)
     assert whole.proved and not part.proved
     assert part.lower_bound <= whole.lower_bound <= whole.distance <= part.distance

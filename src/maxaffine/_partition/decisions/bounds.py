@@ -65,10 +65,11 @@ class Multipliers:
 Affine = tuple[np.ndarray, np.ndarray, np.ndarray]  # slopes (rows, features), offsets and errors (rows,)
 
 
-def upper(program: Program, bounds: Bounds, rows: Rows, sign: int = 1, chosen: Multipliers | None = None) -> Affine:
-    """Rows of all variables, or what they are negative, as functions of the inputs that are nowhere smaller."""
-    slopes, offsets = sign * rows.wide(program.size).toarray(), sign * rows.offsets
-    terms = np.abs(offsets)
+def upper(
+    program: Program, bounds: Bounds, slopes: np.ndarray, offsets: np.ndarray, chosen: Multipliers | None = None
+) -> Affine:
+    """Slopes (rows, size) v + offsets (rows,) of all variables as functions of the inputs that are nowhere smaller."""
+    slopes, terms = slopes.copy(), np.abs(offsets)
     for stage in reversed(program.stages):
         at = slice(stage.start, stage.stop)
         part = slopes[:, at]
@@ -83,7 +84,7 @@ def upper(program: Program, bounds: Bounds, rows: Rows, sign: int = 1, chosen: M
     found = slopes[:, : program.features]
     terms = terms + np.abs(found) @ bounds.terms[: program.features]
     # A sum of n terms is off by n eps of their sizes at most, and so is every sum on the way.
-    return found, offsets, (program.size + 64) * EPS * terms
+    return found, offsets, 4 * (program.size + 64) * EPS * terms
 
 
 def _relaxed(
@@ -123,25 +124,32 @@ def enclose(program: Program, domain: Domain, known: Bounds, after: int = 0, dea
         if not stage.rectified or stage.stop <= after:
             continue
         places = np.flatnonzero(found.open[stage.start : stage.stop])
-        for at in slices(len(places), AT_ONCE // program.size):
+        for at in slices(len(places), AT_ONCE // (2 * program.size)):
             if monotonic() > deadline:
                 raise LateError
             rows, where = stage.rows[places[at]], stage.start + places[at]
-            for sign, side in ((1, high), (-1, low)):
-                slopes, offsets, errors = upper(program, found, rows, sign)
-                most = slopes @ domain.x + domain.gain(slopes) + offsets + errors
-                side[where] = np.minimum(side[where], most) if sign > 0 else np.maximum(side[where], -most)
+            slopes = np.concatenate([sign * rows.dense(program.size) for sign in (1, -1)])
+            offsets = np.concatenate([rows.offsets, -rows.offsets])
+            slopes, offsets, errors = upper(program, found, slopes, offsets)
+            most = np.split(slopes @ domain.x + domain.gain(slopes) + offsets + errors, 2)
+            high[where], low[where] = np.minimum(high[where], most[0]), np.maximum(low[where], -most[1])
     return found
 
 
-def reach(
+def above(
     program: Program,
     bounds: Bounds,
     domain: Domain,
-    margins: Rows,
-    allowed: float | np.ndarray,
+    rows: Rows,
+    allowed: float | np.ndarray = 0.0,
     chosen: Multipliers | None = None,
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
+    """Slopes (rows, features) and values (rows,) at x of functions that rows plus what is allowed are nowhere above."""
+    slopes, offsets, errors = upper(program, bounds, rows.dense(program.size), rows.offsets, chosen)
+    return slopes, slopes @ domain.x + offsets + allowed + errors
+
+
+def reach(program: Program, bounds: Bounds, domain: Domain, margins: Rows, allowed: float) -> np.ndarray:
     """No nearer than this (rows,) are places of a domain where margins are at least -allowed; infinite without any."""
-    slopes, offsets, errors = upper(program, bounds, margins, 1, chosen)
-    return domain.nearest(slopes, -(slopes @ domain.x + offsets) - allowed - errors)[0]
+    slopes, values = above(program, bounds, domain, margins, allowed)
+    return domain.nearest(slopes, -values)[0]

@@ -7,17 +7,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 FAR = 1e30  # a side of the box that is farther away has no part in any sum
+TRIED = np.array([0.0, *2.0 ** np.arange(-4, 5)])  # multiples of a cut in the norm 1, times the ratio of both slopes
+EPS = float(np.finfo(float).eps)
+
+Cut = tuple[np.ndarray, float]  # slopes a (features,) and value c: {x': a (x' - x) + c >= 0}
 
 
 @dataclass(frozen=True, eq=False)
 class Domain:
-    """{x': low <= x' <= high, |x' - x| <= radius} in the norm 1 or infinity."""
+    """{x': low <= x' <= high, |x' - x| <= radius} in the norm 1 or infinity, of which a part may be cut off."""
 
     x: np.ndarray  # (features,)
     low: np.ndarray
     high: np.ndarray
     norm: float
     radius: float = np.inf
+    cut: Cut | None = None  # only places in this halfspace count
 
     def within(self, radius: float) -> Domain:
         """The part that is no farther away than this."""
@@ -29,6 +34,11 @@ class Domain:
     def restricted(self, low: np.ndarray, high: np.ndarray) -> Domain:
         """The same with another box."""
         return replace(self, low=low, high=high)
+
+    @property
+    def _sides(self) -> np.ndarray:
+        """How far every feature can move down and up, (2, features), with signs."""
+        return np.stack([self.low - self.x, self.high - self.x]).clip(-FAR, FAR)
 
     def _room(self, slopes: np.ndarray) -> np.ndarray:
         """How far every feature can move in the direction in which a function grows, (rows, features)."""
@@ -48,10 +58,40 @@ class Domain:
         return (grown.clip(max=0) if self.norm == np.inf else grown).sum(1)
 
     def gain(self, slopes: np.ndarray) -> np.ndarray:
-        """By how much affine functions can grow from x on, (rows,)."""
-        rate, room = np.abs(slopes), self._room(slopes)
+        """By how much affine functions can grow from x on, (rows,), at most."""
+        free = self._gain(slopes)
+        if self.cut is None:
+            return free
+        # Where a (x' - x) + c is not negative, no function is above itself plus any multiple of that.
+        a, c = self.cut
+        multiple = self._multiple(slopes, a, c)
+        most = c + (len(a) + 64) * EPS * (np.abs(a) @ np.abs(self._sides).max(0) + abs(c))  # rounded outward
+        return np.minimum(free, self._gain(slopes + multiple[:, None] * a) + multiple * most)
+
+    def _multiple(self, slopes: np.ndarray, a: np.ndarray, c: float) -> np.ndarray:
+        """The multiples (rows,) of the cut with which functions grow least, or nearly."""
+        if self.norm == 1 and np.isfinite(self.radius):
+            tried = TRIED[:, None] * np.abs(slopes).max(1) / np.abs(a).max()
+            gains = [self._gain(slopes + one[:, None] * a) + one * c for one in tried]
+            return tried[np.argmin(gains, 0), np.arange(len(slopes))]
+        # What a function is largest at moves from one side of the box to the other, feature by feature as the multiple
+        # grows, until the cut holds there.
+        low, high = self._sides
+        missing = (a * np.where(slopes > 0, high, low)).sum(1) + c
+        with np.errstate(divide="ignore", invalid="ignore"):
+            turns = -slopes / a
+        turns = np.where((turns > 0) & np.isfinite(turns), turns, np.inf)
+        order = np.argsort(turns, 1)
+        moved = missing[:, None] + np.cumsum((np.abs(a) * (high - low))[order], 1)
+        found = np.take_along_axis(np.take_along_axis(turns, order, 1), (moved >= 0).argmax(1)[:, None], 1)[:, 0]
+        return np.where((missing < 0) & np.isfinite(found), found, 0)
+
+    def _gain(self, slopes: np.ndarray) -> np.ndarray:
+        """The same without cuts."""
         if self.norm == np.inf or not np.isfinite(self.radius):
-            return self._first(slopes) + (rate * room).sum(1)
+            low, high = self._sides
+            return np.maximum(slopes * low, slopes * high).sum(1)
+        rate, room = np.abs(slopes), self._room(slopes)
         # The steepest features first, until all of the distance is spent.
         order = np.argsort(-rate, 1)
         rate, room = np.take_along_axis(rate, order, 1), np.take_along_axis(room, order, 1)

@@ -40,7 +40,7 @@ def program_of(net: SplineNetwork, targets: Sequence[int], x: np.ndarray, low: n
     random = np.random.default_rng(0)
     share = random.random((SAMPLES, 1)) ** 2 * random.random((SAMPLES, 1))
     writer.compare(found, x + share * (low + (high - low) * random.random((SAMPLES, len(x))) - x))
-    return found
+    return found.trimmed()
 
 
 class _Writer:
@@ -247,6 +247,10 @@ class _Writer:
         rest = self._affine([number], entries)
         units = self.graph.values[step.result].units
         if boundaries.order is Order.LARGEST:
+            arguments = [found for rows in rest if (found := self._arguments(rows)) is not None]
+            if boundaries.factor == 1 and len(arguments) == len(rest):
+                # max(relu(a), relu(b)) = relu(max(a, b)): fewer units, and they compare what comes before rectifiers.
+                return self._stage(self._knockout(arguments), True)
             return self._knockout(rest).times(np.full(len(rest[0]), float(boundaries.factor)))
         signs = np.full(len(rest[0]), float(boundaries.factor))
         ranked = [entry.times(signs) for entry in self._sorted(rest)]
@@ -258,6 +262,17 @@ class _Writer:
         axis = boundaries.axis - 1
         order = np.arange(prod(units)).reshape(units[axis], *units[:axis], *units[axis + 1 :])
         return Rows.stack(ranked[: units[axis]])[np.moveaxis(order, 0, axis).ravel()]
+
+    def _arguments(self, rows: Rows) -> Rows | None:
+        """What rows rectify, minus infinity where they are; None where they are not all rectified variables."""
+        there, stages = np.isfinite(rows.offsets), self.stages
+        rectified = np.concatenate([np.zeros(self.features), *(np.full(len(s.rows), s.rectified) for s in stages)])
+        (slopes := rows.slopes.copy()).eliminate_zeros()
+        plain = (np.diff(slopes.indptr) == there).all() and (slopes.data == 1).all() and not rows.offsets[there].any()
+        if not plain or not rectified[slopes.indices].all():
+            return None
+        own = Rows.stack([Rows.variables(0, self.features), *(stage.rows for stage in stages)])[slopes.indices]
+        return Rows(own.spread(there).slopes, np.where(there, own.spread(there).offsets, rows.offsets))
 
     def _ranks(self, step: Step, boundaries: Contest, number: int) -> np.ndarray:
         """Which rank of its group every unit is of, as entries that differ show."""

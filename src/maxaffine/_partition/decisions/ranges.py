@@ -58,7 +58,8 @@ def value_ranges(
     sides = [np.zeros(len(program.outputs)) for _ in range(2)]
     for at in slices(len(program.outputs), AT_ONCE // max(1, program.size)):
         for side, sign in zip(sides, (-1, 1), strict=True):
-            slopes, offsets, errors = upper(program, known, program.outputs[at], sign)
+            rows = program.outputs[at].times(np.full(at.stop - at.start, float(sign)))
+            slopes, offsets, errors = upper(program, known, rows.dense(program.size), rows.offsets)
             side[at] = sign * (slopes @ domain.x + domain.gain(slopes) + offsets + errors)
     cuts = np.cumsum([prod(net.graph.values[number].units) for number in numbers])[:-1]
     return dict(zip(numbers, zip(*(np.split(side, cuts) for side in sides), strict=True), strict=True))

@@ -11,8 +11,8 @@ from importlib import import_module
 
 import numpy as np
 
-from maxaffine._partition.decisions.bounds import Bounds, Multipliers, reach
-from maxaffine._partition.decisions.domain import Domain
+from maxaffine._partition.decisions.bounds import Bounds, Multipliers, above
+from maxaffine._partition.decisions.domain import Cut, Domain
 from maxaffine._partition.decisions.rows import Matrix, Program, Rows, sparse
 
 PENALTY = 1e3  # of violating what must hold, per unit: so every program has a solution, and with it multipliers
@@ -25,6 +25,7 @@ class Solution:
     bound: float  # no point is nearer
     point: np.ndarray  # (features,) the inputs of its solution
     gaps: np.ndarray  # (size,) what relaxing each open variable is worth to the solution
+    cut: Cut  # beyond which the margin is too low
 
 
 class Relaxation:
@@ -67,15 +68,17 @@ class Relaxation:
             self.costs, rows, sides, free, self.offsets[equal], ends, method="highs"
         )
         if found.x is None:  # the solver failed: nothing is claimed
-            return Solution(0.0, domain.x, bounds.open * 1.0)
+            return Solution(0.0, domain.x, bounds.open * 1.0, (np.zeros(features), 0.0))
         duals, count = (-found.ineqlin.marginals).clip(min=0), int(opened.sum())
         below, signed, gaps = (np.zeros(width) for _ in range(3))
         below[features:][opened] = duals[:count]
         gaps[features:][opened] = duals[count : 2 * count] * -low[opened] * high[opened] / (high - low)[opened]
         signed[features + known], (weight,) = np.split(duals[2 * count : 2 * count + len(known) + 1], [len(known)])
         chosen = Multipliers(below, signed)
-        (bound,) = reach(self.program, bounds, domain, margin.times(np.array([weight])), weight * allowed, chosen)
-        return Solution(float(bound), found.x[:features], gaps)
+        times = margin.times(np.array([weight]))
+        slopes, values = above(self.program, bounds, domain, times, weight * allowed, chosen)
+        (bound,), _ = domain.nearest(slopes, -values)
+        return Solution(float(bound), found.x[:features], gaps, (slopes[0], float(values[0])))
 
     def _rows(self, bounds: Bounds, margin: Rows, allowed: float, known: np.ndarray) -> tuple[Matrix, np.ndarray]:
         """The inequalities: v >= d, v <= line (d - low), sign d >= 0, margin >= -allowed, and the distance."""

@@ -34,6 +34,10 @@ class Rows:
         found = self.slopes
         return sparse().csr_array((found.data, found.indices, found.indptr), shape=(len(self), width))
 
+    def dense(self, width: int) -> np.ndarray:
+        """The slopes for so many variables, zeros among them."""
+        return self.wide(width).toarray()
+
     def __add__(self, other: Rows) -> Rows:
         width = max(self.slopes.shape[1], other.slopes.shape[1])
         return Rows((self.wide(width) + other.wide(width)).tocsr(), self.offsets + other.offsets)
@@ -116,6 +120,22 @@ class Program:
     def size(self) -> int:
         """Variables in all, the inputs among them."""
         return self.stages[-1].stop if self.stages else self.features
+
+    def trimmed(self) -> Program:
+        """Without the variables that no output follows from."""
+        kept = np.arange(self.size) < self.features
+        kept |= abs(self.outputs.wide(self.size)).sum(0) > 0
+        for stage in reversed(self.stages):
+            kept[: stage.width] |= abs(stage.rows.slopes[kept[stage.start : stage.stop]]).sum(0) > 0
+
+        def of(rows: Rows) -> Rows:
+            return Rows(rows.slopes[:, kept[: rows.slopes.shape[1]]], rows.offsets)
+
+        stages: list[Stage] = []
+        for stage in self.stages:
+            if (own := kept[stage.start : stage.stop]).any():
+                stages.append(Stage(of(stage.rows[own]), stage.rectified, stages[-1].stop if stages else self.features))
+        return Program(self.features, tuple(stages), of(self.outputs))
 
     def run(self, points: np.ndarray) -> np.ndarray:
         """All variables (points, size) at inputs (points, features)."""

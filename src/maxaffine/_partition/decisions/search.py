@@ -3,6 +3,10 @@
 A part of the inputs is a box and the signs of some units' arguments. No part is left out before a bound shows that all
 of it is as far away as the best point known; the part that may hold the nearest point is divided first. Bounds are the
 closer the smaller the box, so the box is grown: once nothing nearer than some radius is left, up to twice as far.
+
+Only places count where the rival draws level. An affine function that its margin is nowhere above leaves no more than a
+halfspace of them; bounds of all units are closer beyond it (Kotha et al., "Provably Bounding Neural Network Preimages",
+NeurIPS 2023), and lead to a closer such function.
 """
 
 from __future__ import annotations
@@ -16,14 +20,16 @@ from typing import Any
 import numpy as np
 
 from maxaffine._partition.decisions import witness as witnesses
-from maxaffine._partition.decisions.bounds import Bounds, LateError, enclose, reach, unknown
-from maxaffine._partition.decisions.domain import Domain
+from maxaffine._partition.decisions.bounds import Bounds, LateError, above, enclose, reach, unknown
+from maxaffine._partition.decisions.domain import Cut, Domain
 from maxaffine._partition.decisions.question import Question, Witness
 from maxaffine._partition.decisions.relaxation import Relaxation
 from maxaffine.errors import BadInput
 
 GAP = 1e-6  # relative: a part whose bound is this close to the best point holds none that counts as nearer
 HALVINGS = 8
+TURNS = 4  # at which bounds and the cut that follows from them improve each other
+GAINED = 0.2  # of what is missing: as long as a turn gains so much, another follows
 WHOLE = 1e-6  # how close to a whole number an entry counts as one while the parts are divided
 
 
@@ -160,7 +166,22 @@ class Search:
         limit = min(limit, self.distance)
         if part.bound >= limit * (1 - GAP):
             return [part]
-        return self._halves(part, solution.point, solution.gaps, limit)
+        if not part.bounds.open.any():
+            return self._halves(part, solution.point, solution.gaps, limit)
+        found = self._within(part, solution.cut, limit)
+        if found is None:
+            return []
+        if not found.bounds.open.any():  # its linear program is exact now
+            return [found]
+        return self._halves(found, solution.point, solution.gaps, limit)
+
+    def _within(self, part: _Part, cut: Cut, limit: float) -> _Part | None:
+        """The same part with a cut and the bounds that hold beyond it; None where nothing is there."""
+        if not cut[0].any():
+            return part
+        domain = replace(part.domain, cut=cut)
+        bounds = enclose(self.question.program, domain.within(limit), part.bounds, 0, self.deadline)
+        return None if bounds.empty else replace(part, domain=domain, bounds=bounds, radius=limit)
 
     def _halves(self, part: _Part, point: np.ndarray, gaps: np.ndarray, limit: float) -> list[_Part]:
         """Two parts: below and above a number of a feature, or with a unit's argument of either sign."""
@@ -184,21 +205,33 @@ class Search:
             return []
         return [half for half in (self._bounded(half, after, limit) for half, after in halves) if half is not None]
 
-    def _below_and_above(self, part: _Part, place: int, below: float, above: float) -> list[tuple[_Part, int]]:
+    def _below_and_above(self, part: _Part, place: int, below: float, over: float) -> list[tuple[_Part, int]]:
         """A part up to a number of a feature, and from a number on."""
         high, low = part.domain.high.copy(), part.domain.low.copy()
-        high[place], low[place] = below, above
+        high[place], low[place] = below, over
         domains = part.domain.restricted(part.domain.low, high), part.domain.restricted(low, part.domain.high)
         return [(replace(part, domain=domain), 0) for domain in domains]
 
     def _bounded(self, part: _Part, after: int, limit: float) -> _Part | None:
-        """A part with bounds of its own; None where nothing is in it."""
-        program, domain = self.question.program, part.domain.within(limit)
+        """A part with bounds of its own, and its margin's cut; None where nothing is in it."""
+        program, margin = self.question.program, self.question.margins[[part.rival]]
+        domain = part.domain.within(limit)
         if (domain.low > domain.high).any():
             return None
         bounds = enclose(program, domain, part.bounds, after, self.deadline)
-        if bounds.empty:
-            return None
-        margin = self.question.margins[[part.rival]]
-        (bound,) = reach(program, bounds, domain, margin, self.question.hair)
-        return replace(part, bound=max(part.bound, float(bound)), bounds=bounds, radius=limit)
+        part = replace(part, bounds=bounds, radius=limit)
+        for _ in range(TURNS):
+            if part.bounds.empty:
+                return None
+            slopes, values = above(program, part.bounds, domain, margin, self.question.hair)
+            (bound,), _ = domain.nearest(slopes, -values)
+            gained = float(bound) - part.bound
+            missing = limit - part.bound
+            part = replace(part, bound=max(part.bound, float(bound)))
+            if not GAINED * missing < gained < missing:
+                break
+            found = self._within(part, (slopes[0], float(values[0])), limit)
+            if found is None:
+                return None
+            part = found
+        return part
