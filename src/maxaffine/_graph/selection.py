@@ -209,13 +209,14 @@ class PlaneSelection(LocalMap):
 
 
 class TileSelection(PlaneSelection):
-    """The same for windows that tile the plane: the transpose is one multiplication by a mask, no scatter."""
+    """The same for windows that tile the plane, of which no two have one winner."""
 
     def __init__(self, index: Tensor, shape: torch.Size, window: tuple[int, ...], scale: Tensor | None = None) -> None:
         super().__init__(index, shape, len(window))
         self.window = window
         self.scale = scale  # further factors on the entries of the input
         self._mask: Tensor | None = None
+        self._won: Tensor | None = None  # the winners' scale
 
     def mv(self, tangents: Sequence[Tensor]) -> Tensors:
         return super().mv(tangents if self.scale is None else [scale_by(tangents[0], self.scale)])
@@ -223,6 +224,10 @@ class TileSelection(PlaneSelection):
     def rmv(self, cotangents: Sequence[Any]) -> Tensors:
         rows = cotangents[0]
         layout = fastest_layout(rows.flatten(0, 1))
+        if layout is torch.contiguous_format:  # else one multiplication by a mask is faster
+            if self._won is None and self.scale is not None:
+                self._won = PlaneSelection.mv(self, [self.scale])[0]
+            return super().rmv([rows if self._won is None else rows * self._won])
         rows = rows.flatten(0, 1).contiguous(memory_format=layout).unflatten(0, rows.shape[:2])
         mask = self._lay_out(rows)
         folded = (rows.shape[0] * rows.shape[1], *self.shape[1:])

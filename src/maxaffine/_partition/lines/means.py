@@ -6,20 +6,23 @@ back once for each piece of its own. And what comes before the first operator wi
 mean is taken before it, and goes through it once.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
 from torch import Tensor
 
 from maxaffine._chunks import slices
-from maxaffine._graph import BatchAxis, Dependence, Graph, Linearization, fuse
+from maxaffine._graph import BatchAxis, Dependence, Graph, Linearization, Step, fuse
 from maxaffine._partition.lines.partition import LinePartition
 from maxaffine._partition.lines.track import Track
 from maxaffine._progress import progress_bar
 
 BLOCK_BYTES = 16 * 2**20  # of the largest cotangent that is held at once
 ROWS = 8  # outputs that are asked for together, however large the network
+SMALL = 2**18  # entries of a matrix that multiplies faster than the operators that it stands for
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Part:
 
     graph: Graph
     operators: int  # how many operators with pieces come before it
+    matrix: Tensor | None = None  # (out, in) of a small part that is the same map everywhere
 
     def axis(self, number: int) -> BatchAxis:
         """Where a value keeps its samples."""
@@ -41,21 +45,42 @@ class Part:
     def pull(self, local: Linearization, asked: Tensor) -> dict[int, Tensor]:
         """What its inputs are asked for, (R, N, *units) each, by what its output is, (R, N, *units)."""
         (number,) = self.graph.outputs
+        if self.matrix is not None:
+            (entry,) = self.graph.inputs
+            rows = asked.flatten(2) @ self.matrix
+            return {entry: rows.view(*asked.shape[:2], *self.graph.values[entry].units)}
         pulled = local.pull([self.axis(number).from_front(asked, local.outputs[0].shape, lead=1)])
         return {n: self.axis(n).to_front(pulled[n], lead=1) for n in self.graph.inputs if n in pulled}
+
+    def with_matrix(self, inputs: list[Tensor], rows: int) -> Part:
+        """The part with its matrix, from one sample of its inputs, where that is small and pays for so many rows."""
+        values, ends = self.graph.values, (*self.graph.inputs, *self.graph.outputs)
+        sizes = [prod(values[n].units) for n in ends]
+        moving = {values[n].dependence for step in self.graph.steps for n in step.inputs}
+        fixed = moving <= {Dependence.AFFINE, Dependence.CONSTANT} and not any(map(_piecewise, self.graph.steps))
+        if not fixed or len(ends) != 2 or not 0 < prod(sizes) <= SMALL or rows < 2 * sizes[1]:
+            return self
+        asked = torch.eye(sizes[1], dtype=torch.float64, device=inputs[0].device).view(-1, 1, *values[ends[1]].units)
+        (found,) = self.pull(Linearization(self.graph, inputs), asked).values()
+        return replace(self, matrix=found.flatten(1))
+
+
+def _piecewise(step: Step) -> bool:
+    """Whether an operator has pieces."""
+    return bool(step.records) and step.records[0].pieces > 1
 
 
 def parts_of(graph: Graph, whole: bool) -> tuple[Part | None, list[Part]]:
     """What comes before the first operator with pieces, and what follows: in parts, unless it must be whole."""
-    pieces = [bool(step.records) and step.records[0].pieces > 1 for step in graph.steps]
+    pieces = [_piecewise(step) for step in graph.steps]
     first = pieces.index(True) if True in pieces else len(pieces)
     ahead: list[tuple[int, int]] = []  # the place of a step, and the single value that all steps from it on read
     later: list[tuple[int, int]] = []
     for place, number in [] if whole else _passages(graph):
         if place <= first:
             ahead = [(place, number)]
-        elif pieces[place - 1] and not pieces[place]:
-            later.append((place, number))  # a part begins where operators with pieces have just ended
+        elif pieces[place - 1] != pieces[place]:
+            later.append((place, number))  # a part begins where operators with pieces begin or end
     starts = [(0, list(graph.inputs)), *((place, [number]) for place, number in ahead + later)]
     ends = [number for _, number in ahead + later] + [graph.outputs[0]]
     found = [
@@ -85,6 +110,11 @@ def mean_slopes(line: LinePartition, progress: bool | None) -> list[Tensor]:
     count = prod(graph.values[target.number].units)
     wanted = torch.arange(count) if target.outputs is None else target.outputs % max(1, count)
     entry = max(part.graph.largest_value() for part in parts) * 8
+    values = list(target.segment.points(line.middles[:1]))
+    values = values if before is None else before.graph.run(values)
+    for place, part in enumerate(parts):
+        parts[place] = part.with_matrix(values, line.pieces * len(wanted))
+        values = part.graph.run(values)
     found: list[list[Tensor]] = []
     with torch.no_grad(), progress_bar(progress, "gradients", total=line.pieces * len(wanted), unit="row") as bar:
         for some in slices(len(wanted), max(ROWS, BLOCK_BYTES // entry)):
@@ -135,6 +165,7 @@ def _block(
         fronts = parts[place].pull(maps[place], asked)
         if place:
             (asked,) = fronts.values()
+        if place and parts[place].operators != parts[place - 1].operators:
             asked = asked[:, owner[place][kept[place]]]
     weights = lengths.new_zeros(len(kept[1])).index_add_(0, owner[0], lengths)
     return {n: (weights @ item.unsqueeze(2).flatten(2)).view(len(rows), *item.shape[2:]) for n, item in fronts.items()}
