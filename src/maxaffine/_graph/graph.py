@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -39,9 +40,14 @@ class BatchAxis:
     outer: int = 1
     inner: int = 1
 
+    @property
+    def plain(self) -> bool:
+        """Whether the samples are the first axis."""
+        return (self.dim, self.outer, self.inner) == (0, 1, 1)
+
     def to_front(self, tensor: Tensor, lead: int = 0) -> Tensor:
         """Move the samples to axis ``lead``: (..., N, *units), the unit axes in their own order."""
-        if (self.dim, self.outer, self.inner) == (0, 1, 1):
+        if self.plain:
             return tensor
         dim = self.dim + lead
         split = tensor.unflatten(dim, (self.outer, -1, self.inner)).movedim(dim + 1, lead)
@@ -51,7 +57,7 @@ class BatchAxis:
 
     def from_front(self, tensor: Tensor, shape: Sequence[int], lead: int = 0) -> Tensor:
         """Undo :meth:`to_front` for a value of the given shape (without the ``lead`` leading axes)."""
-        if (self.dim, self.outer, self.inner) == (0, 1, 1):
+        if self.plain:
             return tensor
         before, after = shape[: self.dim], shape[self.dim + 1 :]
         split = tensor.reshape(*tensor.shape[: lead + 1], *before, self.outer, self.inner, *after)
@@ -80,14 +86,14 @@ class Value:
     def to_rows(self, tensor: Tensor) -> Tensor:
         """The value as (N, K): a row per sample, its units flattened."""
         front = tensor[None] if self.batch is None else self.batch.to_front(tensor)
-        return front.reshape(front.shape[0], prod(self.units))
+        return front if front.dim() == 2 else front.reshape(front.shape[0], prod(self.units))
 
     def from_rows(self, rows: Tensor) -> Tensor:
         """Undo :meth:`to_rows`: rows (N, K) as the network keeps the value."""
         axis = self.batch
         if axis is None:
             return rows[0].reshape(self.units)
-        if axis == BatchAxis():
+        if axis.plain:
             return rows if len(self.units) == 1 else rows.reshape(len(rows), *self.units)
         inner = (axis.outer > 1) + (axis.inner > 1)
         before, after = self.units[: axis.dim], self.units[axis.dim + inner :]
@@ -133,17 +139,25 @@ class Graph:
 
     def walk(self, inputs: Sequence[Tensor]) -> Iterator[tuple[Step, list[Any], Any, dict[int, Any]]]:
         """Run step by step, forgetting each value after its last use."""
-        # Later steps overwrite earlier ones, so what is left is each value's last use.
-        last_use = {number: position for position, step in enumerate(self.steps) for number in step.inputs}
         values: dict[int, Any] = dict(zip(self.inputs, inputs, strict=True))
-        for position, step in enumerate(self.steps):
+        for step, unneeded in zip(self.steps, self._unneeded, strict=True):
             arguments, value = step.run(values)
             yield step, arguments, value, values
             # Nor may names here or at the caller keep a value while the next step runs: its memory is wanted there.
             del arguments, value
-            for number in {*step.inputs, *step.outputs} - set(self.outputs):
-                if last_use.get(number, -1) <= position:
-                    values.pop(number, None)
+            for number in unneeded:
+                values.pop(number, None)
+
+    @cached_property
+    def _unneeded(self) -> tuple[tuple[int, ...], ...]:
+        """The values that no later step reads, after each step."""
+        # Later steps overwrite earlier ones, so what is left is each value's last use.
+        last_use = {number: position for position, step in enumerate(self.steps) for number in step.inputs}
+        passed = ({*step.inputs, *step.outputs}.difference(self.outputs) for step in self.steps)
+        return tuple(
+            tuple(number for number in numbers if number is not None and last_use.get(number, -1) <= position)
+            for position, numbers in enumerate(passed)
+        )
 
     def run(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """The outputs at these inputs, computed as the user's module computes them."""
@@ -166,14 +180,15 @@ class Graph:
     def part(self, outputs: Sequence[int], inputs: Sequence[int] | None = None) -> Graph:
         """The sub-graph from ``inputs`` (default: the network's own) to ``outputs``, with only the steps it needs."""
         starts = self.inputs if inputs is None else tuple(inputs)
-        needed = set(outputs)
+        needed = set(outputs).difference(starts)
         kept: list[Step] = []
         for step in reversed(self.steps):  # those that use a value come after the one that computes it
+            if needed.isdisjoint(step.outputs):
+                continue
             step = step if inputs is None else self._measure_at(step, starts[0])
-            wanted = tuple(n if n in needed and n not in starts else None for n in step.outputs)
-            if any(number is not None for number in wanted):
-                kept.append(step if wanted == step.outputs else replace(step, outputs=wanted))
-                needed.update(step.inputs)
+            wanted = tuple(n if n in needed else None for n in step.outputs)
+            kept.append(step if wanted == step.outputs else replace(step, outputs=wanted))
+            needed.update(n for n in step.inputs if n not in starts)
         return Graph(self.values, tuple(reversed(kept)), starts, tuple(outputs))
 
     def carriers(self) -> set[int]:

@@ -161,6 +161,11 @@ class Network:
         return fingerprint(self.graph)
 
     @cached_property
+    def kept(self) -> dict[Any, Any]:
+        """What later rooms have found out about the graph, which stays as it is, each by a key of its own."""
+        return {}
+
+    @cached_property
     def _fused(self) -> Graph:
         return fuse(self.graph)
 
@@ -493,18 +498,21 @@ class Network:
 
     def output_place(self, output: int | str | None) -> int:
         """Where an output stands among those of the network: its number or name, or None for the only one."""
-        count, names = len(self.graph.outputs), output_names(self.output_spec)
+        count = len(self.graph.outputs)
+        if output is None and count == 1:
+            return 0
+        names = output_names(self.output_spec)
         if isinstance(output, str) and output in names:
             return names.index(output)
         words = [name for name in names if name and not name.isdigit()]
         called = f" ({', '.join(words)})" if words else ""
-        if output is None and count > 1:
+        if output is None:
             raise BadInput(
                 f"output: the network has {count} outputs{called}; choose one of 0..{count - 1}, or name until="
             )
-        if isinstance(output, str) or (output is not None and not 0 <= output < count):
+        if isinstance(output, str) or not 0 <= output < count:
             raise BadInput(f"output: the network has {count} outputs{called}; got {output!r}")
-        return output or 0
+        return output
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled: what it was made of, without what was computed from it since."""

@@ -11,6 +11,7 @@ each remembers the whole edge, and which of its own edges are pieces of it.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -78,15 +79,19 @@ def divide_plane(
     cells, rows = task.start()
     total, regions, most = float(cells.areas.sum()), 0, 0
     shown = False if callable(progress) else progress
-    bar = progress_bar(shown, "plane", total=100.0, initial=min(100 * area / total, 100.0), unit="%", bar_format=BAR)
+    bar = None
+    if shown is not False:  # a bar takes as long as a dozen of numpy's passes, also one that is never shown
+        done_before = min(100 * area / total, 100.0)
+        bar = progress_bar(shown, "plane", total=100.0, initial=done_before, unit="%", bar_format=BAR)
 
     def report(leaf: Leaf) -> None:
         nonlocal regions, area
         done(leaf)
         regions += len(leaf.cells.counts)
         area += float(leaf.cells.areas.sum())
-        bar.set_postfix_str(f"{regions} regions", refresh=False)
-        bar.update(min(100 * area / total, 100.0) - bar.n)  # rounding may leave more than all of it
+        if bar is not None:
+            bar.set_postfix_str(f"{regions} regions", refresh=False)
+            bar.update(min(100 * area / total, 100.0) - bar.n)  # rounding may leave more than all of it
 
     def watch(blocks: list[Block]) -> None:
         nonlocal most
@@ -98,7 +103,7 @@ def divide_plane(
             progress(min(1.0, (area + under_way) / total), most)
 
     start = Block(0, cells, np.zeros((0, 2, 2)), (), rows, Growth(len(cells.points), ()))
-    with bar, torch.no_grad():
+    with bar or nullcontext(), torch.no_grad():
         return Builder(task, report, watch, after).run(start)
 
 
@@ -121,7 +126,7 @@ class Builder:
                 parts = self._advance(stack[-1])
                 stack[-1:] = reversed(parts)
         except KeyboardInterrupt:
-            return [self._leaf(block)[0] for block in stack]
+            return [self._leaf(block) for block in stack]
         return []
 
     def _advance(self, block: Block) -> list[Block]:
@@ -151,22 +156,21 @@ class Builder:
 
     def _finish(self, block: Block) -> None:
         """Hand a block on as a leaf."""
-        leaf, vertices = self._leaf(block)
-        if self.task.keep_values:
-            level = self.task.levels[block.level]
-            values = level.run(block.values())[level.graph.outputs[0]].numpy()
-            leaf = replace(leaf, values=values[vertices])
-        self.done(leaf)
+        self.done(self._leaf(block, finished=True))
 
-    def _leaf(self, block: Block) -> tuple[Leaf, np.ndarray]:
-        """A block as it is handed on, without values, and which of its vertices are left."""
+    def _leaf(self, block: Block, finished: bool = False) -> Leaf:
+        """A block as it is handed on, with the outputs at its vertices if they are kept and it has all of them."""
         cells, vertices = drop_spokes(block.cells, self.task.corners)
-        return Leaf(cells, block.borders, block.path, None, block.level), vertices
+        values = None
+        if finished and self.task.keep_values:
+            level = self.task.levels[block.level]
+            values = level.run(block.values())[level.graph.outputs[0]].numpy()[vertices]
+        return Leaf(cells, block.borders, block.path, values, block.level)
 
     def _split(self, block: Block, cells: Complex, growth: Growth, rows: Rows) -> list[Block]:
         """The divided cells of a block, as one block or as several of neighboring cells that fit in memory."""
         level = block.level + 1
-        here, there = (self.task.levels[n].bytes_per_point() for n in (level - 1, level))
+        here, there = (self.task.levels[n].bytes_per_point for n in (level - 1, level))
         most = max(16, self.task.memory / (here + there + OVERHEAD))
         # After the last operator nothing is computed at the vertices, unless the outputs are kept.
         final = self.task.levels[level].step is None and not self.task.keep_values

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from maxaffine._partition.planes.complex.cells import Complex
@@ -49,7 +48,7 @@ class Segments:
 def winners(cells: Complex, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(F,) the lowest class that wins all over the cell, or the one at its center; and which cells have one."""
     least = too_small(values).max(initial=0.0)
-    values = finite_rows(torch.from_numpy(values)).numpy()
+    values = finite_rows(values)
     scores = np.concatenate([-values, values], 1) if values.shape[1] == 1 else values
     wins = scores >= scores.max(1, keepdims=True) - least
     common = np.logical_and.reduceat(wins[cells.corners], cells.starts[:-1])

@@ -31,17 +31,17 @@ def check_geometry(cells: Complex, tolerance: float, corners: np.ndarray | None 
     # Edges with a ``chain`` are borders on another part: they have one cell, and Euler's formula, which takes a part
     # without holes, is left out.
     _check_sides(cells)
-    vertices, edges, faces = int(cells.used.sum()), len(cells.ends), len(cells.counts)
+    vertices, edges, faces = int(np.count_nonzero(cells.used)), len(cells.ends), len(cells.counts)
     border = cells.chain >= 0
     if not border.any() and vertices - edges + faces != 1:
         raise PartitionError(f"{vertices} vertices - {edges} edges + {faces} cells is not 1 (Euler's formula)")
     _check_shapes(cells, tolerance)
-    rim = np.flatnonzero((border | (cells.operator == OUTSIDE))[cells.sides])
-    start, end = cells.points[cells.corners[rim]], cells.points[cells.corners[cells.following[rim]]]
+    (rim,) = (border | (cells.operator == OUTSIDE)).take(cells.sides).nonzero()
+    start, end = (cells.points.take(cells.corners.take(half), 0) for half in (rim, cells.following.take(rim)))
     middle = start.mean(0)  # a small polygon far from the origin keeps its digits
     enclosed = cross(start - middle, end - middle).sum() / 2
     if corners is not None:
-        whole = cross(corners - middle, np.roll(corners, -1, 0) - middle).sum() / 2
+        whole = cross(corners - middle, corners.take(range(1 - len(corners), 1), 0) - middle).sum() / 2
         if abs(enclosed - whole) > AREA * whole:
             raise PartitionError(f"the rim encloses {enclosed}, the polygon has area {whole}")
     total = cells.areas.sum()
@@ -71,17 +71,16 @@ def border_lengths(cells: Complex, borders: int) -> np.ndarray:
 
 def _check_sides(cells: Complex) -> None:
     """Every edge borders on one cell on either side, or on just one on the rim, and cells are closed rings."""
-    count = np.bincount(2 * cells.sides + ~cells.forward, minlength=2 * len(cells.ends)).reshape(-1, 2)
-    sums = count.sum(1)
+    place = 2 * cells.sides + ~cells.forward  # of the first end of each half-edge among the ends of all edges
+    count = np.bincount(place, minlength=2 * len(cells.ends))
+    sums = count[::2] + count[1::2]
     rim = (cells.operator == OUTSIDE) | (cells.chain >= 0)
-    wrong = (count > 1).any(1) | (sums != np.where(rim, 1, 2))
-    if wrong.any():
-        edge = int(np.flatnonzero(wrong)[0])
+    wrong = sums + rim != 2
+    if wrong.any() or (count > 1).any():
+        edge = int((wrong | (count.reshape(-1, 2) > 1).any(1)).argmax())
         raise PartitionError(f"an edge borders on {sums[edge]} cells", _middle(cells, edge))
-    ends = cells.ends[cells.sides]
-    reached = np.where(cells.forward, ends[:, 1], ends[:, 0])
-    begun = np.where(cells.forward, ends[:, 0], ends[:, 1])
-    torn = (reached != cells.corners[cells.following]) | (begun != cells.corners)
+    begun, reached = (cells.ends.reshape(-1).take(end) for end in (place, place ^ 1))
+    torn = (reached != cells.corners.take(cells.following)) | (begun != cells.corners)
     if torn.any():
         raise PartitionError("a cell is not closed", _middle(cells, int(cells.sides[torn.argmax()])))
 

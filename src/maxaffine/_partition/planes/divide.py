@@ -12,11 +12,9 @@ from dataclasses import dataclass, replace
 from math import isinf
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from maxaffine._graph import Contest, Knots
-from maxaffine._partition.columns import extremes
+from maxaffine._partition.columns import column_extremes
 from maxaffine._partition.planes.complex.cells import Complex
 from maxaffine._partition.planes.complex.subdivide import Functions, subdivide
 from maxaffine._partition.planes.extremes import Boundary, divide_by_extremes
@@ -44,11 +42,11 @@ def divide(
         return cells, Growth(len(cells.points), ())
     sums = _Sums(level, before)
     if isinstance(boundaries, Contest):
-        x = level.entries(rows)
+        x = level.entries(rows).numpy()
         size = largest(x)
-        least = sums.noise(size, size).numpy()
+        least = sums.noise(size, size)
         boundary = Boundary(operator, boundaries.factor < 0, tolerance)
-        cells, stages = divide_by_extremes(cells, x.numpy(), level.windows, least, boundary)
+        cells, stages = divide_by_extremes(cells, x, level.windows, least, boundary)
         return cells, Growth(len(x), stages)
     return divide_by_columns(cells, *_columns(level, rows, sums), operator, tolerance)
 
@@ -66,11 +64,14 @@ def divide_by_columns(
     # What is at most ``least`` (M,) counts as zero and is a zero in the table, which may be written to; ``knots`` says
     # what is known exactly of the units where a function is zero.
     count, stages = len(cells.points), []
-    functions = np.arange(table.shape[1])
+    every = functions = np.arange(table.shape[1])
     while len(functions):
         done = subdivide(cells, Functions(table, least[functions], operator, units[functions]), tolerance)
         # A round counts its functions from 0; stages count those of the whole operator.
-        stages += [replace(stage, function=functions[stage.function]) for stage in done.stages]
+        if len(functions) < len(every):
+            stages += [replace(stage, function=functions[stage.function]) for stage in done.stages]
+        else:
+            stages += done.stages
         cells = done.cells
         functions = functions[done.put_off]
         if len(functions):
@@ -84,7 +85,7 @@ def divide_by_columns(
 
 def too_small(x: np.ndarray) -> np.ndarray:
     """What counts as zero in each column of values (V, K): (K,)."""
-    size = largest(torch.from_numpy(x)).numpy()
+    size = largest(x)
     return np.maximum(RELATIVE * size, ROUNDING * size.max(initial=0.0))
 
 
@@ -95,36 +96,39 @@ class _Sums:
     level: Level
     before: Rows  # the values at the vertices that it reads
 
-    def zeros_below(self, largest: Tensor, size: Tensor, place: int = 0) -> Tensor:
+    def zeros_below(self, largest: np.ndarray, size: np.ndarray, place: int = 0) -> np.ndarray:
         """(K,) what counts as zero of each function of the operator that follows; arguments as of :meth:`noise`."""
-        return torch.maximum(RELATIVE * largest, self.noise(largest, size, place))
+        return np.maximum(RELATIVE * largest, self.noise(largest, size, place))
 
-    def noise(self, largest: Tensor, size: Tensor, place: int = 0) -> Tensor:
+    def noise(self, largest: np.ndarray, size: np.ndarray, place: int = 0) -> np.ndarray:
         """(K,) what rounding may leave of functions up to ``largest``, differences of entries up to ``size``."""
         # ``place`` says which of the comparisons that every unit makes they are.
+        if not len(size):
+            return size
         # Any entry may be a sum of numbers as large as the largest of its operator's input.
-        noise = (ROUNDING * size.max()).expand_as(size) if len(size) else size
-        faint = (size < FAINT * self._peak()).all()
+        most = size.max()
+        noise = np.full(len(size), ROUNDING * most)
+        faint = most < FAINT * self._peak()
         doubtful = (largest > 0) & (noise > MUCH * largest)
         if faint or doubtful.any():
             # At random inputs nothing cancels: the entries there are as large as the sums that each is made of.
-            own = ROUNDING * torch.maximum(size, self._probe_sizes(place))
-            noise = own if faint else torch.where(doubtful, torch.minimum(noise, own), noise)
+            own = ROUNDING * np.maximum(size, self._probe_sizes(place))
+            noise = own if faint else np.where(doubtful, np.minimum(noise, own), noise)
         return noise
 
     def _peak(self) -> float:
         """The largest number among the values before."""
-        tables = [table for table in self.before.values() if table.is_floating_point() and table.numel()]
-        sizes = [float(torch.stack(table.aminmax()).abs().max()) for table in tables]
+        tables = [table.numpy() for table in self.before.values() if table.is_floating_point() and table.numel()]
+        sizes = [max(float(table.max()), -float(table.min())) for table in tables]
         # A mask has no size; what is beside it is looked at column by column then.
         sizes = [float(largest(table).max()) if isinf(n) else n for n, table in zip(sizes, tables, strict=True)]
         return max(sizes, default=0.0)
 
-    def _probe_sizes(self, place: int) -> Tensor:
+    def _probe_sizes(self, place: int) -> np.ndarray:
         """(K,) the largest entries where nothing cancels."""
         rows = self.level.run(probes(self.before))
         if isinstance(self.level.boundaries, Contest | Knots):
-            return largest(self.level.entries(rows))
+            return largest(self.level.entries(rows).numpy())
         return differences(self.level, rows)[place][1]
 
 
@@ -132,42 +136,47 @@ def _columns(level: Level, rows: Rows, sums: _Sums) -> tuple[np.ndarray, np.ndar
     """Entries less knots, or differences, of the units on both sides of zero; what counts as zero, units and knots."""
     step, boundaries, knots = level.step, level.boundaries, ()
     if step is not None and isinstance(boundaries, Knots):
-        x, knots = level.entries(rows), boundaries.knots
-        reached = torch.stack(extremes(x))
-        size = largest(reached)
-        low, high = finite_rows(reached)
-        compared = [(x, low - knot, high - knot, knot, size.clamp(min=abs(knot))) for knot in knots]
+        x, knots = level.entries(rows).numpy(), boundaries.knots
+        low, high = column_extremes(x)
+        size = np.maximum(high, -low)
+        if np.isinf(size).any():
+            size = largest(x)
+            low, high = finite_rows(np.stack([low, high]))
+        compared = [(x, low - knot, high - knot, knot, np.maximum(size, abs(knot))) for knot in knots]
     else:
-        compared = [(gap, gap.amin(0), gap.amax(0), 0.0, size) for gap, size in differences(level, rows)]
+        compared = [(gap, gap.min(0), gap.max(0), 0.0, size) for gap, size in differences(level, rows)]
     found = []
     for place, (values, low, high, knot, size) in enumerate(compared):
-        least = sums.zeros_below(torch.maximum(low.abs(), high.abs()), size, place)
+        least = sums.zeros_below(np.maximum(np.abs(low), np.abs(high)), size, place)
         table, unit = _active(values, low, high, knot, least)
-        found.append((table, least.numpy()[unit], unit))
-    table, least, unit = (np.concatenate(parts, -1) for parts in zip(*found, strict=True))
+        found.append((table, least.take(unit), unit))
+    table, least, unit = found[0] if len(found) == 1 else (np.concatenate(x, -1) for x in zip(*found, strict=True))
     if step is None or not knots:
         return table, least, unit, None
-    lies_on = np.repeat(np.array(knots), [len(units) for _, _, units in found])
+    lies_on = np.array(knots).repeat([len(units) for _, _, units in found])
     return table, least, unit, OnKnots(step.inputs[0], unit, lies_on)
 
 
-def _active(x: Tensor, low: Tensor, high: Tensor, knot: float, least: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def _active(
+    x: np.ndarray, low: np.ndarray, high: np.ndarray, knot: float, least: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """X - knot for the units with both signs, and which these are; what is too small for a sign is zero, in x too."""
     # Units of one sign alone divide nothing, and most are: their columns are not even copied. Those of one sign but for
     # small values divide nothing either, but these become exact in x.
-    unit = torch.nonzero((low <= least) & (high >= -least)).flatten()
-    table = x.index_select(1, unit)
+    (unit,) = ((low <= least) & (high >= -least)).nonzero()
+    table = x.take(unit, 1)
     if knot:
         table -= knot
-    small = np.flatnonzero((table.abs() <= least[unit]).numpy())
-    entries = table.numpy().reshape(-1)
+    entries = table.reshape(-1)
+    (small,) = (np.abs(table) <= least.take(unit)).reshape(-1).nonzero()
     # Where units cancel, noise would be all that a next layer without offsets reads in x.
     noise = small[entries[small] != 0]
-    entries[small] = 0
+    if len(small):
+        entries[small] = 0
     if len(noise):
         vertex, place = np.divmod(noise, len(unit))
-        x[torch.from_numpy(vertex), unit[torch.from_numpy(place)]] = knot
-    both = ((low < -least) & (high > least))[unit]
+        x[vertex, unit[place]] = knot
+    both = ((low < -least) & (high > least)).take(unit)
     if not both.all():
-        table, unit = table[:, both], unit[both]
-    return table.numpy(), unit.numpy()
+        table, unit = table.compress(both, 1), unit[both]
+    return table, unit

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from maxaffine._chunks import slices
 from maxaffine._partition.planes.complex.cells import SPOKE, Complex, owners, spans
@@ -49,7 +48,7 @@ def divide_by_extremes(
     # differences of entries up to ``least`` (K,) count as zero.
     # What a mask has put at infinity loses, or wins, everywhere, and takes no part in what ties.
     least = np.where(np.isinf(x[0]), 0, least)
-    x = finite_rows(torch.from_numpy(x)).numpy()
+    x = finite_rows(x)
     first, stages = len(cells.points), ()
     waiting = _Contest.of(x, windows, least, boundary.smallest).units
     while len(waiting):

@@ -17,7 +17,9 @@ from torch import Tensor
 
 from maxaffine._chunks import slices
 from maxaffine._partition.planes.complex.subdivide import Stage
-from maxaffine._partition.planes.levels import CHUNK_BYTES, Rows
+from maxaffine._partition.planes.levels import Rows
+
+CHUNK_BYTES = 2**20  # of rows that are interpolated at once: both ends and the result stay in a cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,66 +48,72 @@ class Growth:
 
     def _plan(self, chosen: np.ndarray | None) -> _Plan:
         """Which vertices are needed for the chosen ones, and where each then stands."""
-        ends = np.cumsum([self.count, *(len(stage.at) for stage in self.stages)])
+        total = self.count + sum(len(stage.at) for stage in self.stages)
         if chosen is None:
-            every = np.arange(ends[-1])
-            return _Plan(every[: self.count], tuple(np.arange(len(s.at)) for s in self.stages), every, None, every)
-        needed = np.zeros(ends[-1], dtype=bool)
+            return _Plan(slice(None), (slice(None),) * len(self.stages), total)
+        needed = np.zeros(total, dtype=bool)
         needed[chosen] = True
         # From the last stage to the first, since both ends of a segment may be vertices of the stages before.
-        kept = []
-        for stage, first, end in zip(reversed(self.stages), ends[-2::-1], ends[:0:-1], strict=True):
-            which = np.flatnonzero(needed[first:end])
-            needed[stage.first[which]] = True
-            needed[stage.second[which]] = True
+        kept, end = [], total
+        for stage in reversed(self.stages):
+            (which,) = needed[end - len(stage.at) : end].nonzero()
+            needed[stage.first.take(which)] = True
+            needed[stage.second.take(which)] = True
             kept.append(which)
-        place = np.cumsum(needed) - 1
-        return _Plan(np.flatnonzero(needed[: self.count]), tuple(reversed(kept)), place, needed, place[chosen])
+            end -= len(stage.at)
+        place = needed.cumsum() - 1
+        (before,) = needed[: self.count].nonzero()
+        return _Plan(before, tuple(reversed(kept)), int(place[-1]) + 1, place, needed, chosen)
 
     def _fill(self, number: int, table: Tensor, plan: _Plan) -> Tensor:
         """The rows of one value that a plan asks for."""
-        total = len(plan.before) + sum(len(kept) for kept in plan.kept)
         if not table.is_floating_point():  # the same all over the plane
-            return table[:1].expand(len(plan.result), -1)
-        start = table if len(plan.before) == len(table) else table.index_select(0, torch.from_numpy(plan.before))
-        filled = table.new_empty(total, table.shape[1])
-        filled[: len(start)] = start
-        endless = start[:1].isinf().any(0)
+            return table[:1].expand(plan.total if plan.chosen is None else len(plan.chosen), -1)
+        start = table.numpy()[plan.before]
+        filled = np.empty((plan.total, start.shape[1]), dtype=start.dtype)
         end = len(start)
+        filled[:end] = start
+        endless = np.flatnonzero(np.isinf(start[:1]).any(0))
         # Stage by stage: both ends of a segment may be vertices of the stage before.
         for stage, kept in zip(self.stages, plan.kept, strict=True):
-            weights = torch.from_numpy(stage.at[kept])[:, None]
-            ends = [torch.from_numpy(plan.place[vertices[kept]]) for vertices in (stage.first, stage.second)]
-            for part in slices(len(kept), CHUNK_BYTES // max(1, 8 * table.shape[1])):
-                a, b = (filled.index_select(0, vertices[part]) for vertices in ends)
-                torch.lerp(a, b, weights[part], out=filled[end + part.start : end + part.stop])
-            if endless.any():  # of two equal infinities lerp makes NaN
-                filled[end : end + len(kept), endless] = start[0, endless]
+            at, first, second = stage.at[kept], plan.stand(stage.first[kept]), plan.stand(stage.second[kept])
+            for part in slices(len(at), CHUNK_BYTES // max(1, 8 * filled.shape[1])):
+                a, b = (torch.from_numpy(filled.take(vertices[part], 0)) for vertices in (first, second))
+                new = torch.from_numpy(filled[end + part.start : end + part.stop])
+                torch.lerp(a, b, torch.from_numpy(at[part])[:, None], out=new)
+            if len(endless):  # of two equal infinities lerp makes NaN
+                filled[end : end + len(at), endless] = start[0, endless]
             if self.knots is not None and self.knots.number == number:
                 _set_knots(filled, stage, self.knots, plan)
-            end += len(kept)
-        return filled if len(plan.result) == total else filled.index_select(0, torch.from_numpy(plan.result))
+            end += len(at)
+        return torch.from_numpy(filled if plan.chosen is None else filled.take(plan.stand(plan.chosen), 0))
 
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
     """Which vertices are filled in."""
 
-    before: np.ndarray  # the vertices before that are needed
-    kept: tuple[np.ndarray, ...]  # per stage, the new vertices that are needed
-    place: np.ndarray  # where each vertex stands among the needed ones
-    needed: np.ndarray | None  # which vertices are needed; None for all
-    result: np.ndarray  # where the chosen ones stand
+    before: np.ndarray | slice  # the vertices before that are needed
+    kept: tuple[np.ndarray | slice, ...]  # per stage, the new vertices that are needed
+    total: int  # how many are needed
+    place: np.ndarray | None = None  # where each vertex stands among the needed ones; None where all are
+    needed: np.ndarray | None = None  # which vertices are needed; None for all
+    chosen: np.ndarray | None = None  # those that are asked for; None for all
+
+    def stand(self, vertices: np.ndarray) -> np.ndarray:
+        """Where some vertices stand among the needed ones."""
+        return vertices if self.place is None else self.place.take(vertices)
 
 
-def _set_knots(filled: Tensor, stage: Stage, knots: OnKnots, plan: _Plan) -> None:
+def _set_knots(filled: np.ndarray, stage: Stage, knots: OnKnots, plan: _Plan) -> None:
     """Put the units whose boundary made the vertices of a stage on their knots."""
-    kept = knots.units[stage.function] >= 0
+    vertex, function = stage.vertex, stage.function
+    kept = knots.units.take(function) >= 0
     if plan.needed is not None:
-        kept &= plan.needed[stage.vertex]
-    vertex, function = stage.vertex[kept], stage.function[kept]
-    entries = torch.from_numpy(plan.place[vertex]), torch.from_numpy(knots.units[function])
-    filled[entries] = torch.from_numpy(knots.knots[function])
+        kept &= plan.needed.take(vertex)
+    if not kept.all():
+        vertex, function = vertex[kept], function[kept]
+    filled[plan.stand(vertex), knots.units.take(function)] = knots.knots.take(function)
 
 
 def extend_table(table: np.ndarray, stages: Sequence[Stage], functions: np.ndarray | None = None) -> np.ndarray:

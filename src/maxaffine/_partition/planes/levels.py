@@ -16,8 +16,8 @@ from torch import Tensor
 
 from maxaffine._chunks import slices
 from maxaffine._graph import Comparisons, Contest, Dependence, Graph, Order, Step
-from maxaffine._network import difference, without_infinities
-from maxaffine._partition.columns import extremes
+from maxaffine._network import difference
+from maxaffine._partition.columns import column_extremes
 from maxaffine._partition.inputs import known_boundaries
 from maxaffine.errors import NotPiecewiseAffine, PartitionError
 
@@ -45,9 +45,15 @@ class Level:
         """The operator's name."""
         return "" if self.step is None else self.step.records[0].name
 
+    @cached_property
     def bytes_per_point(self) -> int:
         """What the values of this level take at one point."""
         return 8 * sum(prod(self.graph.values[number].units) for number in self.graph.outputs)
+
+    @cached_property
+    def points_at_once(self) -> int:
+        """At how many points its values fit in a cache."""
+        return CHUNK_BYTES // (8 * self.graph.largest_value())
 
     @cached_property
     def windows(self) -> np.ndarray:
@@ -68,38 +74,42 @@ class Level:
 
     def run(self, rows: Rows) -> Rows:
         """This level's values at points from those of the level before, computed in chunks that fit in a cache."""
-        graph, count = self.graph, len(next(iter(rows.values())))
-        parts: list[list[Tensor]] = []
-        for part in slices(count, CHUNK_BYTES // (8 * graph.largest_value())):
-            inputs = [graph.values[number].from_rows(rows[number][part]) for number in graph.inputs]
-            found = zip(graph.outputs, graph.run(inputs), strict=True)
-            parts.append([graph.values[number].to_rows(tensor) for number, tensor in found])
-        joined = [items[0] if len(items) == 1 else torch.cat(items) for items in zip(*parts, strict=True)]
-        return dict(zip(graph.outputs, joined, strict=True))
+        count, size = next(iter(rows.values())).shape[0], self.points_at_once
+        if count <= size:
+            return self._run(rows)
+        parts = [self._run({number: table[part] for number, table in rows.items()}) for part in slices(count, size)]
+        return {number: torch.cat([part[number] for part in parts]) for number in self.graph.outputs}
+
+    def _run(self, rows: Rows) -> Rows:
+        """The same at all points at once."""
+        graph, values = self.graph, self.graph.values
+        found = graph.run([values[number].from_rows(rows[number]) for number in graph.inputs])
+        return {number: values[number].to_rows(item) for number, item in zip(graph.outputs, found, strict=True)}
 
 
-def largest(rows: Tensor) -> Tensor:
+def largest(rows: np.ndarray) -> np.ndarray:
     """The largest magnitude in each column of values (V, K), zero in infinite ones: what a mask puts is not rounded."""
-    low, high = extremes(rows)
-    return without_infinities(torch.maximum(high, -low))
+    low, high = column_extremes(rows)
+    size = np.maximum(high, -low)
+    return np.where(np.isinf(size), 0, size)
 
 
-def finite_rows(rows: Tensor) -> Tensor:
+def finite_rows(rows: np.ndarray) -> np.ndarray:
     """Values (V, K) with numbers beyond all others in place of infinities, a copy where there are any."""
     # Where nothing jumps, an infinite entry is a constant, as masks put it before a maximum: it has no boundary of
     # its own. Its size says nothing about the rounding of others, which is measured before.
     first = rows[:1]
-    endless = first.isinf()
+    endless = np.isinf(first)
     if not endless.any():
         return rows
     if not (~endless | (rows == first)).all():
         cure = "use float64 or smaller inputs; net(x) names the operator that overflows"
         raise PartitionError("an entry is infinite at some points and not at others", cure=cure)
     size = largest(rows).max()
-    return torch.where(endless, first.sign() * torch.where(size > 0, 2 * size, 1), rows)
+    return np.where(endless, np.sign(first) * (2 * size if size > 0 else 1), rows)
 
 
-def differences(level: Level, rows: Rows) -> list[tuple[Tensor, Tensor]]:
+def differences(level: Level, rows: Rows) -> list[tuple[np.ndarray, np.ndarray]]:
     """What the operator after a level compares: first less second side, (V, K), and the larger size of both, (K,)."""
     step, boundaries = level.step, level.boundaries
     if step is None or not isinstance(boundaries, Comparisons):
@@ -109,8 +119,8 @@ def differences(level: Level, rows: Rows) -> list[tuple[Tensor, Tensor]]:
     for pair in boundaries.pairs(level.operands.run(inputs)):
         first, second = (torch.as_tensor(side, dtype=torch.float64) for side in (pair.first, pair.second))
         gap = difference(first, second)
-        sides = [value.to_rows(side.expand_as(gap)) for side in (first, second)]
-        found.append((finite_rows(value.to_rows(gap)), torch.maximum(*map(largest, sides))))
+        sides = [value.to_rows(side.expand_as(gap)).numpy() for side in (first, second)]
+        found.append((finite_rows(value.to_rows(gap).numpy()), np.maximum(*map(largest, sides))))
     return found
 
 
@@ -121,7 +131,7 @@ def probes(rows: Rows) -> Rows:
     for number, table in rows.items():
         if table.is_floating_point():
             drawn = 2 * torch.rand(PROBES, table.shape[1], generator=generator, dtype=table.dtype) - 1
-            found[number] = torch.where(table[0].isinf(), table[0], drawn * largest(table))
+            found[number] = torch.where(table[0].isinf(), table[0], drawn * torch.from_numpy(largest(table.numpy())))
         else:
             found[number] = table[:1].expand(PROBES, -1)
     return found

@@ -476,7 +476,7 @@ class PlanePartition:
         gaps = self._column(output)[:, None] - np.array(levels, dtype=np.float64)
         # The levels of one output never meet within a cell, so that all of them can cut it at once.
         # A value that is large beside its distance to a level is known to its own rounding only, not to the distance's.
-        rounding = ROUNDING * float(largest(self.values[:, [output]]))
+        rounding = ROUNDING * float(largest(self.values[:, [output]].numpy())[0])
         return self._cut_at(gaps, self.values.numpy(), rounding)
 
     def _cut_at(

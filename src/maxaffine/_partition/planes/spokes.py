@@ -14,12 +14,13 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import isinf
 
 import numpy as np
 from torch import Tensor
 
 from maxaffine._graph import Contest, Knots
-from maxaffine._partition.planes.complex.cells import SPOKE, Complex, cross, keys_of
+from maxaffine._partition.planes.complex.cells import SPOKE, Complex, cross, keys_of, lengths_of
 from maxaffine._partition.planes.complex.faces import dissolve
 from maxaffine._partition.planes.divide import ROUNDING, divide_by_columns
 from maxaffine._partition.planes.levels import Level, Rows, differences, finite_rows, largest
@@ -62,7 +63,7 @@ def draw_spokes(corners: np.ndarray, known: Known, tolerance: float) -> tuple[Co
     """Cut a polygon (n, 2) by lines so that known points are vertices: cells, those vertices, and which points."""
     cells = Complex.polygon(corners)
     point, direction = known.lines[:, 0], known.lines[:, 1]
-    length = np.hypot(*direction.T)
+    length = lengths_of(direction)
     away = cross((direction / np.where(length, length, 1)[:, None])[None], corners[:, None] - point)
     # The lines are zero sets of functions like any other: distances from them, which divide where they have both signs.
     away[np.abs(away) <= tolerance] = 0
@@ -94,22 +95,23 @@ def _tie(level: Level, rows: Rows) -> bool:
     """The same of the operator after one level."""
     boundaries = level.boundaries
     if not isinstance(boundaries, Contest | Knots):
-        return any(bool((gap.abs() <= ROUNDING * size).any()) for gap, size in differences(level, rows))
-    x = level.entries(rows)
-    if not x.numel():
+        return any(bool((np.abs(gap) <= ROUNDING * size).any()) for gap, size in differences(level, rows))
+    x = level.entries(rows).numpy()
+    if not x.size:
         return False
-    least = ROUNDING * float(largest(x).max())
-    x = finite_rows(x)
+    least = ROUNDING * float(np.abs(x).max())
+    if isinf(least):
+        least, x = ROUNDING * float(largest(x).max()), finite_rows(x)
     if isinstance(boundaries, Knots):
-        return any(bool(((x - knot).abs() <= least).any()) for knot in boundaries.knots)
-    entries = boundaries.factor * x.numpy()[:, level.windows]
+        return any(bool((np.abs(x - knot) <= least).any()) for knot in boundaries.knots)
+    entries = boundaries.factor * x[:, level.windows]
     if entries.shape[2] < 2:
         return False
     first, second = np.partition(entries, (-2, -1), axis=2)[:, :, -2:].transpose(2, 0, 1)
     return bool((second - first <= least).any())
 
 
-def drop_spokes(cells: Complex, corners: np.ndarray) -> tuple[Complex, np.ndarray]:
+def drop_spokes(cells: Complex, corners: np.ndarray) -> tuple[Complex, np.ndarray | slice]:
     """Cells of a polygon (n, 2) without the spokes that no boundary lies on, and which of the vertices are left."""
     spoke = cells.operator == SPOKE
     if spoke.any():

@@ -11,8 +11,8 @@ cells in memory and one that writes them to a folder.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import prod
+from dataclasses import dataclass, replace
+from math import copysign, hypot, prod
 from typing import Any
 
 import numpy as np
@@ -99,13 +99,14 @@ def new_task(
     number = frame.net.target(until, output)
     if frame.net.graph.values[number].dependence is not Dependence.AFFINE:
         raise BadInput("output: it is piecewise constant (a comparison or an index); name an affine one with until=")
-    graph = frame.net.graph.part([number])
+    if (key := ("levels", number)) not in frame.net.kept:
+        frame.net.kept[key] = levels(frame.net.graph.part([number]))
     if keep_values is None:
-        keep_values = prod(graph.values[number].units) <= KEPT_OUTPUTS
+        keep_values = prod(frame.net.graph.values[number].units) <= KEPT_OUTPUTS
     # Relative to the polygon, but never below the rounding of its coordinates, which may lie far from the origin.
-    width = max(float(np.hypot(*np.ptp(corners, axis=0))) * tolerance, ROUNDING * float(np.abs(corners).max()))
+    width = max(hypot(*(corners.max(0) - corners.min(0))) * tolerance, ROUNDING * float(np.abs(corners).max()))
     dtype = next(dtype for dtype in net.inputs.dtypes if dtype.is_floating_point)
-    return Task(frame, known, corners, levels(graph), number, width, memory, keep_values, dtype)
+    return Task(frame, known, corners, frame.net.kept[key], number, width, memory, keep_values, dtype)
 
 
 def _frame(net: SplineNetwork, anchors: Any, origin: Any, basis: Any, points: Any) -> tuple[Frame, Known]:
@@ -149,7 +150,7 @@ class Frame:
             front, moved = start.movedim(dim, 0), axes.movedim(dim, 0)
             rows = front.expand(len(t), *front.shape[1:])
             if start.is_floating_point():
-                rows = rows + torch.tensordot(t.to(moved), moved, dims=1)
+                rows = rows + _sums(t, moved)
             found.append(rows.movedim(0, dim).contiguous())
         return tuple(found)
 
@@ -166,6 +167,11 @@ class Frame:
         return torch.cat([as_rows(item.movedim(dim, 0)) for item, dim in pairs if item.is_floating_point()], 1)
 
 
+def _sums(weights: Tensor, items: Tensor) -> Tensor:
+    """Items (K, *units) added up with weights (N, K): (N, *units)."""
+    return (weights.to(items) @ as_rows(items)).reshape(len(weights), *items.shape[1:])
+
+
 def plane_through(net: SplineNetwork, tensors: Sequence[Tensor]) -> Frame:
     """The plane through three inputs; coordinates are distances in input space, from the first towards the second."""
     dims = net.inputs.batch_dims
@@ -176,20 +182,18 @@ def plane_through(net: SplineNetwork, tensors: Sequence[Tensor]) -> Frame:
     if any(gap.any() for gap in gaps if not gap.is_floating_point()):
         raise BadInput("anchors: an input that is not floating point cannot move; give it the same value in all three")
     plane = Frame(net.double(), origin, gaps)
-    towards = plane._flat(gaps)
     # The gaps from the first anchor to the others are Q R, with Q orthonormal. Its signs are chosen so that R has a
     # positive diagonal: the second anchor then lies on the first axis, to the right.
-    _, r = torch.linalg.qr(towards.T)
-    if not r[0, 0].abs() > 0 or not r[1, 1].abs() > FLAT * r.abs().max():
+    (a, b), (_, d) = torch.linalg.qr(plane._flat(gaps).T, mode="r").R.tolist()
+    if not abs(a) > 0 or not abs(d) > FLAT * max(abs(a), abs(b), abs(d)):
         raise BadInput("anchors: they lie on a line, which spans no plane; choose three in general position")
-    triangle = r * r.diagonal().sign()[:, None]  # columns: the gaps in terms of the orthonormal basis
-    turn = torch.linalg.inv(triangle).T
+    a, b, d = abs(a), copysign(1, a) * b, abs(d)
+    turn = torch.tensor([[1 / a, 0], [-b / d / a, 1 / d]], dtype=torch.float64)  # from the gaps to the basis
     basis = tuple(
-        torch.tensordot(turn, gap.movedim(dim, 0), dims=1).movedim(0, dim) if gap.is_floating_point() else gap
+        _sums(turn, gap.movedim(dim, 0)).movedim(0, dim) if gap.is_floating_point() else gap
         for gap, dim in zip(gaps, dims, strict=True)
     )
-    corners = torch.cat([torch.zeros(1, 2, dtype=torch.float64), triangle.T])
-    return Frame(net.double(), origin, basis, corners)
+    return replace(plane, basis=basis, anchors=torch.tensor([[0, 0], [a, 0], [b, d]], dtype=torch.float64))
 
 
 def frame_along(net: SplineNetwork, origin: Any, basis: Any, dimensions: int = 2) -> Frame:

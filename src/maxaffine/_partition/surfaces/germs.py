@@ -330,7 +330,7 @@ def _compared(level: Level, rows: Rows) -> list[Tensor]:
     if level.step is None:
         return list(rows.values())
     if isinstance(level.boundaries, Comparisons):
-        return [gap for gap, _ in differences(level, rows)]
+        return [torch.from_numpy(gap) for gap, _ in differences(level, rows)]
     return [level.entries(rows)]
 
 

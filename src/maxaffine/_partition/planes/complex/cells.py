@@ -6,8 +6,9 @@ a run of half-edges, and edges and vertices are rows of tables, which neighborin
 an edge is done for both of its cells, and no gap or overlap can open between them.
 
 Cells have different numbers of corners, edges different numbers of cuts: rows of different lengths in flat arrays, each
-given by its start and its length. Four functions are all the index arithmetic that this takes; with them a loop over
-rows becomes one fancy index.
+given by its start and its length. A few functions are all the index arithmetic that this takes; with them a loop over
+rows becomes one fancy index. Rows of a table are picked with ``take``: of two columns it takes a tenth of the time of a
+fancy index.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Complex:
         count = len(points)
         here = np.arange(count)
         outside = np.full(count, OUTSIDE)
-        ends = np.stack([here, np.roll(here, -1)], 1)
+        ends = np.array([here, (here + 1) % count]).T.copy()
         return cls(points, ends, outside, outside, outside, np.array([0, count]), here, here)
 
     @cached_property
@@ -68,14 +69,12 @@ class Complex:
     @cached_property
     def following(self) -> np.ndarray:
         """(H,) the next half-edge around the same cell."""
-        following = np.arange(1, len(self.corners) + 1)
-        following[self.starts[1:] - 1] = self.starts[:-1]
-        return following
+        return ring(self.starts)
 
     @cached_property
     def forward(self) -> np.ndarray:
         """(H,) whether the half-edge runs along its edge from its first end to its second."""
-        return self.ends[self.sides, 0] == self.corners
+        return self.ends[:, 0].take(self.sides) == self.corners
 
     @cached_property
     def edge_cells(self) -> np.ndarray:
@@ -89,18 +88,18 @@ class Complex:
     def areas(self) -> np.ndarray:
         """(F,) area of each cell."""
         # About a corner of each cell: a small cell far from the origin keeps its digits.
-        base = np.repeat(self.points[self.corners[self.starts[:-1]]], self.counts, axis=0)
-        here = self.points[self.corners] - base
-        return np.add.reduceat(cross(here, here[self.following]), self.starts[:-1]) / 2
+        base = self.corners.take(self.starts[:-1]).take(self.cell_of)
+        here = self.points.take(self.corners, 0) - self.points.take(base, 0)
+        return np.add.reduceat(cross(here, here.take(self.following, 0)), self.starts[:-1]) / 2
 
     @cached_property
     def centers(self) -> np.ndarray:
         """(F, 2) the mean of each cell's corners: a point inside it."""
-        return np.add.reduceat(self.points[self.corners], self.starts[:-1], axis=0) / self.counts[:, None]
+        return np.add.reduceat(self.points.take(self.corners, 0), self.starts[:-1], axis=0) / self.counts[:, None]
 
     def marks(self, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Operator, unit and chain of some edges."""
-        return self.operator[edges], self.unit[edges], self.chain[edges]
+        return self.operator.take(edges), self.unit.take(edges), self.chain.take(edges)
 
     def cells(self, chosen: np.ndarray) -> tuple[Complex, np.ndarray, np.ndarray]:
         """The complex of some cells, and which vertices and edges of this one its own are."""
@@ -114,10 +113,10 @@ class Complex:
         part = Complex(self.points[vertices], ends, *self.marks(edges), starts, corners, sides)
         return part, vertices, edges
 
-    def compact(self) -> tuple[Complex, np.ndarray]:
-        """The complex without vertices that no cell has, and the places of the others among all."""
+    def compact(self) -> tuple[Complex, np.ndarray | slice]:
+        """The complex without vertices that no cell has, and which those that it has are among all."""
         if self.used.all():
-            return self, np.arange(len(self.points))
+            return self, slice(None)
         part, vertices, _ = self.cells(np.arange(len(self.counts)))
         return part, vertices
 
@@ -129,28 +128,61 @@ def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def keys_of(points: np.ndarray) -> np.ndarray:
     """Points (n, 2) as complex numbers, which numpy sorts and compares as wholes."""
-    return points[:, 0] + 1j * points[:, 1]
+    return np.ascontiguousarray(points).view(np.complex128)[:, 0]
+
+
+def lengths_of(vectors: np.ndarray) -> np.ndarray:
+    """The lengths of plane vectors (n, 2)."""
+    return np.abs(keys_of(vectors))  # a fifth of the time of hypot
 
 
 def starts_of(counts: np.ndarray) -> np.ndarray:
     """Where each row starts when rows of these lengths follow one another, and where the last ends: (n + 1,)."""
     starts = np.zeros(len(counts) + 1, dtype=np.int64)
-    np.cumsum(counts, out=starts[1:])
+    counts.cumsum(out=starts[1:])
     return starts
 
 
 def spans(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """The places of all entries of rows at ``starts`` of lengths ``counts``, row after row."""
-    ends = np.cumsum(counts)
+    ends = counts.cumsum()
     total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total) + np.repeat(starts - (ends - counts), counts)
+    return np.arange(total) + (starts - ends + counts).repeat(counts)
 
 
 def owners(counts: np.ndarray) -> np.ndarray:
     """The row of every entry."""
-    return np.repeat(np.arange(len(counts)), counts)
+    return np.arange(len(counts)).repeat(counts)
 
 
 def places(counts: np.ndarray) -> np.ndarray:
     """The place of every entry within its row."""
     return spans(np.zeros(len(counts), dtype=np.int64), counts)
+
+
+def ring(starts: np.ndarray, step: int = 1) -> np.ndarray:
+    """The entry after every entry of its row, of the last one the first; or the one before, where ``step`` is -1."""
+    first, last = (starts[:-1], starts[1:] - 1)[::step]
+    found = np.arange(step, starts[-1] + step)
+    found[last] = first
+    return found
+
+
+def fresh(*keys: np.ndarray) -> np.ndarray:
+    """Which entries of some lists differ from those before them; the first does."""
+    found = np.empty(len(keys[0]), dtype=bool)
+    found[:1] = True
+    np.not_equal(keys[0][1:], keys[0][:-1], out=found[1:])
+    for key in keys[1:]:
+        found[1:] |= key[1:] != key[:-1]
+    return found
+
+
+def order_along(row: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """The order of entries by row and, within a row, by how far along it they are, from 0 to 1."""
+    # Most often the sum tells all of them apart, and to sort by one number takes a fraction of the time.
+    key = row + at
+    order = key.argsort(kind="stable")
+    rows, keys = row.take(order), key.take(order)
+    told = (keys[1:] > keys[:-1]).all() and (rows[1:] >= rows[:-1]).all()
+    return order if told else np.lexsort((at, row))

@@ -9,10 +9,21 @@ crossings can be told apart; where they cannot, one is taken now and the other i
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import numpy as np
 
-from maxaffine._partition.planes.complex.cells import Complex, cross, owners, spans, starts_of
+from maxaffine._partition.planes.complex.cells import (
+    Complex,
+    cross,
+    fresh,
+    lengths_of,
+    order_along,
+    owners,
+    ring,
+    spans,
+    starts_of,
+)
 from maxaffine._partition.planes.complex.cuts import CutComplex, Cuts, incidences
 from maxaffine._partition.planes.complex.signs import Signs
 from maxaffine.errors import PartitionError
@@ -21,6 +32,7 @@ from maxaffine.errors import PartitionError
 # the signs around a cell alternate more than twice, which no affine function does.
 LENIENCE = (1e-11, 1e-9, 1e-7, 1e-5)
 PAIRS_AT_ONCE = 2**21
+TINY = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,24 +72,30 @@ class Zeros:
         """The chord of every function in every cell in which it changes sign; None where the table was changed."""
         # Some signs fit no affine function, and corners were taken for zeros in the table: a sign belongs to a vertex
         # and a function, so all cells around it have to be looked at anew.
-        half, function, position = incidences(self.cells, self.cuts, self.result)
-        key = self.cells.cell_of[half] * self.table.shape[1] + function
+        function, position = incidences(self.cells, self.cuts, self.result)
+        key = self.result.cells.cell_of.take(position) * self.table.shape[1] + function
         if self.allowed is not None:
             kept = _among(key, self.allowed)
-            half, function, position, key = half[kept], function[kept], position[kept], key[kept]
+            function, position, key = function[kept], position[kept], key[kept]
         special = self._touching_pairs()
-        order = np.argsort(key, kind="stable")
-        pairs, counts = np.unique(key, return_counts=True)
+        order = key.argsort(kind="stable")
         # Two cuts and no zero: the chord joins them. All else is found by walking around the cell.
-        special = np.union1d(special, pairs[counts != 2])
+        sorted_key = key.take(order)
+        first = fresh(sorted_key)
+        if len(key) % 2 or not first[::2].all() or first[1::2].any():
+            (begins,) = first.nonzero()
+            counts = np.diff(begins, append=len(key))
+            special = np.union1d(special, sorted_key[begins[counts != 2]])
         if len(special):
-            order = order[~_among(key[order], special)]
-        ends = position[order].reshape(-1, 2)
-        functions = function[order[::2]]
+            order = order[~_among(sorted_key, special)]
+        ends = position.take(order)
+        start, end = np.minimum(ends[::2], ends[1::2]), np.maximum(ends[::2], ends[1::2])
+        functions = function.take(order[::2])
         if len(special):
-            where = np.argsort(half * self.table.shape[1] + function)
-            known = (half * self.table.shape[1] + function)[where], position[where]
-            found, regular = self._transitions(special, known)
+            half = np.searchsorted(self.result.places, position, "right") - 1
+            known = half * self.table.shape[1] + function
+            where = np.argsort(known)
+            found, regular = self._transitions(special, (known[where], position[where]))
             if not regular.all():
                 self._calm(special[~regular])
                 return None
@@ -85,14 +103,17 @@ class Zeros:
             kept, sound = self._proper(found, column)
             if not sound:
                 return None
-            ends, functions = np.concatenate([ends, found[kept]]), np.concatenate([functions, column[kept]])
-        return _sort(functions, ends.min(1, initial=2**62), ends.max(1, initial=-1))
+            functions = np.concatenate([functions, column[kept]])
+            start, end = np.concatenate([start, found[kept].min(1)]), np.concatenate([end, found[kept].max(1)])
+            order = functions.argsort(kind="stable")
+            functions, start, end = functions[order], start[order], end[order]
+        return _sort(functions, start, end)
 
     def _touching_pairs(self) -> np.ndarray:
         """Pairs of a cell and a function with a zero at a corner beside both signs."""
-        columns = np.flatnonzero((self.table == 0).any(0))
-        if not len(columns):
+        if self.table.all():
             return np.zeros(0, dtype=np.int64)
+        columns = np.flatnonzero(~self.table.all(0))
         cell, column = Signs.of(self.table[:, columns]).touched_cells(self.cells)
         keys = np.sort(cell * self.table.shape[1] + columns[column])
         return keys if self.allowed is None else keys[_among(keys, self.allowed)]
@@ -124,9 +145,8 @@ class Zeros:
         # Zeros are passed over: a change of sign lies between two corners that are not zero.
         strict = values != 0
         half, pair, positive = half[strict], pair[strict], values[strict] > 0
-        rows = starts_of(np.bincount(pair, minlength=len(pairs)))
-        following = np.arange(1, len(half) + 1)
-        following[rows[1:][np.diff(rows) > 0] - 1] = rows[:-1][np.diff(rows) > 0]
+        rows = np.bincount(pair, minlength=len(pairs))
+        following = ring(starts_of(rows[rows > 0]))
         change = np.flatnonzero(positive != positive[following])
         # Around a ring signs change an even number of times, so at most two means two or none.
         regular = np.bincount(pair[change], minlength=len(pairs)) <= 2
@@ -157,7 +177,7 @@ class Zeros:
         cell = cells.cell_of[ends[:, 0]]
         start, end = cells.points[cells.corners[ends[:, 0]]], cells.points[cells.corners[ends[:, 1]]]
         direction = end - start
-        length = np.hypot(*direction.T)
+        length = lengths_of(direction)
         counts = cells.counts[cell]
         half, chord = spans(cells.starts[cell], counts), owners(counts)
         away = cross(direction[chord], cells.points[cells.corners[half]] - start[chord])
@@ -184,14 +204,16 @@ def _among(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def _sort(function: np.ndarray, start: np.ndarray, end: np.ndarray) -> Chords:
-    """Chords by their start; those with the same ends become one."""
-    order = np.lexsort((function, end, start))
-    function, start, end = function[order], start[order], end[order]
-    fresh = np.ones(len(order), dtype=bool)
-    fresh[1:] = (start[1:] != start[:-1]) | (end[1:] != end[:-1])
-    number = np.cumsum(fresh) - 1
-    coincident = np.stack([number[~fresh], function[~fresh]], 1)
-    return Chords(function[fresh], start[fresh], end[fresh], coincident)
+    """Chords, whose functions increase within each cell, by their start; those with the same ends become one."""
+    key = start * (int(end.max(initial=0)) + 1) + end
+    order = key.argsort(kind="stable")
+    function, start, end = function.take(order), start.take(order), end.take(order)
+    new = fresh(key.take(order))
+    if new.all():
+        return Chords(function, start, end, np.zeros((0, 2), dtype=np.int64))
+    number = new.cumsum() - 1
+    coincident = np.stack([number[~new], function[~new]], 1)
+    return Chords(function[new], start[new], end[new], coincident)
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,26 +225,42 @@ class Crossings:
     on_first: np.ndarray  # (x,) place on the first chord, from 0 at its start to 1 at its end
     on_second: np.ndarray  # (x,) place on the second
     reach: np.ndarray  # (x,) a distance in the plane: how exactly the place is known
+    length: np.ndarray  # (c,) of each chord
+
+    @cached_property
+    def chord(self) -> np.ndarray:
+        """(2 x,) the chords: the first of every crossing, then the second of every crossing."""
+        return np.concatenate([self.first, self.second])
+
+    @cached_property
+    def at(self) -> np.ndarray:
+        """(2 x,) the place on each."""
+        return np.concatenate([self.on_first, self.on_second])
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """(2 x,) their order along all chords."""
+        return order_along(self.chord, self.at)
 
     def subset(self, kept: np.ndarray) -> Crossings:
         """Those where the mask is true."""
-        return Crossings(*(getattr(self, field.name)[kept] for field in fields(self)))
+        return replace(self, **{f.name: getattr(self, f.name)[kept] for f in fields(self) if f.name != "length"})
 
 
 def find_crossings(cells: Complex, chords: Chords, tolerance: float) -> Crossings:
     """Find the crossings of the chords of all cells, after the cuts."""
     first, second = _crossing_pairs(chords)
-    start = cells.points[cells.corners[chords.start]]
-    along = cells.points[cells.corners[chords.end]] - start
+    start = cells.points.take(cells.corners.take(chords.start), 0)
+    along = cells.points.take(cells.corners.take(chords.end), 0) - start
     # s + a u = t + b v, solved by the cross product with v and with u.
-    span = cross(along[first], along[second])
-    gap = start[second] - start[first]
+    u, v = along.take(first, 0), along.take(second, 0)
+    span, gap = cross(u, v), start.take(second, 0) - start.take(first, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        on_first, on_second = cross(gap, along[second]) / span, cross(gap, along[first]) / span
-    length = np.hypot(*along.T)
+        on_first, on_second = cross(gap, v) / span, cross(gap, u) / span
+    length = lengths_of(along)
     # Ends are known to the tolerance; crossings at a small angle are known less exactly, by the angle's sine.
-    reach = tolerance * length[first] * length[second] / np.maximum(np.abs(span), np.finfo(float).tiny)
-    return Crossings(first, second, on_first, on_second, reach)
+    reach = tolerance * length.take(first) * length.take(second) / np.maximum(np.abs(span), TINY)
+    return Crossings(first, second, on_first, on_second, reach, length)
 
 
 def _crossing_pairs(chords: Chords) -> tuple[np.ndarray, np.ndarray]:
@@ -232,65 +270,60 @@ def _crossing_pairs(chords: Chords) -> tuple[np.ndarray, np.ndarray]:
     begins = np.arange(1, len(chords.start) + 1)
     counts = np.maximum(np.searchsorted(chords.start, chords.end, "left") - begins, 0)
     firsts, seconds = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
-    total, low = np.cumsum(counts), 0
+    total, low = counts.cumsum(), 0
     while low < len(counts):
         before = total[low] - counts[low]
         high = max(low + 1, int(np.searchsorted(total, before + PAIRS_AT_ONCE, "right")))
-        first = np.repeat(np.arange(low, high), counts[low:high])
+        first = np.arange(low, high).repeat(counts[low:high])
         second = spans(begins[low:high], counts[low:high])
-        crossing = (chords.start[second] > chords.start[first]) & (chords.end[second] > chords.end[first])
-        firsts.append(first[crossing])
-        seconds.append(second[crossing])
+        crossing = chords.start.take(second) > chords.start.take(first)
+        crossing &= chords.end.take(second) > chords.end.take(first)
+        firsts.append(first.compress(crossing))
+        seconds.append(second.compress(crossing))
         low = high
     return np.concatenate(firsts), np.concatenate(seconds)
 
 
-def tell_apart(cells: Complex, chords: Chords, found: Crossings) -> tuple[Chords, Crossings, np.ndarray]:
+def tell_apart(chords: Chords, found: Crossings) -> tuple[Chords, Crossings, np.ndarray]:
     """The chords whose crossings can be told apart, their crossings, and the functions of the chords that wait."""
     # Where crossings of one chord lie closer than they are known to each other or to its ends (three units through one
     # point), only one of them is kept, and the other chords wait for the next round, in which the point is a vertex.
-    length = np.hypot(*(cells.points[cells.corners[chords.end]] - cells.points[cells.corners[chords.start]]).T)
-    waiting = np.zeros(len(length), dtype=bool)
-    while (further := _too_close(found, length, chords.function)).any():
+    waiting = np.zeros(len(chords.start), dtype=bool)
+    while (further := _too_close(found, chords.function)).any():
         waiting |= further
         found = found.subset(~(waiting[found.first] | waiting[found.second]))
     if not waiting.any():
         return chords, found, np.zeros(0, dtype=np.int64)
     number = np.cumsum(~waiting) - 1
-    found = replace(found, first=number[found.first], second=number[found.second])
+    found = replace(found, first=number[found.first], second=number[found.second], length=found.length[~waiting])
     return chords.subset(~waiting), found, np.unique(chords.functions_of(waiting))
 
 
-def _too_close(found: Crossings, length: np.ndarray, function: np.ndarray) -> np.ndarray:
+def _too_close(found: Crossings, function: np.ndarray) -> np.ndarray:
     """(c,) which chords must wait, so that the other crossings can be told apart."""
-    waiting = np.zeros(len(length), dtype=bool)
-    # The chord of the later function waits. So the first of all functions never does, and every round finishes one.
-    later = np.where(function[found.first] > function[found.second], found.first, found.second)
-    for chord, at in ((found.first, found.on_first), (found.second, found.on_second)):
-        inside = (at * length[chord] > found.reach) & ((1 - at) * length[chord] > found.reach)
-        waiting[later[~inside]] = True
-    entry, near = close_along(found, length)
+    waiting = np.zeros(len(function), dtype=bool)
+    room = np.minimum(found.at, 1 - found.at) * found.length.take(found.chord)
+    inside = room > np.concatenate([found.reach, found.reach])
+    if not inside.all():
+        # The chord of the later function waits. So the first of all never does, and every round finishes one.
+        later = np.where(function[found.first] > function[found.second], found.first, found.second)
+        waiting[np.concatenate([later, later])[~inside]] = True
+    near = close_along(found)
     if not near.any():
         return waiting
     # Of each run of crossings along a chord that lie too close to tell apart, the chord with the lowest function stays.
-    other = np.concatenate([found.second, found.first])[entry]
-    apart = np.ones(len(entry), dtype=bool)
+    other = np.concatenate([found.second, found.first])[found.order]
+    apart = np.ones(len(other), dtype=bool)
     apart[1:] = ~near
     cluster = np.cumsum(apart) - 1
     rank = np.lexsort((function[other], cluster))
-    later_ones = np.ones(len(rank), dtype=bool)
-    later_ones[np.flatnonzero(np.diff(cluster[rank], prepend=-1))] = False
-    waiting[other[rank[later_ones]]] = True
+    waiting[other[rank[~fresh(cluster[rank])]]] = True
     return waiting
 
 
-def close_along(found: Crossings, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Crossings in order along chords of a length (c,), and which neighbors cannot be told apart."""
-    # (2 x,) places among the crossings as their first chords have them, then as their second ones have; and for every
-    # two neighbors whether they lie on one chord, closer than they are known.
-    chord = np.concatenate([found.first, found.second])
-    at = np.concatenate([found.on_first, found.on_second])
-    order = np.lexsort((at, chord))
-    chord, at, reach = chord[order], at[order], np.concatenate([found.reach, found.reach])[order]
-    near = (at[1:] - at[:-1]) * length[chord[1:]] <= np.maximum(reach[1:], reach[:-1])
-    return order, near & (chord[1:] == chord[:-1])
+def close_along(found: Crossings) -> np.ndarray:
+    """Which neighbors, of all crossings in order along their chords, lie on one chord, closer than they are known."""
+    chord, at = found.chord.take(found.order), found.at.take(found.order)
+    reach = np.concatenate([found.reach, found.reach]).take(found.order)
+    near = (at[1:] - at[:-1]) * found.length.take(chord[1:]) <= np.maximum(reach[1:], reach[:-1])
+    return near & (chord[1:] == chord[:-1])

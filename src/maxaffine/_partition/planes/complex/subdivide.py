@@ -97,7 +97,7 @@ def subdivide(cells: Complex, functions: Functions, tolerance: float) -> Round:
         cells = _name_spokes(cells, functions)
         result = cut(cells, cuts)
     found = find_crossings(result.cells, chords, tolerance)
-    kept, apart, put_off = tell_apart(result.cells, chords, found)
+    kept, apart, put_off = tell_apart(chords, found)
     if len(put_off) and functions.operator != SPOKE:
         # Where many chords pass through one point, taking one a round would take as many rounds.
         hubs = find_hubs(result.cells, chords, found, tolerance)
@@ -105,19 +105,17 @@ def subdivide(cells: Complex, functions: Functions, tolerance: float) -> Round:
             return _draw_hubs(cells, hubs, table.shape[1], tolerance)
     chords, found = kept, apart
     # Two stages of new vertices: the cuts, on edges between old vertices, then the crossings, on chords between cuts.
-    edge = cuts.edge[cuts.first]
-    ends = cells.ends[edge]
-    stages = [Stage(ends[:, 0], ends[:, 1], cuts.at, count + cuts.vertex, cuts.function)] if len(edge) else []
+    first, second = cells.ends.take(cuts.edge.take(cuts.first), 0).T
+    stages = [Stage(first, second, cuts.at, count + cuts.vertex, cuts.function)] if len(first) else []
     if not len(chords.start):
         return Round(result.cells, tuple(stages), put_off)
     chains = chain(result.cells, chords, found)
-    first, second = (result.cells.corners[places[found.first]] for places in (chords.start, chords.end))
-    start = result.cells.points[first]
-    points = start + found.on_first[:, None] * (result.cells.points[second] - start)
+    first, second = (result.cells.corners.take(places.take(found.first)) for places in (chords.start, chords.end))
+    start = result.cells.points.take(first, 0)
+    points = start + found.on_first[:, None] * (result.cells.points.take(second, 0) - start)
     if len(points):
         crossing = np.concatenate([chains.vertex, chains.vertex])
-        zero = np.concatenate([chords.function[found.first], chords.function[found.second]])
-        stages.append(Stage(first, second, found.on_first, crossing, zero))
+        stages.append(Stage(first, second, found.on_first, crossing, chords.function.take(found.chord)))
     cells = trace(result.cells, chords, chains, points, functions.operator, functions.units)
     return Round(cells, tuple(stages), put_off)
 
@@ -177,14 +175,12 @@ def find_hubs(cells: Complex, chords: Chords, found: Crossings, tolerance: float
     """The points through which at least a few chords pass, those with the most first, no two of them close together."""
     found = found.subset(found.reach <= SHARP * tolerance)
     start = cells.points[cells.corners[chords.start]]
-    along = cells.points[cells.corners[chords.end]] - start
-    length = np.hypot(*along.T)
+    along, length = cells.points[cells.corners[chords.end]] - start, found.length
     # Crossings next to one another along a chord, closer than they are known, are one point. A group of them has as
     # many chords as different ones cross in it.
-    entry, near = close_along(found, length)
-    place = entry % len(found.first) if len(found.first) else entry
+    place, near = found.order % max(1, len(found.first)), close_along(found)
     group = groups(np.stack([place[:-1], place[1:]], 1)[near], len(found.first))
-    keys = np.unique(np.concatenate([group, group]) * len(length) + np.concatenate([found.first, found.second]))
+    keys = np.unique(np.concatenate([group, group]) * len(length) + found.chord)
     label, count = np.unique(keys // max(1, len(length)), return_counts=True)
     hubs: list[Hub] = []
     for number in label[count >= FEW][np.argsort(-count[count >= FEW], kind="stable")][:AT_ONCE]:
