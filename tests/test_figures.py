@@ -15,7 +15,7 @@ from website.figures.__main__ import DRAWN, FOLDER, draw
 # Of 255 levels, after shrinking: fonts are hinted differently on other machines, and training, which rounds differently
 # there, ends in slightly other regions (noise of 1e-6 in the first weights makes a difference of 6).
 MEAN_DIFFERENCE = 8.0
-TRAINED = {"curvature": 20.0, "hero": 20.0, "regions": 20.0}
+TRAINED = {"curvature": 20.0, "hero": 20.0, "lipschitz": 20.0, "regions": 20.0}
 SHRUNK = (48, 24)
 
 

@@ -55,8 +55,9 @@ def draw_line(found: LinePartition, path: Path) -> None:
     for place, t in enumerate(changes.t.tolist()):
         above.axvline(t, color="black", linestyle="--", linewidth=1)
         words = f"{winners[place]} to {winners[place + 1]} at t = {t:.6f}"
-        top = (t, float(values.max()))
-        above.annotate(words, top, (5, -14 * place), textcoords="offset points", fontsize=9)
+        top, side = (t, float(values.max())), -1 if place == 0 else 1  # the first beside the lines of all others
+        ways = {"ha": "right" if side < 0 else "left", "textcoords": "offset points"}
+        above.annotate(words, top, (5 * side, -14 * max(0, place - 1)), fontsize=9, **ways)
     above.set_ylabel("logit")
     above.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     names = [name for name, count in found.crossings.per_operator.items() if count]
@@ -87,7 +88,7 @@ def draw_gradients(net: ma.SplineNetwork, model: nn.Module, x: Tensor, baseline:
         for n in STEPS
         if rule == "riemann_middle" or n <= 512
     }
-    figure = Figure(figsize=(9.5, 3.2), layout="constrained")
+    figure = Figure(figsize=(9.5, 2.9), layout="compressed")
     axes = figure.subplots(1, 4, width_ratios=[1, 1, 1, 2.1])
     limit = float(picture.abs().max())
     shown = [("exact", picture), *((f"captum, {n} steps: error", found["gausslegendre", n] - picture) for n in SHOWN)]

@@ -17,6 +17,7 @@ DPI = 125
 DRAWN: dict[str, Callable[[], Figure]] = {
     "curvature": curvature.boundary,
     "hero": hero.hero,
+    "lipschitz": space.lipschitz,
     "logo": logo.logo,
     "regions": space.regions,
     "theory-max-affine": theory.max_affine,
