@@ -137,9 +137,9 @@ def probes(rows: Rows) -> Rows:
     return found
 
 
-def levels(graph: Graph) -> tuple[Level, ...]:
+def levels(graph: Graph, sorts: bool = False) -> tuple[Level, ...]:
     """Cut a graph in float64 before each of its piecewise-affine operators; a last level ends at the outputs."""
-    _check_continuous(graph)
+    _check_continuous(graph, sorts)
     places = [place for place, step in enumerate(graph.steps) if _piecewise(graph, step)]
     found, before = [], graph.inputs
     for place in (*places, len(graph.steps)):
@@ -172,8 +172,8 @@ def _piecewise(graph: Graph, step: Step) -> bool:
     return affine and bool(step.records) and step.records[0].pieces > 1
 
 
-def _check_continuous(graph: Graph) -> None:
-    """Refuse an operator whose value jumps, or whose pieces no single function tells apart."""
+def _check_continuous(graph: Graph, sorts: bool) -> None:
+    """Refuse an operator whose value jumps or, unless it may sort, whose pieces no single function tells apart."""
     # Integers that the caller gives stay as they are all over the plane, and so does what follows from them alone.
     fixed = {number for number in graph.inputs if not _affine(graph, number)}
     for step in graph.steps:
@@ -186,7 +186,7 @@ def _check_continuous(graph: Graph) -> None:
         jumps = _piecewise(graph, step) and not record.continuous
         if jumps or any(not _affine(graph, number) for number in varying):
             reason = "it jumps: its value on a boundary depends on the side, so regions have no common corners"
-        elif record.pieces > 1 and _sorts(known_boundaries(step)):
+        elif not sorts and record.pieces > 1 and _sorts(known_boundaries(step)):
             reason = "its pieces are told apart by the order of many entries, which planes and surfaces do not follow"
         else:
             continue

@@ -32,7 +32,7 @@ from maxaffine._partition.space.polytope import ring
 from maxaffine._partition.space.regions import DIMENSIONS, box_of
 from maxaffine._partition.space.slopes import MOST, ROUNDING, Found, SlopeBounds
 from maxaffine._progress import progress_bar
-from maxaffine.errors import BadInput
+from maxaffine.errors import BadInput, NotPiecewiseAffine
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -306,14 +306,15 @@ class _Search:
         """List the regions or, where that takes too long, divide the box."""
         if len(low) <= DIMENSIONS:
             cells = whole = Cells.box(low, high)
-            for cells in grow(self.space, whole):
-                yield
-                if len(cells) > REGIONS or monotonic() > self.listing:
-                    break
-            else:
-                self.look(cells.middles)
-                self.regions, self.upper, self.cells = len(cells), self.lower, cells
-                return
+            with suppress(NotPiecewiseAffine):  # of regions that are not convex, as those of a median
+                for cells in grow(self.space, whole):
+                    yield
+                    if len(cells) > REGIONS or monotonic() > self.listing:
+                        break
+                else:
+                    self.look(cells.middles)
+                    self.regions, self.upper, self.cells = len(cells), self.lower, cells
+                    return
         yield from self._divide(low, high)
 
     def result(self) -> Lipschitz:

@@ -1,17 +1,20 @@
 """How steep a network can be where each unit's slope is known to an interval: by norms of matrices, not of entries.
 
-Between affine maps A stand diagonal matrices of units' slopes, D = C + E: C the middles, and |E| <= R the radii. With
-the middles in place of all D the network's slopes are one matrix, and what they are off it is a sum over the operators,
+Between affine maps A stand operators, each of which makes the slopes of its units from those of the values before.
+Where a unit follows one entry, that is a factor between a least and a most; where it selects one of n that may be the
+largest, the mean of these n and what one of them is off it. In matrices D = C + E F: C the middles, F what entries are
+off them, and E rows of length one at most, a unit's own entries in each. With C in place of all D the network's slopes
+are one matrix, and what they are off it is a sum over the operators,
 
-    A_L D_L ... D_1 A_0 - A_L C_L ... C_1 A_0 = sum over k of  (A_L C_L ... C_k+1 A_k) E_k (A_k-1 D_k-1 ... D_1 A_0).
+    A_L D_L ... D_1 A_0 - A_L C_L ... C_1 A_0
+        = sum over k of  (A_L C_L ... C_k+1 A_k) E_k (F_k A_k-1 D_k-1 ... D_1 A_0).
 
-Each term is no larger than |(...) R_k T_k| |T_k^-1 (...)| for any diagonal T_k > 0, since E_k and T_k commute, and the
-last factor is a shorter network. Bounds entry by entry add magnitudes, however signs differ; norms see that signs
-cancel, which in wide boxes makes them several times as small.
+Each term is no larger than |(...) T_k| |T_k^-1 (...)| for any diagonal T_k > 0, one number for a unit, since E_k and
+T_k commute, and the last factor is a shorter network. Bounds entry by entry add magnitudes, however signs differ; norms
+see that signs cancel, which in wide boxes makes them several times as small.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,14 +22,22 @@ SPREAD = 1e6  # of T
 ROUNDING = 1e-12  # of the product of all norms
 
 
-@dataclass(frozen=True, eq=False)
 class Stage:
-    """An operator of units that each follow one entry, and the affine map after it."""
+    """An operator whose units' slopes are made from those of entries, and the affine map after it."""
 
-    place: slice  # of the entries that its units follow, among all values before
-    middle: np.ndarray  # (boxes, units) of the slopes of the units
-    radius: np.ndarray  # (boxes, units)
-    matrix: np.ndarray  # (values after, units and values before)
+    def __init__(self, windows: np.ndarray, middle: np.ndarray, spread: np.ndarray, matrix: np.ndarray) -> None:
+        """From entries (units, m), C and F in these, (boxes, units, m) and (boxes, units, r, m), and A."""
+        boxes, units, count = middle.shape
+        self.matrix, self.units = matrix, units  # A: (values after, units and values before)
+        width, every = matrix.shape[1] - units, np.arange(units)
+        self.middle = np.zeros((boxes, units, width))  # C
+        rows = np.argwhere(spread.any((0, 3)))  # those of F that are not zero in all boxes
+        self.owner, own = rows[:, 0], spread[:, rows[:, 0], rows[:, 1]]
+        self.spread = np.zeros((boxes, len(rows), width))  # F
+        self.of = (every[:, None] == self.owner) * 1.0  # (units, rows) whose they are
+        for place in range(count):
+            self.middle[:, every, windows[:, place]] += middle[..., place]
+            self.spread[:, np.arange(len(rows)), windows[self.owner, place]] += own[..., place]
 
 
 def norm_bounds(first: np.ndarray, stages: Sequence[Stage], norm: float) -> np.ndarray:
@@ -34,26 +45,28 @@ def norm_bounds(first: np.ndarray, stages: Sequence[Stage], norm: float) -> np.n
     boxes = len(stages[0].middle)
     found = [np.broadcast_to(first, (boxes, *first.shape))]  # slopes with all units in the middle
     for stage in stages:
-        units = stage.middle[:, :, None] * found[-1][:, stage.place]
-        found.append(stage.matrix @ np.concatenate([units, found[-1]], 1))
+        found.append(stage.matrix @ np.concatenate([stage.middle @ found[-1], found[-1]], 1))
     end = np.eye(len(found[-1][0]))[None]
-    scales = [np.ones_like(stage.middle) for stage in stages]
+    scales: list[np.ndarray] = [np.zeros(0)] * len(stages)
     for k, after in _ways(end, stages):
-        rows = np.linalg.norm(found[k][:, stages[k].place], axis=2)
+        rows = np.sqrt(np.square(stages[k].spread @ found[k]).sum(2) @ stages[k].of.T)
         columns = np.linalg.norm(after, axis=1)
-        scales[k] = np.sqrt((rows + 1 / SPREAD * (1 + rows.max())) / (columns + 1 / SPREAD * (1 + columns.max())))
-    parts: list[np.ndarray] = []  # of the scaled entries that each operator's units follow
+        scale = np.sqrt((rows + 1 / SPREAD * (1 + rows.max())) / (columns + 1 / SPREAD * (1 + columns.max())))
+        # Where F is zero nothing is off the middle.
+        scales[k] = np.where(stages[k].spread.any(2) @ stages[k].of.T > 0, scale, 0)
+    parts: list[np.ndarray] = []  # of what the entries of each operator's units are off, scaled
     for k, stage in enumerate(stages):
-        begin = np.zeros((boxes, stage.middle.shape[1], found[k].shape[1]))
-        begin[:, :, stage.place] = np.eye(stage.middle.shape[1]) / scales[k][:, :, None]
-        whole = _largest(found[k][:, stage.place] / scales[k][:, :, None])
+        scale = scales[k][:, stage.owner]
+        begin = stage.spread / np.where(scale > 0, scale, 1)[:, :, None]
+        whole = _largest(begin @ found[k])
         for j, after in _ways(begin, stages[:k]):
             whole = whole + _largest(after * scales[j][:, None]) * parts[j]
         parts.append(whole)
     # Rounding is far below this, also where large entries cancel.
-    steep = [1 + np.square(np.abs(stage.middle) + stage.radius).max(1, initial=0) for stage in stages]
-    sizes = [np.linalg.norm(stage.matrix) * np.sqrt(most) for stage, most in zip(stages, steep, strict=True)]
-    slack = ROUNDING * np.prod(sizes, 0) * np.linalg.norm(first)
+    slack = ROUNDING * np.linalg.norm(first)
+    for stage in stages:
+        own = np.abs(stage.middle) + stage.of @ np.abs(stage.spread)
+        slack = slack * np.linalg.norm(stage.matrix) * np.sqrt(1 + own.sum(1).max(1) * own.sum(2).max(1))
     if norm == 2:
         total = _largest(found[-1])
         for k, after in _ways(end, stages):
@@ -68,18 +81,18 @@ def norm_bounds(first: np.ndarray, stages: Sequence[Stage], norm: float) -> np.n
 
 
 def _ways(end: np.ndarray, stages: Sequence[Stage]) -> Iterator[tuple[int, np.ndarray]]:
-    """From the units of each operator, times their radii, to combinations ``end`` of the last values; backward."""
+    """From the units of each operator to combinations ``end`` of the last values; backward."""
     for k in range(len(stages) - 1, -1, -1):
-        stage, units = stages[k], stages[k].middle.shape[1]
-        after = end @ stage.matrix
-        own = after[..., :units]
-        yield k, own * stage.radius[:, None]
-        end = np.repeat(after[..., units:], len(stage.middle) // len(after), 0)
-        end[..., stage.place] += own * stage.middle[:, None]
+        after = end @ stages[k].matrix
+        own, rest = np.split(after, [stages[k].units], 2)
+        yield k, own
+        end = rest + own @ stages[k].middle
 
 
 def _largest(matrices: np.ndarray) -> np.ndarray:
     """The largest singular value of each (boxes, rows, columns), from the smaller of both Gram matrices."""
+    if not matrices.size:
+        return np.zeros(len(matrices))
     if matrices.shape[1] > matrices.shape[2]:
         matrices = matrices.swapaxes(1, 2)
     size = np.abs(matrices).max((1, 2), initial=0)

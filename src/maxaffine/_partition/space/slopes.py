@@ -6,15 +6,16 @@ box is known for its slopes bounds its values again, from the value at its cente
 the closer the smaller the box is. Every rounding is added to the radii.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
+from typing import Any
 
 import numpy as np
 import torch
 
-from maxaffine._graph import Contest, Graph, Knots
+from maxaffine._graph import Comparisons, Contest, Graph, Knots
 from maxaffine._partition.inputs import known_boundaries, refusal
 from maxaffine._partition.planes.levels import Level, Rows, levels
 from maxaffine._partition.space.halfspaces import Space
@@ -22,6 +23,7 @@ from maxaffine._partition.space.norms import Stage, norm_bounds
 from maxaffine.errors import BadInput
 
 ROUNDING = 1e-13  # of the sum of all magnitudes in a product of matrices; for up to some 500 terms each
+DRAWS = 8  # at which what a unit selects is compared with what the operator gives
 MOST = 2**24  # numbers in a matrix, and in the slopes of all boxes at once
 CURE = "use a network of at most eight inputs, whose regions are listed, or take a part before the operator with until="
 
@@ -55,6 +57,19 @@ class Interval:
 
 
 @dataclass(frozen=True, eq=False)
+class _Box:
+    """Boxes with the pieces of an operator's units that are left, and what is known of the values before it."""
+
+    values: Interval  # (boxes, V)
+    slopes: Interval  # (boxes, V, D)
+    first: np.ndarray  # (boxes, K) the first piece that is left
+    last: np.ndarray  # (boxes, K) and the last
+    halves: np.ndarray  # (boxes, D)
+    exact: np.ndarray | None  # (boxes, V) the values at the centers; None where pieces are ruled out
+    may: np.ndarray | None  # (boxes, K, pieces) which pieces are open where none is ruled out
+
+
+@dataclass(frozen=True, eq=False)
 class _Passed:
     """What an operator makes of bounds."""
 
@@ -62,7 +77,8 @@ class _Passed:
     slopes: Interval  # (boxes, K, D)
     may: np.ndarray  # (boxes, K, pieces) which pieces are open
     loose: np.ndarray  # (boxes, K, D) how much its open pieces differ
-    gains: Interval | None  # (boxes, K) of the slopes of units that each follow one entry; None of others
+    middle: np.ndarray  # (boxes, K, m) of the slopes of units in their entries
+    spread: np.ndarray  # (boxes, K, r, m) off which they are by combinations of these rows, of length one at most
     possible: np.ndarray  # (boxes,) whether any input is on allowed pieces
 
 
@@ -79,37 +95,37 @@ class Found:
     piece: np.ndarray  # (boxes,) one of its open pieces, not the last
 
 
-class _Selecting:
-    """An operator with pieces, as it acts on bounds."""
+class Selecting:
+    """An operator with pieces, as it acts on bounds: each unit follows one entry, or selects one of several."""
 
     def __init__(self, level: Level, graph: Graph) -> None:
         if level.step is None:
             raise TypeError("no operator follows the last level")
-        self.step, boundaries = level.step, known_boundaries(level.step)
-        alive, number = level.graph.outputs, level.step.inputs[0]
-        begin = sum(prod(graph.values[n].units) for n in alive[: alive.index(number)]) if number in alive else 0
-        self.units = prod(graph.values[level.step.result].units)
-        self.number, self.place = level.step.result, slice(begin, begin + prod(graph.values[number].units))
-        self.value, self.result = graph.values[number], graph.values[self.number]
-        known = number in alive and len(level.step.inputs) == 1
-        if known and isinstance(boundaries, Contest) and self.number == level.step.outputs[0]:
-            self.factor, self.windows = boundaries.factor, level.windows
-            self.count = self.windows.shape[1]
+        self.level, self.step, self.number = level, level.step, level.step.result
+        self.result, alive = graph.values[self.number], level.graph.outputs
+        self.units, self.sizes = prod(self.result.units), [prod(graph.values[n].units) for n in alive]
+        boundaries, number = known_boundaries(level.step), level.step.inputs[0]
+        if self.number != level.step.outputs[0]:
+            raise refusal(level.step, "how far the slopes of its later outputs reach is not known", CURE)
+        if not isinstance(boundaries, Knots):
+            self._read_entries(boundaries)
             self.bounds = self._winners
-        elif known and isinstance(boundaries, Knots):
-            self.knots = boundaries.knots
-            self.count = len(self.knots) + 1
+        elif number in alive and len(level.step.inputs) == 1:
+            begin = sum(self.sizes[: alive.index(number)])
+            self.value, self.knots = graph.values[number], boundaries.knots
+            self.windows, self.count = begin + np.arange(self.units)[:, None], len(self.knots) + 1
             inner = [(a + b) / 2 for a, b in pairwise(self.knots)]
             self.pieces = [self._slopes(place) for place in (self.knots[0] - 1, *inner, self.knots[-1] + 1)]
             self.bounds = self._knots
         else:
-            raise refusal(level.step, "how far its slopes reach within bounds is not known", CURE)
+            raise refusal(level.step, "what it compares does not follow from one value", CURE)
 
-    def __call__(self, values: Interval, slopes: Interval, first: np.ndarray, last: np.ndarray) -> "_Passed":
-        """What it makes of values (boxes, K) and slopes (boxes, K, D) on the pieces first to last (boxes, K)."""
-        return self.bounds(values, slopes, first, last)
+    def __call__(self, box: _Box) -> _Passed:
+        """What it makes of values and slopes, on the pieces that are left."""
+        return self.bounds(box)
 
-    def _knots(self, values: Interval, slopes: Interval, first: np.ndarray, last: np.ndarray) -> "_Passed":
+    def _knots(self, box: _Box) -> _Passed:
+        values, slopes, first, last = self._own(box.values), self._own(box.slopes), box.first, box.last
         ends = np.array([-np.inf, *self.knots, np.inf])
         low, high = np.maximum(values.low, ends[first]), np.minimum(values.high, ends[last + 1])
         possible = np.asarray((low <= high).all(1))
@@ -127,22 +143,105 @@ class _Selecting:
         products = [end * side for end in (least, most) for side in (slopes.low, slopes.high)]
         found = [self._run(np.clip(np.full_like(low, end), low, high)) for end in ends]
         value, slope = (Interval.between(np.min(items, 0), np.max(items, 0)) for items in (found, products))
-        gains = Interval.between(least[..., 0], most[..., 0])
-        return _Passed(value, slope, np.moveaxis(may, 0, -1), slopes.size * (most - least), gains, possible)
+        gains = Interval.between(least, most)
+        loose = slopes.size * (most - least)
+        return _Passed(value, slope, np.moveaxis(may, 0, -1), loose, gains.middle, gains.radius[..., None], possible)
 
-    def _winners(self, values: Interval, slopes: Interval, first: np.ndarray, last: np.ndarray) -> "_Passed":
-        # An entry may win where its high end reaches the largest of the low ends.
-        middle, radius = self.factor * values.middle[:, self.windows], values.radius[:, self.windows]
-        low, entry = (middle - radius).max(-1), np.arange(self.windows.shape[1])
-        may = (middle + radius >= low[..., None]) & (entry >= first[..., None]) & (entry <= last[..., None])
-        possible = np.asarray(may.any(-1).all(1))
-        may |= ~may.any(-1, keepdims=True)
-        high = np.maximum(np.where(may, middle + radius, -np.inf).max(-1), low)
-        least = np.where(may[..., None], slopes.low[:, self.windows], np.inf).min(2)
-        most = np.where(may[..., None], slopes.high[:, self.windows], -np.inf).max(2)
-        value = Interval(self.factor * (low + high) / 2, (high - low) / 2)
-        loose = (most - least) * (may.sum(-1) > 1)[..., None]
-        return _Passed(value, Interval.between(least, most), may, loose, None, possible)
+    def _own(self, of: Interval) -> Interval:
+        """Of the entries that units each follow."""
+        return Interval(of.middle[:, self.windows[:, 0]], of.radius[:, self.windows[:, 0]])
+
+    def _read_entries(self, boundaries: Comparisons | Contest) -> None:
+        """Which entries, or constants, each unit selects from, and the how manieth of them it takes."""
+        numbers = torch.arange(sum(self.sizes), dtype=torch.float64)
+        first, second = self._entries(boundaries, numbers), self._entries(boundaries, numbers + 1)
+        self.there = np.isfinite(first) & (second == first + 1)
+        self.windows = np.where(self.there, first, 0).astype(np.int64)
+        self.held, self.count = np.where(self.there, 0.0, first), first.shape[1]
+        plain = bool((self.there | (first == second)).all()) and bool((np.isfinite(first).any(1)).all())
+        factor = boundaries.factor if isinstance(boundaries, Contest) else None
+        for seed in range(DRAWS):
+            draw = torch.randn(len(numbers), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+            entries, value = self._entries(boundaries, draw), self._at(draw)[:, None]
+            if seed == 0:
+                larger = np.isclose(entries.max(1, keepdims=True), value, 0, 0)
+                self.factor = np.full((self.units, 1), factor) if factor else np.where(larger, 1, -1)
+                self.ranks = (self.factor * entries > self.factor * value).sum(1).clip(max=self.count - 1)
+            ranked = -np.sort(-self.factor * entries, 1)
+            plain &= np.array_equal(np.take_along_axis(ranked, self.ranks[:, None], 1), self.factor * value)
+        if not plain:
+            raise refusal(self.step, "its units are not each one of the entries that it compares", CURE)
+        self.held = np.where(self.there, 0, self.factor * self.held)
+
+    def _given(self, row: torch.Tensor) -> list[Any]:
+        """The operator's inputs where the values before it are a row (V,)."""
+        graph, parts = self.level.operands, row[None].split(self.sizes, 1)
+        values = dict(zip(self.level.graph.outputs, parts, strict=True))
+        return graph.run([graph.values[n].from_rows(values[n]) for n in graph.inputs])
+
+    def _at(self, row: torch.Tensor) -> np.ndarray:
+        """(K,) the operator's first output."""
+        found = self.step.operator(*self._given(row))
+        return self.result.to_rows(found[0] if isinstance(found, tuple | list) else found)[0].double().numpy()
+
+    def _entries(self, boundaries: Comparisons | Contest, row: torch.Tensor) -> np.ndarray:
+        """(K, m) what each unit selects from; minus infinity times the factor what is missing."""
+        inputs = self._given(row)
+        if isinstance(boundaries, Contest):
+            found = boundaries.entries(inputs[0].double())
+        else:
+            sides = [side for pair in boundaries.pairs(inputs) for side in (pair.first, pair.second)]
+            found = torch.stack(torch.broadcast_tensors(*(torch.as_tensor(s, dtype=torch.float64) for s in sides)), -1)
+        if found[..., 0].numel() != self.units:  # groups that units share
+            found = found.expand(1, *self.result.units, found.shape[-1])
+        return found.reshape(self.units, -1).cpu().numpy()
+
+    def _picked(self, of: np.ndarray) -> np.ndarray:
+        """Magnitudes of all values as those of what units select from, zero of constants."""
+        there = self.there.reshape(*self.there.shape, *[1] * (of.ndim - 2))
+        return np.where(there, of[:, self.windows], 0)
+
+    def _winners(self, box: _Box) -> _Passed:
+        middle = np.where(self.there, self.factor * self._picked(box.values.middle), self.held)
+        radius, entry = self._picked(box.values.radius), np.arange(self.count)
+        low, high = middle - radius, middle + radius
+        # Of some rank is a value between what the lows and what the highs have of that rank.
+        least, most = (-np.take_along_axis(np.sort(-side), self.ranks[None, :, None], 2) for side in (low, high))
+        real = np.isfinite(middle)
+        may = real & (high >= least) & (low <= most) & (entry >= box.first[..., None]) & (entry <= box.last[..., None])
+        steep = Interval(self._picked(box.slopes.middle), self._picked(box.slopes.radius))
+        if box.exact is not None:
+            may &= (self.ranks > 0)[:, None] | self._ahead(box, middle, radius, steep)
+        elif box.may is not None:
+            may &= box.may
+        possible = np.all(may.any(-1), 1)
+        may |= real & ~may.any(-1, keepdims=True)
+        low = np.maximum(least[..., 0], np.where(may, low, np.inf).min(-1))
+        high = np.maximum(np.minimum(most[..., 0], np.where(may, high, -np.inf).max(-1)), low)
+        value = Interval(self.factor[:, 0] * (low + high) / 2, (high - low) / 2)
+        lowest = np.where(may[..., None], steep.low, np.inf).min(2)
+        highest = np.where(may[..., None], steep.high, -np.inf).max(2)
+        count = may.sum(-1)[..., None]
+        share = may / count
+        # Off the mean of n entries, each of them is by a combination of length sqrt(1 - 1/n) of all that they are off.
+        off = may[..., None] * (np.eye(self.count) - share[..., None, :]) * np.sqrt(1 - 1 / count)[..., None]
+        loose = (highest - lowest) * (count > 1)
+        there = self.there
+        return _Passed(
+            value, Interval.between(lowest, highest), may, loose, share * there, off * there[:, None], possible
+        )
+
+    def _ahead(self, box: _Box, middle: np.ndarray, radius: np.ndarray, steep: Interval) -> np.ndarray:
+        """(boxes, K, m) which entries may be as large as the one that is largest at the center."""
+        # Entries that move alike keep their order, however far they move: their difference has its own slopes.
+        exact = np.where(self.there, self.factor * self._picked(box.exact), self.held)  # type: ignore[arg-type]
+        best = exact.argmax(-1)[..., None]
+        middles = np.abs(steep.middle - np.take_along_axis(steep.middle, best[..., None], 2))
+        radii = steep.radius + np.take_along_axis(steep.radius, best[..., None], 2)
+        reach = ((middles + radii) * box.halves[:, None, None]).sum(-1)
+        size = np.where(np.isfinite(middle), np.abs(middle) + radius, 0)
+        slack = ROUNDING * (size + np.take_along_axis(size, best, 2) + reach)
+        return exact + reach + slack >= np.take_along_axis(exact, best, 2)
 
     def _run(self, rows: np.ndarray) -> np.ndarray:
         found = self.step.operator(self.value.from_rows(torch.as_tensor(rows)))
@@ -164,8 +263,8 @@ class SlopeBounds:
     def __init__(self, space: Space, combined: np.ndarray, norm: float) -> None:
         self.norm = norm
         graph = space.graph
-        self.levels = levels(graph)
-        self.operators = [_Selecting(level, graph) for level in self.levels[:-1]]
+        self.levels = levels(graph, sorts=True)
+        self.operators = [Selecting(level, graph) for level in self.levels[:-1]]
         pairs = zip(self.operators, self.levels[:-1], strict=True)
         starts = [graph.inputs, *((operator.number, *level.graph.outputs) for operator, level in pairs)]
         self.affine = [
@@ -176,46 +275,85 @@ class SlopeBounds:
         self.sizes = [int(np.prod(graph.values[number].units)) for number in graph.inputs]
         self.inputs = graph.inputs
         self.pieces = np.concatenate([np.full(operator.units, operator.count) for operator in self.operators] or [[]])
-        self.largest = max(max(matrix.shape) for matrix, _ in self.affine)
+        # Numbers in the largest matrix of each operator for one box: all that its units select from, in all values.
+        spread = [prod(o.windows.shape) * max(sum(o.sizes), len(self.affine[0][0].T)) for o in self.operators]
+        self.normed = max(spread, default=0) <= MOST
+        self.largest = max(*(max(matrix.shape) for matrix, _ in self.affine), int(max(spread, default=0) ** 0.5))
 
     def __call__(self, centers: np.ndarray, halves: np.ndarray, first: np.ndarray, last: np.ndarray) -> Found:
         """Over boxes (boxes, D), with all units on the pieces first to last (boxes, units)."""
+        known: list[tuple[Interval, np.ndarray | None]] = []
+        if (first > 0).any() or (last < self.pieces - 1).any():
+            # Pieces that are ruled out leave a part of a box, in which the way from the center need not lie. So what
+            # follows from the center is found for whole boxes, in which it holds, and so for any part of them.
+            boxes, at = np.unique(np.concatenate([centers, halves], 1), axis=0, return_inverse=True)
+            nothing = np.zeros((len(boxes), len(self.pieces)), dtype=np.int64)
+            middles, sizes = np.split(boxes, 2, 1)
+            whole = [*self._levels(middles, sizes, nothing, nothing + self.pieces.astype(np.int64) - 1, None)]
+            known = [(_take(box.values, at.ravel()), passed.may[at.ravel()]) for box, passed in whole]
+        found = [*self._levels(centers, halves, first, last, known or None)]
+        return self._summed(found, halves)
+
+    def _levels(
+        self,
+        centers: np.ndarray,
+        halves: np.ndarray,
+        first: np.ndarray,
+        last: np.ndarray,
+        known: list[tuple[Interval, np.ndarray | None]] | None,
+    ) -> Iterator[tuple[_Box, _Passed]]:
+        """What is known before each operator, and what it makes of that."""
         boxes, size = centers.shape
-        values = Interval(centers, halves)
-        slopes = Interval(np.broadcast_to(np.eye(size), (boxes, size, size)), np.zeros((boxes, size, size)))
+        values, slopes = Interval(centers, halves), _eye(boxes, size)
         rows: Rows = dict(zip(self.inputs, torch.as_tensor(centers).split(self.sizes, 1), strict=True))
-        sides, possible = np.zeros_like(centers), np.ones(boxes, dtype=bool)
-        stages: list[Stage] = []
-        weights, pieces, begin = [np.zeros((boxes, 0))], [np.zeros((boxes, 0), dtype=np.int64)], 0
-        for level, operator, here, ahead in zip(
-            self.levels[:-1], self.operators, self.affine[:-1], self.affine[1:], strict=True
-        ):
-            values, slopes = _through(*here, values), _through(here[0], None, slopes)
-            rows = level.run(rows)
-            exact = np.concatenate([rows[number].numpy() for number in level.graph.outputs], 1)
-            values = _met(values, exact, (slopes.size * halves[:, None]).sum(2))
+        begin = 0
+        for place, (level, operator) in enumerate(zip(self.levels[:-1], self.operators, strict=True)):
+            values, slopes = _through(*self.affine[place], values), _through(self.affine[place][0], None, slopes)
+            exact, may = None, None
+            if known is None:
+                rows = level.run(rows)
+                exact = np.concatenate([rows[number].numpy() for number in level.graph.outputs], 1)
+                values = _met(values, exact, (slopes.size * halves[:, None]).sum(2))
+            else:
+                whole, may = known[place]
+                low, high = np.maximum(values.low, whole.low), np.minimum(values.high, whole.high)
+                values = Interval.between(np.minimum(low, high), np.maximum(low, high))
             units = slice(begin, begin + operator.units)
-            own = (_entries(item, operator.place) for item in (values, slopes))
-            passed = operator(*own, first[:, units], last[:, units])
+            box = _Box(values, slopes, first[:, units], last[:, units], halves, exact, may)
+            passed = operator(box)
+            yield box, passed
+            begin = units.stop
+            values, slopes = _joined(passed.values, values), _joined(passed.slopes, slopes)
+
+    def _summed(self, found: list[tuple[_Box, _Passed]], halves: np.ndarray) -> Found:
+        """The slopes of the outputs, and which unit matters most."""
+        boxes, size = halves.shape
+        sides, possible, slopes = np.zeros_like(halves), np.ones(boxes, dtype=bool), _eye(boxes, size)
+        weights, pieces = [np.zeros((boxes, 0))], [np.zeros((boxes, 0), dtype=np.int64)]
+        stages: list[Stage] = []
+        for operator, (box, passed), (ahead, _) in zip(self.operators, found, self.affine[1:], strict=True):
             possible &= passed.possible
-            if passed.gains is not None:
-                stages.append(Stage(operator.place, passed.gains.middle, passed.gains.radius, ahead[0]))
-            loose = passed.loose * np.abs(ahead[0][:, : operator.units]).sum(0)[:, None]
+            loose = passed.loose * np.abs(ahead[:, : operator.units]).sum(0)[:, None]
             sides += loose.sum(1) * halves
             weights.append(loose.sum(2))
             # Half of the open pieces of a unit are up to this one.
             number = passed.may.cumsum(-1)
             pieces.append((number >= (number[..., -1:] + 1) // 2).argmax(-1))
-            begin = units.stop
-            values, slopes = _joined(passed.values, values), _joined(passed.slopes, slopes)
+            stages.append(Stage(operator.windows, passed.middle, passed.spread, ahead))
+            slopes = _joined(passed.slopes, box.slopes)
         weight, piece = np.concatenate(weights, 1), np.concatenate(pieces, 1)
         unit = weight.argmax(1) if weight.shape[1] else np.zeros(boxes, dtype=np.int64)
         chosen = np.take_along_axis(piece, unit[:, None], 1)[:, 0] if weight.shape[1] else unit
         most = np.full(boxes, np.inf)
-        if self.operators and len(stages) == len(self.operators):
+        if stages and self.normed:
             most = norm_bounds(self.affine[0][0], stages, self.norm)
-        found = _through(self.affine[-1][0], None, slopes)
-        return Found(found, most, possible, sides, (weight > 0).sum(1), unit, chosen)
+        slopes = _through(self.affine[-1][0], None, slopes)
+        return Found(slopes, most, possible, sides, (weight > 0).sum(1), unit, chosen)
+
+
+def _eye(boxes: int, size: int) -> Interval:
+    """The slopes of the inputs themselves."""
+    return Interval(np.broadcast_to(np.eye(size), (boxes, size, size)), np.zeros((boxes, size, size)))
 
 
 def _affine(graph: Graph, starts: Sequence[int], outputs: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -251,8 +389,8 @@ def _met(bounds: Interval, exact: np.ndarray, reach: np.ndarray) -> Interval:
     return Interval.between(np.minimum(low, high), np.maximum(low, high))
 
 
-def _entries(of: Interval, place: slice) -> Interval:
-    return Interval(of.middle[:, place], of.radius[:, place])
+def _take(of: Interval, rows: np.ndarray) -> Interval:
+    return Interval(of.middle[rows], of.radius[rows])
 
 
 def _joined(first: Interval, second: Interval) -> Interval:
