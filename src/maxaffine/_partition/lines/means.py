@@ -6,8 +6,6 @@ back once for each piece of its own. And what comes before the first operator wi
 mean is taken before it, and goes through it once.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -52,7 +50,7 @@ class Part:
         pulled = local.pull([self.axis(number).from_front(asked, local.outputs[0].shape, lead=1)])
         return {n: self.axis(n).to_front(pulled[n], lead=1) for n in self.graph.inputs if n in pulled}
 
-    def with_matrix(self, inputs: list[Tensor], rows: int) -> Part:
+    def with_matrix(self, inputs: list[Tensor], rows: int) -> "Part":
         """The part with its matrix, from one sample of its inputs, where that is small and pays for so many rows."""
         values, ends = self.graph.values, (*self.graph.inputs, *self.graph.outputs)
         sizes = [prod(values[n].units) for n in ends]

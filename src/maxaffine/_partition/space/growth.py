@@ -47,11 +47,13 @@ def grow(space: Space, cells: Cells) -> Iterator[Cells]:
     yield cells
 
 
-def split_by_decision(space: Space, cells: Cells, level: float) -> tuple[Cells, np.ndarray]:
+def split_by_decision(space: Space, cells: Cells, level: float, without: int | None = None) -> tuple[Cells, np.ndarray]:
     """Cells in each of which one class wins, of a single output 1 above the level and 0 elsewhere; (C,) the classes."""
+    # One output may be left out: then it is the largest of the others that wins.
     (number,) = space.graph.outputs
     rows = space.graph.values[number].to_rows(_moved(space, [number], cells)[number])
     single = rows.shape[1] == 1
+    rows = rows if without is None else rows[:, torch.arange(rows.shape[1]) != without]
     asked = _rounded(rows[:, None] - level if single else rows[:, None], space.continuous, 0 if single else 1)
     for finer in _answered(asked, cells):
         cells = finer
@@ -60,16 +62,6 @@ def split_by_decision(space: Space, cells: Cells, level: float) -> tuple[Cells, 
     wins = scores > asked.ties[0] if single else scores >= scores.max(1, keepdims=True) - asked.ties[0]
     classes = wins[:, 0].astype(np.int64) if single else wins.argmax(1)
     return replace(cells, table=cells.places).pruned(), classes
-
-
-def split_by_rival(space: Space, cells: Cells, output: int) -> Cells:
-    """Cells in each of which one and the same is the largest of all outputs but one."""
-    (number,) = space.graph.outputs
-    rows = space.graph.values[number].to_rows(_moved(space, [number], cells)[number])
-    others = [k for k in range(rows.shape[1]) if k != output]
-    for finer in _answered(_rounded(rows[:, None, others], space.continuous, 1), cells):
-        cells = finer
-    return replace(cells, table=cells.places).pruned()
 
 
 def _answered(asked: _Asked, cells: Cells) -> Iterator[Cells]:

@@ -50,11 +50,6 @@ class Germs:
         margins, near, above, keys, value = (item[rows] for item in rest)
         return Germs(margins, self.slopes[:, rows], near, above, keys, value, self.gradient[:, rows], self.words)
 
-    @property
-    def tied(self) -> np.ndarray:
-        """(N,) bool: the point lies on a boundary, or on a side of the box."""
-        return np.any(self.margins <= self.near, axis=1)
-
     def put(self, rows: np.ndarray, others: Germs) -> None:
         """Replace some of them."""
         for name in ("margins", "near", "above", "keys", "value"):
@@ -118,8 +113,7 @@ class Field:
                 self._noise.append(noise)
                 self._widths.append(width)
         value = self.values(places)
-        self.scale = 0.0
-        self.measure(value)
+        self.scale = float(np.abs(value).max())
         self._off = float(np.abs(self.values(places * (1 + FAR * random.uniform(-1, 1, places.shape))) - value).max())
         self.units = sum(self._widths)
         self.words = self._draw_words(random)
@@ -193,10 +187,6 @@ class Field:
         for level in self.levels:
             rows = level.run(rows)
         return self.output_of(rows)
-
-    def measure(self, values: np.ndarray) -> None:
-        """Take values of the output into account: at a few places alone it may have the level by chance."""
-        self.scale = max(self.scale, float(np.abs(values).max()))
 
     def tolerance(self, share: float) -> float:
         """A share of the largest value that the output takes, and what rounding of the coordinates adds to it."""

@@ -45,11 +45,6 @@ def polygons(germs: Germs, points: np.ndarray, normals: np.ndarray) -> Polygons:
     return Polygons(row, *rest, unclosed=walk.rows)
 
 
-def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Cross products (N, 3), in half the time that NumPy takes for few."""
-    return np.stack([a[:, k - 2] * b[:, k - 1] - a[:, k - 1] * b[:, k - 2] for k in range(3)], 1)
-
-
 class _Walk:
     """The polygons that are being followed, a row each; one that has closed is left out."""
 
@@ -78,9 +73,9 @@ class _Walk:
         """Go on to the next corners; fields as of :class:`Polygons`."""
         places = np.arange(len(self.rows))
         inward = self.slopes.numpy()[:, places, self.column].T
-        along = cross(inward, self.normals)
+        along = np.cross(inward, self.normals)
         along /= np.linalg.norm(along, axis=1, keepdims=True)
-        left = cross(self.normals, along)
+        left = np.cross(self.normals, along)
         speed = rates(torch.from_numpy(along.T), self.slopes)
         rate = speed.numpy()
         # The margin that runs out first is the one of the largest rate beside it.

@@ -18,8 +18,6 @@ from maxaffine._partition.surfaces.germs import RUN, Field, gaps
 from maxaffine.errors import BadInput
 
 OFF = 0.0377  # of the spacing, by which lines lie off the middle: symmetric networks have boundaries there
-
-SAME = 1e-14  # of the way between two breakpoints: what is nearer to another one is the same
 AT_ONCE = 2**23  # lines times units squared, a line having about as many pieces as the network has units
 TOUCH = 1e-10  # of the box, and of the output's largest value: nearer to a side of the box, or to the level, is on it
 
@@ -37,7 +35,7 @@ def grid_crossings(space: Field, lines: int) -> tuple[np.ndarray, np.ndarray]:
         for part in slices(len(ends), AT_ONCE // max(1, space.units) ** 2):
             found.append(_crossings(space, ends[part]))
     places, ways, values = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    space.measure(values)
+    space.scale = max(space.scale, float(np.abs(values).max()))  # at a few places it may have the level by chance
     # On a ridge at the level rounding can feign a crossing: the output comes up to the level there, and goes back.
     ahead, back = _beside(space, places, ways)
     kept = ahead * back >= 0
@@ -90,12 +88,7 @@ def _breaks(level: Level, rows: Rows, line: np.ndarray) -> tuple[np.ndarray, np.
         piece, unit = torch.nonzero((winner[1:] != winner[:-1]) & inner[:, None], as_tuple=True)
         which, share = _takeovers(scores[piece, unit], scores[piece + 1, unit])
         piece = piece[which]
-    piece, share = piece.numpy(), share.numpy()
-    order = np.lexsort((share, piece))
-    piece, share = piece[order], share[order]
-    fresh = (np.diff(piece, prepend=-1) > 0) | (np.diff(share, prepend=0) > SAME)
-    fresh &= (share > SAME) & (share < 1 - SAME)
-    return piece[fresh], share[fresh]
+    return piece.numpy(), share.numpy()
 
 
 def _takeovers(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,7 +113,7 @@ def region_crossings(space: Field, all_regions: Regions) -> tuple[np.ndarray, np
     counts, every = np.array([len(item) for item in corners]), np.concatenate(corners)
     starts, of = np.cumsum(counts) - counts, np.repeat(np.arange(len(counts)), counts)
     exact = space.values(every)
-    space.measure(exact)
+    space.scale = max(space.scale, float(np.abs(exact).max()))
     value = np.where(np.abs(exact) <= space.tolerance(TOUCH), 0, exact)
     every = every - space.center
     above, below, zero = (
@@ -152,12 +145,10 @@ def _beside(space: Field, points: np.ndarray, ways: np.ndarray) -> np.ndarray:
     """(2, N) the output's rates along ways (N, 3) just after points, and just before them."""
     found = [np.zeros((2, 0))]
     for part in slices(len(points), RUN // (space.units + 6)):
-        at, way = points[part], ways[part]
-        germs = space.at(at, way)
-        ahead = (germs.gradient.T * way).sum(1)
-        back, tied = ahead.copy(), np.flatnonzero(germs.tied)  # elsewhere it is the same on both sides
-        if len(tied):
-            back[tied] = (space.at(at[tied], -way[tied]).gradient.T * way[tied]).sum(1)
+        germs, way = space.at(points[part], ways[part]), ways[part]
+        ahead = back = (germs.gradient.T * way).sum(1)
+        if (germs.margins <= germs.near).any():  # else none lies on a boundary
+            back = (space.at(points[part], -way).gradient.T * way).sum(1)
         found.append(np.stack([ahead, back]))
     return np.concatenate(found, 1)
 

@@ -22,7 +22,7 @@ from maxaffine._graph import Dependence, undisturbed
 from maxaffine._maps import AffineMap
 from maxaffine._partition.inputs import require_network
 from maxaffine._partition.planes.task import Frame, frame_along, input_frame
-from maxaffine._partition.space.growth import split_by_rival
+from maxaffine._partition.space.growth import split_by_decision
 from maxaffine._partition.space.halfspaces import sides
 from maxaffine._partition.space.regions import regions
 from maxaffine._partition.surfaces.files import write_mesh
@@ -325,7 +325,7 @@ def surface(
                 raise BadInput("exhaustive: it lists regions, of networks of three inputs only; raise lines instead")
             every = regions(net, bounds, until=until, progress=progress)
             if against == OTHERS:
-                every = replace(every, cells=split_by_rival(every.space, every.cells, output))
+                every = replace(every, cells=split_by_decision(every.space, every.cells, 0.0, output)[0])
             points, directions = region_crossings(space, every)
         else:
             points, directions = grid_crossings(space, lines)

@@ -14,7 +14,7 @@ import numpy as np
 
 from maxaffine._chunks import slices
 from maxaffine._partition.surfaces.germs import NEAR, RUN, Field, Germs
-from maxaffine._partition.surfaces.polygons import FLAT, Polygons, cross, polygons
+from maxaffine._partition.surfaces.polygons import FLAT, Polygons, polygons
 from maxaffine.errors import BadInput, PartitionError
 
 TURNS = 64  # regions around one edge
@@ -175,15 +175,16 @@ class Walk:
         """From points on the level set to edges of the polygons there: the regions, and points on the edges."""
         # A point may lie on an edge by chance. Halfway along a straight line within the level set none is near.
         random = np.random.default_rng(0).normal(size=points.shape)
-        germs = self.space.at(points, directions)
+        germs, within = self.space.at(points, directions), directions
         self._require_slope(germs, points)
-        within, tied = cross(_normals(germs), random), np.flatnonzero(germs.tied)
-        for _ in range(SETTLED if len(tied) else 0):
-            normals = _normals(germs[tied])
-            within[tied] = cross(normals, random[tied])
-            germs.put(tied, self.space.at(points[tied], within[tied], -normals))
+        for _ in range(SETTLED):
+            normals = _normals(germs)
+            within = np.cross(normals, random)
+            within /= np.linalg.norm(within, axis=1, keepdims=True)
+            if not (germs.margins <= germs.near).any():
+                break
+            germs = self.space.at(points, within, -normals)
             self._require_slope(germs, points)
-        within /= np.linalg.norm(within, axis=1, keepdims=True)
         stays = np.abs((within * _normals(germs)).sum(1)) <= FLAT  # in the level set: at an edge it may not yet
         germs, points, within = germs[stays], points[stays], within[stays]
         rate = (germs.slopes * within.T[..., None]).sum(0)
