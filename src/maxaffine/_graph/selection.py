@@ -223,11 +223,11 @@ class TileSelection(PlaneSelection):
 
     def rmv(self, cotangents: Sequence[Any]) -> Tensors:
         rows = cotangents[0]
-        layout = fastest_layout(rows.flatten(0, 1))
-        if layout is torch.contiguous_format:  # else one multiplication by a mask is faster
+        if rows.dtype == torch.float64 and rows.device.type == "cpu":  # else one multiplication by a mask is faster
             if self._won is None and self.scale is not None:
                 self._won = PlaneSelection.mv(self, [self.scale])[0]
             return super().rmv([rows if self._won is None else rows * self._won])
+        layout = fastest_layout(rows.flatten(0, 1))
         rows = rows.flatten(0, 1).contiguous(memory_format=layout).unflatten(0, rows.shape[:2])
         mask = self._lay_out(rows)
         folded = (rows.shape[0] * rows.shape[1], *self.shape[1:])
