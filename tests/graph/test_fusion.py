@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import maxaffine as ma
-from maxaffine._graph import Graph, Linearization, fuse
+from maxaffine._graph import Graph, Linearization, fold, fuse
 from tests.blocks import only
 from tests.zoo.networks import Net, randomize
 
@@ -103,3 +103,30 @@ def test_a_folded_convolution_is_still_a_place_to_stop() -> None:
     unit[:, 1, 2, 3] = 1
     patch = only(amap.rmv(unit))[:, :, 2:5, 3:6]
     assert_close(patch[0], conv.weight[1].detach())
+
+
+@pytest.mark.parametrize(
+    ("pads", "mode", "value", "convolution", "folded"),
+    [
+        ((1, 1, 2, 2), "constant", 0.0, nn.Conv2d(2, 3, 3, 2), True),
+        ((2, 2), "constant", 0.0, nn.Conv2d(2, 4, 3, padding=1, dilation=2, groups=2), True),
+        ((1, 2, 1, 2), "constant", 0.0, nn.Conv2d(2, 3, 3), False),  # one side more
+        ((1, 1, 1, 1), "constant", 0.5, nn.Conv2d(2, 3, 3), False),
+        ((1, 1, 1, 1), "reflect", 0.0, nn.Conv2d(2, 3, 3), False),
+        ((-1, -1, 0, 0), "constant", 0.0, nn.Conv2d(2, 3, 3), False),
+        ((0, 0, 0, 0, 1, 1), "constant", 0.0, nn.Conv2d(4, 3, 3), False),  # of channels
+        ((1, 1, 1, 1), "constant", 0.0, nn.ConvTranspose2d(2, 3, 3), False),
+    ],
+    ids=str,
+)
+def test_zeros_around_are_folded(
+    pads: tuple[int, ...], mode: str, value: float, convolution: nn.Module, folded: bool
+) -> None:
+    module = Net(
+        lambda m, x: m.conv(nn.functional.pad(x, pads, mode, value if mode == "constant" else None)), conv=convolution
+    ).double()
+    x = torch.randn(2, 2, 8, 9, dtype=torch.float64)
+    graph = ma.capture(module, x[:1]).graph
+    shorter = fold(graph)
+    assert (len(shorter.steps) < len(graph.steps)) == folded
+    assert_close(shorter.run((x,))[0], module(x).detach(), rtol=1e-12, atol=1e-12)

@@ -17,7 +17,7 @@ from maxaffine._graph.linear import ConvolutionMap
 from maxaffine._partition import line
 from maxaffine._partition.lines import track, walk
 from maxaffine._partition.lines.bending import Picks, full_matrix
-from maxaffine._partition.lines.strip import Course, Strip
+from maxaffine._partition.lines.strip import Bow, Course, Strip
 from tests.partition.test_lines import assert_exact
 from tests.zoo.networks import Net
 
@@ -146,6 +146,34 @@ def test_a_course_is_read_opened_and_refined() -> None:
     assert_close(whole.front(0)[2], (rows[1] + rows[2]) / 2)
 
 
+def test_a_bow_is_read_opened_and_refined() -> None:
+    torch.manual_seed(0)
+    t, unit = torch.tensor([0.2, 0.3, 0.6, 0.8], dtype=F64), torch.tensor([0, 17, 59])
+    share = (t - t[0]) / (t[-1] - t[0])
+    ends, deviation = torch.randn(2, 3, 4, 5, dtype=F64), torch.zeros(4, 3, 4, 5).to(memory_format=torch.channels_last)
+    deviation[1:-1] = 1e-6 * torch.randn(2, 3, 4, 5)
+    rows = torch.lerp(ends[0], ends[1], share.view(4, 1, 1, 1)) + deviation
+    bow = Bow(ends, deviation.clone(memory_format=torch.preserve_format))
+    assert_close(bow.at(unit, share), rows.flatten(1)[:, unit])
+    assert_close(bow.opened(share).rows, rows)
+    assert_close(bow.opened(share).bow(share).deviation, deviation, atol=1e-12, rtol=0)
+    low, high = bow.extremes
+    assert bool((low <= rows.flatten(1).amin(0)).all()) and bool((high >= rows.flatten(1).amax(0)).all())
+    assert bow.bend(share) == float(deviation.abs().max())
+    # Vertices between the two ends, and between two others.
+    for finer in ([0.2, 0.3, 0.45, 0.6, 0.7, 0.8], [0.3, 0.45, 0.6], [0.3, 0.35, 0.4, 0.6, 0.8]):
+        new = torch.tensor(finer, dtype=F64)
+        found = Strip(t, {0: bow}).refined(new)
+        piece = (torch.searchsorted(t, new, right=True) - 1).clamp(max=2)
+        weight = ((new - t[piece]) / (t[piece + 1] - t[piece])).view(-1, 1, 1, 1)
+        assert_close(found.front(0), torch.lerp(rows[piece], rows[piece + 1], weight), atol=1e-12, rtol=0)
+        value = found.values[0]
+        assert isinstance(value, Bow) and not bool(value.deviation[[0, -1]].any())
+        assert value.deviation.is_contiguous(memory_format=torch.channels_last)
+        assert_close(found.values[0].at(unit, found.share), found.front(0).flatten(1)[:, unit])
+    assert_close(bow.deviation, deviation)  # left as it was
+
+
 class Branches(nn.Module):
     """A skip connection, a concatenation, windows that overlap, slopes per channel and a clamp."""
 
@@ -242,3 +270,79 @@ def test_an_infinite_mask_among_straight_units(monkeypatch: pytest.MonkeyPatch) 
     module = Net(lambda m, x: m.a(x).relu().masked_fill(m.mask, -torch.inf).amax(1, keepdim=True), a=layer, mask=mask)
     a, b = (3 * torch.randn(2, 6, dtype=F64)).split(1)
     line(ma.capture(module, a), a, b).verify(module)
+
+
+class Deep(nn.Module):
+    """Padded and strided convolutions, of single channels too, a skip connection, knots of two kinds, and a maximum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(2, 8, 3), nn.BatchNorm2d(8)
+        self.single = nn.Conv2d(8, 8, 5, stride=2, groups=8)
+        self.wide, self.slopes, self.narrow = nn.Conv2d(8, 24, 1), nn.PReLU(24), nn.Conv2d(24, 8, 1)
+        self.last = nn.Linear(8 * 9, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.relu6(4 * self.norm(self.first(nn.functional.pad(x, (1, 1, 1, 1)))))
+        x = self.single(nn.functional.pad(x, (1, 2, 1, 2)))
+        x = x + self.narrow(self.slopes(self.wide(x)))
+        x = nn.functional.max_pool2d(x.clamp(-0.3, 0.4), 3)
+        return self.last(x.flatten(1)).relu()
+
+
+def _short() -> tuple[nn.Module, Tensor, Tensor]:
+    """A line so short that nothing bends by more than a hundredth."""
+    torch.manual_seed(3)
+    module = Deep().double().eval()
+    nn.init.uniform_(module.slopes.weight)
+    x = torch.randn(1, 2, 18, 18, dtype=F64)
+    return module, x, x + 0.02 * torch.randn_like(x)
+
+
+def _bows(monkeypatch: pytest.MonkeyPatch) -> list[torch.dtype]:
+    """Every deviation that goes through an affine step whole."""
+    found, pushed = [], track.Track._pushed
+
+    def noted(self: track.Track, place: int, strip: Strip, bows: dict[int, Bow]) -> dict[int, Bow] | None:
+        found.extend(bow.deviation.dtype for bow in bows.values())
+        return pushed(self, place, strip, bows)
+
+    monkeypatch.setattr(track.Track, "_pushed", noted)
+    return found
+
+
+@pytest.mark.parametrize("pieces", [7, 512])
+def test_single_precision_suffices_for_what_bends_little(pieces: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, a, b = _short()
+    net = ma.capture(module, a)
+    whole = line(net, a, b)
+    assert whole.pieces > 20
+    for name, value in (("SMALL", 0), ("DENSE", 10**6)):
+        monkeypatch.setattr(track, name, value)
+    monkeypatch.setattr(walk, "LEAN", pieces)
+    bows = _bows(monkeypatch)
+    found = line(net, a, b, tolerance=1e-8)
+    assert len(bows) > 4 and set(bows) == {torch.float32}
+    assert_close(found.breakpoints, whole.breakpoints, rtol=0, atol=1e-7)
+    assert torch.equal(found.crossings.unit, whole.crossings.unit)
+    assert torch.equal(found.crossings.operator, whole.crossings.operator)
+    assert 0 < float((found.ends - whole.ends).abs().max()) < 1e-8
+
+
+def test_what_bends_much_stays_in_double_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, a, _ = _short()
+    b = a + 0.1 * torch.randn_like(a)
+    net = ma.capture(module, a)
+    whole = line(net, a, b, max_pieces=60)
+    for name, value in (("SMALL", 0), ("DENSE", 10**6)):
+        monkeypatch.setattr(track, name, value)
+    bows = _bows(monkeypatch)
+    found = line(net, a, b, max_pieces=60)
+    assert not bows and min(found.pieces, whole.pieces) >= 60
+    assert_close(found.ends[:60], whole.ends[:60], rtol=0, atol=1e-12)
+    # Were it allowed there, it would be seen.
+    monkeypatch.setattr(track, "SINGLE", 2.0**60)
+    wrong = line(net, a, b, max_pieces=60)
+    assert bows
+    with pytest.raises(ma.ExactnessError, match="NOT exact"):
+        wrong.verify(module)

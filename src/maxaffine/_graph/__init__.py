@@ -17,6 +17,7 @@ from maxaffine._graph.linear import (
     Shift,
     Sum,
     Transposable,
+    fastest_layout,
 )
 from maxaffine._graph.linearization import Linearization, undisturbed
 from maxaffine._graph.live import Rebuilt, lifted
@@ -24,7 +25,7 @@ from maxaffine._graph.mapping import tensors_in
 from maxaffine._graph.naming import loaded_target, saved_target
 from maxaffine._graph.overflow import all_finite, refuse_overflow
 from maxaffine._graph.piecewise import Choice, Comparison, Elementwise, ScalarSpline, WideSpline
-from maxaffine._graph.precision import in_float64
+from maxaffine._graph.precision import in_float32, in_float64
 from maxaffine._graph.recurrence import Recurrence, recurrences
 from maxaffine._graph.selection import AxisSelection, MaxPool
 from maxaffine._graph.splines import NEVER_SWITCHES, Maximum, Splines

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from maxaffine._graph.contract import LocalMap, Operator, Tensors, Traits
+from maxaffine._graph.frozen import Affine
 from maxaffine._graph.graph import Graph, Step
 from maxaffine._graph.linear import ChannelAffine, Convolution, ConvolutionMap
 from maxaffine._graph.piecewise import Elementwise
@@ -25,7 +26,7 @@ def fuse(graph: Graph) -> Graph:
 
 
 def fold(graph: Graph) -> Graph:
-    """The same graph with batch-norms folded into convolutions, and run so: only rounding differs."""
+    """The same graph with zeros around and batch-norms folded into convolutions, and run so: only rounding differs."""
     # What else a batch-norm gives is of training; a convolution gives one value.
     folded = _paired(graph, _fold)
     alone = (replace(s, outputs=s.outputs[:1]) if isinstance(s.operator, Convolution) else s for s in folded.steps)
@@ -55,7 +56,21 @@ def _paired(graph: Graph, pair_of: Callable[[Operator, Operator], Operator | Non
 def _fold(first: Operator, second: Operator) -> Convolution | None:
     if isinstance(first, Convolution) and isinstance(second, ChannelAffine):
         return first.rescale(second.scale, second.shift)
+    if isinstance(first, Affine) and isinstance(second, Convolution) and not second.transposed:
+        around = _zeros_around(first, len(second.padding))
+        if around is not None:
+            return replace(second, padding=tuple(map(sum, zip(second.padding, around, strict=True))))
     return None
+
+
+def _zeros_around(operator: Affine, axes: int) -> tuple[int, ...] | None:
+    """By how many zeros an operator lengthens both ends of each of the last axes; None if it does anything else."""
+    if operator.kind not in ("pad", "constant_pad_nd") or operator.kwargs or not operator.homogeneous:
+        return None
+    pads, mode = operator.args[1], operator.args[2] if operator.kind == "pad" else "constant"
+    if mode != "constant" or len(pads) > 2 * axes or min(pads, default=0) < 0 or pads[::2] != pads[1::2]:
+        return None
+    return (*(0,) * (axes - len(pads) // 2), *reversed(pads[::2]))
 
 
 def _pair(first: Operator, second: Operator) -> Operator | None:

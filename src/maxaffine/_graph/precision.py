@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from maxaffine._graph.contract import Operator
 from maxaffine._graph.graph import Graph, Value
 from maxaffine._graph.linear import ChannelAffine
 from maxaffine._graph.mapping import KEPT, mapped
@@ -20,6 +21,17 @@ def in_float64(graph: Graph) -> Graph:
     steps = tuple(replace(step, operator=_widen(step.operator)) for step in graph.steps)
     values = {number: replace(value, dtype=_widen(value.dtype)) for number, value in graph.values.items()}
     return replace(graph, steps=steps, values=values)
+
+
+def in_float32(operator: Operator) -> Operator:
+    """An operator with its numbers rounded to single precision."""
+    return mapped(operator, _narrower)
+
+
+def _narrower(item: Any) -> Any:
+    if isinstance(item, Tensor):
+        return item.float() if item.dtype == torch.float64 else item
+    return torch.float32 if isinstance(item, torch.dtype) and item == torch.float64 else KEPT
 
 
 def _values_in(graph: Graph) -> list[Value]:

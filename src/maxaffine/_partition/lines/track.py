@@ -1,26 +1,47 @@
 """A graph in float64 followed along a line: which values are kept, and how one step is taken."""
 
-from math import prod
+from itertools import accumulate
+from math import inf, prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from maxaffine._graph import BatchAxis, Contest, Dependence, Graph, Knots, Step, Value, as_rows, as_tuple
+from maxaffine._graph import (
+    BatchAxis,
+    Contest,
+    Dependence,
+    Graph,
+    Knots,
+    LocalMap,
+    Step,
+    Value,
+    as_rows,
+    as_tuple,
+    fastest_layout,
+    in_float32,
+)
 from maxaffine._partition.lines.bending import DENSE, Bend, Picks, bent_course, by_columns, full_matrix
 from maxaffine._partition.lines.segment import Segment
-from maxaffine._partition.lines.strip import AnyStrip, Course, JumpStrip, Strip, magnitude
+from maxaffine._partition.lines.strip import AnyCourse, AnyStrip, Bow, Course, JumpStrip, Strip, magnitude, mixed
 from maxaffine._partition.lines.watch import ContestWatch, KnotWatch, Watch
 
 Bends = dict[int, list[tuple[Bend, Course]]]  # by number of the output
+SINGLE = 2.0**24  # how finely single precision tells numbers apart, relative to them
+TOGETHER = 8  # vertices whose deviations go through a step at a time, so that they stay in the cache
+SHORT = 4  # pieces from which on a stretch is worth the two runs at its ends,
+WORK = 2**23  # if so many numbers are found on it
 SMALL = 1024  # units of the widest operator up to which telling apart those that bend costs more than it saves
 
 
 class Track:
     """A graph in float64 followed along a line: which values are kept, and how one step is taken."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, tolerance: float = 0.0) -> None:
         self.graph = graph
+        # By how much a unit may bend, relative to the largest of its value, for single precision to round it by less
+        # than what counts as zero.
+        self.little = tolerance * SINGLE
         # A value is held until the last step that reads it; those that move with no input, not at all.
         self.last_use = {number: place for place, step in enumerate(graph.steps) for number in step.inputs}
         self.last_use |= dict.fromkeys(graph.outputs, len(graph.steps))
@@ -33,13 +54,19 @@ class Track:
         jumps = any(not record.continuous for step in graph.steps for record in step.records)
         regions = any(values[number].dependence is Dependence.REGION for number in read - set(graph.inputs))
         self.continuous = not jumps and not regions
-        several = [step for step in graph.steps if step.records and step.records[0].pieces > 1]
-        self.lean = any(prod(values[step.result].units) > SMALL for step in several)
+        self.several = {p for p, step in enumerate(graph.steps) if step.records and step.records[0].pieces > 1}
+        self.lean = any(prod(values[graph.steps[place].result].units) > SMALL for place in self.several)
+        sizes = [sum(prod(values[n].units) for n in step.outputs if n in values) for step in graph.steps]
+        self.rest = [*accumulate(reversed(sizes))][::-1]  # by place, numbers that it and all later steps find
         # What steps have said of themselves, by place.
         self._picks: dict[tuple[int, int], list[Picks | None] | None] = {}
         self._entries: dict[int, Tensor] = {}
         self._matrices: dict[int, tuple[Tensor, Tensor] | None] = {}
         self._held: dict[int, dict[int, Any]] = {}
+        self._locals: dict[int, LocalMap] = {}
+        self._singles: dict[int, LocalMap | None] = {}
+        # What came out of a step at the right end of the last stretch, and where that is: the left end of the next.
+        self._right: dict[int, tuple[Tensor, dict[int, Tensor]]] = {}
 
     def start(self, segment: Segment) -> AnyStrip:
         """The strip of the network's inputs: at the ends, or at the middle with their slopes."""
@@ -118,7 +145,9 @@ class Track:
         if isinstance(boundaries, Knots):
             known = step.operator.restricted(torch.zeros(0, dtype=torch.long), units) is not None
             return KnotWatch.of(boundaries, course, limit) if known else None
-        if not isinstance(boundaries, Contest) or not boundaries.picks or course.bent is None:
+        if not isinstance(boundaries, Contest) or not boundaries.picks:
+            return None
+        if isinstance(course, Bow) or course.bent is None:
             return None
         if place not in self._entries:
             # What each unit picks from, by giving every entry its number.
@@ -145,7 +174,7 @@ class Track:
         found: Bends = {number: [] for number in step.outputs if number is not None}
         for position, number in enumerate(at):
             course = strip.values.get(number)
-            if course is None or course.bent is None or not len(course.bent):
+            if course is None or isinstance(course, Bow) or course.bent is None or not len(course.bent):
                 continue
             bends = self._bends_of(place, position, course.bent, strip)
             if bends is None:
@@ -160,8 +189,9 @@ class Track:
         values, number = self.graph.values, step.inputs[step.active[position]]
         count = prod(values[number].units)
         if len(step.active) == 1 and self._plain(step) and len(step.outputs) == 1:
-            local = self._local(step, strip, 2)
-            bend = by_columns(local, step.operator.gain, bent, count, prod(values[step.result].units))
+            if place not in self._locals:
+                self._locals[place] = self._local(step, strip, 2)
+            bend = by_columns(self._locals[place], step.operator.gain, bent, count, prod(values[step.result].units))
             if bend is not None:
                 return {step.result: bend}
         picks = self._recognized(place, position, strip)
@@ -207,21 +237,151 @@ class Track:
         count = {n: sum(len(bend.units) for bend, _ in items) for n, items in bends.items()}
         return any(found * DENSE > prod(self.graph.values[n].units) for n, found in count.items())
 
-    def take(self, place: int, strip: AnyStrip, watch: Watch | None, bends: Bends | None, limit: float) -> AnyStrip:
+    def suits(self, place: int, strip: AnyStrip, watch: Watch | None) -> float:
+        """How many pieces a stretch may have so that a step can be taken in single precision; any, if it never can."""
+        excess = self._excess(place, strip) if self._single_of_use(place, watch) else inf
+        if excess == inf or not isinstance(strip, Strip):
+            return inf
+        # A stretch of half the length has half the changes, each of which bends it half as far: at random signs, they
+        # add up to a share that grows like the power 3/2 of the length.
+        pieces = strip.pieces * min(1.0, excess ** (-2 / 3) if excess else 1.0)
+        course = strip.values[self.graph.steps[place].inputs[0]]
+        if isinstance(watch, KnotWatch):
+            # Where a unit passes a knot, from a to b of it, and changes its slope by one, it bends by a b / (a + b).
+            low, high = as_rows(course.ends)[:, watch.units, None] - strip.t.new_tensor(watch.knots.knots)
+            bent = torch.where(low * high < 0, 1 / (1 / low.abs() + 1 / high.abs()), 0.0)
+            most = magnitude(bent) / (self.little * course.size) if course.size else 0.0
+            pieces = min(pieces, strip.pieces / max(most, 1.0))
+        return pieces if max(SHORT, WORK / self.rest[place]) <= pieces < strip.pieces else inf
+
+    def _single_of_use(self, place: int, watch: Watch | None) -> bool:
+        """Whether a step can be taken in single precision: one that is affine, or compares entries with knots."""
+        return isinstance(watch, KnotWatch) or place not in self.several
+
+    def _excess(self, place: int, strip: AnyStrip) -> float:
+        """How many times too far the inputs of a step bend for single precision; infinite if not known by that."""
+        if not isinstance(strip, Strip) or not self.little or not self.lean:
+            return inf
+        found = 0.0
+        for number in self.graph.steps[place].inputs:
+            course = strip.values.get(number)
+            if course is None:
+                continue
+            if course.ends.dtype != torch.float64 or (isinstance(course, Course) and course.bent is None):
+                return inf
+            # How far what an affine step made bends is seen by the next operator with pieces, which looks at all of it.
+            if course.size and (isinstance(course, Course) or place in self.several):
+                found = max(found, course.bend(strip.share) / (self.little * course.size))
+        return found
+
+    def bows(self, place: int, strip: Strip) -> dict[int, Bow] | None:
+        """The inputs of a step by their deviations in single precision; None where that does not suffice."""
+        if self._excess(place, strip) > 1:
+            return None
+        return {n: strip.values[n].bow(strip.share) for n in self.graph.steps[place].inputs if n in strip.values}
+
+    def _bent_little(self, course: Course, share: Tensor) -> AnyCourse:
+        """A value by its deviations, if single precision suffices for them."""
+        little = course.ends.dtype == torch.float64 and course.bend(share) <= self.little * course.size
+        return course.bow(share) if little else course
+
+    def _ends(self, place: int, strip: Strip) -> dict[int, Tensor]:
+        """What comes out of an affine step at both ends of a stretch."""
+        step = self.graph.steps[place]
+        ends = {n: strip.values[n].ends for n in step.inputs if n in strip.values}
+        known = place in self._right and bool(self._right[place][0] == strip.t[0])
+        rows = 1 if known else 2
+        front = self._fronts(step, step.operator(*self._filled(step, {n: e[-rows:] for n, e in ends.items()}, rows)))
+        if known:
+            front = {n: torch.cat([self._right[place][1][n], item]) for n, item in front.items()}
+        self._right[place] = strip.t[-1], {n: item[1:].clone() for n, item in front.items()}
+        return front
+
+    def _pushed(self, place: int, strip: Strip, bows: dict[int, Bow]) -> dict[int, Bow] | None:
+        """The outputs of an affine step: of the ends in float64, of the deviations in between in single precision."""
+        step = self.graph.steps[place]
+        if place not in self._singles:
+            self._singles[place] = self._single(step, strip)
+        local = self._singles[place]
+        if local is None:
+            return None
+        found = {}
+        for number, ends in self._ends(place, strip).items():
+            like = ends[:1].float().expand(strip.rows, *ends.shape[1:])
+            found[number] = Bow(ends, torch.empty_like(like, memory_format=fastest_layout(like)))
+            found[number].deviation[:: strip.rows - 1] = 0
+        at = [step.inputs[position] for position in step.active]
+        zeros = {n: strip.t.new_zeros(TOGETHER, *self.graph.values[n].units).float() for n in at if n not in bows}
+        for start in range(1, strip.rows - 1, TOGETHER):
+            # The last ones together with some that are done already, where there are so many.
+            inside = slice(max(1, min(start, strip.rows - 1 - TOGETHER)), min(start + TOGETHER, strip.rows - 1))
+            count = inside.stop - inside.start
+            rows = [self.placed(n, _padded(bows[n].deviation[inside], TOGETHER) if n in bows else zeros[n]) for n in at]
+            for number, item in zip(step.outputs, local.mv(rows), strict=False):
+                if number is not None and item is not None:
+                    found[number].deviation[inside] = self.axis(number).to_front(item)[:count]
+        return found
+
+    def _single(self, step: Step, strip: Strip) -> LocalMap | None:
+        """An affine step's map in single precision, for as many samples as go together; None of what it is not."""
+        at = [step.inputs[position] for position in step.active]
+        if not at or not {n for n in step.inputs if n in strip.values} <= set(at):
+            return None
+        operator = in_float32(step.operator)
+        zeros = {n: strip.t.new_zeros(TOGETHER, *self.graph.values[n].units) for n in step.inputs if n in strip.values}
+        inputs = [_single(item) for item in self._filled(step, zeros, TOGETHER)]
+        return operator.local(inputs, operator(*inputs))
+
+    def _bowed(self, place: int, bow: Bow, watch: KnotWatch, share: Tensor, limit: float) -> Bow | None:
+        """The output of a step that compares entries with knots, by its deviations; None if it bends too far."""
+        step = self.graph.steps[place]
+        number, result, units = step.inputs[0], step.result, watch.units
+        source = _on_knots(bow.ends, watch.knots.knots, limit)
+        (ends,) = self._fronts(step, step.operator(*self._filled(step, {number: source}, 2))).values()
+        # A unit that is not watched stays on one piece, so that its deviation is multiplied by the slope there.
+        local = step.operator.local(self._filled(step, {number: source[:1]}, 1), self.placed(result, ends[:1]))
+        (slope, *_) = local.mv([self.placed(number, torch.ones_like(source[:1]))])
+        function = step.operator.restricted(units, self.graph.values[number].units)
+        if function is None or slope is None:
+            raise TypeError(f"{step.records[0].name}: it acts entry by entry no longer")
+        slope = self.axis(result).to_front(slope).to(bow.deviation, memory_format=fastest_layout(bow.deviation))
+        rows = function(_on_knots(bow.at(units, share), watch.knots.knots, limit))
+        bent = rows - mixed(rows[[0, -1]], share)
+        if max(magnitude(bent), magnitude(slope) * bow.bend(share)) > self.little * bow.size:
+            return None
+        ends = ends.contiguous() if ends.data_ptr() != bow.ends.data_ptr() else ends.clone()
+        ends.view(2, ends[0].numel())[:, units] = rows[[0, -1]]
+        alone = self.last_use[number] == place
+        deviation = bow.deviation.mul_(slope) if alone else bow.deviation * slope
+        deviation[bow.entries(units)] = bent.float()
+        return Bow(ends, deviation)
+
+    def take(
+        self, place: int, strip: AnyStrip, watch: Watch | None, bends: Bends | None, limit: float, full: bool
+    ) -> AnyStrip:
         """The values after one step; those that no later step reads are dropped."""
         step = self.graph.steps[place]
         if isinstance(strip, JumpStrip):
             return self._jumped(place, strip)
-        if isinstance(watch, KnotWatch):
+        bows = self.bows(place, strip) if full and self._single_of_use(place, watch) else None
+        pushed = None
+        if bows is not None and isinstance(watch, KnotWatch):
+            bowed = self._bowed(place, bows[step.inputs[0]], watch, strip.share, limit)
+            pushed = None if bowed is None else {step.result: bowed}
+        elif bows is not None:
+            pushed = self._pushed(place, strip, bows)
+        if pushed is not None:
+            found = pushed
+        elif isinstance(watch, KnotWatch):
             found = {step.result: self._entrywise(step, strip, watch, limit)}
         elif isinstance(watch, ContestWatch):
             found = {step.result: self._contested(step, strip, watch)}
         elif bends is not None:
-            fronts = {n: strip.values[n].ends for n in step.inputs if n in strip.values}
-            ends = self._fronts(step, step.operator(*self._filled(step, fronts, 2)))
-            found = {n: bent_course(item, bends[n], strip) for n, item in ends.items()}
+            found = {n: bent_course(item, bends[n], strip) for n, item in self._ends(place, strip).items()}
         else:
             found = {n: Course.full(item) for n, item in self._run(place, strip, limit).items()}
+            if any(isinstance(strip.values.get(number), Bow) for number in step.inputs):
+                found = {n: self._bent_little(course, strip.share) for n, course in found.items()}
         return Strip(strip.t, self._kept(place, strip.values | found))
 
     def _fronts(self, step: Step, value: Any) -> dict[int, Tensor]:
@@ -273,7 +433,7 @@ class Track:
         # that ties after it (in a max-pooling of relus) remain ties.
         number, share = step.inputs[0], strip.share
         course = strip.values[number]
-        course = course.opened(share) if crowded(watch, course) else course
+        course = course.opened(share) if isinstance(course, Bow) or crowded(watch, course) else course
         knots = watch.knots.knots
         units = watch.units if course.bent is None else torch.cat([watch.units, course.bent]).unique()
         function = step.operator.restricted(units, self.graph.values[number].units)
@@ -308,9 +468,19 @@ class Track:
         return JumpStrip(strip.t, self._kept(place, values), self._kept(place, slopes))
 
 
-def crowded(watch: Watch, course: Course) -> bool:
+def crowded(watch: Watch, course: AnyCourse) -> bool:
     """Whether so many units bend, or are watched, that all are better kept at every vertex."""
     return course.bent is None or (len(watch.units) + len(course.bent)) * DENSE > course.ends[0].numel()
+
+
+def _single(item: Any) -> Any:
+    """A tensor of numbers in single precision."""
+    return item.float() if isinstance(item, Tensor) and item.is_floating_point() else item
+
+
+def _padded(rows: Tensor, count: int) -> Tensor:
+    """So many rows, zeros after those that are given."""
+    return rows if len(rows) == count else torch.cat([rows, rows.new_zeros(count - len(rows), *rows.shape[1:])])
 
 
 def _on_knots(x: Tensor, knots: tuple[float, ...], limit: float) -> Tensor:

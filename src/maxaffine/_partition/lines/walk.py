@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
+from math import ceil, prod
 
 import torch
 from torch import Tensor
@@ -53,8 +53,9 @@ class _Task:
     cut: bool
 
     def split(self, place: int, strip: AnyStrip, t: Tensor, pieces: int, cut: bool) -> list[_Task]:
-        """Vertices of a strip in tasks of so many pieces: neighbors have the vertex between them in common."""
-        parts = slices(len(t) - 1, pieces)
+        """Vertices of a strip in tasks of at most so many pieces, neighbors with the vertex between them in common."""
+        count = len(t) - 1
+        parts = slices(count, ceil(count / ceil(count / pieces)))  # of about one size, for each runs its ends
         return [_Task(place, strip, t[part.start : part.stop + 1], cut) for part in parts]
 
 
@@ -62,7 +63,7 @@ class Walk:
     """Follows the output of a graph in float64 along a segment."""
 
     def __init__(self, graph: Graph, segment: Segment, tolerance: float, memory: int) -> None:
-        self.track = Track(graph)
+        self.track = Track(graph, tolerance)
         self.segment = segment
         # Vertices closer than this are one, and values below it, relative to the largest of their operator's inputs,
         # count as zero.
@@ -105,8 +106,9 @@ class Walk:
             limit = self.tolerance * self.track.scale(step, strip) if several else 0.0
             watch = self.track.watch(place, strip, limit) if several else None
             bends = None if several else self.track.bends(place, strip)
-            if self.track.opens(place, strip, watch, bends):
-                most = max(2, self.entries // self._widest[place])
+            full = self.track.opens(place, strip, watch, bends)
+            if full:
+                most = max(2, int(min(self.entries // self._widest[place], self.track.suits(place, strip, watch))))
                 if strip.pieces > most:
                     return task.split(place, strip, strip.t, most, cut)
             else:
@@ -120,7 +122,7 @@ class Walk:
                         strip = strip.refined(t)
                 self._record(place, step, strip, watch, limit)
             cut = False
-            strip = self.track.take(place, strip, watch, bends, limit)
+            strip = self.track.take(place, strip, watch, bends, limit, full)
         return strip
 
     def _lean(self, strip: AnyStrip) -> int:

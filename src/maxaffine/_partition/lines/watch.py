@@ -10,7 +10,7 @@ from torch import Tensor
 
 from maxaffine._graph import Contest, Knots
 from maxaffine._partition.lines.cuts import Cuts, crossings, takeovers
-from maxaffine._partition.lines.strip import Course
+from maxaffine._partition.lines.strip import AnyCourse, Course
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Watch(ABC):
     units: Tensor  # (k,) flat numbers, increasing
 
     @abstractmethod
-    def read(self, course: Course, share: Tensor) -> Tensor:
+    def read(self, course: AnyCourse, share: Tensor) -> Tensor:
         """What they compare, at every vertex: (vertices, k, ...)."""
 
     @abstractmethod
@@ -39,7 +39,7 @@ class KnotWatch(Watch):
     knots: Knots
 
     @classmethod
-    def of(cls, knots: Knots, course: Course, limit: float) -> KnotWatch:
+    def of(cls, knots: Knots, course: AnyCourse, limit: float) -> KnotWatch:
         """Those that come within the limit of a knot, unless they stay on it."""
         low, high = course.extremes
         near = torch.zeros_like(low, dtype=torch.bool)
@@ -47,7 +47,7 @@ class KnotWatch(Watch):
             near |= (low <= knot + limit) & (high >= knot - limit) & ((low != knot) | (high != knot))
         return cls(torch.nonzero(near)[:, 0], knots)
 
-    def read(self, course: Course, share: Tensor) -> Tensor:
+    def read(self, course: AnyCourse, share: Tensor) -> Tensor:
         return course.at(self.units, share)
 
     def cuts(self, read: Tensor, tolerance: float) -> list[Cuts]:
@@ -77,7 +77,7 @@ class ContestWatch(Watch):
         units = torch.nonzero((first != last) | bends[entries].any(-1))[:, 0]
         return cls(units, contest, entries[units])
 
-    def read(self, course: Course, share: Tensor) -> Tensor:
+    def read(self, course: AnyCourse, share: Tensor) -> Tensor:
         # Every entry is read once, however many units pick from it.
         numbers, where = self.entries.clamp(min=0).unique(return_inverse=True)
         return _scores(self.contest, course.at(numbers, share), where.masked_fill(self.entries < 0, -1))
