@@ -22,6 +22,7 @@ from maxaffine._pruning.layers import layers_of, rows_of
 from maxaffine.errors import BadInput, NotPiecewiseAffine
 from maxaffine.pruning import audit
 from tests.pruning.planted import Residual, cnn, inputs, mlp, without
+from tests.zoo.networks import Net
 
 EMPTY: Any = []
 
@@ -248,3 +249,30 @@ def test_it_is_drawn_and_shown() -> None:
     patches: Any = ax.patches
     assert sum(patch.get_width() for patch in patches) == pytest.approx(2)
     assert "<table" in found._repr_html_()
+
+
+MOVED: dict[str, tuple[Any, int]] = {
+    "channels last": (lambda y: y.permute(0, 2, 3, 1), 5),
+    "a transposed axis": (lambda y: y.transpose(1, -1), 5),
+    "tokens": (lambda y: y.flatten(2).transpose(1, 2), 5),
+    "tokens, from channels last": (lambda y: y.permute(0, 2, -1, 1).reshape(len(y), -1, 5), 5),
+    "a scaled and added map": (lambda y: (2 * y).movedim(1, 2) + 1, 5),
+    "one row": (lambda y: y.flatten(1), 80),  # channels along no axis of their own
+}
+
+
+@pytest.mark.parametrize("kind", MOVED)
+def test_channels_are_found_on_whatever_axis_they_are_put(kind: str) -> None:
+    move, count = MOVED[kind]
+    torch.manual_seed(0)
+    convolution, last = nn.Conv2d(2, 5, 3).double(), nn.Linear(80, 3).double()
+    with torch.no_grad():
+        convolution.bias.copy_(torch.tensor([0.0, 0.0, -100.0, 0.0, 100.0]))  # pyright: ignore[reportOptionalMemberAccess]
+    module = Net(lambda m, x: m.last(move(m.conv(x)).relu().flatten(1)), conv=convolution, last=last)
+    x = torch.randn(30, 2, 6, 6, dtype=torch.float64)
+    layer = audit(ma.capture(module, x[:2]), x).layers[0]
+    assert layer.units == count
+    expected = {2}, {4}
+    if count == 80:
+        expected = set(range(32, 48)), set(range(64, 80))
+    assert (units(layer, "never"), units(layer, "always")) == expected

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from math import prod
 from typing import Any
 
 from torch import Tensor
@@ -189,6 +190,12 @@ class Operator(ABC):
     def channel_axis(self) -> int | None:
         """The axis of its units along which every channel has weights of its own; None without such weights."""
         return None
+
+    def carried(self, axis: int, old: Sequence[int], new: Sequence[int]) -> int | None:
+        """Along which axis of its units what lay along one of its input's units lies; None where along none alone."""
+        # Under another shape, along one of that size that as many entries come before.
+        same = [at for at, size in enumerate(new) if size == old[axis] and prod(new[:at]) == prod(old[:axis])]
+        return axis if tuple(old) == tuple(new) else same[0] if same else None
 
     def signs(self) -> tuple[Sign, ...]:
         """The sign of the slopes with respect to each active input, over all pieces."""

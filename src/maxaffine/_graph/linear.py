@@ -283,6 +283,11 @@ class Permutation(Traced, LocalMap):
     def local(self, inputs: Sequence[Any], value: Any) -> LocalMap:
         return self
 
+    def carried(self, axis: int, old: Sequence[int], new: Sequence[int]) -> int | None:
+        # The first axis is that of the samples, which a permutation of one sample's own axes leaves where it is.
+        dims = [dim % len(self.dims) for dim in self.dims]
+        return dims.index(axis + 1) - 1 if dims[0] == 0 and len(dims) == len(old) + 1 else None
+
     def signs(self) -> tuple[Sign, ...]:
         return (Sign.NONNEGATIVE,)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -14,7 +14,17 @@ from torch import Tensor
 
 from maxaffine._capture import SplineNetwork
 from maxaffine._chunks import slices
-from maxaffine._graph import BatchAxis, Dependence, Graph, Knots, Linearization, OperatorRecord, Step, as_rows, as_tuple
+from maxaffine._graph import (
+    BatchAxis,
+    Dependence,
+    Graph,
+    Knots,
+    Linearization,
+    OperatorRecord,
+    Step,
+    as_rows,
+    as_tuple,
+)
 from maxaffine.errors import BadInput
 
 AT_ONCE = 2**24  # numbers that the rows of a layer may take together
@@ -102,10 +112,12 @@ def layers_of(net: Any) -> list[Layer]:
 
 
 def _layer(graph: Graph, makers: dict[int, Step], step: Step, place: int) -> Layer:
-    weighted, ends, open_ends, fixed = [], [], [], True
-    asked, seen = [step.inputs[step.active[0]]], set()
+    weighted, ends, open_ends, axes, fixed = [], [], [], [], True
+    # Values to look at, and the steps from each to the activation, the last first.
+    asked: list[tuple[int, tuple[Step, ...]]] = [(step.inputs[step.active[0]], ())]
+    seen = set()
     while asked:
-        number = asked.pop()
+        number, after = asked.pop()
         before = makers.get(number)
         if number in seen:
             continue
@@ -116,14 +128,25 @@ def _layer(graph: Graph, makers: dict[int, Step], step: Step, place: int) -> Lay
         taken = [before.inputs[at] for at in before.active]
         fixed &= all(graph.values[n].dependence in (Dependence.CONSTANT, Dependence.AFFINE) for n in before.inputs)
         if before.operator.channel_axis is None:
-            asked += taken
+            asked += [(n, (*after, before)) for n in taken]
         else:
             weighted.append(before)
+            axes.append(_carried(graph, before, after))
             ends += taken
     units = graph.values[step.result].units or (1,)
-    axis = (next((item.operator.channel_axis for item in weighted), 0) or 0) % len(units)
+    axis = next((axis for axis in axes if axis is not None), 0) % len(units)
     joined, ends = len(weighted) + len(open_ends) > 1, tuple(sorted({*ends, *open_ends}))
     return Layer(step, place, axis, units[axis], prod(units) // units[axis], tuple(weighted), ends, joined, fixed)
+
+
+def _carried(graph: Graph, maker: Step, after: Sequence[Step]) -> int | None:
+    """Along which axis the channels of a step lie after others, the last first; None where along none alone."""
+    axis, number = maker.operator.channel_axis, maker.result
+    for step in reversed(after):
+        old, new = graph.values[number].units, graph.values[step.result].units
+        axis = None if axis is None else step.operator.carried(axis % max(1, len(old)), old, new)
+        number = step.result
+    return axis
 
 
 @dataclass(frozen=True, eq=False)
