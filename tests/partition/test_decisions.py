@@ -364,6 +364,23 @@ def test_a_maximum_of_rectified_values_is_rectified_once() -> None:
     assert counts == [8 * 3 + 8, 8 * 3 + 32]
 
 
+def test_a_nearest_place_at_a_kink_is_proved() -> None:
+    """There the rival falls back on the way from x on, and is ahead beside it alone."""
+    model = mlp([3, 4, 3, 3], nn.ReLU(), 105)
+    with torch.no_grad():
+        model[-1].bias *= 0.7  # type: ignore[operator]
+    x = torch.rand(1, 3, dtype=F64)
+    assert agrees(ask(model, x, norm=1, bounds=(-1, 2)), brute_force(model, RELU, x[0].numpy(), 1, -1.0, 2.0))
+
+
+def test_what_is_decided_beyond_a_cut_alone_is_not_taken_for_all_of_a_part() -> None:
+    model, x = mlp([4, 10, 8, 3], nn.ReLU(), 3), torch.zeros(1, 4, dtype=F64)
+    with torch.no_grad():
+        model[-1].bias += 0.2 * torch.rand(3) - 0.8 * model(x)[0]  # type: ignore[operator]
+    found = ask(model, x, norm=1, bounds=(-3, 3), integers=range(4))
+    assert found.proved and found.distance == 3
+
+
 class Plateau(nn.Module):
     """Two logits that tie wherever x is not positive."""
 

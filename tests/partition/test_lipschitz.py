@@ -81,6 +81,7 @@ FUNCTIONS = {
     "larger": lambda x: torch.maximum(x[:, :3], x[:, 3:]),
     "smaller": lambda x: torch.minimum(x[:, :3, None], x[:, None, 3:]).flatten(1),
     "between": lambda x: x[:, :4].clamp(-0.2 * torch.ones(4, dtype=F64), torch.arange(4, dtype=F64) / 4),
+    "masked": lambda x: x.masked_fill(torch.arange(6) % 3 == 1, -INF).unflatten(1, (-1, 3)).amax(2),
     "sorted": lambda x: x[:, :3].sort(1).values,
     "median": lambda x: x.unflatten(1, (-1, 3)).median(2).values,
     "running": lambda x: x[:, :4].cummax(1).values,
@@ -98,12 +99,12 @@ def test_every_operator_with_known_slopes(name: str, monkeypatch: pytest.MonkeyP
     module = nn.Sequential(module, nn.LazyLinear(2, dtype=F64))
     module(torch.zeros(1, 2, dtype=F64))
     net = captured(module, 2)
-    found = lipschitz(net, (-1, 1), time_limit=1)
+    found = lipschitz(net, (-1, 1), time_limit=0.3 if name == "median" else 20)
     monkeypatch.setattr(searching, "DIMENSIONS", 0)
-    again = lipschitz(net, (-1, 1), time_limit=1 if name in SORTING else 20)
+    again = lipschitz(net, (-1, 1), time_limit=0.3 if name in SORTING else 20)
     assert again.lower == pytest.approx(found.lower, rel=1e-9)
     if name in SORTING:  # the interval need not close: units that share entries are told apart one by one
-        assert found.lower * (1 - 1e-9) <= again.upper <= 1.5 * found.lower
+        assert found.lower * (1 - 1e-9) <= again.upper <= 2 * found.lower
     else:
         assert found.regions > 0 and again.upper == pytest.approx(found.lower, rel=1e-6)
     check(again, module)
@@ -116,25 +117,26 @@ def _boxes(bounds: SlopeBounds, features: int, random: np.random.Generator) -> t
     return centers, sizes * random.random((20, features)), np.zeros_like(last), last
 
 
-@pytest.mark.parametrize("norm", [2.0, INF])
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_bounds_hold_all_slopes_of_a_box(name: str, norm: float) -> None:
+def test_bounds_hold_all_slopes_of_a_box(name: str) -> None:
     """Of random boxes of a network with the operator twice: autograd at random points in each."""
     torch.manual_seed(1)
     layers = [Of(FUNCTIONS[name], nn.Linear(5, 6, dtype=F64)), nn.LazyLinear(6, dtype=F64)]
     module = nn.Sequential(*layers, Of(lambda x: torch.cat([FUNCTIONS[name](x), x], 1)), nn.LazyLinear(3, dtype=F64))
     module(torch.zeros(1, 5, dtype=F64))
     space, _, _ = box_of(captured(module, 5), (-1, 1), None, None, None)
-    bounds, random = SlopeBounds(space, np.eye(3), norm), np.random.default_rng(1)
+    bounds, random = SlopeBounds(space, np.eye(3), 2.0), np.random.default_rng(1)
     centers, halves, first, last = _boxes(bounds, 5, random)
     found = bounds(centers, halves, first, last)
+    most = {2.0: found.most, INF: SlopeBounds(space, np.eye(3), INF)(centers, halves, first, last).most}
     for box in range(20):
-        places = torch.as_tensor(centers[box] + halves[box] * random.uniform(-1, 1, (10, 5)))
+        places = torch.as_tensor(centers[box] + halves[box] * random.uniform(-1, 1, (5, 5)))
         slopes = slopes_at(module, places)
-        steep = norms(slopes, norm)
-        assert float(steep.max()) <= found.most[box] * (1 + 1e-12)
-        if found.open[box] == 0:
-            assert found.most[box] == pytest.approx(float(steep[0]), rel=1e-6, abs=1e-9)
+        for norm, bound in most.items():
+            steep = norms(slopes, norm)
+            assert float(steep.max()) <= bound[box] * (1 + 1e-12)
+            if found.open[box] == 0:
+                assert bound[box] == pytest.approx(float(steep[0]), rel=1e-6, abs=1e-9)
         low, high = found.slopes.low[box] - 1e-12, found.slopes.high[box] + 1e-12
         assert (slopes.numpy() >= low).all() and (slopes.numpy() <= high).all()
     assert found.possible.all() and found.open.min() < found.open.max()
@@ -348,7 +350,7 @@ def test_bad_arguments() -> None:
 
 def test_a_network_whose_slopes_are_known_in_no_box_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     net = captured(Of(lambda x: torch.maximum(x[:, :5], x[:, 5:])), 10)
-    assert lipschitz(net, (-1, 1), time_limit=1).upper == pytest.approx(1, rel=1e-6)
+    assert lipschitz(net, (-1, 1)).upper == pytest.approx(1, rel=1e-6)
     # An operator of which not every unit is one of what it compares.
     monkeypatch.setattr(Selecting, "_at", lambda self, row: np.zeros(5))
     with pytest.raises(ma.NotPiecewiseAffine, match="(?s)not each one of the entries.*at most eight inputs"):

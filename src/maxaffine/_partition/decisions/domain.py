@@ -63,10 +63,15 @@ class Domain:
         if self.cut is None:
             return free
         # Where a (x' - x) + c is not negative, no function is above itself plus any multiple of that.
-        a, c = self.cut
+        a, c = self.outward
         multiple = self._multiple(slopes, a, c)
-        most = c + (len(a) + 64) * EPS * (np.abs(a) @ np.abs(self._sides).max(0) + abs(c))  # rounded outward
-        return np.minimum(free, self._gain(slopes + multiple[:, None] * a) + multiple * most)
+        return np.minimum(free, self._gain(slopes + multiple[:, None] * a) + multiple * c)
+
+    @property
+    def outward(self) -> Cut:
+        """The cut, rounded outward for sums of all features' parts; one that cuts nothing off without one."""
+        a, c = self.cut or (np.zeros(len(self.x)), 0.0)
+        return a, c + (len(a) + 64) * EPS * (np.abs(a) @ np.abs(self._sides).max(0) + abs(c))
 
     def _multiple(self, slopes: np.ndarray, a: np.ndarray, c: float) -> np.ndarray:
         """The multiples (rows,) of the cut with which functions grow least, or nearly."""

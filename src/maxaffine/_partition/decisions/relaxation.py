@@ -6,7 +6,7 @@ What the solver claims is not relied on: it works to tolerances. Its multipliers
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 
 import numpy as np
@@ -56,7 +56,11 @@ class Relaxation:
         low, high, opened = bounds.low[features:], bounds.high[features:], bounds.open[features:]
         off = (high <= 0) & ~(low >= 0)
         known = np.flatnonzero(bounds.signs[features:])
-        rows, sides = self._rows(bounds, margin, allowed, known)
+        # Where bounds hold beyond the cut alone, so does an affine map that they decide. While units are open the cut
+        # stays out: it follows from them, and in its place their multipliers say which of them matter.
+        a, c = (replace(domain, cut=None) if opened.any() else domain).outward
+        cut = Rows(sparse().csr_array(a[None]), np.array([c - a @ domain.x]))
+        rows, sides = self._rows(bounds, margin, allowed, known, cut)
         equal = ~opened & ~off
         free = self._padded(self.own[equal] - self.arguments[equal])
         ends = np.zeros((len(self.costs), 2))
@@ -73,15 +77,18 @@ class Relaxation:
         below, signed, gaps = (np.zeros(width) for _ in range(3))
         below[features:][opened] = duals[:count]
         gaps[features:][opened] = duals[count : 2 * count] * -low[opened] * high[opened] / (high - low)[opened]
-        signed[features + known], (weight,) = np.split(duals[2 * count : 2 * count + len(known) + 1], [len(known)])
+        signed[features + known], (inside, weight) = np.split(duals[2 * count :][: len(known) + 2], [len(known)])
         chosen = Multipliers(below, signed)
         times = margin.times(np.array([weight]))
         slopes, values = above(self.program, bounds, domain, times, weight * allowed, chosen)
+        slopes, values = slopes + inside * a, values + inside * c
         (bound,), _ = domain.nearest(slopes, -values)
         return Solution(float(bound), found.x[:features], gaps, (slopes[0], float(values[0])))
 
-    def _rows(self, bounds: Bounds, margin: Rows, allowed: float, known: np.ndarray) -> tuple[Matrix, np.ndarray]:
-        """The inequalities: v >= d, v <= line (d - low), sign d >= 0, margin >= -allowed, and the distance."""
+    def _rows(
+        self, bounds: Bounds, margin: Rows, allowed: float, known: np.ndarray, cut: Rows
+    ) -> tuple[Matrix, np.ndarray]:
+        """The inequalities: v >= d, v <= line (d - low), sign d >= 0, cut, margin >= -allowed, and the distance."""
         features = self.program.features
         low, high, opened = bounds.low[features:], bounds.high[features:], bounds.open[features:]
         d, c, v = self.arguments, self.offsets, self.own[opened]
@@ -91,10 +98,18 @@ class Relaxation:
         held = [
             v - sparse().diags_array(line) @ d[opened],
             -(sparse().diags_array(signs) @ d[known]),
+            -cut.wide(d.shape[1]),
             -margin.wide(d.shape[1]),
         ]
         rows = [self._padded(d[opened] - v), self._padded(sparse().vstack(held), True), self.moves]
-        sides = [-c[opened], line * (c[opened] - low), signs * c[known], margin.offsets + allowed, self.moved]
+        sides = [
+            -c[opened],
+            line * (c[opened] - low),
+            signs * c[known],
+            cut.offsets,
+            margin.offsets + allowed,
+            self.moved,
+        ]
         return sparse().vstack(rows, format="csr"), np.concatenate(sides)
 
     def _padded(self, rows: Matrix, violable: bool = False) -> Matrix:

@@ -163,6 +163,10 @@ class Search:
         solution = self.relaxation.solve(part.bounds, domain, margin, self.question.hair)
         part = replace(part, bound=max(part.bound, solution.bound))
         self._improve(witnesses.beyond(self.question, solution.point))
+        if not part.bounds.open.any() and part.bound < min(limit, self.distance) * (1 - GAP):
+            # At a kink the rival may fall back on the way from x on: it is ahead further inside the region.
+            inside = self.relaxation.solve(part.bounds, domain, margin, -2 * self.question.hair)
+            self._improve(witnesses.beyond(self.question, inside.point))
         limit = min(limit, self.distance)
         if part.bound >= limit * (1 - GAP):
             return [part]

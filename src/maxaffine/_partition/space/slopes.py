@@ -23,6 +23,7 @@ from maxaffine._partition.space.norms import Stage, norm_bounds
 from maxaffine.errors import BadInput
 
 ROUNDING = 1e-13  # of the sum of all magnitudes in a product of matrices; for up to some 500 terms each
+ENDLESS = 1e100  # in place of what a mask has put at infinity
 DRAWS = 8  # at which what a unit selects is compared with what the operator gives
 MOST = 2**24  # numbers in a matrix, and in the slopes of all boxes at once
 CURE = "use a network of at most eight inputs, whose regions are listed, or take a part before the operator with until="
@@ -313,6 +314,7 @@ class SlopeBounds:
             if known is None:
                 rows = level.run(rows)
                 exact = np.concatenate([rows[number].numpy() for number in level.graph.outputs], 1)
+                exact = exact.clip(-ENDLESS, ENDLESS)
                 values = _met(values, exact, (slopes.size * halves[:, None]).sum(2))
             else:
                 whole, may = known[place]
@@ -368,7 +370,7 @@ def _affine(graph: Graph, starts: Sequence[int], outputs: Sequence[int]) -> tupl
     rows = torch.cat([torch.zeros(1, sum(sizes), dtype=torch.float64), torch.eye(sum(sizes), dtype=torch.float64)])
     given = dict(zip(starts, rows.split(sizes, 1), strict=True))
     moved = Level(part, part, None).run(given)
-    found = torch.cat([moved[number].double() for number in outputs], 1).numpy()
+    found = torch.cat([moved[number].double() for number in outputs], 1).numpy().clip(-ENDLESS, ENDLESS)
     return (found[1:] - found[0]).T, found[0]
 
 
