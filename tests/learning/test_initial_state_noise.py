@@ -260,6 +260,11 @@ def test_bad_input() -> None:
         noise.penalty(Every(), x)
     with pytest.raises(BadInput, match="y: 2 targets for 4 sequences"):
         noise.effect(model, x, torch.zeros(2, dtype=torch.long))
+    with pytest.raises(BadInput, match="labels run from 0 to"):
+        noise.effect(model, x, torch.full((BATCH,), OUTPUTS))
+    for loss in ("half-squared-error", nn.MSELoss()):
+        with pytest.raises(BadInput, match="one number for each"):
+            noise.effect(model, x, torch.zeros(BATCH, OUTPUTS + 1, dtype=torch.float64), loss)
     with pytest.raises(BadInput, match="draws"):
         noise.effect(model, x, torch.zeros(BATCH, dtype=torch.long), draws=1)
 

@@ -29,7 +29,13 @@ class Loss:
 
 
 def _half_squares(outputs: Tensor, targets: Tensor) -> Tensor:
-    return 0.5 * (outputs - targets.reshape(outputs.shape)).square().flatten(1).sum(1).mean()
+    return 0.5 * (outputs - _as_outputs(targets, outputs)).square().flatten(1).sum(1).mean()
+
+
+def _as_outputs(targets: Tensor, outputs: Tensor) -> Tensor:
+    if targets.numel() != outputs.numel():
+        raise BadInput(f"y: shape {tuple(targets.shape)} for outputs {tuple(outputs.shape)}; give one number for each")
+    return targets.reshape(outputs.shape)
 
 
 def _softmax_hessian(outputs: Tensor) -> Tensor:
@@ -63,7 +69,7 @@ def known_loss(loss: Any, hessian: Hessian | None) -> Loss:
             return Loss(loss, _softmax_hessian)
     elif type(loss) is nn.MSELoss and loss.reduction == "mean":  # the mean over outputs too, and squares not halved
         return Loss(
-            lambda outputs, targets: loss(outputs, targets.reshape(outputs.shape)),
+            lambda outputs, targets: loss(outputs, _as_outputs(targets, outputs)),
             lambda outputs: _identity(outputs) * 2 / outputs.shape[1],
         )
     name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
@@ -84,6 +90,9 @@ def require_targets(loss: Loss, outputs: Tensor, y: Any) -> None:
     if loss.hessian is _softmax_hessian:
         if not y.is_floating_point() and bool((y < 0).any()):
             raise BadInput("y: some labels are below 0, to be ignored; leave these sequences out")
+        classes = outputs.shape[1]
+        if not y.is_floating_point() and bool((y >= classes).any()):
+            raise BadInput(f"y: label {int(y.max())} with {classes} classes; labels run from 0 to {classes - 1}")
         # Of probabilities that add up to s, the second derivatives are s times as large.
         if y.is_floating_point() and y.dim() == 2 and not torch.allclose(y.sum(1), torch.ones_like(y[:, 0]), atol=1e-6):
             raise BadInput("y: the probabilities of some sequences do not add up to 1; divide each row by its sum")
