@@ -179,9 +179,10 @@ def lipschitz(
     L = max over x in the box of |A[x]|, the operator norm: the largest singular value for norm 2, the largest sum of
     magnitudes in a row for infinity. No f(x) - f(y) is larger than L |x - y|, and some come as close as one likes.
 
-    In up to eight dimensions all regions are listed, and the constant is exact. In more, or where they are too many for
-    the time, the box is divided, and the interval is what is known when it closes or time is up (or on Ctrl-C). It
-    counts as closed, and ``exact`` as true, once both ends agree to a relative 1e-9; the ends themselves hold as given.
+    In up to eight dimensions all regions are listed, and the constant is exact. In more, or where they are not convex
+    or too many for the time, the box is divided, and the interval is what is known when it closes or time is up (or on
+    Ctrl-C). It counts as closed, and ``exact`` as true, once both ends agree to a relative 1e-9; the ends themselves
+    hold as given.
 
     Args:
         net: The network. One captured in another type is computed in float64.
