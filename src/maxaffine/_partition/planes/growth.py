@@ -50,7 +50,7 @@ class Growth:
         """Which vertices are needed for the chosen ones, and where each then stands."""
         total = self.count + sum(len(stage.at) for stage in self.stages)
         if chosen is None:
-            return _Plan(slice(None), (slice(None),) * len(self.stages), total)
+            return _Plan(None, (slice(None),) * len(self.stages), total)
         needed = np.zeros(total, dtype=bool)
         needed[chosen] = True
         # From the last stage to the first, since both ends of a segment may be vertices of the stages before.
@@ -69,11 +69,14 @@ class Growth:
         """The rows of one value that a plan asks for."""
         if not table.is_floating_point():  # the same all over the plane
             return table[:1].expand(plan.total if plan.chosen is None else len(plan.chosen), -1)
-        start = table.numpy()[plan.before]
+        start = table.numpy()
         filled = np.empty((plan.total, start.shape[1]), dtype=start.dtype)
-        end = len(start)
-        filled[:end] = start
-        endless = np.flatnonzero(np.isinf(start[:1]).any(0))
+        end = self.count if plan.before is None else len(plan.before)
+        if plan.before is None:
+            filled[:end] = start
+        else:  # all places are right; in mode "raise" there would be a copy
+            start.take(plan.before, 0, out=filled[:end], mode="clip")
+        endless = np.flatnonzero(np.isinf(filled[:1]).any(0))
         # Stage by stage: both ends of a segment may be vertices of the stage before.
         for stage, kept in zip(self.stages, plan.kept, strict=True):
             at, first, second = stage.at[kept], plan.stand(stage.first[kept]), plan.stand(stage.second[kept])
@@ -82,7 +85,7 @@ class Growth:
                 new = torch.from_numpy(filled[end + part.start : end + part.stop])
                 torch.lerp(a, b, torch.from_numpy(at[part])[:, None], out=new)
             if len(endless):  # of two equal infinities lerp makes NaN
-                filled[end : end + len(at), endless] = start[0, endless]
+                filled[end : end + len(at), endless] = filled[0, endless]
             if self.knots is not None and self.knots.number == number:
                 _set_knots(filled, stage, self.knots, plan)
             end += len(at)
@@ -93,7 +96,7 @@ class Growth:
 class _Plan:
     """Which vertices are filled in."""
 
-    before: np.ndarray | slice  # the vertices before that are needed
+    before: np.ndarray | None  # the vertices before that are needed; None for all
     kept: tuple[np.ndarray | slice, ...]  # per stage, the new vertices that are needed
     total: int  # how many are needed
     place: np.ndarray | None = None  # where each vertex stands among the needed ones; None where all are
