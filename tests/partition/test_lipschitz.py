@@ -259,6 +259,17 @@ def test_known_constants() -> None:
     assert lipschitz(beyond, (-1, 1)).lower == 1 and lipschitz(beyond, (-1, 2.5)).lower == 6
 
 
+@pytest.mark.parametrize("dimensions", [0, 8])
+def test_slopes_of_no_region_are_not_found(dimensions: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "DIMENSIONS", dimensions)
+    # At zero, the center, each takes its first side: 1 and 0, which do not cancel as those of all regions do.
+    tied = captured(Of(lambda x: torch.maximum(x, 0 * x) - torch.maximum(0 * x, x) + 0.5 * x), 1)
+    assert lipschitz(tied, (-1, 1), time_limit=0.2).lower == 0.5
+    # On the rim the first side is the one beyond the box.
+    rim = captured(Of(lambda x: torch.minimum(x, 0 * x) + 0.5 * x), 1)
+    assert lipschitz(rim, (0, 1), time_limit=0.2).lower == 0.5
+
+
 @pytest.mark.parametrize("whole", [False, True])
 def test_a_constant_network(whole: bool, boxes: None) -> None:
     module = mlp(2, 3, 1)

@@ -42,6 +42,7 @@ BAND, FOUND = "#0072B2", "#D55E00"
 CLOSED = 1e-9  # of the upper bound: an interval this narrow is a number
 SAMPLES = 256
 NEAR = 32
+ASIDE = 1e-9  # of the way to a random place: off the boundaries on which places of a grid often lie
 AT_ONCE = 4096
 BOXES = 64
 FEW = 16
@@ -219,7 +220,7 @@ def lipschitz(
     if not space.continuous:
         raise BadInput("net: it jumps, so it has no Lipschitz constant; take a part before the jump with until=")
     search = _Search(space, _combined(space, outputs), float(norm), time_limit)
-    search.look(((low + high) / 2)[None])
+    search.look_beside(((low + high) / 2)[None], low, high)
     with progress_bar(progress, "slopes", unit="round") as bar:
         with suppress(KeyboardInterrupt):
             for _ in search.run(low, high):
@@ -330,7 +331,7 @@ class _Search:
         bounds = SlopeBounds(self.space, self.combined, self.norm)
         at_once = max(1, min(BOXES, MOST // (bounds.largest * max(bounds.largest, len(low)))))
         random = np.random.default_rng(0)
-        self.look(low + (high - low) * random.random((SAMPLES, len(low))))
+        self.look_beside(low + (high - low) * random.random((SAMPLES, len(low))), low, high)
         node = _Nodes.whole(low, high, bounds.pieces)
         waiting: list[tuple[float, int, _Nodes]] = []
         steepest: float | None = None
@@ -342,7 +343,7 @@ class _Search:
             near = self.point + (high - low) * 10.0 ** -random.uniform(0, 4, (NEAR, 1)) * (
                 random.random((NEAR, len(low))) - 0.5
             )
-            self.look(np.concatenate([node.centers, near.clip(low, high)]))
+            self.look_beside(np.concatenate([node.centers, near.clip(low, high)]), low, high)
             node = replace(node, most=most, sides=found.sides, open=found.open, unit=found.unit, piece=found.piece)
             for place in np.flatnonzero(most > self.lower * (1 + CLOSED)).tolist():
                 heapq.heappush(waiting, (-float(most[place]), self.boxes + place, node.take([place])))
@@ -357,8 +358,16 @@ class _Search:
             taken = [heapq.heappop(waiting)[2] for _ in range(min(at_once, len(waiting)))]
             node = _Nodes.joined(taken).divided()
 
+    def look_beside(self, places: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+        """Likewise just beside places in a box.
+
+        At a tie the map that is computed may be none of the regions that meet there, and steeper than all of them.
+        """
+        inner = low + (high - low) * np.random.default_rng(self.boxes).random(places.shape)
+        self.look(places + ASIDE * (inner - places))
+
     def look(self, places: np.ndarray) -> None:
-        """The network's slopes at places, of which the steepest are kept."""
+        """The network's slopes at places inside regions, of which the steepest are kept."""
         begin = 0
         for steep, slopes in steepness(self.space, self.combined, places, self.norm):
             best = int(steep.argmax())
