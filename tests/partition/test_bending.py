@@ -15,7 +15,7 @@ import maxaffine as ma
 from maxaffine._graph import Columns, Convolution, MatrixProduct, fold
 from maxaffine._graph.linear import ConvolutionMap
 from maxaffine._partition import line
-from maxaffine._partition.lines import track, walk
+from maxaffine._partition.lines import partition, track, walk
 from maxaffine._partition.lines.bending import Picks, full_matrix
 from maxaffine._partition.lines.strip import Bow, Course, Strip
 from tests.partition.test_lines import assert_exact
@@ -320,8 +320,13 @@ def test_single_precision_suffices_for_what_bends_little(pieces: int, monkeypatc
     for name, value in (("SMALL", 0), ("DENSE", 10**6)):
         monkeypatch.setattr(track, name, value)
     monkeypatch.setattr(walk, "LEAN", pieces)
+    # A module in float64 is followed as precisely as it can be checked, whatever counts as zero.
+    line(net, a, b, tolerance=1e-8).verify(module)
+    monkeypatch.setattr(partition, "FINE", 1.0)
     bows = _bows(monkeypatch)
     found = line(net, a, b, tolerance=1e-8)
+    with pytest.raises(ma.ExactnessError, match="NOT exact"):
+        found.verify(module)
     assert len(bows) > 4 and set(bows) == {torch.float32}
     assert_close(found.breakpoints, whole.breakpoints, rtol=0, atol=1e-7)
     assert torch.equal(found.crossings.unit, whole.crossings.unit)

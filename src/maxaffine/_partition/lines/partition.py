@@ -34,7 +34,7 @@ from maxaffine._network import (
 )
 from maxaffine._partition.lines.cuts import crossings, takeovers
 from maxaffine._partition.lines.segment import Target, segment
-from maxaffine._partition.lines.walk import Block, Walk
+from maxaffine._partition.lines.walk import FINE, Block, Walk
 from maxaffine._progress import progress_bar
 from maxaffine.errors import BadInput, ExactnessError
 
@@ -405,7 +405,8 @@ def line(
     if memory < 1:
         raise BadInput(f"memory: expected a number of bytes, got {memory}")
     target = Target(net, segment(net, x0, x1), outputs, until, output)
-    walk = Walk(target.graph, target.segment, tolerance, memory)
+    rounding = FINE if torch.float64 in target.captured.inputs.dtypes else tolerance
+    walk = Walk(target.graph, target.segment, tolerance, memory, rounding)
     names = tuple(target.graph.steps[place].records[0].name for place in walk.operators)
     with torch.no_grad():
         found = _assemble(_blocks(walk, target, max_pieces, progress), target, names, tolerance)

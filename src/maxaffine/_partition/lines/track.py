@@ -37,11 +37,11 @@ SMALL = 1024  # units of the widest operator up to which telling apart those tha
 class Track:
     """A graph in float64 followed along a line: which values are kept, and how one step is taken."""
 
-    def __init__(self, graph: Graph, tolerance: float = 0.0) -> None:
+    def __init__(self, graph: Graph, rounding: float = 0.0) -> None:
         self.graph = graph
         # By how much a unit may bend, relative to the largest of its value, for single precision to round it by less
-        # than what counts as zero.
-        self.little = tolerance * SINGLE
+        # than is allowed.
+        self.little = rounding * SINGLE
         # A value is held until the last step that reads it; those that move with no input, not at all.
         self.last_use = {number: place for place, step in enumerate(graph.steps) for number in step.inputs}
         self.last_use |= dict.fromkeys(graph.outputs, len(graph.steps))

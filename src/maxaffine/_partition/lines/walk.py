@@ -28,6 +28,7 @@ from maxaffine._partition.lines.track import Track
 from maxaffine._partition.lines.watch import Watch
 
 TEMPORARIES = 8  # tensors as large as the largest value that one step holds at a time
+FINE = 1e-13  # how far single precision may put off a network in float64, relative to the largest unit of a value
 LEAN = 512  # pieces of a stretch on which few units bend: with more of them, more do
 
 
@@ -62,8 +63,9 @@ class _Task:
 class Walk:
     """Follows the output of a graph in float64 along a segment."""
 
-    def __init__(self, graph: Graph, segment: Segment, tolerance: float, memory: int) -> None:
-        self.track = Track(graph, tolerance)
+    def __init__(self, graph: Graph, segment: Segment, tolerance: float, memory: int, rounding: float = FINE) -> None:
+        # Single precision may round by no more than what counts as zero.
+        self.track = Track(graph, min(tolerance, rounding))
         self.segment = segment
         # Vertices closer than this are one, and values below it, relative to the largest of their operator's inputs,
         # count as zero.
