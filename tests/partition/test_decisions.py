@@ -576,3 +576,14 @@ class Shifted(nn.Module):
 
     def forward(self, x: Tensor, ids: Tensor) -> Tensor:
         return x + self.table(ids)
+
+
+@pytest.mark.parametrize("bound", [0.2, 1.0, 5.0])
+def test_a_unit_that_is_zero_all_over_is_no_disagreement(bound: float) -> None:
+    """Soft shrinkage is zero where three terms cancel, up to their rounding."""
+    torch.manual_seed(0)
+    first = nn.Linear(3, 6)
+    first.weight.data[0], first.bias.data[0] = 0.0, 0.0
+    model, x = nn.Sequential(first, nn.Softshrink(0.5), nn.Linear(6, 3)).double(), torch.zeros(1, 3, dtype=F64)
+    found = ma.partition.nearest_decision(ma.capture(model, x), x, bounds=(-bound, bound))
+    assert found.proved and (bound < 5) == (found.rival is None)

@@ -77,6 +77,10 @@ class _Writer:
     def compare(self, program: Program, points: np.ndarray) -> None:
         """Refuse the first operator whose values the program does not give."""
         numbers, values = [*self.written, *self.targets], program.run(points).T
+        # What variables are made of: where that cancels, as of a soft shrinkage near zero, it is what is rounded.
+        sizes = np.abs(values)
+        made = [stage.sizes @ sizes[: stage.width] + np.abs(stage.rows.offsets)[:, None] for stage in program.stages]
+        terms = np.concatenate([sizes[: self.features], *made])
         ends = np.cumsum([0, *self._widths(self.targets)])
         outputs = [program.outputs[low:high] for low, high in pairwise(ends)]
         rows = [*self.written.values(), *outputs]
@@ -84,7 +88,10 @@ class _Writer:
         for number, row, expected in zip(numbers, rows, known, strict=True):
             own = (row.wide(program.size) @ values).T + row.offsets
             like = self._rows(number, expected).cpu().numpy()
-            if not np.allclose(own, like, AGREE, AGREE * np.abs(like[np.isfinite(like)]).max(initial=1e-300)):
+            size = max(
+                (abs(row.wide(program.size)) @ terms).max(initial=0), np.abs(like[np.isfinite(like)]).max(initial=0)
+            )
+            if not np.allclose(own, like, AGREE, AGREE * max(size, 1e-300)):
                 step = self.makers[number]
                 reason = "its boundaries and its local maps do not give its values"
                 raise refusal(step, reason, "compare it with itself: operators.check_rule")
@@ -271,6 +278,7 @@ class _Writer:
         plain = (np.diff(slopes.indptr) == there).all() and (slopes.data == 1).all() and not rows.offsets[there].any()
         if not plain or not rectified[slopes.indices].all():
             return None
+        # Each row is one rectified variable, so what that rectifies can be put in its place.
         own = Rows.stack([Rows.variables(0, self.features), *(stage.rows for stage in stages)])[slopes.indices]
         return Rows(own.spread(there).slopes, np.where(there, own.spread(there).offsets, rows.offsets))
 
