@@ -94,6 +94,7 @@ class Domain:
     def _gain(self, slopes: np.ndarray) -> np.ndarray:
         """The same without cuts."""
         if self.norm == np.inf or not np.isfinite(self.radius):
+            # In a box each feature moves by itself, to whichever side the function grows.
             low, high = self._sides
             return np.maximum(slopes * low, slopes * high).sum(1)
         rate, room = np.abs(slopes), self._room(slopes)

@@ -125,6 +125,7 @@ class Program:
         """Without the variables that no output follows from."""
         kept = np.arange(self.size) < self.features
         kept |= abs(self.outputs.wide(self.size)).sum(0) > 0
+        # Backward: a unit is wanted where an output, or a later unit that is wanted, reads it.
         for stage in reversed(self.stages):
             kept[: stage.width] |= abs(stage.rows.slopes[kept[stage.start : stage.stop]]).sum(0) > 0
 

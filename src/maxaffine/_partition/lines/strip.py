@@ -159,6 +159,7 @@ class Bow:
         if part is None:
             return Bow(self.ends, deviation)
         ends, share = part
+        # The line between the new ends leaves less to deviate from it; both ends take up what they deviated.
         first, last = deviation[[0, -1]]
         for row, weight in zip(deviation, share.float(), strict=True):  # one at a time, which stays in the cache
             row -= torch.lerp(first, last, weight)

@@ -289,6 +289,7 @@ class Track:
         """What comes out of an affine step at both ends of a stretch."""
         step = self.graph.steps[place]
         ends = {n: strip.values[n].ends for n in step.inputs if n in strip.values}
+        # Stretches follow one another, so that the left end of this one has mostly been run already.
         known = place in self._right and bool(self._right[place][0] == strip.t[0])
         rows = 1 if known else 2
         front = self._fronts(step, step.operator(*self._filled(step, {n: e[-rows:] for n, e in ends.items()}, rows)))
@@ -306,6 +307,7 @@ class Track:
         if local is None:
             return None
         found = {}
+        # At both ends nothing deviates; in between every row is written below.
         for number, ends in self._ends(place, strip).items():
             like = ends[:1].float().expand(strip.rows, *ends.shape[1:])
             found[number] = Bow(ends, torch.empty_like(like, memory_format=fastest_layout(like)))
@@ -345,12 +347,14 @@ class Track:
         if function is None or slope is None:
             raise TypeError(f"{step.records[0].name}: it acts entry by entry no longer")
         slope = self.axis(result).to_front(slope).to(bow.deviation, memory_format=fastest_layout(bow.deviation))
+        # Units that are watched are computed in float64, where the straight line and what they deviate add up.
         rows = function(_on_knots(bow.at(units, share), watch.knots.knots, limit))
         bent = rows - mixed(rows[[0, -1]], share)
         if max(magnitude(bent), magnitude(slope) * bow.bend(share)) > self.little * bow.size:
             return None
         ends = ends.contiguous() if ends.data_ptr() != bow.ends.data_ptr() else ends.clone()
         ends.view(2, ends[0].numel())[:, units] = rows[[0, -1]]
+        # A value that no later step reads may be overwritten, which saves a pass over memory.
         alone = self.last_use[number] == place
         deviation = bow.deviation.mul_(slope) if alone else bow.deviation * slope
         deviation[bow.entries(units)] = bent.float()

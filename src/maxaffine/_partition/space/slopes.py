@@ -153,7 +153,8 @@ class Selecting:
         return Interval(of.middle[:, self.windows[:, 0]], of.radius[:, self.windows[:, 0]])
 
     def _read_entries(self, boundaries: Comparisons | Contest) -> None:
-        """Which entries, or constants, each unit selects from, and the how manieth of them it takes."""
+        """Which entries, or constants, each unit selects from, and which of them by rank it takes."""
+        # Numbers in place of values tell where an entry comes from: it grows by one with them if it is one of them.
         numbers = torch.arange(sum(self.sizes), dtype=torch.float64)
         first, second = self._entries(boundaries, numbers), self._entries(boundaries, numbers + 1)
         self.there = np.isfinite(first) & (second == first + 1)
@@ -164,6 +165,7 @@ class Selecting:
         for seed in range(DRAWS):
             draw = torch.randn(len(numbers), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
             entries, value = self._entries(boundaries, draw), self._at(draw)[:, None]
+            # Of a comparison the first draw tells whether a unit takes the larger entry; the others must agree.
             if seed == 0:
                 larger = np.isclose(entries.max(1, keepdims=True), value, 0, 0)
                 self.factor = np.full((self.units, 1), factor) if factor else np.where(larger, 1, -1)
