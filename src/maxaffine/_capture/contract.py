@@ -71,7 +71,7 @@ def check_rule(module: nn.Module, example: Tensor | tuple[Tensor, ...], *, seed:
         points = [draw.path() for draw in draws]
         _check_codes(net, points)
         for step, given, value, _ in net.graph.walk(points):
-            if step.records and step.records[0].pieces > 1:
+            if step.piecewise:
                 _check_boundaries(net.graph, step, given, value, points)
 
 

@@ -137,7 +137,7 @@ def _switching(graph: Graph) -> Step | None:
     """The one step with several pieces, if any."""
     # It must be convex, so that its value is the largest of its pieces, and each unit a function of one entry or the
     # winner among some, so that its pieces are the same at every input.
-    steps = [step for step in graph.steps if step.records and step.records[0].pieces > 1]
+    steps = [step for step in graph.steps if step.piecewise]
     for number, step in enumerate(steps):
         record = step.records[0]
         if number:

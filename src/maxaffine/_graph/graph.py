@@ -127,6 +127,11 @@ class Step:
         """Number of the first output that is used."""
         return next(number for number in self.outputs if number is not None)
 
+    @property
+    def piecewise(self) -> bool:
+        """Whether its units have several affine pieces."""
+        return bool(self.records) and self.records[0].pieces > 1
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -170,7 +175,7 @@ class Graph:
     def codes(self, inputs: Sequence[Tensor]) -> Iterator[tuple[OperatorRecord, Tensor]]:
         """Every piecewise-affine operator's codes (N, *units), in running order."""
         for step, arguments, value, _ in self.walk(inputs):
-            piecewise = bool(step.records) and step.records[0].pieces > 1
+            piecewise = step.piecewise
             codes = step.operator.codes(arguments, value) if piecewise else None
             del arguments, value
             if codes is not None:

@@ -152,7 +152,7 @@ class _Finder:
 
     def _operators(self, start: int, state: int) -> list[int]:
         """Those of them with codes."""
-        return [p for p in self._between(start, state) if self._has_code(self.steps[p])]
+        return [p for p in self._between(start, state) if self.steps[p].piecewise]
 
     def _tensors(self, start: int, state: int) -> set[tuple]:
         """The tensors that they apply."""
@@ -168,10 +168,6 @@ class _Finder:
             found.append(match)
             left = [p for p in left if p != match]
         return found[::-1]
-
-    @staticmethod
-    def _has_code(step: Step) -> bool:
-        return bool(step.records) and step.records[0].pieces > 1
 
     def _units(self, place: int) -> tuple[int, ...]:
         records = self.steps[place].records

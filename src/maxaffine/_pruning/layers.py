@@ -122,7 +122,7 @@ def _layer(graph: Graph, makers: dict[int, Step], step: Step, place: int) -> Lay
         if number in seen:
             continue
         seen.add(number)
-        if before is None or not before.active or (before.records and before.records[0].pieces > 1):
+        if before is None or not before.active or before.piecewise:
             open_ends.append(number)
             continue
         taken = [before.inputs[at] for at in before.active]

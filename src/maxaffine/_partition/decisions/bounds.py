@@ -15,10 +15,9 @@ from time import monotonic
 import numpy as np
 
 from maxaffine._chunks import slices
-from maxaffine._partition.decisions.domain import Domain
+from maxaffine._partition.decisions.domain import EPS, Domain
 from maxaffine._partition.decisions.rows import Program, Rows, Stage
 
-EPS = float(np.finfo(float).eps)
 AT_ONCE = 2**24  # numbers in the rows that are bounded together
 
 

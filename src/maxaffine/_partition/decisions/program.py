@@ -66,7 +66,7 @@ class _Writer:
             if any(not record.continuous for record in step.records):
                 reason = "its value jumps where its code changes, so that a nearest place need not exist"
                 raise refusal(step, reason, "write it with continuous operators: relu, clamp, maximum, abs, max_pool")
-            if step.active and step.records and step.records[0].pieces > 1:
+            if step.active and step.piecewise:
                 boundaries = known_boundaries(step)
                 compares = isinstance(boundaries, Comparisons)
                 rows = self._compared(step, boundaries) if compares else self._selected(step, boundaries)

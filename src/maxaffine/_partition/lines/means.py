@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from maxaffine._chunks import slices
-from maxaffine._graph import BatchAxis, Dependence, Graph, Linearization, Step, fuse
+from maxaffine._graph import BatchAxis, Dependence, Graph, Linearization, fuse
 from maxaffine._partition.lines.partition import LinePartition
 from maxaffine._partition.lines.track import Track
 from maxaffine._progress import progress_bar
@@ -54,8 +54,9 @@ class Part:
         """The part with its matrix, from one sample of its inputs, where that is small and pays for so many rows."""
         values, ends = self.graph.values, (*self.graph.inputs, *self.graph.outputs)
         sizes = [prod(values[n].units) for n in ends]
-        moving = {values[n].dependence for step in self.graph.steps for n in step.inputs}
-        fixed = moving <= {Dependence.AFFINE, Dependence.CONSTANT} and not any(map(_piecewise, self.graph.steps))
+        steps = self.graph.steps
+        moving = {values[n].dependence for step in steps for n in step.inputs}
+        fixed = moving <= {Dependence.AFFINE, Dependence.CONSTANT} and not any(step.piecewise for step in steps)
         if not fixed or len(ends) != 2 or not 0 < prod(sizes) <= SMALL or rows < 2 * sizes[1]:
             return self
         asked = torch.eye(sizes[1], dtype=torch.float64, device=inputs[0].device).view(-1, 1, *values[ends[1]].units)
@@ -63,14 +64,9 @@ class Part:
         return replace(self, matrix=found.flatten(1))
 
 
-def _piecewise(step: Step) -> bool:
-    """Whether an operator has pieces."""
-    return bool(step.records) and step.records[0].pieces > 1
-
-
 def parts_of(graph: Graph, whole: bool) -> tuple[Part | None, list[Part]]:
     """What comes before the first operator with pieces, and what follows: in parts, unless it must be whole."""
-    pieces = [_piecewise(step) for step in graph.steps]
+    pieces = [step.piecewise for step in graph.steps]
     first = pieces.index(True) if True in pieces else len(pieces)
     ahead: list[tuple[int, int]] = []  # the place of a step, and the single value that all steps from it on read
     later: list[tuple[int, int]] = []

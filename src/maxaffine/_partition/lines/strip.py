@@ -70,12 +70,12 @@ class Course:
     def bow(self, share: Tensor) -> Bow:
         """The same by how far every unit is from the straight line."""
         like = self.ends[:1].float().expand(len(share), *self.ends.shape[1:])
+        bow = Bow(self.ends, torch.zeros_like(like, memory_format=fastest_layout(like)))
         if self.bent is None:
-            deviation = (self.rows - mixed(self.ends, share)).to(like, memory_format=fastest_layout(like))
+            bow.deviation.copy_(self.rows - mixed(self.ends, share))
         else:
-            deviation = torch.zeros_like(like, memory_format=fastest_layout(like))
-            deviation[(slice(None), *torch.unravel_index(self.bent, like.shape[1:]))] = self.deviation(share).float()
-        return Bow(self.ends, deviation)
+            bow.deviation[bow.entries(self.bent)] = self.deviation(share).float()
+        return bow
 
     def refined(self, place: Tensor, weight: Tensor, part: Part | None) -> Course:
         """The same at new vertices between those at places and the next; ``part`` if they are on a part of it."""

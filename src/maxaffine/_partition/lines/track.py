@@ -54,7 +54,7 @@ class Track:
         jumps = any(not record.continuous for step in graph.steps for record in step.records)
         regions = any(values[number].dependence is Dependence.REGION for number in read - set(graph.inputs))
         self.continuous = not jumps and not regions
-        self.several = {p for p, step in enumerate(graph.steps) if step.records and step.records[0].pieces > 1}
+        self.several = {p for p, step in enumerate(graph.steps) if step.piecewise}
         self.lean = any(prod(values[graph.steps[place].result].units) > SMALL for place in self.several)
         sizes = [sum(prod(values[n].units) for n in step.outputs if n in values) for step in graph.steps]
         self.rest = [*accumulate(reversed(sizes))][::-1]  # by place, numbers that it and all later steps find

@@ -71,8 +71,7 @@ class Walk:
         # count as zero.
         self.tolerance = tolerance
         self.entries = memory // (8 * TEMPORARIES)
-        places = [p for p, s in enumerate(graph.steps) if s.records and s.records[0].pieces > 1]
-        self.operators = {place: number for number, place in enumerate(places)}
+        self.operators = {place: number for number, place in enumerate(sorted(self.track.several))}
         self._widest = [1] * (len(graph.steps) + 1)  # entries of the largest value from a step on
         for place in reversed(range(len(graph.steps))):
             step = graph.steps[place]

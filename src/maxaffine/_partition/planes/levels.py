@@ -169,7 +169,7 @@ def _affine(graph: Graph, number: int) -> bool:
 def _piecewise(graph: Graph, step: Step) -> bool:
     """Whether a step divides the plane: it has pieces, and what chooses among them moves."""
     affine = any(_affine(graph, number) for number in step.inputs)
-    return affine and bool(step.records) and step.records[0].pieces > 1
+    return affine and step.piecewise
 
 
 def _check_continuous(graph: Graph, sorts: bool) -> None:

@@ -71,7 +71,7 @@ class Space:
         self.options = {"until": until, "output": output}
         net.affine_map(net.inputs.nest(like), **self.options)  # refuses unknown names
         self.graph = net.graph.part([net.target(until, output)])
-        self.steps = [s for s in self.graph.steps if s.records and s.records[0].pieces > 1]
+        self.steps = [s for s in self.graph.steps if s.piecewise]
         self.operators = tuple(step.records[0].name for step in self.steps)
         self.sizes = [item.numel() if item.is_floating_point() else 0 for item in like]
         self.features = sum(self.sizes)

@@ -41,6 +41,9 @@ class Interval:
         """From the low to the high end of each entry."""
         return cls((low + high) / 2, (high - low) / 2)
 
+    def __getitem__(self, at: Any) -> "Interval":
+        return Interval(self.middle[at], self.radius[at])
+
     @property
     def low(self) -> np.ndarray:
         """The low ends."""
@@ -126,7 +129,8 @@ class Selecting:
         return self.bounds(box)
 
     def _knots(self, box: _Box) -> _Passed:
-        values, slopes, first, last = self._own(box.values), self._own(box.slopes), box.first, box.last
+        followed = self.windows[:, 0]
+        values, slopes, first, last = box.values[:, followed], box.slopes[:, followed], box.first, box.last
         ends = np.array([-np.inf, *self.knots, np.inf])
         low, high = np.maximum(values.low, ends[first]), np.minimum(values.high, ends[last + 1])
         possible = np.asarray((low <= high).all(1))
@@ -147,10 +151,6 @@ class Selecting:
         gains = Interval.between(least, most)
         loose = slopes.size * (most - least)
         return _Passed(value, slope, np.moveaxis(may, 0, -1), loose, gains.middle, gains.radius[..., None], possible)
-
-    def _own(self, of: Interval) -> Interval:
-        """Of the entries that units each follow."""
-        return Interval(of.middle[:, self.windows[:, 0]], of.radius[:, self.windows[:, 0]])
 
     def _read_entries(self, boundaries: Comparisons | Contest) -> None:
         """Which entries, or constants, each unit selects from, and which of them by rank it takes."""
@@ -293,7 +293,7 @@ class SlopeBounds:
             nothing = np.zeros((len(boxes), len(self.pieces)), dtype=np.int64)
             middles, sizes = np.split(boxes, 2, 1)
             whole = [*self._levels(middles, sizes, nothing, nothing + self.pieces.astype(np.int64) - 1, None)]
-            known = [(_take(box.values, at.ravel()), passed.may[at.ravel()]) for box, passed in whole]
+            known = [(box.values[at.ravel()], passed.may[at.ravel()]) for box, passed in whole]
         found = [*self._levels(centers, halves, first, last, known or None)]
         return self._summed(found, halves)
 
@@ -391,10 +391,6 @@ def _met(bounds: Interval, exact: np.ndarray, reach: np.ndarray) -> Interval:
     reach = reach * (1 + ROUNDING) + ROUNDING * bounds.size
     low, high = np.maximum(bounds.low, exact - reach), np.minimum(bounds.high, exact + reach)
     return Interval.between(np.minimum(low, high), np.maximum(low, high))
-
-
-def _take(of: Interval, rows: np.ndarray) -> Interval:
-    return Interval(of.middle[rows], of.radius[rows])
 
 
 def _joined(first: Interval, second: Interval) -> Interval:

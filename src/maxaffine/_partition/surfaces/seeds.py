@@ -12,6 +12,7 @@ from torch import Tensor
 
 from maxaffine._chunks import slices
 from maxaffine._graph import Comparisons
+from maxaffine._partition.lines.cuts import takeovers
 from maxaffine._partition.planes.levels import Level, Rows
 from maxaffine._partition.space.regions import Regions
 from maxaffine._partition.surfaces.germs import RUN, Field, gaps
@@ -86,25 +87,9 @@ def _breaks(level: Level, rows: Rows, line: np.ndarray) -> tuple[np.ndarray, np.
         winner = scores.argmax(-1)
         # Who wins at both ends wins between them.
         piece, unit = torch.nonzero((winner[1:] != winner[:-1]) & inner[:, None], as_tuple=True)
-        which, share = _takeovers(scores[piece, unit], scores[piece + 1, unit])
+        which, share = takeovers(scores[piece, unit], scores[piece + 1, unit], 0.0)
         piece = piece[which]
     return piece.numpy(), share.numpy()
-
-
-def _takeovers(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Where another entry becomes the largest on the way from entries (P, m) to others: the pair, and a share."""
-    which, winner = torch.arange(len(first)), first.argmax(1, keepdim=True)
-    pairs, shares = [which[:0]], [first[:0, 0]]
-    while len(which):
-        a, slope = first[which], (second - first)[which]
-        gain = slope - slope.gather(1, winner)
-        # Of the steeper entries the one that is reached first: so there are at most as many turns as entries.
-        share, winner = torch.where(gain > 0, (a.gather(1, winner) - a) / gain, torch.inf).min(1, keepdim=True)
-        going = share[:, 0] < 1
-        which, winner, share = which[going], winner[going], share[going]
-        pairs.append(which)
-        shares.append(share[:, 0])
-    return torch.cat(pairs), torch.cat(shares)
 
 
 def region_crossings(space: Field, all_regions: Regions) -> tuple[np.ndarray, np.ndarray]:
